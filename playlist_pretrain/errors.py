@@ -1,0 +1,41 @@
+"""One family of errors; every message names the offending file, row or value."""
+
+
+class PlaylistPretrainError(Exception):
+    """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
+
+
+class AudioError(PlaylistPretrainError):
+    """An audio file or folder that cannot be used."""
+
+
+class FrontEndError(PlaylistPretrainError):
+    """An unknown front end, or two front ends that disagree."""
+
+
+class CollectionError(PlaylistPretrainError):
+    """A collection that is missing, damaged, foreign or of another format."""
+
+
+class TrackError(PlaylistPretrainError):
+    """A track (or its id) that cannot be used as asked."""
+
+
+class TableError(PlaylistPretrainError):
+    """A playlist, track or tag table that cannot be read."""
+
+
+class GroupsError(PlaylistPretrainError):
+    """Groups that are missing, empty, or made for another collection."""
+
+
+class RecipeError(PlaylistPretrainError):
+    """A setting, or a combination of settings, that cannot work."""
+
+
+class RunError(PlaylistPretrainError):
+    """A run folder that cannot be used, or a training run that had to stop."""
+
+
+class ModelError(PlaylistPretrainError):
+    """A saved model that cannot be loaded, or does not fit the data."""

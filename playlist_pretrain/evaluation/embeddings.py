@@ -1,0 +1,67 @@
+"""One embedding a track, from a collection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.progress import progress
+from playlist_pretrain.records.windows import WindowReader
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.records.collection import Collection
+
+BATCH = 64
+
+
+def track_embeddings(
+    backbone: tf.keras.Model,
+    collection: Collection,
+    *,
+    short: str = "repeat",
+    quiet: bool = True,
+) -> np.ndarray:
+    """Mean embedding of each track's non-overlapping windows.
+
+    Parameters
+    ----------
+    backbone : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``.
+    collection : Collection
+        Of the backbone's front end.
+    short : {"repeat", "pad"}
+        What fills the window of a track that is shorter.
+    quiet : bool
+        No progress.
+
+    Returns
+    -------
+    np.ndarray float32 [tracks, dim]
+    """
+    frames = backbone.input_shape[1]
+    reader = WindowReader(collection, frames, short=short)
+    windows = np.maximum(collection.frames // frames, 1)
+    rows = np.repeat(np.arange(len(collection), dtype=np.int32), windows)
+    first = np.cumsum(windows) - windows
+    starts = ((np.arange(len(rows)) - np.repeat(first, windows)) * frames).astype(np.int32)
+    total = np.zeros((len(collection), backbone.output_shape[-1]), np.float64)
+    for i in progress(range(0, len(rows), BATCH), quiet=quiet, desc="embedding", unit="batch"):
+        part = slice(i, i + BATCH)
+        embeddings = backbone.predict_on_batch(reader.read(rows[part], starts[part]))
+        np.add.at(total, rows[part], embeddings)
+    return (total / windows[:, None]).astype(np.float32)
+
+
+def mean_of_mel(collection: Collection) -> np.ndarray:
+    """Mean of the standardised log-mel over a track's frames: what any embedding has to beat.
+
+    Returns
+    -------
+    np.ndarray float32 [tracks, bands]
+    """
+    std = np.maximum(collection.band_std, np.float32(1e-3))
+    means = [collection.mel(row).mean(axis=0, dtype=np.float64) for row in range(len(collection))]
+    return ((np.stack(means) - collection.band_mean) / std).astype(np.float32)

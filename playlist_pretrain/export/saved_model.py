@@ -1,0 +1,180 @@
+"""Backbones as SavedModels: they carry their front end and answer to waveforms."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.files import write_json
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MODEL_FORMAT = 1
+METADATA = Path("assets.extra") / "playlist_pretrain.json"
+WINDOWS_AT_ONCE = 32
+"""Windows of one waveform that go through the backbone together; bounds memory for long tracks."""
+
+
+@dataclass(frozen=True)
+class SavedBackbone:
+    """A backbone that was loaded, with what it needs to know.
+
+    Attributes
+    ----------
+    model : tf.keras.Model
+        ``log-mel float32 [batch, frames, bands] → embedding [batch, dim]``, trainable.
+    front_end : FrontEnd
+        Makes its log-mels.
+    frames : int
+        Frames of a window.
+    path : Path
+        Where it came from.
+    """
+
+    model: tf.keras.Model
+    front_end: FrontEnd
+    frames: int
+    path: Path
+
+
+def save_backbone(
+    backbone: tf.keras.Model,
+    front_end: FrontEnd,
+    path: str | Path,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a Keras SavedModel with the signatures ``serving_default`` and ``waveform``.
+
+    The folder appears whole or not at all.
+
+    Parameters
+    ----------
+    backbone : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``.
+    front_end : FrontEnd
+        Of the collection it was trained on.
+    path : str or Path
+        Folder of the SavedModel; one that is there is replaced.
+    about : mapping, optional
+        What is written with it, for people (recipe, collection, …).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    backbone.save(temporary, save_format="tf", signatures=_signatures(backbone, front_end))
+    metadata = {
+        "format": MODEL_FORMAT,
+        "front_end": front_end.to_dict(),
+        "frames": backbone.input_shape[1],
+        "embedding": backbone.output_shape[-1],
+        "about": dict(about or {}),
+    }
+    write_json(temporary / METADATA, metadata)
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(temporary, path)
+
+
+def load_backbone(path: str | Path) -> SavedBackbone:
+    """Load what :func:`save_backbone` wrote.
+
+    Raises
+    ------
+    ModelError
+        If there is no SavedModel, it was not written by this package, or it is damaged.
+    """
+    import tensorflow as tf
+
+    path = Path(path)
+    if not (path / "saved_model.pb").is_file():
+        raise ModelError(f"{path}: no SavedModel (runs/NAME/saved_model of a finished run is one)")
+    try:
+        metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        if metadata["format"] != MODEL_FORMAT:
+            raise ModelError(
+                f"{path}: model format {metadata['format']}, this version reads {MODEL_FORMAT}"
+            )
+        front_end = FrontEnd.from_dict(metadata["front_end"])
+        frames = int(metadata["frames"])
+    except FileNotFoundError as error:
+        raise ModelError(f"{path}: a SavedModel, but not of this package (no {METADATA})") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path / METADATA}: damaged: {error}") from error
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # noqa: BLE001 — TensorFlow raises many kinds for a damaged model
+        raise ModelError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    return SavedBackbone(model, front_end, frames, path)
+
+
+def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]:
+    import tensorflow as tf
+
+    frames, bands = backbone.input_shape[1:]
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, frames, bands], tf.float32, "melspectrogram")]
+    )
+    def serving_default(melspectrogram):
+        return {"embeddings": backbone(melspectrogram, training=False)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")])
+    def waveform(waveform):
+        mel = front_end.log_mel(waveform)  # (batch, any, bands)
+        return {"embeddings": mean_embedding(backbone, mel, frames)}
+
+    return {"serving_default": serving_default, "waveform": waveform}
+
+
+def mean_embedding(backbone: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
+    """Mean of the embeddings of a track's non-overlapping windows.
+
+    A track shorter than a window is repeated until it fills one; frames after the last whole
+    window are left out.
+
+    Parameters
+    ----------
+    backbone : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``.
+    mel : tf.Tensor float32 [batch, any, bands]
+        Log-mels of whole tracks, of one length, at least one frame.
+    frames : int
+        Frames of a window.
+
+    Returns
+    -------
+    tf.Tensor float32 [batch, dim]
+    """
+    import tensorflow as tf
+
+    batch, length, bands = tf.unstack(tf.shape(mel))
+    mel = tf.tile(mel, [1, tf.maximum(1, -(-frames // length)), 1])
+    windows = tf.maximum(1, length // frames)
+    static = (None, backbone.output_shape[-1])
+
+    def add_slice(first, total):
+        last = tf.minimum(first + WINDOWS_AT_ONCE, windows)
+        slice_ = mel[:, first * frames : last * frames]
+        slice_ = tf.reshape(slice_, [batch * (last - first), frames, bands])
+        slice_ = tf.ensure_shape(slice_, [None, frames, backbone.input_shape[-1]])
+        embeddings = tf.cast(backbone(slice_, training=False), tf.float32)
+        embeddings = tf.reshape(embeddings, [batch, last - first, static[1]])
+        return last, tf.ensure_shape(total + tf.reduce_sum(embeddings, axis=1), static)
+
+    total = tf.ensure_shape(tf.zeros([batch, static[1]]), static)
+    _, total = tf.while_loop(
+        lambda first, _: first < windows,
+        add_slice,
+        (tf.constant(0), total),
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape(static)),
+        parallel_iterations=1,
+    )
+    return total / tf.cast(windows, tf.float32)

@@ -1,0 +1,85 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from playlist_pretrain.errors import PlaylistPretrainError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file beside ``path`` and rename it to ``path`` on success.
+
+    The data are synced to disk before the rename, so after a crash ``path`` holds either
+    what it held before or all of the new content. On any error the temporary file is removed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name; its folder is created when missing.
+    mode : {"wb", "w"}
+        Text is written as UTF-8 with ``\\n`` line ends.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with open(temporary, mode, **text) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write ``content`` as readable JSON, atomically; floats keep every digit."""
+    with atomic_write(path, "w") as stream:
+        json.dump(content, stream, indent=2, ensure_ascii=False, allow_nan=False)
+        stream.write("\n")
+
+
+def content_key(*parts: bytes) -> str:
+    """Short hexadecimal key (32 digits of SHA-256) of ``parts``, each with its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str | Path, busy: str) -> Iterator[None]:
+    """Hold ``folder/.lock`` as long as the block runs; the system frees it when a process dies.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Created when missing.
+    busy : str
+        What another process is doing when it holds the lock; completes the message.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        If another process holds it.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PlaylistPretrainError(f"{busy} already, by another process") from None
+        yield

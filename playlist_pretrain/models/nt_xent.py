@@ -1,0 +1,63 @@
+"""NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+
+def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float = 0.1) -> tf.Tensor:
+    """NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
+
+    For each of the 2N projections, the cross-entropy of finding its partner among the 2N − 1
+    others by cosine similarity divided by ``temperature``. Computed in float32 whatever comes in.
+
+    Parameters
+    ----------
+    z_x, z_y : tf.Tensor [N, dim]
+        Projections of the two sides; row i of one belongs to row i of the other.
+    temperature : float
+        τ, 0.1 in arXiv 2304.12257.
+
+    Returns
+    -------
+    tf.Tensor float32 [N]
+        Loss of each pair, the mean over its two directions. Chance is :func:`chance_loss`.
+    """
+    pairs = tf.shape(z_x)[0]
+    z = tf.concat([tf.cast(z_x, tf.float32), tf.cast(z_y, tf.float32)], 0)  # (2N, dim)
+    z = tf.math.l2_normalize(z, axis=1)
+    logits = tf.matmul(z, z, transpose_b=True) / temperature  # (2N, 2N)
+    logits = tf.linalg.set_diag(logits, tf.fill([2 * pairs], logits.dtype.min))
+    partner = tf.concat([tf.range(pairs) + pairs, tf.range(pairs)], 0)  # (2N,)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partner, logits=logits)
+    return tf.reduce_mean(tf.reshape(losses, [2, pairs]), axis=0)
+
+
+def chance_loss(pairs: int) -> float:
+    """NT-Xent of ``pairs`` pairs whose projections say nothing: ln(2·pairs − 1)."""
+    return math.log(2 * pairs - 1)
+
+
+@tf.keras.saving.register_keras_serializable("playlist_pretrain")
+class NTXent(tf.keras.losses.Loss):
+    """:func:`nt_xent` as a Keras loss of ``(z_x, z_y)``.
+
+    Parameters
+    ----------
+    temperature : float
+        τ.
+    """
+
+    def __init__(self, temperature: float = 0.1, name: str = "nt_xent", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        """Loss of each pair, float32 [N]; ``y_true`` and ``y_pred`` are the two sides."""
+        return nt_xent(y_true, y_pred, self.temperature)
+
+    def get_config(self):
+        """Settings from which ``from_config`` makes the same loss."""
+        return {**super().get_config(), "temperature": self.temperature}

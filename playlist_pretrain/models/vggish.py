@@ -1,0 +1,97 @@
+"""VGGish for windows of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.models.layers import initializers, input_standardisation
+
+CONVOLUTIONS = (  # name, channels; a pooling follows each block
+    (("conv1", 64),),
+    (("conv2", 128),),
+    (("conv3_1", 256), ("conv3_2", 256)),
+    (("conv4_1", 512), ("conv4_2", 512)),
+)
+HIDDEN_UNITS = 4096
+EMBEDDING_UNITS = 128
+
+
+def vggish(
+    *,
+    frames: int,
+    bands: int,
+    width: float = 1.0,
+    first_pooling: int = 4,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    initializer: str = "he_normal",
+    seed: int = 0,
+) -> tf.keras.Model:
+    """Build VGGish (Hershey et al. 2017) in the variant of arXiv 2304.12257, section 3.1.
+
+    Convolutions 3×3 with ReLU and no batch normalisation, four poolings, two hidden dense layers
+    and a linear embedding. The paper's windows of 256 × 96 are pooled 4×4 first, which leaves
+    8 × 3 × 512 = 12,288 features, as many as the original has for 96 × 64 with 2×2.
+
+    Parameters
+    ----------
+    frames, bands : int
+        Size of the window; any size, since poolings are padded.
+    width : float
+        Scales the channels of every convolution and the two hidden dense layers; 1.0 is the
+        paper's. The embedding keeps its 128 values.
+    first_pooling : int
+        Side of the first pooling: 4 in the paper, 2 in the original.
+    mean, std : sequence of float [bands], optional
+        Statistics that standardise the input per band inside the model; without them the input
+        is taken as it is.
+    initializer : {"he_normal", "glorot_uniform"}
+        Of every kernel; biases start at zero.
+    seed : int
+        Seed of the initial weights.
+
+    Returns
+    -------
+    tf.keras.Model
+        ``melspectrogram float32 [batch, frames, bands] → embedding float32 [batch, 128]``.
+
+    Raises
+    ------
+    RecipeError
+        If ``width`` or the window is not positive.
+    """
+    if not width > 0:
+        raise RecipeError(f"width {width}: must be above 0 (1.0 is the paper's VGGish)")
+    if frames < 1 or bands < 1:
+        raise RecipeError(f"window {frames} × {bands}: needs at least one frame and one band")
+    layers = tf.keras.layers
+    kernel = initializers(initializer, seed)
+
+    def scaled(units: int) -> int:
+        return max(1, round(units * width))
+
+    inputs = layers.Input((frames, bands), name="melspectrogram")
+    x = input_standardisation(inputs, mean, std)  # (batch, frames, bands)
+    x = layers.Reshape((frames, bands, 1), name="add_channel")(x)
+    for block, convolutions in enumerate(CONVOLUTIONS, 1):
+        for name, channels in convolutions:
+            x = layers.Conv2D(
+                scaled(channels),
+                3,
+                padding="same",
+                activation="relu",
+                kernel_initializer=next(kernel),
+                name=name,
+            )(x)
+        pooling = first_pooling if block == 1 else 2
+        x = layers.MaxPool2D(pooling, padding="same", name=f"pool{block}")(x)
+    x = layers.Flatten(name="flatten")(x)  # (batch, 12288) for 256 × 96 at width 1
+    for name in ("fc1_1", "fc1_2"):
+        x = layers.Dense(
+            scaled(HIDDEN_UNITS), activation="relu", kernel_initializer=next(kernel), name=name
+        )(x)
+    embedding = layers.Dense(EMBEDDING_UNITS, kernel_initializer=next(kernel), name="fc2")(x)
+    return tf.keras.Model(inputs, embedding, name="vggish")

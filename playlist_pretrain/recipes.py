@@ -1,0 +1,190 @@
+"""The settings of a run: typed, frozen, saved with it, every one of them used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from playlist_pretrain.errors import RecipeError
+
+FRACTION_OF_SHORT_WARMUP = 10
+
+
+@dataclass(frozen=True)
+class PretrainRecipe:
+    """Pre-train a backbone on pairs of tracks that belong together.
+
+    Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
+    (section 3.1), ``demo`` a run of some minutes on two CPU cores.
+    """
+
+    pairs: str = "playlist_co"
+    """pairing: how (anchor, positive) tracks are chosen"""
+    collection: str | None = None
+    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
+    groups: str = "playlists"
+    """name of the groups made by match_playlists.py"""
+    exclude: str | None = None
+    """file of track ids (one a line, or a table with a column track_id) to keep out of training"""
+    preset: str = "auto"
+    """paper, demo, or auto: demo for the demo collection, paper for any other"""
+    backbone: str = "vggish"
+    """backbone to train"""
+    width: float | None = None
+    """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25]"""
+    frames: int | None = None
+    """frames of a window [the front end's patch: 256, VGGish front ends 96]"""
+    batch: int | None = None
+    """pairs a step [paper: 384, demo: 32]"""
+    epochs: int | None = None
+    """passes over the pairing [paper: 50, demo: as many as give about 800 steps]"""
+    learning_rate: float | None = None
+    """peak of the learning rate [paper: 1e-4, demo: 2e-4]"""
+    warmup_steps: int | None = None
+    """steps of linear warm-up before the cosine [paper: 5000, demo: 240]"""
+    temperature: float = 0.1
+    """temperature of NT-Xent"""
+    input_norm: str = "band"
+    """band: standardise the input per band with the collection's statistics; none: take it as it is"""
+    initializer: str = "he_normal"
+    """initial weights: he_normal or glorot_uniform"""
+    probe_share: float = 0.05
+    """share of the groups kept out of training for the retrieval probe, 0 for none"""
+    probe_epochs: int | None = None
+    """epochs between two retrieval probes [paper: 1, demo: 20]"""
+    checkpoint_epochs: int | None = None
+    """epochs between two checkpoints [paper: 1, demo: 20]"""
+    checkpoint_steps: int = 1000
+    """steps between two checkpoints within an epoch"""
+    seed: int = 0
+    """seed of weights, pairs and window positions"""
+
+    @classmethod
+    def load(cls, path: str | Path) -> PretrainRecipe:
+        """Read ``recipe.json``.
+
+        Raises
+        ------
+        RecipeError
+            If it is not JSON or does not have exactly the fields of a recipe.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            fields = content["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{path}: not a recipe: {error}") from error
+        known = {field.name for field in dataclasses.fields(cls)}
+        if set(fields) != known:
+            odd = ", ".join(sorted(set(fields) ^ known))
+            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
+        return cls(**fields)
+
+    def resolve(self, *, demo: bool, patch_frames: int, demo_steps: int = 800) -> Resolved:
+        """Fill what was left out from the preset.
+
+        Parameters
+        ----------
+        demo : bool
+            Whether the collection is the demo collection, which decides ``--preset auto``.
+        patch_frames : int
+            Frames of the front end's own window.
+        demo_steps : int
+            Steps that a demo run aims at when ``epochs`` is left out.
+
+        Raises
+        ------
+        RecipeError
+            For a value that cannot work, with the option and the value.
+        """
+        self._check()
+        preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
+        defaults = {
+            "paper": {
+                "width": 1.0,
+                "batch": 384,
+                "epochs": 50,
+                "learning_rate": 1e-4,
+                "warmup_steps": 5000,
+                "probe_epochs": 1,
+                "checkpoint_epochs": 1,
+            },
+            "demo": {
+                "width": 0.25,
+                "batch": 32,
+                "epochs": None,
+                "learning_rate": 2e-4,
+                "warmup_steps": 240,
+                "probe_epochs": 20,
+                "checkpoint_epochs": 20,
+            },
+        }[preset]
+        filled = {
+            name: value for name, value in defaults.items() if getattr(self, name) is None
+        }
+        recipe = dataclasses.replace(
+            self, preset=preset, frames=self.frames or patch_frames, **filled
+        )
+        return Resolved(
+            recipe=recipe,
+            target_steps=demo_steps if recipe.epochs is None else None,
+            warmup_given=self.warmup_steps is not None,
+        )
+
+    def _check(self) -> None:
+        choices = {
+            "preset": ("auto", "paper", "demo"),
+            "input_norm": ("band", "none"),
+            "initializer": ("he_normal", "glorot_uniform"),
+        }
+        for name, values in choices.items():
+            if getattr(self, name) not in values:
+                raise RecipeError(f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}")
+        for name in ("frames", "batch", "epochs", "probe_epochs", "checkpoint_epochs",
+                     "checkpoint_steps"):  # fmt: skip
+            value = getattr(self, name)
+            smallest = 2 if name == "batch" else 1
+            if value is not None and value < smallest:
+                raise RecipeError(f"{option(name)} {value}: must be at least {smallest}")
+        for name in ("learning_rate", "temperature", "width"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise RecipeError(f"{option(name)} {value}: must be above 0")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
+        if not 0 <= self.probe_share < 1:
+            raise RecipeError(f"--probe-share {self.probe_share}: must be from 0 up to below 1")
+        if not 0 <= self.seed < 2**63:
+            raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs."""
+
+    recipe: PretrainRecipe
+    target_steps: int | None
+    warmup_given: bool
+
+    def with_steps(self, steps_per_epoch: int) -> tuple[PretrainRecipe, str]:
+        """Settle epochs and warm-up; returns the recipe and what to tell the user, or ''."""
+        recipe = self.recipe
+        if recipe.epochs is None:
+            recipe = dataclasses.replace(
+                recipe, epochs=max(1, round(self.target_steps / steps_per_epoch))
+            )
+        steps = recipe.epochs * steps_per_epoch
+        if self.warmup_given or steps >= 2 * recipe.warmup_steps:
+            return recipe, ""
+        shorter = steps // FRACTION_OF_SHORT_WARMUP
+        told = (
+            f"the run has {steps} steps, fewer than twice the warm-up of {recipe.warmup_steps}: "
+            f"it warms up for {shorter} (--warmup-steps sets another number)"
+        )
+        return dataclasses.replace(recipe, warmup_steps=shorter), told
+
+
+def option(field: str) -> str:
+    """Name of a field on the command line: ``learning_rate`` → ``--learning-rate``."""
+    return "--" + field.replace("_", "-")

@@ -1,0 +1,307 @@
+"""Keras callbacks of a run: finite loss, probe, history, checkpoints, progress."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from playlist_pretrain.errors import RunError
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.progress import progress
+from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
+
+COLUMNS = (
+    "epoch", "step", "loss", "gradient_norm", "learning_rate", "seconds", "windows_per_second",
+    "probe_top1", "probe_top10", "probe_mean_cosine",
+)  # fmt: skip
+NAMED_TRACKS = 10
+SECONDS_BETWEEN_LINES = 30
+
+
+class FiniteLoss(tf.keras.callbacks.Callback):
+    """Stops the run when loss or gradient is not finite, and names the tracks of that batch.
+
+    Parameters
+    ----------
+    track_ids_of : callable
+        Step → ids of the tracks of its batch.
+    every : int
+        Steps between two looks; the step itself is kept on the device, so looking seldom costs
+        nothing and misses nothing.
+    """
+
+    def __init__(self, track_ids_of, every: int = 20):
+        super().__init__()
+        self._track_ids_of = track_ids_of
+        self._every = every
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look now and then."""
+        if batch % self._every == 0:
+            self.check()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look before anything of this epoch is written."""
+        self.check()
+
+    def check(self):
+        """Raise RunError when a step had a loss or a gradient that was not finite."""
+        step = int(self.model.first_bad_step.numpy())
+        if step < 0:
+            return
+        ids = self._track_ids_of(step)
+        more = f" and {len(ids) - NAMED_TRACKS} more" if len(ids) > NAMED_TRACKS else ""
+        raise RunError(
+            f"loss or gradient of step {step} is not finite; its batch held the tracks "
+            f"{', '.join(ids[:NAMED_TRACKS])}{more}. Try a lower --learning-rate or a longer "
+            "--warmup-steps; the last checkpoint is from before that step"
+        )
+
+
+class RetrievalProbe(tf.keras.callbacks.Callback):
+    """Adds ``probe_top1``, ``probe_top10`` and ``probe_mean_cosine`` to the logs of an epoch.
+
+    Parameters
+    ----------
+    reader : WindowReader
+        Reads the windows.
+    pairs : ProbePairs
+        Held-out pairs.
+    every, epochs : int
+        Epochs between two probes, and of the run; the last epoch is always probed.
+    """
+
+    def __init__(self, reader, pairs: ProbePairs, every: int, epochs: int):
+        super().__init__()
+        self._reader = reader
+        self._pairs = pairs
+        self._every = every
+        self._epochs = epochs
+
+    def run(self) -> ProbeResult:
+        """Probe the model as it is."""
+        return probe(self.model.backbone, self.model.projector, self._reader, self._pairs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Probe when it is time."""
+        if (epoch + 1) % self._every and epoch + 1 < self._epochs:
+            return
+        result = self.run()
+        logs["probe_top1"] = result.top(1)
+        logs["probe_top10"] = result.top(10)
+        logs["probe_mean_cosine"] = result.mean_cosine
+
+
+class HistoryTable(tf.keras.callbacks.Callback):
+    """Writes ``history.csv`` and TensorBoard scalars, a row an epoch.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table.
+    tensorboard : Path
+        Folder of the event files.
+    steps_per_epoch, batch : int
+        Of the run.
+    done : int
+        Steps done before; rows of epochs after them are dropped, they will come again.
+    """
+
+    def __init__(self, path: Path, tensorboard: Path, steps_per_epoch: int, batch: int, done: int):
+        super().__init__()
+        self._path = path
+        self._steps_per_epoch = steps_per_epoch
+        self._batch = batch
+        self.rows = [row for row in read_history(path) if int(row["step"]) <= done]
+        self._writer = tf.summary.create_file_writer(str(tensorboard))
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the steps; a resumed epoch has fewer."""
+        self._steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the row."""
+        seconds = time.monotonic() - self._started
+        step = (epoch + 1) * self._steps_per_epoch
+        row = {
+            "epoch": epoch + 1,
+            "step": step,
+            "learning_rate": float(self.model.optimizer.learning_rate(step - 1)),
+            "seconds": round(seconds, 3),
+            "windows_per_second": round(2 * self._batch * self._steps / seconds, 1),
+            **{name: float(value) for name, value in (logs or {}).items()},
+        }
+        row = {name: row.get(name, "") for name in COLUMNS}
+        self.rows.append(row)
+        with atomic_write(self._path, "w") as stream:
+            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.rows)
+        with self._writer.as_default(step=step):
+            for name in COLUMNS[2:]:
+                if row[name] != "":
+                    tf.summary.scalar(name, row[name])
+        self._writer.flush()
+
+
+def read_history(path: Path) -> list[dict[str, str]]:
+    """Rows of ``history.csv``, values as text; none when there is no file yet."""
+    if not path.exists():
+        return []
+    with open(path, encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+class Checkpoints(tf.keras.callbacks.Callback):
+    """Keeps the last two checkpoints of a run and goes on from the last that can be read.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    steps_per_epoch, every_epochs, every_steps : int
+        Steps of an epoch, epochs between two checkpoints, and steps within an epoch.
+    before_save : callable
+        Called before anything is written; it raises when the weights are not worth keeping.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        steps_per_epoch: int,
+        every_epochs: int,
+        every_steps: int,
+        before_save: Callable[[], None],
+    ):
+        super().__init__()
+        self._before_save = before_save
+        self._done = 0
+        self._folder = folder
+        self._steps_per_epoch = steps_per_epoch
+        self._every_epochs = every_epochs
+        self._every_steps = every_steps
+        self._resumed_metrics = None
+
+    def restore(self, model: tf.keras.Model) -> int:
+        """Fill the model and its optimizer from the newest checkpoint; returns the steps done."""
+        model.optimizer.build(model.trainable_variables)
+        # The running means are part of it, so an epoch that was interrupted reports the loss of
+        # all its steps.
+        self._checkpoint = tf.train.Checkpoint(
+            backbone=model.backbone,
+            projector=model.projector,
+            optimizer=model.optimizer,
+            metrics=model.metrics,
+        )
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, str(self._folder), max_to_keep=2, checkpoint_name="step"
+        )
+        for path in reversed(self._manager.checkpoints):
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                reason = str(error).splitlines()[0]
+                print(f"checkpoint {path} cannot be read ({reason}); trying the one before")
+                continue
+            self._resumed_metrics = [v.numpy() for v in self._metric_variables(model)]
+            self._done = int(model.optimizer.iterations.numpy())
+            break
+        if self._manager.checkpoints and not self._done:
+            raise RunError(f"{self._folder}: no checkpoint can be read; --overwrite starts over")
+        self._remove_strays()
+        return self._done
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Give the interrupted epoch its running mean back, which Keras has just reset."""
+        if self._resumed_metrics is not None and self._done % self._steps_per_epoch:
+            variables = self._metric_variables(self.model)
+            for variable, value in zip(variables, self._resumed_metrics, strict=True):
+                variable.assign(value)
+        self._resumed_metrics = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Save within an epoch."""
+        self._done += 1
+        if self._done % self._steps_per_epoch and self._done % self._every_steps == 0:
+            self.save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Save at the end of an epoch."""
+        if (epoch + 1) % self._every_epochs == 0:
+            self.save()
+
+    def save(self):
+        """Write a checkpoint named after the steps done, unless that is there already."""
+        latest = self._manager.latest_checkpoint
+        if not latest or not latest.endswith(f"-{self._done}"):
+            self._before_save()
+            self._manager.save(checkpoint_number=self._done)
+
+    @staticmethod
+    def _metric_variables(model: tf.keras.Model) -> list[tf.Variable]:
+        return [variable for metric in model.metrics for variable in metric.variables]
+
+    def _remove_strays(self):
+        """Remove what a kill in the middle of saving left behind."""
+        kept = [Path(path).name for path in self._manager.checkpoints]
+        for path in self._folder.glob("step-*"):
+            if path.name.partition(".")[0] not in kept:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class Progress(tf.keras.callbacks.Callback):
+    """A bar over all steps on a terminal, else a line now and then.
+
+    Parameters
+    ----------
+    steps, done : int
+        Steps of the run, and of those done before.
+    quiet : bool
+        Neither.
+    """
+
+    def __init__(self, steps: int, done: int, quiet: bool):
+        super().__init__()
+        self._quiet = quiet
+        self._bar = progress(total=steps, initial=done, quiet=quiet, desc="training", unit="step")
+        self._steps, self._done, self._first = steps, done, done
+        self._started = self._last = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Advance."""
+        self._done += 1
+        self._bar.update()
+        now = time.monotonic()
+        lines = not (self._quiet or sys.stderr.isatty())
+        if lines and (now - self._last > SECONDS_BETWEEN_LINES or self._done == self._steps):
+            self._last = now
+            rate = (self._done - self._first) / (now - self._started)
+            left = math.ceil((self._steps - self._done) / rate)
+            print(
+                f"step {self._done}/{self._steps}  loss {float(logs['loss']):.4f}  "
+                f"{rate:.2f} steps/s  {left // 60}:{left % 60:02d} left",
+                flush=True,
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Show the loss of the epoch, and the probe when there was one."""
+        shown = {name: f"{float(value):.4f}" for name, value in logs.items()}
+        self._bar.set_postfix(shown, refresh=False)
+
+    def on_train_end(self, logs=None):
+        """Leave the line to what comes next."""
+        if self._done >= self._steps:
+            self._bar.close()

@@ -1,0 +1,29 @@
+"""Learning-rate schedules."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+def warmup_cosine(
+    peak: float, warmup_steps: int, total_steps: int
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """Linear from 0 to ``peak``, then a cosine to 0 at the last step (arXiv 2304.12257, 3.1).
+
+    The cosine starts where the warm-up ends: a warm-up wrapped around a cosine over all steps
+    would never reach the peak and be late ever after.
+
+    Parameters
+    ----------
+    peak : float
+        Learning rate at step ``warmup_steps``.
+    warmup_steps, total_steps : int
+        Steps of the warm-up, and of the run.
+    """
+    return tf.keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        decay_steps=max(total_steps - warmup_steps, 1),
+        alpha=0.0,
+        warmup_target=peak,
+        warmup_steps=warmup_steps,
+    )

@@ -1,0 +1,69 @@
+"""Fixtures every test may use: seeded, offline, on the CPU, in temporary folders."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def rng():
+    """Seeded NumPy generator."""
+    return np.random.default_rng(20231)
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """Folder of the golden values that travel with the project."""
+    return Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Callable: name of a folder of real inputs → its path; skips when it is not there."""
+
+    def folder(name: str) -> Path:
+        path = ROOT.parent / "shared" / "data" / name
+        if not path.exists():
+            pytest.skip(f"the real inputs {name!r} are not on this machine")
+        return path
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_collection():
+    """Callable: make a collection of random mels in a folder and open it.
+
+    ``make_collection(path, frames=[300, 80], front_end="paper", seed=0, ids=None,
+    per_shard=4)``: track ``i`` has ``frames[i]`` frames of values between 0 and 6, and id
+    ``ids[i]`` (default ``track/0000`` …).
+    """
+    from playlist_pretrain.audio.front_end import front_end as front_end_named
+    from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.records.schema import shard_name
+    from playlist_pretrain.records.writer import ShardWriter, write_collection
+
+    def make(path, frames, front_end="paper", seed=0, ids=None, per_shard=4):
+        rng = np.random.default_rng(seed)
+        settings = front_end_named(front_end)
+        ids = [f"track/{i:04d}" for i in range(len(frames))] if ids is None else ids
+        tracks = list(zip(ids, frames, strict=True))
+        parts = []
+        for first in range(0, len(tracks), per_shard):
+            shard = Path(path) / shard_name(len(parts))
+            with ShardWriter(shard, settings.bands) as writer:
+                for track_id, length in tracks[first : first + per_shard]:
+                    mel = rng.uniform(0, 6, (length, settings.bands)).astype(np.float32)
+                    writer.add(track_id, mel, start_seconds=0.0, source_seconds=30.0)
+            parts.append(writer.part)
+        write_collection(path, settings, parts, source={"made": "random mels for a test"})
+        return Collection.open(path)
+
+    return make

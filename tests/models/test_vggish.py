@@ -1,0 +1,80 @@
+"""VGGish: the paper's sizes, any window, input statistics, seeded weights, errors."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.models import BACKBONES
+from playlist_pretrain.models.vggish import vggish
+
+
+def test_paper_and_original_have_the_same_size():
+    paper = vggish(frames=256, bands=96)
+    original = vggish(frames=96, bands=64, first_pooling=2)
+    assert paper.get_layer("flatten").output_shape == (None, 8 * 3 * 512)
+    assert original.get_layer("flatten").output_shape == (None, 6 * 4 * 512)
+    assert paper.count_params() == original.count_params() == 72_141_184
+
+
+@pytest.mark.parametrize(("frames", "bands"), [(256, 96), (187, 96), (96, 64), (128, 48), (1, 1)])
+def test_any_window(frames, bands):
+    model = vggish(frames=frames, bands=bands, width=0.05)
+    assert model(np.zeros((2, frames, bands), np.float32)).shape == (2, 128)
+
+
+def test_width_scales_everything_but_the_embedding():
+    model = vggish(frames=64, bands=32, width=0.25)
+    assert model.get_layer("conv1").filters == 16
+    assert model.get_layer("conv4_2").filters == 128
+    assert model.get_layer("fc1_2").units == 1024
+    assert model.output_shape == (None, 128)
+
+
+def test_input_is_standardised_inside(rng):
+    mean, std = rng.uniform(0, 3, 8), rng.uniform(0.5, 2, 8)
+    standardised = vggish(frames=16, bands=8, width=0.05, mean=mean, std=std)
+    plain = vggish(frames=16, bands=8, width=0.05)
+    x = rng.normal(size=(3, 16, 8)).astype(np.float32)
+    fed = ((x - mean) / std).astype(np.float32)
+    np.testing.assert_allclose(standardised(x), plain(fed), atol=1e-4)
+    assert standardised.count_params() == plain.count_params()
+
+
+def test_a_constant_band_stays_finite(rng):
+    model = vggish(frames=16, bands=4, width=0.05, mean=np.zeros(4), std=np.zeros(4))
+    assert np.isfinite(model(np.full((1, 16, 4), 5, np.float32))).all()
+
+
+def test_weights_follow_the_seed():
+    first, same, other = (vggish(frames=16, bands=8, width=0.05, seed=s) for s in (1, 1, 2))
+    for a, b, c in zip(first.weights, same.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+        if "kernel" in a.name:
+            assert not np.array_equal(a, c)
+    kernels = [w.numpy() for w in first.weights if "kernel" in w.name]
+    assert not np.allclose(kernels[-2].ravel()[:50], kernels[-3].ravel()[:50])
+
+
+@pytest.mark.parametrize(("initializer", "variance"), [("he_normal", 2), ("glorot_uniform", 1)])
+def test_initializers(initializer, variance):
+    model = vggish(frames=256, bands=96, width=0.25, initializer=initializer)
+    kernel = model.get_layer("fc1_2").kernel.numpy()  # as many in as out
+    assert kernel.var() * kernel.shape[0] == pytest.approx(variance, rel=0.05)
+
+
+@pytest.mark.parametrize("bad", [{"width": 0}, {"width": -1}, {"frames": 0}, {"bands": 0}])
+def test_refuses(bad):
+    with pytest.raises(RecipeError, match=str(next(iter(bad.values())))):
+        vggish(**{"frames": 16, "bands": 8, **bad})
+
+
+@pytest.mark.parametrize("name", list(BACKBONES))
+def test_every_backbone_takes_windows_and_gives_embeddings(name, rng):
+    model = BACKBONES.get(name)(
+        frames=64, bands=32, width=0.1, mean=np.zeros(32), std=np.ones(32),
+        initializer="he_normal", seed=0,
+    )  # fmt: skip
+    out = model(rng.normal(size=(2, 64, 32)).astype(np.float16))
+    assert out.dtype == tf.float32
+    assert out.shape == (2, model.output_shape[-1])
