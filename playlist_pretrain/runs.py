@@ -18,6 +18,7 @@ from playlist_pretrain.files import write_json
 from playlist_pretrain.recipes import option
 
 RECIPE = "recipe.json"
+ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
 PACKAGES = ("tensorflow", "keras", "numpy", "numba", "essentia-tensorflow")
 
@@ -85,13 +86,18 @@ class Run:
         wanted = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "inputs": facts}))
         if recipe_file.exists() and not overwrite:
             self._refuse_other(recipe_file, wanted)
+            self._describe_environment()
             return True
         if recipe_file.exists():
             self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "environment.json", environment())
         write_json(recipe_file, {"version": __version__, **wanted})
+        self._describe_environment()
         return False
+
+    def _describe_environment(self) -> None:
+        if not (self.path / ENVIRONMENT).exists():
+            write_json(self.path / ENVIRONMENT, environment())
 
     def _refuse_other(self, recipe_file: Path, wanted: Mapping[str, Any]) -> None:
         try:
@@ -118,87 +124,7 @@ class Run:
         for folder in (self.saved_model, self.checkpoints, self.figures, self.tensorboard):
             if folder.exists():
                 shutil.rmtree(folder)
-        for name in ("history.csv", "environment.json", RECIPE):
-            (self.path / name).unlink(missing_ok=True)
-
-    def finished(self) -> bool:
-        """Whether training, export and its check are done (the summary is written last)."""
-        return (self.path / SUMMARY).exists()
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """Results of a finished run."""
-        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
-
-    def claim(self, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False) -> bool:
-        """Take the folder for a recipe: make it, or go on with it when the recipe is the same.
-
-        Parameters
-        ----------
-        recipe : dataclass
-            Settings of the run.
-        facts : mapping
-            What else decides the result (content keys of the inputs).
-        overwrite : bool
-            Start over instead of going on.
-
-        Returns
-        -------
-        bool
-            Whether there is something to go on with.
-
-        Raises
-        ------
-        RunError
-            If the folder holds another run (the message lists the fields that differ) or is not
-            a run folder at all.
-        """
-        recipe_file = self.path / RECIPE
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file, not a run folder; choose another --out")
-        filled = self.path.is_dir() and any(
-            entry.name not in (".lock", "checkpoints") for entry in self.path.iterdir()
-        )
-        if filled and not recipe_file.exists():
-            raise RunError(
-                f"{self.path}: not empty and not a run folder (no {RECIPE}); choose another --out"
-            )
-        wanted = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "inputs": facts}))
-        if recipe_file.exists() and not overwrite:
-            self._refuse_other(recipe_file, wanted)
-            return True
-        if recipe_file.exists():
-            self._clear()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "environment.json", environment())
-        write_json(recipe_file, {"version": __version__, **wanted})
-        return False
-
-    def _refuse_other(self, recipe_file: Path, wanted: Mapping[str, Any]) -> None:
-        try:
-            found = json.loads(recipe_file.read_text(encoding="utf-8"))
-            pairs = [(dict(found[part]), wanted[part]) for part in ("recipe", "inputs")]
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{recipe_file}: not a recipe: {error}; --overwrite starts over") from error
-        differing = [
-            f"{option(name) if part is pairs[0] else name}: {part[0].get(name)} there, "
-            f"{part[1].get(name)} now"
-            for part in pairs
-            for name in sorted(part[0].keys() | part[1].keys())
-            if part[0].get(name) != part[1].get(name)
-        ]
-        if differing:
-            raise RunError(
-                f"{self.path}: holds a run with another recipe ({'; '.join(differing)}); "
-                "choose another --out, or --overwrite to start over"
-            )
-
-    def _clear(self) -> None:
-        """Remove what a run writes and nothing else; the recipe goes last, so a crash leaves a run."""
-        (self.path / RECIPE).rename(self.path / f".{RECIPE}.old")  # a crash here leaves no half run
-        for folder in (self.checkpoints, self.figures, self.tensorboard, self.saved_model):
-            shutil.rmtree(folder, ignore_errors=True)
-        for name in (SUMMARY, "history.csv", "environment.json", f".{RECIPE}.old"):
+        for name in ("history.csv", ENVIRONMENT, RECIPE):
             (self.path / name).unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:

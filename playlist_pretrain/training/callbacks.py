@@ -139,7 +139,7 @@ class HistoryTable(tf.keras.callbacks.Callback):
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "learning_rate": float(self.model.optimizer.learning_rate(step - 1)),
+            "learning_rate": float(self.model.optimizer.learning_rate),  # of the last step
             "seconds": round(seconds, 3),
             "windows_per_second": round(2 * self._batch * self._steps / seconds, 1),
             **{name: float(value) for name, value in (logs or {}).items()},
@@ -212,8 +212,8 @@ class Checkpoints(tf.keras.callbacks.Callback):
         for path in reversed(self._manager.checkpoints):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
-                reason = str(error).splitlines()[0]
+            except Exception as error:  # TensorFlow raises many kinds for a damaged file
+                reason = (str(error).splitlines() or [""])[0]
                 print(f"checkpoint {path} cannot be read ({reason}); trying the one before")
                 continue
             self._resumed_metrics = [v.numpy() for v in self._metric_variables(model)]

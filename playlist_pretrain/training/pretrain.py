@@ -173,7 +173,7 @@ def default_name(recipe: PretrainRecipe) -> str:
 
 def read_excluded(file: str | None, collection: Collection) -> tuple[np.ndarray, str | None]:
     """Rows that ``--exclude`` names, and the key of that file's content."""
-    from playlist_pretrain.playlists.match import read_track_ids
+    from playlist_pretrain.playlists.track_ids import read_track_ids
 
     if file is None:
         return np.empty(0, np.int32), None
@@ -268,23 +268,23 @@ def fit(
     used = [finite, probe, table, checkpoints, callbacks.Progress(total, done, quiet)]
     used = [callback for callback in used if callback is not None]
 
-    dataset = iter(pair_dataset(data.reader, stream, seed=recipe.seed, first=done, last=total))
     epoch, within = divmod(done, per_epoch)
     # Keras takes one number of steps for all epochs of a fit, so the rest of an interrupted
     # epoch is a fit of its own.
     parts = [(epoch, epoch + 1, per_epoch - within)] if within else []
-    parts.append((epoch + bool(within), recipe.epochs, per_epoch))
+    if epoch + bool(within) < recipe.epochs:
+        parts.append((epoch + bool(within), recipe.epochs, per_epoch))
     try:
         for first, last, steps in parts:
-            if first < last:
-                model.fit(
-                    dataset,
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=steps,
-                    callbacks=used,
-                    verbose=0,
-                )
+            begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
+            model.fit(
+                pair_dataset(data.reader, stream, seed=recipe.seed, first=begin, last=end),
+                initial_epoch=first,
+                epochs=last,
+                steps_per_epoch=steps,
+                callbacks=used,
+                verbose=0,
+            )
     except Exception:
         if data.reader.error is not None:  # TensorFlow wraps it into an error of its own
             raise data.reader.error from None

@@ -1,0 +1,80 @@
+"""``python -m playlist_pretrain.demo``: make the demo's collections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from playlist_pretrain import cli
+
+EXAMPLES = """
+examples:
+  python -m playlist_pretrain.demo
+  python -m playlist_pretrain.demo --seed 7 --out worlds/7
+  python -m playlist_pretrain.demo --audio demo-songs
+"""
+
+
+@dataclass
+class MakeDemo:
+    """Make tfrecords/demo and tfrecords/demo-eval from a synthetic world.
+
+    240 songs of 24 artists in 300 playlists, and 120 songs of 12 artists that no playlist
+    knows, with tags and similarity triplets. An interrupted build goes on with the same command.
+    """
+
+    seed: int | None = None
+    """Number of the world; default the one that is there already, else 0."""
+    out: Path = Path("tfrecords")
+    """Folder of the two collections."""
+    audio: Path | None = None
+    """Also write the songs as 16-bit wav files below this folder, to listen to."""
+    workers: int | None = None
+    """Processes; default one for each core."""
+    overwrite: bool = False
+    """Build both collections afresh, also when they hold another world."""
+    quiet: bool = False
+    """No progress and no summary."""
+
+
+def make_demo(options: MakeDemo) -> None:
+    """Build the collections that ``options`` describe, and the wav files if they are wanted.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        See :func:`playlist_pretrain.demo.build.build_demo` and
+        :func:`playlist_pretrain.demo.audio_files.write_songs`.
+    """
+    from playlist_pretrain.demo.audio_files import check_empty, write_songs
+    from playlist_pretrain.demo.build import build_demo
+
+    if options.audio is not None:
+        check_empty(options.audio)
+    collections = build_demo(
+        options.out,
+        options.seed,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    seed = collections[0].source["loader"]["seed"]
+    if options.audio is not None:
+        write_songs(options.audio, seed, quiet=options.quiet)
+    if not options.quiet:
+        for collection in collections:
+            print(f"{collection.path}: {len(collection)} songs of world {seed}")
+        if options.audio is not None:
+            print(f"{options.audio}: the same songs as wav files")
+        print("next: python scripts/pretrain.py --pairs playlist_co")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    prog = "python -m playlist_pretrain.demo"
+    return cli.run(MakeDemo, make_demo, prog=prog, epilog=EXAMPLES, argv=argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,228 @@
+"""The demo's collections: songs of the synthetic world as if they had come from audio files.
+
+Beside the collection a part's folder holds ``tracks.csv`` (track_id, artist, style, title),
+``tags.tsv``, ``triplets.csv`` and ``groups-artists.npz``; ``demo`` has ``playlists.csv``
+(group_id, track_id) and ``groups-playlists.npz`` too. The collection is made first; the other
+files are compared with the world at every call and written where they are missing or differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playlist_pretrain.demo import tables
+from playlist_pretrain.demo.world import PARTS, STYLES, World, make_world
+from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TrackError
+from playlist_pretrain.files import atomic_write
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.decode import Decoded
+    from playlist_pretrain.records.collection import Collection
+
+SECONDS = 30.0
+WORLD_VERSION = 1
+"""Counts the changes of what a seed stands for; it is remembered with every collection."""
+
+
+@dataclass(frozen=True)
+class SongLoader:
+    """Renders a song where other loaders decode a file.
+
+    Attributes
+    ----------
+    seed : int
+        Of the world.
+    version : int
+        Of the program that makes worlds; a collection of another one is not taken for this.
+    """
+
+    seed: int
+    version: int = WORLD_VERSION
+
+    def __call__(self, source: str) -> Decoded:
+        """Sound of the song whose track id is ``source``: 30 s at 16 kHz."""
+        from playlist_pretrain.audio.decode import Decoded
+        from playlist_pretrain.demo.synth import render
+
+        world = make_world(self.seed)
+        if source not in world.track_ids:
+            raise TrackError(f"world {self.seed} has no song {source!r}")
+        return Decoded(render(world, world.song(source), SECONDS), 0.0, SECONDS)
+
+
+def build_demo(
+    root: str | Path = "tfrecords",
+    seed: int | None = None,
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    quiet: bool = False,
+) -> tuple[Collection, Collection]:
+    """Make ``root/demo`` and ``root/demo-eval``, or what is missing of them.
+
+    Parameters
+    ----------
+    root : str or Path
+        Folder of the collections.
+    seed : int, optional
+        Number of the world, 0 or greater. None takes the world that is there already, and
+        world 0 when there is none.
+    workers : int, optional
+        Processes; default one for each core.
+    overwrite : bool
+        Build both afresh, also when another world is there.
+    quiet : bool
+        No progress bar.
+
+    Returns
+    -------
+    demo, demo_eval : Collection
+
+    Raises
+    ------
+    CollectionError
+        One of the folders holds another world, or something else, and no ``overwrite``.
+    RecipeError
+        A negative seed.
+    """
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.records.build import build_collection
+    from playlist_pretrain.records.sources import TrackSource
+
+    root = Path(root)
+    if seed is not None and seed < 0:
+        raise RecipeError(f"seed {seed}: worlds are numbered from 0")
+    there = {part: _loader_there(root / part) for part in PARTS}
+    if seed is None:
+        seed = next((loader["seed"] for loader in there.values() if loader), 0)
+    if not overwrite:
+        for part, loader in there.items():
+            _check_same_world(root / part, loader, SongLoader(seed))
+    world = make_world(seed)
+    collections = []
+    for part in PARTS:
+        ids = sorted(world.track_ids[song] for song in world.songs(part))
+        collection = build_collection(
+            root / part,
+            [TrackSource(track_id, track_id) for track_id in ids],
+            front_end("paper"),
+            SongLoader(seed),
+            workers=workers,
+            overwrite=overwrite,
+            quiet=quiet,
+        ).collection
+        _write_tables(world, part, collection.path)
+        _write_groups(world, part, collection)
+        collections.append(collection)
+    demo, demo_eval = collections
+    return demo, demo_eval
+
+
+def _loader_there(folder: Path) -> dict | None:
+    """Loader of the finished or unfinished collection in ``folder``, None when there is none."""
+    for file in (folder / "collection.json", folder / ".build" / "plan.json"):
+        try:
+            loader = json.loads(file.read_text("utf-8"))["source"]["loader"]
+            if loader["name"] == SongLoader.__name__ and isinstance(loader["seed"], int):
+                return loader
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError):
+            pass  # foreign or damaged: said below, as for any other loader
+        raise CollectionError(
+            f"{folder} is not a collection of the demo ({file.name} names another source, or is "
+            "damaged); give another folder with --out, or move it away"
+        )
+    return None
+
+
+def _check_same_world(folder: Path, there: dict | None, asked: SongLoader) -> None:
+    mend = f"python -m playlist_pretrain.demo --out {folder.parent} --seed {asked.seed} --overwrite"
+    if there is None:
+        return
+    if there["seed"] != asked.seed:
+        raise CollectionError(
+            f"{folder} holds world {there['seed']}, world {asked.seed} was asked for: give "
+            f"another folder with --out, or build it afresh with {mend}"
+        )
+    if there.get("version") != asked.version:
+        raise CollectionError(
+            f"{folder} was made by version {there.get('version')} of the demo's world, this is "
+            f"version {asked.version}: build it afresh with {mend}"
+        )
+
+
+def _write_tables(world: World, part: str, folder: Path) -> None:
+    ids, songs = world.track_ids, world.songs(part)
+    tagged, splits = tables.tags(world), tables.splits(world)
+    files = {
+        "tracks.csv": [
+            ("track_id", "artist", "style", "title"),
+            *(
+                (ids[s], artist_of(world, s), STYLES[world.song_style[s]], world.titles[s])
+                for s in songs
+            ),
+        ],
+        "tags.tsv": [
+            ("track_id", "split", "tags"),
+            *((ids[s], splits[s], "|".join(tagged[s])) for s in songs),
+        ],
+        "triplets.csv": [
+            ("anchor", "positive", "negative"),
+            *(tuple(ids[s] for s in row) for row in tables.triplets(world, part)),
+        ],
+    }
+    if part == "demo":
+        files["playlists.csv"] = [
+            ("group_id", "track_id"),
+            *((name, ids[s]) for name, entries in tables.playlists(world) for s in entries),
+        ]
+    for name, rows in files.items():
+        text = io.StringIO()
+        delimiter = "\t" if name.endswith(".tsv") else ","
+        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+        _write_if_different(folder / name, text.getvalue())
+
+
+def artist_of(world: World, song: int) -> str:
+    """Name of the artist of a song."""
+    return world.artists[world.song_artist[song]]
+
+
+def _write_if_different(path: Path, text: str) -> None:
+    try:
+        if path.read_bytes() == text.encode():
+            return
+    except FileNotFoundError:
+        pass
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+
+
+def _write_groups(world: World, part: str, collection: Collection) -> None:
+    from playlist_pretrain.playlists.groups import groups_path, load_groups
+    from playlist_pretrain.playlists.match import match_groups
+
+    ids = world.track_ids
+
+    def by_artist():
+        return ((artist_of(world, song), [ids[song]]) for song in world.songs(part))
+
+    def by_playlist():
+        return ((name, [ids[s] for s in entries]) for name, entries in tables.playlists(world))
+
+    kinds: dict[str, Callable] = {"artists": by_artist}
+    if part == "demo":
+        kinds["playlists"] = by_playlist
+    for name, entries in kinds.items():
+        try:
+            load_groups(collection, name)
+        except GroupsError:  # missing, damaged, or of the collection that was here before
+            groups, _ = match_groups(entries(), collection, name)
+            groups.save(groups_path(collection.path, name))

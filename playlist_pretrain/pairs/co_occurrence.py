@@ -1,0 +1,130 @@
+"""Playlist Co-Occurrence: two tracks of one playlist, every track at most once an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.kernels import compiled
+from playlist_pretrain.playlists.streams import random_order, random_stream
+
+BLOCK = 65_536
+EPOCHS_TO_EXPECT_BY = 3
+
+
+class PlaylistCoOccurrence:
+    """Pairing ``playlist_co`` of arXiv 2304.12257, section 2.
+
+    Groups are visited in random order; the tracks of a group that are still available are paired
+    at random, ⌊n/2⌋ pairs, and are not available any more. Every epoch starts anew. The paper
+    does not say in which order the pairs are used: here they are shuffled over the whole epoch,
+    because in the order in which they are made the pairs of one group would meet in one batch,
+    each a false negative of the others. Which of the two tracks is the anchor is random too.
+
+    Parameters
+    ----------
+    groups : TrackGroups
+    seed : int
+
+    Notes
+    -----
+    Randomness is Philox 4×64 keyed by (name, seed, epoch), of which only raw words are used, so
+    equal seeds give equal pairs on every platform. An epoch takes memory for one word a group,
+    two a track and its pairs; ``epoch`` makes all pairs before it yields the first block.
+    """
+
+    name = "playlist_co"
+    y: Literal["window"] = "window"
+
+    def __init__(self, groups: TrackGroups, seed: int):
+        self.groups = groups
+        self.seed = seed
+        self._counts: dict[int, int] = {}
+
+    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
+        pairs, stream = self._made(epoch)
+        order = random_order(stream, len(pairs))
+        for start in range(0, len(order), BLOCK):
+            yield pairs[order[start : start + BLOCK]]
+
+    def count(self, epoch: int) -> int:
+        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
+        if epoch not in self._counts:
+            self._made(epoch)
+        return self._counts[epoch]
+
+    @cached_property
+    def expected_pairs(self) -> float:
+        """Mean number of pairs of epochs 0, 1 and 2."""
+        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
+
+    @cached_property
+    def _covered(self) -> int:
+        return int(self.groups.covered.sum())
+
+    def _made(self, epoch: int) -> tuple[np.ndarray, np.random.Philox]:
+        stream = random_stream(self.name, self.seed, epoch)
+        pairs = np.empty((self._covered // 2, 2), np.int32)
+        made = pair_groups(
+            self.groups.indptr,
+            self.groups.rows,
+            random_order(stream, len(self.groups)),
+            stream.random_raw(self._covered),
+            np.ones(self.groups.tracks, np.bool_),
+            pairs,
+        )
+        self._counts[epoch] = made
+        return pairs[:made], stream
+
+
+@compiled
+def pair_groups(indptr, rows, order, words, available, pairs):
+    """Pair the available tracks of one group after the other.
+
+    Parameters
+    ----------
+    indptr : ndarray [shape=(groups + 1,), int64]
+    rows : ndarray [shape=(nnz,), int32]
+        A row at most once in a group.
+    order : ndarray [shape=(groups,), int64]
+        Groups in the order of the visit.
+    words : ndarray [shape=(n,), uint64]
+        Random words, one a paired track at most: as many as there are available tracks suffice.
+    available : ndarray [shape=(tracks,), bool]
+        Which tracks may be paired; afterwards those that were not.
+    pairs : ndarray [shape=(m, 2), int32]
+        Filled from its start; half as many as there are available tracks suffice.
+
+    Returns
+    -------
+    int
+        Number of pairs made.
+    """
+    longest = 0
+    for group in range(len(indptr) - 1):
+        longest = max(longest, indptr[group + 1] - indptr[group])
+    pool = np.empty(longest, np.int32)
+    made = used = 0
+    for position in range(len(order)):
+        group = order[position]
+        size = 0
+        for entry in range(indptr[group], indptr[group + 1]):
+            if available[rows[entry]]:
+                pool[size] = rows[entry]
+                size += 1
+        paired = size - size % 2
+        for i in range(min(paired, size - 1)):  # Fisher and Yates, as far as it is needed
+            fraction = (words[used] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
+            used += 1
+            j = i + int(fraction * (size - i))
+            pool[i], pool[j] = pool[j], pool[i]
+        for i in range(0, paired, 2):
+            pairs[made, 0], pairs[made, 1] = pool[i], pool[i + 1]
+            available[pool[i]] = available[pool[i + 1]] = False
+            made += 1
+    return made

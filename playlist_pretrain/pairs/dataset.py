@@ -1,0 +1,120 @@
+"""From a pairing to batches of windows: one seeded stream of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.pairs import Pairing
+
+
+@dataclass(frozen=True)
+class PairStream:
+    """The batches of a whole run: step t is batch ``t % steps_per_epoch`` of epoch t // that.
+
+    What a step holds depends on nothing but the pairing, its seed and the step, so a run goes on
+    at any step as if it had never stopped. Incomplete batches are dropped, and every epoch has
+    the same number of steps, that of the epoch with the fewest whole batches.
+
+    Parameters
+    ----------
+    pairing : Pairing
+        Makes the pairs of an epoch.
+    batch : int
+        Pairs a step.
+    steps_per_epoch : int
+        Whole batches an epoch, see :meth:`plan`.
+    """
+
+    pairing: Pairing
+    batch: int
+    steps_per_epoch: int
+
+    @classmethod
+    def plan(cls, pairing: Pairing, batch: int, epochs: int) -> PairStream:
+        """Count the pairs of every epoch of a run and settle the steps an epoch.
+
+        Raises
+        ------
+        RecipeError
+            If an epoch has fewer pairs than a batch; names the largest batch that fits.
+        """
+        fewest = min(pairing.count(epoch) for epoch in range(epochs))
+        if fewest < batch:
+            raise RecipeError(
+                f"--batch {batch}: an epoch of {pairing.name} has only {fewest} pairs; "
+                + (
+                    f"the largest batch that fits is --batch {fewest}"
+                    if fewest > 1
+                    else "no batch fits, more tracks must share a group"
+                )
+            )
+        return cls(pairing, batch, fewest // batch)
+
+    def batches(self, first: int, last: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield ``(epoch, position, rows int32 [batch, 2])`` of the steps ``first … last − 1``.
+
+        ``position`` is the index of the batch's first pair within its epoch.
+        """
+        for epoch in range(first // self.steps_per_epoch, -(-last // self.steps_per_epoch)):
+            offset = epoch * self.steps_per_epoch
+            begin = max(first - offset, 0) * self.batch
+            end = min(last - offset, self.steps_per_epoch) * self.batch
+            for position, rows in self._slices(epoch, begin, end):
+                yield epoch, position, rows
+
+    def rows_of(self, step: int) -> np.ndarray:
+        """Rows of the pairs of one step, int32 [batch, 2]."""
+        return next(self.batches(step, step + 1))[2]
+
+    def _slices(self, epoch: int, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        position = 0  # of the first pair in `pending` within the epoch
+        pending = np.empty((0, 2), np.int32)
+        for block in self.pairing.epoch(epoch):
+            pending = np.concatenate([pending, block]) if len(pending) else block
+            skip = min(max(begin - position, 0), len(pending))
+            pending, position = pending[skip:], position + skip
+            while position < end and position >= begin and len(pending) >= self.batch:
+                yield position, pending[: self.batch]
+                pending, position = pending[self.batch :], position + self.batch
+            if position >= end:
+                return
+
+
+def pair_dataset(
+    reader: WindowReader, stream: PairStream, *, seed: int, first: int, last: int
+) -> tf.data.Dataset:
+    """Batches of windows of the steps ``first … last − 1`` of a stream.
+
+    Parameters
+    ----------
+    reader : WindowReader
+        Reads the windows.
+    stream : PairStream
+        Says which tracks.
+    seed : int
+        Seed of the window positions; a position depends on ``(seed, epoch, index of the pair)``.
+    first, last : int
+        Steps.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Elements ``(x, y)``, float16 [batch, frames, bands] each, in the order of the stream.
+    """
+
+    def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for epoch, position, rows in stream.batches(first, last):
+            starts = random_starts(reader.last_start(rows), seed, epoch, position)
+            yield rows.T, starts.T
+
+    return window_dataset(reader, requests, batch=stream.batch, parts=2)

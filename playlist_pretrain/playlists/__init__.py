@@ -1,0 +1,1 @@
+"""Groups of tracks: playlists, artists, albums, sessions."""

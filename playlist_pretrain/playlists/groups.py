@@ -1,0 +1,289 @@
+"""Groups of tracks as one sparse matrix over the rows of a collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.files import atomic_write, content_key
+from playlist_pretrain.playlists.archive import read_archive, write_archive
+from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
+from playlist_pretrain.playlists.streams import random_order, random_stream
+from playlist_pretrain.records.schema import PackedStrings
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
+
+FEWEST_TRACKS = 2
+FEWEST_GROUPS_TO_SHARE = 20
+
+
+@dataclass(frozen=True, eq=False)
+class TrackGroups:
+    """All groups of one kind; group ``i`` holds ``rows[indptr[i]:indptr[i + 1]]``.
+
+    Parameters
+    ----------
+    name : str
+        Kind of groups, e.g. ``playlists`` or ``artists``.
+    indptr : ndarray [shape=(groups + 1,), int64]
+        Where each group starts in ``rows``.
+    rows : ndarray [shape=(nnz,), int32]
+        Rows of a collection in the order of the source; a row comes once in a group.
+    tracks : int
+        Number of tracks of the collection: every row is below it.
+    collection_key : str
+        Content key of the collection the rows speak of.
+    group_ids : sequence of str [length=groups]
+        Ids of the groups in their source, kept packed.
+
+    Raises
+    ------
+    GroupsError
+        If the parts do not fit together.
+
+    Notes
+    -----
+    The arrays are read-only; a writable array given is copied.
+    """
+
+    name: str
+    indptr: np.ndarray
+    rows: np.ndarray
+    tracks: int
+    collection_key: str
+    group_ids: PackedStrings
+
+    def __post_init__(self):
+        check_groups_name(self.name)
+        for field, dtype in (("indptr", np.dtype("<i8")), ("rows", np.dtype("<i4"))):
+            array = np.asarray(getattr(self, field))
+            if array.ndim != 1 or array.dtype.kind != "i":
+                raise GroupsError(f"{field}: {array.dtype} {array.shape}, not integers (n,)")
+            if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2 ** (
+                8 * dtype.itemsize - 1
+            ):
+                raise GroupsError(f"{field}: values from {array.min()} to {array.max()}")
+            if array.dtype != dtype or array.flags.writeable or not array.flags.c_contiguous:
+                array = np.array(array, dtype, order="C")
+                array.flags.writeable = False
+            object.__setattr__(self, field, array)
+        if not isinstance(self.group_ids, PackedStrings):
+            try:
+                object.__setattr__(self, "group_ids", PackedStrings.pack(self.group_ids))
+            except ValueError as error:
+                raise GroupsError(f"group ids: {error}") from error
+        self._check()
+
+    def _check(self) -> None:
+        indptr, rows = self.indptr, self.rows
+        if not 0 <= self.tracks < 2**31:
+            raise GroupsError(f"{self.tracks} tracks: there can be 0 to {2**31 - 1}")
+        if (
+            not len(indptr)
+            or indptr[0] != 0
+            or indptr[-1] != len(rows)
+            or np.any(indptr[1:] < indptr[:-1])
+        ):
+            raise GroupsError(f"indptr does not cut {len(rows)} entries into groups")
+        if len(self.group_ids) != len(self):
+            raise GroupsError(f"{len(self.group_ids)} group ids for {len(self)} groups")
+        if len(rows) and int(rows.max()) >= self.tracks:
+            raise GroupsError(f"row {rows.max()} in a collection of {self.tracks} tracks")
+        first = first_in_group(indptr, rows, self.tracks)
+        if not first.all():
+            entry = int(np.argmin(first))
+            group = int(np.searchsorted(indptr, entry, side="right")) - 1
+            raise GroupsError(f"row {rows[entry]} comes twice in group {self.group_ids[group]!r}")
+
+    @classmethod
+    def from_lists(
+        cls, name: str, groups: Iterable[Iterable[int]], *, tracks: int, collection_key: str
+    ) -> TrackGroups:
+        """Groups given as lists of rows; their ids are their positions.
+
+        For groups that are made rather than read: a notebook's own, or a test's.
+        """
+        lists = [np.fromiter(group, np.int32) for group in groups]
+        lengths = np.array([len(rows) for rows in lists], np.int64)
+        return cls(
+            name=name,
+            indptr=np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+            rows=np.concatenate([np.empty(0, np.int32), *lists]),
+            tracks=tracks,
+            collection_key=collection_key,
+            group_ids=[str(i) for i in range(len(lists))],
+        )
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __repr__(self) -> str:
+        return (
+            f"TrackGroups({self.name!r}: {len(self)} groups, {len(self.rows)} entries, "
+            f"{self.tracks} tracks)"
+        )
+
+    def group(self, i: int) -> np.ndarray:
+        """Rows of group ``i`` [shape=(length,), int32], read-only."""
+        if not 0 <= i < len(self):
+            raise IndexError(f"group {i} of {len(self)}")
+        return self.rows[self.indptr[i] : self.indptr[i + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of tracks of each group [shape=(groups,), int64]."""
+        return np.diff(self.indptr)
+
+    @cached_property
+    def covered(self) -> np.ndarray:
+        """Which tracks are in a group [shape=(tracks,), bool], read-only."""
+        covered = np.zeros(self.tracks, bool)
+        covered[self.rows] = True
+        covered.flags.writeable = False
+        return covered
+
+    @cached_property
+    def content_key(self) -> str:
+        """Key of what the groups hold: rows, borders and the collection; not of their ids."""
+        return content_key(self.indptr.tobytes(), self.rows.tobytes(), self.collection_key.encode())
+
+    def select(self, mask: np.ndarray) -> TrackGroups:
+        """The groups where ``mask`` [shape=(groups,), bool] is True, in the same order."""
+        mask = _mask(mask, len(self), "groups")
+        return self._filtered(mask, np.ones(len(self.rows), bool), 0)
+
+    def without_tracks(self, mask: np.ndarray) -> TrackGroups:
+        """Leave out the tracks where ``mask`` [shape=(tracks,), bool] is True.
+
+        Groups that then have fewer than two tracks are left out as well.
+        """
+        entries = ~_mask(mask, self.tracks, "tracks")[self.rows]
+        return self._filtered(np.ones(len(self), bool), entries, FEWEST_TRACKS)
+
+    def hold_out(self, share: float = 1 / 20, seed: int = 0) -> tuple[TrackGroups, TrackGroups]:
+        """Split the groups at random into ``(kept, held_out)``, both in the original order.
+
+        Parameters
+        ----------
+        share : float
+            Share of the groups to hold out, 0 ≤ share < 1; the number is rounded down. With 20
+            groups or more at least one is held out unless ``share`` is 0; with fewer, none:
+            one group would be more than the usual share, and its pairs too few to judge by.
+        seed : int
+            Equal seeds give equal splits on every platform.
+
+        Notes
+        -----
+        Groups are held out, not tracks: a track of a held-out group may be in a kept one.
+        """
+        if not 0 <= share < 1:
+            raise GroupsError(f"share {share} of the groups: must be from 0 up to below 1")
+        count = 0
+        if share > 0 and len(self) >= FEWEST_GROUPS_TO_SHARE:
+            count = max(1, int(share * len(self) + 1e-9))  # 0.05 · 20 must not fall below 1
+        order = random_order(random_stream("hold_out", seed), len(self))
+        held_out = np.zeros(len(self), bool)
+        held_out[order[:count]] = True
+        return self.select(~held_out), self.select(held_out)
+
+    def _filtered(self, groups: np.ndarray, entries: np.ndarray, fewest: int) -> TrackGroups:
+        indptr, rows, kept = filter_groups(self.indptr, self.rows, groups, entries, fewest)
+        indptr.flags.writeable = rows.flags.writeable = False
+        ids = self.group_ids
+        if not kept.all():
+            ids = PackedStrings.pack(ids[i] for i in np.flatnonzero(kept))
+        return dataclasses.replace(self, indptr=indptr, rows=rows, group_ids=ids)
+
+    def save(self, path: str | Path) -> None:
+        """Write the groups, whole or not at all; equal groups give equal bytes."""
+        with atomic_write(path) as stream:
+            write_archive(self, stream)
+
+    @classmethod
+    def load(cls, path: str | Path) -> TrackGroups:
+        """Read groups that :meth:`save` wrote.
+
+        Raises
+        ------
+        GroupsError
+            If the file is missing, truncated, foreign, or its parts do not fit together.
+        """
+        path = Path(path)
+        try:
+            stream = open(path, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            raise GroupsError(f"{path}: no such file") from None
+        with stream:
+            try:
+                return cls(**read_archive(stream))
+            except Exception as error:  # a damaged zip or header fails in a dozen ways
+                raise GroupsError(
+                    f"{path}: not a whole groups file ({error}); make it again with "
+                    "scripts/match_playlists.py … --overwrite"
+                ) from error
+
+
+def _mask(mask: np.ndarray, size: int, what: str) -> np.ndarray:
+    mask = np.asarray(mask)
+    if mask.dtype != bool or mask.shape != (size,):
+        raise ValueError(f"mask: {mask.dtype} {mask.shape}, not bool ({size},) over the {what}")
+    return mask
+
+
+def check_groups_name(name: str) -> str:
+    """Return ``name``, or raise GroupsError when it cannot be part of a file name."""
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
+        raise GroupsError(
+            f"groups name {name!r}: use up to 100 letters, digits, '-', '_' and '.', "
+            "a letter or digit first"
+        )
+    return name
+
+
+def groups_path(folder: Path, name: str) -> Path:
+    """Where the groups called ``name`` of the collection in ``folder`` are kept."""
+    return folder / f"groups-{check_groups_name(name)}.npz"
+
+
+def load_groups(collection: Collection, name: str) -> TrackGroups:
+    """Read the groups ``name`` of ``collection``.
+
+    Raises
+    ------
+    GroupsError
+        If there are none of that name (lists those there are), the file is damaged, or they
+        were made for a collection of another content.
+    """
+    path = groups_path(collection.path, name)
+    folder = shlex.quote(str(collection.path))
+    command = f"scripts/match_playlists.py --playlists FILE --collection {folder}"
+    if name != "playlists":
+        command += f" --name {name}"
+    if not path.is_file():
+        known = sorted(
+            file.name.removeprefix("groups-").removesuffix(".npz")
+            for file in collection.path.glob("groups-*.npz")
+        )
+        raise GroupsError(
+            f"collection {str(collection.path)!r} has no groups {name!r}; there are: "
+            f"{', '.join(known) or 'none'}; make them with {command}"
+        )
+    groups = TrackGroups.load(path)
+    if groups.collection_key != collection.content_key or groups.tracks != len(collection):
+        raise GroupsError(
+            f"{path}: made for another content of the collection (key "
+            f"{groups.collection_key[:8]}, {groups.tracks} tracks; now "
+            f"{collection.content_key[:8]}, {len(collection)} tracks); make them again with "
+            f"{command} --overwrite"
+        )
+    return dataclasses.replace(groups, name=name)

@@ -1,0 +1,78 @@
+"""Track ids of a source looked up in a collection, and what is worth remembering of them."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
+
+LOOK_UP = 65_536
+EXAMPLES = 3
+
+
+class LookUp:
+    """Looks ids up many at a time and keeps only numbers of what was found.
+
+    Parameters
+    ----------
+    collection : Collection
+
+    Attributes
+    ----------
+    group_index : dict of str to int
+        Number of each group id, in the order of their first part.
+    run_group, run_length : array of int32
+        Group of each part, and how many of its ids were found.
+    rows : array of int32
+        Rows of the ids that were found, part after part.
+    entries : int
+        Ids looked up.
+    missing : Counter of str
+        Ids that were not found.
+    examples : list of str
+        The first distinct ids, at most three.
+    """
+
+    def __init__(self, collection: Collection):
+        self.collection = collection
+        self.group_index: dict[str, int] = {}
+        self.run_group, self.run_length, self.rows = array("i"), array("i"), array("i")
+        self.entries = 0
+        self.missing: Counter[str] = Counter()
+        self.examples: list[str] = []
+        self._waiting: list[str] = []
+        self._runs: list[tuple[int, int]] = []
+
+    def add(self, group_id: str, track_ids: Sequence[str]) -> None:
+        """Take in one part of a group."""
+        index = self.group_index.setdefault(group_id, len(self.group_index))
+        self._runs.append((index, len(track_ids)))
+        self._waiting += track_ids
+        if len(self.examples) < EXAMPLES:
+            distinct = dict.fromkeys([*self.examples, *track_ids[: EXAMPLES * EXAMPLES]])
+            self.examples = list(distinct)[:EXAMPLES]
+        if len(self._waiting) >= LOOK_UP or len(self._runs) >= LOOK_UP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Look up what is waiting."""
+        if not self._runs:
+            return
+        rows = self.collection.rows(self._waiting)
+        known = rows >= 0
+        run_group, run_length = np.array(self._runs, np.int32).T
+        ends = np.cumsum(run_length, dtype=np.int64)
+        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
+        found = total[ends] - total[ends - run_length]
+        self.run_group.frombytes(run_group.tobytes())
+        self.run_length.frombytes(found.astype(np.int32).tobytes())
+        self.rows.frombytes(rows[known].astype(np.int32).tobytes())
+        self.entries += len(rows)
+        self.missing.update(self._waiting[i] for i in np.flatnonzero(~known))
+        self._waiting, self._runs = [], []

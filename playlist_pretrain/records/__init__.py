@@ -1,0 +1,1 @@
+"""Collections: sharded log-mels and the reader of their windows."""

@@ -1,0 +1,249 @@
+"""A collection on disk: what is in it, checked once when it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
+from playlist_pretrain.records import schema
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+
+
+class Collection:
+    """The tracks of one collection; row ``i`` of every array speaks of the same track.
+
+    Made by :meth:`open`.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    name : str
+        The folder's name.
+    front_end : FrontEnd
+        What made every mel.
+    content_key : str
+        Changes when any mel, id, order or front-end constant changes.
+    track_ids : sequence of str
+        Packed; an item becomes a string when it is asked for.
+    frames : ndarray [shape=(n,), int32]
+    start_seconds, source_seconds : ndarray [shape=(n,), float32]
+        Where in its source the mel starts, and the source's length.
+    shard : ndarray [shape=(n,), int32]
+        Position in :attr:`shard_paths`.
+    offset : ndarray [shape=(n,), int64]
+        Position of the mel's first byte in that file.
+    band_mean, band_std : ndarray [shape=(bands,), float32]
+        Over all frames of all tracks. The deviation of a band that never changes is exactly 0:
+        who divides by it must guard against that.
+    shard_paths : list of Path
+    source : dict
+        Settings remembered when the collection was built.
+    version : str
+        Version of the program that made it.
+    """
+
+    def __init__(self, path: Path, document: dict, front_end: FrontEnd, index: dict):
+        self.path = path
+        self.name = path.resolve().name
+        self.front_end = front_end
+        self.content_key: str = document["content_key"]
+        self.source: dict = document["source"]
+        self.version: str = document["version"]
+        self.band_mean = np.array(document["band_mean"], np.float32)
+        self.band_std = np.array(document["band_std"], np.float32)
+        self.shard_paths = [path / shard["file"] for shard in document["shards"]]
+        self.track_ids: schema.PackedStrings = index["track_ids"]
+        self.shard: np.ndarray = index["shard"]
+        self.offset: np.ndarray = index["offset"]
+        self.frames: np.ndarray = index["frames"]
+        self.start_seconds: np.ndarray = index["start_seconds"]
+        self.source_seconds: np.ndarray = index["source_seconds"]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Collection:
+        """Open the collection in folder ``path``.
+
+        Reads ``collection.json`` and the index and compares every shard's size; the mels
+        themselves are not read.
+
+        Raises
+        ------
+        CollectionError
+            When anything is missing, damaged, foreign or of another format.
+        """
+        from playlist_pretrain.audio.front_end import FrontEnd
+
+        path = Path(path)
+        document = _read_document(path)
+        try:
+            front_end = FrontEnd.from_dict(document["front_end"])
+        except FrontEndError as error:
+            raise CollectionError(f"{path / schema.COLLECTION_FILE}: {error}") from error
+        if front_end.bands != document["bands"]:
+            raise CollectionError(
+                f"{path / schema.COLLECTION_FILE}: {document['bands']} bands, but its front end "
+                f"{front_end.name!r} makes {front_end.bands}"
+            )
+        for shard in document["shards"]:
+            _check_size(path, shard)
+        return cls(path, document, front_end, _read_index(path, document))
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    def __repr__(self) -> str:
+        return (
+            f"Collection({str(self.path)!r}: {len(self)} tracks, front end "
+            f"{self.front_end.name!r}, key {self.content_key[:8]})"
+        )
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        rows = {track_id: row for row, track_id in enumerate(self.track_ids)}
+        if len(rows) != len(self):
+            raise CollectionError(
+                f"{self.path}: {len(self) - len(rows)} track ids stand for more than one track; "
+                + _mend(self.path)
+            )
+        return rows
+
+    def rows(self, ids: Iterable[str]) -> np.ndarray:
+        """Rows of ``ids`` [shape=(ids,), int32], -1 for an id that is not in the collection."""
+        find = self._row_of.get
+        return np.array([find(track_id, -1) for track_id in ids], np.int32)
+
+    def row(self, track_id: str) -> int:
+        """Row of one track; TrackError when the collection does not have it."""
+        row = self._row_of.get(track_id)
+        if row is None:
+            raise TrackError(
+                f"track {track_id!r} is not in collection {str(self.path)!r} "
+                f"({len(self)} tracks, the first is {self.track_ids[0]!r})"
+            )
+        return row
+
+    def mel(self, row: int) -> np.ndarray:
+        """The whole log-mel of track ``row`` [shape=(frames, bands), float16].
+
+        Raises
+        ------
+        CollectionError
+            When there is no such row, or its shard no longer holds it.
+        """
+        if not 0 <= row < len(self):
+            raise CollectionError(f"{self.path}: row {row} of {len(self)} tracks")
+        shape = (int(self.frames[row]), self.front_end.bands)
+        size = shape[0] * shape[1] * schema.MEL_DTYPE.itemsize
+        shard = self.shard_paths[self.shard[row]]
+        try:
+            with open(shard, "rb", buffering=0) as stream:
+                data = _read_at(stream.fileno(), int(self.offset[row]), size)
+        except OSError as error:
+            raise CollectionError(f"{shard}: {error.strerror}; {_mend(self.path)}") from error
+        if len(data) != size:
+            raise CollectionError(
+                f"{shard}: ends inside track {self.track_ids[row]!r}; {_mend(self.path)}"
+            )
+        return np.frombuffer(data, schema.MEL_DTYPE).reshape(shape)
+
+
+def _read_at(descriptor: int, offset: int, size: int) -> bytearray:
+    data = bytearray(size)
+    done = 0
+    while done < size:
+        count = os.preadv(descriptor, [memoryview(data)[done:]], offset + done)
+        if count == 0:
+            break
+        done += count
+    return data[:done]
+
+
+def _mend(path: Path) -> str:
+    return (
+        "copy the collection again, or build it again with "
+        f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
+    )
+
+
+def _read_document(path: Path) -> dict:
+    file = path / schema.COLLECTION_FILE
+    if not path.exists():
+        raise CollectionError(
+            f"{path}: no such folder; build the collection with "
+            f"scripts/make_tfrecords.py --audio DIR --out {path}"
+        )
+    if not file.is_file():
+        raise CollectionError(
+            f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
+            f"interrupted, scripts/make_tfrecords.py --audio DIR --out {path} finishes it"
+        )
+    try:
+        document = json.loads(file.read_bytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CollectionError(f"{file}: not JSON ({error}); {_mend(path)}") from error
+    return schema.check_document(document, str(file))
+
+
+def _check_size(path: Path, entry: dict) -> None:
+    file = path / entry["file"]
+    try:
+        size = os.stat(file).st_size
+    except OSError as error:
+        raise CollectionError(f"{file}: {error.strerror}; {_mend(path)}") from error
+    if size != entry["size"]:
+        raise CollectionError(
+            f"{file}: {size} bytes, {schema.COLLECTION_FILE} says {entry['size']}; {_mend(path)}"
+        )
+
+
+def _read_index(path: Path, document: dict) -> dict:
+    entry = document["index"]
+    file = path / entry["file"]
+    _check_size(path, entry)
+    data = file.read_bytes()
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise CollectionError(
+            f"{file}: not the index that {schema.COLLECTION_FILE} names (SHA-256 differs); "
+            + _mend(path)
+        )
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in schema.INDEX_ARRAYS}
+        index = _checked_index(arrays, document)
+    except Exception as error:
+        raise CollectionError(f"{file}: damaged index ({error}); {_mend(path)}") from error
+    return index
+
+
+def _checked_index(arrays: dict, document: dict) -> dict:
+    for name, dtype in schema.INDEX_ARRAYS.items():
+        if arrays[name].dtype != dtype or arrays[name].ndim != 1:
+            raise ValueError(f"{name}: {arrays[name].dtype} {arrays[name].shape}, not {dtype} (n,)")
+        if name != "track_id_bytes" and len(arrays[name]) != document["tracks"]:
+            raise ValueError(f"{name}: {len(arrays[name])} rows, not {document['tracks']} tracks")
+    shard, offset, frames = arrays["shard"], arrays["offset"], arrays["frames"]
+    sizes = np.array([entry["size"] for entry in document["shards"]], np.int64)
+    counts = [entry["tracks"] for entry in document["shards"]]
+    if not np.array_equal(shard, np.repeat(np.arange(len(sizes)), counts)):
+        raise ValueError("the rows of its shards do not match their numbers of tracks")
+    ends = offset + frames.astype(np.int64) * document["bands"] * schema.MEL_DTYPE.itemsize
+    outside = np.flatnonzero((offset < 0) | (frames < 1) | (ends > sizes[shard]))
+    if len(outside):
+        row = outside[0]
+        raise ValueError(f"row {row} reaches from byte {offset[row]} to {ends[row]} of its shard")
+    if int(frames.sum(dtype=np.int64)) != document["frames"]:
+        raise ValueError(f"its frames do not sum to {document['frames']}")
+    ids = schema.PackedStrings(arrays.pop("track_id_bytes"), arrays.pop("track_id_ends"))
+    return {"track_ids": ids, **arrays}

@@ -1,0 +1,146 @@
+"""The command ``make_tfrecords``: an audio folder becomes a collection."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from playlist_pretrain import cli
+from playlist_pretrain.errors import AudioError, RecipeError
+from playlist_pretrain.records.report import REPORT_FILE
+
+EXAMPLES = """
+examples:
+  python scripts/make_tfrecords.py --audio ~/music --out tfrecords/mine
+  python scripts/make_tfrecords.py --audio ~/music --tracks tracks.csv --out tfrecords/mine
+  python scripts/make_tfrecords.py --audio clips --out tfrecords/clips --excerpt full --workers 4
+"""
+
+
+@dataclass
+class MakeTfrecords:
+    """Decode an audio folder, compute log-mels and write them as a collection.
+
+    An interrupted build goes on with the same command. Files that cannot be read are left out
+    and listed in build_report.tsv inside the collection.
+    """
+
+    audio: Path
+    """Folder with the audio: every file below it that is not hidden, unless --tracks is given."""
+    out: Path
+    """Folder of the collection, for instance tfrecords/mine."""
+    tracks: Path | None = None
+    """CSV or TSV with the columns track_id and path (below the audio folder); others are ignored.
+    Without it a track's id is its path below the folder, without extension."""
+    front_end: str = "paper"
+    """paper, musicnn, vggish or vggish-essentia."""
+    excerpt: str = "30"
+    """Seconds to take from the centre of each file, or full."""
+    resample_quality: int = 4
+    """Essentia's: 0 (best, slow) to 4 (linear, as in Essentia's own examples)."""
+    workers: int | None = None
+    """Processes; default one for each core."""
+    overwrite: bool = False
+    """Build afresh; a finished collection is replaced when the new one is ready."""
+    quiet: bool = False
+    """No progress and no summary; only what could not be read is said."""
+
+
+def make_tfrecords(options: MakeTfrecords) -> None:
+    """Build the collection that ``options`` describe and print what came of it.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        See :func:`playlist_pretrain.records.build.build_collection` and
+        :mod:`playlist_pretrain.records.sources`.
+    """
+    from playlist_pretrain.audio.decode import AudioLoader
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.records.build import build_collection
+    from playlist_pretrain.records.sources import find_audio, missing_files, read_tracks_table
+
+    made_by = dataclasses.replace(
+        front_end(options.front_end), resample_quality=options.resample_quality
+    )
+    load = AudioLoader(made_by.sample_rate, _excerpt(options.excerpt), options.resample_quality)
+    other_files = 0
+    if options.tracks is None:
+        found = find_audio(options.audio)
+        tracks, other_files = found.tracks, found.other_files
+    else:
+        tracks = read_tracks_table(options.tracks, options.audio)
+        missing = missing_files(options.audio, tracks)
+        if len(missing) == len(tracks):
+            raise AudioError(
+                f"none of the {len(tracks):,} files of {options.tracks} is below {options.audio}, "
+                f"neither {missing[0].source!r}; paths are taken from the folder of --audio"
+            )
+    report = build_collection(
+        options.out,
+        tracks,
+        made_by,
+        load,
+        root=options.audio,
+        workers=options.workers,
+        overwrite=options.overwrite,
+        quiet=options.quiet,
+    )
+    if report.failed:
+        listed = len(report.failed) + report.tracks
+        print(
+            f"{len(report.failed):,} of {listed:,} tracks could not be read and are left out: "
+            f"see {options.out / REPORT_FILE}"
+        )
+    if not options.quiet:
+        _print_summary(options, report, other_files)
+
+
+def _excerpt(text: str) -> float | None:
+    if text == "full":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise RecipeError(f"--excerpt {text}: give a number of seconds above 0, or full")
+    return seconds
+
+
+def _print_summary(options: MakeTfrecords, report, other_files: int) -> None:
+    collection = report.collection
+    hop = collection.front_end.hop_length / collection.front_end.sample_rate
+    audio = float(collection.frames.sum(dtype="int64")) * hop
+    size = sum(path.stat().st_size for path in collection.shard_paths)
+    for count, what in (
+        (len(report.silent), "silent"),
+        (len(report.short), "shorter than a window"),
+    ):
+        if count:
+            tracks = "1 track is" if count == 1 else f"{count:,} tracks are"
+            print(f"{tracks} {what} and kept: see {options.out / REPORT_FILE}")
+    if other_files:
+        several = f"{other_files:,} files of other kinds were"
+        print(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
+    print(
+        f"{options.out}: {report.tracks:,} tracks, {audio / 3600:.2f} hours of audio, "
+        f"{size / 1e6:,.1f} MB in {len(collection.shard_paths)} shards, "
+        f"front end {collection.front_end.name!r}"
+    )
+    if report.made:
+        resumed = f"; {report.kept} shards were there already" if report.kept else ""
+        print(f"built {report.made} shards in {report.seconds:.1f} s{resumed}")
+    else:
+        print("it is complete: nothing was left to build")
+    print(f"next: python scripts/match_playlists.py --playlists FILE --collection {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    return cli.run(
+        MakeTfrecords, make_tfrecords, prog="make_tfrecords.py", epilog=EXAMPLES, argv=argv
+    )

@@ -1,0 +1,179 @@
+"""Worker processes that may die without taking the build with them.
+
+``concurrent.futures`` cannot say which task a dead process was at, and one death breaks its
+whole pool. Here every worker has a pipe of its own and announces each step before it takes it,
+so a decoder that crashes on one file costs that file and nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import connection, resource_tracker
+from typing import Any
+
+from playlist_pretrain.errors import PlaylistPretrainError
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: connection.Connection
+    task: Any
+    step: Any = None
+
+
+def work_through(
+    work: Callable[[Any, Callable[[Any], None]], Any],
+    tasks: Sequence,
+    workers: int,
+    *,
+    on_step: Callable[[Any, Any], None],
+    on_death: Callable[[Any, Any, int], Any],
+) -> Iterator[tuple[Any, Any]]:
+    """Do ``tasks`` in spawned processes and yield (task, result) as they are done.
+
+    Processes are spawned, never forked, because a forked TensorFlow may hang. When the iterator
+    is closed, by an error or Ctrl-C too, the workers are stopped; they also stop by themselves
+    when this process is gone.
+
+    Parameters
+    ----------
+    work : callable
+        ``work(task, announce)``, picklable. ``announce(step)`` says what is about to happen.
+    tasks : sequence
+        Picklable.
+    workers : int
+        At most that many processes; never more than tasks.
+    on_step : callable
+        ``on_step(task, step)``, called here for each announcement.
+    on_death : callable
+        ``on_death(task, step, exit_code)`` returns the task to try next in its place, or raises.
+        ``step`` is the last one announced, None before the first.
+
+    Raises
+    ------
+    OSError, PlaylistPretrainError
+        Raised by ``work``, with the worker's traceback as a note.
+    RuntimeError
+        Stands for any other error of ``work``.
+    """
+    waiting, busy = deque(tasks), {}
+    try:
+        while waiting or busy:
+            while waiting and len(busy) < workers:
+                worker = _start(work, waiting.popleft())
+                busy[worker.pipe] = worker
+            for pipe in connection.wait(list(busy)):
+                worker = busy[pipe]
+                try:
+                    kind, value = pipe.recv()
+                except (EOFError, OSError):
+                    del busy[pipe]
+                    pipe.close()
+                    worker.process.join()
+                    waiting.appendleft(on_death(worker.task, worker.step, worker.process.exitcode))
+                    continue
+                if kind == "step":
+                    worker.step = value
+                    on_step(worker.task, value)
+                elif kind == "error":
+                    raise value
+                else:
+                    done = worker.task
+                    if waiting:
+                        _hand_over(worker, waiting.popleft())
+                    else:
+                        del busy[pipe]
+                        _stop([worker])
+                    yield done, value
+    finally:
+        _stop(list(busy.values()))
+
+
+def describe_exit(code: int) -> str:
+    """Words for the exit code of a process that was not meant to end."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"{name}, often a sign of too little memory" if name == "SIGKILL" else name
+
+
+def _start(work: Callable, task: Any) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+    with _interrupts_held():
+        process.start()
+    theirs.close()
+    worker = _Worker(process, pipe, task)
+    _hand_over(worker, task)
+    return worker
+
+
+def _hand_over(worker: _Worker, task: Any) -> None:
+    worker.task, worker.step = task, None
+    with suppress(OSError):  # it died while it was idle: the next wait sees the end of its pipe
+        worker.pipe.send(task)
+
+
+def _stop(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.process.terminate()
+    for worker in workers:
+        worker.process.join(timeout=5)
+        if worker.process.exitcode is None:
+            worker.process.kill()
+            worker.process.join()
+        worker.pipe.close()
+
+
+@contextmanager
+def _interrupts_held():
+    """Ctrl-C reaches every process of a terminal: workers inherit the block and leave it to us."""
+    resource_tracker.ensure_running()  # it lifts the block when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(work: Callable, pipe: connection.Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = "done", work(task, lambda step: pipe.send(("step", step)))
+        except Exception as error:
+            answer = "error", _portable(error)
+        try:
+            pipe.send(answer)
+        except (OSError, EOFError):
+            return
+
+
+def _portable(error: Exception) -> Exception:
+    """An error that surely survives pickling; those of TensorFlow do not."""
+    if not isinstance(error, OSError | PlaylistPretrainError):
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(f"in a worker process:\n{traceback.format_exc()}")
+    return error
+
+
+def _end_with_parent() -> None:
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

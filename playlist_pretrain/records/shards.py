@@ -1,0 +1,162 @@
+"""What a worker does: decode the tracks of one shard, write it, and note what was special.
+
+A shard is finished when its three files are there, written in this order: the shard, the notes
+(``.json``) and the part (``.npz``, see :class:`playlist_pretrain.records.writer.ShardPart`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
+from playlist_pretrain.files import write_json
+from playlist_pretrain.records.report import Note
+from playlist_pretrain.records.schema import shard_name
+from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.writer import ShardPart, ShardWriter
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+
+#: A track is silent when no sample reaches half a step of 16-bit audio.
+SILENCE = 2.0**-16
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make.
+
+    Attributes
+    ----------
+    number : int
+    tracks : tuple of TrackSource
+    crashes : tuple of (int, str)
+        Positions in ``tracks`` whose reading ends the process, and how it ended.
+    """
+
+    number: int
+    tracks: tuple[TrackSource, ...]
+    crashes: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """Makes the shards of one build; picklable, called in worker processes.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the shards are built.
+    root : str or None
+        Folder that sources are relative to; None when they are tokens.
+    front_end : FrontEnd
+    load : callable
+        ``load(source)`` returns the decoded audio.
+    """
+
+    folder: Path
+    root: str | None
+    front_end: FrontEnd
+    load: Callable[[str], Any]
+
+    def __call__(self, task: ShardTask, announce: Callable[[int], None]) -> bool:
+        """Make the shard unless it is finished; True when it was made.
+
+        ``announce(position)`` is called before each track is read, and with the number of
+        tracks before the shard is closed.
+        """
+        if is_finished(self.folder, task.number):
+            return False
+        log_mel = self._log_mel
+        crashes = dict(task.crashes)
+        notes: list[Note] = []
+        with ShardWriter(self.folder / shard_name(task.number), self.front_end.bands) as writer:
+            for position, track in enumerate(task.tracks):
+                announce(position)
+                reason = crashes.get(position) or self._add(writer, log_mel, track, notes)
+                if reason:
+                    notes.append(Note(track.track_id, track.source, "unreadable", reason))
+            announce(len(task.tracks))
+        write_json(notes_path(self.folder, task.number), [asdict(note) for note in notes])
+        writer.part.save(part_path(self.folder, task.number))
+        return True
+
+    def _add(
+        self, writer: ShardWriter, log_mel: Callable, track: TrackSource, notes: list[Note]
+    ) -> str | None:
+        """Write one track, or return why that is not possible."""
+        source = track.source if self.root is None else os.path.join(self.root, track.source)
+        try:
+            audio = self.load(source)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a decoder thinks of, one file must not end a build
+            known = isinstance(error, OSError | PlaylistPretrainError)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            return text.removeprefix(f"{source}: ")
+        mel = log_mel(audio.waveform).numpy()
+        try:
+            writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
+        except TrackError as error:
+            samples = len(audio.waveform)
+            return str(error) if len(mel) else f"{samples} samples are too few for one frame"
+        if np.abs(audio.waveform).max() < SILENCE:
+            notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
+        window = self.front_end.patch_frames
+        if len(mel) < window:
+            reason = (
+                f"{len(mel)} frames, a window of front end {self.front_end.name!r} has {window}"
+            )
+            notes.append(Note(track.track_id, track.source, "short", reason))
+        return None
+
+    @cached_property
+    def _log_mel(self) -> Callable:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with warnings.catch_warnings():  # its dependencies' plans, once a worker, help nobody
+            warnings.simplefilter("ignore")
+            import tensorflow as tf
+
+        # One thread each: the workers are what keeps the cores busy, and sums have one order.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        any_length = tf.TensorSpec([None], tf.float32)
+        return tf.function(self.front_end.log_mel, input_signature=[any_length])
+
+
+def notes_path(folder: Path, number: int) -> Path:
+    """Where the notes on shard ``number`` are, while the collection is built."""
+    return folder / f"{shard_name(number)}.json"
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Where the part of shard ``number`` is, while the collection is built."""
+    return folder / f"{shard_name(number)}.npz"
+
+
+def read_notes(folder: Path, number: int) -> list[Note]:
+    """Notes on a finished shard."""
+    return [Note(**note) for note in json.loads(notes_path(folder, number).read_text("utf-8"))]
+
+
+def is_finished(folder: Path, number: int) -> bool:
+    """Whether shard ``number`` is there, with its notes, as its part says."""
+    try:
+        part = ShardPart.load(part_path(folder, number))
+        read_notes(folder, number)
+        with open(folder / shard_name(number), "rb") as stream:
+            whole = os.fstat(stream.fileno()).st_size == part.size
+            return whole and hashlib.file_digest(stream, "sha256").hexdigest() == part.sha
+    except (OSError, ValueError, TypeError, CollectionError):
+        return False

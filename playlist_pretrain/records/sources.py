@@ -1,0 +1,216 @@
+"""Which tracks a collection is made of: the audio files of a folder, or the rows of a table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from playlist_pretrain.errors import AudioError, TableError, TrackError
+
+#: Files with these extensions (in any case) are audio; a table may list any others.
+AUDIO_EXTENSIONS = (
+    ".aac",
+    ".aif",
+    ".aifc",
+    ".aiff",
+    ".flac",
+    ".m4a",
+    ".mp3",
+    ".oga",
+    ".ogg",
+    ".opus",
+    ".wav",
+    ".wma",
+)
+
+
+@dataclass(frozen=True)
+class TrackSource:
+    """A track and where its audio is.
+
+    Attributes
+    ----------
+    track_id : str
+        Unique in a collection, never empty.
+    source : str
+        POSIX path below the audio folder, or a token that the loader understands.
+    """
+
+    track_id: str
+    source: str
+
+
+@dataclass(frozen=True)
+class FoundAudio:
+    """What a folder holds: ``tracks`` sorted by id, and the number of ``other_files``."""
+
+    tracks: list[TrackSource]
+    other_files: int
+
+
+def find_audio(folder: str | Path) -> FoundAudio:
+    """Every audio file below ``folder``; the id is the path below it without the extension.
+
+    Hidden files and folders (names that begin with a dot) are left out, uncounted. Links to
+    folders are followed unless they lead back to a folder they lie in. Names are taken byte by
+    byte, without Unicode normalisation; bytes that are not UTF-8 become surrogates.
+
+    Raises
+    ------
+    AudioError
+        No such folder, a folder below it that cannot be read, or no audio in it.
+    TrackError
+        Two files would have one id (``a.mp3`` and ``a.ogg``).
+    """
+    folder = _audio_folder(folder)
+    found: dict[str, str] = {}
+    other_files = 0
+    for name in _files_below(folder):
+        path = PurePosixPath(name)
+        if path.suffix.lower() not in AUDIO_EXTENSIONS:
+            other_files += 1
+            continue
+        track_id = str(path.with_suffix(""))
+        if track_id in found:
+            first, second = sorted((found[track_id], name))
+            raise TrackError(
+                f"two files in {folder} have the id {track_id!r}: {first!r} and {second!r}; "
+                "rename or remove one, or give every file its own id in a table (--tracks)"
+            )
+        found[track_id] = name
+    if not found:
+        held = f"{other_files:,} files of other kinds" if other_files else "it is empty"
+        raise AudioError(f"no audio in {folder} ({held}); looked for {' '.join(AUDIO_EXTENSIONS)}")
+    return FoundAudio([TrackSource(i, found[i]) for i in sorted(found)], other_files)
+
+
+def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource]:
+    """Tracks of a table with at least the columns ``track_id`` and ``path``, sorted by id.
+
+    Paths are taken from the audio folder. A path may be absolute or contain ``..`` as long as
+    it ends inside that folder as written (links are not resolved). Whether the files exist is
+    found out when they are read.
+
+    Parameters
+    ----------
+    table : str or Path
+        CSV, or TSV when its first line holds a tab and no comma; UTF-8 with or without BOM, any
+        line ends. Other columns are ignored.
+    folder : str or Path
+        The audio folder.
+
+    Raises
+    ------
+    TableError
+        A missing column, a short row, an empty or repeated id, an empty path or one that leaves
+        the folder, text that is not UTF-8.
+    """
+    folder, table = _audio_folder(folder), Path(table)
+    tracks: dict[str, tuple[int, str]] = {}
+    for line, track_id, path in _table_rows(table):
+        if not track_id:
+            raise TableError(f"{table}, line {line}: the track_id is empty (path {path!r})")
+        if track_id in tracks:
+            first_line, first_path = tracks[track_id]
+            raise TableError(
+                f"{table}: the track_id {track_id!r} is on line {first_line} ({first_path!r}) "
+                f"and on line {line} ({path!r})"
+            )
+        tracks[track_id] = line, _inside(folder, path, f"{table}, line {line}")
+    if not tracks:
+        raise TableError(f"{table} lists no track")
+    return [TrackSource(i, tracks[i][1]) for i in sorted(tracks)]
+
+
+def missing_files(folder: str | Path, tracks: list[TrackSource]) -> list[TrackSource]:
+    """Those of ``tracks`` that have no file below ``folder``."""
+    return [track for track in tracks if not os.path.exists(os.path.join(folder, track.source))]
+
+
+def _audio_folder(folder: str | Path) -> Path:
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise AudioError(f"the audio folder {folder} {what}")
+    return folder
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    waiting = [("", frozenset([_identity(folder)]))]
+    while waiting:
+        below, ancestors = waiting.pop()
+        try:
+            entries = list(os.scandir(folder / below))
+        except OSError as error:
+            raise AudioError(
+                f"cannot read the folder {folder / below}: {error.strerror}"
+            ) from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = f"{below}/{entry.name}" if below else entry.name
+            try:
+                folder_entry = entry.is_dir()
+            except OSError:  # a link to itself: reading it will say so
+                folder_entry = False
+            if not folder_entry:
+                yield name
+            elif (identity := _identity(entry.path)) not in ancestors:
+                waiting.append((name, ancestors | {identity}))
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _table_rows(table: Path) -> Iterator[tuple[int, str, str]]:
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            stream.seek(0)
+            delimiter = "\t" if "\t" in first and "," not in first else ","
+            reader = csv.reader(stream, delimiter=delimiter)
+            header = [name.strip() for name in next(reader, [])]
+            missing = [name for name in ("track_id", "path") if name not in header]
+            if missing:
+                raise TableError(
+                    f"{table} has no column {' and no column '.join(missing)}; "
+                    f"its columns are: {', '.join(header) or '(none: the file is empty)'}"
+                )
+            columns = header.index("track_id"), header.index("path")
+            for row in reader:
+                if not row:
+                    continue
+                if len(row) <= max(columns):
+                    raise TableError(
+                        f"{table}, line {reader.line_num}: {len(row)} fields where the header "
+                        f"has {len(header)}"
+                    )
+                yield reader.line_num, row[columns[0]].strip(), row[columns[1]].strip()
+    except FileNotFoundError:
+        raise TableError(f"the table {table} does not exist") from None
+    except IsADirectoryError:
+        raise TableError(f"{table} is a folder, not a table") from None
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise TableError(f"{table} is not UTF-8 text ({error.reason}: {byte:#04x})") from None
+    except csv.Error as error:
+        raise TableError(f"{table}, line {reader.line_num}: {error}") from None
+
+
+def _inside(folder: Path, path: str, where: str) -> str:
+    if not path or "\0" in path:
+        raise TableError(f"{where}: the path {path!r} is no file name")
+    root = os.path.abspath(folder)
+    full = os.path.normpath(os.path.join(root, path))
+    prefix = root.rstrip("/") + "/"
+    if not full.startswith(prefix):
+        raise TableError(
+            f"{where}: the path {path!r} is not inside the audio folder {folder}; "
+            "give --audio a folder that holds every file of the table"
+        )
+    return full[len(prefix) :]

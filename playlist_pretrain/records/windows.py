@@ -1,0 +1,286 @@
+"""Windows out of a collection, as fast as the page cache can hand them over.
+
+>>> reader = WindowReader(Collection.open("tfrecords/mine"), frames=256)
+>>> reader.read(rows=[3, 7], starts=[0, 120]).shape
+(2, 256, 96)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
+from playlist_pretrain.records.buffers import BufferPool
+from playlist_pretrain.records.pread import close_files, fill_kernel, open_files
+from playlist_pretrain.records.schema import MEL_DTYPE
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.records.collection import Collection
+
+SHORT = ("skip", "repeat", "pad")
+
+
+class WindowReader:
+    """Reads windows of ``frames`` frames, and only their bytes.
+
+    Safe to use from many threads at once: reading happens outside the interpreter lock and has
+    no position to share. Open files are closed when the reader is garbage collected.
+
+    Parameters
+    ----------
+    collection : Collection
+    frames : int
+        Frames of a window.
+    short : {"skip", "repeat", "pad"}
+        A track with fewer frames than a window is not to be asked for, is repeated from its
+        start, or is followed by the front end's silence.
+
+    Attributes
+    ----------
+    usable : ndarray [shape=(tracks,), bool]
+        Whether windows of a row can be asked for: False for short tracks under ``"skip"``.
+    error : Exception or None
+        The first exception inside the latest iteration of a :func:`window_dataset` on this
+        reader. TensorFlow wraps it into an error of its own; raise this one instead.
+
+    Raises
+    ------
+    CollectionError
+        When a shard cannot be opened, or the machine is not little-endian.
+    """
+
+    def __init__(self, collection: Collection, frames: int, short: str = "skip"):
+        if sys.byteorder != "little":
+            raise CollectionError("windows can be read on little-endian machines only")
+        if short not in SHORT:
+            raise RecipeError(f"short tracks: {short!r} is none of {', '.join(SHORT)}")
+        if frames < 1:
+            raise RecipeError(f"a window of {frames} frames: it needs at least one")
+        self.collection = collection
+        self.frames = int(frames)
+        self.short = short
+        self.error: Exception | None = None
+        self.pool = BufferPool()
+        self._fill_window = fill_kernel()
+        self._last = np.maximum(collection.frames - self.frames, 0)
+        self._long = collection.frames >= self.frames
+        self.usable = self._long if short == "skip" else np.ones(len(collection), bool)
+        self._frame_bytes = collection.front_end.bands * MEL_DTYPE.itemsize
+        # The bit pattern that follows a short track; below zero stands for "repeat it".
+        silence = np.array(collection.front_end.silence, MEL_DTYPE)
+        self._filler = -1 if short == "repeat" else int(silence.view(np.uint16))
+        descriptors = open_files(collection.shard_paths)
+        weakref.finalize(self, close_files, descriptors).atexit = False
+        self._descriptors = np.array(descriptors, np.int32)
+
+    def last_start(self, rows: np.ndarray) -> np.ndarray:
+        """The last frame a window of each row may start at: 0 for short tracks."""
+        return self._last[rows]
+
+    def read(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Windows of ``rows`` starting at frames ``starts``.
+
+        Parameters
+        ----------
+        rows : array_like [shape=(n,), int]
+        starts : array_like [shape=(n,), int]
+            0 … :meth:`last_start`.
+
+        Returns
+        -------
+        ndarray [shape=(n, frames, bands), float16]
+            On recycled memory, which is left alone while the array or any view of it lives.
+
+        Raises
+        ------
+        CollectionError
+            A row or a start that does not exist, or a shard that no longer holds the window.
+        TrackError
+            A track shorter than a window when ``short`` is ``"skip"``.
+        """
+        rows, starts = np.asarray(rows), np.asarray(starts)
+        self._check(rows, starts)
+        c = self.collection
+        shape = (len(rows), self.frames, c.front_end.bands)
+        if not len(rows):
+            return np.empty(shape, MEL_DTYPE)
+        windows = self.pool.take(shape, MEL_DTYPE)
+        position, code = self._fill_window(
+            windows.view(np.uint16).reshape(len(rows), -1),
+            self._descriptors[c.shard[rows]],
+            c.offset[rows] + starts.astype(np.int64) * self._frame_bytes,
+            np.minimum(c.frames[rows], self.frames).astype(np.int64) * self._frame_bytes,
+            self._filler,
+        )
+        if position >= 0:
+            row = int(rows[position])
+            what = os.strerror(code) if code else "the file ends before it: it was cut or replaced"
+            raise CollectionError(
+                f"{c.shard_paths[c.shard[row]]}: cannot read the window at frame "
+                f"{int(starts[position])} of track {c.track_ids[row]!r} (row {row}): {what}"
+            )
+        return windows
+
+    def _check(self, rows: np.ndarray, starts: np.ndarray) -> None:
+        if rows.ndim != 1 or rows.shape != starts.shape:
+            raise ValueError(f"rows {rows.shape} and starts {starts.shape}: needed are two (n,)")
+        if not len(rows):
+            return
+        if rows.dtype.kind not in "iu" or starts.dtype.kind not in "iu":
+            raise ValueError(f"rows {rows.dtype} and starts {starts.dtype}: needed are integers")
+        c = self.collection
+        if rows.min() < 0 or rows.max() >= len(c):
+            wrong = rows[(rows < 0) | (rows >= len(c))][0]
+            raise CollectionError(f"{c.path}: row {wrong} of {len(c)} tracks")
+        if self.short == "skip" and not self._long[rows].all():
+            row = rows[~self._long[rows]][0]
+            raise TrackError(
+                f"track {c.track_ids[row]}: {c.frames[row]} frames, a window needs {self.frames}"
+            )
+        outside = (starts < 0) | (starts > self._last[rows])
+        if outside.any():
+            i = np.flatnonzero(outside)[0]
+            raise CollectionError(
+                f"{c.path}: a window at frame {starts[i]} of track {c.track_ids[rows[i]]!r}, "
+                f"where the last starts at {self._last[rows[i]]}"
+            )
+
+
+def window_dataset(
+    reader: WindowReader,
+    requests: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]],
+    *,
+    batch: int,
+    parts: int = 1,
+    parallel_calls: int = 2,
+    prefetch: int = 2,
+) -> tf.data.Dataset:
+    """Batches of windows as a ``tf.data.Dataset``, in the order of the requests.
+
+    Windows stay float16 until the model casts them, on its device: half the bytes to move.
+
+    Parameters
+    ----------
+    reader : WindowReader
+    requests : callable
+        Called once an iteration; returns an iterable of ``(rows, starts)``, two integer arrays
+        [shape=(parts, batch)].
+    batch : int
+        Windows of one part.
+    parts : int
+        Tensors of one element: 2 for pairs (x, y).
+    parallel_calls : int
+        Elements that are read at the same time.
+    prefetch : int
+        Finished elements that wait.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Elements are ``parts`` tensors [shape=(batch, frames, bands), float16]; a tensor and not
+        a tuple when ``parts`` is 1. An exception in ``requests`` or in reading ends the
+        iteration with an error of TensorFlow's; the original is ``reader.error``.
+    """
+    import tensorflow as tf
+
+    shape = (batch, reader.frames, reader.collection.front_end.bands)
+    reader.pool.keep(parts * (parallel_calls + prefetch))
+
+    # TensorFlow never forgets a Python function that a dataset called, so the function refers to
+    # what it needs through a list that is emptied when the dataset goes.
+    held = [reader, requests]
+
+    def windows() -> Iterator:
+        if not held:
+            raise RuntimeError("the window dataset is gone: keep it while iterating over its copies")
+        reader, requests = held
+        reader.error = None
+        try:
+            yield from _read_ahead(reader, requests(), (parts, batch), parallel_calls, prefetch)
+        except Exception as error:
+            reader.error = error
+            raise
+
+    tensor = tf.TensorSpec(shape, tf.float16)
+    dataset = tf.data.Dataset.from_generator(
+        windows, output_signature=(tensor,) * parts if parts > 1 else tensor
+    ).prefetch(1)
+    weakref.finalize(dataset, held.clear).atexit = False
+    return dataset
+
+
+def _read_ahead(
+    reader: WindowReader,
+    requests: Iterable[tuple[np.ndarray, np.ndarray]],
+    shape: tuple[int, int],
+    parallel_calls: int,
+    prefetch: int,
+) -> Iterator:
+    # Threads of our own: where TensorFlow enforces determinism it makes every pipeline that
+    # starts in Python sequential, and it cannot know that reading has no side effects.
+    def read(rows: np.ndarray, starts: np.ndarray):
+        tensors = tuple(reader.read(rows[part], starts[part]) for part in range(shape[0]))
+        return tensors if len(tensors) > 1 else tensors[0]
+
+    waiting: deque[Future] = deque()
+    executor = ThreadPoolExecutor(parallel_calls, thread_name_prefix="windows")
+    try:
+        for rows, starts in requests:
+            rows, starts = np.asarray(rows), np.asarray(starts)
+            if rows.shape != shape or starts.shape != shape:
+                raise ValueError(f"a request of shapes {rows.shape}, {starts.shape}, not {shape}")
+            waiting.append(executor.submit(read, rows, starts))
+            if len(waiting) == parallel_calls + prefetch:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def random_starts(
+    last_starts: np.ndarray, seed: int, epoch: int, first_position: int
+) -> np.ndarray:
+    """Uniform window positions that depend on (seed, epoch, position) and nothing else.
+
+    Counter-based (Philox4x64-10 with key (seed, epoch)): every position of the epoch has
+    numbers of its own, however the positions are cut into batches and whoever asks first.
+
+    Parameters
+    ----------
+    last_starts : array_like [shape=(n, k), int]
+        Largest position allowed, for ``n`` successive positions of the epoch with ``k`` windows
+        each; from :meth:`WindowReader.last_start`.
+    seed, epoch : int
+        0 … 2⁶⁴ − 1.
+    first_position : int
+        Position of the first line within the epoch.
+
+    Returns
+    -------
+    ndarray [shape=(n, k), int32]
+        0 … last start, both included; departs from uniform by less than one part in
+        2³² / (last start + 1).
+    """
+    last_starts = np.asarray(last_starts)
+    n, k = last_starts.shape
+    for name, value in (("seed", seed), ("epoch", epoch), ("position", first_position)):
+        if not 0 <= value < 2**64:
+            raise RecipeError(f"{name} {value}: it must lie in 0 … 2⁶⁴ − 1")
+    blocks = -(-k // 4)  # one step of the counter gives four numbers
+    philox = np.random.Philox(
+        key=np.array([seed, epoch], np.uint64), counter=first_position * blocks
+    )
+    words = philox.random_raw(n * blocks * 4).reshape(n, blocks * 4)[:, :k]
+    choices = last_starts.astype(np.uint64) + np.uint64(1)
+    return ((words >> np.uint64(32)) * choices >> np.uint64(32)).astype(np.int32)

@@ -1,0 +1,307 @@
+"""Shards and collections, written so that what has its final name is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain import __version__
+from playlist_pretrain.errors import CollectionError, TrackError
+from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.records import schema
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+
+
+@dataclass
+class ShardPart:
+    """What a collection has to know about one finished shard of ``n`` tracks.
+
+    Attributes
+    ----------
+    file : str
+        File name, without its folder.
+    size : int
+        Bytes.
+    sha : str
+        SHA-256 of the file, hexadecimal.
+    track_ids : list of str
+    offsets : ndarray [shape=(n,), int64]
+        Position of the mel's first byte in the file.
+    frames : ndarray [shape=(n,), int32]
+    start_seconds, source_seconds : ndarray [shape=(n,), float32]
+    band_sum, band_square_sum : ndarray [shape=(bands,), float64]
+        Sums of the stored values and of their squares over all frames.
+    """
+
+    file: str
+    size: int
+    sha: str
+    track_ids: list[str]
+    offsets: np.ndarray
+    frames: np.ndarray
+    start_seconds: np.ndarray
+    source_seconds: np.ndarray
+    band_sum: np.ndarray
+    band_square_sum: np.ndarray
+
+    def save(self, path: str | Path) -> None:
+        """Write the part as ``.npz``, atomically."""
+        content = dict(vars(self))
+        ids = schema.PackedStrings.pack(content.pop("track_ids"))
+        with atomic_write(path) as stream:
+            name = content.pop("file")  # np.savez has a parameter of that name
+            np.savez(stream, name=name, id_bytes=ids.data, id_ends=ids.ends, **content)
+
+    @classmethod
+    def load(cls, path: str | Path) -> ShardPart:
+        """Read what :meth:`save` wrote; CollectionError when the file is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                content = {name: archive[name] for name in archive.files}
+            ids = schema.PackedStrings(content.pop("id_bytes"), content.pop("id_ends"))
+            name, size, sha = (content.pop(key).item() for key in ("name", "size", "sha"))
+            return cls(name, size, sha, list(ids), **content)
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise CollectionError(
+                f"{path}: damaged ({error}); remove it and its shard is made anew"
+            ) from error
+
+
+class ShardWriter:
+    """Context manager that writes one shard of a collection.
+
+    On normal exit the shard is synced to disk and renamed to ``path``, and :attr:`part`
+    describes it; after an exception nothing of it is left.
+
+    Parameters
+    ----------
+    path : str or Path
+        Final name.
+    bands : int
+        Bands of every mel.
+
+    Examples
+    --------
+    >>> with ShardWriter("tfrecords/mine/mel-00000.tfrecord", bands=96) as writer:
+    ...     writer.add("artist/song", mel, start_seconds=0.0, source_seconds=30.0)
+    >>> writer.part.frames
+    """
+
+    def __init__(self, path: str | Path, bands: int):
+        self.path = Path(path)
+        self.bands = bands
+        self.part: ShardPart | None = None
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> ShardWriter:
+        import tensorflow as tf
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._rows: list[tuple[int, int, float, float]] = []
+        self._ids: dict[str, None] = {}
+        self._position = 0
+        self._sum = np.zeros(self.bands)
+        self._square_sum = np.zeros(self.bands)
+        self._failure = tf.errors.OpError
+        self._stream = tf.io.TFRecordWriter(str(self._temporary))
+        return self
+
+    def add(
+        self, track_id: str, mel: np.ndarray, start_seconds: float, source_seconds: float
+    ) -> None:
+        """Append a track.
+
+        Parameters
+        ----------
+        track_id : str
+            Any non-empty Unicode string, once a shard.
+        mel : array_like [shape=(frames, bands), real]
+            Log-mel; stored as float16.
+        start_seconds, source_seconds : float
+            Where in the source the mel starts, and how long the source is.
+
+        Raises
+        ------
+        TrackError
+            When the id, the mel or a time cannot be stored; the shard stays as it was.
+        CollectionError
+            When the file cannot be written.
+        """
+        schema.check_track_id(track_id)
+        if track_id in self._ids:
+            raise TrackError(f"track {track_id!r}: the id is in the shard already")
+        for name, value in (("start", start_seconds), ("source length", source_seconds)):
+            if not (math.isfinite(value) and value >= 0):
+                raise TrackError(f"track {track_id!r}: {name} of {value} seconds")
+        stored = schema.stored_mel(track_id, mel, self.bands)
+        data, mel_position = schema.encode_track(track_id, stored, start_seconds, source_seconds)
+        try:
+            self._stream.write(data)
+        except self._failure as error:
+            raise self._unwritable(error) from error
+        offset = self._position + schema.RECORD_HEADER + mel_position
+        self._rows.append((offset, len(stored), start_seconds, source_seconds))
+        self._ids[track_id] = None
+        self._position += len(data) + schema.RECORD_OVERHEAD
+        exact = stored.astype(np.float64)
+        self._sum += exact.sum(axis=0)
+        self._square_sum += np.square(exact).sum(axis=0)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            self._close(failed=kind is not None)
+            if kind is None:
+                self.part = self._finish()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _close(self, failed: bool) -> None:
+        try:
+            self._stream.close()
+        except self._failure as error:
+            if not failed:
+                raise self._unwritable(error) from error
+
+    def _finish(self) -> ShardPart:
+        with open(self._temporary, "rb") as stream:
+            os.fsync(stream.fileno())
+            size = os.fstat(stream.fileno()).st_size
+            sha = hashlib.file_digest(stream, "sha256").hexdigest()
+        if size != self._position:
+            raise self._unwritable(f"{size} of {self._position} bytes arrived; is the disk full?")
+        os.replace(self._temporary, self.path)
+        offsets, frames, starts, lengths = zip(*self._rows, strict=True) if self._rows else [()] * 4
+        return ShardPart(
+            file=self.path.name,
+            size=size,
+            sha=sha,
+            track_ids=list(self._ids),
+            offsets=np.array(offsets, np.int64),
+            frames=np.array(frames, np.int32),
+            start_seconds=np.array(starts, np.float32),
+            source_seconds=np.array(lengths, np.float32),
+            band_sum=self._sum,
+            band_square_sum=self._square_sum,
+        )
+
+    def _unwritable(self, reason) -> CollectionError:
+        return CollectionError(f"{self.path}: cannot be written: {getattr(reason, 'message', reason)}")
+
+
+def write_collection(
+    folder: str | Path, front_end: FrontEnd, parts: Sequence[ShardPart], source: dict
+) -> None:
+    """Make the finished shards in ``folder`` a collection: the index, then ``collection.json``.
+
+    Rows are numbered through the parts in their order. Nothing but the arguments goes into
+    the two files (no time, no machine), so the same tracks give the same bytes.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds the shards that ``parts`` describe.
+    front_end : FrontEnd
+        The one that made every mel.
+    parts : sequence of ShardPart
+    source : dict
+        Settings to remember about where the tracks came from; JSON values only.
+
+    Raises
+    ------
+    CollectionError
+        No tracks, an id twice, other bands than the front end's, or a shard that is missing
+        or has another size.
+    """
+    folder = Path(folder)
+    _check_parts(folder, front_end, parts)
+    counts = [len(part.track_ids) for part in parts]
+    ids = schema.PackedStrings.pack(name for part in parts for name in part.track_ids)
+    columns = {
+        "track_id_bytes": ids.data,
+        "track_id_ends": ids.ends,
+        "shard": np.repeat(np.arange(len(parts)), counts),
+        "offset": np.concatenate([part.offsets for part in parts]),
+        "frames": np.concatenate([part.frames for part in parts]),
+        "start_seconds": np.concatenate([part.start_seconds for part in parts]),
+        "source_seconds": np.concatenate([part.source_seconds for part in parts]),
+    }
+    index_path = folder / schema.index_name(0)
+    with atomic_write(index_path) as stream:
+        np.savez(stream, **{k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()})
+    index = index_path.read_bytes()
+
+    frames = int(columns["frames"].sum(dtype=np.int64))
+    mean, std = _band_statistics(parts, frames)
+    constants = json.loads(json.dumps(front_end.to_dict()))
+    shards = [
+        {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
+        for part, count in zip(parts, counts, strict=True)
+    ]
+    write_json(
+        folder / schema.COLLECTION_FILE,
+        {
+            "type": schema.TYPE,
+            "format": schema.FORMAT,
+            "creator": "playlist_pretrain",
+            "version": __version__,
+            "content_key": schema.collection_key(constants, shards),
+            "front_end": constants,
+            "dtype": schema.MEL_DTYPE.name,
+            "bands": front_end.bands,
+            "tracks": len(ids),
+            "frames": frames,
+            "band_mean": mean.tolist(),
+            "band_std": std.tolist(),
+            "source": source,
+            "index": {
+                "file": index_path.name,
+                "size": len(index),
+                "sha256": hashlib.sha256(index).hexdigest(),
+                "tracks": len(ids),
+            },
+            "shards": shards,
+        },
+    )
+
+
+def _check_parts(folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        for track_id in part.track_ids:
+            if track_id in seen:
+                raise CollectionError(
+                    f"{folder}: track {track_id!r} is in {seen[track_id]} and in {part.file}; "
+                    "an id belongs to one track"
+                )
+            seen[track_id] = part.file
+        if len(part.band_sum) != front_end.bands:
+            raise CollectionError(
+                f"{folder / part.file}: {len(part.band_sum)} bands, front end "
+                f"{front_end.name!r} makes {front_end.bands}"
+            )
+        path = folder / part.file
+        if not path.is_file() or path.stat().st_size != part.size:
+            raise CollectionError(f"{path}: missing, or not the {part.size} bytes that were written")
+    if not seen:
+        raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
+
+
+def _band_statistics(parts: Sequence[ShardPart], frames: int) -> tuple[np.ndarray, np.ndarray]:
+    mean = sum(part.band_sum for part in parts) / frames
+    square_mean = sum(part.band_square_sum for part in parts) / frames
+    variance = square_mean - np.square(mean)
+    # A band that never changes leaves rounding noise of either sign: that is no deviation.
+    variance[variance < 1e-12 * square_mean] = 0.0
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32)

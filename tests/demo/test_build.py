@@ -1,0 +1,314 @@
+"""The demo's collections: what is in their folders, and what a second call does."""
+
+import csv
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.demo import __main__ as command
+from playlist_pretrain.demo import tables
+from playlist_pretrain.demo.audio_files import write_songs
+from playlist_pretrain.demo.build import SongLoader, build_demo
+from playlist_pretrain.demo.synth import render
+from playlist_pretrain.demo.world import PARTS, STYLES, make_world
+from playlist_pretrain.errors import AudioError, CollectionError, RecipeError, TrackError
+from playlist_pretrain.playlists.groups import load_groups
+
+EXTRA = {
+    "demo": {
+        "tracks.csv",
+        "tags.tsv",
+        "triplets.csv",
+        "playlists.csv",
+        "groups-artists.npz",
+        "groups-playlists.npz",
+    },
+    "demo-eval": {"tracks.csv", "tags.tsv", "triplets.csv", "groups-artists.npz"},
+}
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def mean_of_mel_accuracies(means, mean, std, triplets) -> dict[str, float]:
+    """Accuracy of raw and standardised means of the mel [tracks, bands], by distance."""
+    found = {}
+    for name, vectors in (("raw", means), ("standardised", (means - mean) / std)):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        for distance, compared in (("cosine", unit), ("euclidean", vectors)):
+            anchor, positive, negative = (compared[column] for column in triplets.T)
+            near = np.linalg.norm(anchor - positive, axis=1)
+            far = np.linalg.norm(anchor - negative, axis=1)
+            found[f"{name} {distance}"] = float(np.mean(far > near))
+    return found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    root = tmp_path_factory.mktemp("built") / "tfrecords"
+    return root, build_demo(root, 0, quiet=True)
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    shutil.copytree(built[0], tmp_path / "tfrecords")
+    return tmp_path / "tfrecords"
+
+
+def test_the_loader_can_be_pickled_and_gives_the_song():
+    world = make_world(2)
+    loader = pickle.loads(pickle.dumps(SongLoader(2)))
+    decoded = loader(world.track_ids[31])
+    assert np.array_equal(decoded.waveform, render(world, 31))
+    assert (decoded.start_seconds, decoded.source_seconds) == (0.0, 30.0)
+
+
+def test_the_loader_knows_the_songs_of_its_world_only():
+    with pytest.raises(TrackError, match="world 0 has no song 'nobody/01'"):
+        SongLoader(0)("nobody/01")
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="seed -1"):
+        build_demo(tmp_path, -1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["collection.json", ".build/plan.json"])
+@pytest.mark.parametrize("part", PARTS)
+def test_another_world_in_the_folder_is_refused(tmp_path, part, place):
+    file = tmp_path / part / place
+    file.parent.mkdir(parents=True)
+    loader = {"name": "SongLoader", "seed": 3, "version": SongLoader(3).version}
+    file.write_text(json.dumps({"source": {"loader": loader}}))
+    with pytest.raises(CollectionError, match=r"world 3, world 4 was asked .*--overwrite") as error:
+        build_demo(tmp_path, 4)
+    assert str(tmp_path / part) in str(error.value)
+    assert f"--out {tmp_path} --seed 4" in str(error.value)
+
+
+def test_a_world_of_another_version_is_refused(tmp_path):
+    (tmp_path / "demo").mkdir()
+    loader = {"name": "SongLoader", "seed": 0, "version": -1}
+    (tmp_path / "demo" / "collection.json").write_text(json.dumps({"source": {"loader": loader}}))
+    with pytest.raises(CollectionError, match=r"version -1 .*--seed 0 --overwrite"):
+        build_demo(tmp_path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"source": {"loader": {"name": "AudioLoader", "seed": 0}}}']
+)
+def test_a_collection_of_something_else_is_never_touched(tmp_path, content, overwrite):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "collection.json").write_text(content)
+    with pytest.raises(CollectionError, match="is not a collection of the demo"):
+        build_demo(tmp_path, 0, overwrite=overwrite)
+    assert digests(tmp_path).keys() == {"demo/collection.json"}
+
+
+def test_wav_files_are_the_songs(tmp_path):
+    import wave
+
+    world = make_world(1)
+    write_songs(tmp_path / "songs", 1, seconds=0.25, quiet=True)
+    files = {
+        str(path.relative_to(tmp_path / "songs").with_suffix(""))
+        for path in (tmp_path / "songs").rglob("*.*")
+    }
+    assert files == {
+        f"{part}/{world.track_ids[song]}" for part in PARTS for song in world.songs(part)
+    }
+    song = int(world.songs("demo-eval")[0])
+    with wave.open(str(tmp_path / "songs/demo-eval" / f"{world.track_ids[song]}.wav")) as file:
+        assert file.getparams()[:4] == (1, 2, 16000, 4000)
+        samples = np.frombuffer(file.readframes(4000), "<i2")
+    np.testing.assert_allclose(samples / 32767, render(world, song, 0.25), atol=2e-5)
+
+
+def test_wav_files_want_an_empty_folder(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(AudioError, match="is not empty"):
+        write_songs(tmp_path, 0)
+    arguments = ["--audio", str(tmp_path), "--out", str(tmp_path / "tfrecords")]
+    assert command.main(arguments) == 1  # before anything is built
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_mean_of_mel_does_not_solve_another_world():
+    world, paper = make_world(1), front_end("paper")
+    songs = world.songs("demo-eval")
+    mels = [paper.log_mel(render(world, int(song))).numpy() for song in songs]
+    frames = np.concatenate(mels)
+    means = np.full((360, paper.bands), np.nan)
+    means[songs] = [mel.mean(axis=0) for mel in mels]
+    triplets = tables.triplets(world, "demo-eval")
+    found = mean_of_mel_accuracies(means, frames.mean(axis=0), frames.std(axis=0), triplets)
+    assert max(found.values()) <= 0.65, found
+
+
+@pytest.mark.slow
+def test_mean_of_mel_does_not_solve_demo_eval_but_the_latents_do(built):
+    root, (_, demo_eval) = built
+    world = make_world(0)
+    triplets = np.array(
+        [
+            [demo_eval.row(row[c]) for c in ("anchor", "positive", "negative")]
+            for row in read(root / "demo-eval" / "triplets.csv")
+        ]
+    )
+    means = np.array([demo_eval.mel(row).mean(axis=0, dtype=float) for row in range(120)])
+    found = mean_of_mel_accuracies(means, demo_eval.band_mean, demo_eval.band_std, triplets)
+    assert max(found.values()) <= 0.65, found
+    latents = np.array([world.latents[world.song(i)] for i in demo_eval.track_ids])
+    true = mean_of_mel_accuracies(latents, 0.0, 1.0, triplets)
+    assert min(true["raw cosine"], true["raw euclidean"]) >= 0.9, true
+
+
+@pytest.mark.slow
+def test_collections_hold_all_songs_and_no_silence(built):
+    root, collections = built
+    world = make_world(0)
+    for part, collection in zip(PARTS, collections, strict=True):
+        assert collection.path == root / part
+        assert collection.front_end == front_end("paper")
+        assert list(collection.track_ids) == sorted(world.track_ids[s] for s in world.songs(part))
+        assert set(collection.frames) == {front_end("paper").frames(480_000)}
+        assert np.all(collection.source_seconds == 30)
+        assert np.all(collection.band_std > 0.05)
+        mel = collection.mel(5)
+        assert np.all(np.isfinite(mel))
+        assert np.all(mel[:2560].reshape(10, 256, 96).std(axis=(1, 2)) > 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
+def test_tables_stand_beside_the_collection(built, part):
+    root, _ = built
+    world = make_world(0)
+    ids = {world.track_ids[song] for song in world.songs(part)}
+    tracks, tags = read(root / part / "tracks.csv"), read(root / part / "tags.tsv")
+    triplets = read(root / part / "triplets.csv")
+    assert EXTRA[part] <= {path.name for path in (root / part).iterdir()}
+    assert list(tracks[0]) == ["track_id", "artist", "style", "title"]
+    assert list(tags[0]) == ["track_id", "split", "tags"]
+    assert list(triplets[0]) == ["anchor", "positive", "negative"]
+    assert {row["track_id"] for row in tracks} == {row["track_id"] for row in tags} == ids
+    assert {row["style"] for row in tracks} == set(STYLES)
+    assert all(row["track_id"].startswith(row["artist"] + "/") for row in tracks)
+    assert {row["split"] for row in tags} == {"train", "validation", "test"}
+    assert all("style---" in row["tags"] and "|instrument---" in row["tags"] for row in tags)
+    assert len(triplets) == 500
+    assert {i for row in triplets for i in row.values()} <= ids
+
+
+@pytest.mark.slow
+def test_groups_are_the_playlists_and_artists(built):
+    root, (demo, demo_eval) = built
+    entries = {}
+    for row in read(root / "demo" / "playlists.csv"):
+        entries.setdefault(row["group_id"], []).append(row["track_id"])
+    playlists = load_groups(demo, "playlists")
+    assert list(playlists.group_ids) == list(entries)
+    for number, track_ids in enumerate(entries.values()):
+        assert [demo.track_ids[row] for row in playlists.group(number)] == track_ids
+    for collection, artists in ((demo, 24), (demo_eval, 12)):
+        groups = load_groups(collection, "artists")
+        assert len(groups) == artists
+        assert set(groups.lengths) == {10}
+        for number, artist in enumerate(groups.group_ids):
+            ids = [collection.track_ids[row] for row in groups.group(number)]
+            assert all(track_id.startswith(artist + "/") for track_id in ids)
+
+
+@pytest.mark.slow
+def test_artists_of_demo_eval_are_in_no_playlist(built):
+    root, _ = built
+    unseen = {row["artist"] for row in read(root / "demo-eval" / "tracks.csv")}
+    seen = {row["track_id"].split("/")[0] for row in read(root / "demo" / "playlists.csv")}
+    assert len(unseen) == 12
+    assert not unseen & seen
+
+
+@pytest.mark.slow
+def test_a_second_call_changes_nothing(copied):
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    content = digests(copied)
+    build_demo(copied, quiet=True)
+    assert digests(copied) == content
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "name"), [(part, name) for part in PARTS for name in sorted(EXTRA[part])]
+)
+@pytest.mark.parametrize("damage", ["missing", "truncated"])
+def test_a_missing_or_damaged_file_is_written_again(copied, part, name, damage):
+    content = digests(copied)
+    path = copied / part / name
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:100])
+    build_demo(copied, quiet=True)
+    assert digests(copied) == content
+
+
+@pytest.mark.slow
+def test_groups_of_other_content_are_written_again(copied):
+    content = digests(copied)
+    shutil.copy(copied / "demo-eval/groups-artists.npz", copied / "demo/groups-artists.npz")
+    build_demo(copied, quiet=True)
+    assert digests(copied) == content
+
+
+@pytest.mark.slow
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(copied):
+    content = digests(copied)
+    shutil.rmtree(copied / "demo-eval")
+    arguments = ["--out", str(copied), "--workers", "2", "--quiet"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "playlist_pretrain.demo", *arguments], start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if list((copied / "demo-eval" / ".build").glob("mel-*.tfrecord")):
+            break
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (copied / "demo-eval" / "collection.json").exists()
+    assert command.main(arguments) == 0
+    assert digests(copied) == content
+
+
+@pytest.mark.slow
+def test_the_command_says_what_there_is_and_what_comes_next(copied, capsys):
+    assert command.main(["--out", str(copied)]) == 0
+    said = capsys.readouterr().out
+    assert f"{copied / 'demo'}: 240 songs of world 0" in said
+    assert f"{copied / 'demo-eval'}: 120 songs of world 0" in said
+    assert "next: python scripts/pretrain.py --pairs playlist_co" in said
+    assert command.main(["--out", str(copied), "--seed", "1"]) == 1
+    assert "holds world 0, world 1 was asked for" in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""Playlists, tags, splits and triplets of the synthetic world."""
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.demo import tables
+from playlist_pretrain.demo.world import PARTS, STYLES, make_world
+
+SEEDS = range(5)
+
+
+@pytest.fixture(params=SEEDS, ids=lambda seed: f"world{seed}")
+def world(request):
+    return make_world(request.param)
+
+
+def triplet_accuracy(vectors: np.ndarray, triplets: np.ndarray, distance: str) -> float:
+    if distance == "cosine":
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    anchor, positive, negative = (vectors[column] for column in triplets.T)
+    near = np.linalg.norm(anchor - positive, axis=1)
+    far = np.linalg.norm(anchor - negative, axis=1)
+    return float(np.mean(far > near))
+
+
+def test_playlists_are_300_sets_of_demo_songs(world):
+    playlists = tables.playlists(world)
+    known = set(world.songs("demo"))
+    assert len({name for name, _ in playlists}) == len(playlists) == 300
+    for _, songs in playlists:
+        assert 5 <= len(songs) <= 60
+        assert len(set(songs)) == len(songs)
+        assert set(songs) <= known
+
+
+def test_playlist_lengths_have_a_long_tail(world):
+    lengths = np.array([len(songs) for _, songs in tables.playlists(world)])
+    assert 10 <= np.median(lengths) <= 16
+    assert lengths.mean() > np.median(lengths) + 1
+    assert np.percentile(lengths, 97) > 3 * np.median(lengths)
+
+
+def test_popularity_has_a_long_tail_and_every_song_is_somewhere(world):
+    entries = np.concatenate([songs for _, songs in tables.playlists(world)])
+    counts = np.sort(np.bincount(entries, minlength=240))[::-1]
+    assert counts[-1] >= 1
+    assert counts[:24].sum() > 0.18 * counts.sum()  # a tenth of the songs
+    assert counts[0] > 2.5 * np.median(counts)
+
+
+def test_playlists_keep_to_a_style_and_reach_the_neighbouring_ones(world):
+    together = np.zeros((6, 6))
+    for _, songs in tables.playlists(world):
+        count = np.bincount(world.song_style[songs], minlength=6)
+        together += np.outer(count, count) - np.diag(count)
+    share = together / together.sum()
+    steps = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    steps = np.minimum(steps, 6 - steps)
+    by_steps = [share[steps == step].sum() for step in range(4)]
+    assert by_steps[0] > 0.4
+    assert by_steps[1] > 0.15
+    assert by_steps[1] / 12 > 1.5 * by_steps[2] / 12
+    assert 0 < by_steps[3] / 6 < by_steps[1] / 12
+
+
+def test_playlists_mix_artists(world):
+    artists = [len(set(world.song_artist[songs])) for _, songs in tables.playlists(world)]
+    assert np.median(artists) >= 4
+
+
+def test_tables_are_the_same_each_time_and_differ_between_seeds():
+    one, other = make_world(0), make_world(1)
+    assert tables.playlists(one) == tables.playlists(one)
+    assert tables.tags(one) == tables.tags(one)
+    assert np.array_equal(tables.triplets(one, "demo"), tables.triplets(one, "demo"))
+    assert tables.playlists(one) != tables.playlists(other)
+    assert tables.tags(one) != tables.tags(other)
+    assert not np.array_equal(tables.triplets(one, "demo"), tables.triplets(other, "demo"))
+
+
+def test_every_song_has_its_style_and_some_instruments_and_moods(world):
+    tags = tables.tags(world)
+    assert len(tags) == 360
+    for song, found in enumerate(tags):
+        assert len(set(found)) == len(found)
+        kinds = Counter(tag.split("---")[0] for tag in found)
+        assert kinds["style"] == 1
+        assert f"style---{STYLES[world.song_style[song]]}" in found
+        assert kinds["instrument"] >= 3  # a lead, a chord instrument and a bass
+        assert set(kinds) <= {"style", "mood", "instrument"}
+    moods = Counter(tag for found in tags for tag in found if tag.startswith("mood"))
+    assert set(moods) == {f"mood---{mood}" for mood in tables.MOODS}
+    assert set(moods.values()) == {126}  # 35 % of 360
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_split_has_every_style_and_nearly_every_tag(world, part):
+    tags, splits = tables.tags(world), tables.splits(world)
+    everything = {tag for found in tags for tag in found}
+    for split in ("train", "validation", "test"):
+        found = Counter(
+            tag for song in world.songs(part) if splits[song] == split for tag in tags[song]
+        )
+        assert {f"style---{style}" for style in STYLES} <= set(found)
+        assert len(everything - set(found)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("part", "sizes"),
+    [
+        ("demo", {"train": 120, "validation": 60, "test": 60}),
+        ("demo-eval", {"train": 42, "validation": 18, "test": 60}),
+    ],
+)
+def test_splits_have_their_sizes(part, sizes):
+    world = make_world(0)
+    splits = tables.splits(world)
+    assert Counter(splits[song] for song in world.songs(part)) == sizes
+
+
+def test_no_artist_of_a_test_split_is_in_another_one(world):
+    splits = tables.splits(world)
+    found = defaultdict(set)
+    for song in range(360):
+        found[world.song_artist[song]].add(splits[song])
+    assert all(kinds == {"test"} for kinds in found.values() if "test" in kinds)
+    demo = {world.song_artist[song] for song in world.songs("demo")}
+    assert all(len(found[artist]) == 1 for artist in demo)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_triplets_are_500_clear_ones_of_the_part(world, part):
+    triplets = tables.triplets(world, part)
+    assert triplets.shape == (500, 3)
+    assert len(np.unique(triplets, axis=0)) == 500
+    assert set(triplets.ravel()) <= set(world.songs(part))
+    anchor, positive, negative = (world.latents[column] for column in triplets.T)
+    far = np.linalg.norm(anchor - negative, axis=1)
+    near = np.linalg.norm(anchor - positive, axis=1)
+    assert np.all(near > 0)
+    assert np.all(far - near >= tables.MARGIN)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_triplets_are_between_styles_or_within_one(world, part):
+    style = world.song_style[tables.triplets(world, part)]
+    artist = world.song_artist[tables.triplets(world, part)]
+    within = style[:, 0] == style[:, 2]
+    assert np.all(style[:, 0] == style[:, 1])
+    assert within.sum() == 100
+    assert np.all((artist[:, 0] == artist[:, 1]) == within)
+    assert np.all(artist[:, 0] != artist[:, 2])
+    assert len(set(artist[:, 0])) == len(set(world.song_artist[world.songs(part)]))
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize(("distance", "least"), [("euclidean", 1.0), ("cosine", 0.95)])
+def test_true_latents_solve_the_triplets(world, part, distance, least):
+    triplets = tables.triplets(world, part)
+    assert triplet_accuracy(world.latents, triplets, distance) >= least
+
+
+def test_vectors_without_information_solve_half_of_the_triplets(world):
+    noise = np.random.default_rng(0).standard_normal(world.latents.shape)
+    accuracy = triplet_accuracy(noise, tables.triplets(world, "demo"), "cosine")
+    assert 0.42 < accuracy < 0.58

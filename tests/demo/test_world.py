@@ -1,0 +1,102 @@
+"""The latent world: counts, the ring of styles, and what depends on the seed."""
+
+import re
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.demo.world import KNOBS, PARTS, STYLES, World, generator, make_world
+
+
+def distances(world: World, songs: np.ndarray) -> np.ndarray:
+    latents = world.latents[songs]
+    return np.linalg.norm(latents[:, None] - latents, axis=2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("part", "artists"), [("demo", 24), ("demo-eval", 12)])
+def test_parts_have_their_artists_with_ten_songs_each_and_all_styles(seed, part, artists):
+    world = make_world(seed)
+    songs = world.songs(part)
+    counts = np.bincount(world.song_artist[songs], minlength=36)
+    assert len(songs) == 10 * artists
+    assert np.array_equal(np.unique(counts), [0, 10])
+    assert np.count_nonzero(counts) == artists
+    assert np.array_equal(np.bincount(world.song_style[songs]), [10 * artists // 6] * 6)
+
+
+def test_parts_share_no_artist_and_no_song():
+    world = make_world(0)
+    demo, demo_eval = (set(world.song_artist[world.songs(part)]) for part in PARTS)
+    assert not demo & demo_eval
+    assert len(demo | demo_eval) == len(world.artists) == len(set(world.artists)) == 36
+
+
+def test_track_ids_are_unique_paths_of_artist_and_number():
+    world = make_world(0)
+    assert len(set(world.track_ids)) == len(world.track_ids) == 360
+    for song, track_id in enumerate(world.track_ids):
+        assert re.fullmatch(r"[a-z]+/(0[1-9]|10)", track_id)
+        assert track_id.split("/")[0] == world.artists[world.song_artist[song]]
+        assert world.song(track_id) == song
+
+
+def test_titles_are_unique():
+    assert len(set(make_world(0).titles)) == 360
+
+
+def test_a_seed_gives_one_world_and_another_seed_another():
+    first = make_world(5)
+    make_world.cache_clear()
+    again, other = make_world(5), make_world(6)
+    assert first is not again
+    assert np.array_equal(first.latents, again.latents)
+    assert first.track_ids == again.track_ids
+    assert first.titles == again.titles
+    assert np.abs(first.latents - other.latents).max() > 0.5
+    assert first.track_ids != other.track_ids
+
+
+def test_streams_of_one_seed_are_independent():
+    draws = [
+        generator(seed, *stream).standard_normal(1000)
+        for seed in (0, 1)
+        for stream in (("latents",), ("song", 0), ("song", 1), ("playlists",))
+    ]
+    correlation = np.corrcoef(draws) - np.eye(len(draws))
+    assert np.abs(correlation).max() < 0.15
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(seed):
+    world = make_world(seed)
+    centres = np.array(
+        [world.latents[world.song_style == style].mean(axis=0) for style in range(len(STYLES))]
+    )
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2)
+    steps = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    steps = np.minimum(steps, 6 - steps)
+    assert apart[steps == 1].max() < apart[steps == 2].min()
+    assert apart[steps == 2].mean() < 0.95 * apart[steps == 3].mean()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_songs_lie_nearest_to_their_artist_then_to_their_style(seed):
+    world = make_world(seed)
+    everything = np.arange(360)
+    apart = distances(world, everything)
+    artist, style = world.song_artist, world.song_style
+    same_artist = (artist[:, None] == artist) & ~np.eye(360, dtype=bool)
+    same_style = (style[:, None] == style) & (artist[:, None] != artist)
+    other_style = style[:, None] != style
+    assert np.median(apart[same_artist]) < 0.75 * np.median(apart[same_style])
+    assert np.median(apart[same_style]) < 0.6 * np.median(apart[other_style])
+    assert apart[same_style].mean() > 1  # artists of a style differ
+
+
+def test_each_world_gives_its_styles_other_traits():
+    signs = {
+        tuple(np.sign(make_world(seed).latents[:40].mean(axis=0)).astype(int)) for seed in range(10)
+    }
+    assert len(signs) == 10
+    assert all(len(sign) == len(KNOBS) for sign in signs)

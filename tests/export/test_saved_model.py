@@ -1,0 +1,119 @@
+"""SavedModels: reloaded anywhere, trainable, with waveform in and embeddings out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.export.saved_model import load_backbone, mean_embedding, save_backbone
+from playlist_pretrain.models.vggish import vggish
+
+FRAMES = 64
+FRONT_END = front_end("paper")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    mean, std = np.linspace(0.5, 2, 96), np.linspace(0.3, 1, 96)
+    return vggish(frames=FRAMES, bands=96, width=0.05, mean=mean, std=std, seed=3)
+
+
+@pytest.fixture(scope="module")
+def saved(backbone, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "saved_model"
+    save_backbone(backbone, FRONT_END, path, {"made": "by a test"})
+    return path
+
+
+def test_round_trip(backbone, saved, rng):
+    loaded = load_backbone(saved)
+    assert loaded.front_end == FRONT_END and loaded.frames == FRAMES
+    windows = rng.normal(size=(5, FRAMES, 96)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.model(windows), backbone(windows))
+    assert len(loaded.model.trainable_variables) == len(backbone.trainable_variables)
+
+
+def test_signatures_in_a_process_that_knows_only_tensorflow(backbone, saved, rng, tmp_path):
+    windows = rng.normal(size=(3, FRAMES, 96)).astype(np.float32)
+    wave = rng.normal(scale=0.1, size=(2, 3 * FRAMES * 188 + 500)).astype(np.float32)
+    np.savez(tmp_path / "in.npz", windows=windows, wave=wave)
+    code = """
+import sys, numpy as np, tensorflow as tf
+given = np.load(sys.argv[2])
+model = tf.saved_model.load(sys.argv[1])
+keras = tf.keras.models.load_model(sys.argv[1], compile=False)
+keras.trainable = True
+with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(keras(given["windows"]))
+assert all(g is not None for g in tape.gradient(loss, keras.trainable_variables))
+assert not [name for name in sys.modules if name.startswith("playlist_pretrain")]
+signatures = model.signatures
+np.savez(
+    sys.argv[3],
+    keras=keras(given["windows"]),
+    windows=signatures["serving_default"](melspectrogram=tf.constant(given["windows"]))["embeddings"],
+    wave=signatures["waveform"](waveform=tf.constant(given["wave"]))["embeddings"],
+)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(saved), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = np.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(out["windows"], backbone(windows), atol=1e-5)
+    np.testing.assert_allclose(out["keras"], backbone(windows), atol=1e-5)
+    mel = FRONT_END.log_mel(tf.constant(wave)).numpy()
+    expected = [
+        backbone(np.stack([m[i * FRAMES : (i + 1) * FRAMES] for i in range(3)])).numpy().mean(0)
+        for m in mel
+    ]
+    assert mel.shape[1] // FRAMES == 3
+    np.testing.assert_allclose(out["wave"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 10, FRAMES - 1, FRAMES, FRAMES + 1, 2 * FRAMES, 70 * FRAMES + 9])
+def test_mean_embedding_of_any_length(backbone, rng, length):
+    mel = rng.normal(size=(2, length, 96)).astype(np.float32)
+    found = mean_embedding(backbone, tf.constant(mel), FRAMES).numpy()
+    filled = np.concatenate([mel] * (-(-FRAMES // length)), 1) if length < FRAMES else mel
+    windows = max(1, length // FRAMES)
+    cut = filled[:, : windows * FRAMES].reshape(2 * windows, FRAMES, 96)
+    expected = backbone(cut).numpy().reshape(2, windows, -1).mean(1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
+    for _ in range(2):
+        save_backbone(backbone, FRONT_END, tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    load_backbone(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda path: (path / "saved_model.pb").unlink(), "no SavedModel"),
+        (lambda path: (path / "assets.extra/playlist_pretrain.json").unlink(), "not of this package"),
+        (lambda path: (path / "assets.extra/playlist_pretrain.json").write_text("{"), "damaged"),
+        (
+            lambda path: (path / "assets.extra/playlist_pretrain.json").write_text('{"format": 9}'),
+            "model format 9, this version reads 1",
+        ),
+        (lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"), "cannot be loaded"),
+        (lambda path: (path / "variables/variables.index").write_bytes(b""), "cannot be loaded"),
+    ],
+)
+def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):
+    import shutil
+
+    path = tmp_path / "model"
+    shutil.copytree(saved, path)
+    spoil(path)
+    with pytest.raises(ModelError, match=word) as refused:
+        load_backbone(path)
+    assert str(path) in str(refused.value)

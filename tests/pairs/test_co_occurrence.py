@@ -1,0 +1,218 @@
+"""The pairing against the rules of the paper, written down slowly."""
+
+import itertools
+import random
+from collections import Counter
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.pairs.co_occurrence import BLOCK, PlaylistCoOccurrence
+from playlist_pretrain.playlists.groups import TrackGroups
+
+TRACKS = 12
+PLAYLISTS = st.lists(st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=TRACKS), max_size=8)
+SEEDS = st.integers(0, 2**63 - 1)
+
+
+def groups_of(playlists, tracks=TRACKS):
+    indptr = np.cumsum([0, *map(len, playlists)])
+    rows = np.array([row for playlist in playlists for row in playlist], np.int32)
+    ids = [f"p{i}" for i in range(len(playlists))]
+    return TrackGroups("playlists", indptr, rows, tracks, "key", ids)
+
+
+def pairs_of(pairing, epoch):
+    return [tuple(pair) for block in pairing.epoch(epoch) for pair in block.tolist()]
+
+
+def slow_epoch(playlists, generator):
+    """The method as the paper tells it, in the simplest Python."""
+    used, pairs = set(), []
+    for playlist in generator.sample(playlists, len(playlists)):
+        free = [row for row in playlist if row not in used]
+        generator.shuffle(free)
+        for i in range(len(free) // 2):
+            pairs.append((free[2 * i], free[2 * i + 1]))
+            used |= set(pairs[-1])
+    return pairs
+
+
+def outcomes(playlists):
+    """Exact probability of every set of pairs, by going through all orders and all matchings."""
+    chances = Counter()
+
+    def visit(rest, used, pairs, chance):
+        if not rest:
+            chances[frozenset(pairs)] += chance
+            return
+        free = [row for row in rest[0] if row not in used]
+        orders = list(itertools.permutations(free))
+        for order in orders:
+            new = [frozenset(order[2 * i : 2 * i + 2]) for i in range(len(order) // 2)]
+            visit(rest[1:], used.union(*new), [*pairs, *new], chance / len(orders))
+
+    orders = list(itertools.permutations(playlists))
+    for order in orders:
+        visit(order, frozenset(), [], Fraction(1, len(orders)))
+    return chances
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(PLAYLISTS, SEEDS, st.integers(0, 1000))
+def test_rules_hold_on_any_playlists(playlists, seed, epoch):
+    pairing = PlaylistCoOccurrence(groups_of(playlists), seed)
+    pairs = pairs_of(pairing, epoch)
+    used = [row for pair in pairs for row in pair]
+    assert len(used) == len(set(used)), "a track twice in an epoch"
+    sets = [set(playlist) for playlist in playlists]
+    assert all(any(set(pair) <= group for group in sets) for pair in pairs)
+    assert all(len(group - set(used)) < 2 for group in sets), "two unpaired tracks in a group"
+    assert pairing.count(epoch) == len(pairs)
+
+
+@settings(max_examples=1000, deadline=None, derandomize=True)
+@given(PLAYLISTS, SEEDS)
+def test_equal_seeds_agree_and_epochs_differ_where_they_can(playlists, seed):
+    one, other = (PlaylistCoOccurrence(groups_of(playlists), seed) for _ in range(2))
+    other.count(3)
+    first = pairs_of(one, 0)
+    assert first == pairs_of(other, 0) == pairs_of(one, 0)
+    if first:  # even a single pair has two orders, so forty epochs cannot be all the same
+        assert any(pairs_of(one, epoch) != first for epoch in range(1, 40))
+
+
+def test_seeds_differ():
+    groups = groups_of([range(12)])
+    assert len({tuple(pairs_of(PlaylistCoOccurrence(groups, seed), 0)) for seed in range(9)}) == 9
+
+
+def test_another_epoch_pairs_other_tracks():
+    pairing = PlaylistCoOccurrence(groups_of([range(200)], tracks=200), 0)
+    sets = [{frozenset(pair) for pair in pairs_of(pairing, epoch)} for epoch in range(3)]
+    for one, other in itertools.combinations(sets, 2):
+        assert len(one & other) < 10  # about half a pair is expected in common
+
+
+@pytest.mark.parametrize(
+    "playlists",
+    [
+        [[0, 1, 2, 3]],
+        [[0, 1, 2], [2, 3]],
+        [[0, 1, 2], [1, 2, 3], [0, 3]],
+        [[0, 1, 2, 3, 4], [0, 5]],
+    ],
+)
+def test_every_outcome_has_its_exact_probability(playlists):
+    expected = outcomes(playlists)
+    assert sum(expected.values()) == 1
+    pairing = PlaylistCoOccurrence(groups_of(playlists), 7)
+    epochs = 6000
+    seen = Counter(frozenset(map(frozenset, pairs_of(pairing, e))) for e in range(epochs))
+    assert set(seen) <= set(expected)
+    statistic = sum((seen[o] - epochs * p) ** 2 / (epochs * p) for o, p in expected.items())
+    freedom = len(expected) - 1
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5, f"chi-square of {freedom}"
+
+
+def test_partners_and_anchors_are_uniform():
+    tracks, epochs = 7, 7000
+    pairing = PlaylistCoOccurrence(groups_of([range(tracks)], tracks), 3)
+    seen = Counter(pair for epoch in range(epochs) for pair in pairs_of(pairing, epoch))
+    cells = list(itertools.permutations(range(tracks), 2))
+    each = 3 * epochs / len(cells)
+    statistic = sum((seen[cell] - each) ** 2 / each for cell in cells)
+    freedom = len(cells) - 1
+    assert set(seen) == set(cells)
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def long_tailed(rng, groups=80, tracks=120):
+    weights = 1 / np.arange(1, tracks + 1)
+    lengths = np.minimum(2 + rng.geometric(0.1, groups), tracks // 2)
+    return [
+        rng.choice(tracks, n, replace=False, p=weights / weights.sum()).tolist() for n in lengths
+    ]
+
+
+def test_as_many_pairs_as_the_slow_method_makes(rng):
+    playlists = long_tailed(rng)
+    generator = random.Random(5)
+    slow = np.array([len(slow_epoch(playlists, generator)) for _ in range(300)])
+    pairing = PlaylistCoOccurrence(groups_of(playlists, 120), 0)
+    fast = np.array([pairing.count(epoch) for epoch in range(300)])
+    assert slow.std() > 0
+    error = np.sqrt((slow.var() + fast.var()) / 300)
+    assert abs(slow.mean() - fast.mean()) < 4 * error
+    assert abs(pairing.expected_pairs - slow.mean()) < 4 * slow.std()
+
+
+def test_slow_method_follows_the_rules_too(rng):
+    playlists = long_tailed(rng)
+    used = Counter(row for pair in slow_epoch(playlists, random.Random(1)) for row in pair)
+    assert set(used.values()) == {1}
+    assert all(len(set(playlist) - set(used)) < 2 for playlist in playlists)
+
+
+def test_pairs_of_a_group_are_spread_over_the_epoch():
+    playlists = [range(20 * i, 20 * i + 20) for i in range(100)]
+    pairs = pairs_of(PlaylistCoOccurrence(groups_of(playlists, 2000), 0), 0)
+    assert len(pairs) == 1000
+    neighbours = sum(a[0] // 20 == b[0] // 20 for a, b in itertools.pairwise(pairs))
+    assert neighbours < 40  # 9 are expected, 900 if they came group by group
+
+
+def test_blocks():
+    tracks = 2 * BLOCK + 10
+    pairing = PlaylistCoOccurrence(groups_of([range(tracks)], tracks), 0)
+    blocks = list(pairing.epoch(0))
+    assert [block.shape for block in blocks] == [(BLOCK, 2), (5, 2)]
+    assert all(block.dtype == np.int32 for block in blocks)
+    assert np.array_equal(np.sort(np.concatenate(blocks), axis=None), np.arange(tracks))
+
+
+@pytest.mark.parametrize("playlists", [[], [[]], [[4], [4]]])
+def test_nothing_to_pair(playlists):
+    pairing = PlaylistCoOccurrence(groups_of(playlists), 0)
+    assert list(pairing.epoch(0)) == []
+    assert pairing.count(0) == pairing.expected_pairs == 0
+
+
+def test_pairs_of_known_seeds():
+    """These may never change: runs are resumed with them, on other machines too."""
+    pairing = PlaylistCoOccurrence(groups_of([[0, 1, 2], [2, 3], [0, 1, 4, 5]]), 0)
+    assert [pairs_of(pairing, epoch) for epoch in range(4)] == [
+        [(2, 3), (4, 5), (1, 0)],
+        [(0, 4), (3, 2), (1, 5)],
+        [(0, 4), (1, 2)],
+        [(0, 1), (3, 2), (5, 4)],
+    ]
+
+
+@pytest.mark.parametrize("name", list(PAIRINGS))
+def test_contract_of_every_pairing(name, rng):
+    groups = groups_of(long_tailed(rng), 120)
+    pairing = PAIRINGS.get(name)(groups, 11)
+    assert pairing.name == name
+    assert pairing.y == "window"
+    counts = []
+    for epoch in (1, 0, 1, 2):
+        blocks = list(pairing.epoch(epoch))
+        pairs = np.concatenate(blocks)
+        assert pairs.dtype == np.int32 and pairs.shape[1] == 2 and min(map(len, blocks)) >= 1
+        assert pairs.min() >= 0 and pairs.max() < groups.tracks
+        assert len(pairs) == pairing.count(epoch)
+        again = PAIRINGS.get(name)(groups, 11)
+        assert np.array_equal(np.concatenate(list(again.epoch(epoch))), pairs)
+        counts.append(len(pairs))
+    assert min(counts) * 0.8 <= pairing.expected_pairs <= max(counts) * 1.2
+
+
+def test_unknown_pairing_lists_those_there_are():
+    with pytest.raises(RecipeError, match=r"'tracks'.*playlist_co"):
+        PAIRINGS.get("tracks")

@@ -1,0 +1,74 @@
+"""The stream of steps: the same from wherever one starts, whole batches, honest refusals."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.pairs.dataset import PairStream, pair_dataset
+from playlist_pretrain.records.windows import WindowReader, random_starts
+
+
+class Blocks:
+    """Pairing that numbers its pairs and yields them in odd blocks."""
+
+    name = "blocks"
+    y = "window"
+
+    def __init__(self, counts, block=7):
+        self.counts, self.block = counts, block
+
+    def count(self, epoch):
+        return self.counts[epoch]
+
+    def epoch(self, epoch):
+        n = self.counts[epoch]
+        pairs = np.stack([np.arange(n), np.full(n, epoch)], 1).astype(np.int32)
+        for i in range(0, n, self.block):
+            yield pairs[i : i + self.block]
+
+
+COUNTS = [23, 31, 20, 26]
+
+
+@pytest.mark.parametrize("block", [1, 4, 5, 7, 100])
+@pytest.mark.parametrize("first", [0, 1, 4, 5, 7, 15])
+def test_steps_do_not_depend_on_blocks_or_on_where_one_starts(block, first):
+    stream = PairStream.plan(Blocks(COUNTS, block), 4, epochs=4)
+    assert stream.steps_per_epoch == 5
+    found = list(stream.batches(first, 19))
+    assert len(found) == 19 - first
+    for step, (epoch, position, rows) in zip(range(first, 19), found, strict=True):
+        assert (epoch, position) == (step // 5, step % 5 * 4)
+        np.testing.assert_array_equal(rows[:, 0], position + np.arange(4))
+        assert (rows[:, 1] == epoch).all()
+        np.testing.assert_array_equal(stream.rows_of(step), rows)
+
+
+def test_a_batch_that_does_not_fit_names_the_largest_that_does():
+    with pytest.raises(RecipeError, match=r"--batch 21: .* only 20 pairs; .* --batch 20"):
+        PairStream.plan(Blocks(COUNTS), 21, epochs=4)
+    assert PairStream.plan(Blocks(COUNTS), 20, epochs=4).steps_per_epoch == 1
+    with pytest.raises(RecipeError, match="no batch fits"):
+        PairStream.plan(Blocks([1]), 2, epochs=1)
+
+
+def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [40 + i for i in range(31)], front_end="vggish")
+    reader = WindowReader(collection, 16)
+    stream = PairStream.plan(Blocks(COUNTS), 4, epochs=4)
+    whole = list(pair_dataset(reader, stream, seed=5, first=0, last=20))
+    assert all(x.dtype == y.dtype == tf.float16 for x, y in whole)
+    for step, (x, y) in enumerate(whole):
+        epoch, position = step // 5, step % 5 * 4
+        rows = stream.rows_of(step)
+        starts = random_starts(reader.last_start(rows), 5, epoch, position)
+        for side, windows in enumerate((x, y)):
+            for window, row, start in zip(windows, rows[:, side], starts[:, side], strict=True):
+                np.testing.assert_array_equal(window, collection.mel(row)[start : start + 16])
+    resumed = pair_dataset(reader, stream, seed=5, first=13, last=20)
+    for (x, y), (x_again, y_again) in zip(whole[13:], resumed, strict=True):
+        np.testing.assert_array_equal(x, x_again)
+        np.testing.assert_array_equal(y, y_again)
+    other = next(iter(pair_dataset(reader, stream, seed=6, first=0, last=1)))
+    assert not np.array_equal(other[0], whole[0][0])

@@ -1,0 +1,334 @@
+"""Groups: their invariants, what is left after filtering, and files that are not what they say."""
+
+import dataclasses
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.playlists.groups import TrackGroups, check_groups_name, load_groups
+from playlist_pretrain.playlists.streams import random_stream
+
+TRACKS = 10
+LISTS = st.lists(st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=TRACKS), max_size=8)
+
+
+def groups_of(lists, tracks=TRACKS, key="key"):
+    indptr = np.cumsum([0, *map(len, lists)])
+    rows = np.array([row for group in lists for row in group], np.int32)
+    return TrackGroups("playlists", indptr, rows, tracks, key, [f"g{i}" for i in range(len(lists))])
+
+
+def lists_of(groups):
+    return [groups.group(i).tolist() for i in range(len(groups))]
+
+
+SMALL = [[0, 1, 2], [2, 3], [9, 0, 1, 4]]
+
+
+def test_shape_and_reading():
+    groups = groups_of(SMALL)
+    assert len(groups) == 3
+    assert lists_of(groups) == SMALL
+    assert list(groups.group_ids) == ["g0", "g1", "g2"]
+    assert groups.lengths.tolist() == [3, 2, 4]
+    assert np.flatnonzero(groups.covered).tolist() == [0, 1, 2, 3, 4, 9]
+    assert groups.indptr.dtype == np.int64 and groups.rows.dtype == np.int32
+    with pytest.raises(IndexError, match="group 3 of 3"):
+        groups.group(3)
+
+
+@pytest.mark.parametrize("lists", [SMALL, [], [[]]])
+def test_groups_from_lists(lists):
+    groups = TrackGroups.from_lists("mine", map(iter, lists), tracks=TRACKS, collection_key="key")
+    assert lists_of(groups) == lists
+    assert list(groups.group_ids) == [str(i) for i in range(len(lists))]
+    assert (groups.name, groups.tracks, groups.collection_key) == ("mine", TRACKS, "key")
+
+
+def test_arrays_cannot_be_changed():
+    rows = np.array([0, 1], np.int32)
+    groups = TrackGroups("playlists", np.array([0, 2]), rows, 2, "key", ["g"])
+    rows[0] = 1
+    assert groups.rows.tolist() == [0, 1]
+    for array in (groups.rows, groups.indptr, groups.group(0), groups.covered):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        groups.tracks = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"indptr": np.array([0, 3])}, "does not cut 2 entries"),
+        ({"indptr": np.array([1, 2])}, "does not cut"),
+        ({"indptr": np.array([], np.int64)}, "does not cut"),
+        ({"indptr": np.array([0, 2, 1, 2]), "group_ids": ["a", "b", "c"]}, "does not cut"),
+        ({"indptr": np.array([0.0, 2.0])}, "indptr: float64"),
+        ({"rows": np.array([[0, 1]])}, r"rows: int64 \(1, 2\)"),
+        ({"rows": np.array(["a", "b"])}, "rows: <U1"),
+        ({"rows": np.array([0, -1])}, "values from -1"),
+        ({"rows": np.array([0, 2**32 + 1])}, "values from 0 to 4294967297"),
+        ({"rows": np.array([0, 5])}, "row 5 in a collection of 5 tracks"),
+        ({"rows": np.array([4, 4])}, "row 4 comes twice in group 'a'"),
+        ({"tracks": -1}, "-1 tracks"),
+        ({"tracks": 2**31}, "2147483648 tracks"),
+        ({"group_ids": ["a", "b"]}, "2 group ids for 1 groups"),
+        ({"group_ids": [""]}, "group ids"),
+        ({"name": "a/b"}, "groups name 'a/b'"),
+    ],
+)
+def test_parts_that_do_not_fit(change, message):
+    parts = {
+        "name": "playlists",
+        "indptr": np.array([0, 2]),
+        "rows": np.array([0, 1]),
+        "tracks": 5,
+        "collection_key": "key",
+        "group_ids": ["a"],
+    }
+    TrackGroups(**parts)
+    with pytest.raises(GroupsError, match=message):
+        TrackGroups(**parts | change)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", ".hidden", "a/b", "a\\b", "a\0", "-a", "x" * 101, "a\n"]
+)
+def test_names_that_cannot_be_files(name):
+    with pytest.raises(GroupsError, match="groups name"):
+        check_groups_name(name)
+
+
+@pytest.mark.parametrize("name", ["playlists", "artists-2", "плейлисты", "a.b_c"])
+def test_names(name):
+    assert check_groups_name(name) == name
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(LISTS, st.sets(st.integers(0, TRACKS - 1)), st.randoms(use_true_random=False))
+def test_filtering_is_that_of_lists(lists, unwanted, chance):
+    groups = groups_of(lists)
+    mask = np.isin(np.arange(TRACKS), list(unwanted))
+    left = groups.without_tracks(mask)
+    expected = [(i, [row for row in group if row not in unwanted]) for i, group in enumerate(lists)]
+    expected = [(i, group) for i, group in expected if len(group) >= 2]
+    assert lists_of(left) == [group for _, group in expected]
+    assert list(left.group_ids) == [f"g{i}" for i, _ in expected]
+    chosen = np.array([chance.random() < 0.5 for _ in lists], bool)
+    selected = groups.select(chosen)
+    assert lists_of(selected) == [group for group, keep in zip(lists, chosen, strict=True) if keep]
+    assert list(selected.group_ids) == [f"g{i}" for i in np.flatnonzero(chosen)]
+    assert (selected.tracks, selected.collection_key) == (groups.tracks, groups.collection_key)
+
+
+@pytest.mark.parametrize("mask", [np.ones(2, bool), np.ones(3), np.array([0, 1, 2])])
+def test_a_mask_of_another_kind_is_refused(mask):
+    with pytest.raises(ValueError, match="mask"):
+        groups_of(SMALL).select(mask)
+
+
+@pytest.mark.parametrize(
+    ("groups", "share", "held_out"),
+    [(0, 0.05, 0), (1, 0.5, 0), (19, 0.5, 0), (20, 0.05, 1), (20, 0.001, 1), (39, 0.05, 1),
+     (40, 0.05, 2), (300, 0.05, 15), (300, 0.0, 0), (21, 0.99, 20)],
+)  # fmt: skip
+def test_number_of_groups_held_out(groups, share, held_out):
+    whole = groups_of([[i % TRACKS, (i + 1) % TRACKS] for i in range(groups)])
+    kept, out = whole.hold_out(share, seed=1)
+    assert (len(kept), len(out)) == (groups - held_out, held_out)
+    number = [int(name[1:]) for name in [*kept.group_ids, *out.group_ids]]
+    assert sorted(number) == list(range(groups))
+    for part in (kept, out):
+        order = [int(name[1:]) for name in part.group_ids]
+        assert order == sorted(order)
+        assert lists_of(part) == [whole.group(i).tolist() for i in order]
+
+
+def test_held_out_groups_depend_on_the_seed_alone():
+    groups = groups_of([[0, 1]] * 400)
+    splits = [list(groups.hold_out(seed=seed)[1].group_ids) for seed in (0, 0, 1)]
+    assert splits[0] == splits[1] != splits[2]
+
+
+def test_every_group_is_held_out_as_often_as_another():
+    groups = groups_of([[0, 1]] * 20)
+    out = [list(groups.hold_out(0.25, seed)[1].group_ids) for seed in range(800)]
+    _, counts = np.unique(out, return_counts=True)
+    assert len(counts) == 20
+    assert ((counts - 200) ** 2 / 200).sum() < 19 + 4 * 38**0.5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
+def test_impossible_share(share):
+    with pytest.raises(GroupsError, match="share"):
+        groups_of(SMALL).hold_out(share)
+
+
+def test_random_words_never_change():
+    words = random_stream("hold_out", 3, 4).random_raw(2).tolist()
+    assert words == [10588541397123621442, 10609083009836603403]
+    assert words != random_stream("hold_out", 34).random_raw(2).tolist()
+
+
+def test_content_key():
+    key = groups_of(SMALL).content_key
+    assert key == groups_of(SMALL).content_key
+    others = [groups_of([SMALL[1], SMALL[0], SMALL[2]]), groups_of(SMALL, key="other")]
+    others.append(groups_of([[0, 1, 2, 2 + 1], [2], [9, 0, 1, 4]]))
+    assert len({key, *(other.content_key for other in others)}) == 4
+
+
+def test_save_and_load(tmp_path):
+    groups = groups_of([*SMALL, []])
+    groups.save(tmp_path / "one.npz")
+    groups.save(tmp_path / "other.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "other.npz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "one.npz") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    loaded = TrackGroups.load(tmp_path / "one.npz")
+    assert lists_of(loaded) == lists_of(groups)
+    assert list(loaded.group_ids) == list(groups.group_ids)
+    for field in ("name", "tracks", "collection_key", "content_key"):
+        assert getattr(loaded, field) == getattr(groups, field)
+
+
+def test_groups_without_a_group(tmp_path):
+    groups_of([]).save(tmp_path / "none.npz")
+    assert len(TrackGroups.load(tmp_path / "none.npz")) == 0
+
+
+def test_a_file_cut_off_anywhere(tmp_path):
+    path = tmp_path / "groups.npz"
+    groups_of(SMALL).save(path)
+    whole = path.read_bytes()
+    for size in range(len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(GroupsError, match=r"groups\.npz: not a whole groups file"):
+            TrackGroups.load(path)
+
+
+def test_a_flipped_bit_is_noticed_or_harmless(tmp_path, rng):
+    path = tmp_path / "groups.npz"
+    groups_of(SMALL).save(path)
+    whole = path.read_bytes()
+    noticed = 0
+    for position in rng.permutation(8 * len(whole))[:1500]:
+        data = bytearray(whole)
+        data[position // 8] ^= 1 << (position % 8)
+        path.write_bytes(data)
+        try:
+            assert lists_of(TrackGroups.load(path)) == SMALL
+        except GroupsError:
+            noticed += 1
+    assert noticed > 700
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was opened",))
+
+
+def arrays(**change):
+    header = {"format": 1, "name": "x", "tracks": 5, "collection_key": "key"}
+    header |= change.pop("header", {})
+    parts = {
+        "header": np.frombuffer(json.dumps(header).encode(), np.uint8),
+        "indptr": np.array([0, 2]),
+        "rows": np.array([0, 1], np.int32),
+        "group_id_bytes": np.frombuffer(b"a", np.uint8),
+        "group_id_ends": np.array([1]),
+    }
+    return {name: value for name, value in (parts | change).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": np.array([Trap(), 1], object)},
+        {"header": {"format": 2}},
+        {"header": {"name": "../x"}},
+        {"header": {"name": 3}},
+        {"header": {"tracks": "5"}},
+        {"header": {"tracks": 1}},
+        {"rows": np.array([0, 7], np.int32)},
+        {"rows": np.array([1, 1], np.int32)},
+        {"rows": None},
+        {"indptr": np.array([0, 2**62])},
+        {"group_id_bytes": np.frombuffer(b"\xff", np.uint8)},
+        {"group_id_ends": np.array([2])},
+        {"group_id_ends": np.array([1.0])},
+        {"group_id_bytes": np.array("a")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_foreign_archives(tmp_path, change):
+    np.savez(tmp_path / "whole.npz", **arrays())
+    assert lists_of(TrackGroups.load(tmp_path / "whole.npz")) == [[0, 1]]
+    np.savez(tmp_path / "x.npz", **arrays(**change))
+    with pytest.raises(GroupsError, match=r"x\.npz: not a whole groups file"):
+        TrackGroups.load(tmp_path / "x.npz")
+
+
+def test_compressed_archives_are_refused(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", **arrays())
+    with pytest.raises(GroupsError, match="compressed"):
+        TrackGroups.load(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"group_id,track_id\n", b"\x93NUMPY" * 9])
+def test_files_that_are_no_archive(tmp_path, content):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(GroupsError, match=r"x\.npz: not a whole groups file"):
+        TrackGroups.load(tmp_path / "x.npz")
+
+
+def test_one_array_is_no_groups_file(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(3))
+    with pytest.raises(GroupsError, match="one array"):
+        TrackGroups.load(tmp_path / "x.npy")
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(GroupsError, match="no such file"):
+        TrackGroups.load(tmp_path / "x.npz")
+
+
+@pytest.fixture(scope="module")
+def collection(make_collection, tmp_path_factory):
+    return make_collection(tmp_path_factory.mktemp("collection") / "mine", [10] * TRACKS)
+
+
+def test_groups_of_a_collection(collection):
+    groups = groups_of(SMALL, key=collection.content_key)
+    groups.save(collection.path / "groups-renamed.npz")
+    loaded = load_groups(collection, "renamed")
+    assert loaded.name == "renamed"
+    assert loaded.content_key == groups.content_key
+
+
+def test_missing_groups_name_those_there_are(collection):
+    groups_of(SMALL, key=collection.content_key).save(collection.path / "groups-playlists.npz")
+    with pytest.raises(GroupsError) as caught:
+        load_groups(collection, "artists")
+    for part in ("'artists'", "playlists", "match_playlists.py", "--name artists", "mine"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../mine/groups-playlists", "a/b", ""])
+def test_a_name_never_leaves_the_folder(collection, name):
+    with pytest.raises(GroupsError, match="groups name"):
+        load_groups(collection, name)
+
+
+@pytest.mark.parametrize("change", [{"collection_key": "f" * 32}, {"tracks": TRACKS + 1}])
+def test_groups_of_another_collection_are_refused(collection, change):
+    groups = dataclasses.replace(groups_of(SMALL, key=collection.content_key), **change)
+    groups.save(collection.path / "groups-foreign.npz")
+    with pytest.raises(GroupsError, match=r"another content.*--name foreign --overwrite"):
+        load_groups(collection, "foreign")

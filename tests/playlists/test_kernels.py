@@ -1,0 +1,35 @@
+"""Compiled loops: what happens when the compiled code cannot be kept."""
+
+import numba
+import numpy as np
+
+from playlist_pretrain.playlists.kernels import compiled, first_in_group
+
+
+def test_without_a_folder_for_compiled_code(monkeypatch):
+    real, asked = numba.njit, []
+
+    def njit(**settings):
+        asked.append(settings)
+        if settings.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**settings)
+
+    monkeypatch.setattr(numba, "njit", njit)
+
+    @compiled
+    def double(values):
+        return values * 2
+
+    assert double(np.arange(3)).tolist() == [0, 2, 4]
+    assert double(np.arange(2)).tolist() == [0, 2]
+    assert [settings.get("cache", False) for settings in asked] == [True, False]
+
+
+def test_compiled_code_does_what_the_source_says(rng):
+    lengths = rng.integers(0, 9, 50)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    rows = rng.integers(0, 6, indptr[-1]).astype(np.int32)
+    fast, slow = first_in_group(indptr, rows, 6), first_in_group.__wrapped__(indptr, rows, 6)
+    assert np.array_equal(fast, slow)
+    assert 0 < fast.sum() < len(fast)

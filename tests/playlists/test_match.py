@@ -1,0 +1,270 @@
+"""Matching against dictionaries and lists, and what its report says."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import CollectionError, GroupsError, TableError
+from playlist_pretrain.playlists import look_up
+from playlist_pretrain.playlists.coverage import Coverage, shown
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.match import (
+    MatchOptions,
+    match_groups,
+    match_playlists,
+    parse_columns,
+)
+
+IDS = [*"abcdef", "ü/1"]
+
+
+@pytest.fixture(scope="module")
+def mine(make_collection, tmp_path_factory):
+    return make_collection(tmp_path_factory.mktemp("collection") / "mine", [10] * len(IDS), ids=IDS)
+
+
+def lists_of(groups):
+    return [groups.group(i).tolist() for i in range(len(groups))]
+
+
+def test_counts(mine):
+    entries = [
+        ("x", ["a", "zz", "b", "a"]),
+        ("y", ["c"]),
+        ("z", ["e", "nope", "zz"]),
+        ("y", ["ü/1", "zz"]),
+        ("w", []),
+    ]
+    groups, coverage = match_groups(entries, mine, "playlists")
+    assert lists_of(groups) == [[mine.row("a"), mine.row("b")], [mine.row("c"), mine.row("ü/1")]]
+    assert list(groups.group_ids) == ["x", "y"]
+    assert (groups.name, groups.tracks) == ("playlists", 7)
+    assert groups.collection_key == mine.content_key
+    assert coverage == Coverage(
+        name="playlists",
+        groups_read=4,
+        groups_kept=2,
+        entries_read=10,
+        entries_matched=4,
+        entries_unknown=4,
+        entries_repeated=1,
+        entries_in_dropped_groups=1,
+        tracks=7,
+        tracks_covered=4,
+        mean_length=2.0,
+        median_length=2.0,
+        wanted=(("zz", 3), ("nope", 1)),
+    )
+    assert coverage.groups_dropped == 2
+    assert coverage.groups_per_track == 1.0
+
+
+NAMES = st.sampled_from([*IDS, "zz", "A", "a "])
+PARTS = st.lists(st.tuples(st.sampled_from("pqrs"), st.lists(NAMES, max_size=6)), max_size=12)
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 65_536])
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(parts=PARTS)
+def test_matching_is_that_of_dictionaries(mine, at_once, parts):
+    row_of = {track_id: row for row, track_id in enumerate(mine.track_ids)}
+    expected: dict[str, list[int]] = {}
+    unknown = repeated = 0
+    for group, tracks in parts:
+        rows = expected.setdefault(group, [])
+        for track in tracks:
+            if track not in row_of:
+                unknown += 1
+            elif row_of[track] in rows:
+                repeated += 1
+            else:
+                rows.append(row_of[track])
+    kept = {group: rows for group, rows in expected.items() if len(rows) >= 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(look_up, "LOOK_UP", at_once)
+        if not kept:
+            with pytest.raises(GroupsError):
+                match_groups(parts, mine, "x")
+            return
+        groups, coverage = match_groups(parts, mine, "x")
+    assert dict(zip(groups.group_ids, lists_of(groups), strict=True)) == kept
+    assert list(groups.group_ids) == list(kept)
+    assert (coverage.entries_unknown, coverage.entries_repeated) == (unknown, repeated)
+    assert coverage.groups_read == len(expected)
+    assert coverage.entries_read == sum(len(tracks) for _, tracks in parts)
+    assert coverage.entries_read == (
+        coverage.entries_matched
+        + coverage.entries_unknown
+        + coverage.entries_repeated
+        + coverage.entries_in_dropped_groups
+    )
+    covered = {row for rows in kept.values() for row in rows}
+    assert coverage.tracks_covered == len(covered)
+    assert coverage.groups_per_track == sum(map(len, kept.values())) / len(covered)
+
+
+def test_only_the_most_wanted_are_listed(mine):
+    missing = [f"m{i:02d}" for i in range(25) for _ in range(25 - i)]
+    _, coverage = match_groups([("x", ["a", "b", *missing])], mine, "x")
+    assert coverage.wanted == tuple((f"m{i:02d}", 25 - i) for i in range(20))
+
+
+def test_nothing_matched_shows_ids_of_both_sides(mine):
+    with pytest.raises(GroupsError) as caught:
+        match_groups([("x", ["s:1", "s:1"]), ("y", ["s:2", "s\x1b3", "s:4"])], mine, "x")
+    message = str(caught.value)
+    assert "none of the 5 entries" in message
+    assert r"'s:1', 's:2', 's\x1b3'," in message
+    assert ", ".join(map(repr, list(mine.track_ids)[:3])) in message
+    assert "s:4" not in message
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([("x", ["a"]), ("y", ["b", "b"])], "no group has two tracks of the 3 entries found"),
+        ([], "holds no groups"),
+        ([("x", [])], "ids look like nothing"),
+    ],
+)
+def test_no_group_left(mine, entries, message):
+    with pytest.raises(GroupsError, match=message):
+        match_groups(entries, mine, "x")
+
+
+def test_report_is_aligned():
+    coverage = Coverage(
+        "artists", 1200, 900, 54_321, 50_000, 4000, 300, 21, 7000, 6000, 55.55, 50.0,
+        (("spotify:track:1", 1234), ("tab\there" + "x" * 99, 7)),
+    )  # fmt: skip
+    assert coverage.text().splitlines() == [
+        "groups 'artists'",
+        "  groups read                        1,200",
+        "    kept                               900  75.0 %",
+        "    dropped, fewer than two tracks     300",
+        "  entries read                      54,321",
+        "    matched                         50,000  92.0 %",
+        "    dropped, unknown track id        4,000",
+        "    dropped, again in its group        300",
+        "    dropped with their group            21",
+        "  tracks of the collection           7,000",
+        "    covered                          6,000  85.7 %",
+        "  tracks a group, mean                55.5",
+        "  tracks a group, median              50.0",
+        "  groups a track, mean                 8.3",
+        "  most wanted track ids that the collection does not have",
+        "    1,234  'spotify:track:1'",
+        "        7  'tab\\there" + "x" * 51 + "…'",
+    ]
+
+
+def test_shown_escapes_what_could_steer_a_terminal():
+    assert shown("a\x1b[31mb") == r"'a\x1b[31mb'"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        (None, None),
+        ("group=artist,track=id", {"group": "artist", "track": "id"}),
+        ("track=a=b", {"track": "a=b"}),
+    ],
+)
+def test_columns(text, columns):
+    assert parse_columns(text) == columns
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "artist", "group=", "=x", "group=a,group=b", "group=a,track=a", "groups=a", "group"],
+)
+def test_columns_that_say_nothing(text):
+    with pytest.raises(TableError, match="--columns"):
+        parse_columns(text)
+
+
+@pytest.fixture
+def options(mine, tmp_path):
+    for file in mine.path.glob("groups-*"):
+        file.unlink()
+    table = tmp_path / "p.csv"
+    table.write_text("group_id,track_id\nx,a\nx,b\ny,c\ny,d\ny,zz\n")
+    return lambda **change: MatchOptions(
+        **{"playlists": str(table), "collection": str(mine.path)} | change
+    )
+
+
+def test_files_written(mine, options, capsys):
+    groups = match_playlists(options())
+    assert TrackGroups.load(mine.path / "groups-playlists.npz").content_key == groups.content_key
+    report = json.loads((mine.path / "groups-playlists.report.json").read_text())
+    assert report["content_key"] == groups.content_key
+    assert report["collection"] == {"name": "mine", "content_key": mine.content_key}
+    assert report["format"] == "table"
+    assert report["wanted"] == [{"track_id": "zz", "entries": 1}]
+    assert report["entries_read"] == 5 and report["groups_per_track"] == 1.0
+    out = capsys.readouterr().out
+    assert out.startswith("groups 'playlists'\n")
+    command = "python scripts/pretrain.py --pairs playlist_co"
+    assert out.rstrip().endswith(f"{command} --collection {mine.path} --groups playlists")
+
+
+def test_quiet(options, capsys):
+    match_playlists(options(quiet=True))
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_same_groups_again(mine, options, capsys):
+    match_playlists(options())
+    path = mine.path / "groups-playlists.npz"
+    before = path.stat().st_mtime_ns
+    match_playlists(options())
+    assert path.stat().st_mtime_ns == before
+    assert "holds these groups already" in capsys.readouterr().out
+
+
+def test_other_groups_of_the_same_name(mine, options, tmp_path):
+    match_playlists(options())
+    path = mine.path / "groups-playlists.npz"
+    report = path.with_suffix(".report.json").read_bytes()
+    before = path.read_bytes()
+    for number, text in enumerate(["x,a\nx,c\n", "renamed,a\nrenamed,b\ny,c\ny,d\n"]):
+        other = tmp_path / f"{number}.csv"
+        other.write_text("group_id,track_id\n" + text)
+        with pytest.raises(GroupsError, match=r"holds other groups.*--overwrite"):
+            match_playlists(options(playlists=str(other)))
+    assert path.read_bytes() == before
+    assert path.with_suffix(".report.json").read_bytes() == report
+    match_playlists(options(playlists=str(other), name="second"))
+    groups = match_playlists(options(playlists=str(other), overwrite=True))
+    assert list(groups.group_ids) == ["renamed", "y"]
+    assert list(TrackGroups.load(path).group_ids) == ["renamed", "y"]
+
+
+def test_a_damaged_groups_file_is_not_replaced_unasked(mine, options):
+    path = mine.path / "groups-playlists.npz"
+    path.write_bytes(b"PK")
+    with pytest.raises(GroupsError, match=r"not a whole groups file.*--overwrite"):
+        match_playlists(options())
+    assert path.read_bytes() == b"PK"
+    match_playlists(options(overwrite=True))
+    assert len(TrackGroups.load(path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"name": "../x"}, GroupsError),
+        ({"columns": "a"}, TableError),
+        ({"format": "xml"}, TableError),
+        ({"format": "mpd", "columns": "group=a"}, TableError),
+        ({"playlists": "nowhere"}, TableError),
+        ({"collection": "nowhere"}, CollectionError),
+    ],
+)
+def test_wrong_options_write_nothing(mine, options, change, error):
+    with pytest.raises(error):
+        match_playlists(options(**change))
+    assert not list(mine.path.glob("groups-*"))

@@ -1,0 +1,46 @@
+"""Lists of track ids: plain, as a table, and what is neither."""
+
+import pytest
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.track_ids import read_track_ids
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a/1\nb, 2\n\nç\n",
+        "\ufeffa/1\r\nb, 2\r\nç",
+        'track_id,why\na/1,x\n"b, 2",y\nç,\n',
+        "n\ttrack_id\n1\ta/1\n2\tb, 2\n3\tç\n",
+        'track_id\na/1\n"b, 2"\nç\n',
+    ],
+)
+def test_reads(tmp_path, content):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(content.encode())
+    assert read_track_ids(path) == ["a/1", "b, 2", "ç"]
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "no track ids"),
+        (b"\n\n", "no track ids"),
+        (b"track_id,x\n", ""),
+        (b"\xff\xfe", "UTF-8"),
+    ],
+)
+def test_refuses(tmp_path, content, word):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(content)
+    with pytest.raises(TableError, match=word) as refused:
+        read_track_ids(path)
+    assert str(path) in str(refused.value)
+
+
+def test_refuses_what_is_no_file(tmp_path):
+    with pytest.raises(TableError, match="no such file"):
+        read_track_ids(tmp_path / "nothing")
+    with pytest.raises(TableError, match="a folder"):
+        read_track_ids(tmp_path)

@@ -1,0 +1,117 @@
+"""A loader without audio files: its tokens say what reading them does.
+
+In a module of its own, because worker processes have to import it.
+"""
+
+import errno
+import os
+import signal
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from playlist_pretrain.errors import AudioError
+
+RATE = 16000
+
+
+@dataclass(frozen=True)
+class Tones:
+    """Noise of ``seconds`` that depends on the token alone."""
+
+    seconds: float = 4.0
+    delay: float = 0.0
+    sample_rate: int = RATE
+
+    def __call__(self, source: str) -> SimpleNamespace:
+        kind, _, rest = source.partition(":")
+        time.sleep(self.delay)
+        waveform = _ACTIONS.get(kind, _noise)(source, rest, int(self.seconds * RATE))
+        return SimpleNamespace(
+            waveform=waveform.astype(np.float32),
+            start_seconds=1.5,
+            source_seconds=len(waveform) / RATE + 3.0,
+        )
+
+
+def _noise(source, rest, samples):
+    rng = np.random.default_rng(zlib.crc32(source.encode()))
+    return rng.uniform(-0.5, 0.5, samples)
+
+
+def _unreadable(source, rest, samples):
+    raise AudioError(f"{source}: not audio")
+
+
+def _bug(source, rest, samples):
+    raise KeyError("no such thing")
+
+
+def _die(source, rest, samples):
+    os._exit(3)
+
+
+def _crash(source, rest, samples):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _die_once(source, rest, samples):
+    marker = Path(rest)
+    if not marker.exists():
+        marker.touch()
+        os._exit(3)
+    return _noise(source, rest, samples)
+
+
+_ACTIONS = {
+    "unreadable": _unreadable,
+    "bug": _bug,
+    "die": _die,
+    "crash": _crash,
+    "die-once": _die_once,
+    "silent": lambda source, rest, samples: np.full(samples, 1e-6),
+    "short": lambda source, rest, samples: _noise(source, rest, RATE),
+    "nothing": lambda source, rest, samples: np.zeros(0),
+    "nan": lambda source, rest, samples: np.full(samples, np.nan),
+}
+
+
+class Odd(Exception):
+    """An error that cannot be unpickled."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} {second}")
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Work without tracks; the task's text says what becomes of it."""
+
+    def __call__(self, task: str, announce) -> int:
+        announce(0)
+        kind, _, rest = task.partition(" ")
+        if kind == "exit":
+            os._exit(int(rest))
+        elif kind == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif kind == "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        elif kind == "wait":
+            time.sleep(float(rest))
+        elif kind == "tell":
+            note = Path(rest)
+            note.with_suffix(".part").write_text(str(os.getpid()))
+            note.with_suffix(".part").rename(note)
+            time.sleep(60)
+        elif task == "audio error":
+            raise AudioError("a.ogg: not audio")
+        elif task == "disk full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "b")
+        elif task == "unpicklable":
+            raise Odd("cannot", "travel")
+        announce(1)
+        return len(task)

@@ -1,0 +1,163 @@
+"""Builds in real worker processes, and what may happen to them."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the loader here
+from build_loaders import Tones
+from test_build import PAPER, content, sources
+
+from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.records import build
+from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.collection import Collection
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+
+PROGRAM = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from build_loaders import Tones
+from playlist_pretrain import cli
+from playlist_pretrain.records.build import build_collection
+from test_build import PAPER, sources
+
+def main(_):
+    limit = int(sys.argv[3])
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    build_collection(sys.argv[2], sources(), PAPER, Tones(delay=0.05), workers=2)
+
+import dataclasses
+sys.exit(cli.run(dataclasses.make_dataclass("Options", []), main, prog="build", argv=[]))
+"""
+
+
+def start(out, limit=0):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(HERE), str(out), str(limit)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_shards(out, count):
+    until = time.monotonic() + 120
+    while len(list((out / ".build").glob("*.npz"))) < count:
+        assert time.monotonic() < until, "no shard was finished in time"
+        time.sleep(0.01)
+
+
+def wait_for_end_of_group(group):
+    until = time.monotonic() + 20
+    while True:
+        states = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it ended in between
+                state, _, its_group = status.read_text().rpartition(")")[2].split()[:3]
+                if int(its_group) == group and state != "Z":
+                    states.append(state)
+        if not states:
+            return
+        assert time.monotonic() < until, "processes are left behind"
+        time.sleep(0.05)
+
+
+def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_path):
+    tracks = sources("die:", f"die-once:{tmp_path / 'marker'}", "short:", "silent:")
+    tracks[20] = tracks[20].__class__("crashing", "crash:")
+    reports = [
+        build_collection(tmp_path / f"{workers}", tracks, PAPER, Tones(), workers=workers)
+        for workers in (1, 2)
+    ]
+    for report in reports:
+        assert [(source, reason) for _, source, reason in report.failed] == [
+            ("die:", "reading it ended the process twice (exit code 3)"),
+            ("crash:", "reading it ended the process twice (SIGSEGV)"),
+        ]
+        assert report.tracks == 38
+        assert report.made == 3
+    assert content(tmp_path / "1") == content(tmp_path / "2")
+
+
+def test_killed_at_ten_random_moments(tmp_path):
+    expected_out, out = tmp_path / "expected", tmp_path / "out"
+    began = time.monotonic()
+    with start(expected_out) as child:
+        assert child.wait() == 0
+    seconds = time.monotonic() - began
+    expected = content(expected_out)
+    moments = random.Random(7)
+    stopped = 0
+    for attempt in range(10):
+        with start(out) as child:
+            try:
+                child.wait(moments.uniform(0, seconds))
+            except subprocess.TimeoutExpired:
+                stopped += 1
+                # Half the time the workers are left behind, as when memory runs out.
+                if attempt % 2:
+                    os.killpg(child.pid, signal.SIGKILL)
+                else:
+                    child.kill()
+                child.wait()
+                continue
+        assert content(out) == expected
+        shutil.rmtree(out)
+    assert stopped >= 5
+    with start(out) as child:
+        assert child.wait() == 0
+    assert content(out) == expected
+
+
+def test_interrupted_from_the_keyboard(tmp_path):
+    out = tmp_path / "out"
+    with start(out) as child:
+        wait_for_shards(out, 1)
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.wait(30) == 130
+        said = child.stderr.read().splitlines()
+    assert said == ["build: interrupted; what was finished is kept"]
+    assert not list((out / ".build").glob(".*.tmp"))
+    wait_for_end_of_group(child.pid)
+    with start(out) as child:
+        assert child.wait() == 0
+    assert len(Collection.open(out)) == 40
+
+
+def test_a_disk_without_room(tmp_path):
+    out = tmp_path / "out"
+    with start(out, limit=600_000) as child:  # the last shard has 0.5 MB, the others 1 MB
+        assert child.wait() == 1
+        said = child.stderr.read().splitlines()
+    assert len(said) == 1
+    assert "File too large" in said[0]
+    assert "of 3 shards are finished and kept" in said[0]
+    with start(out) as child:
+        assert child.wait() == 0
+
+
+def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):
+    def work_through(work, tasks, workers, *, on_step, on_death):
+        task = tasks[0]
+        while True:
+            task = on_death(task, None, -signal.SIGKILL)
+        yield
+
+    monkeypatch.setattr(build, "work_through", work_through)
+    with pytest.raises(CollectionError) as caught:
+        build_collection(tmp_path / "out", sources(), PAPER, Tones())
+    assert "'album 0/000' … 'album 3/015'" in str(caught.value)
+    assert "ended 3 times before its first track (SIGKILL" in str(caught.value)
+    assert "fewer --workers" in str(caught.value)

@@ -1,0 +1,158 @@
+import os
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.records.sources import (
+    AUDIO_EXTENSIONS,
+    TrackSource,
+    find_audio,
+    missing_files,
+    read_tracks_table,
+)
+
+
+def fill(folder, *names):
+    for name in names:
+        path = os.path.join(os.fsencode(folder), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb"):
+            pass
+    return folder
+
+
+def test_ids_are_paths_without_extension_sorted(tmp_path):
+    long_name = "l" * 240
+    names = ["b/2.Flac", "b/1.mp3", "a.b.OGG", "é/ü.wav", f"{long_name}/{'m' * 60}.ogg", "B.m4a"]
+    found = find_audio(fill(tmp_path, *names, "cover.jpg", "b/notes.txt"))
+    ids = [track.track_id for track in found.tracks]
+    assert ids == sorted(ids)
+    assert set(ids) == {"b/2", "b/1", "a.b", "é/ü", f"{long_name}/{'m' * 60}", "B"}
+    assert {track.source for track in found.tracks} == set(names)
+    assert found.other_files == 2
+
+
+def test_every_documented_extension_is_taken_in_any_case(tmp_path):
+    fill(tmp_path, *(f"{n}{e}" for n, e in enumerate(AUDIO_EXTENSIONS)))
+    fill(tmp_path, *(f"upper{n}{e.upper()}" for n, e in enumerate(AUDIO_EXTENSIONS)))
+    assert len(find_audio(tmp_path).tracks) == 2 * len(AUDIO_EXTENSIONS)
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path):
+    found = find_audio(fill(tmp_path, "a.mp3", "._a.mp3", ".hidden/b.mp3", "x/.c.wav", ".mp3"))
+    assert [track.source for track in found.tracks] == ["a.mp3"]
+    assert found.other_files == 0
+
+
+def test_names_are_not_normalised(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    found = find_audio(fill(tmp_path, f"{composed}.wav", f"{decomposed}.wav"))
+    assert {track.track_id for track in found.tracks} == {composed, decomposed}
+
+
+def test_links_that_lead_back_end(tmp_path):
+    fill(tmp_path, "music/a/x.ogg")
+    (tmp_path / "music/a/up").symlink_to(tmp_path / "music")
+    (tmp_path / "music/self.ogg").symlink_to("self.ogg")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/y.ogg").touch()
+    (tmp_path / "music/far").symlink_to(tmp_path / "elsewhere")
+    ids = [track.track_id for track in find_audio(tmp_path / "music").tracks]
+    assert ids == ["a/x", "far/y", "self"]
+
+
+def test_two_files_with_one_id_name_both(tmp_path):
+    with pytest.raises(TrackError, match=r"id 'x/a': 'x/a\.mp3' and 'x/a\.ogg'.*--tracks"):
+        find_audio(fill(tmp_path, "x/a.ogg", "x/a.mp3"))
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [([], "it is empty"), (["cover.jpg", "x/notes.txt"], "2 files of other kinds")],
+)
+def test_a_folder_without_audio(tmp_path, names, message):
+    with pytest.raises(AudioError, match=message):
+        find_audio(fill(tmp_path, *names))
+
+
+def test_an_audio_folder_that_is_none(tmp_path):
+    with pytest.raises(AudioError, match="missing does not exist"):
+        find_audio(tmp_path / "missing")
+    with pytest.raises(AudioError, match=r"a\.wav is not a folder"):
+        find_audio(fill(tmp_path, "a.wav") / "a.wav")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "track_id,path\nb,y/2.ogg\na,1.ogg\n",
+        "\ufefftrack_id,path\r\nb,y/2.ogg\r\n\r\na,1.ogg\r\n",
+        "path\ttitle\ttrack_id\ny/2.ogg\tone, two\tb\n1.ogg\t\ta\n",
+        'x, track_id ,path\n"a ""quoted"" one",b,x/../y/2.ogg\n,a,"./1.ogg"',
+    ],
+)
+def test_tables_in_every_dress(tmp_path, text):
+    (tmp_path / "tracks.csv").write_bytes(text.encode("utf-8"))
+    tracks = read_tracks_table(tmp_path / "tracks.csv", tmp_path)
+    assert tracks == [TrackSource("a", "1.ogg"), TrackSource("b", "y/2.ogg")]
+
+
+def test_a_path_may_be_absolute_inside_the_folder(tmp_path):
+    (tmp_path / "t.csv").write_text(f"track_id,path\na,{tmp_path}/x/1.ogg\n")
+    assert read_tracks_table(tmp_path / "t.csv", tmp_path)[0].source == "x/1.ogg"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"no column track_id and no column path; its columns are: \(none"),
+        ("id,path\n1,a\n", "no column track_id; its columns are: id, path"),
+        ("track_id;path\n1;a\n", "its columns are: track_id;path"),
+        ("track_id,path\n", "lists no track"),
+        ("track_id,path\na,x.ogg\n ,y.ogg\n", r"line 3: the track_id is empty \(path 'y.ogg'\)"),
+        ("track_id,path\na,x.ogg\nb,z\na,y.ogg\n", r"'a' is on line 2 \('x.ogg'\).*4 \('y.ogg'\)"),
+        ("track_id,path\na\n", "line 2: 1 fields where the header has 2"),
+        ("track_id,path\na,\n", "line 2: the path '' is no file name"),
+        ("track_id,path\na,x\0y\n", "is no file name"),
+        ("track_id,path\na,../x.ogg\n", r"line 2: the path '\.\./x\.ogg' is not inside"),
+        ("track_id,path\na,/etc/passwd\n", "is not inside the audio folder"),
+        ("track_id,path\na,x/..\n", "is not inside"),
+        ("track_id,path\na," + "x" * 200_000 + "\n", "line 2: field larger than"),
+    ],
+)
+def test_bad_tables(tmp_path, text, message):
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(TableError, match=message) as caught:
+        read_tracks_table(tmp_path / "t.csv", tmp_path / "audio")
+    assert "t.csv" in str(caught.value)
+
+
+def test_tables_that_are_none(tmp_path):
+    with pytest.raises(TableError, match="does not exist"):
+        read_tracks_table(tmp_path / "t.csv", tmp_path)
+    with pytest.raises(TableError, match="is a folder"):
+        read_tracks_table(tmp_path, tmp_path)
+    (tmp_path / "t.csv").write_bytes(b"track_id,path\n\xff,a.ogg\n")
+    with pytest.raises(TableError, match=r"not UTF-8 text \(.*0xff"):
+        read_tracks_table(tmp_path / "t.csv", tmp_path)
+
+
+def test_missing_files(tmp_path):
+    fill(tmp_path, "x/a.ogg")
+    tracks = [TrackSource("a", "x/a.ogg"), TrackSource("b", "x/b.ogg")]
+    assert missing_files(tmp_path, tracks) == tracks[1:]
+
+
+@given(path=st.text(alphabet="ab./ ", min_size=1, max_size=12))
+def test_no_path_of_a_table_leaves_the_folder(tmp_path_factory, path):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "t.csv").write_text(f'track_id,path\na,"{path}"\n')
+    try:
+        (track,) = read_tracks_table(folder / "t.csv", folder)
+    except TableError:
+        return
+    assert os.path.realpath(folder / track.source).startswith(os.path.realpath(folder) + os.sep)

@@ -1,0 +1,244 @@
+"""Opening collections, sound and damaged."""
+
+import hashlib
+import json
+import os
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import CollectionError, TrackError
+from playlist_pretrain.records import schema
+from playlist_pretrain.records.collection import Collection
+
+
+@pytest.fixture
+def folder(make_collection, tmp_path):
+    """A sound collection of five tracks in two shards."""
+    return make_collection(tmp_path / "mine", [30, 8, 5, 9, 11], ids=["a", "b/c", "é", "..", "e"]).path
+
+
+def rewrite(folder, change):
+    path = folder / "collection.json"
+    document = json.loads(path.read_text("utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), "utf-8")
+
+
+def rewrite_index(folder, change, save=np.savez):
+    """Replace arrays of the index and make collection.json speak of the new file."""
+    path = folder / "index-0.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    change(arrays)
+    save(path, **arrays)
+    data = path.read_bytes()
+    seal = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    rewrite(folder, lambda document: document["index"].update(seal))
+
+
+def test_what_was_written_is_there(folder):
+    collection = Collection.open(str(folder))
+    assert len(collection) == 5 and collection.name == "mine" and collection.path == folder
+    assert list(collection.track_ids) == ["a", "b/c", "é", "..", "e"]
+    assert collection.frames.tolist() == [30, 8, 5, 9, 11] and collection.frames.dtype == np.int32
+    assert collection.shard.tolist() == [0, 0, 0, 0, 1] and collection.shard.dtype == np.int32
+    assert collection.offset.dtype == np.int64
+    assert collection.start_seconds.tolist() == [0] * 5
+    assert collection.source_seconds.tolist() == [30] * 5
+    assert collection.front_end.name == "paper"
+    assert collection.band_mean.shape == collection.band_std.shape == (96,)
+    assert collection.source == {"made": "random mels for a test"}
+    assert collection.rows(["e", "nobody", "a", "e"]).tolist() == [4, -1, 0, 4]
+    assert collection.rows([]).dtype == np.int32
+    assert collection.row("..") == 3
+    assert "5 tracks" in repr(collection)
+    rng = np.random.default_rng(0)
+    for row, frames in enumerate(collection.frames):
+        mel = collection.mel(row)
+        assert mel.dtype == np.float16
+        expected = rng.uniform(0, 6, (frames, 96)).astype(np.float32).astype(np.float16)
+        np.testing.assert_array_equal(mel, expected)
+
+
+def test_an_unknown_track_is_named(folder):
+    with pytest.raises(TrackError, match=r"'nobody' is not in collection .*mine.*5 tracks.*'a'"):
+        Collection.open(folder).row("nobody")
+
+
+@pytest.mark.parametrize("row", [-1, 5, 2**40])
+def test_a_row_that_is_not_there_is_named(folder, row):
+    with pytest.raises(CollectionError, match=f"row {row} of 5 tracks"):
+        Collection.open(folder).mel(row)
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(CollectionError, match="nowhere: no such folder.*make_tfrecords.py"):
+        Collection.open(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_description(folder):
+    (folder / "collection.json").unlink()
+    with pytest.raises(CollectionError, match=r"collection\.json is missing.*finishes it"):
+        Collection.open(folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": 1}{', b"plain text"]
+)
+def test_a_description_that_is_not_json(folder, content):
+    (folder / "collection.json").write_bytes(content)
+    with pytest.raises(CollectionError, match=r"collection\.json: not JSON.*--overwrite"):
+        Collection.open(folder)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"format": 1, "name": "a package"}, "text"])
+def test_a_foreign_description(folder, content):
+    (folder / "collection.json").write_text(json.dumps(content))
+    with pytest.raises(CollectionError, match=r"collection\.json: not the description of a coll"):
+        Collection.open(folder)
+
+
+def test_another_format_says_which_one_this_version_reads(folder):
+    rewrite(folder, lambda document: document.update(format=2))
+    with pytest.raises(CollectionError, match="format 2, this version reads format 1"):
+        Collection.open(folder)
+
+
+def test_an_unknown_front_end(folder):
+    def change(document):
+        document["front_end"]["colour"] = "blue"
+        shards = document["shards"]
+        document["content_key"] = schema.collection_key(document["front_end"], shards)
+
+    rewrite(folder, change)
+    with pytest.raises(CollectionError, match=r"collection\.json: .*colour"):
+        Collection.open(folder)
+
+
+def test_bands_that_differ_from_the_front_end(folder):
+    def change(document):
+        document.update(bands=2, band_mean=[0, 0], band_std=[1, 1])
+
+    rewrite(folder, change)
+    with pytest.raises(CollectionError, match=r"2 bands, but its front end 'paper' makes 96"):
+        Collection.open(folder)
+
+
+@pytest.mark.parametrize("name", ["mel-00001.tfrecord", "index-0.npz"])
+def test_a_missing_file(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(CollectionError, match=f"{name}: No such file.*--overwrite"):
+        Collection.open(folder)
+
+
+@pytest.mark.parametrize("name", ["mel-00000.tfrecord", "index-0.npz"])
+@pytest.mark.parametrize("change", [-1, 1, -900])
+def test_a_short_or_long_file(folder, name, change):
+    size = (folder / name).stat().st_size
+    os.truncate(folder / name, size + change)
+    with pytest.raises(CollectionError, match=f"{name}: {size + change} bytes.* says {size};"):
+        Collection.open(folder)
+
+
+def test_a_changed_index_of_the_same_size(folder):
+    path = folder / "index-0.npz"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CollectionError, match=r"index-0\.npz: not the index that collection\.json"):
+        Collection.open(folder)
+
+
+def update(**changes):
+    return lambda arrays: arrays.update(
+        {name: np.array(*value) for name, value in changes.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (update(frames=([{}] * 5, object)), "allow_pickle"),
+        (update(frames=([30, 8, 5, 9, 11], "<i8")), "frames: int64"),
+        (update(frames=([[30, 8, 5, 9, 11]], "<i4")), r"frames: int32 \(1, 5\)"),
+        (update(frames=([30, 8, 5, 9], "<i4")), "frames: 4 rows, not 5 tracks"),
+        (update(frames=([30, 8, 5, 11, 9], "<i4")), "row 4|shard"),
+        (update(frames=([30, 8, 5, 9, 0], "<i4")), "row 4 reaches"),
+        (update(frames=([30, 8, 5, 9, 12], "<i4")), "row 4 reaches"),
+        (update(frames=([30, 8, 5, 9, 10], "<i4")), "frames do not sum to 63"),
+        (update(offset=([-1, 1, 1, 1, 1], "<i8")), "row 0 reaches from byte -1"),
+        (update(offset=([50, 2**62, 1, 1, 1], "<i8")), "row 1 reaches"),
+        (update(shard=([0, 0, 0, 1, 1], "<i4")), "do not match their numbers of tracks"),
+        (update(shard=([0, 0, 0, 0, -1], "<i4")), "do not match their numbers of tracks"),
+        (update(track_id_ends=([1, 2, 3, 4, 50], "<i8")), "do not fit their bytes"),
+        (lambda arrays: arrays.pop("offset"), "offset"),
+        (lambda arrays: arrays["track_id_bytes"].fill(0xFF), "utf-8"),
+    ],
+)
+def test_an_index_that_does_not_fit(folder, change, word):
+    rewrite_index(folder, change)
+    with pytest.raises(CollectionError, match=rf"index-0\.npz: damaged index .*({word})"):
+        Collection.open(folder)
+
+
+def test_an_index_that_is_no_archive(folder):
+    rewrite_index(folder, lambda arrays: None, save=lambda path, **_: path.write_bytes(b"PK\3\4no"))
+    with pytest.raises(CollectionError, match="damaged index"):
+        Collection.open(folder)
+
+
+def test_no_damage_of_the_index_passes_as_something_else(folder, rng):
+    path = folder / "index-0.npz"
+    sound = path.read_bytes()
+    before = Collection.open(folder)
+    for position in rng.integers(0, len(sound), 60):
+        data = bytearray(sound)
+        data[position] ^= 0xFF
+        rewrite_index(folder, lambda arrays: None, save=lambda p, data=data, **_: p.write_bytes(data))
+        try:
+            after = Collection.open(folder)
+        except CollectionError:
+            pass
+        else:  # bytes of the archive that carry nothing
+            assert list(after.track_ids) == list(before.track_ids)
+            np.testing.assert_array_equal(after.offset, before.offset)
+            np.testing.assert_array_equal(after.frames, before.frames)
+        path.write_bytes(sound)
+
+
+def test_an_id_that_stands_for_two_tracks(folder):
+    def change(arrays):
+        arrays["track_id_bytes"][-1] = ord("a")
+
+    rewrite_index(folder, change)
+    with pytest.raises(CollectionError, match="1 track ids stand for more than one track"):
+        Collection.open(folder).row("a")
+
+
+def test_a_shard_that_shrinks_later(folder):
+    collection = Collection.open(folder)
+    os.truncate(folder / "mel-00001.tfrecord", collection.offset[4] + 100)
+    with pytest.raises(CollectionError, match="mel-00001.tfrecord: ends inside track 'e'"):
+        collection.mel(4)
+    (folder / "mel-00001.tfrecord").unlink()
+    with pytest.raises(CollectionError, match="mel-00001.tfrecord: No such file"):
+        collection.mel(4)
+
+
+def test_importing_and_opening_needs_no_tensorflow(folder):
+    import subprocess
+    import sys
+
+    program = (
+        "import sys\n"
+        "from playlist_pretrain.records import windows, writer\n"
+        "from playlist_pretrain.records.collection import Collection\n"
+        "collection = Collection.open(sys.argv[1])\n"
+        "collection.mel(3), collection.rows(['a'])\n"
+        "print([name for name in ('tensorflow', 'numba', 'essentia') if name in sys.modules])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

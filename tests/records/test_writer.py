@@ -1,0 +1,361 @@
+"""Shards and collections as they lie on disk."""
+
+import hashlib
+import io
+import json
+import struct
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.errors import CollectionError, TrackError
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
+
+ODD_IDS = ["a/b.c/d", "..", "track with spaces\n", "日本語/é́", "x" * 300, "/etc/passwd", "🎵" * 40]
+
+
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data: bytes) -> int:
+    crc = crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+class Bytes:
+    """Reads a shard as tfrecords/README.md describes it, remembering where it is."""
+
+    def __init__(self, data: bytes, position: int = 0, end: int | None = None):
+        self.data, self.position, self.end = data, position, len(data) if end is None else end
+
+    def take(self, count: int) -> bytes:
+        self.position += count
+        assert self.position <= self.end
+        return self.data[self.position - count : self.position]
+
+    def number(self, code: str) -> int:
+        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def varint(self) -> int:
+        value, shift = 0, 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return value
+
+    def fields(self):
+        while self.position < self.end:
+            tag, length = self.take(1)[0], self.varint()
+            yield tag, Bytes(self.data, self.position, self.position + length)
+            self.position += length
+
+    def only(self, tag: int) -> "Bytes":
+        ((found, field),) = self.fields()
+        assert found == tag
+        return field
+
+    def rest(self) -> bytes:
+        return self.data[self.position : self.end]
+
+
+def by_hand(path):
+    """Tracks of a shard as (features, offset of the mel), decoded from the README alone."""
+    file = Bytes(path.read_bytes())
+    while file.position < file.end:
+        header = file.data[file.position : file.position + 8]
+        length = file.number("<Q")
+        assert file.number("<I") == masked(header)
+        example = Bytes(file.data, file.position, file.position + length)
+        data = file.take(length)
+        assert file.number("<I") == masked(data)
+        features = {}
+        for tag, entry in example.only(0x0A).fields():
+            assert tag == 0x0A
+            (key_tag, key), (value_tag, value) = entry.fields()
+            assert (key_tag, value_tag) == (0x0A, 0x12)
+            (kind, values) = next(iter(value.fields()))
+            features[key.rest().decode()] = (kind, values.only(0x0A))
+        assert list(features) == sorted(features)
+        yield features
+
+
+def test_a_shard_is_what_the_specification_says(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [3, 1, 2], "vggish", ids=ODD_IDS[:3])
+    bands = 64
+    count = 0
+    for row, features in enumerate(by_hand(collection.shard_paths[0])):
+        assert {name: kind for name, (kind, _) in features.items()} == {
+            "frames": 0x1A,
+            "mel": 0x0A,
+            "source_seconds": 0x12,
+            "start_seconds": 0x12,
+            "track_id": 0x0A,
+        }
+        value = {name: field for name, (_, field) in features.items()}
+        frames = value["frames"].varint()
+        assert frames == collection.frames[row]
+        assert value["track_id"].rest().decode() == ODD_IDS[row]
+        assert struct.unpack("<f", value["source_seconds"].rest()) == (30.0,)
+        assert struct.unpack("<f", value["start_seconds"].rest()) == (0.0,)
+        assert value["mel"].position == collection.offset[row]
+        mel = struct.unpack(f"<{frames * bands}e", value["mel"].rest())
+        np.testing.assert_array_equal(np.reshape(mel, (frames, bands)), collection.mel(row))
+        count += 1
+    assert count == 3
+
+
+def test_the_bytes_of_a_small_shard_never_change(tmp_path):
+    with ShardWriter(tmp_path / "mel-00000.tfrecord", bands=2) as writer:
+        writer.add("é/1", [[0.0, 1.0], [2.5, -3.0]], start_seconds=0.0, source_seconds=1.5)
+        writer.add("silence", np.zeros((300, 2)), start_seconds=2.25, source_seconds=30.0)
+    data = (tmp_path / "mel-00000.tfrecord").read_bytes()
+    assert writer.part.sha == hashlib.sha256(data).hexdigest()
+    assert writer.part.sha == "SHARD_SHA"
+    assert writer.part.offsets.tolist() == [0, 1]
+    assert writer.part.band_sum.tolist() == [2.5, -2.0]
+    assert writer.part.band_square_sum.tolist() == [6.25, 10.0]
+
+
+def test_plain_tensorflow_reads_the_shards(make_collection, tmp_path):
+    import tensorflow as tf
+
+    collection = make_collection(tmp_path / "c", [5, 300, 1, 40, 7, 2, 9], ids=ODD_IDS)
+    features = {
+        "track_id": tf.io.FixedLenFeature([], tf.string),
+        "mel": tf.io.FixedLenFeature([], tf.string),
+        "frames": tf.io.FixedLenFeature([], tf.int64),
+        "start_seconds": tf.io.FixedLenFeature([], tf.float32),
+        "source_seconds": tf.io.FixedLenFeature([], tf.float32),
+    }
+    ids = []
+    for row, record in enumerate(tf.data.TFRecordDataset([str(p) for p in collection.shard_paths])):
+        track = tf.io.parse_single_example(record, features)
+        mel = tf.reshape(tf.io.decode_raw(track["mel"], tf.float16), [track["frames"], -1])
+        np.testing.assert_array_equal(mel, collection.mel(row))
+        assert track["source_seconds"] == 30.0 and track["start_seconds"] == 0.0
+        ids.append(track["track_id"].numpy().decode())
+    assert ids == ODD_IDS == list(collection.track_ids)
+
+
+def test_equal_tracks_make_equal_bytes(make_collection, tmp_path):
+    first = make_collection(tmp_path / "a" / "c", [30, 80, 5, 9, 11])
+    again = make_collection(tmp_path / "b" / "c", [30, 80, 5, 9, 11])
+    names = sorted(path.name for path in first.path.iterdir())
+    assert names == ["collection.json", "index-0.npz", "mel-00000.tfrecord", "mel-00001.tfrecord"]
+    for name in names:
+        assert (first.path / name).read_bytes() == (again.path / name).read_bytes()
+    with zipfile.ZipFile(first.path / "index-0.npz") as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    other = make_collection(tmp_path / "o" / "c", [30, 80, 5, 9, 11], seed=1)
+    assert other.content_key != first.content_key == again.content_key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("", np.ones((1, 2)), 0, 1), "non-empty string"),
+        (("first", np.ones((1, 2)), 0, 1), "'first'.*in the shard already"),
+        (("\udcff", np.ones((1, 2)), 0, 1), r"udcff' is not valid Unicode"),
+        (("x", np.ones((1, 3)), 0, 1), r"'x'.*\(1, 3\)"),
+        (("x", [[np.nan, 0]], 0, 1), "'x'.*nan"),
+        (("x", [[0, 65520.0]], 0, 1), "'x'.*65520.0 at frame 0, band 1 does not fit float16"),
+        (("x", np.ones((1, 2)), float("nan"), 1), "'x': start of nan seconds"),
+        (("x", np.ones((1, 2)), 0, -1), "'x': source length of -1 seconds"),
+    ],
+)
+def test_a_refused_track_leaves_the_shard_as_it_was(tmp_path, arguments, word):
+    with ShardWriter(tmp_path / "one", bands=2) as writer:
+        writer.add("first", np.ones((1, 2)), 0, 1)
+        with pytest.raises(TrackError, match=word):
+            writer.add(*arguments)
+        writer.add("last", np.ones((2, 2)), 0, 1)
+    with ShardWriter(tmp_path / "two", bands=2) as clean:
+        clean.add("first", np.ones((1, 2)), 0, 1)
+        clean.add("last", np.ones((2, 2)), 0, 1)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert writer.part.sha == clean.part.sha and writer.part.track_ids == ["first", "last"]
+
+
+def test_an_exception_leaves_nothing(tmp_path):
+    (tmp_path / "mel").write_bytes(b"what was there")
+    with pytest.raises(KeyError), ShardWriter(tmp_path / "mel", bands=2) as writer:
+        writer.add("x", np.ones((1, 2)), 0, 1)
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["mel"]
+    assert (tmp_path / "mel").read_bytes() == b"what was there"
+    assert writer.part is None
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
+    program = """
+        import resource, sys
+        import numpy as np
+        from playlist_pretrain.errors import CollectionError
+        from playlist_pretrain.records.writer import ShardWriter
+        import tensorflow
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            with ShardWriter(sys.argv[1] + "/mel", bands=96) as writer:
+                for track in range(40):
+                    writer.add(str(track), np.ones((300, 96)), 0, 1)
+        except CollectionError as error:
+            print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(f"{tmp_path}/mel: cannot be written: ")
+    assert "File too large" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_survives_a_file(tmp_path):
+    with ShardWriter(tmp_path / "mel", bands=2) as writer:
+        for track_id in ODD_IDS:
+            writer.add(track_id, np.ones((2, 2)), 0.5, 1)
+    writer.part.save(tmp_path / "part.npz")
+    again = ShardPart.load(tmp_path / "part.npz")
+    for name, value in vars(writer.part).items():
+        loaded = getattr(again, name)
+        assert type(loaded) is type(value)
+        np.testing.assert_array_equal(loaded, value)
+        assert getattr(loaded, "dtype", None) == getattr(value, "dtype", None)
+
+
+def test_an_empty_part_survives_a_file(tmp_path):
+    with ShardWriter(tmp_path / "mel", bands=2) as writer:
+        pass
+    writer.part.save(tmp_path / "part.npz")
+    assert ShardPart.load(tmp_path / "part.npz").track_ids == []
+    assert (tmp_path / "mel").read_bytes() == b""
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 700, -1, -30])
+def test_a_truncated_part_is_named(tmp_path, kept):
+    with ShardWriter(tmp_path / "mel", bands=2) as writer:
+        writer.add("x", np.ones((2, 2)), 0, 1)
+    path = tmp_path / "part.npz"
+    writer.part.save(path)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(CollectionError, match="part.npz: damaged.*made anew"):
+        ShardPart.load(path)
+
+
+def test_a_pickled_part_is_not_unpickled(tmp_path):
+    with ShardWriter(tmp_path / "mel", bands=2) as writer:
+        writer.add("x", np.ones((2, 2)), 0, 1)
+    path = tmp_path / "part.npz"
+    writer.part.save(path)
+    with np.load(path) as archive:
+        content = dict(archive)
+    np.savez(path, **(content | {"offsets": np.array([{}], object)}))
+    with pytest.raises(CollectionError, match="allow_pickle"):
+        ShardPart.load(path)
+
+
+def part(path, ids, bands=96):
+    with ShardWriter(path, bands) as writer:
+        for track_id in ids:
+            writer.add(track_id, np.full((4, bands), 2.0), 0, 1)
+    return writer.part
+
+
+def test_an_id_belongs_to_one_track(tmp_path):
+    parts = [part(tmp_path / "mel-0", ["a", "b"]), part(tmp_path / "mel-1", ["c", "b"])]
+    with pytest.raises(CollectionError, match="'b' is in mel-0 and in mel-1"):
+        write_collection(tmp_path, front_end("paper"), parts, {})
+    assert not (tmp_path / "collection.json").exists()
+
+
+def test_a_collection_needs_tracks_that_fit_and_shards_that_are_there(tmp_path):
+    paper = front_end("paper")
+    with pytest.raises(CollectionError, match="no tracks"):
+        write_collection(tmp_path, paper, [], {})
+    with pytest.raises(CollectionError, match="no tracks"):
+        write_collection(tmp_path, paper, [part(tmp_path / "mel", [])], {})
+    with pytest.raises(CollectionError, match="mel: 64 bands, front end 'paper' makes 96"):
+        write_collection(tmp_path, paper, [part(tmp_path / "mel", "a", bands=64)], {})
+    sound = part(tmp_path / "mel", "a")
+    (tmp_path / "mel").write_bytes(b"")
+    with pytest.raises(CollectionError, match=f"mel: missing, or not the {sound.size} bytes"):
+        write_collection(tmp_path, paper, [sound], {})
+    (tmp_path / "mel").unlink()
+    with pytest.raises(CollectionError, match="mel: missing"):
+        write_collection(tmp_path, paper, [sound], {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_statistics_are_those_of_the_stored_values(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [50, 1, 300, 20, 33], per_shard=2)
+    frames = np.concatenate([collection.mel(row) for row in range(5)]).astype(np.float64)
+    np.testing.assert_allclose(collection.band_mean, frames.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(collection.band_std, frames.std(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 5.3, -3.7, 60000.0])
+def test_a_band_that_never_changes_has_no_deviation(tmp_path, value):
+    with ShardWriter(tmp_path / "mel-00000.tfrecord", 96) as writer:
+        mel = np.random.default_rng(0).random((701, 96))
+        mel[:, 7] = value
+        writer.add("x", mel, 0, 1)
+    write_collection(tmp_path, front_end("paper"), [writer.part], {})
+    collection = Collection.open(tmp_path)
+    assert collection.band_std[7] == 0.0
+    assert collection.band_mean[7] == np.float16(value)
+    assert (np.delete(collection.band_std, 7) > 0.2).all()
+
+
+def test_collection_json_names_what_is_there(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [5, 6, 7, 8, 9])
+    document = json.loads((collection.path / "collection.json").read_text("utf-8"))
+    assert document["type"] == "mel collection" and document["format"] == 1
+    assert document["tracks"] == 5 and document["frames"] == 35 and document["bands"] == 96
+    assert [shard["tracks"] for shard in document["shards"]] == [4, 1]
+    for entry in [document["index"], *document["shards"]]:
+        data = (collection.path / entry["file"]).read_bytes()
+        assert entry["size"] == len(data)
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+    constants = json.dumps(
+        document["front_end"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
+    parts = [constants, *(shard["sha256"].encode() for shard in document["shards"])]
+    series = b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+    assert document["content_key"] == hashlib.sha256(series).hexdigest()[:32]
+
+
+def test_the_index_is_what_the_specification_says(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [5, 6, 7, 8, 9], ids=ODD_IDS[:5])
+    data = (collection.path / "index-0.npz").read_bytes()
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = dict(archive)
+    assert {name: (array.dtype.str, array.ndim) for name, array in arrays.items()} == {
+        "track_id_bytes": ("|u1", 1),
+        "track_id_ends": ("<i8", 1),
+        "shard": ("<i4", 1),
+        "offset": ("<i8", 1),
+        "frames": ("<i4", 1),
+        "start_seconds": ("<f4", 1),
+        "source_seconds": ("<f4", 1),
+    }
+    ends = [0, *arrays["track_id_ends"]]
+    blob = arrays["track_id_bytes"].tobytes()
+    ids = [blob[a:b].decode() for a, b in zip(ends, ends[1:], strict=False)]
+    assert ids == ODD_IDS[:5]
+    assert arrays["shard"].tolist() == [0, 0, 0, 0, 1]

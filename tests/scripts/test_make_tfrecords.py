@@ -1,0 +1,163 @@
+import os
+import subprocess
+import sys
+import time
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.make import main
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "make_tfrecords.py"
+
+
+def write_wav(path, seconds, amplitude=0.3, rate=22050):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(str(path.name)))
+    samples = rng.uniform(-amplitude, amplitude, int(seconds * rate)) * 32767
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, rate, 0, "NONE", ""))
+        stream.writeframes(samples.astype("<i2").tobytes())
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True
+    )
+
+
+def test_help_is_quick_and_complete():
+    began = time.perf_counter()
+    answer = run("--help")
+    seconds = time.perf_counter() - began
+    assert answer.returncode == 0
+    for option in ("audio", "out", "tracks", "front-end", "excerpt", "resample-quality"):
+        assert f"--{option} " in answer.stdout
+    for flag in ("--workers", "--overwrite", "--quiet", "--debug", "examples:"):
+        assert flag in answer.stdout
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--audio", "missing"], "the audio folder missing does not exist"),
+        (["--audio", "empty"], "no audio in empty (it is empty)"),
+        (["--audio", "music", "--front-end", "mfcc"], "there are: paper, musicnn, vggish"),
+        (["--audio", "music", "--excerpt", "half"], "--excerpt half: give a number of seconds"),
+        (["--audio", "music", "--excerpt", "0"], "--excerpt 0:"),
+        (["--audio", "music", "--excerpt", "nan"], "--excerpt nan:"),
+        (["--audio", "music", "--resample-quality", "5"], "resample_quality = 5"),
+        (["--audio", "music", "--workers", "0"], "--workers 0"),
+        (["--audio", "music", "--tracks", "none.csv"], "the table none.csv does not exist"),
+        (["--audio", "music", "--tracks", "far.csv"], "is below music, neither 'gone/a.wav'"),
+        (["--audio", "music", "--tracks", "bad.csv"], "no column track_id; its columns are: id"),
+        (["--audio", "twice"], "have the id 'a': 'a.mp3' and 'a.wav'"),
+        (["--audio", "music", "--out", "music"], "music is not a collection and not empty"),
+        ([], "--audio"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_wav(Path("music/a.wav"), 1)
+    write_wav(Path("twice/a.wav"), 1)
+    Path("twice/a.mp3").touch()
+    Path("empty").mkdir()
+    Path("far.csv").write_text("track_id,path\na,gone/a.wav\n")
+    Path("bad.csv").write_text("id,path\na,a.wav\n")
+    out = [] if "--out" in arguments else ["--out", "out"]
+    assert main([*arguments, *out]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("make_tfrecords.py: error: ")
+    assert message in said
+    assert said.count("\n") == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_with_everything_that_goes_wrong(tmp_path):
+    audio = tmp_path / "audio"
+    write_wav(audio / "good" / "long.wav", 35)
+    write_wav(audio / "good" / "名前.wav", 5)
+    write_wav(audio / "good" / ("l" * 200) / ("m" * 99 + ".wav"), 5)
+    write_wav(audio / "short.wav", 1)
+    write_wav(audio / "silent.wav", 5, amplitude=0)
+    write_wav(audio / "cut.wav", 20)
+    os.truncate(audio / "cut.wav", 50_000)
+    (audio / "empty.mp3").touch()
+    (audio / "text.ogg").write_text("this is no audio at all\n" * 100)
+    (audio / "gone.flac").symlink_to("nowhere")
+    (audio / "cover.jpg").touch()
+    (audio / ".hidden.wav").touch()
+    with open(os.fsencode(audio) + b"/caf\xe9.wav", "wb") as stream:
+        stream.write((audio / "short.wav").read_bytes())
+    out = tmp_path / "out"
+
+    answer = run("--audio", audio, "--out", out)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    said = answer.stdout.splitlines()
+    assert said[0] == (
+        f"5 of 10 tracks could not be read and are left out: see {out / 'build_report.tsv'}"
+    )
+    assert said[1].startswith("1 track is silent and kept")
+    assert said[2].startswith("1 track is shorter than a window and kept")
+    assert said[3] == "1 file of another kind was left alone"
+    assert said[-1].startswith("next: python scripts/match_playlists.py")
+    ids = list(Collection.open(out).track_ids)
+    assert ids == [
+        "good/" + "l" * 200 + "/" + "m" * 99,
+        "good/long",
+        "good/名前",
+        "short",
+        "silent",
+    ]
+    lines = [line.split("\t") for line in (out / "build_report.tsv").read_text().splitlines()[1:]]
+    assert [(line[1], line[2]) for line in lines] == [
+        ("cut.wav", "unreadable"),
+        ("empty.mp3", "unreadable"),
+        ("gone.flac", "unreadable"),
+        ("short.wav", "short"),
+        ("silent.wav", "silent"),
+        ("text.ogg", "unreadable"),
+        ("caf\\udce9.wav", "unreadable"),
+    ]
+    assert str(tmp_path) not in (out / "build_report.tsv").read_text()
+
+    again = run("--audio", audio, "--out", out, "--quiet")
+    assert (again.returncode, again.stdout.splitlines()) == (0, said[:1])
+
+
+@pytest.mark.slow
+def test_excerpts_and_tables(tmp_path):
+    write_wav(tmp_path / "audio" / "x" / "long.wav", 40)
+    (tmp_path / "tracks.tsv").write_text("path\ttrack_id\nx/long.wav\tone\nx/none.wav\ttwo\n")
+    frames = {}
+    for excerpt in ("30", "2.5", "full"):
+        out = tmp_path / excerpt
+        table = ["--tracks", tmp_path / "tracks.tsv", "--front-end", "musicnn"]
+        answer = run("--audio", tmp_path / "audio", "--out", out, "--excerpt", excerpt, *table)
+        assert answer.returncode == 0, answer.stderr
+        assert "1 of 2 tracks could not be read" in answer.stdout
+        collection = Collection.open(out)
+        assert list(collection.track_ids) == ["one"]
+        frames[excerpt] = int(collection.frames[0])
+        assert collection.source_seconds[0] == pytest.approx(40, abs=1e-3)
+    # Resampling may add a sample to the 640,000 of the whole file.
+    assert frames.pop("full") in (2501, 2502)
+    assert frames == {"30": 1 + 480_000 // 256, "2.5": 1 + -(-40_000 // 256)}
+
+
+@pytest.mark.slow
+def test_real_music(tmp_path, shared_data):
+    music = shared_data("pop909")
+    out = tmp_path / "pop909"
+    answer = run("--audio", music, "--tracks", music / "tracks.csv", "--out", out)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    collection = Collection.open(out)
+    assert len(collection) == 144
+    assert "144 tracks, 1.20 hours of audio" in answer.stdout
+    assert np.median(collection.frames) == 1 + -(-480_000 // 188)

@@ -1,0 +1,65 @@
+"""Run folders: taken, gone on with, refused, started over."""
+
+import dataclasses
+import json
+
+import pytest
+
+from playlist_pretrain.errors import RunError
+from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.runs import Run
+
+RECIPE = PretrainRecipe(collection="c", batch=8)
+FACTS = {"collection": "key", "exclude": None}
+
+
+def test_claim_and_go_on(tmp_path):
+    run = Run(tmp_path / "runs" / "a")
+    assert run.claim(RECIPE, FACTS) is False
+    assert run.claim(RECIPE, FACTS) is True
+    assert not run.finished
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["packages"]["tensorflow"] and environment["devices"]
+    assert PretrainRecipe.load(run.path / "recipe.json") == RECIPE
+    run.finish({"loss": 1.0})
+    assert run.finished and run.summary == {"loss": 1.0}
+
+
+def test_another_recipe_is_refused_with_the_fields(tmp_path):
+    run = Run(tmp_path)
+    run.claim(RECIPE, FACTS)
+    with pytest.raises(RunError, match="--batch: 8 there, 9 now; --seed: 0 there, 1 now"):
+        run.claim(dataclasses.replace(RECIPE, batch=9, seed=1), FACTS)
+    with pytest.raises(RunError, match="collection: key there, other now"):
+        run.claim(RECIPE, {**FACTS, "collection": "other"})
+
+
+def test_overwrite_starts_over_and_keeps_what_is_not_ours(tmp_path):
+    run = Run(tmp_path)
+    run.claim(RECIPE, FACTS)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "step-1.index").write_text("x")
+    (run.path / "notes.txt").write_text("mine")
+    run.finish({})
+    other = dataclasses.replace(RECIPE, batch=9)
+    assert run.claim(other, FACTS, overwrite=True) is False
+    assert not run.finished and not run.checkpoints.exists()
+    assert (run.path / "notes.txt").read_text() == "mine"
+    assert PretrainRecipe.load(run.path / "recipe.json") == other
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_foreign_folder_is_refused(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(RunError, match="not a run folder"):
+        Run(tmp_path).claim(RECIPE, FACTS, overwrite=overwrite)
+    assert (tmp_path / "thesis.tex").exists()
+    with pytest.raises(RunError, match="is a file"):
+        Run(tmp_path / "thesis.tex").claim(RECIPE, FACTS, overwrite=overwrite)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"recipe": 3}'])
+def test_a_damaged_recipe_is_refused(tmp_path, content):
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(RunError, match=r"recipe\.json: not a recipe.*--overwrite"):
+        Run(tmp_path).claim(RECIPE, FACTS)

@@ -1,0 +1,241 @@
+"""A whole run on a small collection: what it leaves behind, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.export.saved_model import load_backbone
+from playlist_pretrain.models.nt_xent import chance_loss
+from playlist_pretrain.runs import Run
+from playlist_pretrain.training import callbacks, pretrain
+
+
+def run_of(arguments):
+    return Run(arguments[arguments.index("--out") + 1])
+
+
+def changed(arguments, **options):
+    """The arguments with other values."""
+    arguments = list(arguments)
+    for name, value in options.items():
+        name = "--" + name.replace("_", "-")
+        if name in arguments:
+            arguments[arguments.index(name) + 1] = value
+        else:
+            arguments += [name, value]
+    return arguments
+
+
+def refusal(arguments, capsys):
+    """The one line with which a command refuses."""
+    capsys.readouterr()
+    assert pretrain.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and error.startswith("pretrain.py: error: ")
+    return error
+
+
+def test_a_run_leaves_what_the_readme_says(arguments, small_world, capsys):
+    assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
+    told = capsys.readouterr().out
+    run = run_of(arguments)
+    recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
+    assert recipe["preset"] == "paper" and recipe["batch"] == 6 and recipe["frames"] == 16
+    assert json.loads((run.path / "environment.json").read_text())["packages"]["tensorflow"]
+    with open(run.history, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
+    assert list(run.tensorboard.glob("events.*"))
+    assert (run.figures / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(run.checkpoints.glob("*.index"))) == 2
+    summary = run.summary
+    assert summary["export_difference"] < 1e-4
+    assert summary["chance_loss"] == pytest.approx(chance_loss(6))
+    assert set(summary["probe"]) == {"batch", "pairs", "top1", "top10"}
+    loaded = load_backbone(run.saved_model)
+    assert loaded.front_end.name == "vggish" and loaded.frames == 16
+    for words in ("2 tracks are shorter than a window", "held out", "next: "):
+        assert words in told
+
+
+def test_a_finished_run_says_so(arguments, capsys):
+    assert pretrain.main(arguments) == 0
+    before = run_of(arguments).history.read_bytes()
+    assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert run_of(arguments).history.read_bytes() == before
+
+
+def test_another_recipe_needs_overwrite(arguments, capsys):
+    assert pretrain.main(arguments) == 0
+    assert "--seed: 0 there, 1 now" in refusal(changed(arguments, seed="1"), capsys)
+    assert pretrain.main([*changed(arguments, seed="1"), "--overwrite"]) == 0
+
+
+def test_the_same_recipe_gives_the_same_weights(arguments, tmp_path):
+    models = []
+    for name in "ab":
+        again = changed(arguments, out=str(tmp_path / name))
+        assert pretrain.main(again) == 0
+        models.append(load_backbone(tmp_path / name / "saved_model").model.get_weights())
+    for a, b in zip(*models, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_excluded_tracks_are_never_read(arguments, small_world, tmp_path, monkeypatch):
+    from playlist_pretrain.records.windows import WindowReader
+
+    ids = tmp_path / "exclude.csv"
+    ids.write_text("track_id,why\n" + "".join(f"track/{i:04d},test\n" for i in range(0, 20)))
+    seen = []
+    read = WindowReader.read
+
+    def watch(self, rows, starts):
+        seen.append(np.array(rows))
+        return read(self, rows, starts)
+
+    monkeypatch.setattr(WindowReader, "read", watch)
+    assert pretrain.main(changed(arguments, exclude=str(ids))) == 0
+    rows = np.unique(np.concatenate(seen))
+    assert rows.min() >= 20 and rows.max() < 58
+
+
+def test_input_norm_none_leaves_the_input_alone(arguments):
+    assert pretrain.main(changed(arguments, input_norm="none")) == 0
+    names = [layer.name for layer in load_backbone(run_of(arguments).saved_model).model.layers]
+    assert "standardise" not in names
+
+
+def test_without_a_probe(arguments):
+    assert pretrain.main(changed(arguments, probe_share="0")) == 0
+    assert run_of(arguments).summary["probe"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"collection": "nowhere"}, "nowhere"),
+        ({"groups": "friends"}, "friends"),
+        ({"pairs": "playlist_xy"}, "playlist_co"),
+        ({"batch": "500"}, "the largest batch that fits is --batch"),
+        ({"backbone": "vgg19"}, "vggish"),
+        ({"width": "-1"}, "--width -1.0"),
+        ({"exclude": "nothing.csv"}, "nothing.csv"),
+        ({"frames": "1000"}, "no group"),
+        ({"seed": "x"}, "--seed"),
+    ],
+    ids=str,
+)
+def test_refuses_in_one_line(arguments, capsys, options, word):
+    assert word in refusal(changed(arguments, **options), capsys)
+    assert not run_of(arguments).history.exists()
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_tracks(arguments, capsys):
+    error = refusal(changed(arguments, learning_rate="1e30", warmup_steps="0"), capsys)
+    assert "not finite" in error and "track/00" in error and "--learning-rate" in error
+    assert not run_of(arguments).finished
+    assert not run_of(arguments).saved_model.exists()
+
+
+def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, capsys):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(small_world, copy)
+    shard = sorted(copy.glob("mel-*"))[3]
+
+    def cut_after_opening(path=shard):
+        with open(path, "r+b") as stream:
+            stream.truncate(100)
+
+    command = changed(arguments, collection=str(copy))
+    build, pretrain.build_model = pretrain.build_model, None
+    try:
+        def cut(recipe, data):
+            cut_after_opening()
+            return build(recipe, data)
+
+        pretrain.build_model = cut
+        error = refusal(command, capsys)
+    finally:
+        pretrain.build_model = build
+    assert shard.name in error
+
+
+def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
+    from playlist_pretrain.files import folder_lock
+
+    with folder_lock(run_of(arguments).path, "busy"):
+        assert "by another process" in refusal(arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        ({"mean_cosine": 0.9999, "loss": 3.0, "chance_loss": 4.14}, ["collapsed"]),
+        ({"mean_cosine": 0.9, "loss": 4.13, "chance_loss": 4.14}, ["still at chance"]),
+        ({"mean_cosine": 1.0, "loss": 4.14, "chance_loss": 4.14}, ["collapsed", "chance"]),
+        ({"mean_cosine": 0.95, "loss": 3.9, "chance_loss": 4.14}, []),
+    ],
+)
+def test_warnings(summary, words):
+    found = pretrain.warnings_of(summary)
+    assert len(found) == len(words)
+    for text, word in zip(found, words, strict=True):
+        assert word in text
+
+
+class Stop(Exception):
+    """Raised in place of a power cut."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 7, 8])
+def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monkeypatch, stop_at):
+    arguments = changed(arguments, checkpoint_steps="2")
+    whole = changed(arguments, out=str(tmp_path / "whole"))
+    assert pretrain.main(whole) == 0
+    steps = callbacks.Checkpoints.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        steps(self, batch, logs)
+        if self._done == stop_at:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+        with pytest.raises(Stop):
+            pretrain.main(arguments)
+    assert pretrain.main(arguments) == 0
+    kept = [name for name in callbacks.COLUMNS if "second" not in name]
+    tables = []
+    for path in (run_of(whole), run_of(arguments)):
+        rows = callbacks.read_history(path.history)
+        tables.append([[row[name] for name in kept] for row in rows])
+    assert tables[0] == tables[1]
+    a, b = (load_backbone(run_of(x).saved_model).model.get_weights() for x in (whole, arguments))
+    for left, right in zip(a, b, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            pretrain.main(arguments)
+    run = run_of(arguments)
+    newest = tf.train.latest_checkpoint(str(run.checkpoints))
+    for path in run.checkpoints.glob(newest.rpartition("/")[2] + ".data*"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert pretrain.main(arguments) == 0
+    assert "trying the one before" in capsys.readouterr().out
+    assert run.finished
+    for path in run.checkpoints.glob("*.data*"):
+        path.write_bytes(b"")
+    (run.path / "summary.json").unlink()
+    assert "--overwrite starts over" in refusal(arguments, capsys)
