@@ -54,7 +54,9 @@ class Ways:
         self.files = [os.open(path, os.O_RDONLY) for path in collection.shard_paths]
         positions = collection.offset[self.rows] + self.starts.astype(np.int64) * BANDS * 2
         files = np.array(self.files, np.int32)[collection.shard[self.rows]]
-        self.pieces = [(f, p, f.tolist(), p.tolist()) for f, p in zip(files, positions, strict=True)]
+        self.pieces = [
+            (f, p, f.tolist(), p.tolist()) for f, p in zip(files, positions, strict=True)
+        ]
         self.sizes = np.full(batch, WINDOW_BYTES)
         self.buffers = np.zeros((2, batch, WINDOW_BYTES // 2), np.uint16)
 
@@ -157,9 +159,8 @@ def main():
         f"of 30 s, {len(os.sched_getaffinity(0))} cores, median of {options.rounds} rounds",
         ["way", "windows/s", "lowest", "highest", "window_dataset is"],
         [
-            [name, f"{rate:,.0f}", f"{min(rates[name]):,.0f}", f"{max(rates[name]):,.0f}"]
-            + [f"{ours / rate:.2f} x"]
-            for name, rate in medians.items()
+            [name, *(f"{r:,.0f}" for r in (rate, min(all_), max(all_))), f"{ours / rate:.2f} x"]
+            for (name, rate), all_ in zip(medians.items(), rates.values(), strict=True)
         ],
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -51,6 +52,8 @@ def run(
         0 on success, 1 when the user has to mend something, 130 after Ctrl-C.
     """
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
+    # TensorFlow's notes on CPU instructions and missing GPU libraries are not for a user.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         parsed = _parser(options, prog, epilog).parse_args(argv)
         function(parsed.options)

@@ -1,4 +1,4 @@
-"""Audio folder → collection of log-mels; see --help."""
+"""Turn an audio folder into a collection: python scripts/make_tfrecords.py --help."""
 
 from playlist_pretrain.records.make import main
 

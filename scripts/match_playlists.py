@@ -1,18 +1,6 @@
-#!/usr/bin/env python3
-"""Match playlists to the tracks of a collection."""
+"""Match playlists to the tracks of a collection: python scripts/match_playlists.py --help."""
 
-import sys
-
-from playlist_pretrain import cli
-from playlist_pretrain.playlists.match import MatchOptions, match_playlists
-
-EXAMPLES = """
-examples:
-  python scripts/match_playlists.py --playlists playlists.csv --collection tfrecords/mine
-  python scripts/match_playlists.py --playlists tracks.csv --columns group=artist,track=track_id \\
-      --name artists --collection tfrecords/mine
-  python scripts/match_playlists.py --playlists mpd/data --collection tfrecords/mine
-"""
+from playlist_pretrain.playlists.match import main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(MatchOptions, match_playlists, prog="match_playlists.py", epilog=EXAMPLES))
+    raise SystemExit(main())

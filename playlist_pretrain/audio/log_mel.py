@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import math
 from typing import TYPE_CHECKING
@@ -22,12 +23,36 @@ CHUNK_FRAMES = 512
 _SMALLEST_POWER = 1e-30
 
 
+def front_end_window(front_end: FrontEnd) -> np.ndarray:
+    """Window of ``front_end``, float32 [frame_length]."""
+    return hann(front_end.frame_length, periodic=front_end.window == "hann-periodic")
+
+
+def front_end_filters(front_end: FrontEnd) -> np.ndarray:
+    """Mel filters of ``front_end``, float32 [fft_length // 2 + 1, bands]."""
+    return mel_filters(
+        sample_rate=front_end.sample_rate,
+        fft_length=front_end.fft_length,
+        bands=front_end.bands,
+        f_min=front_end.f_min,
+        f_max=front_end.f_max,
+        scale=front_end.mel_scale,
+        slopes=front_end.mel_slopes,
+        norm=front_end.mel_norm,
+        precision=front_end.mel_precision,
+    )
+
+
 @functools.lru_cache(maxsize=32)
 def compiled(front_end: FrontEnd) -> tf.types.experimental.GenericFunction:
     """:func:`log_mel` as a graph of its own, traced once per rank, for eager callers."""
     import tensorflow as tf
 
     return tf.function(functools.partial(log_mel, front_end), reduce_retracing=True)
+
+
+# Functions that outlive TensorFlow's modules print errors while the interpreter shuts down.
+atexit.register(compiled.cache_clear)
 
 
 def log_mel(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
@@ -52,6 +77,8 @@ def log_mel(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
     mel = _in_chunks(functools.partial(_mel_of_steps, front_end), steps, overlap, front_end.bands)
     mel = tf.reshape(mel, [tf.shape(rows)[0], hops, front_end.bands])[:, :frames]
     mel = tf.reshape(mel, tf.concat([leading, [frames, front_end.bands]], 0))
+    if waveform.shape.rank is None:
+        return mel
     known = waveform.shape[-1]
     mel.set_shape(
         waveform.shape[:-1].concatenate(
@@ -105,23 +132,11 @@ def _mel_of_steps(front_end: FrontEnd, steps: tf.Tensor) -> tf.Tensor:
     count = tf.shape(steps)[0] - (overlap - 1)
     parts = [steps[i : i + count, : min(hop, length - i * hop)] for i in range(overlap)]
     frames = tf.concat(parts, axis=1)  # (count, frame_length)
-    window = hann(length, periodic=front_end.window == "hann-periodic")
-    spectrum = tf.signal.rfft(frames * window, [front_end.fft_length])
+    spectrum = tf.signal.rfft(frames * front_end_window(front_end), [front_end.fft_length])
     power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
     if front_end.spectrum == "magnitude":
         power = tf.sqrt(tf.maximum(power, _SMALLEST_POWER))
-    filters = mel_filters(
-        sample_rate=front_end.sample_rate,
-        fft_length=front_end.fft_length,
-        bands=front_end.bands,
-        f_min=front_end.f_min,
-        f_max=front_end.f_max,
-        scale=front_end.mel_scale,
-        slopes=front_end.mel_slopes,
-        norm=front_end.mel_norm,
-        precision=front_end.mel_precision,
-    )
-    mel = tf.matmul(power, filters)  # (count, bands)
+    mel = tf.matmul(power, front_end_filters(front_end))  # (count, bands)
     unit = 1.0 if front_end.log_base == "e" else 1.0 / math.log(10.0)
     offset, scale = np.float32(front_end.log_offset), np.float32(front_end.log_scale)
     return tf.math.log(offset + scale * mel) * np.float32(unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,10 @@ def make_demo(options: MakeDemo) -> None:
             print(f"{collection.path}: {len(collection)} songs of world {seed}")
         if options.audio is not None:
             print(f"{options.audio}: the same songs as wav files")
-        print("next: python scripts/pretrain.py --pairs playlist_co")
+        demo = collections[0].path
+        elsewhere = f" --collection {shlex.quote(str(demo))} --preset demo"
+        where = "" if demo == Path("tfrecords", "demo") else elsewhere
+        print(f"next: python scripts/pretrain.py --pairs playlist_co{where}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -66,10 +66,18 @@ def save_backbone(
     about : mapping, optional
         What is written with it, for people (recipe, collection, …).
     """
+    import tensorflow as tf
+
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    backbone.save(temporary, save_format="tf", signatures=_signatures(backbone, front_end))
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("ERROR")  # a warning about metrics, which a backbone has none of
+    try:
+        backbone.save(temporary, save_format="tf", signatures=_signatures(backbone, front_end))
+    finally:
+        logger.setLevel(level)
     metadata = {
         "format": MODEL_FORMAT,
         "front_end": front_end.to_dict(),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.progress import progress
 from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
 
 if TYPE_CHECKING:
@@ -40,7 +43,9 @@ class PairStream:
     steps_per_epoch: int
 
     @classmethod
-    def plan(cls, pairing: Pairing, batch: int, epochs: int) -> PairStream:
+    def plan(
+        cls, pairing: Pairing, batch: int, epochs: int, *, quiet: bool = True
+    ) -> PairStream:
         """Count the pairs of every epoch of a run and settle the steps an epoch.
 
         Raises
@@ -48,7 +53,14 @@ class PairStream:
         RecipeError
             If an epoch has fewer pairs than a batch; names the largest batch that fits.
         """
-        fewest = min(pairing.count(epoch) for epoch in range(epochs))
+        # An epoch of the Million Playlist Dataset takes seconds to pair; kernels drop the
+        # interpreter lock, so epochs are counted side by side.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            counts = threads.map(pairing.count, range(epochs))
+            counts = progress(
+                counts, quiet=quiet, total=epochs, desc="counting pairs", unit="epoch"
+            )
+            fewest = min(counts)
         if fewest < batch:
             raise RecipeError(
                 f"--batch {batch}: an epoch of {pairing.name} has only {fewest} pairs; "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain import cli
 from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.playlists.coverage import Coverage, shown
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 MOST_WANTED = 20
+USAGE = """
+examples:
+  python scripts/match_playlists.py --playlists playlists.csv --collection tfrecords/mine
+  python scripts/match_playlists.py --playlists tracks.csv --columns group=artist,track=track_id \\
+      --name artists --collection tfrecords/mine
+  python scripts/match_playlists.py --playlists mpd/data --collection tfrecords/mine
+"""
 
 
 def match_groups(
@@ -238,3 +246,8 @@ def _same(path: Path, groups: TrackGroups, overwrite: bool) -> bool:
 def _next_command(options: MatchOptions) -> str:
     words = ["--pairs", "playlist_co", "--collection", options.collection, "--groups", options.name]
     return "python scripts/pretrain.py " + shlex.join(words)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of :func:`match_playlists`; returns the exit code."""
+    return cli.run(MatchOptions, match_playlists, prog="match_playlists.py", epilog=USAGE, argv=argv)

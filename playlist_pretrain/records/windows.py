@@ -194,7 +194,9 @@ def window_dataset(
     import tensorflow as tf
 
     shape = (batch, reader.frames, reader.collection.front_end.bands)
-    reader.pool.keep(parts * (parallel_calls + prefetch))
+    # What is read ahead, and four on their way: handed over, prefetched, in use, and let go by
+    # TensorFlow without Python's knowing yet.
+    reader.pool.keep(parts * (parallel_calls + prefetch + 4))
 
     # TensorFlow never forgets a Python function that a dataset called, so the function refers to
     # what it needs through a list that is emptied when the dataset goes.
@@ -202,7 +204,9 @@ def window_dataset(
 
     def windows() -> Iterator:
         if not held:
-            raise RuntimeError("the window dataset is gone: keep it while iterating over its copies")
+            raise RuntimeError(
+                "the window dataset is gone: keep it while iterating over its copies"
+            )
         reader, requests = held
         reader.error = None
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from playlist_pretrain import __version__
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.records import schema
+from playlist_pretrain.records import example, schema
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -145,16 +145,16 @@ class ShardWriter:
         for name, value in (("start", start_seconds), ("source length", source_seconds)):
             if not (math.isfinite(value) and value >= 0):
                 raise TrackError(f"track {track_id!r}: {name} of {value} seconds")
-        stored = schema.stored_mel(track_id, mel, self.bands)
-        data, mel_position = schema.encode_track(track_id, stored, start_seconds, source_seconds)
+        stored = example.stored_mel(track_id, mel, self.bands)
+        data, mel_position = example.encode_track(track_id, stored, start_seconds, source_seconds)
         try:
             self._stream.write(data)
         except self._failure as error:
             raise self._unwritable(error) from error
-        offset = self._position + schema.RECORD_HEADER + mel_position
+        offset = self._position + example.RECORD_HEADER + mel_position
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
-        self._position += len(data) + schema.RECORD_OVERHEAD
+        self._position += len(data) + example.RECORD_OVERHEAD
         exact = stored.astype(np.float64)
         self._sum += exact.sum(axis=0)
         self._square_sum += np.square(exact).sum(axis=0)
@@ -197,7 +197,9 @@ class ShardWriter:
         )
 
     def _unwritable(self, reason) -> CollectionError:
-        return CollectionError(f"{self.path}: cannot be written: {getattr(reason, 'message', reason)}")
+        return CollectionError(
+            f"{self.path}: cannot be written: {getattr(reason, 'message', reason)}"
+        )
 
 
 def write_collection(
@@ -293,7 +295,9 @@ def _check_parts(folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart]) 
             )
         path = folder / part.file
         if not path.is_file() or path.stat().st_size != part.size:
-            raise CollectionError(f"{path}: missing, or not the {part.size} bytes that were written")
+            raise CollectionError(
+                f"{path}: missing, or not the {part.size} bytes that were written"
+            )
     if not seen:
         raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
 

@@ -129,19 +129,19 @@ class HistoryTable(tf.keras.callbacks.Callback):
         self._steps = 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Count the steps; a resumed epoch has fewer."""
+        """Count the steps, since a resumed epoch has fewer, and stop the clock before the probe."""
         self._steps += 1
+        self._seconds = time.monotonic() - self._started
 
     def on_epoch_end(self, epoch, logs=None):
         """Write the row."""
-        seconds = time.monotonic() - self._started
         step = (epoch + 1) * self._steps_per_epoch
         row = {
             "epoch": epoch + 1,
             "step": step,
             "learning_rate": float(self.model.optimizer.learning_rate),  # of the last step
-            "seconds": round(seconds, 3),
-            "windows_per_second": round(2 * self._batch * self._steps / seconds, 1),
+            "seconds": round(self._seconds, 3),
+            "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
             **{name: float(value) for name, value in (logs or {}).items()},
         }
         row = {name: row.get(name, "") for name in COLUMNS}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError, ModelError, RunError
+from playlist_pretrain import cli
+from playlist_pretrain.errors import GroupsError, ModelError
 from playlist_pretrain.files import content_key, folder_lock
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
@@ -140,10 +141,10 @@ def settle(
         )
     pairing = make_pairing(kept, recipe.seed)
     epochs = recipe.epochs or 1
-    stream = PairStream.plan(pairing, recipe.batch, epochs)
+    stream = PairStream.plan(pairing, recipe.batch, epochs, quiet=command.quiet)
     recipe, told = resolved.with_steps(stream.steps_per_epoch)
     if recipe.epochs != epochs:  # the demo's epochs follow from the pairs of its first
-        stream = PairStream.plan(pairing, recipe.batch, recipe.epochs)
+        stream = PairStream.plan(pairing, recipe.batch, recipe.epochs, quiet=command.quiet)
     if told:
         say(told)
     probe_pairs = None
@@ -405,6 +406,4 @@ def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> Non
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of :func:`pretrain`; returns the exit code."""
-    from playlist_pretrain import cli
-
     return cli.run(PretrainCommand, pretrain, prog="pretrain.py", epilog=EXAMPLES, argv=argv)

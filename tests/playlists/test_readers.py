@@ -117,6 +117,6 @@ def test_a_source_nobody_recognises(tmp_path, content):
     (tmp_path / "source").write_bytes(content)
     with pytest.raises(TableError) as caught:
         find_reader(tmp_path / "source")
-    assert "--format" in str(caught.value)
+    assert "--format" in str(caught.value) and "\n" not in str(caught.value)
     assert all(READERS.get(name).description in str(caught.value) for name in READERS)
     assert find_reader(tmp_path / "source", "table").name == "table"

@@ -27,7 +27,7 @@ def test_reads(tmp_path, content):
     [
         (b"", "no track ids"),
         (b"\n\n", "no track ids"),
-        (b"track_id,x\n", ""),
+        (b"track_id,x\n", "a header and no rows"),
         (b"\xff\xfe", "UTF-8"),
     ],
 )

@@ -15,7 +15,9 @@ from playlist_pretrain.records.collection import Collection
 @pytest.fixture
 def folder(make_collection, tmp_path):
     """A sound collection of five tracks in two shards."""
-    return make_collection(tmp_path / "mine", [30, 8, 5, 9, 11], ids=["a", "b/c", "é", "..", "e"]).path
+    return make_collection(
+        tmp_path / "mine", [30, 8, 5, 9, 11], ids=["a", "b/c", "é", "..", "e"]
+    ).path
 
 
 def rewrite(folder, change):
@@ -73,7 +75,7 @@ def test_a_row_that_is_not_there_is_named(folder, row):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(CollectionError, match="nowhere: no such folder.*make_tfrecords.py"):
+    with pytest.raises(CollectionError, match=r"nowhere: no such folder.*make_tfrecords\.py"):
         Collection.open(tmp_path / "nowhere")
 
 
@@ -151,9 +153,7 @@ def test_a_changed_index_of_the_same_size(folder):
 
 
 def update(**changes):
-    return lambda arrays: arrays.update(
-        {name: np.array(*value) for name, value in changes.items()}
-    )
+    return lambda arrays: arrays.update({name: np.array(*value) for name, value in changes.items()})
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,9 @@ def test_no_damage_of_the_index_passes_as_something_else(folder, rng):
     for position in rng.integers(0, len(sound), 60):
         data = bytearray(sound)
         data[position] ^= 0xFF
-        rewrite_index(folder, lambda arrays: None, save=lambda p, data=data, **_: p.write_bytes(data))
+        rewrite_index(
+            folder, lambda arrays: None, save=lambda p, data=data, **_: p.write_bytes(data)
+        )
         try:
             after = Collection.open(folder)
         except CollectionError:
@@ -219,10 +221,10 @@ def test_an_id_that_stands_for_two_tracks(folder):
 def test_a_shard_that_shrinks_later(folder):
     collection = Collection.open(folder)
     os.truncate(folder / "mel-00001.tfrecord", collection.offset[4] + 100)
-    with pytest.raises(CollectionError, match="mel-00001.tfrecord: ends inside track 'e'"):
+    with pytest.raises(CollectionError, match=r"mel-00001\.tfrecord: ends inside track 'e'"):
         collection.mel(4)
     (folder / "mel-00001.tfrecord").unlink()
-    with pytest.raises(CollectionError, match="mel-00001.tfrecord: No such file"):
+    with pytest.raises(CollectionError, match=r"mel-00001\.tfrecord: No such file"):
         collection.mel(4)
 
 

@@ -1,4 +1,4 @@
-"""Track records and the description of a collection."""
+"""Packed strings and the description of a collection."""
 
 import copy
 
@@ -41,55 +41,6 @@ def test_packed_strings_are_the_strings(strings):
 def test_packed_strings_refuse_what_does_not_fit(data, ends):
     with pytest.raises(ValueError):
         schema.PackedStrings(np.frombuffer(data, np.uint8), np.array(ends, np.int64))
-
-
-@STEADY
-@given(IDS, st.integers(1, 40), st.integers(1, 20), st.sampled_from([0.0, 1.0, 6e4, -1e-7]))
-def test_the_mel_is_found_by_walking(track_id, frames, bands, value):
-    mel = schema.stored_mel(track_id, np.full((frames, bands), value), bands)
-    data, position = schema.encode_track(track_id, mel, 0.0, 0.0)
-    assert schema.locate_mel(data) == (position, position + mel.nbytes)
-    assert data[position : position + mel.nbytes] == mel.tobytes()
-
-
-def test_a_feature_named_like_the_bytes_of_another_does_not_mislead():
-    mel = schema.stored_mel("x", np.zeros((3, 2)), 2)
-    data, position = schema.encode_track("\x0a\x03mel\x12", mel, 0.0, 0.0)
-    assert data[position : position + 12] == bytes(12)
-    assert data[position - 1] == 12
-
-
-@STEADY
-@given(st.binary(max_size=60))
-def test_locating_in_foreign_bytes_is_a_value_error(data):
-    with pytest.raises(ValueError):
-        schema.locate_mel(data)
-
-
-def test_locating_in_a_truncated_record_is_a_value_error():
-    mel = schema.stored_mel("x", np.ones((3, 2)), 2)
-    data, position = schema.encode_track("x", mel, 0.0, 0.0)
-    for end in range(position + mel.nbytes):
-        with pytest.raises(ValueError):
-            schema.locate_mel(data[:end])
-
-
-@pytest.mark.parametrize(
-    ("mel", "word"),
-    [
-        (np.full((4, 3), np.nan), "nan at frame 0, band 0"),
-        (np.array([[1, 2, 3], [1, np.inf, 3]]), "inf at frame 1, band 1"),
-        (np.array([[1, 2, 7e4]]), "70000.0 at frame 0, band 2 does not fit float16"),
-        (np.ones((4, 2)), r"shape \(4, 2\)"),
-        (np.ones(3), r"shape \(3,\)"),
-        (np.ones((0, 3)), "at least one frame"),
-        (np.array([["a", "b", "c"]]), "real numbers"),
-        (np.ones((1, 3), complex), "real numbers"),
-    ],
-)
-def test_what_float16_cannot_hold_is_refused_by_name(mel, word):
-    with pytest.raises(TrackError, match=f"'the id'.*{word}"):
-        schema.stored_mel("the id", mel, 3)
 
 
 @pytest.mark.parametrize("track_id", ["", None, 7, b"bytes", "\udcff.mp3"])

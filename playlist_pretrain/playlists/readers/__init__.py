@@ -86,14 +86,13 @@ def find_reader(path: Path, name: str = "auto") -> Reader:
     TableError
         When ``path`` does not exist, the name is unknown, or no reader recognises it.
     """
-    if name != "auto":
-        reader = READERS.get(name)
+    named = None if name == "auto" else READERS.get(name)
     if not path.exists():
         raise TableError(f"{path}: no such file or folder")
-    if name != "auto":
-        return reader
+    if named is not None:
+        return named
     for known in READERS:
         if READERS.get(known).sniff(path):
             return READERS.get(known)
-    lines = "".join(f"\n  {known}: {READERS.get(known).description}" for known in READERS)
-    raise TableError(f"{path}: not recognised; name its format with --format, one of{lines}")
+    known = "; ".join(f"{name} ({READERS.get(name).description})" for name in READERS)
+    raise TableError(f"{path}: not recognised; say what it is with --format: {known}")

@@ -1,0 +1,87 @@
+"""What the installed Essentia computes, and audio files of known content."""
+
+import functools
+import subprocess
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+
+@functools.cache
+def algorithms(kind: str):
+    """Essentia's ``standard`` or ``streaming`` algorithms, silent."""
+    import importlib
+
+    import essentia
+
+    essentia.log.infoActive = essentia.log.warningActive = False
+    return importlib.import_module(f"essentia.{kind}")
+
+
+def mel_filters(**parameters) -> np.ndarray:
+    """Filters of ``MelBands`` [257, bands], one unit spectrum after the other."""
+    bands = algorithms("standard").MelBands(inputSize=257, sampleRate=16000, **parameters)
+    return np.stack([bands(spectrum) for spectrum in np.eye(257, dtype=np.float32)])
+
+
+def log_mel(front_end, waveform: np.ndarray, silent_frames: str = "keep") -> np.ndarray:
+    """Mel of a whole waveform, from the network inside the ``TensorflowPredict…`` algorithms.
+
+    Their frame cutter has no parameters but the two lengths; it adds noise at −100 dB to silent
+    frames, which ``silent_frames="keep"`` switches off.
+    """
+    import essentia
+
+    streaming = algorithms("streaming")
+    model = "VGGish" if front_end.spectrum == "magnitude" else "MusiCNN"
+    source = streaming.VectorInput(waveform)
+    cutter = streaming.FrameCutter(
+        frameSize=front_end.frame_length, hopSize=front_end.hop_length, silentFrames=silent_frames
+    )
+    mel = getattr(streaming, f"TensorflowInput{model}")()
+    pool = essentia.Pool()
+    source.data >> cutter.signal
+    cutter.frame >> mel.frame
+    mel.bands >> (pool, "mel")
+    essentia.run(source)
+    return pool["mel"]
+
+
+def musicnn_wrapper(graph: str, waveform: np.ndarray) -> np.ndarray:
+    """What ``TensorflowPredictMusiCNN`` hands to a model: its overlapping pairs of frames."""
+    predict = algorithms("standard").TensorflowPredictMusiCNN(
+        graphFilename=graph,
+        input="melspectrogram",
+        output="frames",
+        patchSize=2,
+        patchHopSize=1,
+        batchSize=-1,
+        lastPatchMode="discard",
+    )
+    pairs = np.asarray(predict(waveform)).reshape(-1, 2, 96)
+    return np.concatenate([pairs[:1, 0], pairs[:, 1]])
+
+
+@pytest.fixture(scope="session")
+def essentia_reference():
+    """The functions of this module that ask Essentia."""
+    return SimpleNamespace(
+        algorithms=algorithms,
+        mel_filters=mel_filters,
+        log_mel=log_mel,
+        musicnn_wrapper=musicnn_wrapper,
+    )
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """Callable: arguments → runs ffmpeg, which has to succeed."""
+    import imageio_ffmpeg
+
+    binary = imageio_ffmpeg.get_ffmpeg_exe()
+
+    def run(*arguments):
+        subprocess.run([binary, "-v", "error", "-y", *map(str, arguments)], check=True)
+
+    return run

@@ -1,0 +1,149 @@
+"""Files that cannot be decoded: one error of one line, no crash, and nothing printed."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.errors import AudioError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, ffmpeg):
+    """Folder of good files of 4 s."""
+    folder = tmp_path_factory.mktemp("whole")
+    for suffix in ("wav", "flac", "mp3", "ogg", "m4a", "aiff"):
+        ffmpeg("-f", "lavfi", "-i", "sine=440:d=4", "-ac", 2, folder / f"tone.{suffix}")
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=4", "-c:a", "adpcm_ms", folder / "adpcm.wav")
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=4", "-c:a", "libopus", folder / "opus.webm")
+    for suffix in ("mp3", "ogg", "aac"):
+        ffmpeg("-f", "lavfi", "-i", "sine=440:d=2", "-ac", 1, folder / f"mono.{suffix}")
+        ffmpeg("-f", "lavfi", "-i", "sine=440:d=2", "-ac", 2, folder / f"stereo.{suffix}")
+    return folder
+
+
+def cut(whole, suffix: str, share: float) -> bytes:
+    content = (whole / f"tone.{suffix}").read_bytes()
+    return content[: int(len(content) * share)]
+
+
+def zipped(whole, tmp_path) -> bytes:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(whole / "tone.mp3")
+    return (tmp_path / "a.zip").read_bytes()
+
+
+def float_wav(whole, tmp_path, ffmpeg, value: float) -> bytes:
+    ffmpeg("-i", whole / "tone.wav", "-c:a", "pcm_f32le", tmp_path / "float.wav")
+    content = bytearray((tmp_path / "float.wav").read_bytes())
+    content[-4000:-3996] = np.float32(value).tobytes()
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.wav", lambda *_: b"", "is empty"),
+        ("empty.mp3", lambda *_: b"", "is empty"),
+        ("random.wav", lambda *_: np.random.default_rng(0).bytes(50_000), "decoded"),
+        ("random.mp3", lambda *_: np.random.default_rng(1).bytes(50_000), "decoded"),
+        ("random.ogg", lambda *_: np.random.default_rng(2).bytes(50_000), "decoded"),
+        ("text.mp3", lambda *_: b"no music here\n" * 1000, "decoded"),
+        ("zip.ogg", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
+        ("zip.mp3", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
+        ("cut.wav", lambda whole, *_: cut(whole, "wav", 0.5), r"2\.0 s of the 4\.0 s"),
+        ("cut.aiff", lambda whole, *_: cut(whole, "aiff", 0.5), r"2\.0 s of the 4\.0 s"),
+        ("cut.flac", lambda whole, *_: cut(whole, "flac", 0.5), r"of the 4\.0 s"),
+        ("cut.m4a", lambda whole, *_: cut(whole, "m4a", 0.5), "decoded"),
+        ("head.wav", lambda whole, *_: cut(whole, "wav", 1)[:50], "decoded"),
+        ("head.flac", lambda whole, *_: cut(whole, "flac", 1)[:60], "decoded"),
+        ("head.ogg", lambda whole, *_: cut(whole, "ogg", 1)[:60], "decoded"),
+        ("nan.wav", lambda *given: float_wav(*given, np.nan), "NaN or infinite"),
+        ("inf.wav", lambda *given: float_wav(*given, -np.inf), "NaN or infinite"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_files(name, content, message, whole, tmp_path, ffmpeg, capfd):
+    path = tmp_path / name
+    path.write_bytes(content(whole, tmp_path, ffmpeg))
+    with pytest.raises(AudioError, match=message) as caught:
+        decode(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == ""
+
+
+@pytest.mark.parametrize(("suffix", "seconds"), [("mp3", 2.0), ("ogg", 2.0)])
+def test_formats_without_a_length_give_what_a_cut_file_holds(
+    suffix, seconds, whole, tmp_path, capfd
+):
+    path = tmp_path / f"cut.{suffix}"
+    path.write_bytes(cut(whole, suffix, 0.5))
+    assert 0.3 * seconds < decode(path).source_seconds < 1.6 * seconds
+    assert capfd.readouterr().err == ""
+
+
+def test_a_wav_written_to_a_pipe_states_no_length(whole, tmp_path):
+    content = bytearray((whole / "tone.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = b"\xff" * 4
+    path = tmp_path / "piped.wav"
+    path.write_bytes(content)
+    assert decode(path).source_seconds == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "aac"])
+@pytest.mark.parametrize("order", [("stereo", "mono"), ("mono", "stereo")], ids="-".join)
+def test_changing_channels(suffix, order, whole, tmp_path):
+    path = tmp_path / f"joined.{suffix}"
+    path.write_bytes(b"".join((whole / f"{part}.{suffix}").read_bytes() for part in order))
+    with pytest.raises(AudioError, match="number of channels changes"):
+        decode(path)
+    path.write_bytes((whole / f"stereo.{suffix}").read_bytes() * 2)
+    assert decode(path).source_seconds == pytest.approx(4.0, abs=0.2)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name, message in (
+        ("", "is a folder"),
+        ("missing.wav", "No such file"),
+        ("pipe.wav", "not a regular file"),
+        ("nul\0.wav", "null byte"),
+        ("two\nlines.wav", "No such file"),
+    ):
+        with pytest.raises(AudioError, match=message) as caught:
+            decode(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_unknown_codecs_do_not_crash_a_process_that_dirties_its_memory(whole):
+    program = """
+        import sys
+        from playlist_pretrain.audio.decode import decode
+        from playlist_pretrain.errors import AudioError
+        for path in sys.argv[1:] * 3:
+            try:
+                print(round(decode(path).source_seconds))
+            except AudioError as error:
+                print("codec" in str(error))
+    """
+    names = [str(whole / name) for name in ("opus.webm", "adpcm.wav", "tone.mp3")]
+    environment = {**os.environ, "MALLOC_PERTURB_": "165"}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *names],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["True", "4", "4"] * 3
+    assert result.stderr == ""

@@ -1,0 +1,61 @@
+"""Tracks as records of a shard."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import TrackError
+from playlist_pretrain.records import example
+
+STEADY = settings(deadline=None, derandomize=True)
+IDS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=300)
+
+
+@STEADY
+@given(IDS, st.integers(1, 40), st.integers(1, 20), st.sampled_from([0.0, 1.0, 6e4, -1e-7]))
+def test_the_mel_is_found_by_walking(track_id, frames, bands, value):
+    mel = example.stored_mel(track_id, np.full((frames, bands), value), bands)
+    data, position = example.encode_track(track_id, mel, 0.0, 0.0)
+    assert example.locate_mel(data) == (position, position + mel.nbytes)
+    assert data[position : position + mel.nbytes] == mel.tobytes()
+
+
+def test_a_feature_named_like_the_bytes_of_another_does_not_mislead():
+    mel = example.stored_mel("x", np.zeros((3, 2)), 2)
+    data, position = example.encode_track("\x0a\x03mel\x12", mel, 0.0, 0.0)
+    assert data[position : position + 12] == bytes(12)
+    assert data[position - 1] == 12
+
+
+@STEADY
+@given(st.binary(max_size=60))
+def test_locating_in_foreign_bytes_is_a_value_error(data):
+    with pytest.raises(ValueError):
+        example.locate_mel(data)
+
+
+def test_locating_in_a_truncated_record_is_a_value_error():
+    mel = example.stored_mel("x", np.ones((3, 2)), 2)
+    data, position = example.encode_track("x", mel, 0.0, 0.0)
+    for end in range(position + mel.nbytes):
+        with pytest.raises(ValueError):
+            example.locate_mel(data[:end])
+
+
+@pytest.mark.parametrize(
+    ("mel", "word"),
+    [
+        (np.full((4, 3), np.nan), "nan at frame 0, band 0"),
+        (np.array([[1, 2, 3], [1, np.inf, 3]]), "inf at frame 1, band 1"),
+        (np.array([[1, 2, 7e4]]), "70000.0 at frame 0, band 2 does not fit float16"),
+        (np.ones((4, 2)), r"shape \(4, 2\)"),
+        (np.ones(3), r"shape \(3,\)"),
+        (np.ones((0, 3)), "at least one frame"),
+        (np.array([["a", "b", "c"]]), "real numbers"),
+        (np.ones((1, 3), complex), "real numbers"),
+    ],
+)
+def test_what_float16_cannot_hold_is_refused_by_name(mel, word):
+    with pytest.raises(TrackError, match=f"'the id'.*{word}"):
+        example.stored_mel("the id", mel, 3)

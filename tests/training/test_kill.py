@@ -1,0 +1,67 @@
+"""kill -9 at random moments of training: the same command ends with the same weights."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.export.saved_model import load_backbone
+from playlist_pretrain.runs import Run
+from playlist_pretrain.training.callbacks import COLUMNS, read_history
+
+SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
+KILLS = 10
+
+
+@pytest.mark.slow
+def test_ten_kills_change_nothing(arguments, tmp_path):
+    arguments = [a for a in arguments if a != "--quiet"]
+    arguments[arguments.index("--epochs") + 1] = "60"
+    arguments += ["--checkpoint-steps", "2", "--probe-epochs", "5"]
+
+    def command(folder):
+        arguments[arguments.index("--out") + 1] = str(folder)
+        return [sys.executable, str(SCRIPT), *arguments]
+
+    whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
+    subprocess.run(command(whole.path), check=True, capture_output=True)
+
+    generator = random.Random(5)
+    steps_seen = set()
+    for kill in range(KILLS):
+        process = subprocess.Popen(command(killed.path), stdout=subprocess.DEVNULL)
+        while process.poll() is None and not (killed.path / "recipe.json").exists():
+            time.sleep(0.02)
+        # The first kills fall into starting up, the later ones into training: each process is
+        # given until it has written a checkpoint of its own, then a random moment more.
+        before = len(read_history(killed.history))
+        until = time.monotonic() + (60 if kill > 1 else 0)
+        while process.poll() is None and time.monotonic() < until:
+            if len(read_history(killed.history)) > before:
+                break
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.3))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        steps_seen.add(len(read_history(killed.history)))
+        assert not killed.finished, "the run is too short to be killed ten times"
+    assert len(steps_seen) >= KILLS // 2
+    subprocess.run(command(killed.path), check=True, capture_output=True)
+
+    columns = [name for name in COLUMNS if "second" not in name]
+    tables = [
+        [[row[name] for name in columns] for row in read_history(run.history)]
+        for run in (whole, killed)
+    ]
+    assert tables[0] == tables[1]
+    models = [load_backbone(run.saved_model).model.get_weights() for run in (whole, killed)]
+    for left, right in zip(*models, strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert not list(killed.path.glob(".saved_model*"))
