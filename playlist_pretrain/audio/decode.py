@@ -78,7 +78,7 @@ def decode(
     ----------
     path : str or path-like
         wav, flac, mp3, ogg, m4a, aiff and whatever else Essentia or libsndfile reads, of any
-        rate and number of channels.
+        rate and number of channels (m4a: at most two).
     sample_rate : int
         Hz of the result.
     excerpt : float or None

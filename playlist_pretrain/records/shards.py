@@ -123,7 +123,7 @@ class ShardWork:
     @cached_property
     def _log_mel(self) -> Callable:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # trouble is told by exceptions
         with warnings.catch_warnings():  # its dependencies' plans, once a worker, help nobody
             warnings.simplefilter("ignore")
             import tensorflow as tf

@@ -17,12 +17,10 @@ import pytest
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.demo import __main__ as command
-from playlist_pretrain.demo import tables
-from playlist_pretrain.demo.audio_files import write_songs
 from playlist_pretrain.demo.build import SongLoader, build_demo
 from playlist_pretrain.demo.synth import render
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
-from playlist_pretrain.errors import AudioError, CollectionError, RecipeError, TrackError
+from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
 from playlist_pretrain.playlists.groups import load_groups
 
 EXTRA = {
@@ -49,31 +47,6 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def mean_of_mel_accuracies(means, mean, std, triplets) -> dict[str, float]:
-    """Accuracy of raw and standardised means of the mel [tracks, bands], by distance."""
-    found = {}
-    for name, vectors in (("raw", means), ("standardised", (means - mean) / std)):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        for distance, compared in (("cosine", unit), ("euclidean", vectors)):
-            anchor, positive, negative = (compared[column] for column in triplets.T)
-            near = np.linalg.norm(anchor - positive, axis=1)
-            far = np.linalg.norm(anchor - negative, axis=1)
-            found[f"{name} {distance}"] = float(np.mean(far > near))
-    return found
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    root = tmp_path_factory.mktemp("built") / "tfrecords"
-    return root, build_demo(root, 0, quiet=True)
-
-
-@pytest.fixture
-def copied(built, tmp_path):
-    shutil.copytree(built[0], tmp_path / "tfrecords")
-    return tmp_path / "tfrecords"
 
 
 def test_the_loader_can_be_pickled_and_gives_the_song():
@@ -126,66 +99,6 @@ def test_a_collection_of_something_else_is_never_touched(tmp_path, content, over
     with pytest.raises(CollectionError, match="is not a collection of the demo"):
         build_demo(tmp_path, 0, overwrite=overwrite)
     assert digests(tmp_path).keys() == {"demo/collection.json"}
-
-
-def test_wav_files_are_the_songs(tmp_path):
-    import wave
-
-    world = make_world(1)
-    write_songs(tmp_path / "songs", 1, seconds=0.25, quiet=True)
-    files = {
-        str(path.relative_to(tmp_path / "songs").with_suffix(""))
-        for path in (tmp_path / "songs").rglob("*.*")
-    }
-    assert files == {
-        f"{part}/{world.track_ids[song]}" for part in PARTS for song in world.songs(part)
-    }
-    song = int(world.songs("demo-eval")[0])
-    with wave.open(str(tmp_path / "songs/demo-eval" / f"{world.track_ids[song]}.wav")) as file:
-        assert file.getparams()[:4] == (1, 2, 16000, 4000)
-        samples = np.frombuffer(file.readframes(4000), "<i2")
-    np.testing.assert_allclose(samples / 32767, render(world, song, 0.25), atol=2e-5)
-
-
-def test_wav_files_want_an_empty_folder(tmp_path, capsys):
-    (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(AudioError, match="is not empty"):
-        write_songs(tmp_path, 0)
-    arguments = ["--audio", str(tmp_path), "--out", str(tmp_path / "tfrecords")]
-    assert command.main(arguments) == 1  # before anything is built
-    assert "is not empty" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
-
-
-@pytest.mark.slow
-def test_mean_of_mel_does_not_solve_another_world():
-    world, paper = make_world(1), front_end("paper")
-    songs = world.songs("demo-eval")
-    mels = [paper.log_mel(render(world, int(song))).numpy() for song in songs]
-    frames = np.concatenate(mels)
-    means = np.full((360, paper.bands), np.nan)
-    means[songs] = [mel.mean(axis=0) for mel in mels]
-    triplets = tables.triplets(world, "demo-eval")
-    found = mean_of_mel_accuracies(means, frames.mean(axis=0), frames.std(axis=0), triplets)
-    assert max(found.values()) <= 0.65, found
-
-
-@pytest.mark.slow
-def test_mean_of_mel_does_not_solve_demo_eval_but_the_latents_do(built):
-    root, (_, demo_eval) = built
-    world = make_world(0)
-    triplets = np.array(
-        [
-            [demo_eval.row(row[c]) for c in ("anchor", "positive", "negative")]
-            for row in read(root / "demo-eval" / "triplets.csv")
-        ]
-    )
-    means = np.array([demo_eval.mel(row).mean(axis=0, dtype=float) for row in range(120)])
-    found = mean_of_mel_accuracies(means, demo_eval.band_mean, demo_eval.band_std, triplets)
-    assert max(found.values()) <= 0.65, found
-    latents = np.array([world.latents[world.song(i)] for i in demo_eval.track_ids])
-    true = mean_of_mel_accuracies(latents, 0.0, 1.0, triplets)
-    assert min(true["raw cosine"], true["raw euclidean"]) >= 0.9, true
 
 
 @pytest.mark.slow

@@ -1,0 +1,37 @@
+"""Track embeddings: the mean over whole windows, short tracks repeated."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.evaluation import embeddings
+from playlist_pretrain.evaluation.embeddings import mean_of_mel, track_embeddings
+from playlist_pretrain.models.vggish import vggish
+
+LENGTHS = [16, 5, 50, 31, 90]
+
+
+@pytest.fixture
+def collection(make_collection, tmp_path):
+    return make_collection(tmp_path / "c", LENGTHS, front_end="vggish")
+
+
+@pytest.mark.parametrize("batch", [1, 4, 64])
+def test_mean_over_whole_windows(collection, monkeypatch, batch):
+    monkeypatch.setattr(embeddings, "BATCH", batch)
+    backbone = vggish(frames=16, bands=64, width=0.05)
+    expected = []
+    for row in range(len(LENGTHS)):
+        mel = collection.mel(row).astype(np.float32)
+        mel = np.tile(mel, (-(-16 // len(mel)), 1)) if len(mel) < 16 else mel
+        windows = [mel[i * 16 : (i + 1) * 16] for i in range(len(mel) // 16)]
+        expected.append(backbone(np.stack(windows)).numpy().mean(axis=0))
+    found = track_embeddings(backbone, collection)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_mean_of_mel_is_standardised(collection):
+    found = mean_of_mel(collection)
+    assert found.shape == (5, 64)
+    weighted = (found * np.array(LENGTHS)[:, None]).sum(axis=0) / sum(LENGTHS)
+    np.testing.assert_allclose(weighted, 0, atol=1e-4)

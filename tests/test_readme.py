@@ -1,0 +1,97 @@
+"""What the README tells a user to type works."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+SMALL = " --batch 4 --epochs 1 --width 0.05"
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def python(code, folder):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Folder with music, playlists and the scripts, as a user would have them."""
+    from essentia.standard import MonoWriter
+
+    home = tmp_path_factory.mktemp("home")
+    (home / "music").mkdir()
+    generator = np.random.default_rng(0)
+    for track in range(10):
+        tone = np.sin(2 * np.pi * (200 + 50 * track) * np.arange(5 * 16000) / 16000)
+        wave = (0.3 * tone + generator.normal(scale=0.01, size=tone.shape)).astype(np.float32)
+        MonoWriter(filename=str(home / "music" / f"t{track}.wav"), sampleRate=16000)(wave)
+    lines = [f"g{track % 2},t{track}" for track in range(10)]
+    (home / "playlists.csv").write_text("group_id,track_id\n" + "\n".join(lines) + "\n")
+    (home / "scripts").symlink_to(ROOT / "scripts")
+    return home
+
+
+@pytest.mark.slow
+def test_the_three_commands_and_the_model_they_make(home):
+    (commands,) = [text for text in blocks("bash") if "make_tfrecords.py" in text]
+    commands = commands.strip().splitlines()
+    assert [line.split()[1] for line in commands] == [
+        "scripts/make_tfrecords.py", "scripts/match_playlists.py", "scripts/pretrain.py",
+    ]  # fmt: skip
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        command = command.replace("~/music", "music")
+        command += SMALL if "pretrain" in command else ""
+        done = subprocess.run(
+            command, shell=True, cwd=home, capture_output=True, text=True, env=environment,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "next: " in done.stdout
+    run = home / "runs" / "mine-playlist_co-vggish"
+    text = (ROOT / "README.md").read_text("utf-8")
+    promised = text.partition("## What a run leaves behind")[2].partition("\n## ")[0]
+    for name in re.findall(r"`([\w./]+)`", promised.partition("\n\nOne group")[0]):
+        if not name.startswith("runs"):
+            assert (run / name).exists(), name
+    shutil.copytree(run, home / "runs" / "demo-playlist_co-vggish")
+    for code in blocks("python"):
+        done = python(code, home)
+        assert done.returncode == 0, f"{code}\n{done.stderr}"
+
+
+def test_make_says_why_python_311_and_how_to_get_it(tmp_path):
+    ready = tmp_path / "venv" / ".ready"
+    done = subprocess.run(
+        ["make", f"READY={ready}", "PYTHON=", str(ready)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    for words in ("Python 3.11", "tensorflow-addons", "pyenv install 3.11", "PYTHON=/path"):
+        assert words in done.stderr
+    other = subprocess.run(
+        ["make", f"READY={ready}", "PYTHON=true", str(ready)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert other.returncode != 0 and not ready.exists()
+
+
+def test_every_path_the_readme_names_is_there():
+    layout = next(text for kind, text in BLOCKS if kind == "" and "playlist_pretrain/\n" in text)
+    folder = ROOT
+    for line in layout.splitlines():
+        name = line.split()[0]
+        folder = ROOT / "playlist_pretrain" if line.startswith("  ") else ROOT
+        assert (folder / name).is_dir(), name
