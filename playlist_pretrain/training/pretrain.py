@@ -116,12 +116,13 @@ def settle(
     recipe = command.recipe
     make_pairing = PAIRINGS.get(recipe.pairs)
     path = Path(recipe.collection) if recipe.collection else DEMO_COLLECTION
-    demo = path == DEMO_COLLECTION
-    if demo and recipe.collection is None and not (path / "collection.json").exists():
+    demo = path.resolve() == DEMO_COLLECTION.resolve()
+    if recipe.collection is None:
         from playlist_pretrain.demo.build import build_demo
 
-        say(f"{path} is missing: making the demo collection")
-        build_demo(path.parent, quiet=command.quiet)
+        if not path.exists():
+            say(f"{path} is missing: making the demo collection")
+        build_demo(path.parent, quiet=command.quiet)  # also mends one that was interrupted
     collection = Collection.open(path)
     resolved = dataclasses.replace(recipe, collection=str(path)).resolve(
         demo=demo, patch_frames=collection.front_end.patch_frames

@@ -44,10 +44,13 @@ sys.exit(cli.run(dataclasses.make_dataclass("Options", []), main, prog="build", 
 
 
 def start(out, limit=0):
+    # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(HERE), str(out), str(limit)],
         stderr=subprocess.PIPE,
         text=True,
+        env=environment,
         start_new_session=True,
     )
 
