@@ -84,7 +84,14 @@ def main():
     random_weights = build_model(recipe, data).backbone
     rows = [
         ("mean of the mel", "", "", "", "", triplet_text(mean_of_mel(collection))),
-        ("random weights", "", "", "", "", triplet_text(track_embeddings(random_weights, collection))),
+        (
+            "random weights",
+            "",
+            "",
+            "",
+            "",
+            triplet_text(track_embeddings(random_weights, collection)),
+        ),
     ]
     for pairs, run in runs.items():
         summary = run.summary
@@ -105,7 +112,14 @@ def main():
         )
     print_table(
         f"Demo world, run seed {seed}",
-        ("", "loss / chance", "top-1 / chance", "top-10 / chance", "mean cosine", "triplets [95 %]"),
+        (
+            "",
+            "loss / chance",
+            "top-1 / chance",
+            "top-10 / chance",
+            "mean cosine",
+            "triplets [95 %]",
+        ),
         rows,
     )
 

@@ -47,7 +47,7 @@ class PretrainRecipe:
     temperature: float = 0.1
     """temperature of NT-Xent"""
     input_norm: str = "band"
-    """band: standardise the input per band with the collection's statistics; none: take it as it is"""
+    """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
     """initial weights: he_normal or glorot_uniform"""
     probe_share: float = 0.05
@@ -120,9 +120,7 @@ class PretrainRecipe:
                 "checkpoint_epochs": 20,
             },
         }[preset]
-        filled = {
-            name: value for name, value in defaults.items() if getattr(self, name) is None
-        }
+        filled = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         recipe = dataclasses.replace(
             self, preset=preset, frames=self.frames or patch_frames, **filled
         )
@@ -140,7 +138,9 @@ class PretrainRecipe:
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:
-                raise RecipeError(f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}")
+                raise RecipeError(
+                    f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}"
+                )
         for name in ("frames", "batch", "epochs", "probe_epochs", "checkpoint_epochs",
                      "checkpoint_steps"):  # fmt: skip
             value = getattr(self, name)

@@ -104,7 +104,9 @@ class Run:
             found = json.loads(recipe_file.read_text(encoding="utf-8"))
             pairs = [(dict(found[part]), wanted[part]) for part in ("recipe", "inputs")]
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{recipe_file}: not a recipe: {error}; --overwrite starts over") from error
+            raise RunError(
+                f"{recipe_file}: not a recipe: {error}; --overwrite starts over"
+            ) from error
         differing = [
             f"{option(name) if part is pairs[0] else name}: {part[0].get(name)} there, "
             f"{part[1].get(name)} now"
@@ -119,7 +121,7 @@ class Run:
             )
 
     def _clear(self) -> None:
-        """Remove what a run writes and nothing else; the recipe goes last, so a crash leaves a run."""
+        """Remove what a run writes, nothing else; the recipe goes last, so a crash leaves a run."""
         (self.path / SUMMARY).unlink(missing_ok=True)
         for folder in (self.saved_model, self.checkpoints, self.figures, self.tensorboard):
             if folder.exists():

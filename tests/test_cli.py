@@ -112,7 +112,9 @@ def test_every_script_is_a_verb_with_help_and_no_heavy_import(script):
 
 
 def test_importing_the_package_is_light():
-    code = f"import sys, playlist_pretrain; raise SystemExit(any(n in sys.modules for n in {HEAVY!r}))"
+    code = (
+        f"import sys, playlist_pretrain; raise SystemExit(any(n in sys.modules for n in {HEAVY!r}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -60,7 +60,9 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     generator = np.random.default_rng(seed)
     means = [generator.choice(right, len(right)).mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(means, [2.5, 97.5])
-    return TripletResult(right, float(right.mean()), (float(low), float(high)), float(margin.mean()))
+    return TripletResult(
+        right, float(right.mean()), (float(low), float(high)), float(margin.mean())
+    )
 
 
 def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:

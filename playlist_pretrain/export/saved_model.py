@@ -113,12 +113,14 @@ def load_backbone(path: str | Path) -> SavedBackbone:
         front_end = FrontEnd.from_dict(metadata["front_end"])
         frames = int(metadata["frames"])
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: a SavedModel, but not of this package (no {METADATA})") from error
+        raise ModelError(
+            f"{path}: a SavedModel, but not of this package (no {METADATA})"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path / METADATA}: damaged: {error}") from error
     try:
         model = tf.keras.models.load_model(path, compile=False)
-    except Exception as error:  # noqa: BLE001 — TensorFlow raises many kinds for a damaged model
+    except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from error
     return SavedBackbone(model, front_end, frames, path)
 

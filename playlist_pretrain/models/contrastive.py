@@ -43,9 +43,7 @@ class ContrastiveModel(tf.keras.Model):
 
     def compile(self, optimizer="adam", loss=None, **kwargs):
         """Configure training; the default loss is NT-Xent with the paper's temperature."""
-        super().compile(
-            optimizer=optimizer, loss=tf.keras.losses.get(loss or NTXent()), **kwargs
-        )
+        super().compile(optimizer=optimizer, loss=tf.keras.losses.get(loss or NTXent()), **kwargs)
 
     @property
     def metrics(self):

@@ -43,9 +43,7 @@ class PairStream:
     steps_per_epoch: int
 
     @classmethod
-    def plan(
-        cls, pairing: Pairing, batch: int, epochs: int, *, quiet: bool = True
-    ) -> PairStream:
+    def plan(cls, pairing: Pairing, batch: int, epochs: int, *, quiet: bool = True) -> PairStream:
         """Count the pairs of every epoch of a run and settle the steps an epoch.
 
         Raises

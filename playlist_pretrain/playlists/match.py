@@ -250,4 +250,6 @@ def _next_command(options: MatchOptions) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of :func:`match_playlists`; returns the exit code."""
-    return cli.run(MatchOptions, match_playlists, prog="match_playlists.py", epilog=USAGE, argv=argv)
+    return cli.run(
+        MatchOptions, match_playlists, prog="match_playlists.py", epilog=USAGE, argv=argv
+    )

@@ -28,7 +28,9 @@ class ProbePairs:
     starts: np.ndarray
 
     @classmethod
-    def draw(cls, pairing: Pairing, reader: WindowReader, batch: int, seed: int) -> ProbePairs | None:
+    def draw(
+        cls, pairing: Pairing, reader: WindowReader, batch: int, seed: int
+    ) -> ProbePairs | None:
         """Draw up to eight batches from a pairing over held-out groups; None without pairs.
 
         Within a batch no track comes twice, since a batch lies within one epoch of the pairing.

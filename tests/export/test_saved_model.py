@@ -60,7 +60,7 @@ np.savez(
 )
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, str(saved), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")],
+        [sys.executable, "-c", code, *map(str, (saved, tmp_path / "in.npz", tmp_path / "out.npz"))],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -76,7 +76,9 @@ np.savez(
     np.testing.assert_allclose(out["wave"], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("length", [1, 10, FRAMES - 1, FRAMES, FRAMES + 1, 2 * FRAMES, 70 * FRAMES + 9])
+@pytest.mark.parametrize(
+    "length", [1, 10, FRAMES - 1, FRAMES, FRAMES + 1, 2 * FRAMES, 70 * FRAMES + 9]
+)
 def test_mean_embedding_of_any_length(backbone, rng, length):
     mel = rng.normal(size=(2, length, 96)).astype(np.float32)
     found = mean_embedding(backbone, tf.constant(mel), FRAMES).numpy()
@@ -98,7 +100,10 @@ def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
     ("spoil", "word"),
     [
         (lambda path: (path / "saved_model.pb").unlink(), "no SavedModel"),
-        (lambda path: (path / "assets.extra/playlist_pretrain.json").unlink(), "not of this package"),
+        (
+            lambda path: (path / "assets.extra/playlist_pretrain.json").unlink(),
+            "not of this package",
+        ),
         (lambda path: (path / "assets.extra/playlist_pretrain.json").write_text("{"), "damaged"),
         (
             lambda path: (path / "assets.extra/playlist_pretrain.json").write_text('{"format": 9}'),

@@ -18,9 +18,7 @@ def loop(z_x, z_y, temperature):
         return z[i] @ z[j] / (math.sqrt(z[i] @ z[i]) * math.sqrt(z[j] @ z[j]))
 
     def term(i, j):
-        others = [
-            math.exp(similarity(i, k) / temperature) for k in range(2 * pairs) if k != i
-        ]
+        others = [math.exp(similarity(i, k) / temperature) for k in range(2 * pairs) if k != i]
         return -math.log(math.exp(similarity(i, j) / temperature) / sum(others))
 
     return [(term(2 * k, 2 * k + 1) + term(2 * k + 1, 2 * k)) / 2 for k in range(pairs)]

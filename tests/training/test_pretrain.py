@@ -157,6 +157,7 @@ def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, c
     command = changed(arguments, collection=str(copy))
     build, pretrain.build_model = pretrain.build_model, None
     try:
+
         def cut(recipe, data):
             cut_after_opening()
             return build(recipe, data)
