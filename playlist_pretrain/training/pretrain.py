@@ -48,7 +48,7 @@ class PretrainCommand(PretrainRecipe):
     overwrite: bool = False
     """start over in a run folder that is there"""
     quiet: bool = False
-    """no progress, warnings and results only"""
+    """no progress and no results, only warnings"""
 
     @property
     def recipe(self) -> PretrainRecipe:
@@ -399,10 +399,11 @@ def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> Non
     say(f"export reloaded, largest difference {summary['export_difference']:.1e}")
     for warning in warnings_of(summary):
         print(f"WARNING: {warning}", flush=True)
-    model = shlex.quote(str(run.saved_model))
     say(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
-    say(f"next: tensorboard --logdir {shlex.quote(str(run.tensorboard))}, or use it:")
-    say(f"  python -c \"import tensorflow as tf; tf.keras.models.load_model('{model}').summary()\"")
+    load = (
+        f"import tensorflow as tf; print(tf.saved_model.load({str(run.saved_model)!r}).signatures)"
+    )
+    say(f"next: python -c {shlex.quote(load)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

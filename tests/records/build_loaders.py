@@ -4,6 +4,7 @@ In a module of its own, because worker processes have to import it.
 """
 
 import errno
+import hashlib
 import os
 import signal
 import time
@@ -14,9 +15,26 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
+from playlist_pretrain.records.sources import TrackSource
 
 RATE = 16000
+PAPER = front_end("paper")
+
+
+def sources(*tokens, count=40):
+    tokens = [*tokens, *(f"noise:{n}" for n in range(count - len(tokens)))]
+    return [TrackSource(f"album {n // 5}/{n:03d}", token) for n, token in enumerate(tokens)]
+
+
+def content(folder):
+    """Every file of a collection's folder and its digest."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @dataclass(frozen=True)

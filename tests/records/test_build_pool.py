@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for their work here
 from build_loaders import Chore
 
 from playlist_pretrain.errors import AudioError, CollectionError

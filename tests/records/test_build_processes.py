@@ -11,10 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the loader here
-from build_loaders import Tones
-from test_build import PAPER, content, sources
+from build_loaders import PAPER, Tones, content, sources
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import build
@@ -27,10 +24,9 @@ HERE = Path(__file__).parent
 PROGRAM = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])
-from build_loaders import Tones
+from build_loaders import PAPER, Tones, sources
 from playlist_pretrain import cli
 from playlist_pretrain.records.build import build_collection
-from test_build import PAPER, sources
 
 def main(_):
     limit = int(sys.argv[3])

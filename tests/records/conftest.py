@@ -1,0 +1,37 @@
+"""Fixtures of the tests of building collections."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the loader here
+from build_loaders import PAPER, Tones, sources
+
+from playlist_pretrain.records import build
+from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.shards import ShardWork
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Work in this process: TensorFlow is started once for all tests."""
+
+    def work_through(work, tasks, workers, *, on_step, on_death):
+        for task in tasks:
+            yield task, work(task, lambda step, task=task: on_step(task, step))
+
+    monkeypatch.setattr(build, "work_through", work_through)
+    monkeypatch.setattr(ShardWork, "_log_mel", property(lambda self: self.front_end.log_mel))
+
+
+@pytest.fixture
+def make(in_process, tmp_path):
+    """Build into ``tmp_path / "out"``; defaults may be replaced."""
+
+    def make(tracks=None, front_end=PAPER, load=None, **options):
+        tracks = sources() if tracks is None else tracks
+        load = load or Tones()
+        return build_collection(tmp_path / "out", tracks, front_end, load, **options)
+
+    return make
