@@ -71,12 +71,14 @@ def test_a_finished_run_says_so(arguments, capsys):
     assert run_of(arguments).history.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_another_recipe_needs_overwrite(arguments, capsys):
     assert pretrain.main(arguments) == 0
     assert "--seed: 0 there, 1 now" in refusal(changed(arguments, seed="1"), capsys)
     assert pretrain.main([*changed(arguments, seed="1"), "--overwrite"]) == 0
 
 
+@pytest.mark.slow
 def test_the_same_recipe_gives_the_same_weights(arguments, tmp_path):
     models = []
     for name in "ab":
@@ -105,6 +107,7 @@ def test_excluded_tracks_are_never_read(arguments, small_world, tmp_path, monkey
     assert rows.min() >= 20 and rows.max() < 58
 
 
+@pytest.mark.slow
 def test_input_norm_none_leaves_the_input_alone(arguments):
     assert pretrain.main(changed(arguments, input_norm="none")) == 0
     names = [layer.name for layer in load_backbone(run_of(arguments).saved_model).model.layers]
@@ -196,7 +199,9 @@ class Stop(Exception):
     """Raised in place of a power cut."""
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 5, 7, 8])
+@pytest.mark.parametrize(
+    "stop_at", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5, 7, 8))]
+)
 def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monkeypatch, stop_at):
     arguments = changed(arguments, checkpoint_steps="2")
     whole = changed(arguments, out=str(tmp_path / "whole"))
@@ -224,6 +229,7 @@ def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monk
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
