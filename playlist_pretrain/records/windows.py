@@ -216,9 +216,16 @@ def window_dataset(
             raise
 
     tensor = tf.TensorSpec(shape, tf.float16)
-    dataset = tf.data.Dataset.from_generator(
-        windows, output_signature=(tensor,) * parts if parts > 1 else tensor
-    ).prefetch(1)
+    options = tf.data.Options()
+    # There is nothing to tune, and an iterator waits up to half a second for the tuner to end.
+    options.autotune.enabled = False
+    dataset = (
+        tf.data.Dataset.from_generator(
+            windows, output_signature=(tensor,) * parts if parts > 1 else tensor
+        )
+        .prefetch(1)
+        .with_options(options)
+    )
     weakref.finalize(dataset, held.clear).atexit = False
     return dataset
 
