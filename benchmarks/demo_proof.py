@@ -52,13 +52,8 @@ def main():
     from playlist_pretrain.export.saved_model import load_backbone
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.training.pretrain import (
-        DEMO_COLLECTION,
-        PretrainCommand,
-        build_model,
-        pretrain,
-        settle,
-    )
+    from playlist_pretrain.training.inputs import DEMO_COLLECTION, settle
+    from playlist_pretrain.training.pretrain import PretrainCommand, build_model, pretrain
 
     PAIRINGS.register("shuffled", ShuffledPairs)
     commands = {
@@ -80,7 +75,7 @@ def main():
         result = triplet_accuracy(embeddings, triplets)
         return f"{result.accuracy:.3f} [{result.interval[0]:.3f}, {result.interval[1]:.3f}]"
 
-    recipe, data = settle(commands["playlist_co"], say=lambda text: None)
+    recipe, data = settle(commands["playlist_co"].recipe, lambda text: None, quiet=True)
     random_weights = build_model(recipe, data).backbone
     rows = [
         ("mean of the mel", "", "", "", "", triplet_text(mean_of_mel(collection))),

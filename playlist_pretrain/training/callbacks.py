@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import shutil
 import sys
@@ -13,14 +12,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.files import atomic_write
 from playlist_pretrain.progress import progress
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
 
-COLUMNS = (
-    "epoch", "step", "loss", "gradient_norm", "learning_rate", "seconds", "windows_per_second",
-    "probe_top1", "probe_top10", "probe_mean_cosine",
-)  # fmt: skip
 NAMED_TRACKS = 10
 SECONDS_BETWEEN_LINES = 30
 
@@ -97,72 +91,6 @@ class RetrievalProbe(tf.keras.callbacks.Callback):
         logs["probe_top1"] = result.top(1)
         logs["probe_top10"] = result.top(10)
         logs["probe_mean_cosine"] = result.mean_cosine
-
-
-class HistoryTable(tf.keras.callbacks.Callback):
-    """Writes ``history.csv`` and TensorBoard scalars, a row an epoch.
-
-    Parameters
-    ----------
-    path : Path
-        Of the table.
-    tensorboard : Path
-        Folder of the event files.
-    steps_per_epoch, batch : int
-        Of the run.
-    done : int
-        Steps done before; rows of epochs after them are dropped, they will come again.
-    """
-
-    def __init__(self, path: Path, tensorboard: Path, steps_per_epoch: int, batch: int, done: int):
-        super().__init__()
-        self._path = path
-        self._steps_per_epoch = steps_per_epoch
-        self._batch = batch
-        self.rows = [row for row in read_history(path) if int(row["step"]) <= done]
-        self._writer = tf.summary.create_file_writer(str(tensorboard))
-        self._steps = 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self._started = time.monotonic()
-        self._steps = 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Count the steps, since a resumed epoch has fewer, and stop the clock before the probe."""
-        self._steps += 1
-        self._seconds = time.monotonic() - self._started
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Write the row."""
-        step = (epoch + 1) * self._steps_per_epoch
-        row = {
-            "epoch": epoch + 1,
-            "step": step,
-            "learning_rate": float(self.model.optimizer.learning_rate),  # of the last step
-            "seconds": round(self._seconds, 3),
-            "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
-            **{name: float(value) for name, value in (logs or {}).items()},
-        }
-        row = {name: row.get(name, "") for name in COLUMNS}
-        self.rows.append(row)
-        with atomic_write(self._path, "w") as stream:
-            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.rows)
-        with self._writer.as_default(step=step):
-            for name in COLUMNS[2:]:
-                if row[name] != "":
-                    tf.summary.scalar(name, row[name])
-        self._writer.flush()
-
-
-def read_history(path: Path) -> list[dict[str, str]]:
-    """Rows of ``history.csv``, values as text; none when there is no file yet."""
-    if not path.exists():
-        return []
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 class Checkpoints(tf.keras.callbacks.Callback):

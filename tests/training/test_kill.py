@@ -13,7 +13,7 @@ import pytest
 
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training.callbacks import COLUMNS, read_history
+from playlist_pretrain.training.history import COLUMNS, read_history
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
 KILLS = 10

@@ -10,7 +10,7 @@ import tensorflow as tf
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, pretrain
+from playlist_pretrain.training import callbacks, history, outcome, pretrain
 
 
 def run_of(arguments):
@@ -189,7 +189,7 @@ def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
     ],
 )
 def test_warnings(summary, words):
-    found = pretrain.warnings_of(summary)
+    found = outcome.warnings_of(summary)
     assert len(found) == len(words)
     for text, word in zip(found, words, strict=True):
         assert word in text
@@ -218,10 +218,10 @@ def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monk
         with pytest.raises(Stop):
             pretrain.main(arguments)
     assert pretrain.main(arguments) == 0
-    kept = [name for name in callbacks.COLUMNS if "second" not in name]
+    kept = [name for name in history.COLUMNS if "second" not in name]
     tables = []
     for path in (run_of(whole), run_of(arguments)):
-        rows = callbacks.read_history(path.history)
+        rows = history.read_history(path.history)
         tables.append([[row[name] for name in kept] for row in rows])
     assert tables[0] == tables[1]
     a, b = (load_backbone(run_of(x).saved_model).model.get_weights() for x in (whole, arguments))

@@ -1,0 +1,138 @@
+"""What a run comes to: the export and its proof, the figures, and what to say about them."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.runs import Run
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.training.inputs import Data
+    from playlist_pretrain.training.probe import ProbeResult
+
+PARITY_WINDOWS = 8
+PARITY_TOLERANCE = 1e-4
+COLLAPSED_COSINE = 0.999
+AT_CHANCE = 0.99
+"""A final loss above this share of the loss at chance has not learned anything worth having."""
+
+
+def conclude(
+    model: tf.keras.Model,
+    recipe: PretrainRecipe,
+    data: Data,
+    run: Run,
+    probe_result: ProbeResult | None,
+) -> dict[str, Any]:
+    """Export the backbone, prove it by reloading, draw the curves, and sum up."""
+    from playlist_pretrain.export.saved_model import save_backbone
+    from playlist_pretrain.models.nt_xent import chance_loss
+    from playlist_pretrain.training.figures import draw_curves
+    from playlist_pretrain.training.history import read_history
+    from playlist_pretrain.training.probe import mean_cosine
+
+    about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
+    save_backbone(model.backbone, data.collection.front_end, run.saved_model, about)
+    rows = data.stream.rows_of(0)[:, 0]
+    rows = np.resize(rows, PARITY_WINDOWS)
+    windows = data.reader.read(rows, np.zeros(PARITY_WINDOWS, np.int32))
+    difference, embeddings = check_export(model.backbone, run.saved_model, windows)
+
+    history = read_history(run.history)
+    chance = chance_loss(recipe.batch)
+    tail = history[-max(1, len(history) // 10) :]
+    loss = float(np.mean([float(row["loss"]) for row in tail]))
+    probe_chance = probe_result.chance(1) if probe_result else float("nan")
+    draw_curves(history, run.figures / "curves.png", chance, probe_chance)
+    summary = {
+        "steps": recipe.epochs * data.stream.steps_per_epoch,
+        "loss": loss,
+        "chance_loss": chance,
+        "mean_cosine": probe_result.mean_cosine if probe_result else mean_cosine(embeddings),
+        "export_difference": difference,
+        "probe": None,
+    }
+    if probe_result:
+        summary["probe"] = {
+            "batch": data.probe_pairs.batch,
+            "pairs": data.probe_pairs.rows.shape[0] * data.probe_pairs.batch,
+            **{
+                f"top{k}": {
+                    "share": probe_result.top(k),
+                    "chance": probe_result.chance(k),
+                    "p_value": probe_result.p_value(k),
+                }
+                for k in (1, 10)
+            },
+        }
+    return summary
+
+
+def check_export(
+    backbone: tf.keras.Model, saved_model: Path, windows: np.ndarray
+) -> tuple[float, np.ndarray]:
+    """Largest difference between a backbone and its reloaded export, and the embeddings.
+
+    Raises
+    ------
+    ModelError
+        If it is above 1e-4 of the embeddings' standard deviation.
+    """
+    from playlist_pretrain.export.saved_model import load_backbone
+
+    before = backbone.predict_on_batch(windows)
+    after = load_backbone(saved_model).model.predict_on_batch(windows)
+    difference = float(np.abs(before - after).max())
+    if difference > PARITY_TOLERANCE * max(float(before.std()), 1e-6):
+        raise ModelError(
+            f"{saved_model}: the export differs from the trained model by {difference:.3g} "
+            f"(embeddings have a standard deviation of {before.std():.3g})"
+        )
+    return difference, before
+
+
+def warnings_of(summary: dict[str, Any]) -> Sequence[str]:
+    """What a user must hear about a run that did not learn."""
+    found = []
+    if summary["mean_cosine"] > COLLAPSED_COSINE:
+        found.append(
+            f"the embeddings have collapsed (mean cosine {summary['mean_cosine']:.5f}): try a "
+            "lower --learning-rate, a longer --warmup-steps, or --temperature 0.1"
+        )
+    if summary["loss"] > AT_CHANCE * summary["chance_loss"]:
+        found.append(
+            f"the loss is still at chance ({summary['loss']:.4f} of {summary['chance_loss']:.4f}):"
+            " try more --epochs (playlist pairs often stay there for hundreds of steps), another"
+            " --learning-rate, or look at the groups (do their tracks sound alike?)"
+        )
+    return found
+
+
+def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> None:
+    """Print what a run came to, warnings even when quiet, and the next command."""
+    say(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
+    if summary["probe"]:
+        for k in (1, 10):
+            top = summary["probe"][f"top{k}"]
+            say(
+                f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
+                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}"
+            )
+    say(f"export reloaded, largest difference {summary['export_difference']:.1e}")
+    for warning in warnings_of(summary):
+        print(f"WARNING: {warning}", flush=True)
+    say(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
+    load = (
+        f"import tensorflow as tf; print(tf.saved_model.load({str(run.saved_model)!r}).signatures)"
+    )
+    say(f"next: python -c {shlex.quote(load)}")
