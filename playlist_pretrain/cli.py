@@ -53,7 +53,7 @@ def run(
     """
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     # TensorFlow's notes on CPU instructions and missing GPU libraries are not for a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         parsed = _parser(options, prog, epilog).parse_args(argv)
         function(parsed.options)

@@ -35,7 +35,7 @@ class PretrainRecipe:
     width: float | None = None
     """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25]"""
     frames: int | None = None
-    """frames of a window [the front end's patch: 256, VGGish front ends 96]"""
+    """frames of a window [the front end's own: 256, VGGish front ends 96]"""
     batch: int | None = None
     """pairs a step [paper: 384, demo: 32]"""
     epochs: int | None = None
@@ -81,14 +81,14 @@ class PretrainRecipe:
             raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
         return cls(**fields)
 
-    def resolve(self, *, demo: bool, patch_frames: int, demo_steps: int = 800) -> Resolved:
+    def resolve(self, *, demo: bool, window_frames: int, demo_steps: int = 800) -> Resolved:
         """Fill what was left out from the preset.
 
         Parameters
         ----------
         demo : bool
             Whether the collection is the demo collection, which decides ``--preset auto``.
-        patch_frames : int
+        window_frames : int
             Frames of the front end's own window.
         demo_steps : int
             Steps that a demo run aims at when ``epochs`` is left out.
@@ -122,7 +122,7 @@ class PretrainRecipe:
         }[preset]
         filled = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         recipe = dataclasses.replace(
-            self, preset=preset, frames=self.frames or patch_frames, **filled
+            self, preset=preset, frames=self.frames or window_frames, **filled
         )
         return Resolved(
             recipe=recipe,

@@ -11,7 +11,7 @@ from playlist_pretrain.recipes import PretrainRecipe, option
 
 def test_the_papers_recipe_is_the_default_of_any_collection():
     recipe, told = (
-        PretrainRecipe(collection="x").resolve(demo=False, patch_frames=256).with_steps(2152)
+        PretrainRecipe(collection="x").resolve(demo=False, window_frames=256).with_steps(2152)
     )
     assert told == ""
     wanted = {
@@ -23,26 +23,26 @@ def test_the_papers_recipe_is_the_default_of_any_collection():
 
 
 def test_the_demo_aims_at_800_steps():
-    recipe, told = PretrainRecipe().resolve(demo=True, patch_frames=256).with_steps(3)
+    recipe, told = PretrainRecipe().resolve(demo=True, window_frames=256).with_steps(3)
     assert (recipe.preset, recipe.batch, recipe.width) == ("demo", 32, 0.25)
     assert recipe.epochs == 267 and recipe.warmup_steps == 240 and told == ""
 
 
 def test_what_is_given_wins_over_the_preset():
     given = PretrainRecipe(batch=24, epochs=150, learning_rate=2e-4, warmup_steps=100, width=0.25)
-    recipe, _ = given.resolve(demo=False, patch_frames=256).with_steps(2)
+    recipe, _ = given.resolve(demo=False, window_frames=256).with_steps(2)
     for field in ("batch", "epochs", "learning_rate", "warmup_steps", "width"):
         assert getattr(recipe, field) == getattr(given, field)
-    assert PretrainRecipe(preset="paper").resolve(demo=True, patch_frames=256).recipe.batch == 384
+    assert PretrainRecipe(preset="paper").resolve(demo=True, window_frames=256).recipe.batch == 384
 
 
 def test_a_short_run_warms_up_for_a_tenth_and_says_so():
-    recipe, told = PretrainRecipe(epochs=10).resolve(demo=False, patch_frames=96).with_steps(50)
+    recipe, told = PretrainRecipe(epochs=10).resolve(demo=False, window_frames=96).with_steps(50)
     assert recipe.warmup_steps == 50
     assert "500 steps" in told and "5000" in told
     recipe, told = (
         PretrainRecipe(epochs=10, warmup_steps=400)
-        .resolve(demo=False, patch_frames=96)
+        .resolve(demo=False, window_frames=96)
         .with_steps(50)
     )
     assert (recipe.warmup_steps, told) == (400, "")
@@ -61,7 +61,7 @@ def test_a_short_run_warms_up_for_a_tenth_and_says_so():
 def test_refuses_by_option_and_value(bad):
     ((field, value),) = bad.items()
     with pytest.raises(RecipeError) as refused:
-        PretrainRecipe(**bad).resolve(demo=False, patch_frames=256)
+        PretrainRecipe(**bad).resolve(demo=False, window_frames=256)
     assert str(refused.value).startswith(f"{option(field)} {value}: ")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 _CHOICES = {
-    "window": ("hann-symmetric", "hann-periodic"),
+    "taper": ("hann-symmetric", "hann-periodic"),
     "spectrum": ("power", "magnitude"),
     "mel_scale": ("slaney", "htk"),
     "mel_slopes": ("hz", "mel"),
@@ -35,7 +35,7 @@ _CHOICES = {
     "framing": ("centred", "whole"),
 }
 # They say how a mel is called and cut, not what its values are.
-_NOT_COMPARED = ("name", "patch_frames")
+_NOT_COMPARED = ("name", "window_frames")
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class FrontEnd:
         Mel bands.
     f_min, f_max : float
         Hz, outer edges of the first and the last triangle.
-    window : {"hann-symmetric", "hann-periodic"}
-        Not normalised.
+    taper : {"hann-symmetric", "hann-periodic"}
+        Window function of a frame, not normalised.
     spectrum : {"power", "magnitude"}
         What the filters add up.
     mel_scale, mel_slopes, mel_norm, mel_precision : str
@@ -70,7 +70,7 @@ class FrontEnd:
         the tail is padded with zeros, and there are 1 + ⌈samples / hop_length⌉ frames, as in
         Essentia's ``TensorflowPredict…`` algorithms. ``"whole"``: no padding, incomplete
         frames are dropped.
-    patch_frames : int
+    window_frames : int
         Frames of the window that models of this preset are made for.
     resample_quality : int
         Essentia's ``resampleQuality`` for decoding: 0 (best) … 4 (linear interpolation).
@@ -89,7 +89,7 @@ class FrontEnd:
     bands: int
     f_min: float
     f_max: float
-    window: str
+    taper: str
     spectrum: str
     mel_scale: str
     mel_slopes: str
@@ -99,7 +99,7 @@ class FrontEnd:
     log_scale: float
     log_offset: float
     framing: str
-    patch_frames: int
+    window_frames: int
     resample_quality: int = 4
 
     def __post_init__(self):
@@ -164,7 +164,7 @@ class FrontEnd:
         Raises
         ------
         FrontEndError
-            Names both and every constant that differs; ``name`` and ``patch_frames`` may.
+            Names both and every constant that differs; ``name`` and ``window_frames`` may.
         """
         differing = [
             f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
@@ -226,7 +226,7 @@ _MUSICNN = FrontEnd(
     bands=96,
     f_min=0.0,
     f_max=8000.0,
-    window="hann-symmetric",
+    taper="hann-symmetric",
     spectrum="power",
     mel_scale="slaney",
     mel_slopes="hz",
@@ -236,7 +236,7 @@ _MUSICNN = FrontEnd(
     log_scale=10000.0,
     log_offset=1.0,
     framing="centred",
-    patch_frames=256,
+    window_frames=256,
 )
 _VGGISH = FrontEnd(
     name="vggish",
@@ -247,7 +247,7 @@ _VGGISH = FrontEnd(
     bands=64,
     f_min=125.0,
     f_max=7500.0,
-    window="hann-periodic",
+    taper="hann-periodic",
     spectrum="magnitude",
     mel_scale="htk",
     mel_slopes="mel",
@@ -257,13 +257,13 @@ _VGGISH = FrontEnd(
     log_scale=1.0,
     log_offset=0.01,
     framing="whole",
-    patch_frames=96,
+    window_frames=96,
 )
 
 PRESETS: dict[str, FrontEnd] = {
     preset.name: preset
     for preset in (
-        # The paper's patch of 256 frames lasts 3 s: the MusiCNN mel with a shorter hop.
+        # The paper's window of 256 frames lasts 3 s: the MusiCNN mel with a shorter hop.
         dataclasses.replace(_MUSICNN, name="paper", hop_length=188),
         # Essentia's TensorflowInputMusiCNN, framed as its TensorflowPredictMusiCNN frames it.
         _MUSICNN,
@@ -273,7 +273,7 @@ PRESETS: dict[str, FrontEnd] = {
         dataclasses.replace(
             _VGGISH,
             name="vggish-essentia",
-            window="hann-symmetric",
+            taper="hann-symmetric",
             mel_precision="float32",
             framing="centred",
         ),

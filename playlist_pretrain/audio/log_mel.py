@@ -23,9 +23,9 @@ CHUNK_FRAMES = 512
 _SMALLEST_POWER = 1e-30
 
 
-def front_end_window(front_end: FrontEnd) -> np.ndarray:
+def front_end_taper(front_end: FrontEnd) -> np.ndarray:
     """Window of ``front_end``, float32 [frame_length]."""
-    return hann(front_end.frame_length, periodic=front_end.window == "hann-periodic")
+    return hann(front_end.frame_length, periodic=front_end.taper == "hann-periodic")
 
 
 def front_end_filters(front_end: FrontEnd) -> np.ndarray:
@@ -132,7 +132,7 @@ def _mel_of_steps(front_end: FrontEnd, steps: tf.Tensor) -> tf.Tensor:
     count = tf.shape(steps)[0] - (overlap - 1)
     parts = [steps[i : i + count, : min(hop, length - i * hop)] for i in range(overlap)]
     frames = tf.concat(parts, axis=1)  # (count, frame_length)
-    spectrum = tf.signal.rfft(frames * front_end_window(front_end), [front_end.fft_length])
+    spectrum = tf.signal.rfft(frames * front_end_taper(front_end), [front_end.fft_length])
     power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
     if front_end.spectrum == "magnitude":
         power = tf.sqrt(tf.maximum(power, _SMALLEST_POWER))

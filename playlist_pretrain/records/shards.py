@@ -112,7 +112,7 @@ class ShardWork:
             return str(error) if len(mel) else f"{samples} samples are too few for one frame"
         if np.abs(audio.waveform).max() < SILENCE:
             notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
-        window = self.front_end.patch_frames
+        window = self.front_end.window_frames
         if len(mel) < window:
             reason = (
                 f"{len(mel)} frames, a window of front end {self.front_end.name!r} has {window}"

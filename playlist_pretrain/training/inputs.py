@@ -57,7 +57,7 @@ def settle(
         build_demo(path.parent, quiet=quiet)  # also mends one that was interrupted
     collection = Collection.open(path)
     resolved = dataclasses.replace(recipe, collection=str(path)).resolve(
-        demo=demo, patch_frames=collection.front_end.patch_frames
+        demo=demo, window_frames=collection.front_end.window_frames
     )
     recipe = resolved.recipe
     say(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")

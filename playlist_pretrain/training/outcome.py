@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,4 +134,4 @@ def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> Non
     load = (
         f"import tensorflow as tf; print(tf.saved_model.load({str(run.saved_model)!r}).signatures)"
     )
-    say(f"next: python -c {shlex.quote(load)}")
+    say(f'next: python -c "{load}"')

@@ -26,7 +26,7 @@ def test_constants_survive_json(name):
         ({"bands": 96.0}, "bands = 96.0"),
         ({"hop_length": True}, "hop_length = True"),
         ({"name": 3}, "name = 3"),
-        ({"window": "hamming"}, "hann-symmetric, hann-periodic"),
+        ({"taper": "hamming"}, "hann-symmetric, hann-periodic"),
         ({"frame_length": 513}, "must not exceed fft_length"),
         ({"f_max": 9000.0}, "f_max = 9000.0"),
         ({"f_min": float("nan")}, "f_min"),
@@ -42,8 +42,8 @@ def test_impossible_constants_are_refused(change, message):
 
 def test_missing_constants_are_named():
     constants = PRESETS["paper"].to_dict()
-    del constants["bands"], constants["window"]
-    with pytest.raises(FrontEndError, match="missing fields: bands, window"):
+    del constants["bands"], constants["taper"]
+    with pytest.raises(FrontEndError, match="missing fields: bands, taper"):
         FrontEnd.from_dict(constants)
     with pytest.raises(FrontEndError, match="table of constants"):
         FrontEnd.from_dict(["paper"])
@@ -56,9 +56,9 @@ def test_an_unknown_preset_lists_those_there_are():
 
 def test_different_front_ends_refuse_each_other():
     paper, musicnn = PRESETS["paper"], PRESETS["musicnn"]
-    paper.check_same(dataclasses.replace(paper, name="mine", patch_frames=128), "a", "b")
+    paper.check_same(dataclasses.replace(paper, name="mine", window_frames=128), "a", "b")
     with pytest.raises(FrontEndError) as caught:
         paper.check_same(musicnn, "collection tfrecords/x", "model runs/y")
     for part in ("collection tfrecords/x", "model runs/y", "hop_length 188 against 256"):
         assert part in str(caught.value)
-    assert "patch_frames" not in str(caught.value)
+    assert "window_frames" not in str(caught.value)

@@ -34,7 +34,7 @@ def oracle(preset: FrontEnd, waveform: np.ndarray) -> np.ndarray:
     samples = np.asarray(waveform, np.float64)
     if preset.framing == "centred":
         samples = np.concatenate([np.zeros(length // 2), samples, np.zeros(length + hop)])
-    last = length if preset.window == "hann-periodic" else length - 1
+    last = length if preset.taper == "hann-periodic" else length - 1
     window = [0.5 - 0.5 * np.cos(2 * np.pi * n / last) for n in range(length)]
 
     def to_mel(hz):
@@ -82,7 +82,7 @@ def test_musicnn_mel_equals_golden_values(golden, hop, wave, mel):
 
 @pytest.mark.parametrize("hop", [188, 256])
 @pytest.mark.parametrize(
-    "wrong", [{"window": "hann-periodic"}, {"mel_precision": "float64"}], ids=str
+    "wrong", [{"taper": "hann-periodic"}, {"mel_precision": "float64"}], ids=str
 )
 def test_golden_values_tell_a_wrong_musicnn_mel(golden, hop, wrong):
     with np.load(golden / "musicnn_mel.npz", allow_pickle=False) as values:
@@ -97,7 +97,7 @@ def test_vggish_mel_equals_golden_values(golden, signal):
         patches, frames, bands = expected.shape
         mel = mel_of(PRESETS["vggish"], values[f"{signal}_wave"])[: patches * frames]
         np.testing.assert_allclose(mel.reshape(expected.shape), expected, atol=1e-3, rtol=0)
-        symmetric = dataclasses.replace(PRESETS["vggish"], window="hann-symmetric")
+        symmetric = dataclasses.replace(PRESETS["vggish"], taper="hann-symmetric")
         mel = mel_of(symmetric, values[f"{signal}_wave"])[: patches * frames]
         assert np.abs(mel.reshape(-1, bands) - expected.reshape(-1, bands)).max() > 1e-2
 
@@ -121,7 +121,7 @@ def test_log_mel_equals_the_installed_essentia(name, wave, tolerance, golden, es
 
 @pytest.mark.parametrize("name", ESSENTIA_PRESETS)
 @pytest.mark.parametrize(
-    "wrong", [{"window": "hann-periodic"}, {"mel_precision": "float64"}], ids=str
+    "wrong", [{"taper": "hann-periodic"}, {"mel_precision": "float64"}], ids=str
 )
 def test_the_installed_essentia_tells_a_wrong_mel(name, wrong, golden, essentia_reference):
     with np.load(golden / "musicnn_mel.npz", allow_pickle=False) as values:
