@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint bench clean
+.PHONY: demo test test-fast lint bench
 
 demo: $(READY)
 	$(RUN) scripts/pretrain.py --pairs playlist_co
@@ -32,7 +32,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 ifeq ($(strip $(PYTHON)),)
 	@echo "playlist_pretrain needs Python 3.11 and found none on the PATH." >&2
 	@echo "It must be 3.11: TensorFlow 2.15 has no build for a newer Python, and 2.15 is the last" >&2
-	@echo "TensorFlow that tensorflow-addons (and with it the paper's learning rate) runs on." >&2
+	@echo "TensorFlow that tensorflow-addons runs on." >&2
 	@echo "Get it with: apt install python3.11 python3.11-venv (Debian 12, Ubuntu with deadsnakes)," >&2
 	@echo "  brew install python@3.11, pyenv install 3.11, or uv python install 3.11;" >&2
 	@echo "or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2
@@ -40,11 +40,8 @@ ifeq ($(strip $(PYTHON)),)
 else
 	@$(PYTHON) -c 'import sys; raise SystemExit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "$(PYTHON) is not Python 3.11, which TensorFlow 2.15 and tensorflow-addons need" >&2; exit 1; }
-	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[tests]'
 	@touch $(READY)
 endif
-
-clean:
-	rm -rf $(VENV) runs tfrecords/demo tfrecords/demo-eval

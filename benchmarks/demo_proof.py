@@ -71,6 +71,9 @@ def main():
     collection = Collection.open(eval_path)
     triplets = read_triplets(eval_path / "triplets.csv", collection)
 
+    def embed(backbone) -> np.ndarray:
+        return track_embeddings(backbone, collection.front_end, collection)
+
     def triplet_text(embeddings: np.ndarray) -> str:
         result = triplet_accuracy(embeddings, triplets)
         return f"{result.accuracy:.3f} [{result.interval[0]:.3f}, {result.interval[1]:.3f}]"
@@ -85,7 +88,7 @@ def main():
             "",
             "",
             "",
-            triplet_text(track_embeddings(random_weights, collection)),
+            triplet_text(embed(random_weights)),
         ),
     ]
     for pairs, run in runs.items():
@@ -102,7 +105,7 @@ def main():
                     for top in ("top1", "top10")
                 ),
                 f"{summary['mean_cosine']:.3f}",
-                triplet_text(track_embeddings(backbone, collection)),
+                triplet_text(embed(backbone)),
             )
         )
     print_table(

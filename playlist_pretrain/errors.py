@@ -5,6 +5,11 @@ class PlaylistPretrainError(Exception):
     """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """First line of an error's text, which for TensorFlow's is the one to read."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 class AudioError(PlaylistPretrainError):
     """An audio file or folder that cannot be used."""
 

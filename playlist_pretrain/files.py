@@ -60,26 +60,43 @@ def content_key(*parts: bytes) -> str:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: str | Path, busy: str) -> Iterator[None]:
-    """Hold ``folder/.lock`` as long as the block runs; the system frees it when a process dies.
+def folder_lock(
+    folder: str | Path,
+    busy: str,
+    name: str = ".lock",
+    error: type[PlaylistPretrainError] = PlaylistPretrainError,
+) -> Iterator[None]:
+    """Hold ``folder/name`` as long as the block runs; the system frees it when a process dies.
+
+    The block may remove the lock file, and its folder: a process that opened the file before
+    then does not get the lock.
 
     Parameters
     ----------
     folder : str or Path
         Created when missing.
     busy : str
-        What another process is doing when it holds the lock; completes the message.
+        What another process is doing when it holds the lock; begins the message.
+    name : str
+        Of the lock file.
+    error : type
+        What is raised.
 
     Raises
     ------
     PlaylistPretrainError
-        If another process holds it.
+        Or ``error``; if another process holds the lock.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as stream:
+    with contextlib.ExitStack() as opened:
         try:
+            stream = opened.enter_context(open(folder / name, "a"))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PlaylistPretrainError(f"{busy} already, by another process") from None
+            # The process that had it may have removed the file since it was opened here.
+            held = os.path.samestat(os.fstat(stream.fileno()), os.stat(folder / name))
+        except (BlockingIOError, FileNotFoundError):
+            held = False
+        if not held:
+            raise error(f"{busy} already, by another process; wait for it, or stop it")
         yield

@@ -10,6 +10,11 @@ from pathlib import Path
 from playlist_pretrain.errors import RecipeError
 
 FRACTION_OF_SHORT_WARMUP = 10
+NOT_DECISIVE = (
+    "preset", "collection", "exclude", "probe_epochs", "checkpoint_epochs", "checkpoint_steps",
+)  # fmt: skip
+"""Settings that another call of a run may change: they do not decide its weights. What the
+collection and the excluded tracks hold does, and is compared by key."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,3 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._items

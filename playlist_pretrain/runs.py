@@ -15,7 +15,7 @@ from typing import Any
 from playlist_pretrain import __version__
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.recipes import option
+from playlist_pretrain.recipes import NOT_DECISIVE, option
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
@@ -43,12 +43,16 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether training, export and its check are done (the summary is written last)."""
-        return (self.path / SUMMARY).exists()
+        return (self.path / SUMMARY).exists() and (self.saved_model / "saved_model.pb").exists()
 
     @property
     def summary(self) -> dict[str, Any]:
         """Results of a finished run."""
-        return json.loads((self.path / SUMMARY).read_text(encoding="utf-8"))
+        file = self.path / SUMMARY
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file}: damaged: {error}; remove it to have it made anew") from error
 
     def claim(self, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False) -> bool:
         """Take the folder for a recipe: make it, or go on with it when the recipe is the same.
@@ -70,22 +74,14 @@ class Run:
         Raises
         ------
         RunError
-            If the folder holds another run (the message lists the fields that differ) or is not
-            a run folder at all.
+            If the folder holds another run (the message lists what differs) or is not a run
+            folder at all.
         """
+        self.check()
         recipe_file = self.path / RECIPE
-        if self.path.exists() and not self.path.is_dir():
-            raise RunError(f"{self.path}: is a file, not a run folder; choose another --out")
-        filled = self.path.is_dir() and any(
-            entry.name not in (".lock", "checkpoints") for entry in self.path.iterdir()
-        )
-        if filled and not recipe_file.exists():
-            raise RunError(
-                f"{self.path}: not empty and not a run folder (no {RECIPE}); choose another --out"
-            )
         wanted = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "inputs": facts}))
         if recipe_file.exists() and not overwrite:
-            self._refuse_other(recipe_file, wanted)
+            self._refuse_other(wanted)
             self._describe_environment()
             return True
         if recipe_file.exists():
@@ -99,20 +95,45 @@ class Run:
         if not (self.path / ENVIRONMENT).exists():
             write_json(self.path / ENVIRONMENT, environment())
 
-    def _refuse_other(self, recipe_file: Path, wanted: Mapping[str, Any]) -> None:
-        try:
-            found = json.loads(recipe_file.read_text(encoding="utf-8"))
-            pairs = [(dict(found[part]), wanted[part]) for part in ("recipe", "inputs")]
-        except (ValueError, KeyError, TypeError) as error:
+    def check(self) -> None:
+        """Refuse a path that is neither free nor a run folder; touches nothing.
+
+        Raises
+        ------
+        RunError
+            If it is a file, or a folder with something else in it.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: is a file, not a run folder; choose another --out")
+        if (self.path / RECIPE).exists():
+            self._read_recipe()
+        # Hidden files are ours: the lock, and what a kill in the middle of writing left.
+        elif any(not entry.name.startswith(".") for entry in self.path.iterdir()):
             raise RunError(
-                f"{recipe_file}: not a recipe: {error}; --overwrite starts over"
+                f"{self.path}: not empty and not a run folder (no {RECIPE}); choose another --out"
+            )
+
+    def _read_recipe(self) -> dict[str, dict]:
+        file = self.path / RECIPE
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return {part: dict(content[part]) for part in ("recipe", "inputs")}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{file}: not the recipe of a run ({error}); choose another --out"
             ) from error
+
+    def _refuse_other(self, wanted: Mapping[str, Any]) -> None:
+        found = self._read_recipe()
         differing = [
-            f"{option(name) if part is pairs[0] else name}: {part[0].get(name)} there, "
-            f"{part[1].get(name)} now"
-            for part in pairs
-            for name in sorted(part[0].keys() | part[1].keys())
-            if part[0].get(name) != part[1].get(name)
+            f"{option(name) if part == 'recipe' else name}: {found[part].get(name)} there, "
+            f"{wanted[part].get(name)} now"
+            for part in ("recipe", "inputs")
+            for name in sorted(found[part].keys() | wanted[part].keys())
+            if found[part].get(name) != wanted[part].get(name)
+            and not (part == "recipe" and name in NOT_DECISIVE)
         ]
         if differing:
             raise RunError(
@@ -126,6 +147,8 @@ class Run:
         for folder in (self.saved_model, self.checkpoints, self.figures, self.tensorboard):
             if folder.exists():
                 shutil.rmtree(folder)
+        for stray in self.path.glob(".*.tmp"):
+            shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
         for name in ("history.csv", ENVIRONMENT, RECIPE):
             (self.path / name).unlink(missing_ok=True)
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
-from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain import files
+from playlist_pretrain.errors import CollectionError, PlaylistPretrainError
 from playlist_pretrain.files import atomic_write, content_key, folder_lock, write_json
 
 
@@ -43,10 +45,46 @@ def test_content_key_separates_parts():
 
 def test_folder_lock_is_exclusive(tmp_path):
     with (
-        folder_lock(tmp_path / "run", "it is used"),
-        pytest.raises(PlaylistPretrainError, match="it is used already"),
-        folder_lock(tmp_path / "run", "it is used"),
+        folder_lock(tmp_path / "new" / "run", "it is used"),
+        pytest.raises(PlaylistPretrainError, match="it is used already, by another process"),
+        folder_lock(tmp_path / "new" / "run", "it is used"),
     ):
         pass
-    with folder_lock(tmp_path / "run", "it is used"):
+    with folder_lock(tmp_path / "new" / "run", "it is used"):
+        assert os.listdir(tmp_path / "new" / "run") == [".lock"]
+
+
+def test_locks_of_different_names_do_not_meet_and_raise_what_is_asked(tmp_path):
+    with (
+        folder_lock(tmp_path, "it is used"),
+        folder_lock(tmp_path, "it is built", "lock", CollectionError),
+        pytest.raises(CollectionError, match="it is built already"),
+        folder_lock(tmp_path, "it is built", "lock", CollectionError),
+    ):
         pass
+
+
+def test_folder_lock_is_free_after_an_error_and_after_its_file_is_removed(tmp_path):
+    with pytest.raises(RuntimeError), folder_lock(tmp_path / "run", "it is used"):
+        raise RuntimeError
+    with folder_lock(tmp_path / "run", "it is used"):
+        shutil.rmtree(tmp_path / "run")
+    with folder_lock(tmp_path / "run", "it is used"):
+        assert (tmp_path / "run" / ".lock").exists()
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["removed", "removed and made anew"])
+def test_a_lock_on_a_removed_file_does_not_count(tmp_path, monkeypatch, again):
+    real = files.fcntl.flock
+
+    def slow(stream, flags):
+        shutil.rmtree(tmp_path / "run")
+        if again:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / ".lock").touch()
+        real(stream, flags)
+
+    monkeypatch.setattr(files.fcntl, "flock", slow)
+    refused = pytest.raises(PlaylistPretrainError, match="another process")
+    with refused, folder_lock(tmp_path / "run", "it is used"):
+        pytest.fail("got a lock that keeps nobody out")

@@ -22,6 +22,9 @@ def test_claim_and_go_on(tmp_path):
     assert environment["packages"]["tensorflow"] and environment["devices"]
     assert PretrainRecipe.load(run.path / "recipe.json") == RECIPE
     run.finish({"loss": 1.0})
+    assert not run.finished  # without its model
+    run.saved_model.mkdir()
+    (run.saved_model / "saved_model.pb").write_bytes(b"")
     assert run.finished and run.summary == {"loss": 1.0}
 
 
@@ -61,5 +64,23 @@ def test_a_foreign_folder_is_refused(tmp_path, overwrite):
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"recipe": 3}'])
 def test_a_damaged_recipe_is_refused(tmp_path, content):
     (tmp_path / "recipe.json").write_text(content)
-    with pytest.raises(RunError, match=r"recipe\.json: not a recipe.*--overwrite"):
-        Run(tmp_path).claim(RECIPE, FACTS)
+    for overwrite in (False, True):
+        with pytest.raises(RunError, match=r"recipe\.json: not the recipe of a run"):
+            Run(tmp_path).claim(RECIPE, FACTS, overwrite=overwrite)
+    assert (tmp_path / "recipe.json").read_text() == content
+
+
+def test_what_a_kill_left_does_not_lock_the_folder(tmp_path):
+    (tmp_path / ".lock").write_text("")
+    (tmp_path / ".recipe.json.123.tmp").write_text("{")
+    assert Run(tmp_path).claim(RECIPE, FACTS) is False
+    (tmp_path / ".saved_model.tmp").mkdir()
+    assert Run(tmp_path).claim(RECIPE, FACTS, overwrite=True) is False
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
+def test_what_does_not_decide_the_weights_may_change(tmp_path):
+    run = Run(tmp_path)
+    run.claim(RECIPE, FACTS)
+    other = dataclasses.replace(RECIPE, collection="./c", checkpoint_steps=7, probe_epochs=3)
+    assert run.claim(other, FACTS) is True

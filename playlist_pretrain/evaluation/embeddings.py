@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.progress import progress
+from playlist_pretrain.records.schema import SMALLEST_STD
 from playlist_pretrain.records.windows import WindowReader
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
 
 BATCH = 64
@@ -19,6 +21,7 @@ BATCH = 64
 
 def track_embeddings(
     backbone: tf.keras.Model,
+    front_end: FrontEnd,
     collection: Collection,
     *,
     short: str = "repeat",
@@ -30,8 +33,9 @@ def track_embeddings(
     ----------
     backbone : tf.keras.Model
         ``[batch, frames, bands] → [batch, dim]``.
+    front_end : FrontEnd
+        That the backbone was trained on.
     collection : Collection
-        Of the backbone's front end.
     short : {"repeat", "pad"}
         What fills the window of a track that is shorter.
     quiet : bool
@@ -40,7 +44,13 @@ def track_embeddings(
     Returns
     -------
     np.ndarray float32 [tracks, dim]
+
+    Raises
+    ------
+    FrontEndError
+        If the collection was made by another front end.
     """
+    front_end.check_same(collection.front_end, "the model", f"collection {collection.name}")
     frames = backbone.input_shape[1]
     reader = WindowReader(collection, frames, short=short)
     windows = np.maximum(collection.frames // frames, 1)
@@ -62,6 +72,6 @@ def mean_of_mel(collection: Collection) -> np.ndarray:
     -------
     np.ndarray float32 [tracks, bands]
     """
-    std = np.maximum(collection.band_std, np.float32(1e-3))
+    std = np.maximum(collection.band_std, SMALLEST_STD)
     means = [collection.mel(row).mean(axis=0, dtype=np.float64) for row in range(len(collection))]
     return ((np.stack(means) - collection.band_mean) / std).astype(np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.tables import read_columns
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -66,7 +66,14 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
 
 
 def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
-    """Read a table ``anchor,positive,negative`` of track ids.
+    """Read a table of track ids with the columns ``anchor``, ``positive`` and ``negative``.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV or TSV as ``playlist_pretrain.tables`` reads it. Other columns are ignored.
+    collection : Collection
+        Holds the tracks.
 
     Returns
     -------
@@ -76,24 +83,14 @@ def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
     Raises
     ------
     TableError
-        For missing columns, an empty table, or an id that is not in the collection.
+        For a table that cannot be read, or an id that is not in the collection.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
-            if missing:
-                has = ", ".join(table.fieldnames or ()) or "none"
-                raise TableError(f"{path}: no column {', '.join(missing)}; columns there: {has}")
-            rows = [[line[name] or "" for name in COLUMNS] for line in table]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableError(f"{path}: not a CSV table in UTF-8: {error}") from error
-    if not rows:
-        raise TableError(f"{path}: no triplets")
-    triplets = np.stack([collection.rows([row[side] for row in rows]) for side in range(3)], 1)
+    numbers, ids = zip(*read_columns(path, COLUMNS), strict=True)
+    triplets = np.stack([collection.rows(column) for column in zip(*ids, strict=True)], 1)
     if (triplets < 0).any():
-        line, side = np.argwhere(triplets < 0)[0]
+        row, side = np.argwhere(triplets < 0)[0]
         raise TableError(
-            f"{path}: row {line + 2}: track {rows[line][side]!r} is not in {collection.name}"
+            f"{path}: line {numbers[row]}: the {COLUMNS[side]} {ids[row][side]!r} is not in "
+            f"{collection.name}"
         )
     return triplets

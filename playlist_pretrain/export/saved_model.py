@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.errors import ModelError
+from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import write_json
 
 if TYPE_CHECKING:
@@ -86,9 +86,12 @@ def save_backbone(
         "about": dict(about or {}),
     }
     write_json(temporary / METADATA, metadata)
+    replaced = path.with_name(f".{path.name}.replaced.tmp")
+    shutil.rmtree(replaced, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)
+        os.replace(path, replaced)
     os.replace(temporary, path)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load_backbone(path: str | Path) -> SavedBackbone:
@@ -116,12 +119,12 @@ def load_backbone(path: str | Path) -> SavedBackbone:
         raise ModelError(
             f"{path}: a SavedModel, but not of this package (no {METADATA})"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, FrontEndError) as error:
         raise ModelError(f"{path / METADATA}: damaged: {error}") from error
     try:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:
-        raise ModelError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
     return SavedBackbone(model, front_end, frames, path)
 
 
@@ -129,6 +132,8 @@ def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]
     import tensorflow as tf
 
     frames, bands = backbone.input_shape[1:]
+    # Fewer samples give no frame at all; silence behind them gives one.
+    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, frames, bands], tf.float32, "melspectrogram")]
@@ -138,7 +143,9 @@ def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")])
     def waveform(waveform):
-        mel = front_end.log_mel(waveform)  # (batch, any, bands)
+        missing = tf.maximum(shortest - tf.shape(waveform)[1], 0)
+        waveform = tf.pad(waveform, [[0, 0], [0, missing]])
+        mel = front_end.log_mel(waveform)  # (batch, at least 1, bands)
         return {"embeddings": mean_embedding(backbone, mel, frames)}
 
     return {"serving_default": serving_default, "waveform": waveform}

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.records.schema import SMALLEST_STD
+
 INITIALIZERS = {
     "he_normal": tf.keras.initializers.HeNormal,
     "glorot_uniform": tf.keras.initializers.GlorotUniform,
 }
-SMALLEST_STD = 1e-3
-"""A band that never changes in a collection (a silent top band) must not be blown up elsewhere."""
 
 
 def input_standardisation(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.table import TableReader
+from playlist_pretrain.tables import has_column, read_columns, text_lines
 
 COLUMN = "track_id"
 
@@ -23,23 +22,15 @@ def read_track_ids(path: str | Path) -> list[str]:
     Raises
     ------
     TableError
-        If the file is missing, empty, or not text.
+        If the file is missing, empty, or not text, or a table that cannot be read.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise TableError(f"{path}: a folder, not a list of track ids") from None
-    except UnicodeDecodeError as error:
-        raise TableError(f"{path}: not a list in UTF-8: {error}") from error
-    header = re.split("[\t,;]", lines[0]) if lines else []
-    if COLUMN in [cell.strip('" ') for cell in header]:
-        columns = {"group": COLUMN, "track": COLUMN}
-        ids = [track for _, run in TableReader().read(path, columns) for track in run]
-    else:
-        ids = [line for line in lines if line.strip()]
+    lines = [line.rstrip("\r\n") for line in text_lines(path)]
+    if lines and has_column(lines[0], COLUMN):
+        return [track_id for _, (track_id,) in read_columns(path, [COLUMN])]
+    for number, line in enumerate(lines, 1):
+        if "\r" in line:
+            raise TableError(f"{path}: line {number}: a line end that is neither LF nor CRLF")
+    ids = [line for line in lines if line.strip()]
     if not ids:
         raise TableError(f"{path}: no track ids")
     return ids

@@ -8,19 +8,19 @@ it stopped.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.files import folder_lock
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.report import REPORT_FILE
 
+_LOCK_FILE = "lock"
 _OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz")
 
 
@@ -67,22 +67,15 @@ class BuildFolder:
         """Whether ``out`` holds a finished collection, new or old."""
         return (self.out / schema.COLLECTION_FILE).exists()
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Make the folder and keep other processes out of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "lock", "a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The process that had it may have removed the file since it was opened here.
-                held = os.path.samestat(os.fstat(stream.fileno()), os.stat(self.path / "lock"))
-            except (BlockingIOError, FileNotFoundError):
-                held = False
-            if not held:
-                raise CollectionError(
-                    f"{self.out} is being built by another process; wait for it, or stop it"
-                )
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Make the folder and keep other processes out of it.
+
+        Raises
+        ------
+        CollectionError
+            On entering, when another process has it.
+        """
+        return folder_lock(self.path, f"{self.out} is being built", _LOCK_FILE, CollectionError)
 
     def prepare(self, plan: Plan, overwrite: bool) -> None:
         """Keep what an unfinished build with the same plan left; begin anew otherwise.
@@ -151,5 +144,5 @@ class BuildFolder:
     def _clear(self) -> None:
         (self.path / "plan.json").unlink(missing_ok=True)
         for path in self.path.iterdir():
-            if path.name != "lock":
+            if path.name != _LOCK_FILE:
                 path.unlink()

@@ -19,6 +19,9 @@ FORMAT = 1
 
 TYPE = "mel collection"
 COLLECTION_FILE = "collection.json"
+SMALLEST_STD = 1e-3
+"""Standard deviation that a band counts as having at least: one that never changes in a collection
+(a silent top band) must not be blown up elsewhere."""
 MEL_DTYPE = np.dtype("<f2")
 
 INDEX_ARRAYS = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.tables import read_columns
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
 AUDIO_EXTENSIONS = (
@@ -97,31 +97,25 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
     Parameters
     ----------
     table : str or Path
-        CSV, or TSV when its first line holds a tab and no comma; UTF-8 with or without BOM, any
-        line ends. Other columns are ignored.
+        CSV or TSV as ``playlist_pretrain.tables`` reads it. Other columns are ignored.
     folder : str or Path
         The audio folder.
 
     Raises
     ------
     TableError
-        A missing column, a short row, an empty or repeated id, an empty path or one that leaves
-        the folder, text that is not UTF-8.
+        A table that cannot be read, a repeated id, a path that leaves the folder.
     """
     folder, table = _audio_folder(folder), Path(table)
     tracks: dict[str, tuple[int, str]] = {}
-    for line, track_id, path in _table_rows(table):
-        if not track_id:
-            raise TableError(f"{table}, line {line}: the track_id is empty (path {path!r})")
+    for line, (track_id, path) in read_columns(table, ("track_id", "path")):
         if track_id in tracks:
             first_line, first_path = tracks[track_id]
             raise TableError(
                 f"{table}: the track_id {track_id!r} is on line {first_line} ({first_path!r}) "
                 f"and on line {line} ({path!r})"
             )
-        tracks[track_id] = line, _inside(folder, path, f"{table}, line {line}")
-    if not tracks:
-        raise TableError(f"{table} lists no track")
+        tracks[track_id] = line, _inside(folder, path, f"{table}: line {line}")
     return [TrackSource(i, tracks[i][1]) for i in sorted(tracks)]
 
 
@@ -167,44 +161,7 @@ def _identity(folder: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _table_rows(table: Path) -> Iterator[tuple[int, str, str]]:
-    try:
-        with open(table, encoding="utf-8-sig", newline="") as stream:
-            first = stream.readline()
-            stream.seek(0)
-            delimiter = "\t" if "\t" in first and "," not in first else ","
-            reader = csv.reader(stream, delimiter=delimiter)
-            header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in ("track_id", "path") if name not in header]
-            if missing:
-                raise TableError(
-                    f"{table} has no column {' and no column '.join(missing)}; "
-                    f"its columns are: {', '.join(header) or '(none: the file is empty)'}"
-                )
-            columns = header.index("track_id"), header.index("path")
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) <= max(columns):
-                    raise TableError(
-                        f"{table}, line {reader.line_num}: {len(row)} fields where the header "
-                        f"has {len(header)}"
-                    )
-                yield reader.line_num, row[columns[0]].strip(), row[columns[1]].strip()
-    except FileNotFoundError:
-        raise TableError(f"the table {table} does not exist") from None
-    except IsADirectoryError:
-        raise TableError(f"{table} is a folder, not a table") from None
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise TableError(f"{table} is not UTF-8 text ({error.reason}: {byte:#04x})") from None
-    except csv.Error as error:
-        raise TableError(f"{table}, line {reader.line_num}: {error}") from None
-
-
 def _inside(folder: Path, path: str, where: str) -> str:
-    if not path or "\0" in path:
-        raise TableError(f"{where}: the path {path!r} is no file name")
     root = os.path.abspath(folder)
     full = os.path.normpath(os.path.join(root, path))
     prefix = root.rstrip("/") + "/"

@@ -11,15 +11,26 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from playlist_pretrain.errors import RunError
+from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.progress import progress
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
 
 NAMED_TRACKS = 10
+KEPT = 2
 SECONDS_BETWEEN_LINES = 30
 
 
-class FiniteLoss(tf.keras.callbacks.Callback):
+class Callback(tf.keras.callbacks.Callback):
+    """Takes the logs of a batch as tensors: reading a number waits for the device."""
+
+    _supports_tf_logs = True
+
+
+class KerasHistory(Callback, tf.keras.callbacks.History):
+    """The history that every fit keeps, without its wait at every step."""
+
+
+class FiniteLoss(Callback):
     """Stops the run when loss or gradient is not finite, and names the tracks of that batch.
 
     Parameters
@@ -55,11 +66,11 @@ class FiniteLoss(tf.keras.callbacks.Callback):
         raise RunError(
             f"loss or gradient of step {step} is not finite; its batch held the tracks "
             f"{', '.join(ids[:NAMED_TRACKS])}{more}. Try a lower --learning-rate or a longer "
-            "--warmup-steps; the last checkpoint is from before that step"
+            "--warmup-steps, with --overwrite or another --out"
         )
 
 
-class RetrievalProbe(tf.keras.callbacks.Callback):
+class RetrievalProbe(Callback):
     """Adds ``probe_top1``, ``probe_top10`` and ``probe_mean_cosine`` to the logs of an epoch.
 
     Parameters
@@ -78,22 +89,28 @@ class RetrievalProbe(tf.keras.callbacks.Callback):
         self._pairs = pairs
         self._every = every
         self._epochs = epochs
+        self._last: ProbeResult | None = None
 
-    def run(self) -> ProbeResult:
-        """Probe the model as it is."""
-        return probe(self.model.backbone, self.model.projector, self._reader, self._pairs)
+    def final(self, model: tf.keras.Model) -> ProbeResult:
+        """The last epoch's result; probes now when that epoch was in an earlier process."""
+        return self._last or self._run(model)
+
+    def _run(self, model: tf.keras.Model) -> ProbeResult:
+        return probe(model.backbone, model.projector, self._reader, self._pairs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Probe when it is time."""
         if (epoch + 1) % self._every and epoch + 1 < self._epochs:
             return
-        result = self.run()
+        result = self._run(self.model)
+        if epoch + 1 == self._epochs:
+            self._last = result
         logs["probe_top1"] = result.top(1)
         logs["probe_top10"] = result.top(10)
         logs["probe_mean_cosine"] = result.mean_cosine
 
 
-class Checkpoints(tf.keras.callbacks.Callback):
+class Checkpoints(Callback):
     """Keeps the last two checkpoints of a run and goes on from the last that can be read.
 
     Parameters
@@ -134,22 +151,25 @@ class Checkpoints(tf.keras.callbacks.Callback):
             optimizer=model.optimizer,
             metrics=model.metrics,
         )
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._folder), max_to_keep=2, checkpoint_name="step"
-        )
-        for path in reversed(self._manager.checkpoints):
+        # The files themselves are asked, not the manager's list of them, which may be damaged.
+        steps = sorted(int(path.stem[5:]) for path in self._folder.glob("step-*.index"))
+        for step in reversed(steps):
+            path = str(self._folder / f"step-{step}")
             try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
+                self._checkpoint.read(path).assert_existing_objects_matched()
             except Exception as error:  # TensorFlow raises many kinds for a damaged file
-                reason = (str(error).splitlines() or [""])[0]
-                print(f"checkpoint {path} cannot be read ({reason}); trying the one before")
+                print(f"checkpoint {path} cannot be read ({first_line(error)})")
                 continue
             self._resumed_metrics = [v.numpy() for v in self._metric_variables(model)]
-            self._done = int(model.optimizer.iterations.numpy())
+            self._done = step
             break
-        if self._manager.checkpoints and not self._done:
-            raise RunError(f"{self._folder}: no checkpoint can be read; --overwrite starts over")
-        self._remove_strays()
+        else:
+            if steps:
+                raise RunError(
+                    f"{self._folder}: no checkpoint can be read; --overwrite starts over"
+                )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._remove_others({step for step in steps if step <= self._done})
         return self._done
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -173,24 +193,26 @@ class Checkpoints(tf.keras.callbacks.Callback):
 
     def save(self):
         """Write a checkpoint named after the steps done, unless that is there already."""
-        latest = self._manager.latest_checkpoint
-        if not latest or not latest.endswith(f"-{self._done}"):
-            self._before_save()
-            self._manager.save(checkpoint_number=self._done)
+        if self._done in self._kept:
+            return
+        self._before_save()
+        self._checkpoint.write(str(self._folder / f"step-{self._done}"))
+        self._remove_others({*self._kept, self._done})
 
     @staticmethod
     def _metric_variables(model: tf.keras.Model) -> list[tf.Variable]:
         return [variable for metric in model.metrics for variable in metric.variables]
 
-    def _remove_strays(self):
-        """Remove what a kill in the middle of saving left behind."""
-        kept = [Path(path).name for path in self._manager.checkpoints]
+    def _remove_others(self, whole: set[int]):
+        """Keep the newest of ``whole``; remove older ones, and what a kill left unfinished."""
+        self._kept = set(sorted(whole)[-KEPT:])
+        names = {f"step-{step}" for step in self._kept}
         for path in self._folder.glob("step-*"):
-            if path.name.partition(".")[0] not in kept:
+            if path.name.partition(".")[0] not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-class Progress(tf.keras.callbacks.Callback):
+class Progress(Callback):
     """A bar over all steps on a terminal, else a line now and then.
 
     Parameters
@@ -225,7 +247,7 @@ class Progress(tf.keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Show the loss of the epoch, and the probe when there was one."""
+        """Show the loss of the epoch beside the bar, and the probe when there was one."""
         shown = {name: f"{float(value):.4f}" for name, value in logs.items()}
         self._bar.set_postfix(shown, refresh=False)
 

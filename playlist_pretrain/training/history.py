@@ -8,7 +8,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from playlist_pretrain.errors import RunError
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.training.callbacks import Callback
 
 COLUMNS = (
     "epoch", "step", "loss", "gradient_norm", "learning_rate", "seconds", "windows_per_second",
@@ -16,7 +18,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class HistoryTable(tf.keras.callbacks.Callback):
+class HistoryTable(Callback):
     """Writes ``history.csv`` and TensorBoard scalars, a row an epoch.
 
     Parameters
@@ -75,8 +77,20 @@ class HistoryTable(tf.keras.callbacks.Callback):
 
 
 def read_history(path: Path) -> list[dict[str, str]]:
-    """Rows of ``history.csv``, values as text; none when there is no file yet."""
+    """Rows of ``history.csv``, values as text; none when there is no file yet.
+
+    Raises
+    ------
+    RunError
+        If it is not what :class:`HistoryTable` writes.
+    """
     if not path.exists():
         return []
-    with open(path, encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        if any(set(row) != set(COLUMNS) or not row["step"].isdecimal() for row in rows):
+            raise ValueError(f"not a table of {', '.join(COLUMNS)}")
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
+    return rows

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes import PretrainRecipe
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.training.probe import ProbePairs
 
+FEW_GROUPS = 5
 DEMO_COLLECTION = Path("tfrecords") / "demo"
 
 
@@ -64,7 +65,7 @@ def settle(
 
     reader = WindowReader(collection, recipe.frames, short="skip")
     groups = load_groups(collection, recipe.groups)
-    excluded, exclude_key = read_excluded(recipe.exclude, collection)
+    excluded, exclude_key = read_excluded(recipe.exclude, collection, say)
     groups_key = groups.content_key
     groups = usable_groups(groups, reader, excluded, say)
     kept, held_out = groups.hold_out(recipe.probe_share, recipe.seed)
@@ -83,13 +84,19 @@ def settle(
     probe_pairs = None
     if len(held_out):
         held_out_pairing = PAIRINGS.get("playlist_co")(held_out, recipe.seed)
-        probe_pairs = ProbePairs.draw(held_out_pairing, reader, recipe.batch, recipe.seed)
+        others = np.flatnonzero(kept.covered & ~held_out.covered)
+        probe_pairs = ProbePairs.draw(held_out_pairing, others, reader, recipe.batch, recipe.seed)
     if probe_pairs is None and recipe.probe_share:
         say("too few groups for a retrieval probe: nothing is held out to watch")
+    elif len(held_out) < FEW_GROUPS and probe_pairs is not None:
+        say(
+            f"the retrieval probe rests on {probe_pairs.anchors.size} pairs of "
+            f"{len(held_out)} held-out groups: too few to tell much"
+        )
     say(
-        f"{len(kept)} groups to train on, {len(held_out)} held out; {pairing.count(0)} pairs in "
-        f"the first epoch, {stream.steps_per_epoch} steps of {recipe.batch} an epoch, "
-        f"{recipe.epochs} epochs"
+        f"{len(kept)} groups to train on, {len(held_out)} held out; about "
+        f"{pairing.expected_pairs:,.0f} pairs and {stream.steps_per_epoch} steps of {recipe.batch} "
+        f"an epoch, {recipe.epochs} epochs"
     )
     facts = {
         "collection": collection.content_key,
@@ -102,17 +109,38 @@ def settle(
 
 def default_name(recipe: PretrainRecipe) -> str:
     """Name of a run folder when the user gives none."""
-    return f"{Path(recipe.collection).name}-{recipe.pairs}-{recipe.backbone}"
+    collection = Path(recipe.collection or DEMO_COLLECTION).resolve().name
+    groups = "" if recipe.groups == PretrainRecipe.groups else f"-{recipe.groups}"
+    return f"{collection}-{recipe.pairs}{groups}-{recipe.backbone}"
 
 
-def read_excluded(file: str | None, collection: Collection) -> tuple[np.ndarray, str | None]:
-    """Rows that ``--exclude`` names, and the key of that file's content."""
+def read_excluded(
+    file: str | None, collection: Collection, say: Callable[[str], None]
+) -> tuple[np.ndarray, str | None]:
+    """Rows that ``--exclude`` names, and the key of that file's content.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read, or none of its ids is in the collection.
+    """
     from playlist_pretrain.playlists.track_ids import read_track_ids
 
     if file is None:
         return np.empty(0, np.int32), None
     ids = read_track_ids(file)
     rows = collection.rows(ids)
+    unknown = [track_id for track_id, row in zip(ids, rows, strict=True) if row < 0]
+    if len(unknown) == len(ids):
+        raise TableError(
+            f"{file}: none of its {len(ids)} track ids is in {collection.name} (the first is "
+            f"{ids[0]!r}, the collection's is {collection.track_ids[0]!r})"
+        )
+    if unknown:
+        say(
+            f"{file}: {len(unknown)} of {len(ids)} ids are not in {collection.name}, the first "
+            f"is {unknown[0]!r}"
+        )
     return rows[rows >= 0], content_key(*sorted(i.encode() for i in ids))
 
 

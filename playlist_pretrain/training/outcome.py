@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import ModelError
+from playlist_pretrain.errors import ModelError, RunError
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
 
@@ -48,6 +48,8 @@ def conclude(
     difference, embeddings = check_export(model.backbone, run.saved_model, windows)
 
     history = read_history(run.history)
+    if not history:
+        raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
     chance = chance_loss(recipe.batch)
     tail = history[-max(1, len(history) // 10) :]
     loss = float(np.mean([float(row["loss"]) for row in tail]))
@@ -64,7 +66,7 @@ def conclude(
     if probe_result:
         summary["probe"] = {
             "batch": data.probe_pairs.batch,
-            "pairs": data.probe_pairs.rows.shape[0] * data.probe_pairs.batch,
+            "pairs": data.probe_pairs.anchors.size,
             **{
                 f"top{k}": {
                     "share": probe_result.top(k),
@@ -123,9 +125,12 @@ def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> Non
     if summary["probe"]:
         for k in (1, 10):
             top = summary["probe"][f"top{k}"]
+            if top["chance"] == 1:
+                continue
             say(
                 f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
-                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}"
+                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}, "
+                f"{summary['probe']['pairs']} pairs"
             )
     say(f"export reloaded, largest difference {summary['export_difference']:.1e}")
     for warning in warnings_of(summary):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.files import folder_lock
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
@@ -65,8 +67,9 @@ def pretrain(command: PretrainCommand) -> Run:
         if not command.quiet:
             print(text, flush=True)
 
+    run = Run(command.out or Path("runs") / default_name(command))
+    run.check()  # before the pairs of all epochs are counted, and again under the lock
     recipe, data = settle(command.recipe, say, quiet=command.quiet)
-    run = Run(command.out or Path("runs") / default_name(recipe))
     with folder_lock(run.path, f"a run is being trained in {run.path}"):
         resumes = run.claim(recipe, data.facts, overwrite=command.overwrite)
         if run.finished:
@@ -74,11 +77,28 @@ def pretrain(command: PretrainCommand) -> Run:
             report(run.summary, run, say)
             return run
         model = build_model(recipe, data)
-        probe_result = fit(model, recipe, data, run, resumes=resumes, quiet=command.quiet, say=say)
-        summary = conclude(model, recipe, data, run, probe_result)
+        with tensorflow_errors(run):
+            probe_result = fit(
+                model, recipe, data, run, resumes=resumes, quiet=command.quiet, say=say
+            )
+            summary = conclude(model, recipe, data, run, probe_result)
         run.finish(summary)
     report(summary, run, say)
     return run
+
+
+@contextlib.contextmanager
+def tensorflow_errors(run: Run) -> Iterator[None]:
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
+            "same command goes on from the last checkpoint"
+        ) from error
 
 
 def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
@@ -149,7 +169,7 @@ def fit(
         )
     table = HistoryTable(run.history, run.tensorboard, per_epoch, recipe.batch, done)
     used = [finite, probe, table, checkpoints, callbacks.Progress(total, done, quiet)]
-    used = [callback for callback in used if callback is not None]
+    used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
     epoch, within = divmod(done, per_epoch)
     # Keras takes one number of steps for all epochs of a fit, so the rest of an interrupted
@@ -173,7 +193,7 @@ def fit(
             raise data.reader.error from None
         raise
     checkpoints.save()
-    return probe.run() if probe else None
+    return probe.final(model) if probe else None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

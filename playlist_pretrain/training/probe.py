@@ -20,39 +20,74 @@ class ProbePairs:
 
     Attributes
     ----------
-    rows, starts : np.ndarray int32 [batches, batch, 2]
-        Rows of the pairs and where their windows start.
+    anchors, anchor_starts : np.ndarray int32 [batches, pairs]
+        Rows of the anchors and where their windows start.
+    candidates, candidate_starts : np.ndarray int32 [batches, batch]
+        The same of the candidates; the first ``pairs`` of a batch are the anchors' positives,
+        in order, and what follows are tracks that are in no held-out group.
     """
 
-    rows: np.ndarray
-    starts: np.ndarray
+    anchors: np.ndarray
+    anchor_starts: np.ndarray
+    candidates: np.ndarray
+    candidate_starts: np.ndarray
 
     @classmethod
     def draw(
-        cls, pairing: Pairing, reader: WindowReader, batch: int, seed: int
+        cls, pairing: Pairing, others: np.ndarray, reader: WindowReader, batch: int, seed: int
     ) -> ProbePairs | None:
-        """Draw up to eight batches from a pairing over held-out groups; None without pairs.
+        """Draw up to eight batches from one epoch of a pairing over held-out groups.
 
-        Within a batch no track comes twice, since a batch lies within one epoch of the pairing.
-        Where an epoch has fewer pairs than ``batch``, all of them are one smaller batch.
+        One epoch, so that no track comes twice, which the p-value counts on. Where it has fewer
+        pairs than ``batch``, the candidates are filled up with ``others``: among tracks of one
+        single group, no positive could stand out.
+
+        Parameters
+        ----------
+        pairing : Pairing
+            Over the held-out groups.
+        others : np.ndarray int [n]
+            Rows that are in no held-out group.
+        reader : WindowReader
+        batch : int
+            Candidates of a batch.
+        seed : int
+            Of the window positions and of the choice among ``others``.
+
+        Returns
+        -------
+        ProbePairs or None
+            None when there is no pair, or nothing to tell its positive from.
         """
-        size = min(batch, pairing.count(0))
-        if size < 2:
+        pairs = np.concatenate([np.empty((0, 2), np.int32), *pairing.epoch(0)])
+        batches = min(len(pairs) // batch, PROBE_BATCHES)
+        if batches:
+            pairs = pairs[: batches * batch].reshape(batches, batch, 2)
+            fill = np.empty((batches, 0), np.int32)
+        else:
+            pairs = pairs[None]  # (1, pairs, 2)
+            missing = min(batch - pairs.shape[1], len(others))
+            generator = np.random.default_rng(seed)
+            fill = generator.choice(others, missing, replace=False).astype(np.int32)[None]
+        anchors = np.ascontiguousarray(pairs[:, :, 0])
+        candidates = np.concatenate([pairs[:, :, 1], fill], axis=1)
+        if not anchors.size or candidates.shape[1] < 2:
             return None
-        batches: list[np.ndarray] = []
-        for epoch in range(PROBE_BATCHES):
-            pairs = np.concatenate(list(pairing.epoch(epoch)))
-            batches += [pairs[i : i + size] for i in range(0, len(pairs) - size + 1, size)]
-            if len(batches) >= PROBE_BATCHES:
-                break
-        rows = np.stack(batches[:PROBE_BATCHES])
-        starts = random_starts(reader.last_start(rows.reshape(-1, 2)), seed, 0, 0)
-        return cls(rows, starts.reshape(rows.shape))
+        starts = [
+            random_starts(reader.last_start(rows.reshape(-1, 1)), seed, side, 0)
+            for side, rows in enumerate((anchors, candidates))
+        ]
+        return cls(
+            anchors,
+            starts[0].reshape(anchors.shape),
+            candidates,
+            starts[1].reshape(candidates.shape),
+        )
 
     @property
     def batch(self) -> int:
-        """Candidates among which the positive is looked for; chance is 1 / batch."""
-        return self.rows.shape[1]
+        """Candidates among which the positive is looked for; chance of top-1 is 1 / batch."""
+        return self.candidates.shape[1]
 
 
 @dataclass(frozen=True)
@@ -61,11 +96,12 @@ class ProbeResult:
 
     Attributes
     ----------
-    ranks : np.ndarray float64 [batches, batch, batch]
+    ranks : np.ndarray float64 [batches, pairs, batch]
         For anchor i and candidate j, how many candidates of the batch are more similar to i
-        than j is; a tie counts half, so embeddings that are all equal find nothing.
+        than j is; a tie counts half, so embeddings that are all equal find nothing. The
+        positive of anchor i is candidate i.
     mean_cosine : float
-        Mean cosine between the embeddings of different windows; near 1 is a collapse.
+        Mean cosine between the embeddings of different tracks; near 1 is a collapse.
     """
 
     ranks: np.ndarray
@@ -77,22 +113,23 @@ class ProbeResult:
 
     def chance(self, k: int) -> float:
         """Expected :meth:`top` of a model that knows nothing."""
-        return min(1.0, k / self.ranks.shape[1])
+        return min(1.0, k / self.ranks.shape[2])
 
     def p_value(self, k: int, seed: int = 0) -> float:
-        """One-sided permutation test of :meth:`top`: positives swapped within each batch.
+        """One-sided permutation test of :meth:`top`: candidates dealt out anew in each batch.
 
-        Candidates of one batch are not independent of each other, which a permutation within
-        the batch respects and a binomial test would not.
+        Anchors of one batch share their candidates and are not independent of each other,
+        which a permutation within the batch respects and a binomial test would not.
         """
         generator = np.random.default_rng(seed)
         hits = self.ranks < k
         observed = np.diagonal(hits, axis1=1, axis2=2).sum()
-        batches, batch, _ = hits.shape
-        rows = np.arange(batch)
+        batches, pairs, batch = hits.shape
+        rows = np.arange(pairs)
         as_good = 0
         for _ in range(PERMUTATIONS):
-            total = sum(hits[b, rows, generator.permutation(batch)].sum() for b in range(batches))
+            dealt = (generator.permutation(batch)[:pairs] for _ in range(batches))
+            total = sum(hits[b, rows, columns].sum() for b, columns in enumerate(dealt))
             as_good += total >= observed
         return (as_good + 1) / (PERMUTATIONS + 1)
 
@@ -106,18 +143,23 @@ def probe(
     looked for in the embeddings, since those are kept.
     """
     ranks, cosines = [], []
-    for rows, starts in zip(pairs.rows, pairs.starts, strict=True):
-        embeddings = [
-            backbone.predict_on_batch(reader.read(rows[:, side], starts[:, side]))
-            for side in (0, 1)
-        ]
-        z_x, z_y = (_unit(projector.predict_on_batch(side)) for side in embeddings)
-        similarity = z_x @ z_y.T  # (batch, batch)
-        more_similar = (similarity[:, None, :] > similarity[:, :, None]).sum(axis=2)
-        as_similar = (similarity[:, None, :] == similarity[:, :, None]).sum(axis=2) - 1
-        ranks.append(more_similar + as_similar / 2)
-        cosines.append(mean_cosine(np.concatenate(embeddings)))
-    return ProbeResult(np.stack(ranks), float(np.mean(cosines)))
+    for anchors, anchor_starts, candidates, candidate_starts in zip(
+        pairs.anchors, pairs.anchor_starts, pairs.candidates, pairs.candidate_starts, strict=True
+    ):
+        x = backbone.predict_on_batch(reader.read(anchors, anchor_starts))
+        y = backbone.predict_on_batch(reader.read(candidates, candidate_starts))
+        z_x, z_y = (_unit(projector.predict_on_batch(side)) for side in (x, y))
+        ranks.append([_ranks(similarity) for similarity in z_x @ z_y.T])
+        cosines.append(mean_cosine(y))
+    return ProbeResult(np.array(ranks), float(np.mean(cosines)))
+
+
+def _ranks(similarity: np.ndarray) -> np.ndarray:
+    """How many of ``similarity [n]`` are larger than each of it, ties half, float64 [n]."""
+    ordered = np.sort(similarity)
+    larger = len(ordered) - np.searchsorted(ordered, similarity, side="right")
+    not_smaller = len(ordered) - np.searchsorted(ordered, similarity, side="left")
+    return (larger + not_smaller - 1) / 2
 
 
 def mean_cosine(embeddings: np.ndarray) -> float:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.errors import FrontEndError
 from playlist_pretrain.evaluation import embeddings
 from playlist_pretrain.evaluation.embeddings import mean_of_mel, track_embeddings
 from playlist_pretrain.models.vggish import vggish
@@ -25,9 +27,14 @@ def test_mean_over_whole_windows(collection, monkeypatch, batch):
         mel = np.tile(mel, (-(-16 // len(mel)), 1)) if len(mel) < 16 else mel
         windows = [mel[i * 16 : (i + 1) * 16] for i in range(len(mel) // 16)]
         expected.append(backbone(np.stack(windows)).numpy().mean(axis=0))
-    found = track_embeddings(backbone, collection)
+    found = track_embeddings(backbone, collection.front_end, collection)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_another_front_end_is_refused(collection):
+    with pytest.raises(FrontEndError, match=r"the model .* collection c .* hop_length 188 against"):
+        track_embeddings(vggish(frames=16, bands=64, width=0.05), front_end("paper"), collection)
 
 
 def test_mean_of_mel_is_standardised(collection):

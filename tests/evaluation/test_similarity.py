@@ -43,21 +43,38 @@ def collection(make_collection, tmp_path):
     return make_collection(tmp_path / "c", [4] * 3, front_end="vggish", ids=["a", "b/ö", "c"])
 
 
-def test_reads(collection, tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "votes,anchor,positive,negative\r\n3,a,b/ö,c\r\n1,c,b/ö,a\r\n",
+        "\ufeffnegative\tanchor\tpositive\nc\ta\tb/ö\n\na\tc\tb/ö",
+        'anchor;positive;negative\n"a";"b/ö";"c"\nc;b/ö;a\n',
+    ],
+)
+def test_reads(collection, tmp_path, text):
     path = tmp_path / "t.csv"
-    path.write_text("votes,anchor,positive,negative\r\n3,a,b/ö,c\r\n1,c,b/ö,a\r\n", "utf-8")
-    np.testing.assert_array_equal(read_triplets(path, collection), [[0, 1, 2], [2, 1, 0]])
+    path.write_bytes(text.encode())
+    triplets = read_triplets(path, collection)
+    np.testing.assert_array_equal(triplets, [[0, 1, 2], [2, 1, 0]])
+    assert triplets.dtype == np.int32
+
+
+HEADER = b"anchor,positive,negative"
 
 
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        (b"", "no column anchor, positive, negative; columns there: none"),
-        (b"anchor,positive,other\n", "no column negative; columns there: anchor, positive, other"),
-        (b"anchor,positive,negative\n", "no triplets"),
-        (b"anchor,positive,negative\na,c,a\na,x,c\n", "row 3: track 'x' is not in c"),
-        (b"anchor,positive,negative\na,c\n", "row 2: track '' is not in c"),
+        (b"", "the file is empty"),
+        (b"anchor,x\n", "no column 'positive', 'negative'; its columns are: 'anchor', 'x'"),
+        (HEADER + b"\n", "a header and no rows"),
+        (HEADER + b"\na,c,a\na,x,c\n", "line 3: the positive 'x' is not in c"),
+        (HEADER + b'\n\na,c,a\n\n"a",c,x\nx,a,a', "line 5: the negative 'x' is not in c"),
+        (HEADER + b',note\na,c,a,"1\n2"\nx,c,a,\n', "line 4: the anchor 'x' is not in c"),
+        (HEADER + b"\na,c\n", "line 2: 2 cells, the header has 3"),
+        (HEADER + b"\na,,c\n", "line 2: column 'positive' is empty"),
         (b"\xff\xfe\x00", "UTF-8"),
+        (HEADER + b"\na,b,\xff\n", "line 2: not UTF-8"),
     ],
 )
 def test_refuses(collection, tmp_path, content, word):
@@ -66,3 +83,10 @@ def test_refuses(collection, tmp_path, content, word):
     with pytest.raises(TableError, match=word) as refused:
         read_triplets(path, collection)
     assert str(path) in str(refused.value)
+
+
+def test_refuses_what_is_no_file(collection, tmp_path):
+    with pytest.raises(TableError, match=r"t\.csv: no such file"):
+        read_triplets(tmp_path / "t.csv", collection)
+    with pytest.raises(TableError, match="a folder, not a file"):
+        read_triplets(tmp_path, collection)

@@ -89,6 +89,17 @@ def test_mean_embedding_of_any_length(backbone, rng, length):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("preset", ["paper", "vggish"])
+@pytest.mark.parametrize("samples", [0, 1, 399, 400, 5000])
+def test_any_waveform_has_an_embedding(preset, samples, tmp_path):
+    backbone = vggish(frames=8, bands=front_end(preset).bands, width=0.05)
+    if not (tmp_path / "m").exists():
+        save_backbone(backbone, front_end(preset), tmp_path / "m")
+    answer = tf.saved_model.load(str(tmp_path / "m")).signatures["waveform"]
+    embeddings = answer(waveform=tf.zeros([2, samples]))["embeddings"].numpy()
+    assert embeddings.shape == (2, 128) and np.isfinite(embeddings).all()
+
+
 def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
     for _ in range(2):
         save_backbone(backbone, FRONT_END, tmp_path / "m")

@@ -14,6 +14,7 @@ from playlist_pretrain.playlists.track_ids import read_track_ids
         'track_id,why\na/1,x\n"b, 2",y\nç,\n',
         "n\ttrack_id\n1\ta/1\n2\tb, 2\n3\tç\n",
         'track_id\na/1\n"b, 2"\nç\n',
+        '"track_id";"why"\r\n"a/1";x\r\n"b, 2";\r\nç;z\r\n',
     ],
 )
 def test_reads(tmp_path, content):
@@ -22,13 +23,25 @@ def test_reads(tmp_path, content):
     assert read_track_ids(path) == ["a/1", "b, 2", "ç"]
 
 
+def test_ids_are_taken_as_they_are(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_bytes(" a\u2028b \ntrack_ids\n".encode())
+    assert read_track_ids(path) == [" a\u2028b ", "track_ids"]
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
         (b"", "no track ids"),
         (b"\n\n", "no track ids"),
         (b"track_id,x\n", "a header and no rows"),
-        (b"\xff\xfe", "UTF-8"),
+        (b"\xff\xfe", "line 1: not UTF-8"),
+        (b"a\n\xff\xfe", "line 2: not UTF-8"),
+        (b"\xff\xfea\0", "line 1: holds a zero byte, so it is not text in UTF-8"),
+        (b"a\nb\rc\n", "line 2: a line end that is neither LF nor CRLF"),
+        (b"track_id\rb\r", "line 1: a line end that is neither LF nor CRLF"),
+        (b"x,track_id\n1,a\n2,\n", "line 3: column 'track_id' is empty"),
+        (b"track_id,track_id\na,b\n", "more than one column 'track_id'"),
     ],
 )
 def test_refuses(tmp_path, content, word):

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from build_loaders import Tones, content, sources
 
+from playlist_pretrain import files
 from playlist_pretrain.errors import AudioError, CollectionError
 from playlist_pretrain.records import build, build_folder
 from playlist_pretrain.records.collection import Collection
@@ -233,20 +234,20 @@ def test_a_damaged_collection_is_refused_and_replaced_on_demand(make, tmp_path, 
 
 def test_two_builds_at_once(make, tmp_path):
     folder = build_folder.BuildFolder(tmp_path / "out")
-    with folder.locked(), pytest.raises(CollectionError, match="built by another process"):
+    with folder.locked(), pytest.raises(CollectionError, match="out is being built already"):
         make()
     assert make().made == 3
 
 
 def test_a_lock_on_a_removed_file_does_not_count(tmp_path, monkeypatch):
     folder = build_folder.BuildFolder(tmp_path / "out")
-    real = build_folder.fcntl.flock
+    real = files.fcntl.flock
 
     def slow(stream, flags):
         (tmp_path / "out" / ".build" / "lock").unlink()
         real(stream, flags)
 
-    monkeypatch.setattr(build_folder.fcntl, "flock", slow)
+    monkeypatch.setattr(files.fcntl, "flock", slow)
     with pytest.raises(CollectionError, match="another process"), folder.locked():
         pass
 

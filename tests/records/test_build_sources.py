@@ -91,6 +91,7 @@ def test_an_audio_folder_that_is_none(tmp_path):
         "track_id,path\nb,y/2.ogg\na,1.ogg\n",
         "\ufefftrack_id,path\r\nb,y/2.ogg\r\n\r\na,1.ogg\r\n",
         "path\ttitle\ttrack_id\ny/2.ogg\tone, two\tb\n1.ogg\t\ta\n",
+        '"track_id";"path"\n"b";y/2.ogg\n"a";1.ogg\n',
         'x, track_id ,path\n"a ""quoted"" one",b,x/../y/2.ogg\n,a,"./1.ogg"',
     ],
 )
@@ -98,6 +99,11 @@ def test_tables_in_every_dress(tmp_path, text):
     (tmp_path / "tracks.csv").write_bytes(text.encode("utf-8"))
     tracks = read_tracks_table(tmp_path / "tracks.csv", tmp_path)
     assert tracks == [TrackSource("a", "1.ogg"), TrackSource("b", "y/2.ogg")]
+
+
+def test_blanks_belong_to_ids_and_paths(tmp_path):
+    (tmp_path / "t.csv").write_text("track_id,path\n a ,x/1 .ogg\n")
+    assert read_tracks_table(tmp_path / "t.csv", tmp_path) == [TrackSource(" a ", "x/1 .ogg")]
 
 
 def test_a_path_may_be_absolute_inside_the_folder(tmp_path):
@@ -108,15 +114,16 @@ def test_a_path_may_be_absolute_inside_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"no column track_id and no column path; its columns are: \(none"),
-        ("id,path\n1,a\n", "no column track_id; its columns are: id, path"),
-        ("track_id;path\n1;a\n", "its columns are: track_id;path"),
-        ("track_id,path\n", "lists no track"),
-        ("track_id,path\na,x.ogg\n ,y.ogg\n", r"line 3: the track_id is empty \(path 'y.ogg'\)"),
+        ("", "the file is empty"),
+        ("\n", "no column 'track_id', 'path'; its columns are: none"),
+        ("id,path\n1,a\n", "no column 'track_id'; its columns are: 'id', 'path'"),
+        ("track_id|path\n1|a\n", r"its columns are: 'track_id\|path'"),
+        ("track_id,path\n", "a header and no rows"),
+        ("track_id,path\na,x.ogg\n ,y.ogg\n", "line 3: column 'track_id' is empty"),
         ("track_id,path\na,x.ogg\nb,z\na,y.ogg\n", r"'a' is on line 2 \('x.ogg'\).*4 \('y.ogg'\)"),
-        ("track_id,path\na\n", "line 2: 1 fields where the header has 2"),
-        ("track_id,path\na,\n", "line 2: the path '' is no file name"),
-        ("track_id,path\na,x\0y\n", "is no file name"),
+        ("track_id,path\na\n", "line 2: 1 cells, the header has 2"),
+        ("track_id,path\na,\n", "line 2: column 'path' is empty"),
+        ("track_id,path\na,x\0y\n", "line 2: holds a zero byte"),
         ("track_id,path\na,../x.ogg\n", r"line 2: the path '\.\./x\.ogg' is not inside"),
         ("track_id,path\na,/etc/passwd\n", "is not inside the audio folder"),
         ("track_id,path\na,x/..\n", "is not inside"),
@@ -132,12 +139,12 @@ def test_bad_tables(tmp_path, text, message):
 
 
 def test_tables_that_are_none(tmp_path):
-    with pytest.raises(TableError, match="does not exist"):
+    with pytest.raises(TableError, match="no such file"):
         read_tracks_table(tmp_path / "t.csv", tmp_path)
-    with pytest.raises(TableError, match="is a folder"):
+    with pytest.raises(TableError, match="a folder, not a file"):
         read_tracks_table(tmp_path, tmp_path)
     (tmp_path / "t.csv").write_bytes(b"track_id,path\n\xff,a.ogg\n")
-    with pytest.raises(TableError, match=r"not UTF-8 text \(.*0xff"):
+    with pytest.raises(TableError, match=r"line 2: not UTF-8 \(.*0xff"):
         read_tracks_table(tmp_path / "t.csv", tmp_path)
 
 

@@ -2,15 +2,21 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import callbacks, history, outcome, pretrain
+
+
+class Stop(Exception):
+    """Raised in place of a power cut."""
 
 
 def run_of(arguments):
@@ -69,6 +75,95 @@ def test_a_finished_run_says_so(arguments, capsys):
     assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
     assert "is finished" in capsys.readouterr().out
     assert run_of(arguments).history.read_bytes() == before
+
+
+def test_what_does_not_decide_the_result_may_change(arguments, small_world, capsys):
+    assert pretrain.main(arguments) == 0
+    assert pretrain.main(changed(arguments, checkpoint_steps="7", probe_epochs="2")) == 0
+    elsewhere = small_world.parent / "." / small_world.name
+    assert pretrain.main(changed(arguments, collection=f"{elsewhere}/")) == 0
+
+
+@pytest.mark.parametrize("lost", ["summary.json", "saved_model", "figures"])
+def test_what_comes_after_training_is_made_again(arguments, lost):
+    assert pretrain.main(arguments) == 0
+    run = run_of(arguments)
+    before, weights = run.summary, load_backbone(run.saved_model).model.get_weights()
+    history = run.history.read_bytes()
+    (run.path / "summary.json").unlink()
+    shutil.rmtree(run.path / lost, ignore_errors=True)
+    assert pretrain.main(arguments) == 0
+    assert run.summary == before and run.history.read_bytes() == history
+    assert (run.figures / "curves.png").exists()
+    for left, right in zip(
+        weights, load_backbone(run.saved_model).model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "word"),
+    [
+        ("history.csv", "epoch,speed\n1,2\n", "history.csv: damaged"),
+        ("history.csv", None, "history.csv: missing"),
+        ("recipe.json", '{"mine": 1}', "recipe.json: not the recipe of a run"),
+    ],
+)
+def test_damaged_run_files_are_named(arguments, capsys, name, content, word):
+    assert pretrain.main(arguments) == 0
+    run = run_of(arguments)
+    (run.path / "summary.json").unlink()
+    if content is None:
+        (run.path / name).unlink()
+    else:
+        (run.path / name).write_text(content)
+    assert word in refusal(arguments, capsys)
+
+
+def test_a_damaged_summary_is_named(arguments, capsys):
+    assert pretrain.main(arguments) == 0
+    (run_of(arguments).path / "summary.json").write_text("{")
+    assert "summary.json: damaged" in refusal(arguments, capsys)
+
+
+def test_a_damaged_list_of_checkpoints_loses_nothing(arguments, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            pretrain.main(arguments)
+    (run_of(arguments).checkpoints / "checkpoint").write_text("garbage")
+    (run_of(arguments).checkpoints / "step-4_temp").mkdir()
+    assert pretrain.main(arguments) == 0
+    names = {path.name for path in run_of(arguments).checkpoints.glob("step-*.index")}
+    assert names == {"step-6.index", "step-9.index"}
+    assert not (run_of(arguments).checkpoints / "step-4_temp").exists()
+
+
+def test_a_full_disk_is_one_message(arguments, tmp_path):
+    code = (
+        "import resource, sys\n"
+        "from playlist_pretrain.training.pretrain import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "raise SystemExit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "same command goes on" in done.stderr.strip().splitlines()[-1]
+
+
+def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(arguments, tmp_path, capsys):
+    ids = tmp_path / "exclude.txt"
+    ids.write_text("track/0001\nelsewhere/1\n")
+    loud = [a for a in changed(arguments, exclude=str(ids)) if a != "--quiet"]
+    assert pretrain.main(loud) == 0
+    assert "1 of 2 ids are not in small, the first is 'elsewhere/1'" in capsys.readouterr().out
+    ids.write_text("elsewhere/1\n")
+    assert "none of its 1 track ids" in refusal(
+        changed(arguments, exclude=str(ids), out=str(tmp_path / "other")), capsys
+    )
 
 
 @pytest.mark.slow
@@ -147,8 +242,6 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_tracks(arguments, capsys)
 
 
 def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, capsys):
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(small_world, copy)
     shard = sorted(copy.glob("mel-*"))[3]
@@ -195,10 +288,6 @@ def test_warnings(summary, words):
         assert word in text
 
 
-class Stop(Exception):
-    """Raised in place of a power cut."""
-
-
 @pytest.mark.parametrize(
     "stop_at", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5, 7, 8))]
 )
@@ -236,11 +325,10 @@ def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, mon
         with pytest.raises(Stop):
             pretrain.main(arguments)
     run = run_of(arguments)
-    newest = tf.train.latest_checkpoint(str(run.checkpoints))
-    for path in run.checkpoints.glob(newest.rpartition("/")[2] + ".data*"):
+    for path in run.checkpoints.glob("step-9.data*"):
         path.write_bytes(path.read_bytes()[:100])
     assert pretrain.main(arguments) == 0
-    assert "trying the one before" in capsys.readouterr().out
+    assert "step-9 cannot be read" in capsys.readouterr().out
     assert run.finished
     for path in run.checkpoints.glob("*.data*"):
         path.write_bytes(b"")

@@ -27,39 +27,49 @@ def flat_models():
     return backbone, tf.keras.Model(inputs, inputs[:, :40])
 
 
+OTHERS = np.arange(18, 24)
+
+
 def test_draws_fixed_batches_without_a_track_twice(reader):
-    drawn = ProbePairs.draw(pairing([range(0, 12), range(12, 24)]), reader, 5, seed=3)
-    again = ProbePairs.draw(pairing([range(0, 12), range(12, 24)]), reader, 5, seed=3)
-    assert drawn.rows.shape == drawn.starts.shape == (8, 5, 2)
-    np.testing.assert_array_equal(drawn.rows, again.rows)
-    np.testing.assert_array_equal(drawn.starts, again.starts)
-    for batch in drawn.rows:
-        assert len(np.unique(batch)) == 10
-        assert ((batch < 12).sum(axis=1) % 2 == 0).all()
-    assert drawn.starts.min() >= 0 and drawn.starts.max() <= 12
+    first, again = (
+        ProbePairs.draw(pairing([range(12), range(12, 18)]), OTHERS, reader, 4, seed=3)
+        for _ in range(2)
+    )
+    assert first.anchors.shape == first.candidates.shape == (2, 4)
+    for name in ("anchors", "anchor_starts", "candidates", "candidate_starts"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert len(np.unique([first.anchors, first.candidates])) == 16
+    np.testing.assert_array_equal(first.anchors < 12, first.candidates < 12)
+    for starts in (first.anchor_starts, first.candidate_starts):
+        assert starts.min() >= 0 and starts.max() <= 12
 
 
-def test_fewer_pairs_than_a_batch_make_a_smaller_one(reader):
-    drawn = ProbePairs.draw(pairing([range(6)]), reader, 32, seed=0)
-    assert drawn.batch == 3
-    assert ProbePairs.draw(pairing([range(2)]), reader, 32, seed=0) is None
+def test_fewer_pairs_than_a_batch_are_filled_up_with_tracks_of_no_held_out_group(reader):
+    drawn = ProbePairs.draw(pairing([range(6)]), OTHERS, reader, 8, seed=0)
+    assert drawn.anchors.shape == (1, 3) and drawn.batch == 8
+    assert set(drawn.anchors[0]) | set(drawn.candidates[0, :3]) == set(range(6))
+    assert set(drawn.candidates[0, 3:]) <= set(OTHERS) and len(set(drawn.candidates[0])) == 8
+    assert ProbePairs.draw(pairing([range(6)]), OTHERS, reader, 32, seed=0).batch == 9
+    assert ProbePairs.draw(pairing([range(2)]), OTHERS[:0], reader, 32, seed=0) is None
 
 
-def test_ranks_equal_a_loop(reader):
-    pairs = ProbePairs.draw(pairing([range(24)]), reader, 6, seed=1)
+@pytest.mark.parametrize("batch", [6, 12, 18])
+def test_ranks_equal_a_loop(reader, batch):
+    pairs = ProbePairs.draw(pairing([range(18)]), OTHERS, reader, batch, seed=1)
     backbone, projector = flat_models()
     result = probe(backbone, projector, reader, pairs)
-    for b, (rows, starts) in enumerate(zip(pairs.rows, pairs.starts, strict=True)):
-        x, y = (
-            np.stack([
-                reader.collection.mel(r)[s : s + 8].ravel()[:40].astype("f8")
-                for r, s in zip(rows[:, side], starts[:, side], strict=True)
-            ])
-            for side in (0, 1)
-        )  # fmt: skip
-        for i in range(6):
-            cosine = [x[i] @ y[j] / np.linalg.norm(x[i]) / np.linalg.norm(y[j]) for j in range(6)]
-            for j in range(6):
+
+    def vectors(rows, starts):
+        mels = [reader.collection.mel(r)[s : s + 8] for r, s in zip(rows, starts, strict=True)]
+        return [mel.ravel()[:40].astype("f8") for mel in mels]
+
+    assert result.ranks.shape == (*pairs.anchors.shape, pairs.batch)
+    for b in range(len(pairs.anchors)):
+        x = vectors(pairs.anchors[b], pairs.anchor_starts[b])
+        y = vectors(pairs.candidates[b], pairs.candidate_starts[b])
+        for i, a in enumerate(x):
+            cosine = [a @ c / np.linalg.norm(a) / np.linalg.norm(c) for c in y]
+            for j in range(pairs.batch):
                 assert result.ranks[b, i, j] == sum(c > cosine[j] for c in cosine)
 
 
@@ -81,9 +91,13 @@ def test_top_chance_and_p(rng):
     assert none.p_value(1) == 1.0
 
 
-def test_p_value_of_chance_is_not_small(rng):
-    ranks = [[[rng.permutation(20) for _ in range(20)] for _ in range(4)] for _ in range(20)]
-    p = [ProbeResult(np.array(r, float), 0.0).p_value(10) for r in ranks]
+@pytest.mark.parametrize("shape", [(4, 20, 20), (1, 6, 40)])
+def test_p_values_of_chance_are_uniform(rng, shape):
+    def ranks():
+        batches, pairs, batch = shape
+        return [[rng.permutation(batch) for _ in range(pairs)] for _ in range(batches)]
+
+    p = [ProbeResult(np.array(ranks(), float), 0.0).p_value(10) for _ in range(20)]
     assert 0.2 < np.mean(p) < 0.8
 
 
@@ -93,7 +107,7 @@ def test_collapsed_embeddings_find_nothing(reader):
     backbone = tf.keras.Model(inputs, constant)
     inputs = tf.keras.Input((4,))
     projector = tf.keras.Model(inputs, tf.keras.layers.Lambda(lambda x: x)(inputs))
-    pairs = ProbePairs.draw(pairing([range(24)]), reader, 12, seed=0)
+    pairs = ProbePairs.draw(pairing([range(24)]), OTHERS[:0], reader, 12, seed=0)
     result = probe(backbone, projector, reader, pairs)
     assert result.top(1) == 0.0 and result.p_value(1) == 1.0
     assert result.mean_cosine == pytest.approx(1.0)

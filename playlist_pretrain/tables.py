@@ -1,0 +1,186 @@
+"""Tables in text files: the one place that reads CSV and TSV.
+
+Format: UTF-8 (a byte-order mark is fine), lines that end in LF or CRLF, a header in the first
+line, then rows with as many cells as the header. Cells are separated by tab, comma or semicolon,
+whichever separates the wanted columns in the header, and may be quoted as RFC 4180 says. Cells
+are taken as they are, blanks included; blanks around the names in the header do not count. Blank
+lines are left out. Cells of wanted columns hold more than blanks.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import BinaryIO
+
+from playlist_pretrain.errors import TableError
+
+DELIMITERS = "\t,;"
+LONGEST_LINE = 1 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ADVANCE_BYTES = 1 << 20
+
+
+def read_columns(
+    path: str | Path,
+    names: Sequence[str],
+    advance: Callable[[int], object] | None = None,
+    mend: str = "",
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the cells of some columns, row by row, streaming.
+
+    Parameters
+    ----------
+    path : str or Path
+        See the module for the format.
+    names : sequence of str
+        Columns wanted; there may be others, in any order.
+    advance : callable, optional
+        Told how many more bytes of the file have been read.
+    mend : str
+        What can be done when a column is missing; ends that message.
+
+    Yields
+    ------
+    (int, tuple of str)
+        Number of the line in which the row starts (the header is line 1), and its cells in the
+        order of ``names``.
+
+    Raises
+    ------
+    TableError
+        Names the file, and the line where there is one: no such file, a folder, no header, no
+        row, a wanted column that is missing or there twice, a row with more or fewer cells than
+        the header, an empty cell in a wanted column, text that is not UTF-8, a zero byte, a
+        quote that does not end, a line longer than ``LONGEST_LINE`` bytes. What came before the
+        damage has been yielded.
+    """
+    lines = text_lines(path, advance)
+    header = next(lines, None)
+    if header is None:
+        raise TableError(f"{path}: the file is empty")
+    names = [name.strip() for name in names]
+    delimiter, columns = _header(header, names, path, mend)
+    cells_of = _picker([columns.index(name) for name in names])
+    width = len(columns)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    number = 2  # where the next row starts; a quoted cell may span lines
+    empty = True
+    try:
+        for row in reader:
+            if len(row) == width:
+                cells = cells_of(row)
+                for cell in cells:
+                    if not cell or cell.isspace():
+                        name = names[cells.index(cell)]
+                        raise TableError(
+                            f"{path}: line {number}: column {name!r} is empty; fill it in or "
+                            "remove the row"
+                        )
+                yield number, cells
+                empty = False
+            elif row:
+                raise TableError(f"{path}: line {number}: {len(row)} cells, the header has {width}")
+            number = reader.line_num + 2
+    except csv.Error as error:
+        raise TableError(f"{path}: line {number}: {error}") from error
+    if empty:
+        raise TableError(f"{path}: a header and no rows")
+
+
+def _picker(positions: Sequence[int]) -> Callable[[list[str]], tuple[str, ...]]:
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    (position,) = positions
+    return lambda row: (row[position],)
+
+
+def has_column(line: str, name: str) -> bool:
+    """Whether ``line``, read as the header of a table, has a column ``name``."""
+    return any(name in columns for _, columns in _ways_to_read(line))
+
+
+def text_lines(path: str | Path, advance: Callable[[int], object] | None = None) -> Iterator[str]:
+    """Yield the lines of a text file with their ends, without the byte-order mark.
+
+    Raises
+    ------
+    TableError
+        No such file, a folder, a file that may not be read, text that is not UTF-8, a zero
+        byte, a line longer than ``LONGEST_LINE`` bytes.
+    """
+    with _opened(path) as stream:
+        yield from _decoded(stream, path, advance or (lambda read: None))
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise TableError(f"{path}: a folder, not a file") from None
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _decoded(stream: BinaryIO, path: str | Path, advance: Callable[[int], object]) -> Iterator[str]:
+    number = read = 0
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        read += len(line)
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            raise TableError(f"{path}: line {number}: longer than {LONGEST_LINE:,} bytes")
+        if b"\0" in line:
+            raise TableError(
+                f"{path}: line {number}: holds a zero byte, so it is not text in UTF-8"
+            )
+        if number == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise TableError(
+                f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
+                f"0x{line[error.start]:02x}); save the file as UTF-8"
+            ) from error
+        if read >= _ADVANCE_BYTES:
+            advance(read)
+            read = 0
+        yield text
+    advance(read)
+
+
+def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:
+    for delimiter in DELIMITERS:
+        try:
+            names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+        except csv.Error:
+            continue
+        yield delimiter, [name.strip() for name in names]
+
+
+def _header(line: str, wanted: Sequence[str], path: str | Path, mend: str) -> tuple[str, list[str]]:
+    ways = list(_ways_to_read(line))
+    if not ways:
+        raise TableError(
+            f"{path}: line 1: a quote that does not end with its cell, or a line end that is "
+            "neither LF nor CRLF"
+        )
+    fitting = (way for way in ways if set(wanted) <= set(way[1]))
+    delimiter, names = next(fitting, None) or max(ways, key=lambda way: len(way[1]))
+    missing = [name for name in wanted if name not in names]
+    repeated = [name for name in wanted if names.count(name) > 1]
+    if missing or repeated:
+        what = "no column" if missing else "more than one column"
+        raise TableError(
+            f"{path}: {what} {_listed(missing or repeated)}; its columns are: "
+            f"{_listed(names) or 'none'}" + (mend and f"; {mend}")
+        )
+    return delimiter, names
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
