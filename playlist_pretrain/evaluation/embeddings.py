@@ -60,7 +60,7 @@ def track_embeddings(
     total = np.zeros((len(collection), backbone.output_shape[-1]), np.float64)
     for i in progress(range(0, len(rows), BATCH), quiet=quiet, desc="embedding", unit="batch"):
         part = slice(i, i + BATCH)
-        embeddings = backbone.predict_on_batch(reader.read(rows[part], starts[part]))
+        embeddings = backbone(reader.read(rows[part], starts[part]), training=False).numpy()
         np.add.at(total, rows[part], embeddings)
     return (total / windows[:, None]).astype(np.float32)
 

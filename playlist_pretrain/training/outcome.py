@@ -91,8 +91,8 @@ def check_export(
     """
     from playlist_pretrain.export.saved_model import load_backbone
 
-    before = backbone.predict_on_batch(windows)
-    after = load_backbone(saved_model).model.predict_on_batch(windows)
+    before = backbone(windows, training=False).numpy()
+    after = load_backbone(saved_model).model(windows, training=False).numpy()
     difference = float(np.abs(before - after).max())
     if difference > PARITY_TOLERANCE * max(float(before.std()), 1e-6):
         raise ModelError(

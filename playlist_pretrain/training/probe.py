@@ -146,9 +146,9 @@ def probe(
     for anchors, anchor_starts, candidates, candidate_starts in zip(
         pairs.anchors, pairs.anchor_starts, pairs.candidates, pairs.candidate_starts, strict=True
     ):
-        x = backbone.predict_on_batch(reader.read(anchors, anchor_starts))
-        y = backbone.predict_on_batch(reader.read(candidates, candidate_starts))
-        z_x, z_y = (_unit(projector.predict_on_batch(side)) for side in (x, y))
+        x = backbone(reader.read(anchors, anchor_starts), training=False).numpy()
+        y = backbone(reader.read(candidates, candidate_starts), training=False).numpy()
+        z_x, z_y = (_unit(projector(side, training=False).numpy()) for side in (x, y))
         ranks.append([_ranks(similarity) for similarity in z_x @ z_y.T])
         cosines.append(mean_cosine(y))
     return ProbeResult(np.array(ranks), float(np.mean(cosines)))
