@@ -90,7 +90,7 @@ def settle(
         say("too few groups for a retrieval probe: nothing is held out to watch")
     elif len(held_out) < FEW_GROUPS and probe_pairs is not None:
         say(
-            f"the retrieval probe rests on {probe_pairs.anchors.size} pairs of "
+            f"the retrieval probe rests on {probe_pairs.pairs} pairs of "
             f"{len(held_out)} held-out groups: too few to tell much"
         )
     say(

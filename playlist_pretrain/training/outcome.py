@@ -66,7 +66,7 @@ def conclude(
     if probe_result:
         summary["probe"] = {
             "batch": data.probe_pairs.batch,
-            "pairs": data.probe_pairs.anchors.size,
+            "pairs": data.probe_pairs.pairs,
             **{
                 f"top{k}": {
                     "share": probe_result.top(k),

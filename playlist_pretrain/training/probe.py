@@ -15,16 +15,16 @@ PERMUTATIONS = 9_999
 
 
 @dataclass(frozen=True)
-class ProbePairs:
-    """Pairs of held-out groups with fixed windows: the same question at every probe.
+class ProbeBatch:
+    """Anchors, and the candidates among which their positives are looked for.
 
     Attributes
     ----------
-    anchors, anchor_starts : np.ndarray int32 [batches, pairs]
+    anchors, anchor_starts : np.ndarray int32 [pairs]
         Rows of the anchors and where their windows start.
-    candidates, candidate_starts : np.ndarray int32 [batches, batch]
-        The same of the candidates; the first ``pairs`` of a batch are the anchors' positives,
-        in order, and what follows are tracks that are in no held-out group.
+    candidates, candidate_starts : np.ndarray int32 [batch]
+        The same of the candidates; the first ``pairs`` are the anchors' positives, in order, and
+        what follows are tracks that are in no held-out group.
     """
 
     anchors: np.ndarray
@@ -32,15 +32,28 @@ class ProbePairs:
     candidates: np.ndarray
     candidate_starts: np.ndarray
 
+
+@dataclass(frozen=True)
+class ProbePairs:
+    """Pairs of held-out groups with fixed windows: the same question at every probe.
+
+    Attributes
+    ----------
+    batches : tuple of ProbeBatch
+        At most eight.
+    """
+
+    batches: tuple[ProbeBatch, ...]
+
     @classmethod
     def draw(
         cls, pairing: Pairing, others: np.ndarray, reader: WindowReader, batch: int, seed: int
     ) -> ProbePairs | None:
-        """Draw up to eight batches from one epoch of a pairing over held-out groups.
+        """Draw the pairs of one epoch of a pairing over held-out groups.
 
-        One epoch, so that no track comes twice, which the p-value counts on. Where it has fewer
-        pairs than ``batch``, the candidates are filled up with ``others``: among tracks of one
-        single group, no positive could stand out.
+        One epoch, so that no track comes twice, which the p-value counts on. The candidates of
+        the last batch are filled up with ``others``: among tracks of one single group, no
+        positive could stand out.
 
         Parameters
         ----------
@@ -60,34 +73,30 @@ class ProbePairs:
             None when there is no pair, or nothing to tell its positive from.
         """
         pairs = np.concatenate([np.empty((0, 2), np.int32), *pairing.epoch(0)])
-        batches = min(len(pairs) // batch, PROBE_BATCHES)
-        if batches:
-            pairs = pairs[: batches * batch].reshape(batches, batch, 2)
-            fill = np.empty((batches, 0), np.int32)
-        else:
-            pairs = pairs[None]  # (1, pairs, 2)
-            missing = min(batch - pairs.shape[1], len(others))
-            generator = np.random.default_rng(seed)
-            fill = generator.choice(others, missing, replace=False).astype(np.int32)[None]
-        anchors = np.ascontiguousarray(pairs[:, :, 0])
-        candidates = np.concatenate([pairs[:, :, 1], fill], axis=1)
-        if not anchors.size or candidates.shape[1] < 2:
-            return None
-        starts = [
-            random_starts(reader.last_start(rows.reshape(-1, 1)), seed, side, 0)
-            for side, rows in enumerate((anchors, candidates))
-        ]
-        return cls(
-            anchors,
-            starts[0].reshape(anchors.shape),
-            candidates,
-            starts[1].reshape(candidates.shape),
-        )
+        batches = []
+        for first in range(0, min(len(pairs), PROBE_BATCHES * batch), batch):
+            anchors, positives = pairs[first : first + batch].T
+            missing = min(batch - len(anchors), len(others))
+            fill = np.random.default_rng(seed).choice(others, missing, replace=False)
+            candidates = np.concatenate([positives, fill]).astype(np.int32)
+            if len(candidates) < 2:
+                continue
+            starts = [
+                random_starts(reader.last_start(rows[:, None]), seed, side, first)[:, 0]
+                for side, rows in enumerate((anchors, candidates))
+            ]
+            batches.append(ProbeBatch(anchors, starts[0], candidates, starts[1]))
+        return cls(tuple(batches)) if batches else None
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs whose positive is looked for."""
+        return sum(len(batch.anchors) for batch in self.batches)
 
     @property
     def batch(self) -> int:
-        """Candidates among which the positive is looked for; chance of top-1 is 1 / batch."""
-        return self.candidates.shape[1]
+        """Candidates of the first batch; only where tracks are few has the last one fewer."""
+        return len(self.batches[0].candidates)
 
 
 @dataclass(frozen=True)
@@ -96,24 +105,25 @@ class ProbeResult:
 
     Attributes
     ----------
-    ranks : np.ndarray float64 [batches, pairs, batch]
-        For anchor i and candidate j, how many candidates of the batch are more similar to i
-        than j is; a tie counts half, so embeddings that are all equal find nothing. The
-        positive of anchor i is candidate i.
+    ranks : tuple of np.ndarray float64 [pairs, batch]
+        One a batch. For anchor i and candidate j, how many candidates are more similar to i than
+        j is; a tie counts half, so embeddings that are all equal find nothing. The positive of
+        anchor i is candidate i.
     mean_cosine : float
         Mean cosine between the embeddings of different tracks; near 1 is a collapse.
     """
 
-    ranks: np.ndarray
+    ranks: tuple[np.ndarray, ...]
     mean_cosine: float
 
     def top(self, k: int) -> float:
         """Share of the anchors whose positive is among the ``k`` most similar candidates."""
-        return float((np.diagonal(self.ranks, axis1=1, axis2=2) < k).mean())
+        return float(np.mean(np.concatenate([np.diagonal(ranks) < k for ranks in self.ranks])))
 
     def chance(self, k: int) -> float:
         """Expected :meth:`top` of a model that knows nothing."""
-        return min(1.0, k / self.ranks.shape[2])
+        shares = [np.full(len(ranks), min(1.0, k / ranks.shape[1])) for ranks in self.ranks]
+        return float(np.mean(np.concatenate(shares)))
 
     def p_value(self, k: int, seed: int = 0) -> float:
         """One-sided permutation test of :meth:`top`: candidates dealt out anew in each batch.
@@ -122,14 +132,15 @@ class ProbeResult:
         which a permutation within the batch respects and a binomial test would not.
         """
         generator = np.random.default_rng(seed)
-        hits = self.ranks < k
-        observed = np.diagonal(hits, axis1=1, axis2=2).sum()
-        batches, pairs, batch = hits.shape
-        rows = np.arange(pairs)
+        hits = [ranks < k for ranks in self.ranks]
+        observed = sum(np.diagonal(batch).sum() for batch in hits)
         as_good = 0
         for _ in range(PERMUTATIONS):
-            dealt = (generator.permutation(batch)[:pairs] for _ in range(batches))
-            total = sum(hits[b, rows, columns].sum() for b, columns in enumerate(dealt))
+            dealt = (generator.permutation(batch.shape[1])[: len(batch)] for batch in hits)
+            total = sum(
+                batch[np.arange(len(batch)), columns].sum()
+                for batch, columns in zip(hits, dealt, strict=True)
+            )
             as_good += total >= observed
         return (as_good + 1) / (PERMUTATIONS + 1)
 
@@ -143,15 +154,13 @@ def probe(
     looked for in the embeddings, since those are kept.
     """
     ranks, cosines = [], []
-    for anchors, anchor_starts, candidates, candidate_starts in zip(
-        pairs.anchors, pairs.anchor_starts, pairs.candidates, pairs.candidate_starts, strict=True
-    ):
-        x = backbone(reader.read(anchors, anchor_starts), training=False).numpy()
-        y = backbone(reader.read(candidates, candidate_starts), training=False).numpy()
+    for batch in pairs.batches:
+        x = backbone(reader.read(batch.anchors, batch.anchor_starts), training=False).numpy()
+        y = backbone(reader.read(batch.candidates, batch.candidate_starts), training=False).numpy()
         z_x, z_y = (_unit(projector(side, training=False).numpy()) for side in (x, y))
-        ranks.append([_ranks(similarity) for similarity in z_x @ z_y.T])
+        ranks.append(np.stack([_ranks(similarity) for similarity in z_x @ z_y.T]))
         cosines.append(mean_cosine(y))
-    return ProbeResult(np.array(ranks), float(np.mean(cosines)))
+    return ProbeResult(tuple(ranks), float(np.mean(cosines)))
 
 
 def _ranks(similarity: np.ndarray) -> np.ndarray:

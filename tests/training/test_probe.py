@@ -31,29 +31,39 @@ OTHERS = np.arange(18, 24)
 
 
 def test_draws_fixed_batches_without_a_track_twice(reader):
-    first, again = (
+    drawn, again = (
         ProbePairs.draw(pairing([range(12), range(12, 18)]), OTHERS, reader, 4, seed=3)
         for _ in range(2)
     )
-    assert first.anchors.shape == first.candidates.shape == (2, 4)
-    for name in ("anchors", "anchor_starts", "candidates", "candidate_starts"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
-    assert len(np.unique([first.anchors, first.candidates])) == 16
-    np.testing.assert_array_equal(first.anchors < 12, first.candidates < 12)
-    for starts in (first.anchor_starts, first.candidate_starts):
-        assert starts.min() >= 0 and starts.max() <= 12
+    assert [len(batch.anchors) for batch in drawn.batches] == [4, 4, 1]
+    assert [len(batch.candidates) for batch in drawn.batches] == [4, 4, 4]
+    assert (drawn.pairs, drawn.batch) == (9, 4)
+    seen = []
+    for batch, same in zip(drawn.batches, again.batches, strict=True):
+        for name in ("anchors", "anchor_starts", "candidates", "candidate_starts"):
+            np.testing.assert_array_equal(getattr(batch, name), getattr(same, name))
+        positives = batch.candidates[: len(batch.anchors)]
+        np.testing.assert_array_equal(batch.anchors < 12, positives < 12)
+        assert set(batch.candidates[len(positives) :]) <= set(OTHERS)
+        assert len(set(batch.candidates)) == 4
+        for starts in (batch.anchor_starts, batch.candidate_starts):
+            assert starts.min() >= 0 and starts.max() <= 12
+        seen += [*batch.anchors, *positives]
+    assert sorted(seen) == list(range(18))
 
 
-def test_fewer_pairs_than_a_batch_are_filled_up_with_tracks_of_no_held_out_group(reader):
-    drawn = ProbePairs.draw(pairing([range(6)]), OTHERS, reader, 8, seed=0)
-    assert drawn.anchors.shape == (1, 3) and drawn.batch == 8
-    assert set(drawn.anchors[0]) | set(drawn.candidates[0, :3]) == set(range(6))
-    assert set(drawn.candidates[0, 3:]) <= set(OTHERS) and len(set(drawn.candidates[0])) == 8
-    assert ProbePairs.draw(pairing([range(6)]), OTHERS, reader, 32, seed=0).batch == 9
-    assert ProbePairs.draw(pairing([range(2)]), OTHERS[:0], reader, 32, seed=0) is None
+def test_few_pairs_are_told_from_tracks_of_no_held_out_group(reader):
+    def draw(groups, others, batch):
+        return ProbePairs.draw(pairing(groups), others, reader, batch, seed=0)
+
+    drawn = draw([range(6)], OTHERS, 8)
+    assert (drawn.pairs, drawn.batch) == (3, 8)
+    assert draw([range(6)], OTHERS, 32).batch == 9
+    assert draw([range(2)], OTHERS[:0], 32) is None
+    assert draw([range(20)], OTHERS[:0], 1) is None
 
 
-@pytest.mark.parametrize("batch", [6, 12, 18])
+@pytest.mark.parametrize("batch", [4, 6, 12, 18])
 def test_ranks_equal_a_loop(reader, batch):
     pairs = ProbePairs.draw(pairing([range(18)]), OTHERS, reader, batch, seed=1)
     backbone, projector = flat_models()
@@ -63,14 +73,14 @@ def test_ranks_equal_a_loop(reader, batch):
         mels = [reader.collection.mel(r)[s : s + 8] for r, s in zip(rows, starts, strict=True)]
         return [mel.ravel()[:40].astype("f8") for mel in mels]
 
-    assert result.ranks.shape == (*pairs.anchors.shape, pairs.batch)
-    for b in range(len(pairs.anchors)):
-        x = vectors(pairs.anchors[b], pairs.anchor_starts[b])
-        y = vectors(pairs.candidates[b], pairs.candidate_starts[b])
+    for found, given in zip(result.ranks, pairs.batches, strict=True):
+        x = vectors(given.anchors, given.anchor_starts)
+        y = vectors(given.candidates, given.candidate_starts)
+        assert found.shape == (len(x), len(y))
         for i, a in enumerate(x):
             cosine = [a @ c / np.linalg.norm(a) / np.linalg.norm(c) for c in y]
-            for j in range(pairs.batch):
-                assert result.ranks[b, i, j] == sum(c > cosine[j] for c in cosine)
+            for j in range(len(y)):
+                assert found[i, j] == sum(c > cosine[j] for c in cosine)
 
 
 def planted(rng, hits):
@@ -86,7 +96,9 @@ def planted(rng, hits):
 def test_top_chance_and_p(rng):
     perfect, none, half = (planted(rng, hits) for hits in (20, 0, 10))
     assert (perfect.top(1), half.top(1), none.top(10)) == (1.0, 0.5, 0.0)
-    assert (perfect.chance(1), perfect.chance(10), perfect.chance(99)) == (0.05, 0.5, 1.0)
+    assert [perfect.chance(k) for k in (1, 10, 99)] == pytest.approx([0.05, 0.5, 1.0])
+    uneven = ProbeResult((np.zeros((3, 10)), np.zeros((1, 2))), 0.0)
+    assert uneven.chance(1) == pytest.approx((3 * 0.1 + 0.5) / 4)
     assert perfect.p_value(1) == half.p_value(1) == 1e-4
     assert none.p_value(1) == 1.0
 
