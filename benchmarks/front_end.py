@@ -41,9 +41,9 @@ def bare_scipy(front_end, waveform):
     """Callable without framing or padding; the frames are cut before the clock starts."""
     import scipy.fft
 
-    from playlist_pretrain.audio.log_mel import front_end_filters, front_end_window
+    from playlist_pretrain.audio.log_mel import front_end_filters, front_end_taper
 
-    window, filters = front_end_window(front_end), front_end_filters(front_end)
+    window, filters = front_end_taper(front_end), front_end_filters(front_end)
     views = np.lib.stride_tricks.sliding_window_view(waveform, front_end.frame_length)
     frames = views[:: front_end.hop_length] * window
 

@@ -1,0 +1,48 @@
+"""Every benchmark runs and prints its table; its figures are nobody's business here."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.playlists.groups import TrackGroups
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SMALL = {
+    "front_end": ["--seconds", "4", "--rounds", "2"],
+    "windows": ["--tracks", "16", "--batch", "8", "--batches", "3", "--rounds", "1"],
+    "train_step": ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"],
+}
+
+
+def test_all_are_known_here():
+    found = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
+    assert found == {*SMALL, "demo_proof"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SMALL))
+def test_prints_a_table(name):
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / f"{name}.py"), *SMALL[name]],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sum(line.startswith("|") for line in done.stdout.splitlines()) >= 4
+
+
+def test_shuffled_pairs_keep_the_anchors_and_lose_the_groups(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    shuffled = runpy.run_path(str(BENCHMARKS / "demo_proof.py"))["ShuffledPairs"]
+    lists = [range(first, first + 10) for first in range(0, 200, 10)]
+    groups = TrackGroups.from_lists("playlists", lists, tracks=200, collection_key="k")
+    pairing = shuffled(groups, 3)
+    pairs = np.concatenate(list(pairing.epoch(0)))
+    assert len(pairs) == pairing.count(0) == 100
+    assert len(np.unique(pairs)) == 200
+    assert np.mean(pairs[:, 0] // 10 == pairs[:, 1] // 10) < 0.2
+    again, other = (np.concatenate(list(shuffled(groups, 3).epoch(epoch))) for epoch in (0, 1))
+    assert np.array_equal(pairs, again) and not np.array_equal(pairs, other)
