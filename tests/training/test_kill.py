@@ -22,7 +22,7 @@ KILLS = 10
 @pytest.mark.slow
 def test_ten_kills_change_nothing(arguments, tmp_path):
     arguments = [a for a in arguments if a != "--quiet"]
-    arguments[arguments.index("--epochs") + 1] = "60"
+    arguments[arguments.index("--epochs") + 1] = "300"
     arguments += ["--checkpoint-steps", "2", "--probe-epochs", "5"]
 
     def command(folder):
