@@ -1,6 +1,6 @@
 """How close ``fit`` on the real pipeline comes to a bare training step on constant data.
 
-python benchmarks/train_step.py [--width 0.25] [--batch 32] [--steps 60] [--rounds 5]
+python benchmarks/train_step.py [--width 1.0] [--batch 16] [--steps 6] [--rounds 5]
 """
 
 import argparse
@@ -41,9 +41,9 @@ def make_collection(folder: Path):
 def main():
     """Time both in turn and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=float, default=0.25)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--width", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
