@@ -9,6 +9,8 @@ from pathlib import Path
 
 from playlist_pretrain.errors import RecipeError
 
+DEMO_STEPS = 800
+"""Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
 NOT_DECISIVE = (
     "preset", "collection", "exclude", "probe_epochs", "checkpoint_epochs", "checkpoint_steps",
@@ -86,7 +88,7 @@ class PretrainRecipe:
             raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
         return cls(**fields)
 
-    def resolve(self, *, demo: bool, window_frames: int, demo_steps: int = 800) -> Resolved:
+    def resolve(self, *, demo: bool, window_frames: int) -> Resolved:
         """Fill what was left out from the preset.
 
         Parameters
@@ -95,8 +97,6 @@ class PretrainRecipe:
             Whether the collection is the demo collection, which decides ``--preset auto``.
         window_frames : int
             Frames of the front end's own window.
-        demo_steps : int
-            Steps that a demo run aims at when ``epochs`` is left out.
 
         Raises
         ------
@@ -131,7 +131,6 @@ class PretrainRecipe:
         )
         return Resolved(
             recipe=recipe,
-            target_steps=demo_steps if recipe.epochs is None else None,
             warmup_given=self.warmup_steps is not None,
         )
 
@@ -169,16 +168,13 @@ class Resolved:
     """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs."""
 
     recipe: PretrainRecipe
-    target_steps: int | None
     warmup_given: bool
 
     def with_steps(self, steps_per_epoch: int) -> tuple[PretrainRecipe, str]:
         """Settle epochs and warm-up; returns the recipe and what to tell the user, or ''."""
         recipe = self.recipe
         if recipe.epochs is None:
-            recipe = dataclasses.replace(
-                recipe, epochs=max(1, round(self.target_steps / steps_per_epoch))
-            )
+            recipe = dataclasses.replace(recipe, epochs=max(1, round(DEMO_STEPS / steps_per_epoch)))
         steps = recipe.epochs * steps_per_epoch
         if self.warmup_given or steps >= 2 * recipe.warmup_steps:
             return recipe, ""

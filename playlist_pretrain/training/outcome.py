@@ -40,16 +40,15 @@ def conclude(
     from playlist_pretrain.training.history import read_history
     from playlist_pretrain.training.probe import mean_cosine
 
+    history = read_history(run.history)
+    if not history:
+        raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
     about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
     save_backbone(model.backbone, data.collection.front_end, run.saved_model, about)
     rows = data.stream.rows_of(0)[:, 0]
     rows = np.resize(rows, PARITY_WINDOWS)
     windows = data.reader.read(rows, np.zeros(PARITY_WINDOWS, np.int32))
     difference, embeddings = check_export(model.backbone, run.saved_model, windows)
-
-    history = read_history(run.history)
-    if not history:
-        raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
     chance = chance_loss(recipe.batch)
     tail = history[-max(1, len(history) // 10) :]
     loss = float(np.mean([float(row["loss"]) for row in tail]))

@@ -44,7 +44,7 @@ class PretrainCommand(PretrainRecipe):
 
     @property
     def recipe(self) -> PretrainRecipe:
-        """The settings that decide the result."""
+        """The settings without those that only say where and how loudly to run."""
         fields = dataclasses.fields(PretrainRecipe)
         return PretrainRecipe(**{field.name: getattr(self, field.name) for field in fields})
 
