@@ -27,6 +27,8 @@ bench: $(READY)
 	$(RUN) benchmarks/front_end.py
 	$(RUN) benchmarks/windows.py
 	$(RUN) benchmarks/train_step.py
+	$(RUN) benchmarks/playlists.py
+	$(RUN) benchmarks/pairs.py
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 ifeq ($(strip $(PYTHON)),)

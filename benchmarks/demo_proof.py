@@ -25,10 +25,10 @@ class ShuffledPairs:
     name = "shuffled"
     y = "window"
 
-    def __init__(self, groups, seed: int):
+    def __init__(self, material, seed: int):
         from playlist_pretrain.pairs import PAIRINGS
 
-        self._pairing = PAIRINGS.get("playlist_co")(groups, seed)
+        self._pairing = PAIRINGS.get("playlist_co")(material, seed)
         self._seed = seed
         self.expected_pairs = self._pairing.expected_pairs
 

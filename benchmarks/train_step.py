@@ -53,14 +53,14 @@ def main():
     from playlist_pretrain.models.nt_xent import nt_xent
     from playlist_pretrain.models.projector import projector
     from playlist_pretrain.models.vggish import vggish
-    from playlist_pretrain.pairs import PAIRINGS
+    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
     from playlist_pretrain.pairs.dataset import PairStream, pair_dataset
     from playlist_pretrain.records.windows import WindowReader
 
     with tempfile.TemporaryDirectory() as folder:
         collection, groups = make_collection(Path(folder))
         reader = WindowReader(collection, FRAMES)
-        pairing = PAIRINGS.get("playlist_co")(groups, 0)
+        pairing = PlaylistCoOccurrence(groups, 0)
         stream = PairStream.plan(pairing, options.batch, 1000)
 
         def windows(round_):

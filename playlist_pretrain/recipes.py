@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.playlists.settings import TableSettings
 
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
@@ -19,22 +20,28 @@ NOT_DECISIVE = (
 collection and the excluded tracks hold does, and is compared by key."""
 
 
-@dataclass(frozen=True)
-class PretrainRecipe:
-    """Pre-train a backbone on pairs of tracks that belong together.
+DEFAULT_GROUPS = {"artist_co": "artists"}
+"""Groups of the pairings that do not use playlists."""
+ONLY_OF = {
+    "w2v_size": ("playlist_w2v",),
+    "w2v_window": ("playlist_w2v",),
+    "w2v_sample": ("playlist_w2v",),
+    "w2v_workers": ("playlist_w2v",),
+    "max_group_length": ("playlist_w2v", "playlist_tco"),
+}
+"""Settings that only some pairings read."""
 
-    Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
-    (section 3.1), ``demo`` a run of some minutes on two CPU cores.
-    """
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides a run, but for the tables that some pairings need."""
 
     pairs: str = "playlist_co"
-    """pairing: how (anchor, positive) tracks are chosen"""
+    """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr"""
     collection: str | None = None
     """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
-    groups: str = "playlists"
-    """name of the groups made by match_playlists.py"""
-    exclude: str | None = None
-    """file of track ids (one a line, or a table with a column track_id) to keep out of training"""
+    groups: str | None = None
+    """name of the groups made by match_playlists.py [artist_co: artists, others: playlists]"""
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""
     backbone: str = "vggish"
@@ -57,8 +64,6 @@ class PretrainRecipe:
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
     """initial weights: he_normal or glorot_uniform"""
-    probe_share: float = 0.05
-    """share of the groups kept out of training for the retrieval probe, 0 for none"""
     probe_epochs: int | None = None
     """epochs between two retrieval probes [paper: 1, demo: 20]"""
     checkpoint_epochs: int | None = None
@@ -67,6 +72,15 @@ class PretrainRecipe:
     """steps between two checkpoints within an epoch"""
     seed: int = 0
     """seed of weights, pairs and window positions"""
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(TableSettings, TrainingSettings):
+    """Pre-train a backbone on pairs of tracks that belong together.
+
+    Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
+    (section 3.1), ``demo`` a run of some minutes on two CPU cores.
+    """
 
     @classmethod
     def load(cls, path: str | Path) -> PretrainRecipe:
@@ -87,6 +101,11 @@ class PretrainRecipe:
             odd = ", ".join(sorted(set(fields) ^ known))
             raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
         return cls(**fields)
+
+    @property
+    def groups_name(self) -> str:
+        """Name of the groups, the pairing's own when none was given."""
+        return self.groups or DEFAULT_GROUPS.get(self.pairs, "playlists")
 
     def resolve(self, *, demo: bool, window_frames: int) -> Resolved:
         """Fill what was left out from the preset.
@@ -127,7 +146,11 @@ class PretrainRecipe:
         }[preset]
         filled = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         recipe = dataclasses.replace(
-            self, preset=preset, frames=self.frames or window_frames, **filled
+            self,
+            preset=preset,
+            groups=self.groups_name,
+            frames=self.frames or window_frames,
+            **filled,
         )
         return Resolved(
             recipe=recipe,
@@ -157,8 +180,13 @@ class PretrainRecipe:
                 raise RecipeError(f"{option(name)} {value}: must be above 0")
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
-        if not 0 <= self.probe_share < 1:
-            raise RecipeError(f"--probe-share {self.probe_share}: must be from 0 up to below 1")
+        self.check()
+        for name, pairings in ONLY_OF.items():
+            if self.pairs not in pairings and getattr(self, name) != getattr(type(self), name):
+                raise RecipeError(
+                    f"{option(name)} {getattr(self, name)}: only --pairs "
+                    f"{' and '.join(pairings)} reads it, this is --pairs {self.pairs}"
+                )
         if not 0 <= self.seed < 2**63:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")
 

@@ -1,10 +1,12 @@
 """What the README tells a user to type works."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +41,61 @@ def home(tmp_path_factory):
         MonoWriter(filename=str(home / "music" / f"t{track}.wav"), sampleRate=16000)(wave)
     lines = [f"g{track % 2},t{track}" for track in range(10)]
     (home / "playlists.csv").write_text("group_id,track_id\n" + "\n".join(lines) + "\n")
+    _other_sources(home)
     (home / "scripts").symlink_to(ROOT / "scripts")
     return home
+
+
+def _other_sources(home):
+    """The files that the chapter on playlists speaks of."""
+    uris = [f"spotify:track:{track}" for track in range(10)]
+    playlists = [
+        {
+            "pid": pid,
+            "tracks": [{"track_uri": uri, "artist_uri": "a", "album_uri": "b"} for uri in part],
+        }
+        for pid, part in enumerate((uris[:5], uris[3:]))
+    ]
+    with zipfile.ZipFile(home / "mpd.zip", "w") as archive:
+        archive.writestr("data/mpd.slice.0-999.json", json.dumps({"playlists": playlists}))
+    rows = [f"{uri},t{track}" for track, uri in enumerate(uris)]
+    (home / "spotify.csv").write_text("foreign_id,track_id\n" + "\n".join(rows) + "\n")
+    rows = [f"artist {track % 3}|artist {track % 2},t{track}" for track in range(10)]
+    (home / "tracks.csv").write_text("artist,track_id\n" + "\n".join(rows) + "\n")
+    listens = [
+        {"user_name": "u", "timestamp": 1_600_000_000 + 60 * track,
+         "track_metadata": {"additional_info": {"recording_mbid": f"t{track}"}}}
+        for track in range(10)
+    ]  # fmt: skip
+    (home / "listens.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listens))
+
+
+def run_all(commands, home, more=lambda command: ""):
+    """Run the commands of a block, one after the other, as a user would with ``.venv`` active."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for command in commands:
+        command = command.replace("~/music", "music") + more(command)
+        done = subprocess.run(
+            command, shell=True, cwd=home, capture_output=True, text=True, env=environment,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "next: " in done.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_chapter_on_playlists(home):
+    if not (home / "tfrecords").exists():
+        make = "python scripts/make_tfrecords.py --audio music --out tfrecords/mine"
+        run_all([make], home)
+    (block,) = [text for text in blocks("bash") if "--tables" in text]
+    commands = [line.strip() for line in block.replace("\\\n", " ").splitlines()]
+    assert len(commands) == 4
+    run_all(commands[:1], home, lambda command: " --overwrite")
+    run_all(commands[1:3], home)
+    run_all(commands[3:], home)
+    found = {path.name.partition("-")[0] for path in (home / "tfrecords" / "mine").glob("*-*")}
+    assert {"groups", "tco", "w2v", "figures"} <= found
 
 
 @pytest.mark.slow
@@ -50,16 +105,7 @@ def test_the_three_commands_and_the_model_they_make(home):
     assert [line.split()[1] for line in commands] == [
         "scripts/make_tfrecords.py", "scripts/match_playlists.py", "scripts/pretrain.py",
     ]  # fmt: skip
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for command in commands:
-        command = command.replace("~/music", "music")
-        command += SMALL if "pretrain" in command else ""
-        done = subprocess.run(
-            command, shell=True, cwd=home, capture_output=True, text=True, env=environment,
-            check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        assert "next: " in done.stdout
+    run_all(commands, home, lambda command: SMALL if "pretrain" in command else "")
     run = home / "runs" / "mine-playlist_co-vggish"
     text = (ROOT / "README.md").read_text("utf-8")
     promised = text.partition("## What a run leaves behind")[2].partition("\n## ")[0]

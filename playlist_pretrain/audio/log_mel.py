@@ -136,7 +136,32 @@ def _mel_of_steps(front_end: FrontEnd, steps: tf.Tensor) -> tf.Tensor:
     power = tf.square(tf.math.real(spectrum)) + tf.square(tf.math.imag(spectrum))
     if front_end.spectrum == "magnitude":
         power = tf.sqrt(tf.maximum(power, _SMALLEST_POWER))
-    mel = tf.matmul(power, front_end_filters(front_end))  # (count, bands)
+    return _logarithm(front_end, tf.matmul(power, front_end_filters(front_end)))  # (count, bands)
+
+
+def _logarithm(front_end: FrontEnd, mel: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
     unit = 1.0 if front_end.log_base == "e" else 1.0 / math.log(10.0)
     offset, scale = np.float32(front_end.log_offset), np.float32(front_end.log_scale)
     return tf.math.log(offset + scale * mel) * np.float32(unit)
+
+
+def to_power(front_end: FrontEnd, mel: tf.Tensor) -> tf.Tensor:
+    """Linear power under a log-mel, float32 of any shape; exact up to rounding.
+
+    Where the filters add up magnitudes, power is the square of their sum.
+    """
+    import tensorflow as tf
+
+    unit = 1.0 if front_end.log_base == "e" else math.log(10.0)
+    linear = tf.exp(mel * np.float32(unit)) - np.float32(front_end.log_offset)
+    linear = tf.maximum(linear, 0.0) / np.float32(front_end.log_scale)
+    return tf.square(linear) if front_end.spectrum == "magnitude" else linear
+
+
+def from_power(front_end: FrontEnd, power: tf.Tensor) -> tf.Tensor:
+    """Log-mel of linear power, the inverse of :func:`to_power`."""
+    import tensorflow as tf
+
+    return _logarithm(front_end, tf.sqrt(power) if front_end.spectrum == "magnitude" else power)

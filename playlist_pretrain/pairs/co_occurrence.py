@@ -1,4 +1,4 @@
-"""Playlist Co-Occurrence: two tracks of one playlist, every track at most once an epoch."""
+"""Co-Occurrence: two tracks of one group, be it a playlist or an artist."""
 
 from __future__ import annotations
 
@@ -80,6 +80,84 @@ class PlaylistCoOccurrence:
         )
         self._counts[epoch] = made
         return pairs[:made], stream
+
+
+class ArtistCoOccurrence:
+    """Pairing ``artist_co`` of arXiv 2304.12257: Co-Occurrence over artists.
+
+    The tracks of an artist are paired at random, ⌊n/2⌋ pairs. A track comes once in an artist,
+    but may come again in another one: repetitions are allowed, since few tracks have several
+    artists. Pairs are shuffled over the whole epoch, as those of :class:`PlaylistCoOccurrence`.
+
+    Parameters
+    ----------
+    groups : TrackGroups
+        Artists.
+    seed : int
+    """
+
+    name = "artist_co"
+    y: Literal["window"] = "window"
+
+    def __init__(self, groups: TrackGroups, seed: int):
+        self.groups = groups
+        self.seed = seed
+
+    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
+        stream = random_stream(self.name, self.seed, epoch)
+        pairs = np.empty((self._pairs, 2), np.int32)
+        words = stream.random_raw(len(self.groups.rows))
+        pair_within_groups(self.groups.indptr, self.groups.rows, words, pairs)
+        order = random_order(stream, len(pairs))
+        for start in range(0, len(order), BLOCK):
+            yield pairs[order[start : start + BLOCK]]
+
+    def count(self, epoch: int) -> int:
+        """Number of pairs, the same for every epoch."""
+        return self._pairs
+
+    @property
+    def expected_pairs(self) -> float:
+        """Number of pairs of an epoch."""
+        return float(self._pairs)
+
+    @cached_property
+    def _pairs(self) -> int:
+        return int((self.groups.lengths // 2).sum())
+
+
+@compiled
+def pair_within_groups(indptr, rows, words, pairs):
+    """Pair the tracks of every group at random, each group for itself.
+
+    Parameters
+    ----------
+    indptr : ndarray [shape=(groups + 1,), int64]
+    rows : ndarray [shape=(nnz,), int32]
+    words : ndarray [shape=(nnz,), uint64]
+        Random words.
+    pairs : ndarray [shape=(sum of ⌊length / 2⌋, 2), int32]
+        Filled, group after group.
+    """
+    longest = 0
+    for group in range(len(indptr) - 1):
+        longest = max(longest, indptr[group + 1] - indptr[group])
+    pool = np.empty(longest, np.int32)
+    made = 0
+    for group in range(len(indptr) - 1):
+        first = indptr[group]
+        size = indptr[group + 1] - first
+        for i in range(size):
+            pool[i] = rows[first + i]
+        paired = size - size % 2
+        for i in range(min(paired, size - 1)):  # Fisher and Yates, as far as it is needed
+            fraction = (words[first + i] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
+            j = i + int(fraction * (size - i))
+            pool[i], pool[j] = pool[j], pool[i]
+        for i in range(0, paired, 2):
+            pairs[made, 0], pairs[made, 1] = pool[i], pool[i + 1]
+            made += 1
 
 
 @compiled

@@ -119,12 +119,26 @@ def pair_dataset(
     Returns
     -------
     tf.data.Dataset
-        Elements ``(x, y)``, float16 [batch, frames, bands] each, in the order of the stream.
+        In the order of the stream, by what the pairing's ``y`` is: ``window`` gives ``(x, y)``,
+        float16 [batch, frames, bands] each; ``views`` gives x alone; ``vector`` gives x and the
+        rows of the positives, int32 [batch].
     """
+    import tensorflow as tf
+
+    kind = stream.pairing.y
+    parts = 2 if kind == "window" else 1
 
     def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch, position, rows in stream.batches(first, last):
+        for epoch, position, pairs in stream.batches(first, last):
+            rows = pairs[:, :parts]
             starts = random_starts(reader.last_start(rows), seed, epoch, position)
             yield rows.T, starts.T
 
-    return window_dataset(reader, requests, batch=stream.batch, parts=2)
+    windows = window_dataset(reader, requests, batch=stream.batch, parts=parts)
+    if kind != "vector":
+        return windows
+    rows = tf.data.Dataset.from_generator(
+        lambda: (pairs[:, 1] for _, _, pairs in stream.batches(first, last)),
+        output_signature=tf.TensorSpec([stream.batch], tf.int32),
+    )
+    return tf.data.Dataset.zip((windows, rows))

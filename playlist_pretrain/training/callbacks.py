@@ -145,11 +145,11 @@ class Checkpoints(Callback):
         model.optimizer.build(model.trainable_variables)
         # The running means are part of it, so an epoch that was interrupted reports the loss of
         # all its steps.
+        parts = {"backbone": model.backbone, "projector": model.projector}
+        if model.y_tower is not None:  # its table is frozen, and made from the groups again
+            parts["y_projector"] = model.y_tower.layers[-1]
         self._checkpoint = tf.train.Checkpoint(
-            backbone=model.backbone,
-            projector=model.projector,
-            optimizer=model.optimizer,
-            metrics=model.metrics,
+            **parts, optimizer=model.optimizer, metrics=model.metrics
         )
         # The files themselves are asked, not the manager's list of them, which may be damaged.
         steps = sorted(int(path.stem[5:]) for path in self._folder.glob("step-*.index"))

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 examples:
   python scripts/pretrain.py --pairs playlist_co
-  python scripts/pretrain.py --pairs playlist_co --collection tfrecords/mine --groups artists
+  python scripts/pretrain.py --pairs artist_co --collection tfrecords/mine
+  python scripts/pretrain.py --pairs playlist_w2v --w2v-size 64 --collection tfrecords/mine
 """
 
 
@@ -125,7 +126,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     head = projector(
         backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
     )
-    model = ContrastiveModel(backbone, head)
+    model = ContrastiveModel(backbone, head, **_other_side(recipe, data))
     schedule = warmup_cosine(
         recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
     )
@@ -134,6 +135,26 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
         loss=NTXent(recipe.temperature),
     )
     return model
+
+
+def _other_side(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
+    """What the positive side of the pairing needs beyond the shared tower."""
+    from playlist_pretrain.models.contrastive import vector_tower
+    from playlist_pretrain.models.projector import projector
+    from playlist_pretrain.models.views import MixedViews
+
+    pairing = data.stream.pairing
+    if pairing.y == "views":
+        return {"views": MixedViews(data.collection.front_end, recipe.seed)}
+    if pairing.y == "vector":
+        head = projector(
+            pairing.table.shape[1],
+            initializer=recipe.initializer,
+            seed=recipe.seed + 2,
+            name="y_projector",
+        )
+        return {"y_tower": vector_tower(pairing.table, head)}
+    return {}
 
 
 def fit(

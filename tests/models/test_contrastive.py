@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.models.contrastive import ContrastiveModel
+from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
 from playlist_pretrain.models.nt_xent import NTXent, nt_xent
 from playlist_pretrain.models.projector import projector
 from playlist_pretrain.models.vggish import vggish
@@ -66,3 +66,53 @@ def test_remembers_the_first_bad_step(model, pairs, bad):
     for side in (x, x, broken, x):
         model.train_on_batch(side, y)
     assert int(model.first_bad_step) == 2
+
+
+def test_views_are_made_of_the_whole_batch_and_of_the_step(rng):
+    seen = []
+
+    def views(windows, step):
+        seen.append(step)
+        return windows, windows[::-1]
+
+    backbone = vggish(frames=16, bands=8, width=0.05)
+    model = ContrastiveModel(backbone, projector(128, hidden=16, output=8), views=views)
+    model.compile(tf.keras.optimizers.SGD(0.0), loss=NTXent(0.5), run_eagerly=True)
+    windows = rng.normal(size=(6, 16, 8)).astype(np.float32)
+    z = model(windows)
+    expected = float(tf.reduce_mean(nt_xent(z, z[::-1], 0.5)))
+    for _ in range(2):
+        assert model.train_on_batch(windows)[0] == pytest.approx(expected, abs=1e-5)
+    dataset = tf.data.Dataset.from_tensors(windows)
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(expected, abs=1e-5)
+    assert len(seen) == 3
+
+
+def test_vectors_have_a_frozen_table_and_a_projector_of_their_own(rng):
+    table = rng.normal(size=(20, 12)).astype(np.float32)
+    backbone = vggish(frames=16, bands=8, width=0.05)
+    own = projector(12, hidden=16, output=8, name="y_projector", seed=3)
+    model = ContrastiveModel(
+        backbone, projector(128, hidden=16, output=8), y_tower=vector_tower(table, own)
+    )
+    model.compile(tf.keras.optimizers.Adam(1e-2), loss=NTXent(0.5))
+    windows = rng.normal(size=(6, 16, 8)).astype(np.float16)
+    rows = np.array([3, 1, 19, 0, 7, 7], np.int32)
+    expected = float(tf.reduce_mean(nt_xent(model(windows), own(table[rows]), 0.5)))
+    before = [weight.copy() for weight in own.get_weights()]
+    assert model.train_on_batch(windows, rows)[0] == pytest.approx(expected, abs=1e-5)
+    for _ in range(5):
+        model.train_on_batch(windows, rows)
+    embedding = model.y_tower.get_layer("vectors")
+    np.testing.assert_array_equal(embedding.get_weights()[0], table)
+    assert all(np.any(a != b) for a, b in zip(before, own.get_weights(), strict=True))
+    trained = {id(variable) for variable in model.trainable_variables}
+    assert id(embedding.embeddings) not in trained
+    assert {id(variable) for variable in own.trainable_variables} <= trained
+
+
+def test_views_and_a_tower_of_vectors_exclude_each_other(model):
+    with pytest.raises(ValueError, match="give one"):
+        ContrastiveModel(
+            model.backbone, model.projector, views=lambda w, s: (w, w), y_tower=model.projector
+        )

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.co_occurrence import BLOCK, PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import TrackGroups
 
@@ -192,27 +190,3 @@ def test_pairs_of_known_seeds():
         [(0, 4), (1, 2)],
         [(0, 1), (3, 2), (5, 4)],
     ]
-
-
-@pytest.mark.parametrize("name", list(PAIRINGS))
-def test_contract_of_every_pairing(name, rng):
-    groups = groups_of(long_tailed(rng), 120)
-    pairing = PAIRINGS.get(name)(groups, 11)
-    assert pairing.name == name
-    assert pairing.y == "window"
-    counts = []
-    for epoch in (1, 0, 1, 2):
-        blocks = list(pairing.epoch(epoch))
-        pairs = np.concatenate(blocks)
-        assert pairs.dtype == np.int32 and pairs.shape[1] == 2 and min(map(len, blocks)) >= 1
-        assert pairs.min() >= 0 and pairs.max() < groups.tracks
-        assert len(pairs) == pairing.count(epoch)
-        again = PAIRINGS.get(name)(groups, 11)
-        assert np.array_equal(np.concatenate(list(again.epoch(epoch))), pairs)
-        counts.append(len(pairs))
-    assert min(counts) * 0.8 <= pairing.expected_pairs <= max(counts) * 1.2
-
-
-def test_unknown_pairing_lists_those_there_are():
-    with pytest.raises(RecipeError, match=r"'tracks'.*playlist_co"):
-        PAIRINGS.get("tracks")

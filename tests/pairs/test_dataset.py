@@ -72,3 +72,28 @@ def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
         np.testing.assert_array_equal(y, y_again)
     other = next(iter(pair_dataset(reader, stream, seed=6, first=0, last=1)))
     assert not np.array_equal(other[0], whole[0][0])
+
+
+@pytest.mark.parametrize("kind", ["window", "views", "vector"])
+def test_elements_are_what_the_pairing_says(kind, make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [40] * 32, front_end="vggish")
+    reader = WindowReader(collection, 8)
+    pairing = Blocks([20, 21])
+    pairing.y = kind
+    stream = PairStream.plan(pairing, 4, epochs=2)
+    dataset = pair_dataset(reader, stream, seed=5, first=3, last=8)
+    elements = list(dataset)
+    wanted = list(stream.batches(3, 8))
+    assert len(elements) == len(wanted) == 5
+    for element, (epoch, position, pairs) in zip(elements, wanted, strict=True):
+        sides = 2 if kind == "window" else 1
+        starts = random_starts(reader.last_start(pairs[:, :sides]), 5, epoch, position)
+        x = element if kind == "views" else element[0]
+        np.testing.assert_array_equal(x.numpy(), reader.read(pairs[:, 0], starts[:, 0]))
+        if kind == "window":
+            np.testing.assert_array_equal(
+                element[1].numpy(), reader.read(pairs[:, 1], starts[:, 1])
+            )
+        if kind == "vector":
+            assert element[1].dtype == tf.int32
+            np.testing.assert_array_equal(element[1].numpy(), pairs[:, 1])

@@ -6,7 +6,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def small_world(make_collection, tmp_path_factory):
-    """Collection of 60 tracks with 20 groups of 3 to 8 tracks; two tracks are short."""
+    """Collection of 60 tracks with 20 playlists of 3 to 8 tracks; two tracks are short.
+
+    There are 30 artists as well, of two tracks each.
+    """
     from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
     path = tmp_path_factory.mktemp("world") / "small"
@@ -19,6 +22,13 @@ def small_world(make_collection, tmp_path_factory):
         "playlists", lists, tracks=60, collection_key=collection.content_key
     )
     groups.save(groups_path(path, "playlists"))
+    artists = TrackGroups.from_lists(
+        "artists",
+        [range(first, first + 2) for first in range(0, 60, 2)],
+        tracks=60,
+        collection_key=collection.content_key,
+    )
+    artists.save(groups_path(path, "artists"))
     return path
 
 

@@ -289,10 +289,20 @@ def test_warnings(summary, words):
 
 
 @pytest.mark.parametrize(
-    "stop_at", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5, 7, 8))]
+    ("pairs", "stop_at"),
+    [
+        ("playlist_co", 4),
+        ("simclr", 11),
+        ("playlist_w2v", 11),
+        *(pytest.param("playlist_co", step, marks=pytest.mark.slow) for step in (1, 5, 7, 8)),
+        pytest.param("artist_co", 4, marks=pytest.mark.slow),
+        pytest.param("playlist_tco", 4, marks=pytest.mark.slow),
+    ],
 )
-def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monkeypatch, stop_at):
-    arguments = changed(arguments, checkpoint_steps="2")
+def test_resumes_to_the_same_weights_history_and_model(
+    arguments, tmp_path, monkeypatch, pairs, stop_at
+):
+    arguments = changed(arguments, checkpoint_steps="2", pairs=pairs)
     whole = changed(arguments, out=str(tmp_path / "whole"))
     assert pretrain.main(whole) == 0
     steps = callbacks.Checkpoints.on_train_batch_end

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, mean_cosine, probe
@@ -17,7 +17,7 @@ def reader(make_collection, tmp_path):
 
 def pairing(groups, tracks=24):
     groups = TrackGroups.from_lists("playlists", groups, tracks=tracks, collection_key="k")
-    return PAIRINGS.get("playlist_co")(groups, 0)
+    return PlaylistCoOccurrence(groups, 0)
 
 
 def flat_models():

@@ -1,0 +1,83 @@
+"""Two views of one window: each mixed with another window of the batch (pairing ``simclr``)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.log_mel import from_power, to_power
+
+ALPHA, BETA = 5.0, 2.0
+
+
+class MixedViews:
+    """Mixes every window twice, each time with another one of the batch.
+
+    A view is ``g · window + (1 − g) · other`` in linear power: the logarithm of the front end is
+    undone and redone. The gain g ~ Beta(5, 2) and the other window are drawn anew for each view
+    of each window (arXiv 2304.12257, section 2; the paper does not say how it mixes).
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+        Of the windows.
+    seed : int
+        Views depend on ``(seed, step)`` and on the whole batch, and on nothing else.
+    alpha, beta : float
+        Of the distribution of the gain.
+    """
+
+    def __init__(
+        self, front_end: FrontEnd, seed: int = 0, alpha: float = ALPHA, beta: float = BETA
+    ):
+        self.front_end = front_end
+        self.seed = seed
+        self.alpha = alpha
+        self.beta = beta
+
+    def __call__(self, windows: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Two views of every window of a batch.
+
+        Parameters
+        ----------
+        windows : tf.Tensor [shape=(batch, frames, bands)]
+            Log-mels of any float type; the whole batch of a step, since the others come from it.
+        step : tf.Tensor [shape=(), int64]
+
+        Returns
+        -------
+        x, y : tf.Tensor [shape=(batch, frames, bands), float32]
+        """
+        power = to_power(self.front_end, tf.cast(windows, tf.float32))
+        batch = tf.shape(windows)[0]
+        return tuple(
+            mix(self.front_end, power, *self.draws(step, side, batch)) for side in range(2)
+        )
+
+    def draws(self, step: tf.Tensor, side: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gains [shape=(batch,), float32] and others [shape=(batch,), int32] of one side."""
+        step = tf.cast(step, tf.int64)
+        seeds = [tf.stack([tf.constant(self.seed, tf.int64), step * 6 + side * 3 + k])
+                 for k in range(3)]  # fmt: skip
+        # A beta is the share of one gamma in the sum of two.
+        one = tf.random.stateless_gamma([batch], seeds[0], self.alpha)
+        two = tf.random.stateless_gamma([batch], seeds[1], self.beta)
+        # An offset of 1 … batch − 1 around the batch is any window but the own one.
+        offsets = tf.random.stateless_uniform([batch], seeds[2], 1, batch, tf.int32)
+        return one / (one + two), (tf.range(batch) + offsets) % batch
+
+
+def mix(front_end: FrontEnd, power: tf.Tensor, gains: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """Log-mel of ``gains · power + (1 − gains) · power[others]``.
+
+    Parameters
+    ----------
+    front_end : FrontEnd
+    power : tf.Tensor [shape=(batch, frames, bands), float32]
+        Linear power, see ``audio.log_mel.to_power``.
+    gains : tf.Tensor [shape=(batch,), float32]
+    others : tf.Tensor [shape=(batch,), int32]
+        Which window each is mixed with.
+    """
+    gains = gains[:, None, None]
+    return from_power(front_end, gains * power + (1.0 - gains) * tf.gather(power, others))

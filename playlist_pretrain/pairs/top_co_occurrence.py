@@ -1,0 +1,118 @@
+"""Top Co-Occurrence: a track and one of those with which it shares most playlists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from playlist_pretrain.pairs.co_occurrence import BLOCK, EPOCHS_TO_EXPECT_BY
+from playlist_pretrain.playlists.kernels import compiled
+from playlist_pretrain.playlists.streams import random_order, random_stream
+from playlist_pretrain.playlists.top_table import TopTable
+
+
+class TopCoOccurrence:
+    """Pairing ``playlist_tco`` of arXiv 2304.12257, section 2.
+
+    The tracks that are still available are visited in random order. Each is paired with a random
+    one of its ten most frequent neighbours that is still available, and both are not available
+    any more; a track whose neighbours are all taken stays available to others. The visited track
+    is the anchor. Pairs are used in the order in which they are made: the visit is random, so
+    neighbours do not meet in one batch more often than chance has it.
+
+    Parameters
+    ----------
+    table : TopTable
+    seed : int
+
+    Notes
+    -----
+    Randomness is Philox 4×64 keyed by (name, seed, epoch), of which only raw words are used, so
+    equal seeds give equal pairs on every platform.
+    """
+
+    name = "playlist_tco"
+    y: Literal["window"] = "window"
+
+    def __init__(self, table: TopTable, seed: int):
+        self.top_table = table
+        self.seed = seed
+        self._counts: dict[int, int] = {}
+
+    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
+        pairs = self._made(epoch)
+        for start in range(0, len(pairs), BLOCK):
+            yield pairs[start : start + BLOCK]
+
+    def count(self, epoch: int) -> int:
+        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
+        if epoch not in self._counts:
+            self._made(epoch)
+        return self._counts[epoch]
+
+    @cached_property
+    def expected_pairs(self) -> float:
+        """Mean number of pairs of epochs 0, 1 and 2."""
+        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
+
+    @cached_property
+    def _covered(self) -> np.ndarray:
+        return np.flatnonzero(self.top_table.rows[:, 0] >= 0).astype(np.int32)
+
+    def _made(self, epoch: int) -> np.ndarray:
+        stream = random_stream(self.name, self.seed, epoch)
+        order = self._covered[random_order(stream, len(self._covered))]
+        pairs = np.empty((len(order) // 2, 2), np.int32)
+        available = np.ones(len(self.top_table.rows), np.bool_)
+        words = stream.random_raw(len(order))
+        made = pair_with_top(self.top_table.rows, order, words, available, pairs)
+        self._counts[epoch] = made
+        return pairs[:made]
+
+
+@compiled
+def pair_with_top(top_rows, order, words, available, pairs):
+    """Pair tracks in the order of a visit with one of their neighbours.
+
+    Parameters
+    ----------
+    top_rows : ndarray [shape=(tracks, top), int32]
+        Neighbours of every track, −1 after the last.
+    order : ndarray [shape=(n,), int32]
+        Tracks in the order of the visit.
+    words : ndarray [shape=(n,), uint64]
+        A random word a visit.
+    available : ndarray [shape=(tracks,), bool]
+        Which tracks may be paired; afterwards those that were not.
+    pairs : ndarray [shape=(n // 2, 2), int32]
+        Filled from its start.
+
+    Returns
+    -------
+    int
+        Number of pairs made.
+    """
+    top = top_rows.shape[1]
+    free = np.empty(top, np.int32)
+    made = 0
+    for visit in range(len(order)):
+        anchor = order[visit]
+        if not available[anchor]:
+            continue
+        size = 0
+        for i in range(top):
+            other = top_rows[anchor, i]
+            if other >= 0 and available[other]:
+                free[size] = other
+                size += 1
+        if size:
+            fraction = (words[visit] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
+            other = free[int(fraction * size)]
+            pairs[made, 0], pairs[made, 1] = anchor, other
+            available[anchor] = available[other] = False
+            made += 1
+    return made

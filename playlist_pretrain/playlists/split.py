@@ -1,0 +1,125 @@
+"""Which groups are trained on, and which are kept for the retrieval probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.files import content_key
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.track_ids import read_track_ids
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
+
+HOLD_OUT_SEED = 0
+"""The same for all runs: tables made from what is left serve every seed of a run, and the probes
+of two runs ask the same question."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Groups of a collection as a run uses them.
+
+    Attributes
+    ----------
+    kept, held_out : TrackGroups
+        To train on, and for the probe.
+    usable : ndarray [shape=(tracks,), bool]
+        Tracks that may be trained on: long enough, and not excluded.
+    exclude_key : str or None
+        Key of the ids that were excluded.
+    """
+
+    kept: TrackGroups
+    held_out: TrackGroups
+    usable: np.ndarray
+    exclude_key: str | None
+
+
+def split_groups(
+    groups: TrackGroups,
+    collection: Collection,
+    *,
+    frames: int,
+    exclude: str | None = None,
+    probe_share: float = 0.05,
+    say: Callable[[str], object] = lambda text: None,
+) -> Split:
+    """Leave out tracks that cannot be trained on, and hold out groups for the probe.
+
+    Parameters
+    ----------
+    groups : TrackGroups
+    collection : Collection
+        The one the groups speak of.
+    frames : int
+        Frames of a window; shorter tracks are left out.
+    exclude : str, optional
+        File of track ids to leave out.
+    probe_share : float
+        Share of the groups to hold out.
+    say : callable
+        Told what was left out.
+
+    Raises
+    ------
+    TableError
+        If ``exclude`` cannot be read, or none of its ids is in the collection.
+    """
+    usable, exclude_key = usable_tracks(collection, frames=frames, exclude=exclude, say=say)
+    if not usable.all():
+        groups = groups.without_tracks(~usable)
+    kept, held_out = groups.hold_out(probe_share, HOLD_OUT_SEED)
+    return Split(kept, held_out, usable, exclude_key)
+
+
+def usable_tracks(
+    collection: Collection,
+    *,
+    frames: int,
+    exclude: str | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> tuple[np.ndarray, str | None]:
+    """Tracks that may be trained on [shape=(tracks,), bool], and the key of what is excluded."""
+    usable = np.asarray(collection.frames) >= frames
+    short = int((~usable).sum())
+    if short:
+        say(f"{short} tracks are shorter than a window of {frames} frames: left out")
+    rows, exclude_key = read_excluded(exclude, collection, say)
+    if len(rows):
+        usable[rows] = False
+        say(f"{len(np.unique(rows))} tracks are excluded")
+    return usable, exclude_key
+
+
+def read_excluded(
+    file: str | None, collection: Collection, say: Callable[[str], object]
+) -> tuple[np.ndarray, str | None]:
+    """Rows that ``--exclude`` names, and the key of that file's content.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read, or none of its ids is in the collection.
+    """
+    if file is None:
+        return np.empty(0, np.int32), None
+    ids = read_track_ids(file)
+    rows = collection.rows(ids)
+    unknown = [track_id for track_id, row in zip(ids, rows, strict=True) if row < 0]
+    if len(unknown) == len(ids):
+        raise TableError(
+            f"{file}: none of its {len(ids)} track ids is in {collection.name} (the first is "
+            f"{ids[0]!r}, the collection's is {collection.track_ids[0]!r})"
+        )
+    if unknown:
+        say(
+            f"{file}: {len(unknown)} of {len(ids)} ids are not in {collection.name}, the first "
+            f"is {unknown[0]!r}"
+        )
+    return rows[rows >= 0], content_key(*sorted(i.encode() for i in ids))

@@ -1,0 +1,93 @@
+"""Artist Co-Occurrence: ⌊n/2⌋ random pairs of every artist, repetitions of a track allowed."""
+
+from collections import Counter
+from itertools import pairwise, permutations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.pairs.co_occurrence import ArtistCoOccurrence, pair_within_groups
+from playlist_pretrain.playlists.groups import TrackGroups
+
+TRACKS = 12
+ARTISTS = st.lists(st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=9), max_size=8)
+
+
+def groups_of(artists, tracks=TRACKS):
+    return TrackGroups.from_lists("artists", artists, tracks=tracks, collection_key="k")
+
+
+def pairs_of(pairing, epoch):
+    return [tuple(pair) for block in pairing.epoch(epoch) for pair in block.tolist()]
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(ARTISTS, st.integers(0, 2**63 - 1))
+def test_half_of_every_artist_is_paired_each_track_once(artists, seed):
+    groups = groups_of(artists)
+    words = np.random.default_rng(seed).integers(0, 2**64, len(groups.rows), np.uint64)
+    pairs = np.full((int((groups.lengths // 2).sum()), 2), -1, np.int32)
+    pair_within_groups(groups.indptr, groups.rows, words, pairs)
+    first = 0
+    for artist in artists:
+        own = pairs[first : first + len(artist) // 2].ravel().tolist()
+        assert len(set(own)) == len(own) and set(own) <= set(artist)
+        first += len(artist) // 2
+    assert first == len(pairs)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(ARTISTS, st.integers(0, 2**63 - 1), st.integers(0, 1000))
+def test_an_epoch_has_those_pairs_of_every_artist(artists, seed, epoch):
+    """Artists without common tracks tell which artist a pair is of."""
+    apart = [[TRACKS * i + track for track in artist] for i, artist in enumerate(artists)]
+    pairing = ArtistCoOccurrence(groups_of(apart, TRACKS * max(len(artists), 1)), seed)
+    pairs = pairs_of(pairing, epoch)
+    assert all(x // TRACKS == y // TRACKS and x != y for x, y in pairs)
+    counts = Counter(x // TRACKS for x, _ in pairs)
+    assert all(counts[i] == len(artist) // 2 for i, artist in enumerate(artists))
+    assert len(pairs) == pairing.count(epoch) == pairing.expected_pairs
+
+
+def test_a_track_of_two_artists_may_come_twice():
+    pairing = ArtistCoOccurrence(groups_of([[0, 1], [1, 2], [1, 3]]), 0)
+    used = Counter(row for pair in pairs_of(pairing, 0) for row in pair)
+    assert used == {0: 1, 1: 3, 2: 1, 3: 1}
+
+
+def test_partners_and_anchors_are_uniform():
+    tracks, epochs = 5, 6000
+    pairing = ArtistCoOccurrence(groups_of([range(tracks)]), 3)
+    seen = Counter(pair for epoch in range(epochs) for pair in pairs_of(pairing, epoch))
+    cells = list(permutations(range(tracks), 2))
+    each = 2 * epochs / len(cells)
+    assert set(seen) == set(cells)
+    statistic = sum((seen[cell] - each) ** 2 / each for cell in cells)
+    freedom = len(cells) - 1
+    assert statistic < freedom + 4 * (2 * freedom) ** 0.5
+
+
+def test_pairs_of_an_artist_are_spread_over_the_epoch():
+    pairing = ArtistCoOccurrence(
+        groups_of([range(20 * i, 20 * i + 20) for i in range(50)], 1000), 0
+    )
+    pairs = pairs_of(pairing, 0)
+    neighbours = sum(a[0] // 20 == b[0] // 20 for a, b in pairwise(pairs))
+    assert neighbours < 40  # 10 are expected, 450 if they came artist by artist
+
+
+def test_pairs_of_known_seeds():
+    """These may never change: runs are resumed with them, on other machines too."""
+    pairing = ArtistCoOccurrence(groups_of([[0, 1, 2], [2, 3], [0, 1, 4, 5]], 6), 0)
+    assert [pairs_of(pairing, epoch) for epoch in range(3)] == [
+        [(1, 4), (0, 1), (3, 2), (0, 5)],
+        [(4, 0), (3, 2), (5, 1), (2, 0)],
+        [(0, 1), (2, 0), (5, 4), (2, 3)],
+    ]
+
+
+def test_nothing_to_pair():
+    for artists in ([], [[]], [[4], [4]]):
+        pairing = ArtistCoOccurrence(groups_of(artists), 0)
+        assert list(pairing.epoch(0)) == [] and pairing.count(0) == 0

@@ -1,0 +1,166 @@
+"""The table of co-occurrences against a dense A·Aᵀ, and its file."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.playlists import top_table as module
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.top_table import (
+    cached_top_table,
+    load_table,
+    table_path,
+    top_table,
+)
+
+TRACKS = 14
+PLAYLISTS = st.lists(
+    st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=TRACKS), max_size=12
+)
+
+
+def groups_of(playlists, tracks=TRACKS, name="playlists"):
+    return TrackGroups.from_lists(name, playlists, tracks=tracks, collection_key="k")
+
+
+def dense(playlists, tracks):
+    """A·Aᵀ with nothing on its diagonal."""
+    member = np.zeros((tracks, len(playlists)), int)
+    for number, playlist in enumerate(playlists):
+        member[list(playlist), number] = 1
+    together = member @ member.T
+    np.fill_diagonal(together, 0)
+    return together
+
+
+def expected_top(together, top):
+    rows = np.full((len(together), top), -1, np.int32)
+    counts = np.zeros((len(together), top), np.int32)
+    for track, line in enumerate(together):
+        order = sorted(np.flatnonzero(line), key=lambda other: (-line[other], other))[:top]
+        rows[track, : len(order)] = order
+        counts[track, : len(order)] = line[order]
+    return rows, counts
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(PLAYLISTS, st.integers(1, 12), st.integers(1, 3))
+def test_table_is_that_of_the_dense_matrix_ties_included(playlists, top, threads):
+    table = top_table(groups_of(playlists), top=top, threads=threads)
+    rows, counts = expected_top(dense(playlists, TRACKS), top)
+    np.testing.assert_array_equal(table.rows, rows)
+    np.testing.assert_array_equal(table.counts, counts)
+    assert table.left_out == 0
+
+
+def long_tailed(rng, groups, tracks):
+    weights = 1 / np.arange(1, tracks + 1)
+    lengths = np.minimum(2 + rng.geometric(0.1, groups), tracks // 2)
+    shuffled = rng.permutation(tracks)
+    return [
+        shuffled[rng.choice(tracks, n, replace=False, p=weights / weights.sum())] for n in lengths
+    ]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_larger_tables_agree_for_any_number_of_threads_and_parts(rng, monkeypatch, threads):
+    playlists = long_tailed(rng, 400, 300)
+    monkeypatch.setattr(module, "PARTS", 37)
+    table = top_table(groups_of(playlists, 300), threads=threads)
+    rows, counts = expected_top(dense(playlists, 300), 10)
+    np.testing.assert_array_equal(table.rows, rows)
+    np.testing.assert_array_equal(table.counts, counts)
+
+
+def test_counts_are_those_of_the_library(rng):
+    """Ties may fall either way there, so the multisets of counts are compared."""
+    from scipy.sparse import csr_matrix
+    from sparse_dot_topn import sp_matmul_topn
+
+    playlists = long_tailed(rng, 300, 200)
+    groups = groups_of(playlists, 200)
+    member = csr_matrix(
+        (np.ones(len(groups.rows), np.int32), groups.rows, groups.indptr), shape=(len(groups), 200)
+    ).T.tocsr()
+    found = sp_matmul_topn(member, member.T.tocsr(), top_n=11, sort=True).tolil()
+    table = top_table(groups)
+    for track in range(200):
+        counts = dict(zip(found.rows[track], found.data[track], strict=True))
+        counts.pop(track, None)
+        expected = sorted(counts.values(), reverse=True)[:10]
+        assert table.counts[track][table.counts[track] > 0].tolist() == expected
+
+
+def test_counts_above_sixteen_bits():
+    playlists = [[0, 1]] * 70_000 + [[0, 2]]
+    table = top_table(groups_of(playlists, 3))
+    assert table.rows[:, :2].tolist() == [[1, 2], [0, -1], [0, -1]]
+    assert table.counts[:, :2].tolist() == [[70_000, 1], [70_000, 0], [1, 0]]
+
+
+def test_long_groups_are_left_out_and_counted(tmp_path):
+    told = []
+    groups = groups_of([range(5), [0, 1], range(6)])
+    table = cached_top_table(groups, tmp_path, max_group_length=4, say=told.append)
+    assert table.left_out == 2
+    assert table.counts.sum() == 2
+    assert "2 groups of more than 4 tracks" in told[-1]
+    again = cached_top_table(groups, tmp_path, max_group_length=4, say=told.append)
+    assert again.left_out == 2 and "read" in told[2] and "2 groups" in told[3]
+
+
+def test_nothing_to_count():
+    for playlists in ([], [[]], [[3]]):
+        table = top_table(groups_of(playlists))
+        assert table.rows.max() == -1 and table.counts.max() == 0
+    assert top_table(groups_of([], 0)).rows.shape == (0, 10)
+
+
+def test_kept_under_a_key_of_content_and_settings(tmp_path, monkeypatch):
+    groups = groups_of([[0, 1, 2], [2, 3]])
+    first = cached_top_table(groups, tmp_path)
+    monkeypatch.setattr(module, "top_table", None)  # whatever is read now is not made
+    again = cached_top_table(groups, tmp_path)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    np.testing.assert_array_equal(first.counts, again.counts)
+    paths = {
+        table_path(groups, tmp_path, top=10, max_group_length=1000),
+        table_path(groups, tmp_path, top=9, max_group_length=1000),
+        table_path(groups, tmp_path, top=10, max_group_length=999),
+        table_path(groups_of([[0, 1, 2], [3, 2]]), tmp_path, top=10, max_group_length=1000),
+        table_path(groups_of([[0, 1, 2], [2, 3]], name="a"), tmp_path, top=10, max_group_length=9),
+    }
+    assert len(paths) == 5
+
+
+def test_a_damaged_file_is_made_again(tmp_path, rng):
+    groups = groups_of(long_tailed(rng, 20, TRACKS))
+    table = cached_top_table(groups, tmp_path)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    told = []
+    for size in [*range(0, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        again = cached_top_table(groups, tmp_path, say=told.append)
+        np.testing.assert_array_equal(again.rows, table.rows)
+        assert "made again" in told[-2] and "\n" not in told[-2]
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("rows", [[[5]], [[-2]], [[-1]], [[0, 1]], [[0.0]]])
+def test_a_file_that_lies_is_refused(tmp_path, rows):
+    rows = np.array(rows) if isinstance(rows[0][0], float) else np.array(rows, np.int32)
+    header = np.frombuffer(b'{"format": 1, "left_out": 0}', np.uint8)
+    counts = np.ones_like(rows)
+    np.savez(tmp_path / "t.npz", header=header, rows=rows, counts=counts)
+    with pytest.raises(GroupsError, match=r"t\.npz: not a whole table"):
+        load_table(tmp_path / "t.npz", 1, 1)
+
+
+def test_no_group_changes_while_it_is_counted(rng):
+    groups = groups_of(long_tailed(rng, 30, 50), 50)
+    key = groups.content_key
+    top_table(groups)
+    assert groups_of([groups.group(i) for i in range(len(groups))], 50).content_key == key

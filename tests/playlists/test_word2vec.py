@@ -1,0 +1,198 @@
+"""Word2Vec over playlists: what reaches gensim, what it learns, and the file it leaves."""
+
+import json
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.playlists import vectors_file
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.playlists.vectors_file import (
+    cached_vectors,
+    load_vectors,
+    save_vectors,
+    track_id_of,
+    vectors_path,
+)
+from playlist_pretrain.playlists.word2vec import (
+    Sentences,
+    TrackVectors,
+    Word2VecSettings,
+    track_vectors,
+    train,
+)
+
+
+def groups_of(playlists, tracks, name="playlists"):
+    return TrackGroups.from_lists(name, playlists, tracks=tracks, collection_key="k")
+
+
+@pytest.fixture
+def communities(rng):
+    """400 playlists, each of tracks of one of two communities; tracks 40 and 41 are in none."""
+    return groups_of([rng.choice(20, 8, replace=False) + 20 * (i % 2) for i in range(400)], 42)
+
+
+SMALL = Word2VecSettings(size=16)
+
+
+def test_the_settings_reach_gensim(communities):
+    settings = Word2VecSettings(size=24, sample=0.01, seed=5, epochs=2)
+    model, losses = train(communities, settings)
+    assert model.sg == 0 and model.shrink_windows is False and model.min_count == 1
+    assert model.window == 8, "the longest group"
+    assert model.alpha == 0.02 and model.epochs == 2 and model.vector_size == 24
+    assert model.sample == 0.01 and model.seed == 5 and model.workers == 1
+    assert model.wv.vectors.shape == (40, 24)
+    assert len(losses) == 2
+    assert train(communities, Word2VecSettings(window=3, workers=2))[0].window == 3
+
+
+def test_the_defaults_are_the_papers():
+    settings = Word2VecSettings.of(TableSettings())
+    assert settings == Word2VecSettings()
+    assert (settings.epochs, settings.learning_rate, settings.window) == (20, 0.02, None)
+    assert (settings.size, settings.sample, settings.max_group_length) == (128, 1e-3, 1000)
+    given = TableSettings(
+        max_group_length=7, w2v_size=3, w2v_window=2, w2v_sample=0.5, w2v_workers=4
+    )
+    assert Word2VecSettings.of(given) == Word2VecSettings(3, 2, 0.5, 4, max_group_length=7)
+
+
+def test_two_communities_separate(communities):
+    vectors = track_vectors(communities, SMALL)
+    assert vectors.rows.tolist() == list(range(40))
+    centred = vectors.vectors - vectors.vectors.mean(axis=0)  # all vectors share an offset
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    same = np.equal.outer(np.arange(40) // 20, np.arange(40) // 20)
+    within = cosine[same & ~np.eye(40, dtype=bool)]
+    assert within.min() > cosine[~same].max() + 0.5
+
+
+def test_one_worker_gives_equal_bits(communities):
+    one, other = (track_vectors(communities, SMALL) for _ in range(2))
+    assert one.vectors.tobytes() == other.vectors.tobytes()
+    different = track_vectors(communities, Word2VecSettings(size=16, seed=1))
+    assert not np.array_equal(one.vectors, different.vectors)
+
+
+def test_the_loss_falls_and_is_told(communities):
+    told = []
+    _, losses = train(communities, Word2VecSettings(size=16, sample=0.0), say=told.append)
+    assert len(losses) == len(told) == 20
+    assert losses[-1] < 0.9 * losses[0] and losses[0] > 0
+    assert "epoch 20 of 20" in told[-1] and "words/s" in told[-1]
+
+
+def test_long_groups_are_left_out_and_none_at_all_is_refused():
+    groups = groups_of([[0, 1, 2], [1, 2], [0, 1, 2, 3, 4]], 6)
+    vectors = track_vectors(groups, Word2VecSettings(size=4, max_group_length=3))
+    assert vectors.rows.tolist() == [0, 1, 2] and vectors.left_out == 1
+    with pytest.raises(GroupsError, match=r"at most 1 tracks \(--max-group-length\)"):
+        track_vectors(groups, Word2VecSettings(max_group_length=1))
+
+
+def test_sentences_are_the_groups_and_can_be_read_again():
+    counted = []
+    groups = groups_of([[3, 1], [0, 2, 4], [4, 3]], 5)
+    sentences = Sentences(groups, np.array([True, False, True]), counted.append)
+    assert list(sentences) == list(sentences) == [["3", "1"], ["4", "3"]]
+    assert len(sentences) == 2 and sum(counted) == 8
+
+
+IDS = ["plain", "with blank", "ü/ö", "100%", "a\nb", "\x1b[31m", "tab\there", "%20", "日本"]
+
+
+def some_vectors(rng, rows=(0, 1, 2, 3, 4, 5, 6, 7, 8)):
+    rows = np.array(rows, np.int32)
+    return TrackVectors(rows, rng.normal(size=(len(rows), 6)).astype(np.float32), 3)
+
+
+def save(vectors, path):
+    path.with_suffix(".json").write_text(json.dumps({"left_out": vectors.left_out}))
+    save_vectors(vectors, IDS, path)
+
+
+@pytest.mark.parametrize("rows", [range(9), [1, 4, 8]])
+def test_gensim_reads_the_file_and_so_do_we(rng, tmp_path, rows):
+    from gensim.models import KeyedVectors
+
+    vectors = some_vectors(rng, rows)
+    save(vectors, tmp_path / "v.bin")
+    keyed = KeyedVectors.load_word2vec_format(tmp_path / "v.bin", binary=True)
+    assert [track_id_of(word) for word in keyed.index_to_key] == [IDS[row] for row in rows]
+    np.testing.assert_array_equal(keyed.vectors, vectors.vectors)
+    again = load_vectors(tmp_path / "v.bin", IDS, 6)
+    np.testing.assert_array_equal(again.rows, vectors.rows)
+    np.testing.assert_array_equal(again.vectors, vectors.vectors)
+    assert again.left_out == 3
+
+
+def test_cut_off_anywhere_it_is_refused_in_one_line(rng, tmp_path):
+    path = tmp_path / "v.bin"
+    save(some_vectors(rng), path)
+    whole = path.read_bytes()
+    for content in [*(whole[:size] for size in range(len(whole))), whole + b"x"]:
+        path.write_bytes(content)
+        with pytest.raises(GroupsError, match=r"v\.bin: not a whole file") as caught:
+            load_vectors(path, IDS, 6)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"9999999999 6\n", b"1 7\n", b"1 6\nnobody " + b"\0" * 24, b"-1 6\n", b"x\n",
+     b"1 6\nplain " + b"\xff" * 24, b"2 6\nplain " + b"\0" * 24 + b"plain " + b"\0" * 24],
+)  # fmt: skip
+def test_a_file_that_lies_is_refused(tmp_path, content):
+    path = tmp_path / "v.bin"
+    path.with_suffix(".json").write_text('{"left_out": 0}')
+    path.write_bytes(content)
+    with pytest.raises(GroupsError, match="not a whole file"):
+        load_vectors(path, IDS, 6)
+
+
+def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeypatch):
+    ids = [f"track {row}" for row in range(42)]
+    told = []
+    first = cached_vectors(communities, ids, tmp_path, SMALL, say=told.append)
+    assert "40 vectors in" in told[-1]
+    about = json.loads(next(tmp_path.glob("w2v-playlists-*.json")).read_text())
+    assert about["settings"]["window"] == 8 and len(about["loss"]) == 20 and about["gensim"]
+    monkeypatch.setattr(vectors_file, "train", None)  # whatever is read now is not trained
+    again = cached_vectors(communities, ids, tmp_path, SMALL, say=told.append)
+    np.testing.assert_array_equal(first.vectors, again.vectors)
+    others = [Word2VecSettings(size=16, **{name: value}) for name, value in
+              [("window", 2), ("sample", 0.1), ("workers", 2), ("epochs", 3), ("seed", 1),
+               ("learning_rate", 0.1), ("max_group_length", 9)]]  # fmt: skip
+    shuffled = groups_of([communities.group(i) for i in range(399)], 42)
+    paths = {vectors_path(communities, tmp_path, settings) for settings in [SMALL, *others]}
+    assert len(paths | {vectors_path(shuffled, tmp_path, SMALL)}) == 9
+
+
+def test_a_damaged_file_is_made_again(communities, tmp_path):
+    ids = [f"track {row}" for row in range(42)]
+    settings = Word2VecSettings(size=4, epochs=1)
+    cached_vectors(communities, ids, tmp_path, settings)
+    path = vectors_path(communities, tmp_path, settings)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50])
+    told = []
+    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
+    assert "made again" in told[0] and path.read_bytes() == whole
+    path.with_suffix(".json").unlink()
+    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
+    assert path.with_suffix(".json").exists()
+
+
+def test_a_training_that_is_interrupted_leaves_nothing(communities, tmp_path):
+    def stop(text):
+        raise KeyboardInterrupt
+
+    ids = [f"track {row}" for row in range(42)]
+    with pytest.raises(KeyboardInterrupt):
+        cached_vectors(communities, ids, tmp_path, SMALL, say=stop)
+    assert list(tmp_path.iterdir()) == []

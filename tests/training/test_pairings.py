@@ -1,0 +1,136 @@
+"""Every pairing from groups to a trained model, on a small collection."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.recipes import DEFAULT_GROUPS, PretrainRecipe
+from playlist_pretrain.runs import Run
+from playlist_pretrain.training import pretrain
+from playlist_pretrain.training.inputs import settle
+
+
+def refusal(arguments, capsys):
+    capsys.readouterr()
+    assert pretrain.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.fixture
+def world(small_world, tmp_path):
+    """A copy of the small world that a test may change."""
+    return shutil.copytree(small_world, tmp_path / "world")
+
+
+def recipe(world, pairs, **options):
+    settings = {"collection": str(world), "pairs": pairs, "frames": 16, "width": 0.05,
+                "batch": 6, "epochs": 2, "warmup_steps": 2, **options}  # fmt: skip
+    return PretrainRecipe(**settings)
+
+
+@pytest.mark.parametrize("pairs", list(PAIRINGS))
+def test_runs_through_the_script(pairs, arguments):
+    assert pretrain.main([*arguments, "--pairs", pairs]) == 0
+    run = Run(arguments[arguments.index("--out") + 1])
+    assert run.finished and np.isfinite(run.summary["loss"])
+    assert run.summary["steps"] % 3 == 0
+
+
+@pytest.mark.parametrize("pairs", list(PAIRINGS))
+def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path):
+    excluded = tmp_path / "excluded.txt"
+    excluded.write_text("track/0003\ntrack/0004\n")
+    told = []
+    settled, data = settle(recipe(world, pairs, exclude=str(excluded)), told.append, quiet=True)
+    assert settled.groups == DEFAULT_GROUPS.get(pairs, "playlists")
+    rows = np.concatenate([data.stream.rows_of(step) for step in range(settled.epochs)])
+    assert not np.isin(rows, [3, 4, 58, 59]).any()
+    assert any("2 tracks are excluded" in text for text in told)
+    assert data.probe_pairs is not None and data.probe_pairs.pairs >= 1
+
+
+def test_tables_know_nothing_of_held_out_groups(world):
+    """A playlist that is kept for the probe may not teach through a table either."""
+    from playlist_pretrain.playlists.groups import load_groups
+    from playlist_pretrain.playlists.split import split_groups
+    from playlist_pretrain.records.collection import Collection
+
+    collection = Collection.open(world)
+    groups = load_groups(collection, "playlists")
+    split = split_groups(groups, collection, frames=16)
+    together = np.zeros((60, 60), int)
+    for i in range(len(split.kept)):
+        together[np.ix_(split.kept.group(i), split.kept.group(i))] += 1
+    _, data = settle(recipe(world, "playlist_tco"), lambda text: None, quiet=True)
+    pairs = np.concatenate(list(data.stream.pairing.epoch(0)))
+    assert np.all(together[pairs[:, 0], pairs[:, 1]] > 0)
+
+
+def test_tables_are_made_once_for_all_seeds(world):
+    for pairs, pattern in (("playlist_tco", "tco-*"), ("playlist_w2v", "w2v-*.bin")):
+        for seed in (0, 1):
+            settle(recipe(world, pairs, seed=seed), lambda text: None, quiet=True)
+        assert len(list(world.glob(pattern))) == 1
+        settle(recipe(world, pairs, probe_share=0.2), lambda text: None, quiet=True)
+        assert len(list(world.glob(pattern))) == 2
+
+
+def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
+    settled, data = settle(recipe(world, "playlist_w2v"), lambda text: None, quiet=True)
+    model = pretrain.build_model(settled, data)
+    run = Run(tmp_path / "run")
+    run.path.mkdir()
+    pretrain.fit(model, settled, data, run, resumes=False, quiet=True, say=print)
+    kept = model.y_tower.get_layer("vectors").get_weights()[0]
+    np.testing.assert_array_equal(kept, data.stream.pairing.table)
+    fresh = pretrain.build_model(settled, data)
+    for name in ("projector", "backbone"):
+        before, after = (getattr(m, name).get_weights() for m in (fresh, model))
+        assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
+    before, after = (m.y_tower.layers[-1].get_weights() for m in (fresh, model))
+    assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
+
+
+def test_other_vectors_are_another_run(world, arguments, capsys):
+    arguments[arguments.index("--collection") + 1] = str(world)
+    arguments += ["--pairs", "playlist_w2v"]
+    assert pretrain.main(arguments) == 0
+    assert "--w2v-size: 128 there, 16 now" in refusal([*arguments, "--w2v-size", "16"], capsys)
+
+
+def test_simclr_needs_no_groups(world, arguments, capsys):
+    arguments[arguments.index("--collection") + 1] = str(world)
+    arguments += ["--pairs", "simclr"]
+    for file in world.glob("groups-*"):
+        file.unlink()
+    assert "no groups 'mine'" in refusal([*arguments, "--groups", "mine"], capsys)
+    assert pretrain.main(arguments) == 0
+    summary = Run(arguments[arguments.index("--out") + 1]).summary
+    assert summary["probe"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--w2v-size", "64"], ["--w2v-size 64", "only --pairs playlist_w2v"]),
+        (["--max-group-length", "9"], ["playlist_w2v and playlist_tco", "--pairs playlist_co"]),
+        (["--pairs", "playlist_tco", "--max-group-length", "1"], ["--max-group-length 1"]),
+        (["--pairs", "playlist_w2v", "--w2v-sample", "1"], ["--w2v-sample 1"]),
+        (["--pairs", "playlist_w2v", "--w2v-window", "0"], ["--w2v-window 0"]),
+        (["--pairs", "playlist_w2v", "--max-group-length", "20000"], ["10,000"]),
+    ],
+)
+def test_settings_that_cannot_work_or_that_nothing_reads(arguments, capsys, options, words):
+    text = refusal([*arguments, *options], capsys)
+    assert all(word in text for word in words)
+
+
+def test_artists_that_are_missing_are_named_with_the_command(world, arguments, capsys):
+    arguments[arguments.index("--collection") + 1] = str(world)
+    (world / "groups-artists.npz").unlink()
+    text = refusal([*arguments, "--pairs", "artist_co"], capsys)
+    assert "no groups 'artists'" in text and "--name artists" in text
