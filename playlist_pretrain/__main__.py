@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 VERBS = {
     "make_tfrecords": "playlist_pretrain.records.make",
-    "match_playlists": "playlist_pretrain.playlists.match",
+    "match_playlists": "playlist_pretrain.playlists.make",
     "pretrain": "playlist_pretrain.training.pretrain",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from playlist_pretrain.errors import TableError
 
@@ -23,8 +24,23 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ADVANCE_BYTES = 1 << 20
 
 
+class Opens(Protocol):
+    """Something other than a plain file that text can be read from.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    """
+
+    name: str
+
+    def open(self, advance: Callable[[int], object]) -> AbstractContextManager[BinaryIO]:
+        """Open for reading; ``advance`` is told how many more bytes on disk have been read."""
+
+
 def read_columns(
-    path: str | Path,
+    path: str | Path | Opens,
     names: Sequence[str],
     advance: Callable[[int], object] | None = None,
     mend: str = "",
@@ -33,7 +49,7 @@ def read_columns(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or Opens
         See the module for the format.
     names : sequence of str
         Columns wanted; there may be others, in any order.
@@ -58,6 +74,7 @@ def read_columns(
         damage has been yielded.
     """
     lines = text_lines(path, advance)
+    path = path if isinstance(path, (str, Path)) else path.name
     header = next(lines, None)
     if header is None:
         raise TableError(f"{path}: the file is empty")
@@ -102,7 +119,9 @@ def has_column(line: str, name: str) -> bool:
     return any(name in columns for _, columns in _ways_to_read(line))
 
 
-def text_lines(path: str | Path, advance: Callable[[int], object] | None = None) -> Iterator[str]:
+def text_lines(
+    path: str | Path | Opens, advance: Callable[[int], object] | None = None
+) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
 
     Raises
@@ -111,8 +130,13 @@ def text_lines(path: str | Path, advance: Callable[[int], object] | None = None)
         No such file, a folder, a file that may not be read, text that is not UTF-8, a zero
         byte, a line longer than ``LONGEST_LINE`` bytes.
     """
+    advance = advance or (lambda read: None)
+    if not isinstance(path, (str, Path)):
+        with path.open(advance) as stream:
+            yield from _decoded(stream, path.name, lambda read: None)
+        return
     with _opened(path) as stream:
-        yield from _decoded(stream, path, advance or (lambda read: None))
+        yield from _decoded(stream, path, advance)
 
 
 def _opened(path: str | Path) -> BinaryIO:

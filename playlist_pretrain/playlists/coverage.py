@@ -13,7 +13,7 @@ class Coverage:
     """Counts of one matching.
 
     Every entry that was read is in exactly one of ``entries_matched``, ``entries_unknown``,
-    ``entries_repeated`` and ``entries_in_dropped_groups``.
+    ``entries_unmapped``, ``entries_repeated`` and ``entries_in_dropped_groups``.
 
     Attributes
     ----------
@@ -37,6 +37,10 @@ class Coverage:
         Tracks of a kept group.
     wanted : tuple of (str, int)
         Ids most often not found, and how many entries asked for them.
+    entries_unmapped : int or None
+        The map does not know the id; None when there was no map.
+    damaged : tuple of str
+        What was wrong with sources that could not be read to their end.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Coverage:
     mean_length: float
     median_length: float
     wanted: tuple[tuple[str, int], ...]
+    entries_unmapped: int | None = None
+    damaged: tuple[str, ...] = ()
 
     @property
     def groups_dropped(self) -> int:
@@ -80,7 +86,14 @@ class Coverage:
             ("  dropped, fewer than two tracks", self.groups_dropped, ""),
             ("entries read", self.entries_read, ""),
             ("  matched", self.entries_matched, _share(self.entries_matched, self.entries_read)),
-            ("  dropped, unknown track id", self.entries_unknown, ""),
+            *(
+                [("  dropped, unknown track id", self.entries_unknown, "")]
+                if self.entries_unmapped is None
+                else [
+                    ("  dropped, id not in the map", self.entries_unmapped, ""),
+                    ("  dropped, its track not here", self.entries_unknown, ""),
+                ]
+            ),
             ("  dropped, again in its group", self.entries_repeated, ""),
             ("  dropped with their group", self.entries_in_dropped_groups, ""),
             ("tracks of the collection", self.tracks, ""),
@@ -94,6 +107,9 @@ class Coverage:
         lines = [f"groups {self.name!r}"]
         for (label, _, share), value in zip(rows, values, strict=True):
             lines.append(f"  {label:<{left}}  {value:>{right}}  {share}".rstrip())
+        if self.damaged:
+            lines.append(f"  sources that could not be read to their end: {len(self.damaged):,}")
+            lines += [f"    {text}" for text in self.damaged]
         if self.wanted:
             lines.append("  most wanted track ids that the collection does not have")
             width = len(f"{self.wanted[0][1]:,}")

@@ -5,15 +5,23 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
-
 LOOK_UP = 65_536
 EXAMPLES = 3
+NOT_THERE, NOT_MAPPED = -1, -2
+
+
+class Rows(Protocol):
+    """What knows the rows of ids: a collection, or a map of other ids to it."""
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of every id [shape=(n,), int32].
+
+        −1 where the collection has no such track, −2 where a map does not know the id.
+        """
 
 
 class LookUp:
@@ -21,7 +29,7 @@ class LookUp:
 
     Parameters
     ----------
-    collection : Collection
+    known : Rows
 
     Attributes
     ----------
@@ -33,17 +41,19 @@ class LookUp:
         Rows of the ids that were found, part after part.
     entries : int
         Ids looked up.
+    unmapped : int
+        Of these, ids that a map does not know.
     missing : Counter of str
         Ids that were not found.
     examples : list of str
         The first distinct ids, at most three.
     """
 
-    def __init__(self, collection: Collection):
-        self.collection = collection
+    def __init__(self, known: Rows):
+        self._known = known
         self.group_index: dict[str, int] = {}
         self.run_group, self.run_length, self.rows = array("i"), array("i"), array("i")
-        self.entries = 0
+        self.entries = self.unmapped = 0
         self.missing: Counter[str] = Counter()
         self.examples: list[str] = []
         self._waiting: list[str] = []
@@ -64,7 +74,7 @@ class LookUp:
         """Look up what is waiting."""
         if not self._runs:
             return
-        rows = self.collection.rows(self._waiting)
+        rows = self._known.rows(self._waiting)
         known = rows >= 0
         run_group, run_length = np.array(self._runs, np.int32).T
         ends = np.cumsum(run_length, dtype=np.int64)
@@ -74,5 +84,6 @@ class LookUp:
         self.run_length.frombytes(found.astype(np.int32).tobytes())
         self.rows.frombytes(rows[known].astype(np.int32).tobytes())
         self.entries += len(rows)
+        self.unmapped += int(np.count_nonzero(rows == NOT_MAPPED))
         self.missing.update(self._waiting[i] for i in np.flatnonzero(~known))
         self._waiting, self._runs = [], []

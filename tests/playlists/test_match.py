@@ -10,12 +10,8 @@ from playlist_pretrain.errors import CollectionError, GroupsError, TableError
 from playlist_pretrain.playlists import look_up
 from playlist_pretrain.playlists.coverage import Coverage, shown
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.match import (
-    MatchOptions,
-    match_groups,
-    match_playlists,
-    parse_columns,
-)
+from playlist_pretrain.playlists.make import MatchOptions, match_playlists, parse_columns
+from playlist_pretrain.playlists.match import match_groups
 
 IDS = [*"abcdef", "ü/1"]
 

@@ -5,9 +5,16 @@ import json
 import pytest
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import Request
 from playlist_pretrain.playlists.readers.mpd import MpdReader
 
 READER = MpdReader()
+
+
+def read(path, **request):
+    return READER.read(READER.sources(path), Request(**request))
+
+
 URI = "spotify:track:{:022d}"
 
 
@@ -52,7 +59,7 @@ def test_one_slice(tmp_path):
     path = write(
         tmp_path / "mpd.slice.0-999.json", playlist(0, 5, 3, 5), playlist(1), playlist(2, 1)
     )
-    assert list(READER.read(path)) == [
+    assert list(read(path)) == [
         ("0", [URI.format(5), URI.format(3), URI.format(5)]),
         ("1", []),
         ("2", [URI.format(1)]),
@@ -68,14 +75,14 @@ def test_a_folder_is_read_by_number(tmp_path, below):
     (folder / "mpd.slice.0-999.json.part").write_text("{")
     (folder / "stats.txt").write_text("number of playlists")
     assert READER.sniff(tmp_path / "mpd")
-    assert [pid for pid, _ in READER.read(tmp_path / "mpd")] == ["1000", "2000", "10000"]
+    assert [pid for pid, _ in read(tmp_path / "mpd")] == ["1000", "2000", "10000"]
 
 
 def test_one_slice_in_memory_at_a_time(tmp_path):
     for first in (0, 1000):
         write(tmp_path / f"mpd.slice.{first}-{first + 999}.json", playlist(first, 1))
     told = []
-    parts = READER.read(tmp_path, None, told.append)
+    parts = read(tmp_path, advance=told.append)
     assert next(parts)[0] == "0"
     assert len(told) == 1
 
@@ -133,7 +140,7 @@ def test_bad_slices(tmp_path, content, message):
     path = tmp_path / "mpd.slice.0-999.json"
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with pytest.raises(TableError) as caught:
-        list(READER.read(path))
+        list(read(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 
@@ -141,13 +148,52 @@ def test_bad_slices(tmp_path, content, message):
 @pytest.mark.parametrize("key", ["pid", "tracks"])
 def test_a_missing_field_keeps_the_playlists_before_it(tmp_path, key):
     path = write(tmp_path / "x.json", playlist(0, 1), without(key, playlist(1, 2)))
-    parts = READER.read(path)
+    parts = read(path)
     assert next(parts) == ("0", [URI.format(1)])
     with pytest.raises(TableError, match=f"no '{key}'"):
         next(parts)
 
 
-def test_columns_are_for_tables(tmp_path):
-    path = write(tmp_path / "mpd.slice.0-999.json", playlist(0, 1))
-    with pytest.raises(TableError, match="--columns is for tables"):
-        list(READER.read(path, {"group": "artist"}))
+def test_artists_and_albums_have_a_track_once_a_slice(tmp_path):
+    lists = [playlist(0, 1, 2), playlist(1, 2, 3)]
+    for number, entry in enumerate(lists[0]["tracks"] + lists[1]["tracks"]):
+        entry["artist_uri"] = f"spotify:artist:{number % 2}"
+    path = write(tmp_path / "mpd.slice.0-999.json", *lists)
+    uris = [URI.format(number) for number in range(4)]
+    assert list(read(path, kind="artists")) == [
+        ("spotify:artist:0", [uris[1], uris[2]]),
+        ("spotify:artist:1", [uris[2], uris[3]]),
+    ]
+    assert list(read(path, kind="albums")) == [("spotify:album:0", uris[1:])]
+    del lists[1]["tracks"][1]["artist_uri"]
+    path = write(tmp_path / "mpd.slice.0-999.json", *lists)
+    with pytest.raises(TableError, match="pid 1, track 1: no 'artist_uri'"):
+        list(read(path, kind="artists"))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_processes_read_the_same_in_the_same_order(tmp_path, workers):
+    for first in range(0, 12_000, 1000):
+        write(tmp_path / f"mpd.slice.{first}-{first + 999}.json", playlist(first, 1, 2))
+    (tmp_path / "mpd.slice.5000-5999.json").write_text('{"playlists": [{"pid": 5, "tracks": []}, ')
+    damage, told = [], []
+    found = list(read(tmp_path, workers=workers, damaged=damage.append, advance=told.append))
+    expected = [5 if first == 5000 else first for first in range(0, 12_000, 1000)]
+    assert [int(pid) for pid, _ in found] == expected
+    assert len(damage) == 1 and "mpd.slice.5000-5999.json: not JSON" in str(damage[0])
+    assert sum(told) == sum(source.size for source in READER.sources(tmp_path))
+
+
+def test_what_msgspec_refuses_and_json_takes_is_read(tmp_path):
+    path = tmp_path / "mpd.slice.0-999.json"
+    path.write_text('\ufeff{"info": NaN, "playlists": [{"pid": 1, "tracks": [], "x": Infinity}]}')
+    assert list(read(path)) == [("1", [])]
+
+
+def test_a_cut_off_slice_keeps_its_whole_playlists(tmp_path):
+    path = write(tmp_path / "mpd.slice.0-999.json", *(playlist(pid, 1, 2) for pid in range(5)))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text[: text.index('"pid": 3') + 20], encoding="utf-8")
+    damage = []
+    assert [pid for pid, _ in read(path, damaged=damage.append)] == ["0", "1", "2"]
+    assert "line 1 column" in str(damage[0])

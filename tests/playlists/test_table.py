@@ -3,9 +3,16 @@
 import pytest
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import Request
 from playlist_pretrain.playlists.readers.table import LONGEST_PART, TableReader
 
 READER = TableReader()
+
+
+def read(path, **request):
+    return READER.read(READER.sources(path), Request(**request))
+
+
 HEADER = b"group_id,track_id\n"
 
 
@@ -27,7 +34,7 @@ def write(folder, content, name="t.csv"):
     ids=["plain", "other order", "blank lines", "scattered", "repeated"],
 )
 def test_groups(tmp_path, content, expected):
-    assert list(READER.read(write(tmp_path, content))) == expected
+    assert list(read(write(tmp_path, content))) == expected
 
 
 @pytest.mark.parametrize(
@@ -49,14 +56,14 @@ def test_groups(tmp_path, content, expected):
 def test_bad_tables(tmp_path, content, message):
     path = write(tmp_path, content)
     with pytest.raises(TableError) as caught:
-        list(READER.read(path))
+        list(read(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 
 
 def test_good_rows_before_the_damage_are_yielded(tmp_path):
-    parts = READER.read(write(tmp_path, HEADER + b"a,1\nb,2\nc\n"))
-    assert next(parts) == ("a", ["1"])
+    parts = read(write(tmp_path, HEADER + b"a,1\nb,2\nc\n"))
+    assert [next(parts), next(parts)] == [("a", ["1"]), ("b", ["2"])]
     with pytest.raises(TableError, match="line 4"):
         next(parts)
 
@@ -71,19 +78,112 @@ def test_good_rows_before_the_damage_are_yielded(tmp_path):
 )
 def test_columns(tmp_path, columns, expected):
     path = write(tmp_path, "group_id,track_id,artist,title\ng,1,x,y\n")
-    assert list(READER.read(path, columns)) == expected
+    assert list(read(path, columns=columns)) == expected
 
 
 def test_a_long_group_comes_in_parts(tmp_path):
     size = 2 * LONGEST_PART + 1
     path = write(tmp_path, HEADER + b"".join(b"a,%d\n" % i for i in range(size)))
-    parts = list(READER.read(path))
+    parts = list(read(path))
     assert [len(tracks) for _, tracks in parts] == [LONGEST_PART, LONGEST_PART, 1]
     assert [track for _, tracks in parts for track in tracks] == list(map(str, range(size)))
 
 
 def test_artists_of_real_music(shared_data):
     path = shared_data("pop909") / "tracks.csv"
-    parts = list(READER.read(path, {"group": "artist"}))
+    parts = list(read(path, columns={"group": "artist"}))
     assert sum(len(tracks) for _, tracks in parts) == 144
     assert len({group for group, _ in parts}) == 24
+
+
+def test_several_artists_in_a_cell(tmp_path):
+    path = write(tmp_path, "group_id,track_id\n a | b|,1\nb,2\nb|b,3\n")
+    assert list(read(path, separator="|")) == [("a", ["1"]), ("b", ["1", "2", "3"])]
+    assert next(iter(read(path)))[0] == " a | b|"
+    path = write(tmp_path, "group_id,track_id\na,1\n | ,2\n")
+    with pytest.raises(TableError, match="line 3: column 'group_id' has no group"):
+        list(read(path, separator="|"))
+
+
+def test_parts_in_a_folder(tmp_path):
+    write(tmp_path, "group_id,track_id\na,1\n", "1.csv")
+    write(tmp_path, "track_id\tgroup_id\n2\ta\n", "2.tsv")
+    write_parquet(tmp_path / "3.parquet", group_id=["b"], track_id=["3"])
+    write(tmp_path, "nothing", "readme.txt")
+    assert list(read(tmp_path)) == [("a", ["1"]), ("a", ["2"]), ("b", ["3"])]
+
+
+def write_parquet(path, **columns):
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"group_id": ["a", "a", "b"], "track_id": ["1", "2", "3"]},
+         [("a", ["1", "2"]), ("b", ["3"])]),
+        ({"group_id": [7, 7, 8], "track_id": [1, 2, 3]}, [("7", ["1", "2"]), ("8", ["3"])]),
+        ({"group_id": [["a", "b"], ["b"]], "track_id": ["1", "2"]},
+         [("a", ["1"]), ("b", ["1", "2"])]),
+        ({"group_id": ["a", "b"], "track_id": [[1, 2], [3]]}, [("a", ["1", "2"]), ("b", ["3"])]),
+    ],
+    ids=["text", "numbers", "lists of groups", "lists of tracks"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["t.parquet", "without-suffix"])
+def test_parquet(tmp_path, columns, expected, name):
+    path = write_parquet(tmp_path / name, **columns, other=[1.5] * len(columns["track_id"]))
+    assert READER.sniff(path)
+    told = []
+    assert list(read(path, advance=told.append)) == expected
+    assert sum(told) == path.stat().st_size
+
+
+def test_parquet_with_a_separator(tmp_path):
+    path = write_parquet(tmp_path / "t.parquet", group_id=["a| b", "b"], track_id=["1", "2"])
+    assert list(read(path, separator="|")) == [("a", ["1"]), ("b", ["1", "2"])]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"group_id": ["a", None], "track_id": ["1", "2"]}, "row 2: column 'group_id' is empty"),
+        ({"group_id": ["a", "b"], "track_id": ["1", " "]}, "row 2: column 'track_id' is empty"),
+        ({"group_id": ["a"], "track_id": [1.5]}, "row 1: column 'track_id' is not an id"),
+        ({"group_id": ["a"], "track_id": [True]}, "row 1: column 'track_id' is not an id"),
+        ({"group_id": [[]], "track_id": ["1"]}, "row 1: column 'group_id' is empty"),
+        ({"group_id": ["a"]}, "no column 'track_id'; its columns are: 'group_id'"),
+        ({"group_id": [], "track_id": []}, "no rows"),
+    ],
+)
+def test_bad_parquet(tmp_path, columns, message):
+    path = write_parquet(tmp_path / "t.parquet", **columns)
+    with pytest.raises(TableError) as caught:
+        list(read(path))
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_parquet_that_is_cut_off_or_damaged_gives_one_message(tmp_path):
+    path = write_parquet(tmp_path / "t.parquet", group_id=["a", "b", "c"], track_id=["1", "2", "3"])
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(0, len(whole), 3)]
+    for place in range(0, len(whole), 3):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            list(read(path))
+        except TableError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > len(damaged) // 2
+
+
+def test_other_columns_than_those_of_a_table(tmp_path):
+    path = write(tmp_path, "group_id,track_id\na,1\n")
+    with pytest.raises(TableError, match="--columns group=…,track=…"):
+        list(read(path, columns={"user": "x"}))

@@ -5,13 +5,20 @@ A reader turns a source into (group id, track ids) and knows nothing of collecti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.history import HistoryReader
+from playlist_pretrain.playlists.readers.jspf import JspfReader
+from playlist_pretrain.playlists.readers.m3u import M3uReader
+from playlist_pretrain.playlists.readers.melon import MelonReader
 from playlist_pretrain.playlists.readers.mpd import MpdReader
+from playlist_pretrain.playlists.readers.request import Request
+from playlist_pretrain.playlists.readers.source import Source
 from playlist_pretrain.playlists.readers.table import TableReader
+from playlist_pretrain.playlists.readers.xspf import XspfReader
 from playlist_pretrain.registry import Registry
 
 
@@ -24,39 +31,38 @@ class Reader(Protocol):
         What ``--format`` takes.
     description : str
         One line: what is read, and what serves as group id and track id.
+    kinds : tuple of str
+        Kinds of groups that the source holds, the usual one first.
+    options : frozenset of str
+        Fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``.
     """
 
     name: str
     description: str
+    kinds: tuple[str, ...]
+    options: frozenset[str]
 
     def sniff(self, path: Path) -> bool:
         """Whether the existing ``path`` looks like a source for this reader."""
 
-    def files(self, path: Path) -> list[Path]:
-        """The files that :meth:`read` will read, in order.
+    def sources(self, path: Path) -> list[Source]:
+        """What :meth:`read` is to read, in order.
 
         Raises
         ------
         TableError
-            When there are none.
+            When there is nothing.
         """
 
-    def read(
-        self,
-        path: Path,
-        columns: Mapping[str, str] | None = None,
-        advance: Callable[[int], object] = lambda read: None,
-    ) -> Iterator[tuple[str, list[str]]]:
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
         """Yield ``(group id, track ids in the order of the source)``, streaming.
 
         Parameters
         ----------
-        path : Path
-        columns : mapping, optional
-            Names of the columns that hold ``group`` and ``track``; what is left out has the
-            reader's own default.
-        advance : callable
-            Told how many more bytes of :meth:`files` have been read.
+        sources : sequence of Source
+            From :meth:`sources`.
+        request : Request
+            Its ``advance`` is told every byte, its ``damaged`` what ends the reading of a source.
 
         Yields
         ------
@@ -67,14 +73,23 @@ class Reader(Protocol):
         Raises
         ------
         TableError
-            Names the file and the place in it. What came before the damage has been yielded.
+            As ``request.damaged`` has it; names the source and the place in it. What came before
+            the damage has been yielded.
         """
 
 
 READERS: Registry[Reader] = Registry("playlist format", TableError)
-"""Readers by the name that ``--format`` takes."""
+"""Readers by the name that ``--format`` takes; ``auto`` asks them in this order."""
 
-for _reader in (MpdReader(), TableReader()):
+for _reader in (
+    MpdReader(),
+    MelonReader(),
+    JspfReader(),
+    XspfReader(),
+    M3uReader(),
+    HistoryReader(),
+    TableReader(),
+):
     READERS.register(_reader.name, _reader)
 
 
@@ -96,3 +111,21 @@ def find_reader(path: Path, name: str = "auto") -> Reader:
             return READERS.get(known)
     known = "; ".join(f"{name} ({READERS.get(name).description})" for name in READERS)
     raise TableError(f"{path}: not recognised; say what it is with --format: {known}")
+
+
+def check_request(reader: Reader, path: Path, request: Request) -> None:
+    """Refuse what the reader would not look at.
+
+    Raises
+    ------
+    TableError
+        For a kind that the source does not hold, or an option that the reader does not take.
+    """
+    if request.kind not in reader.kinds:
+        raise TableError(
+            f"{path}: --kind {request.kind}: format {reader.name} has {', '.join(reader.kinds)}"
+        )
+    usual = Request()
+    for option in ("columns", "separator", "gap", "audio"):
+        if option not in reader.options and getattr(request, option) != getattr(usual, option):
+            raise TableError(f"{path}: --{option} is not for format {reader.name}")

@@ -1,23 +1,36 @@
 """Million Playlist Dataset: ``mpd.slice.0-999.json`` … ``mpd.slice.999000-999999.json``.
 
 Format: JSON, ``playlists`` is a list of objects with ``pid`` (whole number) and ``tracks``, a
-list of objects with ``track_uri``. The group id is the ``pid``, the track id the ``track_uri``;
-nothing else is looked at.
+list of objects with ``track_uri``, ``artist_uri`` and ``album_uri``. Playlists have their ``pid``
+as group id, artists and albums their URI; the track id is the ``track_uri``. Nothing else is
+looked at.
 Provenance: Chen et al., RecSys Challenge 2018; distributed by AIcrowd, for research only.
 """
 
 from __future__ import annotations
 
-import json
+import functools
+import multiprocessing
 import re
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
+from playlist_pretrain.playlists.readers.request import Request
+from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
-KINDS = {int: "a whole number", list: "a list", str: "text"}
+GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
+IN_FLIGHT = 2
+"""Slices a process has read or is to read before the next is handed out."""
+
+Groups = list[tuple[str, list[str]]]
 
 
 class MpdReader:
@@ -25,104 +38,153 @@ class MpdReader:
 
     name = "mpd"
     description = (
-        "Million Playlist Dataset, a folder of mpd.slice.*.json (or one of them); "
-        "groups are playlists by pid, tracks are track_uri"
+        "Million Playlist Dataset: mpd.slice.*.json, a folder or a zip file of them; groups are "
+        "playlists by pid, artists or albums, tracks are track_uri"
     )
+    kinds = ("playlists", "artists", "albums")
+    options = frozenset()
 
     def sniff(self, path: Path) -> bool:
-        """True for a folder with slices, a file called as one, and JSON that names playlists."""
-        if path.is_dir():
-            return bool(_slices(path))
-        if not path.is_file():
-            return False
-        if SLICE.fullmatch(path.name):
+        """True for slices by name, and for JSON that names playlists and pids."""
+        if any(_is_slice(source.path) for source in sources_in(path, _is_slice)):
             return True
-        with open(path, "rb") as stream:
-            start = stream.read(65_536)
+        start = first_bytes(path)
         return start.lstrip().startswith(b"{") and b'"playlists"' in start and b'"pid"' in start
 
-    def files(self, path: Path) -> list[Path]:
-        """The slices of a folder (or of its folder ``data``) by number, or the one file."""
-        if path.is_file():
-            return [path]
-        slices = _slices(path)
-        if not slices:
-            raise TableError(f"{path}: no mpd.slice.*.json in this folder")
-        return slices
+    def sources(self, path: Path) -> list[Source]:
+        """The slices of a folder or a zip file by number, or the one file."""
+        found = sources_in(path, _is_slice)
+        if not found:
+            raise TableError(f"{path}: no mpd.slice.*.json in this folder or zip file")
+        return sorted(found, key=lambda source: _number(source.path))
 
-    def read(
-        self,
-        path: Path,
-        columns: Mapping[str, str] | None = None,
-        advance: Callable[[int], object] = lambda read: None,
-    ) -> Iterator[tuple[str, list[str]]]:
-        """Yield the playlists, one slice in memory at a time; see ``Reader.read``."""
-        if columns:
-            raise TableError(f"{path}: --columns is for tables; a slice has fixed names")
-        for file in self.files(path):
-            data = file.read_bytes()
-            advance(len(data))
-            yield from _playlists(data, file)
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+        """Yield the groups of all slices, some slices in memory at a time."""
+        for source, groups, damage in _slices(sources, request):
+            request.advance(source.size)
+            yield from groups
+            if damage:
+                request.damaged(TableError(damage))
 
 
-def _slices(folder: Path) -> list[Path]:
-    for place in (folder, folder / "data"):
+def _is_slice(path: PurePosixPath) -> bool:
+    return bool(SLICE.fullmatch(path.name))
+
+
+def _number(path: PurePosixPath) -> tuple[int, ...]:
+    match = SLICE.fullmatch(path.name)
+    return tuple(map(int, match.groups())) if match else ()
+
+
+def _slices(
+    sources: Sequence[Source], request: Request
+) -> Iterator[tuple[Source, Groups, str | None]]:
+    """Yield every slice in order, with its groups and what is wrong with it."""
+    workers = min(request.workers, len(sources))
+    if workers < 2:
+        for source in sources:
+            yield (source, *read_slice(source, request.kind))
+        return
+    # Processes, since parsing JSON holds the interpreter; spawned, since a program that uses
+    # this package may have threads that a fork would not copy.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
+    waiting: deque[tuple[Source, Future]] = deque()
+    first = sources[0]
+    try:
+        for source in sources:
+            waiting.append((source, pool.submit(read_slice, source, request.kind)))
+            if len(waiting) > workers * IN_FLIGHT:
+                first, result = waiting.popleft()
+                yield (first, *result.result())
+        while waiting:
+            first, result = waiting.popleft()
+            yield (first, *result.result())
+    except BrokenProcessPool as error:
+        raise TableError(
+            f"{first.name}: a process that read slices died; is there enough memory? "
+            "--workers 1 takes least"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def read_slice(source: Source, kind: str) -> tuple[Groups, str | None]:
+    """Groups of one slice as far as it is whole, and what is wrong with the rest."""
+    try:
+        data = source.read()
+    except TableError as error:
+        return [], str(error)
+    groups = _read_fast(data, kind)
+    if groups is not None:
+        return groups, None
+    groups = []
+    try:
+        for group in _read_slowly(data, source.name, kind):
+            groups.append(group)
+    except TableError as error:
+        return groups, str(error)
+    return groups, None
+
+
+@functools.cache
+def _decoder(kind: str) -> Any:
+    import msgspec
+
+    text = Annotated[str, msgspec.Meta(min_length=1)]
+    fields = [("track_uri", text)]
+    if kind != "playlists":
+        fields.append((GROUP_URI[kind], text))
+    track = msgspec.defstruct("Track", fields, gc=False)
+    playlist = msgspec.defstruct("Playlist", [("pid", int), ("tracks", list[track])])
+    return msgspec.json.Decoder(msgspec.defstruct("Slice", [("playlists", list[playlist])]))
+
+
+def _read_fast(data: bytes, kind: str) -> Groups | None:
+    """Groups of a slice, or None when anything is odd about it."""
+    import msgspec
+
+    try:
+        if not data.isascii():
+            data.decode("utf-8")  # msgspec does not look into what it leaves out
+        playlists = _decoder(kind).decode(data).playlists
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if kind == "playlists":
+        return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
+    key = GROUP_URI[kind]
+    return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+
+
+def _by_group(pairs: Iterator[tuple[str, str]]) -> Groups:
+    """Tracks of each group, once each: a slice names an artist's track in many playlists."""
+    groups: dict[str, dict[str, None]] = {}
+    for group, track in pairs:
+        groups.setdefault(group, {})[track] = None
+    return [(group, list(tracks)) for group, tracks in groups.items()]
+
+
+def _read_slowly(data: bytes, name: str, kind: str) -> Iterator[tuple[str, list[str]]]:
+    """The same, playlist by playlist, up to a damage that is named."""
+    for number, playlist in enumerate(elements(data, name, "playlists")):
+        pid = field(playlist, "pid", int, f"{name}: playlist {number} of the slice")
+        where = f"{name}: pid {pid}"
+        tracks = field(playlist, "tracks", list, where)
         found = [
-            (tuple(map(int, match.groups())), file)
-            for file in (place.iterdir() if place.is_dir() else ())
-            if (match := SLICE.fullmatch(file.name)) and file.is_file()
+            tuple(
+                valid_id(
+                    field(track, key, str, f"{where}, track {position}"),
+                    f"{where}, track {position}: {key!r}",
+                )
+                for key in ("track_uri", *((GROUP_URI[kind],) if kind in GROUP_URI else ()))
+            )
+            for position, track in enumerate(tracks)
         ]
-        if found:
-            return [file for _, file in sorted(found)]
-    return []
-
-
-def _playlists(data: bytes, file: Path) -> Iterator[tuple[str, list[str]]]:
-    if not data or data.isspace():
-        raise TableError(f"{file}: the file is empty")
-    try:
-        content = json.loads(data)
-    except RecursionError:
-        raise TableError(f"{file}: JSON nested too deeply for a slice") from None
-    except UnicodeDecodeError as error:
-        raise TableError(f"{file}: byte {error.start}: not UTF-8") from error
-    except ValueError as error:  # json's own message ends with line, column and character
-        raise TableError(f"{file}: not JSON, cut off or damaged: {error}") from error
-    playlists = content.get("playlists") if isinstance(content, dict) else None
-    if not isinstance(playlists, list):
-        raise TableError(f"{file}: no list 'playlists', so this is not a slice")
-    for number, playlist in enumerate(playlists):
-        where = f"{file}: playlist {number} of the slice"
-        pid = _field(playlist, "pid", int, where)
-        where = f"{file}: pid {pid}"
-        tracks = _field(playlist, "tracks", list, where)
-        yield (
-            str(pid),
-            [
-                _text(_field(track, "track_uri", str, where, position), where, position)
-                for position, track in enumerate(tracks)
-            ],
-        )
-
-
-def _field(holder: Any, key: str, kind: type, where: str, position: int | None = None) -> Any:
-    value = holder.get(key) if type(holder) is dict else None
-    if type(value) is not kind:
-        at = "" if position is None else f", track {position}"
-        if type(holder) is not dict:
-            raise TableError(f"{where}{at}: not an object")
-        problem = f"{key!r} is not {KINDS[kind]}" if key in holder else f"no {key!r}"
-        raise TableError(f"{where}{at}: {problem}")
-    return value
-
-
-def _text(value: str, where: str, position: int) -> str:
-    if value.isascii() and value:
-        return value
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise TableError(f"{where}, track {position}: 'track_uri' is not valid Unicode") from None
-    if not value:
-        raise TableError(f"{where}, track {position}: 'track_uri' is empty")
-    return value
+        if kind == "playlists":
+            yield str(pid), [track for (track,) in found]
+        else:
+            yield from _by_group((group, track) for track, group in found)

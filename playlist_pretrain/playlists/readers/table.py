@@ -1,21 +1,29 @@
-"""Long tables: one line for each track of each group, CSV or TSV.
+"""Long tables: one row for each track of each group; CSV, TSV or Parquet.
 
-Format: that of ``playlist_pretrain.tables``, one row for each entry. Rows of a group need not be
-neighbours.
+Format: text is that of ``playlist_pretrain.tables``, Parquet has columns of text or whole numbers,
+or of lists of them. Rows of a group need not be neighbours. A track of several artists has a row
+for each, or all of them in one cell, apart by ``--separator`` or as a list.
 Provenance: whatever exports tables; track ids are those of the collection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.errors import TableError, first_line
+from playlist_pretrain.playlists.readers.json_text import valid_id
+from playlist_pretrain.playlists.readers.request import Request
+from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
 from playlist_pretrain.tables import BYTE_ORDER_MARK, DELIMITERS, read_columns
 
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
 LONGEST_PART = 65_536
 OPTION = "--columns group=…,track=…"
+TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
+MAGIC = b"PAR1"
 
 
 class TableReader:
@@ -23,49 +31,147 @@ class TableReader:
 
     name = "table"
     description = (
-        "CSV or TSV with a header, one row for each track of each group "
-        f"(columns group_id and track_id, or {OPTION})"
+        "CSV, TSV or Parquet, one row for each track of each group (columns group_id and "
+        f"track_id, or {OPTION}), or a folder or zip file of such parts"
     )
+    kinds = ("playlists", "artists", "albums", "genres", "sessions")
+    options = frozenset({"columns", "separator"})
 
     def sniff(self, path: Path) -> bool:
-        """True for files called .csv or .tsv, and for text whose first line has a delimiter."""
-        if not path.is_file():
-            return False
-        if path.suffix.lower() in (".csv", ".tsv"):
+        """True for tables by name, and for text whose first line has a delimiter."""
+        if any(_is_table(source.path) for source in sources_in(path, _is_table)):
             return True
-        with open(path, "rb") as stream:
-            line = stream.readline(4096).removeprefix(BYTE_ORDER_MARK)
+        start = first_bytes(path)
+        if start.startswith(MAGIC):
+            return True
+        line = start.partition(b"\n")[0][:4096].removeprefix(BYTE_ORDER_MARK)
         try:
             text = line.decode("utf-8").strip(" ")
         except UnicodeDecodeError:
             return False
         return (
-            not text.startswith(("{", "[", "<"))
+            not text.startswith(("{", "[", "<", "#"))
             and "\0" not in text
             and any(sign in text for sign in DELIMITERS)
         )
 
-    def files(self, path: Path) -> list[Path]:
-        """The table itself."""
-        if path.is_dir():
-            raise TableError(f"{path}: a folder, not a file")
-        return [path]
+    def sources(self, path: Path) -> list[Source]:
+        """The table itself, or the tables in a folder or zip file."""
+        found = sources_in(path, _is_table)
+        if not found:
+            raise TableError(f"{path}: no {', '.join(TEXT + PARQUET)} in this folder or zip file")
+        return found
 
-    def read(
-        self,
-        path: Path,
-        columns: Mapping[str, str] | None = None,
-        advance: Callable[[int], object] = lambda read: None,
-    ) -> Iterator[tuple[str, list[str]]]:
-        """Yield runs of neighbouring rows of one group; see ``Reader.read``."""
-        wanted = {**DEFAULT_COLUMNS, **(columns or {})}
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+        """Yield runs of neighbouring rows of one group."""
+        wanted = {**DEFAULT_COLUMNS, **(request.columns or {})}
+        if set(wanted) != set(DEFAULT_COLUMNS):
+            raise TableError(f"{sources[0].name}: the columns of a table are named with {OPTION}")
         names = wanted["group"], wanted["track"]
-        rows = read_columns(path, names, advance, "name the columns with " + OPTION)
-        _, (group, first) = next(rows)
-        tracks = [first]
-        for _, (row_group, track) in rows:
+        for source in sources:
+            try:
+                if _is_parquet(source):
+                    rows = _parquet_rows(source, names, request)
+                else:
+                    rows = _text_rows(source, names, request)
+                yield from _runs(rows)
+            except TableError as error:
+                request.damaged(error)
+
+
+def _is_table(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in TEXT + PARQUET
+
+
+def _is_parquet(source: Source) -> bool:
+    if source.path.suffix.lower() in TEXT + PARQUET:
+        return source.path.suffix.lower() in PARQUET
+    with source.open() as stream:
+        return stream.read(len(MAGIC)) == MAGIC
+
+
+def _runs(rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
+    """Neighbouring rows of one group together; what came before a damage is yielded too."""
+    group: str | None = None
+    tracks: list[str] = []
+    try:
+        for row_group, track in rows:
             if row_group != group or len(tracks) == LONGEST_PART:
-                yield group, tracks
+                if group is not None:
+                    yield group, tracks
                 group, tracks = row_group, []
             tracks.append(track)
+    except TableError:
+        if group is not None:
+            yield group, tracks
+        raise
+    if group is not None:
         yield group, tracks
+
+
+def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
+    mend = "name the columns with " + OPTION
+    separator = request.separator
+    for line, (group, track) in read_columns(source, names, request.advance, mend):
+        if separator is None:
+            yield group, track
+            continue
+        parts = [part.strip() for part in group.split(separator)]
+        if not any(parts):
+            raise TableError(f"{source.name}: line {line}: column {names[0]!r} has no group")
+        for part in dict.fromkeys(filter(None, parts)):
+            yield part, track
+
+
+def _parquet_rows(
+    source: Source, names: Sequence[str], request: Request
+) -> Iterator[tuple[str, str]]:
+    """Rows of a Parquet file, a batch in memory at a time."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    where = source.name
+    try:
+        with ParquetFile(source.file or io.BytesIO(source.read())) as table:
+            known = table.schema_arrow.names
+            missing = [name for name in names if name not in known]
+            if missing:
+                raise TableError(
+                    f"{where}: no column {', '.join(map(repr, missing))}; its columns are: "
+                    f"{', '.join(map(repr, known))}; name the columns with {OPTION}"
+                )
+            number = told = 0
+            rows = max(table.metadata.num_rows, 1)
+            for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
+                columns = [batch.column(name).to_pylist() for name in names]
+                for group, track in zip(*columns, strict=True):
+                    number += 1
+                    for one in _ids(group, f"{where}: row {number}", names[0], request.separator):
+                        for other in _ids(track, f"{where}: row {number}", names[1], None):
+                            yield one, other
+                done = min(source.size, source.size * number // rows)
+                request.advance(done - told)
+                told = done
+            request.advance(source.size - told)
+            if not number:
+                raise TableError(f"{where}: no rows")
+    except (ArrowException, OSError, ValueError, MemoryError) as error:
+        raise TableError(f"{where}: not a whole Parquet file: {first_line(error)}") from error
+
+
+def _ids(value: Any, where: str, name: str, separator: str | None) -> list[str]:
+    """The ids in one cell: text, a whole number, or a list of them."""
+    if type(value) is str and separator is not None:
+        value = [part.strip() for part in value.split(separator) if part.strip()]
+    values = value if type(value) is list else [value]
+    found = []
+    for one in values:
+        if type(one) is int:
+            one = str(one)
+        if type(one) is not str or not one.strip():
+            what = "empty" if one is None or one == "" or type(one) is str else "not an id"
+            raise TableError(f"{where}: column {name!r} is {what}")
+        found.append(valid_id(one, f"{where}: column {name!r}"))
+    if not found:
+        raise TableError(f"{where}: column {name!r} is empty")
+    return list(dict.fromkeys(found))

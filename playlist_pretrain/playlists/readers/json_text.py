@@ -1,0 +1,180 @@
+"""JSON documents that are lists of many things: element by element, with the place of damage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder
+from typing import Any
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.tables import BYTE_ORDER_MARK
+
+KINDS = {int: "a whole number", list: "a list", str: "text", dict: "an object"}
+BLANKS = " \t\n\r"
+
+
+def text_of(data: bytes, name: str) -> str:
+    """Decode a document.
+
+    Raises
+    ------
+    TableError
+        If it is empty, or not UTF-8.
+    """
+    if not data or data.isspace():
+        raise TableError(f"{name}: the file is empty")
+    try:
+        return data.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise TableError(f"{name}: byte {error.start}: not UTF-8") from error
+
+
+def elements(data: bytes, name: str, key: str | None = None) -> Iterator[Any]:
+    """Yield the elements of the one long list of a JSON document, as far as it is whole.
+
+    Parameters
+    ----------
+    data : bytes
+        UTF-8.
+    name : str
+        Of the source, for messages.
+    key : str, optional
+        The document is an object and the list its value of this name; without one the document
+        is the list.
+
+    Raises
+    ------
+    TableError
+        When what was yielded before is all that is whole; names line and column.
+    """
+    text = text_of(data, name)
+    try:
+        yield from _Scan(text, name).elements(key)
+    except RecursionError:
+        raise TableError(f"{name}: JSON nested too deeply") from None
+    except ValueError as error:  # json's own message ends with line, column and character
+        raise TableError(f"{name}: not JSON, cut off or damaged: {error}") from error
+
+
+class _Scan:
+    """A document and a place in it; the standard library's decoder reads what is small."""
+
+    def __init__(self, text: str, name: str):
+        self._text, self._name, self._at = text, name, 0
+        self._decode = JSONDecoder().raw_decode
+
+    def elements(self, key: str | None) -> Iterator[Any]:
+        found = key is None
+        if key is None:
+            if self._peek() != "[":
+                raise TableError(f"{self._name}: not a list")
+            yield from self._list()
+        else:
+            if self._peek() != "{":
+                raise TableError(f"{self._name}: no list {key!r}, not even an object")
+            self._at += 1
+            more = self._peek() != "}"
+            while more:
+                own = self._value()
+                self._take(":")
+                if own == key and self._peek() == "[":
+                    if found:
+                        raise TableError(f"{self._name}: two lists {key!r}")
+                    found = True
+                    yield from self._list()
+                else:
+                    self._value()
+                more = self._peek() == ","
+                if more:
+                    self._at += 1
+            self._take("}")
+        if self._peek():
+            raise JSONDecodeError("Extra data", self._text, self._at)
+        if not found:
+            raise TableError(f"{self._name}: no list {key!r}")
+
+    def _list(self) -> Iterator[Any]:
+        self._at += 1
+        if self._peek() == "]":
+            self._at += 1
+            return
+        while True:
+            yield self._value()
+            if self._peek() != ",":
+                break
+            self._at += 1
+        self._take("]")
+
+    def _peek(self) -> str:
+        text = self._text
+        while self._at < len(text) and text[self._at] in BLANKS:
+            self._at += 1
+        return text[self._at : self._at + 1]
+
+    def _take(self, sign: str) -> None:
+        if self._peek() != sign:
+            raise JSONDecodeError(f"Expecting {sign!r}", self._text, self._at)
+        self._at += 1
+
+    def _value(self) -> Any:
+        self._peek()
+        value, self._at = self._decode(self._text, self._at)
+        return value
+
+
+def field(holder: Any, key: str, kind: type, where: str) -> Any:
+    """Value of a field that has to be there and of one type.
+
+    Raises
+    ------
+    TableError
+        Begins with ``where``.
+    """
+    if type(holder) is not dict:
+        raise TableError(f"{where}: not an object")
+    value = holder.get(key)
+    if type(value) is not kind:
+        problem = f"{key!r} is not {KINDS[kind]}" if key in holder else f"no {key!r}"
+        raise TableError(f"{where}: {problem}")
+    return value
+
+
+def valid_id(value: str, where: str) -> str:
+    """An id that is not empty and can be written as UTF-8.
+
+    Raises
+    ------
+    TableError
+        Begins with ``where``.
+    """
+    if value.isascii() and value:
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TableError(f"{where} is not valid Unicode") from None
+    if not value:
+        raise TableError(f"{where} is empty")
+    return value
+
+
+def object_of(line: bytes, where: str) -> dict[str, Any]:
+    """One JSON object, for documents with one a line.
+
+    Raises
+    ------
+    TableError
+        Begins with ``where``.
+    """
+    try:
+        content = json.loads(line)
+    except RecursionError:
+        raise TableError(f"{where}: JSON nested too deeply") from None
+    except UnicodeDecodeError as error:
+        raise TableError(f"{where}: byte {error.start}: not UTF-8") from error
+    except ValueError as error:
+        raise TableError(f"{where}: not JSON, cut off or damaged: {error}") from error
+    if type(content) is not dict:
+        raise TableError(f"{where}: not an object")
+    return content

@@ -1,0 +1,117 @@
+"""Melon Playlist Dataset: ``train.json``, ``val.json``, ``test.json`` and ``song_meta.json``.
+
+Format: JSON lists. A playlist has ``id`` and ``songs``, a song has ``id`` (``_id`` in some copies),
+``artist_id_basket``, ``album_id`` and ``song_gn_gnr_basket``. All ids are whole numbers or text; a
+track id is the song's id as text. ``test.json`` has playlists without songs.
+Provenance: Ferraro et al., ICASSP 2021, https://mtg.github.io/melon-playlist-dataset/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
+from playlist_pretrain.playlists.readers.request import Request
+from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+
+PLAYLISTS = ("train.json", "val.json", "test.json")
+SONGS = "song_meta.json"
+BASKETS = {
+    "artists": "artist_id_basket",
+    "albums": "album_id",
+    "genres": "song_gn_gnr_basket",
+}
+SIGNS = (b'"plylst_title"', b'"song_gn_gnr_basket"', b'"artist_id_basket"')
+
+
+class MelonReader:
+    """Reader of the Melon Playlist Dataset; see the module."""
+
+    name = "melon"
+    description = (
+        "Melon Playlist Dataset: train.json, val.json and test.json, or a folder or zip file "
+        "with them and song_meta.json; tracks are song ids"
+    )
+    kinds = ("playlists", "artists", "albums", "genres")
+    options = frozenset()
+
+    def sniff(self, path: Path) -> bool:
+        """True where there is one of its files, by name in a folder and by content alone."""
+        if path.is_file() and (start := first_bytes(path)):
+            return start.lstrip().startswith(b"[") and any(sign in start for sign in SIGNS)
+        return any(_is_melon(source.path) for source in sources_in(path, _is_melon))
+
+    def sources(self, path: Path) -> list[Source]:
+        """All of its files; :meth:`read` opens those that a kind of group needs."""
+        found = sources_in(path, _is_melon)
+        if not found:
+            raise TableError(
+                f"{path}: no {', '.join(PLAYLISTS)} or {SONGS} in this folder or zip file"
+            )
+        return found
+
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+        """Yield the playlists, or the songs of each artist, album or genre song by song."""
+        wanted = [
+            source
+            for source in sources
+            if len(sources) == 1 or (source.path.name == SONGS) == (request.kind in BASKETS)
+        ]
+        if not wanted:
+            files = SONGS if request.kind in BASKETS else ", ".join(PLAYLISTS)
+            raise TableError(f"{sources[0].name}: {request.kind} are in {files}, which is not here")
+        for source in sources:
+            if source not in wanted:
+                request.advance(source.size)
+        for source in wanted:
+            try:
+                data = source.read(request.advance)
+                if request.kind in BASKETS:
+                    yield from _songs(data, source.name, BASKETS[request.kind])
+                else:
+                    yield from _playlists(data, source.name)
+            except TableError as error:
+                request.damaged(error)
+
+
+def _is_melon(path: PurePosixPath) -> bool:
+    return path.name in (*PLAYLISTS, SONGS)
+
+
+def _playlists(data: bytes, name: str) -> Iterator[tuple[str, list[str]]]:
+    for number, playlist in enumerate(elements(data, name)):
+        group = _id(playlist, ("id",), f"{name}: playlist {number}")
+        where = f"{name}: playlist {group}"
+        songs = field(playlist, "songs", list, where)
+        yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
+
+
+def _songs(data: bytes, name: str, basket: str) -> Iterator[tuple[str, list[str]]]:
+    for number, song in enumerate(elements(data, name)):
+        track = _id(song, ("id", "_id"), f"{name}: song {number}")
+        where = f"{name}: song {track}"
+        if basket not in song:
+            raise TableError(f"{where}: no {basket!r}")
+        groups = song[basket]
+        for group in groups if type(groups) is list else [groups]:
+            yield _text(group, f"{where}: {basket!r}"), [track]
+
+
+def _id(holder: Any, keys: Sequence[str], where: str) -> str:
+    if type(holder) is not dict:
+        raise TableError(f"{where}: not an object")
+    for key in keys:
+        if key in holder:
+            return _text(holder[key], f"{where}: {key!r}")
+    raise TableError(f"{where}: no {keys[0]!r}")
+
+
+def _text(value: Any, where: str) -> str:
+    if type(value) is int:
+        return str(value)
+    if type(value) is not str:
+        raise TableError(f"{where}: neither a whole number nor text")
+    return valid_id(value, where)

@@ -1,0 +1,80 @@
+"""From what playlist files say of a track to its id.
+
+A track's id is by default its POSIX path below the audio folder without its extension. Nothing
+here looks at the file system: paths are worked out from their text.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
+
+DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+MUSICBRAINZ = re.compile(
+    r"https?://(?:\w+\.)?musicbrainz\.org/(?:recording|track)/([0-9a-f-]{36})/?", re.IGNORECASE
+)
+
+
+def track_id_of_identifier(identifier: str) -> str:
+    """Reduce the address of a MusicBrainz recording to its id; leave any other as it is."""
+    match = MUSICBRAINZ.fullmatch(identifier)
+    return match[1].lower() if match else identifier
+
+
+def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) -> str:
+    """Track id of a path, ``file:`` address or other address in a playlist file.
+
+    Parameters
+    ----------
+    entry : str
+        As the playlist file has it; Windows paths are fine.
+    playlist : PurePosixPath
+        The playlist file below the folder that is read.
+    audio : Path, optional
+        Folder below which the collection's tracks lie; without one it is the folder that is read.
+
+    Returns
+    -------
+    str
+        Path below the audio folder without the extension of an audio file. What lies outside
+        stays as it is written, so that a map may know it, and so do addresses.
+    """
+    if DRIVE.match(entry) or entry.startswith("\\\\"):
+        path = entry.replace("\\", "/")
+    elif SCHEME.match(entry):
+        address = urlsplit(entry)
+        if address.scheme.lower() != "file":
+            return track_id_of_identifier(entry)
+        path = unquote(address.path)
+    else:
+        path = entry.replace("\\", "/") if "/" not in entry else entry
+    root = posixpath.normpath(audio.absolute().as_posix()) if audio else None
+    if path.startswith("/") or DRIVE.match(path):
+        if root is None:
+            return entry
+        inside = _below(posixpath.normpath(path), root)
+        return entry if inside is None else _without_extension(inside)
+    inside = posixpath.normpath(posixpath.join(playlist.parent.as_posix(), path))
+    if inside == ".." or inside.startswith("../"):
+        return entry
+    return _without_extension(inside)
+
+
+def _below(path: str, root: str) -> str | None:
+    prefix = root.rstrip("/") + "/"
+    return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def _without_extension(path: str) -> str:
+    stem, extension = posixpath.splitext(path)
+    return stem if extension.lower() in AUDIO_EXTENSIONS else path
+
+
+def group_id_of(playlist: PurePosixPath) -> str:
+    """Id of the group that a playlist file is: its path below the folder without extension."""
+    return playlist.with_suffix("").as_posix()

@@ -1,0 +1,172 @@
+"""XSPF playlists: one file is one group.
+
+Format: XML, ``playlist/trackList/track`` with ``identifier`` and ``location``, the first of which
+counts. A track's id is chosen as in ``jspf.py``. A document type, and with it entities, is
+refused: it is not part of the format, and a few lines of it may expand without end.
+Provenance: https://www.xspf.org/spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from xml.parsers import expat
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.json_text import valid_id
+from playlist_pretrain.playlists.readers.paths import (
+    group_id_of,
+    track_id_of_identifier,
+    track_id_of_path,
+)
+from playlist_pretrain.playlists.readers.request import Request
+from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+
+NAMESPACES = ("http://xspf.org/ns/0/", "")
+TRACK = ["playlist", "trackList", "track"]
+FIELDS = ("identifier", "location", "creator", "title")
+LONGEST_FIELD = 65_536
+DEEPEST = 100
+CHUNK = 65_536
+LONGEST_PART = 65_536
+
+
+class XspfReader:
+    """Reader of XSPF playlists; see the module."""
+
+    name = "xspf"
+    description = (
+        "XSPF: a file, or a folder or zip file of them; a file is a group, tracks are "
+        "identifiers, or else locations below the folder or --audio"
+    )
+    kinds = ("playlists",)
+    options = frozenset({"audio"})
+
+    def sniff(self, path: Path) -> bool:
+        """True for playlists by name, and for XML that names the format."""
+        if any(_is_xspf(source.path) for source in sources_in(path, _is_xspf)):
+            return True
+        start = first_bytes(path)
+        return b"<playlist" in start and b"xspf.org/ns/0" in start
+
+    def sources(self, path: Path) -> list[Source]:
+        """The file, or all playlists in a folder or zip file."""
+        found = sources_in(path, _is_xspf)
+        if not found:
+            raise TableError(f"{path}: no .xspf in this folder or zip file")
+        return found
+
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+        """Yield a group for each file, long ones in parts."""
+        for source in sources:
+            group = group_id_of(source.path)
+            parser = _Parser(source, request.audio)
+            try:
+                with source.open(request.advance) as stream:
+                    while chunk := stream.read(CHUNK):
+                        parser.feed(chunk)
+                        if len(parser.tracks) >= LONGEST_PART:
+                            yield group, parser.tracks
+                            parser.tracks = []
+                parser.close()
+                yield group, parser.tracks
+            except TableError as error:
+                if parser.tracks:
+                    yield group, parser.tracks
+                request.damaged(error)
+
+
+def _is_xspf(path: PurePosixPath) -> bool:
+    return path.suffix.lower() == ".xspf"
+
+
+class _Parser:
+    """Collects track ids while the document is fed to it."""
+
+    def __init__(self, source: Source, audio: Path | None):
+        self.tracks: list[str] = []
+        self._source, self._audio = source, audio
+        self._path: list[str] = []
+        self._found: dict[str, str] = {}
+        self._text: list[str] | None = None
+        self._number = self._fed = 0
+        self._expat = expat.ParserCreate(namespace_separator=" ")
+        self._expat.StartDoctypeDeclHandler = self._refuse_doctype
+        self._expat.StartElementHandler = self._start
+        self._expat.EndElementHandler = self._end
+        self._expat.CharacterDataHandler = self._characters
+
+    def feed(self, chunk: bytes, *, final: bool = False) -> None:
+        """Parse some more.
+
+        Raises
+        ------
+        TableError
+            With line and column of the damage.
+        """
+        self._fed += len(chunk)
+        try:
+            self._expat.Parse(chunk, final)
+        except expat.ExpatError as error:
+            raise TableError(
+                f"{self._source.name}: not XML, cut off or damaged: {error}"
+            ) from error
+        except (ValueError, LookupError) as error:  # an encoding that nobody knows
+            raise TableError(f"{self._source.name}: not XML: {error}") from error
+
+    def close(self) -> None:
+        """Make sure that the document is whole."""
+        if not self._fed:
+            raise TableError(f"{self._source.name}: the file is empty")
+        self.feed(b"", final=True)
+
+    @property
+    def _where(self) -> str:
+        return f"{self._source.name}: line {self._expat.CurrentLineNumber}"
+
+    def _refuse_doctype(self, *arguments) -> None:
+        raise TableError(f"{self._where}: a document type, which XSPF does not have")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        namespace, _, local = name.rpartition(" ")
+        if namespace not in NAMESPACES:
+            local = name  # another vocabulary inside of an extension
+        if not self._path and local != "playlist":
+            raise TableError(f"{self._where}: <{local[:60]}> is not a playlist")
+        self._path.append(local)
+        if len(self._path) > DEEPEST:
+            raise TableError(f"{self._where}: nested too deeply")
+        if self._path == TRACK:
+            self._found = {}
+        elif self._path[:-1] == TRACK and local in FIELDS:
+            self._text = []
+
+    def _characters(self, text: str) -> None:
+        if self._text is not None:
+            self._text.append(text)
+            if sum(map(len, self._text)) > LONGEST_FIELD:
+                raise TableError(f"{self._where}: longer than {LONGEST_FIELD:,} characters")
+
+    def _end(self, name: str) -> None:
+        if self._text is not None and self._path[:-1] == TRACK:
+            text = "".join(self._text).strip()
+            if text:
+                self._found.setdefault(self._path[-1], text)
+            self._text = None
+        if self._path == TRACK:
+            self._number += 1
+            self.tracks.append(self._track_id())
+        self._path.pop()
+
+    def _track_id(self) -> str:
+        where = f"{self._where}: track {self._number}"
+        found = self._found
+        if "identifier" in found:
+            return valid_id(track_id_of_identifier(found["identifier"]), where)
+        if "location" in found:
+            track = track_id_of_path(found["location"], self._source.path, self._audio)
+            return valid_id(track, where)
+        named = [found[key] for key in ("creator", "title") if key in found]
+        if not named:
+            raise TableError(f"{where}: no identifier, location or title")
+        return valid_id(" – ".join(named), where)

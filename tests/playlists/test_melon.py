@@ -1,0 +1,119 @@
+"""The Melon Playlist Dataset, with invented songs."""
+
+import json
+
+import pytest
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import Request
+from playlist_pretrain.playlists.readers.melon import MelonReader
+
+READER = MelonReader()
+SONGS = [
+    {"id": 10, "album_id": 5, "artist_id_basket": [1, 2], "artist_name_basket": ["x", "y"],
+     "song_name": "s", "song_gn_gnr_basket": ["GN0100"], "song_gn_dtl_gnr_basket": ["GN0101"],
+     "issue_date": "20200101"},
+    {"id": 11, "album_id": 5, "artist_id_basket": [2], "song_gn_gnr_basket": ["GN0100", "GN0200"]},
+    {"id": 12, "album_id": 6, "artist_id_basket": [], "song_gn_gnr_basket": []},
+]  # fmt: skip
+
+
+def write(folder, **documents):
+    folder.mkdir(exist_ok=True)
+    for name, content in documents.items():
+        content = content if isinstance(content, str) else json.dumps(content)
+        (folder / f"{name}.json").write_text(content, encoding="utf-8")
+    return folder
+
+
+def read(path, **request):
+    return list(READER.read(READER.sources(path), Request(**request)))
+
+
+@pytest.fixture
+def melon(tmp_path):
+    playlist = {"plylst_title": "t", "tags": ["a"], "like_cnt": 1, "updt_date": "2019"}
+    return write(
+        tmp_path / "melon",
+        train=[{"id": 1, "songs": [10, 11], **playlist}, {"id": 2, "songs": [12], **playlist}],
+        val=[{"id": 3, "songs": [11], **playlist}],
+        test=[{"id": 4, "songs": [], **playlist}],
+        song_meta=SONGS,
+    )
+
+
+def test_playlists_of_all_files(melon):
+    told = []
+    assert sorted(read(melon, advance=told.append)) == [
+        ("1", ["10", "11"]), ("2", ["12"]), ("3", ["11"]), ("4", []),
+    ]  # fmt: skip
+    assert sum(told) == sum(file.stat().st_size for file in melon.iterdir())
+    assert READER.sniff(melon) and READER.sniff(melon / "song_meta.json")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("artists", [("1", ["10"]), ("2", ["10"]), ("2", ["11"])]),
+        ("albums", [("5", ["10"]), ("5", ["11"]), ("6", ["12"])]),
+        ("genres", [("GN0100", ["10"]), ("GN0100", ["11"]), ("GN0200", ["11"])]),
+    ],
+)
+def test_groups_of_songs(melon, kind, expected):
+    assert read(melon, kind=kind) == expected
+    assert read(melon / "song_meta.json", kind=kind) == expected
+
+
+def test_songs_with_the_other_name_of_their_id(melon):
+    write(melon, song_meta=[{"_id": 7, "artist_id_basket": [3]}])
+    assert read(melon, kind="artists") == [("3", ["7"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": 1}, "not a list"),
+        ([5], "playlist 0: not an object"),
+        ([{"songs": []}], "playlist 0: no 'id'"),
+        ([{"id": None, "songs": []}], "neither a whole number nor text"),
+        ([{"id": 1}], "playlist 1: no 'songs'"),
+        ([{"id": 1, "songs": {}}], "playlist 1: 'songs' is not a list"),
+        ([{"id": 1, "songs": [2, 3.5]}], "playlist 1, song 1: neither a whole number nor text"),
+        ([{"id": 1, "songs": [""]}], "playlist 1, song 0 is empty"),
+        ('[{"id": 1, "songs": []}] x', "Extra data"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_bad_playlists(tmp_path, content, message):
+    folder = write(tmp_path / "melon", train=content)
+    with pytest.raises(TableError) as caught:
+        read(folder)
+    assert "train.json: " in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"album_id": 1}], "song 0: no 'id'"),
+        ([{"id": 1}], "song 1: no 'artist_id_basket'"),
+        ([{"id": 1, "artist_id_basket": [[]]}], "'artist_id_basket': neither"),
+    ],
+)
+def test_bad_songs(tmp_path, content, message):
+    folder = write(tmp_path / "melon", song_meta=content)
+    with pytest.raises(TableError) as caught:
+        read(folder, kind="artists")
+    assert message in str(caught.value)
+
+
+def test_a_kind_whose_file_is_missing(melon):
+    (melon / "song_meta.json").unlink()
+    with pytest.raises(TableError, match=r"artists are in song_meta\.json, which is not here"):
+        read(melon, kind="artists")
+
+
+def test_whole_playlists_before_the_damage_are_kept_when_asked(melon):
+    (melon / "train.json").write_text('[{"id": 1, "songs": [10]}, {"id": 2, "son')
+    damage = []
+    assert sorted(read(melon, damaged=damage.append)) == [("1", ["10"]), ("3", ["11"]), ("4", [])]
+    assert "line 1 column" in str(damage[0])

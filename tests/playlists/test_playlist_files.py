@@ -1,0 +1,167 @@
+"""M3U, XSPF and JSPF: what a track's id is, and what is refused."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import READERS, Request
+from playlist_pretrain.playlists.readers.paths import track_id_of_path
+
+UUID = "b9ad642e-b012-41c7-b72a-42cf4911f9ff"
+
+
+def read(name, path, **request):
+    reader = READERS.get(name)
+    return list(reader.read(reader.sources(path), Request(**request)))
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("entry", "playlist", "audio", "expected"),
+    [
+        ("a.mp3", "x.m3u", None, "a"),
+        ("a.b.FLAC", "x.m3u", None, "a.b"),
+        ("a.txt", "x.m3u", None, "a.txt"),
+        ("../b/a.ogg", "lists/x.m3u", None, "b/a"),
+        ("b\\a.ogg", "x.m3u", None, "b/a"),
+        ("./b//c/../a.ogg", "x.m3u", None, "b/a"),
+        ("../a.ogg", "x.m3u", None, "../a.ogg"),
+        ("/music/b/a.mp3", "x.m3u", None, "/music/b/a.mp3"),
+        ("/music/b/a.mp3", "x.m3u", "/music", "b/a"),
+        ("/music/../etc/a.mp3", "x.m3u", "/music", "/music/../etc/a.mp3"),
+        ("/musical/a.mp3", "x.m3u", "/music", "/musical/a.mp3"),
+        ("file:///music/b%20c/a%25.mp3", "x.m3u", "/music", "b c/a%"),
+        ("C:\\music\\a.mp3", "x.m3u", None, "C:\\music\\a.mp3"),
+        ("https://example.org/a.mp3", "x.m3u", None, "https://example.org/a.mp3"),
+        ("spotify:track:1", "x.m3u", None, "spotify:track:1"),
+        (f"https://musicbrainz.org/recording/{UUID.upper()}", "x.m3u", None, UUID),
+    ],
+)
+def test_track_id_of_an_entry(entry, playlist, audio, expected):
+    audio = Path(audio) if audio else None
+    assert track_id_of_path(entry, PurePosixPath(playlist), audio) == expected
+
+
+def test_m3u(tmp_path):
+    write(tmp_path / "a.m3u8", "\ufeff#EXTM3U\r\n#EXTINF:1,A - B\r\n ü.mp3 \r\n\r\nb/c.ogg")
+    write(tmp_path / "deep" / "b.m3u", "é.mp3\n".encode("latin-1"))
+    write(tmp_path / "deep" / "empty.m3u", "#EXTM3U\n")
+    assert read("m3u", tmp_path) == [
+        ("a", ["ü", "b/c"]), ("deep/b", ["deep/é"]), ("deep/empty", []),
+    ]  # fmt: skip
+    assert read("m3u", tmp_path / "deep" / "b.m3u") == [("b", ["é"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.m3u8", b"", "the file is empty"),
+        ("x.m3u8", b"a\n\xff\n", "line 2: not UTF-8 (byte 1 of the line is 0xff)"),
+        ("x.m3u", b"\x81\n", "line 1: neither UTF-8 nor Windows-1252"),
+        ("x.m3u", b"a\n\0\n", "line 2: holds a zero byte"),
+        ("x.m3u", b"a\n" + b"x" * 2_000_000, "line 2: longer than"),
+    ],
+)
+def test_bad_m3u(tmp_path, name, content, message):
+    path = write(tmp_path / name, content)
+    with pytest.raises(TableError) as caught:
+        read("m3u", path)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def xspf(*tracks, head='<?xml version="1.0"?>', namespace=' xmlns="http://xspf.org/ns/0/"'):
+    body = "".join(f"<track>{track}</track>" for track in tracks)
+    return f'{head}<playlist version="1"{namespace}><trackList>{body}</trackList></playlist>'
+
+
+TRACKS = [
+    f"<identifier>https://musicbrainz.org/recording/{UUID}</identifier><location>a.mp3</location>",
+    "<location> file:///music/b%20c.mp3 </location><location>other.mp3</location>",
+    "<title>T &amp; t</title><creator>C</creator>",
+    "<identifier/><identifier>spotify:track:1</identifier>"
+    '<extension application="x"><identifier>no</identifier></extension>',
+]
+
+
+@pytest.mark.parametrize("namespace", ["", ' xmlns="http://xspf.org/ns/0/"'])
+def test_xspf(tmp_path, namespace):
+    path = write(tmp_path / "a.xspf", xspf(*TRACKS, namespace=namespace))
+    expected = [UUID, "b c", "C – T & t", "spotify:track:1"]
+    assert read("xspf", path, audio=Path("/music")) == [("a", expected)]
+    write(path, xspf())
+    assert read("xspf", path) == [("a", [])]
+
+
+LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "the file is empty"),
+        (xspf("<title>&b;</title>", head=LAUGHS), "line 1: a document type"),
+        (xspf(head='<!DOCTYPE x SYSTEM "file:///etc/passwd">'), "a document type"),
+        ("<html/>", "<html> is not a playlist"),
+        ("<playlist><trackList>", "not XML, cut off or damaged: no element found: line 1"),
+        (xspf("<title>a</title>", "<image>x</image>"), "line 1: track 2: no identifier, location"),
+        ("<playlist>" + "<a>" * 200, "nested too deeply"),
+        (xspf("<title>" + "x" * 70_000 + "</title>"), "longer than 65,536 characters"),
+        (xspf(head='<?xml version="1.0" encoding="klingon"?>'), "not XML"),
+        (b"<playlist>\xff</playlist>", "not XML, cut off or damaged"),
+    ],
+)
+def test_bad_xspf(tmp_path, content, message):
+    path = write(tmp_path / "a.xspf", content)
+    with pytest.raises(TableError) as caught:
+        read("xspf", path)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_tracks_before_the_damage_are_kept_when_asked(tmp_path):
+    path = write(tmp_path / "a.xspf", xspf("<title>a</title>", "<title>b</title>")[:-15])
+    damage = []
+    assert read("xspf", path, damaged=damage.append) == [("a", ["a", "b"])] and len(damage) == 1
+
+
+def test_jspf(tmp_path):
+    tracks = [
+        {"identifier": [f"https://musicbrainz.org/recording/{UUID}"], "location": "a.mp3"},
+        {"identifier": "spotify:track:1"},
+        {"identifier": [], "location": ["/music/b/c.flac"], "title": "x"},
+        {"identifier": None, "creator": "C", "title": "T"},
+    ]
+    expected = [UUID, "spotify:track:1", "b/c", "C – T"]
+    for content in ({"playlist": {"track": tracks, "title": "x"}}, {"track": tracks}):
+        path = write(tmp_path / "a.jspf", "\ufeff" + json.dumps(content))
+        assert read("jspf", path, audio=Path("/music")) == [("a", expected)]
+    path = write(tmp_path / "b.json", json.dumps({"playlist": {"track": []}}))
+    assert READERS.get("jspf").sniff(path) and read("jspf", path) == [("b", [])]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "not an object"),
+        ({"playlist": []}, "playlist: not an object"),
+        ({"playlist": {}}, "playlist: no 'track'"),
+        ({"playlist": {"track": {}}}, "'track' is not a list"),
+        ({"playlist": {"track": [{"title": "a"}, 5]}}, "track 1: not an object"),
+        ({"playlist": {"track": [{"identifier": 5}]}}, "track 0: 'identifier' is not text"),
+        ({"playlist": {"track": [{"identifier": [5]}]}}, "track 0: 'identifier' is not text"),
+        ({"playlist": {"track": [{}]}}, "track 0: no 'identifier', 'location' or 'title'"),
+        ({"playlist": {"track": [{"title": "\ud800"}]}}, "track 0: 'title' is not valid Unicode"),
+    ],
+)
+def test_bad_jspf(tmp_path, content, message):
+    path = write(tmp_path / "a.jspf", json.dumps(content))
+    with pytest.raises(TableError) as caught:
+        read("jspf", path)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)

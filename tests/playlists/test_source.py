@@ -1,0 +1,133 @@
+"""Archives: names that lead outside, bombs, passwords, damage."""
+
+import gzip
+import io
+import zipfile
+from pathlib import PurePosixPath
+
+import pytest
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import source as module
+from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+
+
+def everything(path):
+    return True
+
+
+def write_zip(path, *members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.json", "a/../../x.json", "/etc/x.json", "C:\\x.json", "..\\x.json"]
+)
+def test_names_outside_of_a_zip_file_are_refused(tmp_path, name):
+    path = write_zip(tmp_path / "z.zip", ("fine.json", "{}"), (name, "{}"))
+    with pytest.raises(TableError, match=r"z\.zip: member .* has a name outside"):
+        sources_in(path, everything)
+
+
+def test_a_member_that_is_there_twice_is_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate"):
+        path = write_zip(tmp_path / "z.zip", ("a.json", "1"), ("a.json", "2"))
+    with pytest.raises(TableError, match=r"'a\.json' is there twice"):
+        sources_in(path, everything)
+
+
+def test_a_password_is_said_to_be_wanted(tmp_path):
+    path = write_zip(tmp_path / "z.zip", ("a.json", "1"))
+    data = bytearray(path.read_bytes())
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(TableError, match="wants a password"):
+        sources_in(path, everything)
+
+
+def test_a_zip_file_cut_off_anywhere_gives_one_message(tmp_path):
+    path = write_zip(tmp_path / "z.zip", ("a/b.json", "x" * 300), ("c.json", "y"))
+    whole = path.read_bytes()
+    for size in range(4, len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(TableError) as caught:
+            for source in sources_in(path, everything):
+                source.read()
+        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_damaged_member_gives_one_message(tmp_path):
+    path = write_zip(tmp_path / "z.zip", ("a.json", bytes(range(256)) * 40))
+    data = bytearray(path.read_bytes())
+    for place in range(40, 140, 7):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+    (source,) = sources_in(path, everything)
+    with pytest.raises(TableError, match=r"z\.zip: a\.json: damaged or cut off"):
+        source.read()
+
+
+def bomb(size):
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
+        for _ in range(size >> 20):
+            stream.write(b"\n" * (1 << 20))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zip", "gzip in zip"])
+def test_bombs_are_left_after_a_bounded_amount(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(module, "FREELY", 1 << 20)
+    path = tmp_path / ("x.gz" if kind == "gzip" else "x.zip")
+    if kind == "gzip":
+        path.write_bytes(bomb(64 << 20))
+    else:
+        inner = ("a.gz", bomb(64 << 20)) if "gzip" in kind else ("a", b"\n" * (64 << 20))
+        write_zip(path, inner)
+    (source,) = sources_in(path, everything)
+    read = 0
+    with pytest.raises(TableError, match="expands to more than 200 times"), source.open() as stream:
+        while chunk := stream.read(1 << 16):
+            read += len(chunk)
+    assert read < 201 * source.size + (4 << 20)
+
+
+def test_more_than_the_largest_is_refused(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"x" * 11)
+    assert sources_in(path, everything)[0].read(largest=11) == b"x" * 11
+    with pytest.raises(TableError, match="larger than 10 bytes"):
+        sources_in(path, everything)[0].read(largest=10)
+
+
+def test_folders_are_searched_in_order_without_hidden_files(tmp_path):
+    for name in ("b/2.x", "a/1.x.gz", "a/.hidden.x", ".git/c.x", "c.y", "__MACOSX/d.x"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(gzip.compress(b"1") if name.endswith("gz") else b"1")
+    found = sources_in(tmp_path, lambda path: path.suffix == ".x")
+    assert [str(source.path) for source in found] == ["a/1.x", "b/2.x"]
+    assert [source.read() for source in found] == [b"1", b"1"]
+    assert found[0].file is None and found[1].file == tmp_path / "b/2.x"
+
+
+def test_how_a_file_begins(tmp_path):
+    (tmp_path / "plain").write_bytes(b"abcdef")
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(b"abcdef"))
+    (tmp_path / "broken.gz").write_bytes(b"abcdef")
+    write_zip(tmp_path / "z.zip", ("a", "b"))
+    found = [first_bytes(tmp_path / name, 3) for name in
+             ("plain", "packed.gz", "broken.gz", "z.zip", "")]  # fmt: skip
+    assert found == [b"abc", b"abc", b"", b"", b""]
+
+
+def test_a_file_that_goes_away_is_named(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"1")
+    source = Source(path, PurePosixPath("x"))
+    path.unlink()
+    with pytest.raises(TableError, match=r"x: cannot be read: No such file"):
+        source.read()
