@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = {
     "front_end": ["--seconds", "4", "--rounds", "2"],
     "windows": ["--tracks", "16", "--batch", "8", "--batches", "3", "--rounds", "1"],
+    "pairs": ["--shares", "0.002"],
+    "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],
     "train_step": ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"],
 }
 
@@ -34,15 +37,32 @@ def test_prints_a_table(name):
     assert sum(line.startswith("|") for line in done.stdout.splitlines()) >= 4
 
 
+def test_invented_playlists_have_the_averages_of_the_paper(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    world = runpy.run_path(str(BENCHMARKS / "_playlists.py"))
+    world["make_groups"](0.005, tmp_path)
+    playlists, artists = (
+        TrackGroups.load(tmp_path / f"groups-{name}.npz") for name in ("playlists", "artists")
+    )
+    assert len(playlists) == 4996 and playlists.tracks == 8895
+    assert playlists.covered.all() and artists.covered.all()
+    assert playlists.lengths.mean() == pytest.approx(52.2, rel=0.01)
+    assert len(playlists.rows) / playlists.tracks == pytest.approx(29.3, rel=0.01)
+    assert artists.lengths.mean() == pytest.approx(7.2, rel=0.03)
+    assert len(artists.rows) / artists.tracks == pytest.approx(1.28, rel=0.03)
+
+
 def test_shuffled_pairs_keep_the_anchors_and_lose_the_groups(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     shuffled = runpy.run_path(str(BENCHMARKS / "demo_proof.py"))["ShuffledPairs"]
     lists = [range(first, first + 10) for first in range(0, 200, 10)]
     groups = TrackGroups.from_lists("playlists", lists, tracks=200, collection_key="k")
-    pairing = shuffled(groups, 3)
+    pairing = shuffled(Material.of(groups), 3)
     pairs = np.concatenate(list(pairing.epoch(0)))
     assert len(pairs) == pairing.count(0) == 100
     assert len(np.unique(pairs)) == 200
     assert np.mean(pairs[:, 0] // 10 == pairs[:, 1] // 10) < 0.2
-    again, other = (np.concatenate(list(shuffled(groups, 3).epoch(epoch))) for epoch in (0, 1))
+    again, other = (
+        np.concatenate(list(shuffled(Material.of(groups), 3).epoch(epoch))) for epoch in (0, 1)
+    )
     assert np.array_equal(pairs, again) and not np.array_equal(pairs, other)

@@ -14,6 +14,8 @@ from playlist_pretrain.playlists.streams import random_order, random_stream
 
 BLOCK = 65_536
 EPOCHS_TO_EXPECT_BY = 3
+ALL = np.uint64(2**64 - 1)
+AHEAD = 16
 
 
 class PlaylistCoOccurrence:
@@ -75,7 +77,7 @@ class PlaylistCoOccurrence:
             self.groups.rows,
             random_order(stream, len(self.groups)),
             stream.random_raw(self._covered),
-            np.ones(self.groups.tracks, np.bool_),
+            np.full(self.groups.tracks // 64 + 1, ALL, np.uint64),
             pairs,
         )
         self._counts[epoch] = made
@@ -173,8 +175,9 @@ def pair_groups(indptr, rows, order, words, available, pairs):
         Groups in the order of the visit.
     words : ndarray [shape=(n,), uint64]
         Random words, one a paired track at most: as many as there are available tracks suffice.
-    available : ndarray [shape=(tracks,), bool]
-        Which tracks may be paired; afterwards those that were not.
+    available : ndarray [shape=(tracks // 64 + 1,), uint64]
+        A bit a track, so that those of millions stay in the cache: which tracks may be paired;
+        afterwards those that were not.
     pairs : ndarray [shape=(m, 2), int32]
         Filled from its start; half as many as there are available tracks suffice.
 
@@ -188,21 +191,30 @@ def pair_groups(indptr, rows, order, words, available, pairs):
         longest = max(longest, indptr[group + 1] - indptr[group])
     pool = np.empty(longest, np.int32)
     made = used = 0
+    ahead = np.int64(0)
     for position in range(len(order)):
+        if position % AHEAD == 0:
+            # Groups lie anywhere in memory: asked for together they come at once, each cache line
+            # by one of its entries. The sum keeps the compiler from leaving this out.
+            for soon in range(position + AHEAD, min(position + 2 * AHEAD, len(order))):
+                for entry in range(indptr[order[soon]], indptr[order[soon] + 1], 16):
+                    ahead += rows[entry]
         group = order[position]
         size = 0
         for entry in range(indptr[group], indptr[group + 1]):
-            if available[rows[entry]]:
-                pool[size] = rows[entry]
-                size += 1
+            row = rows[entry]
+            pool[size] = row  # stays only if the next line counts it
+            size += (available[row >> 6] >> np.uint64(row & 63)) & np.uint64(1)
         paired = size - size % 2
         for i in range(min(paired, size - 1)):  # Fisher and Yates, as far as it is needed
             fraction = (words[used] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
             used += 1
             j = i + int(fraction * (size - i))
             pool[i], pool[j] = pool[j], pool[i]
+        for i in range(paired):
+            row = pool[i]
+            available[row >> 6] &= ~(np.uint64(1) << np.uint64(row & 63))
         for i in range(0, paired, 2):
             pairs[made, 0], pairs[made, 1] = pool[i], pool[i + 1]
-            available[pool[i]] = available[pool[i + 1]] = False
             made += 1
-    return made
+    return made if ahead >= 0 else -1

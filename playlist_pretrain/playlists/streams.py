@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from playlist_pretrain.files import content_key
+from playlist_pretrain.playlists.kernels import stable_order
 
 
 def random_stream(purpose: str, *numbers: int) -> np.random.Philox:
@@ -20,4 +21,4 @@ def random_stream(purpose: str, *numbers: int) -> np.random.Philox:
 
 def random_order(stream: np.random.Philox, size: int) -> np.ndarray:
     """Random permutation of 0 … size − 1 [shape=(size,), int64]; takes ``size`` words."""
-    return np.argsort(stream.random_raw(size), kind="stable")
+    return stable_order(stream.random_raw(size))
