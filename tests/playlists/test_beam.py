@@ -1,0 +1,105 @@
+"""The Beam pipeline on the local runner: the same table as counted here, ties included."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+from playlist_pretrain.playlists.top_table import top_table
+from playlist_pretrain.training.inputs import settle
+
+beam = pytest.importorskip("playlist_pretrain.playlists.beam")
+LOCAL = ["--runner=DirectRunner"]
+
+
+@pytest.mark.parametrize("top", [1, 10])
+def test_equal_to_the_table_counted_here(tmp_path, rng, top):
+    lists = [rng.choice(40, n, replace=False) for n in rng.integers(1, 14, 60)]
+    groups = TrackGroups.from_lists("playlists", [*lists, range(40)], tracks=45, collection_key="k")
+    found = beam.beam_top_table(groups, str(tmp_path), top=top, max_group_length=20, options=LOCAL)
+    expected = top_table(groups, top=top, max_group_length=20)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    assert found.left_out == expected.left_out == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_combining_does_not_depend_on_the_order(rng):
+    combine = beam.TopCounts(3)
+    inputs = [rng.choice(9, 4, replace=False).tolist() for _ in range(30)]
+    whole = combine.create_accumulator()
+    for others in inputs:
+        whole = combine.add_input(whole, others)
+    parts = []
+    for first in range(0, 30, 7):
+        part = combine.create_accumulator()
+        for others in inputs[first : first + 7]:
+            part = combine.add_input(part, others)
+        parts.append(part)
+    merged = combine.merge_accumulators(parts[::-1])
+    assert combine.extract_output(merged) == combine.extract_output(whole)
+    counts = np.bincount(np.concatenate(inputs), minlength=9)
+    expected = sorted(((int(row), int(n)) for row, n in enumerate(counts)),
+                      key=lambda item: (-item[1], item[0]))[:3]  # fmt: skip
+    assert combine.extract_output(whole) == expected
+
+
+@pytest.fixture
+def mine(make_collection, tmp_path, rng):
+    collection = make_collection(tmp_path / "mine", [100] * 20, front_end="vggish")
+    lists = [rng.choice(20, 5, replace=False) for _ in range(25)]
+    groups = TrackGroups.from_lists(
+        "playlists", lists, tracks=20, collection_key=collection.content_key
+    )
+    groups.save(groups_path(collection.path, "playlists"))
+    return collection
+
+
+def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
+    from playlist_pretrain.recipes import PretrainRecipe
+
+    assert beam.main(["--collection", str(mine.path), f"--beam={LOCAL[0]}"]) == 0
+    assert "--pairs playlist_tco" in capsys.readouterr().out
+    told = []
+    recipe = PretrainRecipe(
+        pairs="playlist_tco", collection=str(mine.path), batch=4, epochs=1, warmup_steps=0
+    )
+    settle(recipe, told.append, quiet=True)
+    assert any("tco-playlists" in text and text.endswith("read") for text in told)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--name", "nobody"], "no groups 'nobody'"),
+        (["--max-group-length", "1"], "--max-group-length 1"),
+        (["--beam=--runner=NoSuchRunner"], "--beam"),
+    ],
+)
+def test_wrong_options_are_one_line(mine, capsys, options, word):
+    assert beam.main(["--collection", str(mine.path), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and word in error
+    assert not list(mine.path.glob("tco-*"))
+
+
+def test_as_a_module_in_a_process_of_its_own(mine):
+    command = [sys.executable, "-m", "playlist_pretrain.playlists.beam"]
+    done = subprocess.run(
+        [*command, "--collection", str(mine.path), "--quiet"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert len(list(mine.path.glob("tco-playlists-*.npz"))) == 1
+
+
+def test_without_beam_it_says_how_to_get_it():
+    code = (
+        "import runpy, sys; sys.modules['apache_beam'] = None; "
+        "runpy.run_module('playlist_pretrain.playlists.beam', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr
+    assert "Traceback" not in done.stderr

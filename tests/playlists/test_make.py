@@ -1,0 +1,185 @@
+"""The command match_playlists.py: its options, tables, figures, and what it prints."""
+
+import json
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.playlists import make
+from playlist_pretrain.playlists.figures import draw_groups
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.nearest import nearest_by_cosine, nearest_by_count
+from playlist_pretrain.playlists.top_table import top_table
+from playlist_pretrain.playlists.word2vec import TrackVectors
+
+IDS = [f"album {i // 5}/{i}" for i in range(30)]
+
+
+@pytest.fixture
+def mine(make_collection, tmp_path):
+    return make_collection(tmp_path / "mine", [100] * 30, ids=IDS, front_end="vggish", per_shard=9)
+
+
+@pytest.fixture
+def playlists(tmp_path, rng):
+    lines = [
+        f"p{number},{IDS[5 * (number % 6) + track]}"
+        for number in range(40)
+        for track in rng.choice(5, 4, replace=False)
+    ]
+    path = tmp_path / "p.csv"
+    path.write_text("group_id,track_id\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def run(capsys, *words, code=0):
+    capsys.readouterr()
+    assert make.main([str(word) for word in words]) == code
+    out, error = capsys.readouterr()
+    if code:
+        assert error.count("\n") == 1 and error.startswith("match_playlists.py: error: ")
+        return error
+    assert error == ""
+    return out
+
+
+def test_tables_nearest_and_figures(mine, playlists, capsys):
+    words = ["--collection", mine.path, "--tables", "tco,w2v", "--figures"]
+    out = run(capsys, "--playlists", playlists, *words)
+    assert "38 groups to train on, 2 held out" in out
+    assert out.count("by groups shared") == out.count("by cosine of Word2Vec") == 3
+    figures = mine.path / "figures-playlists"
+    names = {"lengths.png", "popularity.png", "co_occurrences.png"}
+    assert {path.name for path in figures.iterdir()} == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures.iterdir())
+    again = run(capsys, *words, "--nearest", f"{IDS[0]}, {IDS[7]}")
+    assert again.count(": read") == 2 and "groups read" not in again
+    for block in again.split("nearest to ")[1:]:
+        lines = block.splitlines()
+        own = lines[0].split("'")[1]
+        assert own in (IDS[0], IDS[7])
+        near = [line.split("'")[1] for line in lines[1:5] if line.startswith("  ")]
+        assert near and own not in near
+        if "groups shared" in lines[0]:  # playlists are made within albums
+            assert all(one.split("/")[0] == own.split("/")[0] for one in near)
+    assert again.splitlines()[-1].startswith("next: python scripts/pretrain.py --pairs playlist_co")
+
+
+def test_artists_get_their_pairing_and_their_figure(mine, playlists, tmp_path, capsys):
+    table = tmp_path / "tracks.csv"
+    rows = [f"artist {i // 5}|artist {i % 2},{IDS[i]}\n" for i in range(30)]
+    table.write_text("artist,track_id\n" + "".join(rows))
+    columns = ["--columns", "group=artist,track=track_id", "--separator", "|"]
+    out = run(
+        capsys, "--playlists", table, *columns, "--kind", "artists", "--collection", mine.path
+    )
+    assert out.splitlines()[-1] == (
+        f"next: python scripts/pretrain.py --pairs artist_co --collection {mine.path} "
+        "--groups artists"
+    )
+    artists = TrackGroups.load(mine.path / "groups-artists.npz")
+    # Three tracks of artist 0 and three of artist 1 name that artist twice.
+    assert artists.lengths.sum() == 60 - 6
+    run(capsys, "--playlists", playlists, "--collection", mine.path, "--figures")
+    assert (mine.path / "figures-playlists" / "tracks_per_artist.png").exists()
+
+
+def test_a_map_joins_foreign_ids(mine, tmp_path, capsys):
+    (tmp_path / "map.csv").write_text(
+        "foreign_id,track_id\n" + "".join(f"s:{i},{IDS[i]}\n" for i in range(30)) + "s:x,gone\n"
+    )
+    (tmp_path / "p.csv").write_text("group_id,track_id\n" + "".join(
+        f"p,{track}\n" for track in ("s:1", "s:2", "s:x", "nobody")))  # fmt: skip
+    words = ["--playlists", tmp_path / "p.csv", "--collection", mine.path]
+    out = run(capsys, *words, "--map", tmp_path / "map.csv")
+    assert "31 ids, 30 of tracks of the collection" in out
+    assert "dropped, id not in the map" in out
+    report = json.loads((mine.path / "groups-playlists.report.json").read_text())
+    assert (report["entries_unmapped"], report["entries_unknown"]) == (1, 1)
+    assert "--map joins ids that differ" in run(capsys, *words, "--name", "other", code=1)
+
+
+def test_damage_stops_unless_asked_to_keep_going(mine, tmp_path, capsys):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    for name, text in (
+        ("a", f"{IDS[0]}\n{IDS[1]}\n"),
+        ("b", "x\0\n"),
+        ("c", f"{IDS[2]}\n{IDS[3]}\n"),
+    ):
+        (folder / f"{name}.m3u").write_text(text)
+    words = ["--playlists", folder, "--collection", mine.path]
+    assert "b.m3u: line 1: holds a zero byte" in run(capsys, *words, code=1)
+    assert not list(mine.path.glob("groups-*"))
+    out = run(capsys, *words, "--keep-going")
+    assert "sources that could not be read to their end: 1" in out and "b.m3u: line 1" in out
+    report = json.loads((mine.path / "groups-playlists.report.json").read_text())
+    assert len(report["damaged"]) == 1 and report["groups_kept"] == 2
+    for name in "ac":
+        (folder / f"{name}.m3u").unlink()
+    error = run(capsys, *words, "--keep-going", "--name", "other", code=1)
+    assert "what could not be read: " in error and "b.m3u" in error
+
+
+def test_sessions_and_their_gap(mine, tmp_path, capsys):
+    path = tmp_path / "h.csv"
+    path.write_text("user_id,timestamp,track_id\n" + "".join(
+        f"u,{600 * i},{IDS[i]}\n" for i in range(6)))  # fmt: skip
+    out = run(capsys, "--playlists", path, "--collection", mine.path)
+    assert out.startswith("groups 'sessions'") and "--groups sessions" in out
+    run(
+        capsys, "--playlists", path, "--collection", mine.path, "--gap", "9", "--name", "s9", code=1
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--collection", "C"], "--playlists: nothing to do without"),
+        (["--playlists", "P"], "--collection: say which"),
+        (["--collection", "C", "--tables", "xyz"], "--tables xyz: tco or w2v"),
+        (["--collection", "C", "--tables", ","], "--tables ,: tco or w2v"),
+        (["--collection", "C", "--tables", "tco", "--gap", "5"], "--gap: nothing reads it without"),
+        (["--collection", "C", "--tables", "tco", "--map", "m"], "--map: nothing reads it without"),
+        (["--collection", "C", "--tables", "tco"], "no groups 'playlists'"),
+        (["--collection", "C", "--playlists", "P", "--w2v-size", "3"], "--w2v-size: nothing reads"),
+        (["--collection", "C", "--playlists", "P", "--nearest", "x"], "--nearest: by what?"),
+        (["--collection", "C", "--playlists", "P", "--gap", "5"], "--gap is not for format table"),
+        (["--collection", "C", "--playlists", "P", "--gap", "-1"], "--gap -1.0: minutes"),
+        (["--collection", "C", "--playlists", "P", "--audio", "."], "--audio is not for format"),
+        (["--collection", "C", "--playlists", "P", "--kind", "moods"], "--kind moods: format t"),
+        (["--collection", "C", "--playlists", "P", "--separator", " "], "--separator"),
+        (["--collection", "C", "--playlists", "P", "--workers", "0"], "--workers 0"),
+        (["--collection", "C", "--playlists", "P", "--columns", "user=a"], "--columns group=…"),
+        (["--collection", "C", "--playlists", "P", "--tables", "tco", "--nearest", "nobody"],
+         "no track 'nobody'"),
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be_obeyed(mine, playlists, capsys, words, message):
+    words = [{"C": mine.path, "P": playlists}.get(word, word) for word in words]
+    assert message in run(capsys, *words, code=1)
+
+
+def test_nearest_by_cosine_is_that_of_numpy(rng):
+    vectors = TrackVectors(
+        np.array([2, 3, 7, 9, 11], np.int32), rng.normal(size=(5, 4)).astype(np.float32), 0
+    )
+    unit = vectors.vectors / np.linalg.norm(vectors.vectors, axis=1, keepdims=True)
+    cosine = unit @ unit[2]
+    expected = [(int(vectors.rows[i]), f"{cosine[i]:.3f}") for i in np.argsort(-cosine)[1:]]
+    assert nearest_by_cosine(vectors, 7) == expected
+    assert nearest_by_cosine(vectors, 8) == nearest_by_cosine(vectors, 12) == []
+
+
+@pytest.mark.parametrize("lists", [[[0, 1]], [[0, 1], [0, 1], [2, 3, 4]], [range(5)] * 30])
+def test_figures_of_tiny_groups(tmp_path, lists):
+    groups = TrackGroups.from_lists("x", lists, tracks=6, collection_key="k")
+    drawn = draw_groups(groups, top_table(groups), tmp_path, groups)
+    assert len(drawn) == 4 and all(path.stat().st_size > 1000 for path in drawn)
+
+
+def test_nearest_by_count(rng):
+    groups = TrackGroups.from_lists("x", [[0, 1], [0, 1], [0, 2]], tracks=4, collection_key="k")
+    table = top_table(groups)
+    assert nearest_by_count(table, 0) == [(1, "2"), (2, "1")]
+    assert nearest_by_count(table, 3) == []
