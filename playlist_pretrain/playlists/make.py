@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.demo import ready_demo
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.playlists.coverage import Coverage
@@ -50,7 +51,7 @@ class _Source:
     playlists: str | None = None
     """file, folder or zip file with the playlists; without it, groups NAME that are there"""
     collection: str | None = None
-    """folder made by make_tfrecords.py"""
+    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
     name: str | None = None
     """name of the groups: groups-NAME.npz, and --groups NAME in pretrain.py [as --kind]"""
     format: str = "auto"
@@ -113,11 +114,11 @@ def match_playlists(options: MatchOptions) -> TrackGroups:
     if options.name:
         check_groups_name(options.name)
     if options.playlists is None:
-        collection = Collection.open(options.collection)
+        collection = Collection.open(_folder(options))
         groups = load_groups(collection, options.name or "playlists")
     else:
         reader, request = _reader(options)
-        collection = Collection.open(options.collection)
+        collection = Collection.open(_folder(options))
         groups = _match(options, reader, request, collection)
     if tables or options.figures:
         from playlist_pretrain.playlists.show import show_groups
@@ -127,10 +128,14 @@ def match_playlists(options: MatchOptions) -> TrackGroups:
     return groups
 
 
+def _folder(options: MatchOptions) -> Path:
+    if options.collection:
+        return Path(options.collection)
+    return ready_demo(options.say, quiet=options.quiet)
+
+
 def _check(options: MatchOptions) -> tuple[str, ...]:
     """Refuse options that miss something or that nothing would read; returns the tables."""
-    if options.collection is None:
-        raise RecipeError("--collection: say which collection the groups are for")
     options.check()
     tables = tuple(part.strip() for part in (options.tables or "").split(",") if part.strip())
     if set(tables) - set(TABLES) or (options.tables is not None and not tables):
@@ -283,7 +288,9 @@ def _same(path: Path, groups: TrackGroups, overwrite: bool) -> bool:
 
 def _next_command(options: MatchOptions, name: str) -> str:
     pairs = "artist_co" if "artists" in (name, options.kind) else "playlist_co"
-    words = ["--pairs", pairs, "--collection", options.collection, "--groups", name]
+    words = ["--pairs", pairs, "--groups", name]
+    if options.collection:
+        words[2:2] = ["--collection", options.collection]
     return "python scripts/pretrain.py " + shlex.join(words)
 
 

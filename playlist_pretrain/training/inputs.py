@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes import PretrainRecipe
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from playlist_pretrain.training.probe import ProbePairs
 
 FEW_GROUPS = 5
-DEMO_COLLECTION = Path("tfrecords") / "demo"
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,8 @@ def settle(
     from playlist_pretrain.training.probe import ProbePairs
 
     make_pairing = PAIRINGS.get(recipe.pairs)
-    path = Path(recipe.collection) if recipe.collection else DEMO_COLLECTION
+    path = Path(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
     demo = path.resolve() == DEMO_COLLECTION.resolve()
-    if recipe.collection is None:
-        from playlist_pretrain.demo.build import build_demo
-
-        if not path.exists():
-            say(f"{path} is missing: making the demo collection")
-        build_demo(path.parent, quiet=quiet)  # also mends one that was interrupted
     collection = Collection.open(path)
     groups_given = recipe.groups is not None
     resolved = dataclasses.replace(recipe, collection=str(path)).resolve(

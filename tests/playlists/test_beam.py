@@ -85,6 +85,7 @@ def test_wrong_options_are_one_line(mine, capsys, options, word):
     assert not list(mine.path.glob("tco-*"))
 
 
+@pytest.mark.slow
 def test_as_a_module_in_a_process_of_its_own(mine):
     command = [sys.executable, "-m", "playlist_pretrain.playlists.beam"]
     done = subprocess.run(

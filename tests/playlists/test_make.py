@@ -132,11 +132,22 @@ def test_sessions_and_their_gap(mine, tmp_path, capsys):
     )
 
 
+def test_without_a_collection_it_is_that_of_the_demo(
+    mine, playlists, tmp_path, capsys, monkeypatch
+):
+    run(capsys, "--playlists", playlists, "--collection", mine.path)
+    monkeypatch.setattr(make, "ready_demo", lambda say, *, quiet: mine.path)
+    out = run(capsys, "--tables", "tco")
+    assert out.splitlines()[-1] == (
+        "next: python scripts/pretrain.py --pairs playlist_co --groups playlists"
+    )
+    assert len(list(mine.path.glob("tco-*"))) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--collection", "C"], "--playlists: nothing to do without"),
-        (["--playlists", "P"], "--collection: say which"),
         (["--collection", "C", "--tables", "xyz"], "--tables xyz: tco or w2v"),
         (["--collection", "C", "--tables", ","], "--tables ,: tco or w2v"),
         (["--collection", "C", "--tables", "tco", "--gap", "5"], "--gap: nothing reads it without"),

@@ -141,11 +141,10 @@ def test_garbage_gives_one_message_with_the_file(named, reader, example, content
     assert one_line(caught, str(file))
 
 
-def test_what_is_whole_elsewhere_is_kept_only_when_asked_for(named, reader, example):
+@pytest.mark.parametrize("named", ["mpd", "jspf", "xspf", "m3u"], indirect=True)
+def test_what_is_whole_elsewhere_is_kept_only_when_asked_for(reader, example):
     path, expected = example
     files = files_of(path)
-    if len(files) == 1:
-        pytest.skip("one file only")
     files[1].write_bytes(b"\0")
     with pytest.raises(TableError):
         read(reader, path)
@@ -154,9 +153,8 @@ def test_what_is_whole_elsewhere_is_kept_only_when_asked_for(named, reader, exam
     assert found == [expected[0], expected[2]] and len(damage) == 1
 
 
+@pytest.mark.parametrize("named", sorted({*READERS} - {"xspf", "m3u"}), indirect=True)
 def test_ids_with_control_characters_are_kept_as_they_are(named, reader, tmp_path, write_example):
-    if named in ("xspf", "m3u"):
-        pytest.skip("the format cannot hold them")
     groups = [("7", ["a\x1b[31m", "b\x07"])]
     path, expected = write_example(named, tmp_path, groups)
     assert read(reader, path) == expected

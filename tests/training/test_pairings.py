@@ -32,7 +32,17 @@ def recipe(world, pairs, **options):
     return PretrainRecipe(**settings)
 
 
-@pytest.mark.parametrize("pairs", list(PAIRINGS))
+# The two whose positive is another window take the same way as playlist_co.
+LIKE_PLAYLIST_CO = ("artist_co", "playlist_tco")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LIKE_PLAYLIST_CO else name
+        for name in PAIRINGS
+    ],
+)
 def test_runs_through_the_script(pairs, arguments):
     assert pretrain.main([*arguments, "--pairs", pairs]) == 0
     run = Run(arguments[arguments.index("--out") + 1])
@@ -95,6 +105,7 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_other_vectors_are_another_run(world, arguments, capsys):
     arguments[arguments.index("--collection") + 1] = str(world)
     arguments += ["--pairs", "playlist_w2v"]

@@ -84,7 +84,13 @@ def test_what_does_not_decide_the_result_may_change(arguments, small_world, caps
     assert pretrain.main(changed(arguments, collection=f"{elsewhere}/")) == 0
 
 
-@pytest.mark.parametrize("lost", ["summary.json", "saved_model", "figures"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "summary.json",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("saved_model", "figures")),
+    ],
+)
 def test_what_comes_after_training_is_made_again(arguments, lost):
     assert pretrain.main(arguments) == 0
     run = run_of(arguments)
@@ -292,8 +298,8 @@ def test_warnings(summary, words):
     ("pairs", "stop_at"),
     [
         ("playlist_co", 4),
-        ("simclr", 11),
         ("playlist_w2v", 11),
+        pytest.param("simclr", 11, marks=pytest.mark.slow),
         *(pytest.param("playlist_co", step, marks=pytest.mark.slow) for step in (1, 5, 7, 8)),
         pytest.param("artist_co", 4, marks=pytest.mark.slow),
         pytest.param("playlist_tco", 4, marks=pytest.mark.slow),
