@@ -27,12 +27,13 @@ def python(code, folder):
     )
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
+@pytest.fixture
+def home(tmp_path):
     """Folder with music, playlists and the scripts, as a user would have them."""
     from essentia.standard import MonoWriter
 
-    home = tmp_path_factory.mktemp("home")
+    home = tmp_path / "home"
+    home.mkdir()
     (home / "music").mkdir()
     generator = np.random.default_rng(0)
     for track in range(10):
@@ -85,15 +86,11 @@ def run_all(commands, home, more=lambda command: ""):
 
 @pytest.mark.slow
 def test_the_commands_of_the_chapter_on_playlists(home):
-    if not (home / "tfrecords").exists():
-        make = "python scripts/make_tfrecords.py --audio music --out tfrecords/mine"
-        run_all([make], home)
+    run_all(["python scripts/make_tfrecords.py --audio music --out tfrecords/mine"], home)
     (block,) = [text for text in blocks("bash") if "--tables" in text]
     commands = [line.strip() for line in block.replace("\\\n", " ").splitlines()]
     assert len(commands) == 4
-    run_all(commands[:1], home, lambda command: " --overwrite")
-    run_all(commands[1:3], home)
-    run_all(commands[3:], home)
+    run_all(commands, home)
     found = {path.name.partition("-")[0] for path in (home / "tfrecords" / "mine").glob("*-*")}
     assert {"groups", "tco", "w2v", "figures"} <= found
 

@@ -18,7 +18,29 @@ ALL = np.uint64(2**64 - 1)
 AHEAD = 16
 
 
-class PlaylistCoOccurrence:
+class CountedEpochs:
+    """Epochs whose number of pairs is known only when they have been made."""
+
+    def __init__(self):
+        self._counts: dict[int, int] = {}
+
+    def count(self, epoch: int) -> int:
+        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
+        if epoch not in self._counts:
+            self._made(epoch)
+        return self._counts[epoch]
+
+    @cached_property
+    def expected_pairs(self) -> float:
+        """Mean number of pairs of epochs 0, 1 and 2."""
+        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
+
+    def _made(self, epoch: int):
+        """Make the pairs of an epoch, and note their number in ``_counts``."""
+        raise NotImplementedError
+
+
+class PlaylistCoOccurrence(CountedEpochs):
     """Pairing ``playlist_co`` of arXiv 2304.12257, section 2.
 
     Groups are visited in random order; the tracks of a group that are still available are paired
@@ -43,9 +65,9 @@ class PlaylistCoOccurrence:
     y: Literal["window"] = "window"
 
     def __init__(self, groups: TrackGroups, seed: int):
+        super().__init__()
         self.groups = groups
         self.seed = seed
-        self._counts: dict[int, int] = {}
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
@@ -53,17 +75,6 @@ class PlaylistCoOccurrence:
         order = random_order(stream, len(pairs))
         for start in range(0, len(order), BLOCK):
             yield pairs[order[start : start + BLOCK]]
-
-    def count(self, epoch: int) -> int:
-        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
-        if epoch not in self._counts:
-            self._made(epoch)
-        return self._counts[epoch]
-
-    @cached_property
-    def expected_pairs(self) -> float:
-        """Mean number of pairs of epochs 0, 1 and 2."""
-        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
 
     @cached_property
     def _covered(self) -> int:

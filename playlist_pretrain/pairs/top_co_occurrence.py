@@ -8,13 +8,13 @@ from typing import Literal
 
 import numpy as np
 
-from playlist_pretrain.pairs.co_occurrence import BLOCK, EPOCHS_TO_EXPECT_BY
+from playlist_pretrain.pairs.co_occurrence import BLOCK, CountedEpochs
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.streams import random_order, random_stream
 from playlist_pretrain.playlists.top_table import TopTable
 
 
-class TopCoOccurrence:
+class TopCoOccurrence(CountedEpochs):
     """Pairing ``playlist_tco`` of arXiv 2304.12257, section 2.
 
     The tracks that are still available are visited in random order. Each is paired with a random
@@ -38,26 +38,15 @@ class TopCoOccurrence:
     y: Literal["window"] = "window"
 
     def __init__(self, table: TopTable, seed: int):
+        super().__init__()
         self.top_table = table
         self.seed = seed
-        self._counts: dict[int, int] = {}
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
         pairs = self._made(epoch)
         for start in range(0, len(pairs), BLOCK):
             yield pairs[start : start + BLOCK]
-
-    def count(self, epoch: int) -> int:
-        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
-        if epoch not in self._counts:
-            self._made(epoch)
-        return self._counts[epoch]
-
-    @cached_property
-    def expected_pairs(self) -> float:
-        """Mean number of pairs of epochs 0, 1 and 2."""
-        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
 
     @cached_property
     def _covered(self) -> np.ndarray:
