@@ -21,7 +21,7 @@ PLAYLISTS, TRACKS = 999_219, 1_779_072
 TRACKS_A_PLAYLIST, TRACKS_AN_ARTIST, ARTISTS_A_TRACK = 52.2, 7.2, 1.28
 LONGEST = 250
 NEARBY_SHARE = 0.9
-NARROWEST, BROADEST = 1e-4, 3e-2
+NARROWEST, BROADEST = 1e-6, 1e-2
 """Breadth of a playlist's taste, as a share of all listening."""
 PAPER_PAIRS = {
     "simclr": 1_779_072,

@@ -88,7 +88,7 @@ class PlaylistCoOccurrence(CountedEpochs):
             self.groups.rows,
             random_order(stream, len(self.groups)),
             stream.random_raw(self._covered),
-            np.full(self.groups.tracks // 64 + 1, ALL, np.uint64),
+            all_available(self.groups.tracks),
             pairs,
         )
         self._counts[epoch] = made
@@ -140,6 +140,11 @@ class ArtistCoOccurrence:
         return int((self.groups.lengths // 2).sum())
 
 
+def all_available(tracks: int) -> np.ndarray:
+    """A bit a track, all set [shape=(tracks // 64 + 1,), uint64]: those of millions fit a cache."""
+    return np.full(tracks // 64 + 1, ALL, np.uint64)
+
+
 @compiled
 def pair_within_groups(indptr, rows, words, pairs):
     """Pair the tracks of every group at random, each group for itself.
@@ -187,8 +192,7 @@ def pair_groups(indptr, rows, order, words, available, pairs):
     words : ndarray [shape=(n,), uint64]
         Random words, one a paired track at most: as many as there are available tracks suffice.
     available : ndarray [shape=(tracks // 64 + 1,), uint64]
-        A bit a track, so that those of millions stay in the cache: which tracks may be paired;
-        afterwards those that were not.
+        See :func:`all_available`; afterwards the tracks that were not paired.
     pairs : ndarray [shape=(m, 2), int32]
         Filled from its start; half as many as there are available tracks suffice.
 

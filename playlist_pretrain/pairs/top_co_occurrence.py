@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from playlist_pretrain.pairs.co_occurrence import BLOCK, CountedEpochs
+from playlist_pretrain.pairs.co_occurrence import AHEAD, BLOCK, CountedEpochs, all_available
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.streams import random_order, random_stream
 from playlist_pretrain.playlists.top_table import TopTable
@@ -56,7 +56,7 @@ class TopCoOccurrence(CountedEpochs):
         stream = random_stream(self.name, self.seed, epoch)
         order = self._covered[random_order(stream, len(self._covered))]
         pairs = np.empty((len(order) // 2, 2), np.int32)
-        available = np.ones(len(self.top_table.rows), np.bool_)
+        available = all_available(len(self.top_table.rows))
         words = stream.random_raw(len(order))
         made = pair_with_top(self.top_table.rows, order, words, available, pairs)
         self._counts[epoch] = made
@@ -75,8 +75,9 @@ def pair_with_top(top_rows, order, words, available, pairs):
         Tracks in the order of the visit.
     words : ndarray [shape=(n,), uint64]
         A random word a visit.
-    available : ndarray [shape=(tracks,), bool]
-        Which tracks may be paired; afterwards those that were not.
+    available : ndarray [shape=(tracks // 64 + 1,), uint64]
+        See :func:`playlist_pretrain.pairs.co_occurrence.all_available`; afterwards the tracks that
+        were not paired.
     pairs : ndarray [shape=(n // 2, 2), int32]
         Filled from its start.
 
@@ -88,20 +89,26 @@ def pair_with_top(top_rows, order, words, available, pairs):
     top = top_rows.shape[1]
     free = np.empty(top, np.int32)
     made = 0
+    ahead = np.int64(0)
     for visit in range(len(order)):
+        if visit % AHEAD == 0:  # as in pair_groups: lines of the table lie anywhere in memory
+            for soon in range(visit + AHEAD, min(visit + 2 * AHEAD, len(order))):
+                ahead |= top_rows[order[soon], 0] | top_rows[order[soon], top - 1]
         anchor = order[visit]
-        if not available[anchor]:
+        if not (available[anchor >> 6] >> np.uint64(anchor & 63)) & np.uint64(1):
             continue
         size = 0
         for i in range(top):
             other = top_rows[anchor, i]
-            if other >= 0 and available[other]:
-                free[size] = other
-                size += 1
+            if other < 0:
+                break
+            free[size] = other  # stays only if the next line counts it
+            size += (available[other >> 6] >> np.uint64(other & 63)) & np.uint64(1)
         if size:
             fraction = (words[visit] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
             other = free[int(fraction * size)]
             pairs[made, 0], pairs[made, 1] = anchor, other
-            available[anchor] = available[other] = False
+            for row in (anchor, other):
+                available[row >> 6] &= ~(np.uint64(1) << np.uint64(row & 63))
             made += 1
-    return made
+    return made if ahead >= -1 else -1

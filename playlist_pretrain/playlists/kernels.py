@@ -140,7 +140,10 @@ def filter_groups(indptr, rows, keep_group, keep_entry, fewest):
 
 @compiled
 def stable_order(words):
-    """What ``np.argsort(words, kind="stable")`` gives, in time that grows with the size only.
+    """What ``np.argsort(words, kind="stable")`` gives, for words drawn at random.
+
+    Words go into as many heaps as leave about eight in each, by their highest bits, and a heap is
+    put in order by insertion. Words that agree in these bits would take squared time.
 
     Parameters
     ----------
@@ -151,23 +154,29 @@ def stable_order(words):
     ndarray [shape=(n,), int64]
     """
     size = len(words)
-    order, other = np.empty(size, np.int64), np.empty(size, np.int64)
-    keys, other_keys = words.copy(), np.empty(size, np.uint64)
+    bits = 1
+    while size >> bits > 8:
+        bits += 1
+    shift = np.uint64(64 - bits)
+    ends = np.zeros((1 << bits) + 1, np.int64)
     for i in range(size):
-        order[i] = i
-    for digit in range(6):  # least significant first; six times eleven bits are enough for 64
-        shift = np.uint64(11 * digit)
-        starts = np.zeros(2049, np.int64)
-        for i in range(size):
-            starts[((keys[i] >> shift) & np.uint64(2047)) + np.uint64(1)] += 1
-        for value in range(2048):
-            starts[value + 1] += starts[value]
-        for i in range(size):
-            value = (keys[i] >> shift) & np.uint64(2047)
-            place = starts[value]
-            starts[value] += 1
-            other[place] = order[i]
-            other_keys[place] = keys[i]
-        order, other = other, order
-        keys, other_keys = other_keys, keys
+        ends[(words[i] >> shift) + np.uint64(1)] += 1
+    for heap in range(1 << bits):
+        ends[heap + 1] += ends[heap]
+    order, keys = np.empty(size, np.int64), np.empty(size, np.uint64)
+    for i in range(size):
+        heap = words[i] >> shift
+        place = ends[heap]  # where the heap before ends, until it is filled
+        ends[heap] = place + 1
+        order[place], keys[place] = i, words[i]
+    start = 0
+    for heap in range(1 << bits):
+        for i in range(start + 1, ends[heap]):
+            number, key = order[i], keys[i]
+            place = i
+            while place > start and keys[place - 1] > key:
+                order[place], keys[place] = order[place - 1], keys[place - 1]
+                place -= 1
+            order[place], keys[place] = number, key
+        start = ends[heap]
     return order
