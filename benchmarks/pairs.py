@@ -22,11 +22,11 @@ from _table import print_table
 BATCH = 384
 W2V_SHARE = 0.02
 W2V_EPOCHS = 20
-WHY_THEY_DIFFER = """The averages are the paper's, how tracks spread around them is not known. artist_co loses half a
-pair for each artist with an odd number of tracks, so it depends on how many artists have one.
-playlist_co leaves over what no two tracks of a playlist are free for: at the playlists' end, less
-where playlists are long. playlist_tco depends most on the popular: they are in the top ten of very
-many, are soon taken, and leave those without a partner (see benchmarks/_playlists.py)."""
+WHY_THEY_DIFFER = """\
+The averages are the paper's; how tracks spread around them is not known. artist_co loses half a
+pair for each artist with an odd number of tracks. playlist_co leaves over the tracks for which no
+second one of any of their playlists is free. playlist_tco depends most on how popular the popular
+are: they are among the ten of very many, are soon taken, and leave those without a partner."""
 STEPS = (
     "open", "playlist_co", "artist_co", "simclr", "tco table", "sp_matmul_topn", "playlist_tco",
     "loop in Python", "Word2Vec",
