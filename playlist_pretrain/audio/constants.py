@@ -19,8 +19,8 @@ class Constants:
     how a mel is called and cut, not what its values are) belong to each.
     """
 
-    _choices = {}
-    _not_compared = ()
+    _choices: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
+    _not_compared: typing.ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     @functools.cache
@@ -35,9 +35,9 @@ class Constants:
             allowed = (int, float) if kind is float else kind
             if isinstance(value, bool) or not isinstance(value, allowed):
                 self._refuse(field, f"must be of type {kind.__name__}")
-            if isinstance(value, str) and field in self._choices:
-                if value not in self._choices[field]:
-                    self._refuse(field, f"must be one of {', '.join(self._choices[field])}")
+            choices = self._choices.get(field)
+            if choices and value not in choices:
+                self._refuse(field, f"must be one of {', '.join(choices)}")
 
     def _refuse(self, field: str, why: str) -> typing.NoReturn:
         value = getattr(self, field)

@@ -81,7 +81,7 @@ class ImportedFrontEnd(Constants):
     framing: str
     made_by: str
 
-    _choices = {
+    _choices: typing.ClassVar = {
         "spectrum": ("power", "magnitude"),
         "log_base": ("10", "e"),
         "framing": ("centred", "whole"),
@@ -93,11 +93,12 @@ class ImportedFrontEnd(Constants):
         for field, kind in self.field_types().items():
             if kind is int and getattr(self, field) < 1:
                 self._refuse(field, "must be at least 1")
+        largest = np.finfo(np.float32).max
         for field in ("log_factor", "log_scale"):
-            if not 0 < getattr(self, field) < math.inf:
-                self._refuse(field, "must be above 0")
-        if not 0 <= self.log_offset < math.inf:
-            self._refuse("log_offset", "must not be below 0")
+            if not 0 < getattr(self, field) <= largest:
+                self._refuse(field, "must be above 0 and fit float32")
+        if not 0 <= self.log_offset <= largest:
+            self._refuse("log_offset", "must not be below 0 and fit float32")
         if not abs(self.silence) <= np.finfo(np.float16).max:
             self._refuse("silence", "must fit float16")
 
