@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import warnings
+from typing import BinaryIO
 
 import numpy as np
 
@@ -61,17 +62,16 @@ def read_array(place: str) -> np.ndarray:
     return _array(data)
 
 
-def _opened(path: str) -> io.FileIO:
+def _opened(path: str) -> BinaryIO:
     # Opening a pipe for reading would wait for somebody to write into it.
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise MelError(f"cannot be read: {error.strerror}") from error
-    stream = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        stream.close()
+        os.close(descriptor)
         raise MelError("not a file")
-    return stream
+    return os.fdopen(descriptor, "rb")
 
 
 def _array(data: bytes) -> np.ndarray:
