@@ -2,7 +2,6 @@
 
 import os
 import tarfile
-from pathlib import PurePosixPath
 
 import mel_files
 import pytest
@@ -16,7 +15,7 @@ ONE = mel_files.npy(mel_files.mel(1, frames=3))
 
 
 def paths(found):
-    return [str(file.path) for file in found.files]
+    return [file.name for file in found.files]
 
 
 def test_files_by_number_then_tar_files_by_number_as_they_lie(tmp_path):
@@ -137,4 +136,3 @@ def test_nothing_there(tmp_path):
         find_mels(tmp_path / "gone")
     with pytest.raises(MelError, match="none at all"):
         find_mels(tmp_path)
-    assert files.MelFile(PurePosixPath("a.npy"), "a.npy").source == "a.npy"

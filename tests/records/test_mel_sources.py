@@ -90,7 +90,7 @@ def test_damaged_songs_of_melon(source):
 
 
 def mels(*names):
-    return [MelFile(PurePosixPath(name), name) for name in names]
+    return [MelFile(name, name) for name in names]
 
 
 def test_sources_are_recognised_by_names_and_then_by_bands(tmp_path, describe):

@@ -59,7 +59,7 @@ def find_source(
     if not fitting:
         known = "; ".join(f"{name} ({MEL_SOURCES.get(name).about})" for name in MEL_SOURCES)
         raise MelError(
-            f"{folder}: files such as {str(some[0].path)!r} are not recognised; say what they are "
+            f"{folder}: files such as {some[0].name!r} are not recognised; say what they are "
             f"with --source: {known}"
         )
     return fitting[0]

@@ -19,20 +19,25 @@ _COMPRESSED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)", re.I)
 _LONGEST_NAME = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class MelFile:
-    """A mel that was found.
+    """A mel that was found; there may be hundreds of thousands.
 
     Attributes
     ----------
-    path : PurePosixPath
-        Below the folder, or within the tar file.
+    name : str
+        Path below the folder, or within the tar file.
     source : str
         Its place as ``array.read_array`` takes it, relative to the folder.
     """
 
-    path: PurePosixPath
+    name: str
     source: str
+
+    @property
+    def path(self) -> PurePosixPath:
+        """The name, taken apart."""
+        return PurePosixPath(self.name)
 
 
 @dataclass
@@ -90,7 +95,7 @@ def find_mels(path: Path, *, keep_going: bool = False, quiet: bool = False) -> F
         if name.endswith(".npy") and file_of(name) != name:
             raise MelError(f"{found.folder / name}: its name looks like a place in a tar file")
         if name.endswith(".npy"):
-            found.files.append(MelFile(PurePosixPath(name), name))
+            found.files.append(MelFile(name, name))
     found.other_files = len(names) - len(found.files) - len(archives)
     for name in progress(archives, desc="looking through", unit=" tar files", quiet=quiet):
         try:
@@ -127,7 +132,7 @@ def _look_through(name: str, found: Found) -> None:
             found.notes.append(Note(shown, f"{name}:{shown}", "unreadable", reason))
             continue
         place = place_in_archive(name, member.offset_data, member.size, str(path))
-        found.files.append(MelFile(path, place))
+        found.files.append(MelFile(str(path), place))
 
 
 def _reason_to_refuse(member: tarfile.TarInfo, path: PurePosixPath) -> str | None:
