@@ -44,3 +44,7 @@ class RunError(PlaylistPretrainError):
 
 class ModelError(PlaylistPretrainError):
     """A saved model that cannot be loaded, or does not fit the data."""
+
+
+class MelError(PlaylistPretrainError):
+    """Mels made elsewhere that cannot be imported."""

@@ -96,6 +96,24 @@ def test_the_commands_of_the_chapter_on_playlists(home):
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_chapter_without_audio(home):
+    generator = np.random.default_rng(0)
+    for song in range(12):
+        path = home / "melon" / "0" / f"{song}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, generator.uniform(-90, 0, (48, 300)).astype(np.float32))
+    playlists = [
+        {"id": k, "plylst_title": "", "tags": [], "songs": list(range(k, k + 8))} for k in range(4)
+    ]
+    (home / "melon" / "train.json").write_text(json.dumps(playlists))
+    (block,) = [text for text in blocks("bash") if "import_mels.py" in text]
+    commands = block.strip().splitlines()
+    assert len(commands) == 3
+    run_all(commands, home, lambda command: SMALL if "pretrain" in command else "")
+    assert (home / "runs" / "melon-playlist_co-vggish" / "saved_model").is_dir()
+
+
+@pytest.mark.slow
 def test_the_three_commands_and_the_model_they_make(home):
     (commands,) = [text for text in blocks("bash") if "make_tfrecords.py" in text]
     commands = commands.strip().splitlines()

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.constants import FORMAT, Constants
 from playlist_pretrain.errors import FrontEndError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-FORMAT = 1
+    from playlist_pretrain.audio.imported import ImportedFrontEnd
 
 _CHOICES = {
     "taper": ("hann-symmetric", "hann-periodic"),
@@ -34,12 +34,10 @@ _CHOICES = {
     "log_base": ("10", "e"),
     "framing": ("centred", "whole"),
 }
-# They say how a mel is called and cut, not what its values are.
-_NOT_COMPARED = ("name", "window_frames")
 
 
 @dataclass(frozen=True)
-class FrontEnd:
+class FrontEnd(Constants):
     """Every constant between a waveform and its log-mel.
 
     The log-mel of one frame is ``log_base(log_offset + log_scale · filters · |rfft(w · x)|ᵖ)``
@@ -102,15 +100,13 @@ class FrontEnd:
     window_frames: int
     resample_quality: int = 4
 
+    _choices = _CHOICES
+    _not_compared = ("name", "window_frames")
+
     def __post_init__(self):
-        for field, kind in _FIELD_TYPES.items():
-            value = getattr(self, field)
-            allowed = (int, float) if kind is float else kind
-            if isinstance(value, bool) or not isinstance(value, allowed):
-                self._refuse(field, f"must be of type {kind.__name__}")
-            if isinstance(value, str) and field in _CHOICES and value not in _CHOICES[field]:
-                self._refuse(field, f"must be one of {', '.join(_CHOICES[field])}")
-            if kind is int and field != "resample_quality" and value < 1:
+        self._check_fields()
+        for field, kind in self.field_types().items():
+            if kind is int and field != "resample_quality" and getattr(self, field) < 1:
                 self._refuse(field, "must be at least 1")
         if not 0 <= self.resample_quality <= 4:
             self._refuse("resample_quality", "must be 0 (best) to 4 (linear)")
@@ -121,61 +117,35 @@ class FrontEnd:
         if not (0 < self.log_scale < math.inf and 0 < self.log_offset < math.inf):
             self._refuse("log_offset", f"and log_scale ({self.log_scale}) must be above 0")
 
-    def _refuse(self, field: str, why: str) -> typing.NoReturn:
-        value = getattr(self, field)
-        raise FrontEndError(f"front end {self.name!r}: {field} = {value!r}: it {why}")
+    @property
+    def takes_waveforms(self) -> bool:
+        """True: :meth:`log_mel` exists, which it does not for imported mels."""
+        return True
 
     def to_dict(self) -> dict[str, Any]:
         """Every constant and the number of this format, ready for JSON."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, constants: dict[str, Any]) -> FrontEnd:
-        """Inverse of :meth:`to_dict`.
+    def from_dict(cls, constants: dict[str, Any]) -> FrontEnd | ImportedFrontEnd:
+        """Inverse of :meth:`to_dict`, of imported front ends too.
 
         Raises
         ------
         FrontEndError
             Another format, or fields that are unknown, missing or not possible.
         """
+        from playlist_pretrain.audio.imported import KIND, ImportedFrontEnd
+
         if not isinstance(constants, dict):
             raise FrontEndError(f"a front end is a table of constants, not {constants!r}")
         values = dict(constants)
         if (number := values.pop("format", None)) != FORMAT:
             raise FrontEndError(f"front end of format {number!r}; this version reads {FORMAT}")
-        for what, names in (
-            ("unknown", values.keys() - _FIELD_TYPES.keys()),
-            ("missing", _FIELD_TYPES.keys() - values.keys()),
-        ):
-            if names:
-                listed = ", ".join(map(str, sorted(names, key=str)))
-                raise FrontEndError(f"front end {values.get('name')!r}: {what} fields: {listed}")
-        return cls(**values)
-
-    def check_same(self, other: FrontEnd, what_self: str, what_other: str) -> None:
-        """Refuse two things whose log-mels differ.
-
-        Parameters
-        ----------
-        other : FrontEnd
-        what_self, what_other : str
-            What the two front ends belong to, for the message.
-
-        Raises
-        ------
-        FrontEndError
-            Names both and every constant that differs; ``name`` and ``window_frames`` may.
-        """
-        differing = [
-            f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
-            for field in _FIELD_TYPES
-            if field not in _NOT_COMPARED and getattr(self, field) != getattr(other, field)
-        ]
-        if differing:
-            raise FrontEndError(
-                f"{what_self} (front end {self.name!r}) and {what_other} (front end "
-                f"{other.name!r}) do not fit: {'; '.join(differing)}"
-            )
+        if values.get("kind") == KIND:
+            del values["kind"]
+            return ImportedFrontEnd._from_fields(values)
+        return cls._from_fields(values)
 
     def frames(self, samples: int) -> int:
         """Number of frames of ``samples`` samples of audio; 0 for 0."""
@@ -214,8 +184,6 @@ class FrontEnd:
         waveform = tf.convert_to_tensor(waveform, tf.float32)
         return compiled(self)(waveform) if tf.executing_eagerly() else log_mel(self, waveform)
 
-
-_FIELD_TYPES = typing.get_type_hints(FrontEnd)
 
 _MUSICNN = FrontEnd(
     name="musicnn",
@@ -287,8 +255,12 @@ def front_end(name: str) -> FrontEnd:
     Raises
     ------
     FrontEndError
-        There is no such preset; lists those there are.
+        There is no such preset (lists those there are), or it is that of imported mels.
     """
+    from playlist_pretrain.audio.imported import IMPORTED
+
+    if name in IMPORTED:
+        IMPORTED[name].log_mel(None)
     if name not in PRESETS:
         raise FrontEndError(f"unknown front end {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]

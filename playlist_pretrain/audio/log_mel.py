@@ -154,6 +154,8 @@ def to_power(front_end: FrontEnd, mel: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
+    if not front_end.takes_waveforms:
+        return front_end.to_power(mel)
     unit = 1.0 if front_end.log_base == "e" else math.log(10.0)
     linear = tf.exp(mel * np.float32(unit)) - np.float32(front_end.log_offset)
     linear = tf.maximum(linear, 0.0) / np.float32(front_end.log_scale)
@@ -164,4 +166,6 @@ def from_power(front_end: FrontEnd, power: tf.Tensor) -> tf.Tensor:
     """Log-mel of linear power, the inverse of :func:`to_power`."""
     import tensorflow as tf
 
+    if not front_end.takes_waveforms:
+        return front_end.from_power(power)
     return _logarithm(front_end, tf.sqrt(power) if front_end.spectrum == "magnitude" else power)

@@ -1,4 +1,4 @@
-"""Backbones as SavedModels: they carry their front end and answer to waveforms."""
+"""Backbones as SavedModels: they carry their front end and answer to waveforms where it can."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def save_backbone(
 ) -> None:
     """Write a Keras SavedModel with the signatures ``serving_default`` and ``waveform``.
 
-    The folder appears whole or not at all.
+    Where the front end was imported, nobody knows how to make its mels, and ``waveform`` is left
+    out. The folder appears whole or not at all.
 
     Parameters
     ----------
@@ -132,14 +133,17 @@ def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]
     import tensorflow as tf
 
     frames, bands = backbone.input_shape[1:]
-    # Fewer samples give no frame at all; silence behind them gives one.
-    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, frames, bands], tf.float32, "melspectrogram")]
     )
     def serving_default(melspectrogram):
         return {"embeddings": backbone(melspectrogram, training=False)}
+
+    if not front_end.takes_waveforms:
+        return {"serving_default": serving_default}
+    # Fewer samples give no frame at all; silence behind them gives one.
+    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")])
     def waveform(waveform):

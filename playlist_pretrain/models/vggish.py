@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -15,6 +16,8 @@ CONVOLUTIONS = (  # name, channels; a pooling follows each block
     (("conv3_1", 256), ("conv3_2", 256)),
     (("conv4_1", 512), ("conv4_2", 512)),
 )
+FEATURES = 12_288
+"""What the poolings of the paper and of the original leave, at width 1."""
 HIDDEN_UNITS = 4096
 EMBEDDING_UNITS = 128
 
@@ -24,7 +27,7 @@ def vggish(
     frames: int,
     bands: int,
     width: float = 1.0,
-    first_pooling: int = 4,
+    first_pooling: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     initializer: str = "he_normal",
@@ -34,7 +37,10 @@ def vggish(
 
     Convolutions 3×3 with ReLU and no batch normalisation, four poolings, two hidden dense layers
     and a linear embedding. The paper's windows of 256 × 96 are pooled 4×4 first, which leaves
-    8 × 3 × 512 = 12,288 features, as many as the original has for 96 × 64 with 2×2.
+    8 × 3 × 512 = 12,288 features, as many as the original has for 96 × 64 with 2×2. For other
+    windows the first pooling is 4×4 or 2×2, whichever leaves a number of features that is nearer to
+    12,288 (by ratio): 4×4 for 256 × 48 (8,192 features) and 256 × 128 (16,384), 2×2 for 96 × 96
+    (18,432). The other poolings are 2×2; all are padded, so that no frame or band is dropped.
 
     Parameters
     ----------
@@ -43,8 +49,8 @@ def vggish(
     width : float
         Scales the channels of every convolution and the two hidden dense layers; 1.0 is the
         paper's. The embedding keeps its 128 values.
-    first_pooling : int
-        Side of the first pooling: 4 in the paper, 2 in the original.
+    first_pooling : int, optional
+        Side of the first pooling; default as above.
     mean, std : sequence of float [bands], optional
         Statistics that standardise the input per band inside the model; without them the input
         is taken as it is.
@@ -86,7 +92,7 @@ def vggish(
                 kernel_initializer=next(kernel),
                 name=name,
             )(x)
-        pooling = first_pooling if block == 1 else 2
+        pooling = 2 if block > 1 else first_pooling or first_pooling_of(frames, bands)
         x = layers.MaxPool2D(pooling, padding="same", name=f"pool{block}")(x)
     x = layers.Flatten(name="flatten")(x)  # (batch, 12288) for 256 × 96 at width 1
     for name in ("fc1_1", "fc1_2"):
@@ -95,3 +101,19 @@ def vggish(
         )(x)
     embedding = layers.Dense(EMBEDDING_UNITS, kernel_initializer=next(kernel), name="fc2")(x)
     return tf.keras.Model(inputs, embedding, name="vggish")
+
+
+def first_pooling_of(frames: int, bands: int) -> int:
+    """Side of the first pooling, 2 or 4, that leaves about as many features as the original has.
+
+    Parameters
+    ----------
+    frames, bands : int
+        Size of the window.
+    """
+
+    def distance(pooling: int) -> float:
+        after = [-(-side // (pooling * 8)) for side in (frames, bands)]
+        return abs(math.log(after[0] * after[1] * CONVOLUTIONS[-1][-1][1] / FEATURES))
+
+    return min((4, 2), key=distance)

@@ -46,6 +46,7 @@ def build_collection(
     load: Callable[[str], Any],
     *,
     root: str | Path | None = None,
+    notes: Sequence[Note] = (),
     workers: int | None = None,
     overwrite: bool = False,
     quiet: bool = False,
@@ -67,10 +68,13 @@ def build_collection(
         Makes the log-mels.
     load : callable frozen dataclass, picklable
         ``load(source)`` returns an object with ``waveform`` (float32 [samples], mono, at the
-        front end's rate), ``start_seconds`` and ``source_seconds``. Its fields are remembered.
+        front end's rate), ``start_seconds`` and ``source_seconds``. Where the front end was
+        imported, there is ``mel`` (float [frames, bands]) instead. Its fields are remembered.
     root : str or Path, optional
         Folder that the sources are relative to; the loader is given the joined path, and a file
         whose size or date changes makes another collection. None when sources are tokens.
+    notes : sequence of Note, optional
+        On what was left out of ``tracks``, for the report.
     workers : int, optional
         Processes; default one for each core this process may use.
     overwrite : bool
@@ -101,6 +105,7 @@ def build_collection(
     elif workers < 1:
         raise RecipeError(f"--workers {workers}: at least one process is needed")
     tracks, unnamed = _storable(tracks)
+    unnamed.extend(notes)
     root = None if root is None else os.path.abspath(root)
     plan = Plan(tracks, front_end, load, root)
     folder = BuildFolder(out)

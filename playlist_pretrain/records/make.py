@@ -7,10 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import AudioError, RecipeError
 from playlist_pretrain.records.report import REPORT_FILE
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.imports import ImportMels
 
 EXAMPLES = """
 examples:
@@ -66,7 +70,9 @@ def make_tfrecords(options: MakeTfrecords) -> None:
     made_by = dataclasses.replace(
         front_end(options.front_end), resample_quality=options.resample_quality
     )
-    load = AudioLoader(made_by.sample_rate, _excerpt(options.excerpt), options.resample_quality)
+    load = AudioLoader(
+        made_by.sample_rate, excerpt_seconds(options.excerpt), options.resample_quality
+    )
     other_files = 0
     if options.tracks is None:
         found = find_audio(options.audio)
@@ -96,10 +102,11 @@ def make_tfrecords(options: MakeTfrecords) -> None:
             f"see {options.out / REPORT_FILE}"
         )
     if not options.quiet:
-        _print_summary(options, report, other_files)
+        print_summary(options, report, other_files)
 
 
-def _excerpt(text: str) -> float | None:
+def excerpt_seconds(text: str) -> float | None:
+    """Value of ``--excerpt``, None for ``full``; RecipeError for anything else."""
     if text == "full":
         return None
     try:
@@ -111,7 +118,8 @@ def _excerpt(text: str) -> float | None:
     return seconds
 
 
-def _print_summary(options: MakeTfrecords, report, other_files: int) -> None:
+def print_summary(options: MakeTfrecords | ImportMels, report, other_files: int) -> None:
+    """Say what came of a build, and the next command."""
     collection = report.collection
     hop = collection.front_end.hop_length / collection.front_end.sample_rate
     audio = float(collection.frames.sum(dtype="int64")) * hop

@@ -9,7 +9,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ class Plan:
     tracks : sequence of TrackSource
     front_end : FrontEnd
     load : dataclass
-        The loader; its fields are part of the plan.
+        The loader; its fields are part of the plan. Where a source is a place within a file, its
+        method ``file_of(source)`` names the file.
     root : str or None
         Folder of the sources: the size and date of each file then count too.
     """
@@ -44,10 +45,12 @@ class Plan:
     def __init__(
         self, tracks: Sequence[TrackSource], front_end: FrontEnd, load: Any, root: str | None
     ):
-        self.lines = [_listing_line(track, root) for track in tracks]
+        file_of = getattr(load, "file_of", str)
+        self.lines = [_listing_line(track, root, file_of) for track in tracks]
         digest = hashlib.sha256("".join(self.lines).encode("ascii")).hexdigest()
         self.per_shard = tracks_per_shard(len(tracks))
         loader = {"name": type(load).__name__, **dataclasses.asdict(load)}
+        loader.pop("front_end", None)  # remembered already, as the collection's
         self.source = {
             "loader": json.loads(json.dumps(loader)),
             "listed_tracks": len(tracks),
@@ -91,11 +94,11 @@ class Plan:
         write_json(folder / "plan.json", self.document)
 
 
-def _listing_line(track: TrackSource, root: str | None) -> str:
+def _listing_line(track: TrackSource, root: str | None, file_of: Callable[[str], str]) -> str:
     size = date = None
     if root is not None:
         with contextlib.suppress(OSError):  # a file that is not there is found out by reading it
-            status = os.stat(os.path.join(root, track.source))
+            status = os.stat(os.path.join(root, file_of(track.source)))
             size, date = status.st_size, status.st_mtime_ns
     return json.dumps([track.track_id, track.source, size, date]) + "\n"
 

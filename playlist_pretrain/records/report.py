@@ -25,9 +25,9 @@ class Note:
     Attributes
     ----------
     track_id, source : str
-    status : {"unreadable", "silent", "short"}
-        Unreadable tracks are not in the collection; silent ones, and those shorter than the
-        front end's own window, are.
+    status : {"unreadable", "skipped", "silent", "short"}
+        Unreadable tracks, and those skipped without a look, are not in the collection; silent
+        ones, and those shorter than the front end's own window, are.
     reason : str
         For people.
     """
@@ -72,6 +72,11 @@ class BuildReport:
     def failed(self) -> list[tuple[str, str, str]]:
         """(track id, source, reason) of tracks that could not be read and are left out."""
         return self._of("unreadable")
+
+    @property
+    def skipped(self) -> list[tuple[str, str, str]]:
+        """(track id, source, reason) of tracks that are left out without being read."""
+        return self._of("skipped")
 
     @property
     def silent(self) -> list[tuple[str, str, str]]:

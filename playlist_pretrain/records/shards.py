@@ -1,4 +1,4 @@
-"""What a worker does: decode the tracks of one shard, write it, and note what was special.
+"""What a worker does: load the tracks of one shard, write it, and note what was special.
 
 A shard is finished when its three files are there, written in this order: the shard, the notes
 (``.json``) and the part (``.npz``, see :class:`playlist_pretrain.records.writer.ShardPart`).
@@ -61,7 +61,7 @@ class ShardWork:
         Folder that sources are relative to; None when they are tokens.
     front_end : FrontEnd
     load : callable
-        ``load(source)`` returns the decoded audio.
+        ``load(source)`` returns the decoded audio, or the mel where the front end was imported.
     """
 
     folder: Path
@@ -104,13 +104,14 @@ class ShardWork:
             known = isinstance(error, OSError | PlaylistPretrainError)
             text = str(error) if known else f"{type(error).__name__}: {error}"
             return text.removeprefix(f"{source}: ")
-        mel = log_mel(audio.waveform).numpy()
+        mel = log_mel(audio.waveform).numpy() if self.front_end.takes_waveforms else audio.mel
         try:
             writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
         except TrackError as error:
-            samples = len(audio.waveform)
-            return str(error) if len(mel) else f"{samples} samples are too few for one frame"
-        if np.abs(audio.waveform).max() < SILENCE:
+            if len(mel):
+                return str(error)
+            return f"{len(audio.waveform)} samples are too few for one frame"
+        if self._is_silent(audio):
             notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
         window = self.front_end.window_frames
         if len(mel) < window:
@@ -119,6 +120,11 @@ class ShardWork:
             )
             notes.append(Note(track.track_id, track.source, "short", reason))
         return None
+
+    def _is_silent(self, audio: Any) -> bool:
+        if self.front_end.takes_waveforms:
+            return np.abs(audio.waveform).max() < SILENCE
+        return audio.mel.max() <= self.front_end.silence
 
     @cached_property
     def _log_mel(self) -> Callable:

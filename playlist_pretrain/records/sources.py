@@ -68,7 +68,7 @@ def find_audio(folder: str | Path) -> FoundAudio:
     folder = _audio_folder(folder)
     found: dict[str, str] = {}
     other_files = 0
-    for name in _files_below(folder):
+    for name in files_below(folder):
         path = PurePosixPath(name)
         if path.suffix.lower() not in AUDIO_EXTENSIONS:
             other_files += 1
@@ -132,7 +132,14 @@ def _audio_folder(folder: str | Path) -> Path:
     return folder
 
 
-def _files_below(folder: Path) -> Iterator[str]:
+def files_below(folder: Path) -> Iterator[str]:
+    """Path below ``folder`` of every file that is not hidden, in no order.
+
+    Raises
+    ------
+    AudioError
+        A folder that cannot be read.
+    """
     waiting = [("", frozenset([_identity(folder)]))]
     while waiting:
         below, ancestors = waiting.pop()

@@ -58,6 +58,11 @@ def settle(
     )
     recipe = resolved.recipe
     say(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
+    if not collection.front_end.takes_waveforms:
+        say(
+            f"its mels were imported: the model will take mels of front end "
+            f"{collection.front_end.name!r}, and no waveforms"
+        )
 
     reader = WindowReader(collection, recipe.frames, short="skip")
     kept, held_out, material, keys = _material(

@@ -14,6 +14,7 @@ import numpy as np
 from playlist_pretrain import cli
 from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.files import folder_lock
+from playlist_pretrain.models import describe
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.inputs import Data, default_name, settle
@@ -78,6 +79,7 @@ def pretrain(command: PretrainCommand) -> Run:
             report(run.summary, run, say)
             return run
         model = build_model(recipe, data)
+        say(describe(model.backbone))
         with tensorflow_errors(run):
             probe_result = fit(
                 model, recipe, data, run, resumes=resumes, quiet=command.quiet, say=say

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export.saved_model import load_backbone, mean_embedding, save_backbone
 from playlist_pretrain.models.vggish import vggish
@@ -133,3 +134,14 @@ def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):
     with pytest.raises(ModelError, match=word) as refused:
         load_backbone(path)
     assert str(path) in str(refused.value)
+
+
+def test_a_model_of_imported_mels_takes_no_waveforms(tmp_path, rng):
+    melon = IMPORTED["melon"]
+    backbone = vggish(frames=8, bands=48, width=0.05)
+    save_backbone(backbone, melon, tmp_path / "m")
+    assert list(tf.saved_model.load(str(tmp_path / "m")).signatures) == ["serving_default"]
+    loaded = load_backbone(tmp_path / "m")
+    assert loaded.front_end == melon
+    windows = rng.normal(size=(2, 8, 48)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.model(windows), backbone(windows))

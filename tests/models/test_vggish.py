@@ -5,16 +5,40 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.models import BACKBONES
+from playlist_pretrain.models import BACKBONES, describe
 from playlist_pretrain.models.vggish import vggish
 
 
 def test_paper_and_original_have_the_same_size():
     paper = vggish(frames=256, bands=96)
-    original = vggish(frames=96, bands=64, first_pooling=2)
+    original = vggish(frames=96, bands=64)
     assert paper.get_layer("flatten").output_shape == (None, 8 * 3 * 512)
     assert original.get_layer("flatten").output_shape == (None, 6 * 4 * 512)
     assert paper.count_params() == original.count_params() == 72_141_184
+
+
+@pytest.mark.parametrize(
+    ("frames", "bands", "features"),
+    [
+        (256, 96, 12_288), (96, 64, 12_288), (256, 48, 8192), (256, 128, 16_384), (256, 64, 8192),
+        (187, 96, 9216), (96, 96, 18_432), (128, 128, 8192), (1, 1, 512),
+    ],
+)  # fmt: skip
+def test_the_first_pooling_keeps_the_features_near_the_originals(frames, bands, features):
+    model = vggish(frames=frames, bands=bands, width=1 / 64)  # 8 of 512 channels
+    assert model.get_layer("flatten").output_shape == (None, features // 64)
+    other = 2 if model.get_layer("pool1").pool_size == (4, 4) else 4
+    forced = vggish(frames=frames, bands=bands, width=1 / 64, first_pooling=other)
+    of_other = forced.get_layer("flatten").output_shape[1] * 64
+    assert max(features / 12_288, 12_288 / features) <= max(of_other / 12_288, 12_288 / of_other)
+
+
+def test_a_model_is_described_in_a_line():
+    line = describe(vggish(frames=256, bands=48, width=1 / 64))
+    assert line.startswith(
+        "vggish: windows of 256 frames × 48 bands, 128 features, embeddings of 1"
+    )
+    assert line.endswith(f" {vggish(frames=256, bands=48, width=1 / 64).count_params():,} weights")
 
 
 @pytest.mark.parametrize(("frames", "bands"), [(256, 96), (187, 96), (96, 64), (128, 48), (1, 1)])

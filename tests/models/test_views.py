@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.audio.front_end import PRESETS, front_end
+from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.audio.log_mel import from_power, to_power
 from playlist_pretrain.models.views import ALPHA, BETA, MixedViews, mix
 
@@ -115,3 +116,15 @@ def test_the_graph_agrees_with_eager_execution(rng):
     graph = tf.function(views)(mel, tf.constant(4, tf.int64))
     for one, other in zip(eager, graph, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "decade"), [("melon", 10), ("jamendo-mels", 20)])
+def test_imported_decibels_are_mixed_in_linear_power(name, decade, rng):
+    imported = IMPORTED[name]
+    mel = rng.uniform(imported.silence, 20, (6, 4, 3)).astype(np.float32)
+    views = MixedViews(imported, 3)
+    for side, view in enumerate(views(tf.constant(mel), tf.constant(1, tf.int64))):
+        gains, others = (part.numpy() for part in views.draws(1, side, 6))
+        power, gains = 10 ** (mel.astype(np.float64) / decade), gains[:, None, None]
+        expected = decade * np.log10(gains * power + (1 - gains) * power[others])
+        np.testing.assert_allclose(view.numpy(), np.maximum(expected, imported.silence), atol=5e-3)

@@ -1,0 +1,262 @@
+"""The import: rows, times and values; what is left out; interruptions, workers, settings."""
+
+import csv
+import hashlib
+import json
+import os
+
+import mel_files
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
+from playlist_pretrain.playlists.make import main as match_playlists
+from playlist_pretrain.records import imports, shards
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.imports import ImportMels, import_mels
+
+
+@pytest.fixture
+def import_to(in_process, tmp_path):
+    """Callable: import a folder into ``tmp_path / name``; the collection, open."""
+
+    def call(folder, name="out", **options):
+        import_mels(ImportMels(mels=folder, out=tmp_path / name, **options))
+        return Collection.open(tmp_path / name)
+
+    return call
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def report(collection):
+    with open(collection.path / "build_report.tsv", newline="") as stream:
+        return list(csv.reader(stream, delimiter="\t"))[1:]
+
+
+def test_melon_from_tar_files(tmp_path, import_to, capsys):
+    collection = import_to(mel_files.melon(tmp_path / "melon"))
+    assert list(collection.track_ids) == ["0", "1", "999", "1000", "7777", "231000"]
+    assert collection.front_end.name == "melon" and collection.source["loader"]["unit"] == "db"
+    assert collection.front_end.bands == 48 and set(collection.frames) == {1876}
+    for row, track_id in enumerate(collection.track_ids):
+        expected = mel_files.mel(int(track_id)).T.astype(np.float16)
+        np.testing.assert_array_equal(collection.mel(row), expected)
+    assert collection.band_mean == pytest.approx(np.full(48, -40), abs=3)
+    assert set(collection.start_seconds) == {0} and set(collection.source_seconds) == {30}
+    assert [(line[0], line[2]) for line in report(collection)] == [
+        (str(i), "skipped") for i in (225_500, 276_000, 230_999)
+    ]
+    said = capsys.readouterr().out
+    assert "mels of source melon, front end 'melon'" in said
+    assert "3 of 9 mels were skipped and are left out" in said
+    assert "6 tracks, 0.05 hours of audio" in said
+    assert said.splitlines()[-1].startswith("next: python scripts/match_playlists.py --playlists")
+
+
+def test_melon_unpacked_has_the_same_tracks(tmp_path, import_to):
+    tracks = import_to(mel_files.melon(tmp_path / "melon"))
+    for i in mel_files.MELON_IDS:
+        path = tmp_path / "unpacked" / str(i // 1000) / f"{i}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(mel_files.npy(mel_files.mel(i)))
+    unpacked = import_to(tmp_path / "unpacked", "unpacked-out")
+    assert list(unpacked.track_ids) == list(tracks.track_ids)
+    assert unpacked.content_key == tracks.content_key
+    assert import_to(tmp_path / "melon" / "arena_mel_2.tar", "one").track_ids[:] == [
+        "0", "1", "999", "1000",
+    ]  # fmt: skip
+
+
+def test_playlists_of_melon_match_with_no_map(tmp_path, import_to):
+    collection = import_to(mel_files.melon(tmp_path / "melon", frames=300))
+    playlists = [
+        {"id": 7, "plylst_title": "", "tags": [], "songs": [0, 999, 7777]},
+        {"id": 8, "plylst_title": "", "tags": [], "songs": [1, 231_000, 225_500, 0]},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(playlists))
+    words = ["--playlists", tmp_path / "train.json", "--collection", collection.path]
+    assert match_playlists([*map(str, words), "--quiet"]) == 0
+    found = json.loads((collection.path / "groups-playlists.report.json").read_text())
+    assert (found["format"], found["groups_kept"], found["entries_matched"]) == ("melon", 2, 6)
+
+
+def test_jamendo(tmp_path, import_to):
+    folder = mel_files.jamendo(tmp_path / "j", low=(9007,))
+    collection = import_to(folder)
+    ids = ["07/9007", "41/241", "41/1241", "56/1376256"]
+    assert list(collection.track_ids) == ids
+    assert collection.front_end.name == "jamendo-mels" and collection.front_end.bands == 96
+    frames = 1 + -(-30 * 12_000 // 256)
+    assert set(collection.frames) == {frames}
+    start = (3000 - frames) // 2
+    expected = 2 * mel_files.mel(241, 96, 3000)[:, start : start + frames].T
+    np.testing.assert_array_equal(collection.mel(1), expected.astype(np.float16))
+    assert collection.start_seconds[0] == pytest.approx(start * 256 / 12_000)
+    assert collection.source_seconds[0] == pytest.approx(2999 * 256 / 12_000)
+    full = import_to(folder, "full", excerpt="full")
+    assert set(full.frames) == {3000} and set(full.start_seconds) == {0}
+
+
+def test_described_mels(tmp_path, import_to, rng):
+    power = rng.uniform(0, 9, (40, 8))
+    power[0] = 0
+    for name in ("a/b", "c"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / f"{name}.npy").write_bytes(mel_files.npy(power))
+    mel_files.write_tar(tmp_path / "in" / "x.tar", [("d/e.npy", mel_files.npy(power))])
+    (tmp_path / "mels.json").write_text(
+        json.dumps(
+            {"name": "mine", "sample_rate": 8000, "frame_length": 400, "hop_length": 80, "bands": 8,
+             "window_frames": 16, "unit": "power", "orientation": "frames×bands",
+             "framing": "whole"}
+        )
+    )  # fmt: skip
+    described = {"description": tmp_path / "mels.json"}
+    collection = import_to(tmp_path / "in", **described, excerpt="0.25")
+    assert list(collection.track_ids) == ["a/b", "c", "d/e"]
+    assert set(collection.frames) == {1 + (2000 - 400) // 80}
+    assert collection.source_seconds[0] == pytest.approx((39 * 80 + 400) / 8000)
+    full = import_to(tmp_path / "in", "full", **described, excerpt="full")
+    expected = 10 * np.log10(np.maximum(power, 1e-10))
+    np.testing.assert_allclose(full.mel(2), expected, rtol=1e-3)
+
+
+def test_what_cannot_be_read_is_noted_with_its_place(tmp_path, import_to):
+    bad = np.full((48, 300), np.nan, np.float32)
+    mel_files.write_tar(
+        tmp_path / "m" / "arena_mel_0.tar",
+        [
+            ("0/1.npy", mel_files.npy(mel_files.mel(1, frames=300))),
+            ("0/2.npy", mel_files.npy(mel_files.mel(2, frames=300).T)),
+            ("0/3.npy", mel_files.npy(bad)),
+            ("0/4.npy", b"junk"),
+            ("0/5.npy", mel_files.npy(np.full((48, 9), 1e5, np.float32))),
+            ("0/6.npy", mel_files.npy(np.full((48, 300), -100, np.float32))),
+            ("0/7.npy", mel_files.npy(mel_files.mel(7, frames=200))),
+            ("0/8.npy", mel_files.header((10**6, 10**6))),
+            ("../0/9.npy", b""),
+            ("9/10.npy", b""),
+        ],
+    )
+    collection = import_to(tmp_path / "m")
+    assert list(collection.track_ids) == ["1", "6", "7"]
+    lines = {line[0]: line for line in report(collection)}
+    places = {line[1].partition(":")[0] for line in lines.values()}
+    assert places == {"arena_mel_0.tar"}
+    for track_id, status, words in (
+        ("2", "unreadable", "an array of shape (300, 48), not 48×frames"),
+        ("3", "unreadable", "nan at frame 0, band 0 is not a number to learn from"),
+        ("4", "unreadable", "no .npy file"),
+        ("5", "unreadable", "100000.0 at frame 0, band 0 does not fit float16"),
+        ("6", "silent", "no sound"),
+        ("7", "short", "200 frames, a window of front end 'melon' has 256"),
+        ("8", "unreadable", "4,000,000,000,000 bytes"),
+        ("../0/9.npy", "unreadable", "leads out"),
+    ):
+        assert lines[track_id][2] == status and words in lines[track_id][3]
+    (unnamed,) = [line for line in lines.values() if line[2] == "skipped"]
+    assert unnamed[1].endswith(":9/10.npy") and "{id // 1000}/{id}.npy" in unnamed[3]
+    assert str(tmp_path) not in (collection.path / "build_report.tsv").read_text()
+
+
+def test_two_mels_of_one_track(tmp_path, import_to):
+    folder = mel_files.jamendo(tmp_path / "j")
+    (folder / "41" / "241.low.npy").write_bytes(mel_files.npy(mel_files.mel(0, 96, 3000)))
+    with pytest.raises(TrackError, match=r"'41/241': '41/241\.(low\.)?npy' and") as caught:
+        import_to(folder)
+    assert "--keep-going" in str(caught.value) and not (tmp_path / "out").exists()
+    collection = import_to(folder, keep_going=True)
+    assert len(collection) == 4
+    assert [line[2] for line in report(collection)] == ["skipped"]
+
+
+def test_nothing_that_could_be_imported(tmp_path, import_to):
+    folder = mel_files.melon(tmp_path / "melon", [225_001, 225_002], frames=3)
+    with pytest.raises(MelError, match=r"none of 2 mels .* known to be damaged"):
+        import_to(folder)
+    with pytest.raises(MelError, match=r"none of 2 mels .* source jamendo; .*225/225001\.npy: its"):
+        import_to(folder, source="jamendo")
+    jamendo = mel_files.jamendo(tmp_path / "j", frames=4)
+    for path in jamendo.rglob("*.npy"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(AudioError, match="none of 4 tracks could be read"):
+        import_to(jamendo)
+    assert sorted(os.listdir(tmp_path)) == ["j", "melon"]
+
+
+def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, monkeypatch):
+    folder = mel_files.melon(tmp_path / "melon", range(40), frames=300)
+    whole = import_to(folder, "whole")
+    write, written = shards.write_json, []
+
+    def killed(path, *arguments):
+        written.append(path)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write(path, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards, "write_json", killed)
+        import_to(folder)
+    assert len(list((tmp_path / "out" / ".build").glob("mel-*.npz"))) == 1
+    seen = []
+    monkeypatch.setattr(imports, "print_summary", lambda options, done, others: seen.append(done))
+    import_to(folder)
+    assert (seen[0].kept, seen[0].made) == (1, 2)
+    assert content(tmp_path / "out") == content(whole.path)
+    import_to(folder)
+    assert seen[1].made == 0
+
+
+def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import_to):
+    folder = mel_files.melon(tmp_path / "melon", range(4), frames=400)
+    before = import_to(folder)
+    with pytest.raises(CollectionError, match=r"loader\.excerpt: 30\.0 there, 1\.0 asked"):
+        import_to(folder, excerpt="1")
+    os.utime(folder / "arena_mel_2.tar", (1, 1))
+    with pytest.raises(CollectionError, match="the list of audio files"):
+        import_to(folder)
+    after = import_to(folder, overwrite=True, excerpt="1")
+    assert set(after.frames) == {64} and after.content_key != before.content_key
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_gives_the_same_bytes(tmp_path):
+    folder = mel_files.melon(tmp_path / "melon", range(40), frames=300)
+    for workers in (1, 3):
+        options = {"workers": workers, "quiet": True}
+        import_mels(ImportMels(mels=folder, out=tmp_path / str(workers), **options))
+    assert content(tmp_path / "1") == content(tmp_path / "3")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mels", "gone"], "gone: no such folder or tar file"),
+        (["--mels", "empty"], "empty: no .npy file"),
+        (["--mels", "m", "--source", "mpd"], "unknown source of mels 'mpd'"),
+        (["--mels", "m", "--source", "npy"], "needs --description"),
+        (["--mels", "m", "--description", "gone.json"], "gone.json: No such file"),
+        (["--mels", "m", "--excerpt", "half"], "--excerpt half: give a number of seconds"),
+        (["--mels", "m", "--workers", "0"], "--workers 0"),
+        (["--mels", "m", "--out", "full"], "full is not a collection and not empty"),
+        ([], "--mels"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    mel_files.melon(tmp_path / "m", [1, 2], frames=3)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    assert imports.main([*words, *([] if "--out" in words else ["--out", "out"])]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("import_mels.py: error: ") and said.count("\n") == 1
+    assert message in said and not (tmp_path / "out").exists()

@@ -1,0 +1,223 @@
+"""Sources of mels: their names, ids and units, over the whole registry; descriptions."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+import mel_files
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.log_mel import to_power
+from playlist_pretrain.errors import MelError
+from playlist_pretrain.records.mel_sources import MEL_SOURCES, find_source
+from playlist_pretrain.records.mel_sources.description import (
+    ORIENTATIONS,
+    UNITS,
+    Description,
+    as_stored,
+)
+from playlist_pretrain.records.mel_sources.files import MelFile
+from playlist_pretrain.records.mel_sources.loader import MelLoader
+
+MINE = {
+    "name": "mine", "sample_rate": 22050, "frame_length": 2048, "hop_length": 512, "bands": 128,
+    "window_frames": 128, "unit": "db", "orientation": "bands x frames",
+}  # fmt: skip
+
+
+@pytest.fixture
+def describe(tmp_path):
+    """Callable: write a description with changes; its path."""
+
+    def write(**changes):
+        content = {key: value for key, value in {**MINE, **changes}.items() if value != "gone"}
+        (tmp_path / "mels.json").write_text(json.dumps(content), "utf-8")
+        return tmp_path / "mels.json"
+
+    return write
+
+
+@pytest.fixture
+def source(describe):
+    """Callable: the source of a name."""
+    return lambda name: MEL_SOURCES.get(name).make(describe() if name == "npy" else None)
+
+
+@pytest.mark.parametrize("name", list(MEL_SOURCES))
+def test_every_source_has_the_same_anatomy(source, name):
+    made = source(name)
+    assert made.name == name and made.about and made.named and "\n" not in made.about
+    assert made.orientation in ORIENTATIONS and made.unit in UNITS
+    assert not made.front_end.takes_waveforms
+    assert FrontEnd.from_dict(json.loads(json.dumps(made.front_end.to_dict()))) == made.front_end
+    assert made.left_out("1") is None
+
+
+NAMES = {
+    "melon": {
+        "0/0.npy": "0", "0/999.npy": "999", "707/707988.npy": "707988", "a/b/7/7000.npy": "7000",
+        "0/1000.npy": None, "1.npy": None, "00/1.npy": None, "0/01.npy": None, "0/-1.npy": None,
+        "0/x.npy": None, "0/¹.npy": None,
+    },
+    "jamendo": {
+        "41/241.npy": "41/241", "41/241.low.npy": "41/241", "x/56/1376256.npy": "56/1376256",
+        "00/100.npy": "00/100", "0/100.npy": None, "42/241.npy": None, "241.npy": None,
+        "41/low.npy": None, "41/241.high.npy": None,
+    },
+    "npy": {"a/b.c.npy": "a/b.c", "x.npy": "x"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "track_id"),
+    [(name, path, track_id) for name, paths in NAMES.items() for path, track_id in paths.items()],
+)
+def test_ids(source, name, path, track_id):
+    made, path = source(name), PurePosixPath(path)
+    assert made.names(path) == (track_id is not None)
+    if track_id is None:
+        with pytest.raises(MelError, match="not of the kind"):
+            made.track_id(path)
+    else:
+        assert made.track_id(path) == track_id
+
+
+def test_damaged_songs_of_melon(source):
+    damaged = [i for i in range(220_000, 280_000) if source("melon").left_out(str(i))]
+    assert len(damaged) == 5000
+    assert {i // 1000 for i in damaged} == {225, 227, 229, 230, 276}
+
+
+def mels(*names):
+    return [MelFile(name, name) for name in names]
+
+
+def test_sources_are_recognised_by_names_and_then_by_bands(tmp_path, describe):
+    def found(*names):
+        return find_source("auto", None, tmp_path, mels(*names)).name
+
+    assert found("0/1.npy", "10/10010.npy", "x.npy") == "melon"
+    assert found("41/241.npy", "10/10010.npy", "x.npy") == "jamendo"
+    both = ("10/10010.npy",)
+    for bands, name in ((48, "melon"), (96, "jamendo")):
+        (tmp_path / "10").mkdir(exist_ok=True)
+        (tmp_path / both[0]).write_bytes(mel_files.npy(mel_files.mel(0, bands, 3)))
+        assert found(*both) == name
+    assert find_source("auto", describe(), tmp_path, mels("a.npy")).name == "npy"
+    with pytest.raises(MelError, match=r"'a\.npy' are not recognised.*melon.*jamendo.*npy"):
+        found("a.npy", "0/1.npy", "b.npy")
+    with pytest.raises(MelError, match="there are: melon, jamendo, npy"):
+        find_source("mpd", None, tmp_path, mels("a.npy"))
+    with pytest.raises(MelError, match="--source npy needs --description"):
+        find_source("npy", None, tmp_path, mels("a.npy"))
+    with pytest.raises(MelError, match="--description is not for source melon"):
+        find_source("melon", describe(), tmp_path, mels("a.npy"))
+
+
+def test_a_description_says_everything(describe):
+    plain = Description.read(describe()).front_end
+    assert (plain.log_factor, plain.log_base, plain.silence, plain.bands) == (10, "10", -100, 128)
+    full = Description.read(
+        describe(
+            unit="ln", orientation="frames×bands", spectrum="magnitude", log_scale=2.0,
+            log_offset=0.01, framing="whole", made_by="me", window_frames=64,
+        )
+    )  # fmt: skip
+    assert full.orientation == "frames×bands"
+    end = full.front_end
+    assert (end.spectrum, end.log_base, end.log_factor, end.log_scale) == ("magnitude", "e", 1, 2)
+    assert end.silence == pytest.approx(np.log(0.01))
+    assert (end.framing, end.made_by, end.window_frames, end.name) == ("whole", "me", 64, "mine")
+    assert Description.read(describe(silence=-80.0)).front_end.silence == -80
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": 1}, "unknown fields: colour"),
+        ({"bands": "gone", "unit": "gone"}, "missing fields: bands, unit"),
+        ({"unit": "dB"}, "unit = 'dB': one of db, log10, ln, power, amplitude"),
+        ({"unit": ["db"]}, "one of db"),
+        ({"orientation": "bands"}, "orientation = 'bands': one of"),
+        ({"bands": 0}, "bands = 0"),
+        ({"bands": "128"}, "bands = '128'"),
+        ({"hop_length": 512.0}, "hop_length = 512.0"),
+        ({"spectrum": ""}, "spectrum = ''"),
+        ({"framing": "left"}, "framing = 'left'"),
+        ({"name": "paper"}, "name = 'paper'"),
+        ({"name": "melon"}, "name = 'melon'"),
+        ({"name": ["a"]}, "not text"),
+        ({"log_offset": 1.0}, "log_offset is for the units log10 and ln, not for db"),
+        ({"unit": "ln", "log_offset": -1.0}, "log_offset = -1.0"),
+        ({"unit": "ln", "log_scale": 10**400}, "log_scale"),
+        ({"unit": "power", "silence": 0.0}, "silence is not for unit power"),
+        ({"unit": "power", "spectrum": "magnitude"}, "spectrum is not for unit power"),
+        ({"silence": float("nan")}, "silence = nan"),
+        ({"made_by": 3}, "made_by = 3"),
+    ],
+    ids=str,
+)
+def test_a_wrong_description_is_refused(describe, changes, message):
+    path = describe(**changes)
+    with pytest.raises(MelError) as caught:
+        Description.read(path)
+    assert message in str(caught.value) and str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"[]", "not an object"), (b"{", "not JSON"), (b"\xff", "not JSON")]
+)
+def test_what_is_no_description(tmp_path, content, message):
+    with pytest.raises(MelError, match="No such file"):
+        Description.read(tmp_path / "mels.json")
+    (tmp_path / "mels.json").write_bytes(content)
+    with pytest.raises(MelError, match=message):
+        Description.read(tmp_path / "mels.json")
+
+
+POWER = np.array([[1e-8, 1.0, 250.0, 0.03]])
+VALUES = {
+    "db": 10 * np.log10(POWER),
+    "log10": np.log10(1 + 1e4 * POWER),
+    "ln": np.log(POWER),
+    "power": POWER,
+    "amplitude": np.sqrt(POWER),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_linear_power_comes_back_from_every_unit(describe, unit):
+    more = {"log_scale": 1e4, "log_offset": 1.0} if unit == "log10" else {}
+    end = Description.read(describe(unit=unit, **more)).front_end
+    stored = as_stored(VALUES[unit], unit).astype(np.float32)
+    np.testing.assert_allclose(to_power(end, stored).numpy(), POWER, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(stored, stored.astype(np.float16), rtol=1e-3)
+
+
+def test_linear_units_have_a_floor_and_no_negative_values():
+    np.testing.assert_allclose(as_stored(np.zeros((1, 2)), "power"), -100)
+    np.testing.assert_allclose(as_stored(np.zeros((1, 2)), "amplitude"), -100)
+    assert np.isnan(as_stored(np.full((1, 1), np.nan), "power")).all()
+    with pytest.raises(MelError, match=r"power of -3\.0 at frame 1, band 0"):
+        as_stored(np.array([[1.0], [-3.0]]), "power")
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_excerpts_and_their_times(tmp_path, source, orientation):
+    melon = source("melon").front_end
+    values = mel_files.mel(0)  # 30 s
+    path = tmp_path / "a.npy"
+    path.write_bytes(mel_files.npy(values if orientation == "bands×frames" else values.T))
+    whole = MelLoader(melon, orientation, "db")(str(path))
+    np.testing.assert_array_equal(whole.mel, values.T)
+    assert (whole.start_seconds, whole.source_seconds) == (0, 30)
+    cut = MelLoader(melon, orientation, "db", 2.0)(str(path))
+    np.testing.assert_array_equal(cut.mel, values.T[875:1001])  # 126 frames of 16 ms and one more
+    assert (cut.start_seconds, cut.source_seconds) == (875 * 0.016, 30)
+    other = "frames×bands" if orientation == "bands×frames" else "bands×frames"
+    shape, wanted = ("48, 1876", "frames×48") if other[0] == "f" else ("1876, 48", "48×frames")
+    with pytest.raises(MelError) as caught:
+        MelLoader(melon, other, "db")(str(path))
+    assert f"an array of shape ({shape}), not {wanted}" == str(caught.value)
+    assert Path(MelLoader(melon, other, "db").file_of("a.tar:1+2:b.npy")) == Path("a.tar")
