@@ -16,12 +16,13 @@ from build_loaders import PAPER, Tones, content, sources
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import make as make_module
 from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.shards import ShardTask
+from playlist_pretrain.records.shards import ShardTask, ShardWork, part_path
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
 
 beam_build = pytest.importorskip("playlist_pretrain.records.beam")
 import apache_beam as beam  # noqa: E402
+from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
 LOCAL = "--runner=FnApiRunner"  # DirectRunner would look for another program first
 SPECIAL = sources("unreadable:", "bug:", "silent:", "short:", "nothing:", "nan:")
@@ -137,27 +138,23 @@ def test_tasks_are_read_one_at_a_time(tmp_path):
     assert [beam_build.read_task(tmp_path, place) for place in places[::-1]] == tasks[::-1]
 
 
-def test_the_transform_gives_parts_and_notes(make_with_beam, tmp_path, monkeypatch):
+def test_the_transform_gives_parts_and_notes(make_with_beam, tmp_path):
     """For pipelines of one's own."""
-    given = []
+    tasks = [ShardTask(n, tuple(SPECIAL[16 * n :][:16])) for n in range(3)]
+    places = beam_build.write_tasks(tmp_path, tasks)
+    work = ShardWork(tmp_path, None, PAPER, Tones())
+    expected = [(0, 12, ["unreadable"] * 2 + ["silent", "short"] + ["unreadable"] * 2)]
+    expected += [(1, 16, []), (2, 8, [])]
+    with beam_build._pipeline(LOCAL) as pipeline:
+        found = (
+            pipeline | beam.Create(places) | beam_build.MakeShards(work) | beam.MapTuple(describe)
+        )
+        assert_that(found, equal_to(expected))
+    assert ShardPart.load(part_path(tmp_path, 1)).file == "mel-00001.tfrecord"
 
-    def keep(results):
-        part, notes = results
-        assert isinstance(part, ShardPart)
-        given.append((part.file, len(part.track_ids), [note.status for note in notes]))
 
-    monkeypatch.setattr(
-        beam_build.MakeShards,
-        "expand",
-        lambda self, places: places | beam.ParDo(beam_build.MakeShard(self._work)) | beam.Map(keep),
-    )
-    make_with_beam()
-    assert sorted(given) == [
-        ("mel-00000.tfrecord", 12, ["unreadable", "unreadable", "silent", "short", "unreadable",
-                                    "unreadable"]),
-        ("mel-00001.tfrecord", 16, []),
-        ("mel-00002.tfrecord", 8, []),
-    ]  # fmt: skip
+def describe(part, notes):
+    return int(part.file[4:9]), len(part.track_ids), [note.status for note in notes]
 
 
 def write_wav(path, seconds, rate=22050):
@@ -225,17 +222,18 @@ def test_without_beam_it_says_how_to_get_it():
 
 
 @pytest.mark.slow
-def test_a_decoder_that_crashes_costs_its_track(tmp_path):
+def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
     """In real processes: the worker lives on, and the report is that of a local build."""
-    tracks = sources("die:", f"die-once:{tmp_path / 'marker'}", "short:", count=18)
-    tracks[17] = TrackSource("crashing", "crash:")
-    local = build_collection(tmp_path / "local", tracks, PAPER, Tones(), workers=2)
-    (tmp_path / "marker").unlink()
+    tracks = sources("short:", "crash:", count=16)
     run = beam_build.run_on(beam_build._pipeline(LOCAL))
     report = build_collection(tmp_path / "beam", tracks, PAPER, Tones(), make_shards=run)
-    assert [source for _, source, _ in report.failed] == ["die:", "crash:"]
-    assert report.notes == local.notes
-    assert content(tmp_path / "beam") == content(tmp_path / "local")
+    reason = "reading it ended the process twice (SIGSEGV)"
+    assert report.failed == [("album 0/001", "crash:", reason)]
+    assert [source for _, source, _ in report.short] == ["short:"]
+    make([track for track in tracks if track.source != "crash:"])
+    expected, found = content(tmp_path / "out"), content(tmp_path / "beam")
+    for name in ("mel-00000.tfrecord", "index-0.npz"):
+        assert found[name] == expected[name]
 
 
 @pytest.mark.slow
