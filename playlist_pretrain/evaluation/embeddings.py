@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.progress import progress
+from playlist_pretrain.records.positions import WindowPositions
 from playlist_pretrain.records.schema import SMALLEST_STD
 from playlist_pretrain.records.windows import WindowReader
 
@@ -24,6 +25,8 @@ def track_embeddings(
     front_end: FrontEnd,
     collection: Collection,
     *,
+    rows: np.ndarray | None = None,
+    seconds: float | None = None,
     short: str = "repeat",
     quiet: bool = True,
 ) -> np.ndarray:
@@ -36,6 +39,10 @@ def track_embeddings(
     front_end : FrontEnd
         That the backbone was trained on.
     collection : Collection
+    rows : np.ndarray int [tracks], optional
+        Which tracks; default all.
+    seconds : float, optional
+        Only the windows of that many seconds in the centre of each source.
     short : {"repeat", "pad"}
         What fills the window of a track that is shorter.
     quiet : bool
@@ -51,18 +58,39 @@ def track_embeddings(
         If the collection was made by another front end.
     """
     front_end.check_same(collection.front_end, "the model", f"collection {collection.name}")
-    frames = backbone.input_shape[1]
-    reader = WindowReader(collection, frames, short=short)
-    windows = np.maximum(collection.frames // frames, 1)
-    rows = np.repeat(np.arange(len(collection), dtype=np.int32), windows)
-    first = np.cumsum(windows) - windows
-    starts = ((np.arange(len(rows)) - np.repeat(first, windows)) * frames).astype(np.int32)
-    total = np.zeros((len(collection), backbone.output_shape[-1]), np.float64)
-    for i in progress(range(0, len(rows), BATCH), quiet=quiet, desc="embedding", unit="batch"):
-        part = slice(i, i + BATCH)
-        embeddings = backbone(reader.read(rows[part], starts[part]), training=False).numpy()
-        np.add.at(total, rows[part], embeddings)
-    return (total / windows[:, None]).astype(np.float32)
+    reader = WindowReader(collection, backbone.input_shape[1], short=short)
+    return track_means(backbone, WindowPositions(reader, rows, seconds), quiet=quiet)
+
+
+def track_means(
+    model: tf.keras.Model, positions: WindowPositions, *, quiet: bool = True
+) -> np.ndarray:
+    """Mean output of a model over the windows of each track.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``: a backbone, or a tagger.
+    positions : WindowPositions
+        Says which windows.
+    quiet : bool
+        No progress.
+
+    Returns
+    -------
+    np.ndarray float32 [tracks, dim]
+        In the order of ``positions.rows``; NaN for a track that has no window.
+    """
+    total = np.zeros((len(positions.rows), model.output_shape[-1]), np.float64)
+    windows = np.zeros((len(total), 1))
+    with progress(total=positions.windows, quiet=quiet, desc="embedding", unit="window") as bar:
+        for block in positions.blocks(BATCH):
+            read = positions.reader.read(block.rows, block.starts)
+            np.add.at(total, block.tracks, model(read, training=False).numpy())
+            np.add.at(windows, block.tracks, 1)
+            bar.update(len(block))
+    with np.errstate(invalid="ignore"):
+        return (total / windows).astype(np.float32)
 
 
 def mean_of_mel(collection: Collection) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from playlist_pretrain.records import schema
 from playlist_pretrain.records.build_folder import BuildFolder
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.plan import Plan
-from playlist_pretrain.records.pool import describe_exit, work_through
+from playlist_pretrain.records.pool import work_through
 from playlist_pretrain.records.report import (
     REPORT_FILE,
     BuildReport,
@@ -31,7 +30,7 @@ from playlist_pretrain.records.report import (
     read_report,
     write_report,
 )
-from playlist_pretrain.records.shards import ShardTask, ShardWork, part_path, read_notes
+from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_notes
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardPart, write_collection
 
@@ -50,6 +49,7 @@ def build_collection(
     workers: int | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    make_shards: Callable[[ShardWork, list[ShardTask]], int] | None = None,
 ) -> BuildReport:
     """Make a collection of ``tracks``, or finish one that was interrupted.
 
@@ -82,6 +82,9 @@ def build_collection(
         with other settings. An unfinished build with the same settings is continued.
     quiet : bool
         No progress bar.
+    make_shards : callable, optional
+        Finishes all shards and returns how many were not there before; default ``workers``
+        processes of this machine.
 
     Raises
     ------
@@ -120,7 +123,10 @@ def build_collection(
         made = 0
         if not (folder.path / schema.COLLECTION_FILE).exists():
             work = ShardWork(folder.path, root, front_end, load)
-            made = _make_shards(folder, work, tasks, workers, quiet)
+            if make_shards is None:
+                made = _make_shards(folder, work, tasks, workers, quiet)
+            else:
+                made = make_shards(work, tasks)
             _complete(folder, front_end, plan, tasks, unnamed)
         folder.move_out()
     return BuildReport(
@@ -172,7 +178,7 @@ def _make_shards(
     folder: BuildFolder, work: ShardWork, tasks: list[ShardTask], workers: int, quiet: bool
 ) -> int:
     """Have all shards made; the number of those that were not there yet."""
-    deaths: Counter[tuple[int, int | None]] = Counter()
+    deaths = Deaths()
     done: Counter[int] = Counter()
     made = finished = 0
     total = sum(len(task.tracks) for task in tasks)
@@ -184,20 +190,7 @@ def _make_shards(
 
     def on_death(task: ShardTask, position: int | None, code: int) -> ShardTask:
         folder.remove_temporaries(schema.shard_name(task.number))
-        deaths[task.number, position] += 1
-        how, times = describe_exit(code), deaths[task.number, position]
-        reading = position is not None and position < len(task.tracks)
-        if reading and times == 2:
-            reason = f"reading it ended the process twice ({how})"
-            return dataclasses.replace(task, crashes=(*task.crashes, (position, reason)))
-        if times > 2:
-            when = "before its first track" if position is None else "while writing it"
-            raise CollectionError(
-                f"the process that makes {schema.shard_name(task.number)} (tracks "
-                f"{task.tracks[0].track_id!r} … {task.tracks[-1].track_id!r}) ended {times} times "
-                f"{when} ({how}); try fewer --workers"
-            )
-        return task
+        return deaths(task, position, code)
 
     try:
         with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +53,14 @@ class MakeTfrecords:
     """No progress and no summary; only what could not be read is said."""
 
 
-def make_tfrecords(options: MakeTfrecords) -> None:
+def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) -> None:
     """Build the collection that ``options`` describe and print what came of it.
+
+    Parameters
+    ----------
+    options : MakeTfrecords
+    make_shards : callable, optional
+        See :func:`playlist_pretrain.records.build.build_collection`.
 
     Raises
     ------
@@ -94,6 +100,7 @@ def make_tfrecords(options: MakeTfrecords) -> None:
         workers=options.workers,
         overwrite=options.overwrite,
         quiet=options.quiet,
+        make_shards=make_shards,
     )
     if report.failed:
         listed = len(report.failed) + report.tracks

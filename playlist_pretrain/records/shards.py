@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
 from playlist_pretrain.files import write_json
+from playlist_pretrain.records.pool import describe_exit
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
@@ -139,6 +141,39 @@ class ShardWork:
         tf.config.threading.set_inter_op_parallelism_threads(1)
         any_length = tf.TensorSpec([None], tf.float32)
         return tf.function(self.front_end.log_mel, input_signature=[any_length])
+
+
+class Deaths:
+    """What to try next after a process ended while it made a shard.
+
+    The shard is begun anew; a track whose reading ends the process twice is then left out.
+    """
+
+    def __init__(self):
+        self._times: Counter[tuple[int, int | None]] = Counter()
+
+    def __call__(self, task: ShardTask, position: int | None, code: int) -> ShardTask:
+        """The task to try, as :func:`playlist_pretrain.records.pool.work_through` asks for it.
+
+        Raises
+        ------
+        CollectionError
+            The process ended three times, and no track is to blame.
+        """
+        self._times[task.number, position] += 1
+        how, times = describe_exit(code), self._times[task.number, position]
+        reading = position is not None and position < len(task.tracks)
+        if reading and times == 2:
+            reason = f"reading it ended the process twice ({how})"
+            return replace(task, crashes=(*task.crashes, (position, reason)))
+        if times > 2:
+            when = "before its first track" if position is None else "while writing it"
+            raise CollectionError(
+                f"the process that makes {shard_name(task.number)} (tracks "
+                f"{task.tracks[0].track_id!r} … {task.tracks[-1].track_id!r}) ended {times} times "
+                f"{when} ({how}); try fewer --workers"
+            )
+        return task
 
 
 def notes_path(folder: Path, number: int) -> Path:

@@ -15,7 +15,7 @@ import numpy as np
 
 from playlist_pretrain import __version__
 from playlist_pretrain.errors import CollectionError, TrackError
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class ShardWriter:
         self.path = Path(path)
         self.bands = bands
         self.part: ShardPart | None = None
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._temporary = temporary_beside(self.path)
 
     def __enter__(self) -> ShardWriter:
         import tensorflow as tf

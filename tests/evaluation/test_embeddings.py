@@ -32,6 +32,25 @@ def test_mean_over_whole_windows(collection, monkeypatch, batch):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_some_tracks_and_their_centre(collection):
+    backbone = vggish(frames=16, bands=64, width=0.05)
+    rows, seconds = [4, 2, 4], 0.415  # 40 frames, two windows
+    collection.source_seconds = (collection.frames * 160 + 240) / np.float32(16000)
+    expected = []
+    for row in rows:
+        first = (LENGTHS[row] - 40) // 2
+        windows = collection.mel(row)[first : first + 32].reshape(2, 16, 64)
+        expected.append(backbone(windows.astype(np.float32)).numpy().mean(axis=0))
+    found = track_embeddings(backbone, collection.front_end, collection, rows=rows, seconds=seconds)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tracks_without_a_window_have_no_mean(collection):
+    backbone = vggish(frames=16, bands=64, width=0.05)
+    found = track_embeddings(backbone, collection.front_end, collection, short="skip")
+    assert np.isnan(found).all(axis=1).tolist() == [length < 16 for length in LENGTHS]
+
+
 def test_another_front_end_is_refused(collection):
     with pytest.raises(FrontEndError, match=r"the model .* collection c .* hop_length 188 against"):
         track_embeddings(vggish(frames=16, bands=64, width=0.05), front_end("paper"), collection)

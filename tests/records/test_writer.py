@@ -362,3 +362,16 @@ def test_the_index_is_what_the_specification_says(make_collection, tmp_path):
     ids = [blob[a:b].decode() for a, b in itertools.pairwise(ends)]
     assert ids == ODD_IDS[:5]
     assert arrays["shard"].tolist() == [0, 0, 0, 0, 1]
+
+
+def test_two_writers_of_one_shard_do_not_meet(tmp_path, rng):
+    """A cluster may try a shard again while the first try is still going on."""
+    mel = rng.uniform(0, 6, (20, 96))
+    path = tmp_path / "mel-00000.tfrecord"
+    with ShardWriter(path, 96) as first, ShardWriter(path, 96) as second:
+        first.add("a", mel, 0, 1)
+        second.add("a", mel, 0, 1)
+        second.add("b", mel, 0, 1)
+        first.add("b", mel, 0, 1)
+    assert first.part.sha == second.part.sha == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]

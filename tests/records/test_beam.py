@@ -1,0 +1,252 @@
+"""The Beam pipeline leaves what a local build leaves, byte for byte, and says what it says."""
+
+import contextlib
+import errno
+import os
+import re
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+from build_loaders import PAPER, Tones, content, sources
+
+from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.records import make as make_module
+from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.shards import ShardTask, ShardWork, part_path
+from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.writer import ShardPart, ShardWriter
+
+beam_build = pytest.importorskip("playlist_pretrain.records.beam")
+import apache_beam as beam  # noqa: E402
+from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
+
+LOCAL = "--runner=FnApiRunner"  # DirectRunner would look for another program first
+SPECIAL = sources("unreadable:", "bug:", "silent:", "short:", "nothing:", "nan:")
+
+
+@pytest.fixture
+def make_with_beam(in_process, monkeypatch, tmp_path):
+    """Build into ``tmp_path / "beam"`` with a pipeline, in this process."""
+    from playlist_pretrain.records import build
+
+    monkeypatch.setattr(beam_build, "work_through", build.work_through)
+
+    def make(tracks=SPECIAL, load=None, out="beam", **options):
+        run = beam_build.run_on(beam_build._pipeline(LOCAL))
+        return build_collection(
+            tmp_path / out, tracks, PAPER, load or Tones(), make_shards=run, **options
+        )
+
+    return make
+
+
+def test_equal_to_a_local_build(make, make_with_beam, tmp_path):
+    local, report = make(SPECIAL), make_with_beam()
+    assert content(tmp_path / "beam") == content(tmp_path / "out")
+    assert len(content(tmp_path / "beam")) == 3 + 3
+    assert report.notes == local.notes and len(report.failed) == 4
+    assert (report.made, report.kept, report.tracks) == (3, 0, 36)
+    assert make_with_beam().made == 0
+
+
+def test_a_pipeline_goes_on_where_a_local_build_stopped(make, make_with_beam, tmp_path):
+    make(SPECIAL)
+    expected = content(tmp_path / "out")
+    with full_disk(2), pytest.raises(CollectionError, match="2 of 3 shards"):
+        make(SPECIAL, overwrite=True)
+    report = make_with_beam(out="out", overwrite=True)
+    assert (report.made, report.kept) == (1, 2)
+    assert content(tmp_path / "out") == expected
+
+
+def test_a_pipeline_that_fails_keeps_what_is_finished(make, make_with_beam, tmp_path):
+    with full_disk(1), pytest.raises(CollectionError) as caught:
+        make_with_beam()
+    message = str(caught.value)
+    assert "mel-00001.tfrecord" in message and "No space left on device" in message
+    kept = re.search(r"\. (\d) of 3 shards are finished and kept: mend that, and", message)
+    assert "\n" not in message and "[while running" not in message
+    report = make_with_beam()
+    assert report.kept == int(kept[1]) and report.made == 3 - report.kept
+    make(SPECIAL)
+    assert content(tmp_path / "beam") == content(tmp_path / "out")
+
+
+@contextlib.contextmanager
+def full_disk(number):
+    """No room for shard ``number``."""
+    original = ShardWriter.add
+
+    def add(self, *args):
+        if self.path.name == f"mel-{number:05d}.tfrecord":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        original(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardWriter, "add", add)
+        yield
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"load": Tones(seconds=5.0)},
+        {"tracks": sources(count=7)},
+        {"tracks": [TrackSource("", "a")]},
+        {"tracks": [TrackSource("a", "x.mp3"), TrackSource("a", "x.ogg")]},
+        {"tracks": [TrackSource("a", "unreadable:1"), TrackSource("b", "nothing:")]},
+    ],
+)
+def test_refused_and_failed_alike(make, make_with_beam, tmp_path, changes):
+    if "load" in changes or len(changes["tracks"]) == 7:
+        make(SPECIAL)
+        make_with_beam()
+    said = []
+    for build in (make, make_with_beam):
+        with pytest.raises(Exception) as caught:
+            build(**{"tracks": SPECIAL, **changes})
+        said.append((type(caught.value), str(caught.value).replace("/beam", "/out")))
+    assert said[0] == said[1]
+    assert (tmp_path / "beam").exists() == (tmp_path / "out").exists()
+
+
+def test_a_worker_that_sees_another_folder(make_with_beam, tmp_path, monkeypatch):
+    """As on machines that do not share it: the worker's own folder has no tasks."""
+    (tmp_path / "elsewhere").mkdir()
+    read_task = beam_build.read_task
+    monkeypatch.setattr(
+        beam_build, "read_task", lambda _, place: read_task(tmp_path / "elsewhere", place)
+    )
+    with pytest.raises(CollectionError, match=r"does not find .*under the same path\. 0 of 3"):
+        make_with_beam()
+
+
+def test_a_pipeline_that_leaves_shards_unmade(make_with_beam, monkeypatch):
+    monkeypatch.setattr(beam_build.MakeShard, "process", lambda self, place: [])
+    with pytest.raises(CollectionError, match=r"pipeline is DONE, but not all .* path\. 0 of 3"):
+        make_with_beam()
+
+
+def test_tasks_are_read_one_at_a_time(tmp_path):
+    odd = TrackSource("é\n", os.fsdecode(b"caf\xe9.ogg"))
+    tasks = [ShardTask(n, (odd, *sources(count=n + 1))) for n in (0, 5, 2)]
+    places = beam_build.write_tasks(tmp_path, tasks)
+    assert [beam_build.read_task(tmp_path, place) for place in places[::-1]] == tasks[::-1]
+
+
+def test_the_transform_gives_parts_and_notes(make_with_beam, tmp_path):
+    """For pipelines of one's own."""
+    tasks = [ShardTask(n, tuple(SPECIAL[16 * n :][:16])) for n in range(3)]
+    places = beam_build.write_tasks(tmp_path, tasks)
+    work = ShardWork(tmp_path, None, PAPER, Tones())
+    expected = [(0, 12, ["unreadable"] * 2 + ["silent", "short"] + ["unreadable"] * 2)]
+    expected += [(1, 16, []), (2, 8, [])]
+    with beam_build._pipeline(LOCAL) as pipeline:
+        found = (
+            pipeline | beam.Create(places) | beam_build.MakeShards(work) | beam.MapTuple(describe)
+        )
+        assert_that(found, equal_to(expected))
+    assert ShardPart.load(part_path(tmp_path, 1)).file == "mel-00001.tfrecord"
+
+
+def describe(part, notes):
+    return int(part.file[4:9]), len(part.track_ids), [note.status for note in notes]
+
+
+def write_wav(path, seconds, rate=22050):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(path.name))
+    samples = rng.uniform(-9000, 9000, int(seconds * rate))
+    with wave.open(str(path), "wb") as stream:
+        stream.setparams((1, 2, rate, 0, "NONE", ""))
+        stream.writeframes(samples.astype("<i2").tobytes())
+
+
+@pytest.fixture
+def music(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_wav(Path("music/a/long.wav"), 35)
+    write_wav(Path("music/b.wav"), 5)
+    Path("music/text.ogg").write_text("this is no audio at all\n" * 100)
+    return Path("music")
+
+
+def test_the_command_is_that_of_make_tfrecords(make_with_beam, music, capsys):
+    options = ["--audio", "music", "--front-end", "vggish", "--excerpt", "full"]
+    said = []
+    for main, out, more in (
+        (make_module.main, "local", []),
+        (beam_build.main, "beam", [f"--beam={LOCAL}"]),
+    ):
+        assert main([*options, "--out", out, *more]) == 0
+        text = capsys.readouterr().out.replace(out, "OUT")
+        said.append(re.sub(r"in [\d.]+ s", "in N s", text))
+    assert said[0] == said[1]
+    assert "1 of 3 tracks could not be read" in said[0]
+    assert content(Path("local")) == content(Path("beam"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--audio", "missing"], "the audio folder missing does not exist"),
+        (["--audio", "music", "--excerpt", "half"], "--excerpt half"),
+        (["--audio", "music", "--out", "music"], "music is not a collection and not empty"),
+        (["--audio", "music", "--workers", "2"], "--workers"),
+        (["--audio", "music", "--beam=--runner=NoSuchRunner"], "--beam '--runner=NoSuchRunner'"),
+        (["--audio", "music", "--beam=--direct_num_workers=x"], "invalid int value: 'x'"),
+        (["--audio", "music", "--beam=--runner='"], "No closing quotation"),
+        ([], "--audio"),
+    ],
+)
+def test_a_mistake_is_one_line(music, capsys, arguments, word):
+    out = [] if "--out" in arguments else ["--out", "out"]
+    assert beam_build.main([*arguments, *out]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and word in error
+    assert not Path("out").exists()
+
+
+def test_without_beam_it_says_how_to_get_it():
+    code = (
+        "import runpy, sys; sys.modules['apache_beam'] = None; "
+        "runpy.run_module('playlist_pretrain.records.beam', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
+    """In real processes: the worker lives on, and the report is that of a local build."""
+    tracks = sources("short:", "crash:", count=16)
+    run = beam_build.run_on(beam_build._pipeline(LOCAL))
+    report = build_collection(tmp_path / "beam", tracks, PAPER, Tones(), make_shards=run)
+    reason = "reading it ended the process twice (SIGSEGV)"
+    assert report.failed == [("album 0/001", "crash:", reason)]
+    assert [source for _, source, _ in report.short] == ["short:"]
+    make([track for track in tracks if track.source != "crash:"])
+    expected, found = content(tmp_path / "out"), content(tmp_path / "beam")
+    for name in ("mel-00000.tfrecord", "index-0.npz"):
+        assert found[name] == expected[name]
+
+
+@pytest.mark.slow
+def test_as_a_module_on_two_workers(music):
+    command = [sys.executable, "-m", "playlist_pretrain.records.beam", "--audio", "music"]
+    options = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [*command, "--out", "beam", "--quiet", f"--beam={options}"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 of 3 tracks could not be read")
+    assert make_module.main(["--audio", "music", "--out", "local", "--quiet"]) == 0
+    assert content(Path("local")) == content(Path("beam"))
