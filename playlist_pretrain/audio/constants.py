@@ -19,6 +19,9 @@ class Constants:
     how a mel is called and cut, not what its values are) belong to each.
     """
 
+    framing: str
+    frame_length: int
+    hop_length: int
     _choices: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
     _not_compared: typing.ClassVar[tuple[str, ...]] = ()
 
@@ -52,6 +55,14 @@ class Constants:
                 listed = ", ".join(map(str, sorted(names, key=str)))
                 raise FrontEndError(f"front end {values.get('name')!r}: {what} fields: {listed}")
         return cls(**values)
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of ``samples`` samples of audio; 0 for 0."""
+        if samples <= 0:
+            return 0
+        if self.framing == "centred":
+            return 1 + -(-samples // self.hop_length)
+        return max(0, 1 + (samples - self.frame_length) // self.hop_length)
 
     def check_same(self, other: Constants, what_self: str, what_other: str) -> None:
         """Refuse two things whose mels differ.

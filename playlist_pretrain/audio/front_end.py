@@ -147,14 +147,6 @@ class FrontEnd(Constants):
             return ImportedFrontEnd._from_fields(values)
         return cls._from_fields(values)
 
-    def frames(self, samples: int) -> int:
-        """Number of frames of ``samples`` samples of audio; 0 for 0."""
-        if samples <= 0:
-            return 0
-        if self.framing == "centred":
-            return 1 + -(-samples // self.hop_length)
-        return max(0, 1 + (samples - self.frame_length) // self.hop_length)
-
     @property
     def silence(self) -> float:
         """Log-mel value of digital silence, the smallest there is."""

@@ -133,10 +133,7 @@ class ImportedFrontEnd(Constants):
 
     def frames_of(self, seconds: float) -> int:
         """Frames of so much audio, at least 1."""
-        samples = round(seconds * self.sample_rate)
-        if self.framing == "centred":
-            return 1 + -(-samples // self.hop_length)
-        return max(1, 1 + (samples - self.frame_length) // self.hop_length)
+        return max(1, self.frames(round(seconds * self.sample_rate)))
 
     def to_power(self, mel: tf.Tensor) -> tf.Tensor:
         """Linear power under the values; see ``audio.log_mel.to_power``."""

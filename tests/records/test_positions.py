@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import CollectionError, RecipeError
 from playlist_pretrain.records import positions as positions_module
 from playlist_pretrain.records.build import build_collection
@@ -23,6 +24,8 @@ from playlist_pretrain.records.windows import WindowReader, random_starts, windo
 CENTRED = dataclasses.replace(PAPER, sample_rate=16, frame_length=8, hop_length=3, fft_length=8,
                               f_min=0.0, f_max=8.0, bands=4)  # fmt: skip
 WHOLE = dataclasses.replace(CENTRED, framing="whole")
+SMALL = {"sample_rate": 16, "frame_length": 8, "hop_length": 3, "bands": 4}
+FRONT_ENDS = (CENTRED, WHOLE, dataclasses.replace(IMPORTED["melon"], **SMALL))
 
 
 class Described:
@@ -83,7 +86,7 @@ def tracks_of(settings):
 @settings(deadline=None, derandomize=True, max_examples=300)
 @given(
     st.data(),
-    st.sampled_from([CENTRED, WHOLE]),
+    st.sampled_from(FRONT_ENDS),
     st.integers(1, 30),
     st.sampled_from(["skip", "repeat", "pad"]),
     st.one_of(st.none(), st.floats(0.01, 12)),
