@@ -18,7 +18,7 @@ import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from playlist_pretrain import __version__
-from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain.errors import PlaylistPretrainError, printable
 
 Options = TypeVar("Options")
 
@@ -67,7 +67,7 @@ def run(
         if debug:
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(f"{prog}: error: {error.strerror or error}{where}", file=sys.stderr)
+        print(printable(f"{prog}: error: {error.strerror or error}{where}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if debug:

@@ -2,7 +2,22 @@
 
 
 class PlaylistPretrainError(Exception):
-    """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
+    """Trouble that a user can cause and mend: one message, exit code 1, no traceback.
+
+    The message is one line whatever ids and names of files it quotes.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+def printable(text: str) -> str:
+    """``text`` for a screen: what could steer a terminal or is no whole character is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -84,7 +84,7 @@ def _is_melon(path: PurePosixPath) -> bool:
 def _playlists(data: bytes, name: str) -> Iterator[tuple[str, list[str]]]:
     for number, playlist in enumerate(elements(data, name)):
         group = _id(playlist, ("id",), f"{name}: playlist {number}")
-        where = f"{name}: playlist {group}"
+        where = f"{name}: playlist {group[:60]}"
         songs = field(playlist, "songs", list, where)
         yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
 
@@ -92,7 +92,7 @@ def _playlists(data: bytes, name: str) -> Iterator[tuple[str, list[str]]]:
 def _songs(data: bytes, name: str, basket: str) -> Iterator[tuple[str, list[str]]]:
     for number, song in enumerate(elements(data, name)):
         track = _id(song, ("id", "_id"), f"{name}: song {number}")
-        where = f"{name}: song {track}"
+        where = f"{name}: song {track[:60]}"
         if basket not in song:
             raise TableError(f"{where}: no {basket!r}")
         groups = song[basket]
