@@ -74,6 +74,14 @@ def test_errors_have_no_traceback_without_debug(capsys):
         run(["--name", "x", "--debug"], raising(error))
 
 
+def test_messages_are_one_line_that_does_not_steer_the_terminal(capsys):
+    names = "a\nb\x1b[31m\udcff\u202eü"
+    for error in (RecipeError(names), OSError(2, "No such file", names)):
+        assert run(["--name", "x"], raising(error)) == 1
+        message = capsys.readouterr().err
+        assert r"a\nb\x1b[31m\udcff\u202eü" in message and message.count("\n") == 1
+
+
 def test_the_systems_errors_name_the_file(capsys):
     assert run(["--name", "x"], raising(OSError(28, "No space left on device", "/a/b"))) == 1
     assert capsys.readouterr().err == "do.py: error: No space left on device: /a/b\n"

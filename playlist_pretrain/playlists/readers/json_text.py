@@ -37,7 +37,9 @@ def text_of(data: bytes, name: str) -> str:
         raise UndecodedError(f"{name}: byte {error.start}: not UTF-8", data, error) from error
 
 
-def elements(data: bytes, name: str, key: str | None = None) -> Iterator[Any]:
+def elements(
+    data: bytes, name: str, key: str | None = None, damage: TableError | None = None
+) -> Iterator[Any]:
     """Yield the elements of the one long list of a JSON document, as far as it is whole.
 
     Parameters
@@ -49,30 +51,33 @@ def elements(data: bytes, name: str, key: str | None = None) -> Iterator[Any]:
     key : str, optional
         The document is an object and the list its value of this name; without one the document
         is the list.
+    damage : TableError, optional
+        Why the data end before the document does; raised at their end.
 
     Raises
     ------
     TableError
         When what was yielded before is all that is whole; names line and column.
     """
-    undecoded = None
+    if damage and not data:
+        raise damage
     try:
         text = text_of(data, name)
     except UndecodedError as error:
-        text, undecoded = error.before, error
+        text, damage = error.before, damage or error
     scan = _Scan(text, name)
     try:
         yield from scan.elements(key)
     except (TableError, ValueError, RecursionError) as error:
-        if undecoded or isinstance(error, TableError):
-            raise undecoded or error from None
-        damage = error
+        if damage or isinstance(error, TableError):
+            raise damage or error from None
+        place = error
         if not isinstance(error, JSONDecodeError):  # whose message ends with line and column
             what = "nested too deeply" if isinstance(error, RecursionError) else "number too long"
-            damage = JSONDecodeError(what, text, scan.at)
-        raise TableError(f"{name}: not JSON, cut off or damaged: {damage}") from error
-    if undecoded:
-        raise undecoded
+            place = JSONDecodeError(what, text, scan.at)
+        raise TableError(f"{name}: not JSON, cut off or damaged: {place}") from error
+    if damage:
+        raise damage
 
 
 class _Scan:

@@ -105,11 +105,25 @@ class Source:
         TableError
             As :meth:`open`, and for more than ``largest`` bytes.
         """
-        with self.open(advance) as stream:
-            content = stream.read(largest + 1)
-            if len(content) > largest:
-                raise TableError(f"{self.name}: larger than {largest:,} bytes")
+        content, damage = self.read_far(advance, largest)
+        if damage:
+            raise damage
         return content
+
+    def read_far(
+        self, advance: Callable[[int], object] = lambda read: None, largest: int = LARGEST
+    ) -> tuple[bytes, TableError | None]:
+        """The content as far as it can be read, and what :meth:`read` would raise."""
+        content = bytearray()
+        try:
+            with self.open(advance) as stream:
+                while chunk := stream.read1():
+                    content += chunk
+                    if len(content) > largest:
+                        raise TableError(f"{self.name}: larger than {largest:,} bytes")
+        except TableError as error:
+            return bytes(content[:largest]), error
+        return bytes(content), None
 
 
 _DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile,
@@ -150,7 +164,7 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        data = self._stream.read(len(buffer))
+        data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
         buffer[: len(data)] = data
         self._read += len(data)
         told = min(self._source.size, self._read * self._source.size // self._whole)
@@ -166,14 +180,15 @@ class _Limited(io.RawIOBase):
     """Refuses what is damaged, and what expands beyond all measure."""
 
     def __init__(self, stream, source: Source):
-        self._stream, self._source, self._read = stream, source, 0
+        self._source, self._read = source, 0
+        self._read_some = getattr(stream, "read1", stream.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         try:
-            data = self._stream.read(len(buffer))
+            data = self._read_some(len(buffer))
         except (*_DAMAGES, OSError) as error:
             raise TableError(
                 f"{self._source.name}: damaged or cut off after {self._read:,} bytes: "
