@@ -61,7 +61,7 @@ def run(
     except PlaylistPretrainError as error:
         if debug:
             raise
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        print(printable(f"{prog}: error: {error}", keep="\n"), file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder without permission: the system's own words
         if debug:

@@ -10,7 +10,7 @@ import pytest
 
 from playlist_pretrain import cli
 from playlist_pretrain.__main__ import VERBS, main
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.errors import RecipeError, TableError
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts").glob("*.py"))
 HEAVY = ("tensorflow", "essentia", "numba", "matplotlib", "keras")
@@ -76,7 +76,7 @@ def test_errors_have_no_traceback_without_debug(capsys):
 
 def test_messages_are_one_line_that_does_not_steer_the_terminal(capsys):
     names = "a\nb\x1b[31m\udcff\u202eü"
-    for error in (RecipeError(names), OSError(2, "No such file", names)):
+    for error in (TableError(names), OSError(2, "No such file", names)):
         assert run(["--name", "x"], raising(error)) == 1
         message = capsys.readouterr().err
         assert r"a\nb\x1b[31m\udcff\u202eü" in message and message.count("\n") == 1

@@ -96,7 +96,7 @@ class MatchOptions(TableSettings, _Source):
     def say(self, text: str) -> None:
         """Print, unless it is to be quiet; lines are kept, what steers a terminal is not."""
         if not self.quiet:
-            print("\n".join(map(printable, text.split("\n"))), flush=True)
+            print(printable(text, keep="\n"), flush=True)
 
 
 def match_playlists(options: MatchOptions) -> TrackGroups:
