@@ -18,7 +18,7 @@ import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from playlist_pretrain import __version__
-from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain.errors import PlaylistPretrainError, printable
 
 Options = TypeVar("Options")
 
@@ -61,13 +61,13 @@ def run(
     except PlaylistPretrainError as error:
         if debug:
             raise
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        print(printable(f"{prog}: error: {error}", keep="\n"), file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder without permission: the system's own words
         if debug:
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(f"{prog}: error: {error.strerror or error}{where}", file=sys.stderr)
+        print(printable(f"{prog}: error: {error.strerror or error}{where}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if debug:

@@ -5,6 +5,19 @@ class PlaylistPretrainError(Exception):
     """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
 
 
+def printable(text: str, keep: str = "") -> str:
+    """``text`` for a screen: what could steer a terminal or is no whole character is escaped.
+
+    Signs in ``keep`` stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
 def first_line(error: BaseException) -> str:
     """First line of an error's text, which for TensorFlow's is the one to read."""
     return (str(error).splitlines() or [type(error).__name__])[0]
@@ -27,7 +40,13 @@ class TrackError(PlaylistPretrainError):
 
 
 class TableError(PlaylistPretrainError):
-    """A playlist, track or tag table that cannot be read."""
+    """A playlist, track or tag table that cannot be read.
+
+    The message is one line, whatever the ids and names of files that it quotes.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class GroupsError(PlaylistPretrainError):

@@ -51,9 +51,10 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically; floats keep every digit."""
-    with atomic_write(path, "w") as stream:
-        json.dump(content, stream, indent=2, ensure_ascii=False, allow_nan=False)
-        stream.write("\n")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as stream:
+        # What is no whole character, in the name of a file, becomes JSON's own escape for it.
+        stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def content_key(*parts: bytes) -> str:
@@ -106,3 +107,44 @@ def folder_lock(
         if not held:
             raise error(f"{busy} already, by another process; wait for it, or stop it")
         yield
+
+
+def files_below(
+    folder: str | Path, error: type[PlaylistPretrainError] = PlaylistPretrainError
+) -> Iterator[str]:
+    """Yield the POSIX path below ``folder`` of everything in it that is not a folder.
+
+    Hidden files and folders (names that begin with a dot) are left out. Links to folders are
+    followed unless they lead back to a folder they lie in. Bytes that are not UTF-8 become
+    surrogates.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        Or ``error``; for a folder that cannot be read.
+    """
+    folder = Path(folder)
+    waiting = [("", frozenset([_identity(folder)]))]
+    while waiting:
+        below, ancestors = waiting.pop()
+        try:
+            entries = list(os.scandir(folder / below))
+        except OSError as problem:
+            raise error(f"cannot read the folder {folder / below}: {problem.strerror}") from problem
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            name = f"{below}/{entry.name}" if below else entry.name
+            try:
+                folder_entry = entry.is_dir()
+            except OSError:  # a link to itself: reading it will say so
+                folder_entry = False
+            if not folder_entry:
+                yield name
+            elif (identity := _identity(entry.path)) not in ancestors:
+                waiting.append((name, ancestors | {identity}))
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino

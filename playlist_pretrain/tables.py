@@ -20,6 +20,7 @@ from playlist_pretrain.errors import TableError
 
 DELIMITERS = "\t,;"
 LONGEST_LINE = 1 << 20
+MOST_SHOWN, LONGEST_SHOWN = 20, 60
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ADVANCE_BYTES = 1 << 20
 
@@ -200,11 +201,13 @@ def _header(line: str, wanted: Sequence[str], path: str | Path, mend: str) -> tu
     if missing or repeated:
         what = "no column" if missing else "more than one column"
         raise TableError(
-            f"{path}: {what} {_listed(missing or repeated)}; its columns are: "
-            f"{_listed(names) or 'none'}" + (mend and f"; {mend}")
+            f"{path}: {what} {listed(missing or repeated)}; its columns are: "
+            f"{listed(names) or 'none'}" + (mend and f"; {mend}")
         )
     return delimiter, names
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, which is to fit a screen."""
+    shown = [repr(name[:LONGEST_SHOWN]) for name in names[:MOST_SHOWN]]
+    return ", ".join([*shown, "…"] if len(names) > MOST_SHOWN else shown)

@@ -10,7 +10,7 @@ import pytest
 
 from playlist_pretrain import cli
 from playlist_pretrain.__main__ import VERBS, main
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.errors import RecipeError, TableError
 
 SCRIPTS = sorted((Path(__file__).parent.parent / "scripts").glob("*.py"))
 HEAVY = ("tensorflow", "essentia", "numba", "matplotlib", "keras")
@@ -72,6 +72,14 @@ def test_errors_have_no_traceback_without_debug(capsys):
     assert capsys.readouterr().err == "do.py: error: --batch 0: must be at least 2\n"
     with pytest.raises(RecipeError):
         run(["--name", "x", "--debug"], raising(error))
+
+
+def test_messages_are_one_line_that_does_not_steer_the_terminal(capsys):
+    names = "a\nb\x1b[31m\udcff\u202eü"
+    for error in (TableError(names), OSError(2, "No such file", names)):
+        assert run(["--name", "x"], raising(error)) == 1
+        message = capsys.readouterr().err
+        assert r"a\nb\x1b[31m\udcff\u202eü" in message and message.count("\n") == 1
 
 
 def test_the_systems_errors_name_the_file(capsys):

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 LONGEST_SHOWN = 60
+DAMAGES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ class Coverage:
             lines.append(f"  {label:<{left}}  {value:>{right}}  {share}".rstrip())
         if self.damaged:
             lines.append(f"  sources that could not be read to their end: {len(self.damaged):,}")
-            lines += [f"    {text}" for text in self.damaged]
+            lines += [f"    {text}" for text in self.damaged[:DAMAGES_SHOWN]]
+            if len(self.damaged) > DAMAGES_SHOWN:
+                lines.append(f"    … and {len(self.damaged) - DAMAGES_SHOWN:,} more in the report")
         if self.wanted:
             lines.append("  most wanted track ids that the collection does not have")
             width = len(f"{self.wanted[0][1]:,}")

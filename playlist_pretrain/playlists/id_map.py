@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.coverage import shown
 from playlist_pretrain.playlists.look_up import LOOK_UP, NOT_MAPPED, NOT_THERE
 from playlist_pretrain.tables import read_columns
 
@@ -56,8 +57,8 @@ class IdMap:
             if track_of.setdefault(foreign, number) != number:
                 other = list(tracks)[track_of[foreign]]
                 raise TableError(
-                    f"{path}: line {line}: {foreign!r} stands for {track!r} here, and for "
-                    f"{other!r} before"
+                    f"{path}: line {line}: {shown(foreign)} stands for {shown(track)} here, and "
+                    f"for {shown(other)} before"
                 )
         ids = list(tracks)
         rows = np.concatenate(

@@ -14,7 +14,7 @@ import numpy as np
 
 from playlist_pretrain import cli
 from playlist_pretrain.demo import ready_demo
-from playlist_pretrain.errors import GroupsError, RecipeError, TableError
+from playlist_pretrain.errors import GroupsError, RecipeError, TableError, printable
 from playlist_pretrain.files import write_json
 from playlist_pretrain.playlists.coverage import Coverage
 from playlist_pretrain.playlists.groups import (
@@ -94,9 +94,9 @@ class MatchOptions(TableSettings, _Source):
     """
 
     def say(self, text: str) -> None:
-        """Print, unless it is to be quiet."""
+        """Print, unless it is to be quiet; lines are kept, what steers a terminal is not."""
         if not self.quiet:
-            print(text, flush=True)
+            print(printable(text, keep="\n"), flush=True)
 
 
 def match_playlists(options: MatchOptions) -> TrackGroups:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.files import files_below
 from playlist_pretrain.tables import read_columns
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
@@ -68,7 +68,7 @@ def find_audio(folder: str | Path) -> FoundAudio:
     folder = _audio_folder(folder)
     found: dict[str, str] = {}
     other_files = 0
-    for name in files_below(folder):
+    for name in files_below(folder, AudioError):
         path = PurePosixPath(name)
         if path.suffix.lower() not in AUDIO_EXTENSIONS:
             other_files += 1
@@ -130,42 +130,6 @@ def _audio_folder(folder: str | Path) -> Path:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise AudioError(f"the audio folder {folder} {what}")
     return folder
-
-
-def files_below(folder: Path) -> Iterator[str]:
-    """Path below ``folder`` of every file that is not hidden, in no order.
-
-    Raises
-    ------
-    AudioError
-        A folder that cannot be read.
-    """
-    waiting = [("", frozenset([_identity(folder)]))]
-    while waiting:
-        below, ancestors = waiting.pop()
-        try:
-            entries = list(os.scandir(folder / below))
-        except OSError as error:
-            raise AudioError(
-                f"cannot read the folder {folder / below}: {error.strerror}"
-            ) from error
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = f"{below}/{entry.name}" if below else entry.name
-            try:
-                folder_entry = entry.is_dir()
-            except OSError:  # a link to itself: reading it will say so
-                folder_entry = False
-            if not folder_entry:
-                yield name
-            elif (identity := _identity(entry.path)) not in ancestors:
-                waiting.append((name, ancestors | {identity}))
-
-
-def _identity(folder: str | Path) -> tuple[int, int]:
-    status = os.stat(folder)
-    return status.st_dev, status.st_ino
 
 
 def _inside(folder: Path, path: str, where: str) -> str:

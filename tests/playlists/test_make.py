@@ -1,6 +1,7 @@
 """The command match_playlists.py: its options, tables, figures, and what it prints."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from playlist_pretrain.playlists import make
 from playlist_pretrain.playlists.figures import draw_groups
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.nearest import nearest_by_cosine, nearest_by_count
+from playlist_pretrain.playlists.readers import READERS
 from playlist_pretrain.playlists.top_table import top_table
 from playlist_pretrain.playlists.word2vec import TrackVectors
 
@@ -119,6 +121,49 @@ def test_damage_stops_unless_asked_to_keep_going(mine, tmp_path, capsys):
         (folder / f"{name}.m3u").unlink()
     error = run(capsys, *words, "--keep-going", "--name", "other", code=1)
     assert "what could not be read: " in error and "b.m3u" in error
+
+
+HOSTILE = {
+    "empty": lambda content: b"",
+    "cut off": lambda content: content[: len(content) // 2 - 3],
+    "another encoding": lambda content: content.decode().encode("utf-16-le"),
+    "no text": lambda content: content[:-3] + b"\xff\0\x1b[31m" + content[-3:],
+    "nested": lambda content: b'{"playlists": ' + b"[" * 1000 + b"\0",
+}
+
+
+@pytest.mark.parametrize("named", list(READERS))
+def test_hostile_sources(mine, tmp_path, write_example, capsys, named):
+    path, _ = write_example(named, tmp_path, [("7", IDS[:3]), ("8", IDS[1:4])])
+    file = sorted(path.iterdir())[0] if path.is_dir() else path
+    whole = file.read_bytes()
+    before = sorted(mine.path.iterdir())
+    for case, change in HOSTILE.items():
+        if case == "cut off" and named in ("m3u", "table"):
+            continue  # nothing in them says where they end
+        file.write_bytes(change(whole))
+        error = run(
+            capsys, "--playlists", path, "--collection", mine.path, "--format", named, code=1
+        )
+        assert str(file) in error and error[:-1].isprintable() and len(error) < 1000
+        assert sorted(mine.path.iterdir()) == before
+
+
+def test_what_steers_a_terminal_stays_off_the_screen(mine, tmp_path, capsys):
+    folder = tmp_path / os.fsdecode(b"lists \xff\n\x1b[31m")
+    folder.mkdir()
+    (folder / "good.m3u").write_text(f"{IDS[0]}\n{IDS[1]}\n\x1b]0;x\x07\n")
+    for number in range(7):
+        (folder / os.fsdecode(b"\xff\x1b%d.m3u" % number)).write_bytes(b"\0")
+    words = ["--playlists", folder, "--collection", mine.path]
+    assert run(capsys, *words, code=1)[:-1].isprintable()
+    out = run(capsys, *words, "--keep-going")
+    assert all(line.isprintable() for line in out.splitlines())
+    assert r"\udcff\x1b4.m3u" in out and "and 2 more in the report" in out
+    report = json.loads((mine.path / "groups-playlists.report.json").read_text())
+    assert len(report["damaged"]) == 7 and report["source"] == str(folder)
+    groups = TrackGroups.load(mine.path / "groups-playlists.npz")
+    assert list(groups.group_ids) == ["good"]
 
 
 def test_sessions_and_their_gap(mine, tmp_path, capsys):

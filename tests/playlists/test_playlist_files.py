@@ -40,6 +40,8 @@ def write(path, content):
         ("file:///music/b%20c/a%25.mp3", "x.m3u", "/music", "b c/a%"),
         ("C:\\music\\a.mp3", "x.m3u", None, "C:\\music\\a.mp3"),
         ("https://example.org/a.mp3", "x.m3u", None, "https://example.org/a.mp3"),
+        ("http://[", "x.m3u", None, "http://["),
+        ("file://[/a.mp3", "x.m3u", None, "file://[/a.mp3"),
         ("spotify:track:1", "x.m3u", None, "spotify:track:1"),
         (f"https://musicbrainz.org/recording/{UUID.upper()}", "x.m3u", None, UUID),
     ],
@@ -63,6 +65,7 @@ def test_m3u(tmp_path):
     ("name", "content", "message"),
     [
         ("x.m3u8", b"", "the file is empty"),
+        ("x.m3u", b"#EXTM3U\ra.mp3\rb.mp3\r", "line 1: a line end that is neither LF nor CRLF"),
         ("x.m3u8", b"a\n\xff\n", "line 2: not UTF-8 (byte 1 of the line is 0xff)"),
         ("x.m3u", b"\x81\n", "line 1: neither UTF-8 nor Windows-1252"),
         ("x.m3u", b"a\n\0\n", "line 2: holds a zero byte"),
@@ -113,6 +116,11 @@ LAUGHS = '<!DOCTYPE l [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>'
         (xspf("<title>a</title>", "<image>x</image>"), "line 1: track 2: no identifier, location"),
         ("<playlist>" + "<a>" * 200, "nested too deeply"),
         (xspf("<title>" + "x" * 70_000 + "</title>"), "longer than 65,536 characters"),
+        (xspf("<title>" + "&amp;" * 70_000 + "</title>"), "longer than 65,536 characters"),
+        (xspf(f"<title a='{'x' * 2_000_000}'/>"), "line 1: a tag longer than 1,048,576 bytes"),
+        (xspf(f"<!--{'x' * 2_000_000}-->"), "line 1: a tag longer than 1,048,576 bytes"),
+        ("<playlist><title/></playlist>", "no trackList"),
+        ("<playlist><trackList>" + "<a>" * 1000, "nested too deeply"),
         (xspf(head='<?xml version="1.0" encoding="klingon"?>'), "not XML"),
         (b"<playlist>\xff</playlist>", "not XML, cut off or damaged"),
     ],
@@ -150,6 +158,7 @@ def test_jspf(tmp_path):
     ("content", "message"),
     [
         ([], "not an object"),
+        ('{"track": [], "x": ' + "[" * 1000 + "]" * 1000 + "}", "JSON nested too deeply"),
         ({"playlist": []}, "playlist: not an object"),
         ({"playlist": {}}, "playlist: no 'track'"),
         ({"playlist": {"track": {}}}, "'track' is not a list"),
@@ -161,7 +170,8 @@ def test_jspf(tmp_path):
     ],
 )
 def test_bad_jspf(tmp_path, content, message):
-    path = write(tmp_path / "a.jspf", json.dumps(content))
+    content = content if isinstance(content, str) else json.dumps(content)
+    path = write(tmp_path / "a.jspf", content)
     with pytest.raises(TableError) as caught:
         read("jspf", path)
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import zipfile
 from pathlib import PurePosixPath
 
@@ -79,6 +80,41 @@ def bomb(size):
     return packed.getvalue()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_file_with_any_bit_turned_is_read_or_gives_one_message(tmp_path, method):
+    path = tmp_path / "z.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a", b"some text")
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for bit in (0, 5, 7):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                for source in sources_in(path, everything):
+                    source.read()
+            except TableError as error:
+                assert str(path) in str(error) and str(error).isprintable()
+
+
+def test_the_directory_of_a_zip_file_is_read_once(tmp_path, monkeypatch):
+    path = write_zip(tmp_path / "z.zip", *((f"{i}.x", str(i)) for i in range(9)))
+    opened = []
+
+    class Counted(zipfile.ZipFile):
+        def _RealGetContents(self):
+            opened.append(self)
+            super()._RealGetContents()
+
+    monkeypatch.setattr(module.zipfile, "ZipFile", Counted)
+    sources = sources_in(path, everything)
+    assert [source.read() for source in sources] == [str(i).encode() for i in range(9)]
+    assert len(opened) == 2  # to list what is there, and to read it
+    write_zip(path, ("0.x", "another"))
+    assert sources_in(path, everything)[0].read() == b"another"
+
+
 @pytest.mark.parametrize("kind", ["gzip", "zip", "gzip in zip"])
 def test_bombs_are_left_after_a_bounded_amount(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(module, "FREELY", 1 << 20)
@@ -112,6 +148,26 @@ def test_folders_are_searched_in_order_without_hidden_files(tmp_path):
     assert [str(source.path) for source in found] == ["a/1.x", "b/2.x"]
     assert [source.read() for source in found] == [b"1", b"1"]
     assert found[0].file is None and found[1].file == tmp_path / "b/2.x"
+
+
+def test_links_are_followed_and_those_that_lead_nowhere_are_named(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.x").write_bytes(b"1")
+    (tmp_path / "a" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "a" / "round").symlink_to(tmp_path / "a")
+    found = sources_in(tmp_path / "a", everything)
+    assert [str(source.path) for source in found] == ["b/1.x"]
+    (tmp_path / "a" / "2.x").symlink_to(tmp_path / "gone")
+    (tmp_path / "a" / "3.x").symlink_to(tmp_path / "a" / "3.x")
+    os.mkfifo(tmp_path / "a" / "4.x")
+    sources = sources_in(tmp_path / "a", everything)
+    messages = ("2.x: cannot be read: No such file", "3.x: cannot be read: Too many", "4.x: not a")
+    for source, message in zip(sources, messages, strict=False):
+        with pytest.raises(TableError, match=message):
+            source.read()
+    with pytest.raises(TableError, match="neither a file nor a folder"):
+        sources_in(tmp_path / "a" / "4.x", everything)
 
 
 def test_how_a_file_begins(tmp_path):

@@ -1,9 +1,12 @@
 """Long tables as groups; what holds for every table is tested with ``tables.py``."""
 
+import datetime
+
 import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import Request
+from playlist_pretrain.playlists.readers import parquet as parquet_module
 from playlist_pretrain.playlists.readers.table import LONGEST_PART, TableReader
 
 READER = TableReader()
@@ -152,8 +155,10 @@ def test_parquet_with_a_separator(tmp_path):
     [
         ({"group_id": ["a", None], "track_id": ["1", "2"]}, "row 2: column 'group_id' is empty"),
         ({"group_id": ["a", "b"], "track_id": ["1", " "]}, "row 2: column 'track_id' is empty"),
-        ({"group_id": ["a"], "track_id": [1.5]}, "row 1: column 'track_id' is not an id"),
-        ({"group_id": ["a"], "track_id": [True]}, "row 1: column 'track_id' is not an id"),
+        ({"group_id": ["a"], "track_id": [1.5]}, "column 'track_id' holds double; ids are text"),
+        ({"group_id": ["a"], "track_id": [True]}, "column 'track_id' holds bool; ids are text"),
+        ({"group_id": [{"a": 1}], "track_id": [1]}, "column 'group_id' holds struct"),
+        ({"group_id": ["a"], "track_id": [datetime.timedelta(1)]}, "holds duration"),
         ({"group_id": [[]], "track_id": ["1"]}, "row 1: column 'group_id' is empty"),
         ({"group_id": ["a"]}, "no column 'track_id'; its columns are: 'group_id'"),
         ({"group_id": [], "track_id": []}, "no rows"),
@@ -164,6 +169,60 @@ def test_bad_parquet(tmp_path, columns, message):
     with pytest.raises(TableError) as caught:
         list(read(path))
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_parquet_with_a_column_twice(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = pyarrow.Table.from_arrays(
+        [["a"], ["1"], ["2"]], names=["group_id", "track_id", "track_id"]
+    )
+    parquet.write_table(columns, tmp_path / "t.parquet")
+    with pytest.raises(TableError, match="more than one column 'track_id'"):
+        list(read(tmp_path / "t.parquet"))
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path):
+    import pyarrow
+
+    bad = pyarrow.Array.from_buffers(pyarrow.string(), 2, pyarrow.array([b"a", b"\xff"]).buffers())
+    path = write_parquet(tmp_path / "t.parquet", group_id=["a", "b"], track_id=bad)
+    with pytest.raises(TableError, match=r"t\.parquet: .* after row 0: .*decode byte 0xff"):
+        list(read(path))
+
+
+@pytest.mark.parametrize("freely", [0, parquet_module.FREELY])
+def test_parquet_cells_that_are_missing_repeated_or_lists(tmp_path, monkeypatch, freely):
+    monkeypatch.setattr(parquet_module, "FREELY", freely)  # 0: no dictionary is kept
+    monkeypatch.setattr(parquet_module, "LARGEST_EXPANSION", 10_000)
+    groups = [["a", "b"], ["b"], ["a", "b"], None]
+    path = write_parquet(tmp_path / "t.parquet", group_id=groups, track_id=list("xyxz"))
+    parts = read(path)
+    assert [next(parts) for _ in range(4)] == [
+        ("a", ["x"]), ("b", ["x", "y"]), ("a", ["x"]), ("b", ["x"]),
+    ]  # fmt: skip
+    with pytest.raises(TableError, match="row 4: column 'group_id' is empty"):
+        next(parts)
+
+
+def test_parquet_bombs(tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    long = "x" * (1 << 20)
+    path = tmp_path / "t.parquet"
+    groups = pyarrow.DictionaryArray.from_arrays([0] * 65_536, [long])
+    parquet.write_table(
+        pyarrow.table({"group_id": groups, "track_id": ["a"] * 65_536}), path, compression="zstd"
+    )
+    assert path.stat().st_size < 10_000
+    ((group, tracks),) = read(path)  # 64 GiB if every row had its own
+    assert group == long and len(tracks) == 65_536
+    rows = pyarrow.table({"group_id": [long] * 100, "track_id": ["a"] * 100})
+    parquet.write_table(rows, path, compression="zstd", use_dictionary=False)
+    with pytest.raises(TableError, match="expands to more than 200 times"):
+        list(read(path))
 
 
 def test_parquet_that_is_cut_off_or_damaged_gives_one_message(tmp_path):

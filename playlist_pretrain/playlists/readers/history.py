@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import field, object_of, valid_id
+from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
 from playlist_pretrain.playlists.readers.request import Request
 from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
-from playlist_pretrain.tables import LONGEST_LINE, has_column, read_columns
+from playlist_pretrain.tables import BYTE_ORDER_MARK, LONGEST_LINE, has_column, read_columns
 
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}
 OPTION = "--columns user=…,time=…,track=…"
@@ -55,7 +55,7 @@ class HistoryReader:
             return any(_is_json(source.path) for source in sources_in(path, _is_json))
         if start.lstrip().startswith(b"{"):
             return b'"track_metadata"' in start
-        line = start.partition(b"\n")[0].decode("utf-8", "replace").removeprefix("\ufeff")
+        line = start.partition(b"\n")[0].decode("utf-8", "replace")
         return all(has_column(line, DEFAULT_COLUMNS[name]) for name in ("user", "time"))
 
     def sources(self, path: Path) -> list[Source]:
@@ -107,7 +107,7 @@ def _begins_with_brace(source: Source) -> bool:
         return False
     try:
         with source.open() as stream:
-            return stream.read(4096).lstrip().startswith(b"{")
+            return stream.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
     except TableError:
         return False  # said when it is read
 
@@ -154,18 +154,20 @@ def _listens_of_json(source: Source, request: Request) -> Iterator[tuple[str, in
             if line.isspace():
                 continue
             seen = True
-            yield _listen(object_of(line, where), where)
+            yield _listen(object_of(text_of(line, where), where), where)
     if not seen:
         raise TableError(f"{source.name}: the file is empty")
 
 
 def _listen(listen: dict[str, Any], where: str) -> tuple[str, int, str]:
-    user = listen.get("user_name", listen.get("user_id"))
+    user, time = (
+        next((listen[key] for key in keys if listen.get(key) is not None), None)
+        for keys in (("user_name", "user_id"), ("timestamp", "listened_at"))
+    )
     if type(user) is int:
         user = str(user)
     if type(user) is not str:
         raise TableError(f"{where}: no 'user_name' or 'user_id'")
-    time = listen.get("timestamp", listen.get("listened_at"))
     if type(time) not in (int, float, str):
         raise TableError(f"{where}: no 'timestamp' or 'listened_at'")
     metadata = field(listen, "track_metadata", dict, where)

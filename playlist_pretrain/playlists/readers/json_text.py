@@ -8,10 +8,17 @@ from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.tables import BYTE_ORDER_MARK
 
 KINDS = {int: "a whole number", list: "a list", str: "text", dict: "an object"}
 BLANKS = " \t\n\r"
+
+
+class UndecodedError(TableError):
+    """A document that is not UTF-8; ``before`` is its text before the first byte that is not."""
+
+    def __init__(self, message: str, data: bytes, error: UnicodeDecodeError):
+        super().__init__(message)
+        self.before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
 
 
 def text_of(data: bytes, name: str) -> str:
@@ -20,17 +27,19 @@ def text_of(data: bytes, name: str) -> str:
     Raises
     ------
     TableError
-        If it is empty, or not UTF-8.
+        If it is empty, or, as UndecodedError, not UTF-8.
     """
     if not data or data.isspace():
         raise TableError(f"{name}: the file is empty")
     try:
-        return data.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+        return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise TableError(f"{name}: byte {error.start}: not UTF-8") from error
+        raise UndecodedError(f"{name}: byte {error.start}: not UTF-8", data, error) from error
 
 
-def elements(data: bytes, name: str, key: str | None = None) -> Iterator[Any]:
+def elements(
+    data: bytes, name: str, key: str | None = None, damage: TableError | None = None
+) -> Iterator[Any]:
     """Yield the elements of the one long list of a JSON document, as far as it is whole.
 
     Parameters
@@ -42,26 +51,40 @@ def elements(data: bytes, name: str, key: str | None = None) -> Iterator[Any]:
     key : str, optional
         The document is an object and the list its value of this name; without one the document
         is the list.
+    damage : TableError, optional
+        Why the data end before the document does; raised at their end.
 
     Raises
     ------
     TableError
         When what was yielded before is all that is whole; names line and column.
     """
-    text = text_of(data, name)
+    if damage and not data:
+        raise damage
     try:
-        yield from _Scan(text, name).elements(key)
-    except RecursionError:
-        raise TableError(f"{name}: JSON nested too deeply") from None
-    except ValueError as error:  # json's own message ends with line, column and character
-        raise TableError(f"{name}: not JSON, cut off or damaged: {error}") from error
+        text = text_of(data, name)
+    except UndecodedError as error:
+        text, damage = error.before, damage or error
+    scan = _Scan(text, name)
+    try:
+        yield from scan.elements(key)
+    except (TableError, ValueError, RecursionError) as error:
+        if damage or isinstance(error, TableError):
+            raise damage or error from None
+        place = error
+        if not isinstance(error, JSONDecodeError):  # whose message ends with line and column
+            what = "nested too deeply" if isinstance(error, RecursionError) else "number too long"
+            place = JSONDecodeError(what, text, scan.at)
+        raise TableError(f"{name}: not JSON, cut off or damaged: {place}") from error
+    if damage:
+        raise damage
 
 
 class _Scan:
     """A document and a place in it; the standard library's decoder reads what is small."""
 
     def __init__(self, text: str, name: str):
-        self._text, self._name, self._at = text, name, 0
+        self._text, self._name, self.at = text, name, 0
         self._decode = JSONDecoder().raw_decode
 
     def elements(self, key: str | None) -> Iterator[Any]:
@@ -73,7 +96,7 @@ class _Scan:
         else:
             if self._peek() != "{":
                 raise TableError(f"{self._name}: no list {key!r}, not even an object")
-            self._at += 1
+            self.at += 1
             more = self._peek() != "}"
             while more:
                 own = self._value()
@@ -87,39 +110,39 @@ class _Scan:
                     self._value()
                 more = self._peek() == ","
                 if more:
-                    self._at += 1
+                    self.at += 1
             self._take("}")
         if self._peek():
-            raise JSONDecodeError("Extra data", self._text, self._at)
+            raise JSONDecodeError("Extra data", self._text, self.at)
         if not found:
             raise TableError(f"{self._name}: no list {key!r}")
 
     def _list(self) -> Iterator[Any]:
-        self._at += 1
+        self.at += 1
         if self._peek() == "]":
-            self._at += 1
+            self.at += 1
             return
         while True:
             yield self._value()
             if self._peek() != ",":
                 break
-            self._at += 1
+            self.at += 1
         self._take("]")
 
     def _peek(self) -> str:
         text = self._text
-        while self._at < len(text) and text[self._at] in BLANKS:
-            self._at += 1
-        return text[self._at : self._at + 1]
+        while self.at < len(text) and text[self.at] in BLANKS:
+            self.at += 1
+        return text[self.at : self.at + 1]
 
     def _take(self, sign: str) -> None:
         if self._peek() != sign:
-            raise JSONDecodeError(f"Expecting {sign!r}", self._text, self._at)
-        self._at += 1
+            raise JSONDecodeError(f"Expecting {sign!r}", self._text, self.at)
+        self.at += 1
 
     def _value(self) -> Any:
         self._peek()
-        value, self._at = self._decode(self._text, self._at)
+        value, self.at = self._decode(self._text, self.at)
         return value
 
 
@@ -159,7 +182,7 @@ def valid_id(value: str, where: str) -> str:
     return value
 
 
-def object_of(line: bytes, where: str) -> dict[str, Any]:
+def object_of(text: str, where: str) -> dict[str, Any]:
     """One JSON object, for documents with one a line.
 
     Raises
@@ -168,11 +191,9 @@ def object_of(line: bytes, where: str) -> dict[str, Any]:
         Begins with ``where``.
     """
     try:
-        content = json.loads(line)
+        content = json.loads(text)
     except RecursionError:
         raise TableError(f"{where}: JSON nested too deeply") from None
-    except UnicodeDecodeError as error:
-        raise TableError(f"{where}: byte {error.start}: not UTF-8") from error
     except ValueError as error:
         raise TableError(f"{where}: not JSON, cut off or damaged: {error}") from error
     if type(content) is not dict:

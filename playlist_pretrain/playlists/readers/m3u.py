@@ -36,7 +36,7 @@ class M3uReader:
         """True for playlists by name, and for what begins with ``#EXTM3U``."""
         if any(_is_m3u(source.path) for source in sources_in(path, _is_m3u)):
             return True
-        return first_bytes(path).removeprefix(BYTE_ORDER_MARK).startswith(b"#EXTM3U")
+        return first_bytes(path).startswith(b"#EXTM3U")
 
     def sources(self, path: Path) -> list[Source]:
         """The file, or all playlists in a folder or zip file."""
@@ -84,6 +84,8 @@ def _entries(source: Source, request: Request) -> Iterator[tuple[int, str]]:
             if number == 1:
                 line = line.removeprefix(BYTE_ORDER_MARK)
             text = _decoded(line, where, strict=strict).strip()
+            if "\r" in text:
+                raise TableError(f"{where}: a line end that is neither LF nor CRLF")
             seen = seen or bool(text)
             if text and not text.startswith("#"):
                 yield number, text

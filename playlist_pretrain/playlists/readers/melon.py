@@ -68,11 +68,12 @@ class MelonReader:
                 request.advance(source.size)
         for source in wanted:
             try:
-                data = source.read(request.advance)
+                data, damage = source.read_far(request.advance)
+                found = elements(data, source.name, damage=damage)
                 if request.kind in BASKETS:
-                    yield from _songs(data, source.name, BASKETS[request.kind])
+                    yield from _songs(found, source.name, BASKETS[request.kind])
                 else:
-                    yield from _playlists(data, source.name)
+                    yield from _playlists(found, source.name)
             except TableError as error:
                 request.damaged(error)
 
@@ -81,18 +82,18 @@ def _is_melon(path: PurePosixPath) -> bool:
     return path.name in (*PLAYLISTS, SONGS)
 
 
-def _playlists(data: bytes, name: str) -> Iterator[tuple[str, list[str]]]:
-    for number, playlist in enumerate(elements(data, name)):
+def _playlists(found: Iterator[Any], name: str) -> Iterator[tuple[str, list[str]]]:
+    for number, playlist in enumerate(found):
         group = _id(playlist, ("id",), f"{name}: playlist {number}")
-        where = f"{name}: playlist {group}"
+        where = f"{name}: playlist {group[:60]}"
         songs = field(playlist, "songs", list, where)
         yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
 
 
-def _songs(data: bytes, name: str, basket: str) -> Iterator[tuple[str, list[str]]]:
-    for number, song in enumerate(elements(data, name)):
+def _songs(found: Iterator[Any], name: str, basket: str) -> Iterator[tuple[str, list[str]]]:
+    for number, song in enumerate(found):
         track = _id(song, ("id", "_id"), f"{name}: song {number}")
-        where = f"{name}: song {track}"
+        where = f"{name}: song {track[:60]}"
         if basket not in song:
             raise TableError(f"{where}: no {basket!r}")
         groups = song[basket]

@@ -115,16 +115,13 @@ def _leave_interrupts() -> None:
 
 def read_slice(source: Source, kind: str) -> tuple[Groups, str | None]:
     """Groups of one slice as far as it is whole, and what is wrong with the rest."""
-    try:
-        data = source.read()
-    except TableError as error:
-        return [], str(error)
-    groups = _read_fast(data, kind)
+    data, damage = source.read_far()
+    groups = None if damage else _read_fast(data, kind)
     if groups is not None:
         return groups, None
     groups = []
     try:
-        for group in _read_slowly(data, source.name, kind):
+        for group in _read_slowly(elements(data, source.name, "playlists", damage), source, kind):
             groups.append(group)
     except TableError as error:
         return groups, str(error)
@@ -168,9 +165,12 @@ def _by_group(pairs: Iterator[tuple[str, str]]) -> Groups:
     return [(group, list(tracks)) for group, tracks in groups.items()]
 
 
-def _read_slowly(data: bytes, name: str, kind: str) -> Iterator[tuple[str, list[str]]]:
+def _read_slowly(
+    playlists: Iterator[Any], source: Source, kind: str
+) -> Iterator[tuple[str, list[str]]]:
     """The same, playlist by playlist, up to a damage that is named."""
-    for number, playlist in enumerate(elements(data, name, "playlists")):
+    name = source.name
+    for number, playlist in enumerate(playlists):
         pid = field(playlist, "pid", int, f"{name}: playlist {number} of the slice")
         where = f"{name}: pid {pid}"
         tracks = field(playlist, "tracks", list, where)

@@ -47,10 +47,12 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
     if DRIVE.match(entry) or entry.startswith("\\\\"):
         path = entry.replace("\\", "/")
     elif SCHEME.match(entry):
-        address = urlsplit(entry)
-        if address.scheme.lower() != "file":
+        if not entry.lower().startswith("file:"):
             return track_id_of_identifier(entry)
-        path = unquote(address.path)
+        try:
+            path = unquote(urlsplit(entry).path)
+        except ValueError:  # brackets where a host should be
+            return entry
     else:
         path = entry.replace("\\", "/") if "/" not in entry else entry
     root = posixpath.normpath(audio.absolute().as_posix()) if audio else None

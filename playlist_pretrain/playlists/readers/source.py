@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.files import files_below
+from playlist_pretrain.tables import BYTE_ORDER_MARK
 
 LARGEST = 1 << 30
 """Bytes of a document that has to be read as a whole."""
@@ -39,9 +44,9 @@ class Source:
     name : str
         For messages.
     path : PurePosixPath
-        As given, without a final ``.gz``.
+        As given, without a final ``.gz``; bytes of a name that are not UTF-8 are written out.
     size : int
-        Bytes on disk, compressed ones where it is compressed.
+        Bytes on disk, compressed ones where it is compressed; 0 where a link leads nowhere.
     file : Path or None
         The file on disk that holds just this, or None.
     """
@@ -49,11 +54,13 @@ class Source:
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
         self._file = file
         self._member = member
+        name = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        path = PurePosixPath(name)
         self._gzipped = path.suffix.lower() == ".gz"
         self.path = path.with_suffix("") if self._gzipped else path
         self.file = None if member or self._gzipped else file
         self.name = f"{file}: {member.filename}" if member else str(file)
-        self.size = member.compress_size if member else file.stat().st_size
+        self.size = member.compress_size if member else _size(file)
 
     @contextlib.contextmanager
     def open(self, advance: Callable[[int], object] = lambda read: None) -> Iterator[BinaryIO]:
@@ -73,10 +80,12 @@ class Source:
         with contextlib.ExitStack() as opened:
             try:
                 if self._member:
-                    archive = opened.enter_context(zipfile.ZipFile(self._file))
+                    archive = _archive(self._file, _version(self._file))
                     stream = opened.enter_context(archive.open(self._member))
                     whole = max(self._member.file_size, 1)
                 else:
+                    if self._file.exists() and not self._file.is_file():
+                        raise TableError(f"{self.name}: not a file")
                     stream = opened.enter_context(open(self._file, "rb"))
                     whole = max(self.size, 1)
                 counted = _Counted(stream, self, advance, whole)
@@ -96,15 +105,48 @@ class Source:
         TableError
             As :meth:`open`, and for more than ``largest`` bytes.
         """
-        with self.open(advance) as stream:
-            content = stream.read(largest + 1)
-            if len(content) > largest:
-                raise TableError(f"{self.name}: larger than {largest:,} bytes")
+        content, damage = self.read_far(advance, largest)
+        if damage:
+            raise damage
         return content
 
+    def read_far(
+        self, advance: Callable[[int], object] = lambda read: None, largest: int = LARGEST
+    ) -> tuple[bytes, TableError | None]:
+        """The content as far as it can be read, and what :meth:`read` would raise."""
+        content = bytearray()
+        try:
+            with self.open(advance) as stream:
+                while chunk := stream.read1():
+                    content += chunk
+                    if len(content) > largest:
+                        raise TableError(f"{self.name}: larger than {largest:,} bytes")
+        except TableError as error:
+            return bytes(content[:largest]), error
+        return bytes(content), None
 
-_DAMAGES = (EOFError, zlib.error, zipfile.BadZipFile, gzip.BadGzipFile, NotImplementedError,
-            RuntimeError)  # fmt: skip
+
+_DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile,
+            struct.error, ArithmeticError, LookupError, RuntimeError, ValueError)  # fmt: skip
+"""What the standard library raises for damaged archives, wherever they are damaged."""
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0  # opening it will say so
+
+
+def _version(file: Path) -> tuple[int, ...]:
+    status = file.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1)
+def _archive(file: Path, version: tuple[int, ...]) -> zipfile.ZipFile:
+    """An open zip file: to read its directory anew for every member takes time squared."""
+    return zipfile.ZipFile(file)
 
 
 def _words(error: BaseException) -> str:
@@ -122,7 +164,7 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        data = self._stream.read(len(buffer))
+        data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
         buffer[: len(data)] = data
         self._read += len(data)
         told = min(self._source.size, self._read * self._source.size // self._whole)
@@ -138,14 +180,15 @@ class _Limited(io.RawIOBase):
     """Refuses what is damaged, and what expands beyond all measure."""
 
     def __init__(self, stream, source: Source):
-        self._stream, self._source, self._read = stream, source, 0
+        self._source, self._read = source, 0
+        self._read_some = getattr(stream, "read1", stream.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer) -> int:
         try:
-            data = self._stream.read(len(buffer))
+            data = self._read_some(len(buffer))
         except (*_DAMAGES, OSError) as error:
             raise TableError(
                 f"{self._source.name}: damaged or cut off after {self._read:,} bytes: "
@@ -156,7 +199,7 @@ class _Limited(io.RawIOBase):
         if self._read > FREELY and self._read > LARGEST_EXPANSION * self._source.size:
             raise TableError(
                 f"{self._source.name}: expands to more than {LARGEST_EXPANSION} times its size; "
-                "not read any further"
+                f"not read any further than {self._read:,} bytes"
             )
         return len(data)
 
@@ -168,30 +211,32 @@ def sources_in(path: Path, accept: Callable[[PurePosixPath], bool]) -> list[Sour
     ----------
     path : Path
         A file is its own source, a zip file and a folder (with the folders in it) hold those
-        that ``accept`` takes. Hidden files do not count.
+        that ``accept`` takes. Hidden files do not count; links are followed.
     accept : callable
         Takes the path below the folder or in the zip file, without a final ``.gz``.
 
     Raises
     ------
     TableError
-        For a zip file that is damaged, or whose members have names outside of it, the same
-        name, or a password.
+        For what is neither a file nor a folder, a folder that cannot be read, a zip file that
+        is damaged, or whose members have names outside of it, the same name, or a password.
     """
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file()]
-        found = [Source(file, PurePosixPath(file.relative_to(path).as_posix())) for file in files]
+        names = map(PurePosixPath, files_below(path, TableError))
+        found = [Source(path / name, name) for name in names if _wanted(name, accept)]
+    elif not path.is_file():
+        raise TableError(f"{path}: neither a file nor a folder")
     elif is_zip(path):
-        found = [Source(path, PurePosixPath(member.filename), member) for member in _members(path)]
+        members = [(PurePosixPath(member.filename), member) for member in _members(path)]
+        found = [Source(path, name, member) for name, member in members if _wanted(name, accept)]
     else:
         return [Source(path, PurePosixPath(path.name))]
-    hidden = (".", "__MACOSX")
-    found = [
-        source
-        for source in found
-        if not any(part.startswith(hidden) for part in source.path.parts) and accept(source.path)
-    ]
     return sorted(found, key=lambda source: source.path.parts)
+
+
+def _wanted(name: PurePosixPath, accept: Callable[[PurePosixPath], bool]) -> bool:
+    plain = name.with_suffix("") if name.suffix.lower() == ".gz" else name
+    return accept(plain) and not any(part.startswith((".", "__MACOSX")) for part in name.parts)
 
 
 def is_zip(path: Path) -> bool:
@@ -221,11 +266,14 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def first_bytes(path: Path, size: int = SNIFFED) -> bytes:
-    """How a file begins, expanded when gzipped; nothing for folders and zip files."""
+    """How a file begins, expanded when gzipped, without the byte-order mark of UTF-8.
+
+    Nothing for folders, zip files and what cannot be read.
+    """
     if not path.is_file() or is_zip(path):
         return b""
     try:
         with Source(path, PurePosixPath(path.name)).open() as stream:
-            return stream.read(size)
+            return stream.read(size).removeprefix(BYTE_ORDER_MARK)
     except TableError:
         return b""

@@ -8,20 +8,19 @@ Provenance: whatever exports tables; track ids are those of the collection.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from playlist_pretrain.errors import TableError, first_line
-from playlist_pretrain.playlists.readers.json_text import valid_id
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.parquet import parquet_rows
 from playlist_pretrain.playlists.readers.request import Request
 from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
-from playlist_pretrain.tables import BYTE_ORDER_MARK, DELIMITERS, read_columns
+from playlist_pretrain.tables import DELIMITERS, read_columns
 
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
 LONGEST_PART = 65_536
 OPTION = "--columns group=…,track=…"
+MEND = "name the columns with " + OPTION
 TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 MAGIC = b"PAR1"
 
@@ -44,7 +43,7 @@ class TableReader:
         start = first_bytes(path)
         if start.startswith(MAGIC):
             return True
-        line = start.partition(b"\n")[0][:4096].removeprefix(BYTE_ORDER_MARK)
+        line = start.partition(b"\n")[0][:4096]
         try:
             text = line.decode("utf-8").strip(" ")
         except UnicodeDecodeError:
@@ -71,7 +70,7 @@ class TableReader:
         for source in sources:
             try:
                 if _is_parquet(source):
-                    rows = _parquet_rows(source, names, request)
+                    rows = parquet_rows(source, names, request, MEND)
                 else:
                     rows = _text_rows(source, names, request)
                 yield from _runs(rows)
@@ -110,9 +109,8 @@ def _runs(rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
-    mend = "name the columns with " + OPTION
     separator = request.separator
-    for line, (group, track) in read_columns(source, names, request.advance, mend):
+    for line, (group, track) in read_columns(source, names, request.advance, MEND):
         if separator is None:
             yield group, track
             continue
@@ -121,57 +119,3 @@ def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterat
             raise TableError(f"{source.name}: line {line}: column {names[0]!r} has no group")
         for part in dict.fromkeys(filter(None, parts)):
             yield part, track
-
-
-def _parquet_rows(
-    source: Source, names: Sequence[str], request: Request
-) -> Iterator[tuple[str, str]]:
-    """Rows of a Parquet file, a batch in memory at a time."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    where = source.name
-    try:
-        with ParquetFile(source.file or io.BytesIO(source.read())) as table:
-            known = table.schema_arrow.names
-            missing = [name for name in names if name not in known]
-            if missing:
-                raise TableError(
-                    f"{where}: no column {', '.join(map(repr, missing))}; its columns are: "
-                    f"{', '.join(map(repr, known))}; name the columns with {OPTION}"
-                )
-            number = told = 0
-            rows = max(table.metadata.num_rows, 1)
-            for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
-                columns = [batch.column(name).to_pylist() for name in names]
-                for group, track in zip(*columns, strict=True):
-                    number += 1
-                    for one in _ids(group, f"{where}: row {number}", names[0], request.separator):
-                        for other in _ids(track, f"{where}: row {number}", names[1], None):
-                            yield one, other
-                done = min(source.size, source.size * number // rows)
-                request.advance(done - told)
-                told = done
-            request.advance(source.size - told)
-            if not number:
-                raise TableError(f"{where}: no rows")
-    except (ArrowException, OSError, ValueError, MemoryError) as error:
-        raise TableError(f"{where}: not a whole Parquet file: {first_line(error)}") from error
-
-
-def _ids(value: Any, where: str, name: str, separator: str | None) -> list[str]:
-    """The ids in one cell: text, a whole number, or a list of them."""
-    if type(value) is str and separator is not None:
-        value = [part.strip() for part in value.split(separator) if part.strip()]
-    values = value if type(value) is list else [value]
-    found = []
-    for one in values:
-        if type(one) is int:
-            one = str(one)
-        if type(one) is not str or not one.strip():
-            what = "empty" if one is None or one == "" or type(one) is str else "not an id"
-            raise TableError(f"{where}: column {name!r} is {what}")
-        found.append(valid_id(one, f"{where}: column {name!r}"))
-    if not found:
-        raise TableError(f"{where}: column {name!r} is empty")
-    return list(dict.fromkeys(found))

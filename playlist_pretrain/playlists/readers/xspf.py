@@ -26,6 +26,8 @@ NAMESPACES = ("http://xspf.org/ns/0/", "")
 TRACK = ["playlist", "trackList", "track"]
 FIELDS = ("identifier", "location", "creator", "title")
 LONGEST_FIELD = 65_536
+LONGEST_TAG = 1 << 20
+"""Bytes; expat reads a tag or comment anew with every chunk until it is whole."""
 DEEPEST = 100
 CHUNK = 65_536
 LONGEST_PART = 65_536
@@ -89,7 +91,8 @@ class _Parser:
         self._path: list[str] = []
         self._found: dict[str, str] = {}
         self._text: list[str] | None = None
-        self._number = self._fed = 0
+        self._number = self._fed = self._length = 0
+        self._has_list = False
         self._expat = expat.ParserCreate(namespace_separator=" ")
         self._expat.StartDoctypeDeclHandler = self._refuse_doctype
         self._expat.StartElementHandler = self._start
@@ -113,12 +116,16 @@ class _Parser:
             ) from error
         except (ValueError, LookupError) as error:  # an encoding that nobody knows
             raise TableError(f"{self._source.name}: not XML: {error}") from error
+        if self._fed - self._expat.CurrentByteIndex > LONGEST_TAG:
+            raise TableError(f"{self._where}: a tag longer than {LONGEST_TAG:,} bytes")
 
     def close(self) -> None:
         """Make sure that the document is whole."""
         if not self._fed:
             raise TableError(f"{self._source.name}: the file is empty")
         self.feed(b"", final=True)
+        if not self._has_list:
+            raise TableError(f"{self._source.name}: no trackList")
 
     @property
     def _where(self) -> str:
@@ -136,15 +143,18 @@ class _Parser:
         self._path.append(local)
         if len(self._path) > DEEPEST:
             raise TableError(f"{self._where}: nested too deeply")
-        if self._path == TRACK:
+        if self._path == TRACK[:-1]:
+            self._has_list = True
+        elif self._path == TRACK:
             self._found = {}
         elif self._path[:-1] == TRACK and local in FIELDS:
-            self._text = []
+            self._text, self._length = [], 0
 
     def _characters(self, text: str) -> None:
         if self._text is not None:
             self._text.append(text)
-            if sum(map(len, self._text)) > LONGEST_FIELD:
+            self._length += len(text)
+            if self._length > LONGEST_FIELD:
                 raise TableError(f"{self._where}: longer than {LONGEST_FIELD:,} characters")
 
     def _end(self, name: str) -> None:

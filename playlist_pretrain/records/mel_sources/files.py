@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import MelError
+from playlist_pretrain.files import files_below
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records.mel_sources.array import file_of, place_in_archive
 from playlist_pretrain.records.report import Note
-from playlist_pretrain.records.sources import files_below
 
 _COMPRESSED = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz)", re.I)
 _LONGEST_NAME = 1 << 20
@@ -83,7 +83,7 @@ def find_mels(path: Path, *, keep_going: bool = False, quiet: bool = False) -> F
         There is nothing, a tar file is damaged or cut off, or it is compressed.
     """
     if path.is_dir():
-        found, names = Found(path), sorted(files_below(path), key=_by_numbers)
+        found, names = Found(path), sorted(files_below(path, MelError), key=_by_numbers)
     elif path.is_file():
         found, names = Found(path.parent), [path.name]
     else:
