@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 REPORT_FILE = "build_report.tsv"
+DIFFERS = "differs"
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,10 @@ class Note:
     Attributes
     ----------
     track_id, source : str
-    status : {"unreadable", "silent", "short"}
+    status : {"unreadable", "silent", "short", "differs"}
         Unreadable tracks are not in the collection; silent ones, and those shorter than the
-        front end's own window, are.
+        front end's own window, are. A track that differs was to be added, and its id is in the
+        collection already, read from another file or before the file changed.
     reason : str
         For people.
     """
@@ -52,9 +55,16 @@ class BuildReport:
     notes : list of Note
         Tracks that are left out or special, as in ``build_report.tsv``.
     made, kept : int
-        Shards made now, and shards that an earlier, interrupted call had finished.
+        Shards made now, and shards that were there before.
     seconds : float
         Time this call took.
+    added, read_late : int
+        Tracks appended to a collection that was finished before, and those of them that an
+        earlier call could not read.
+    waiting : int
+        Tracks listed and not appended, since the call was not one to add.
+    interrupted : bool
+        An addition was begun and is not finished.
     """
 
     collection: Collection
@@ -62,6 +72,10 @@ class BuildReport:
     made: int
     kept: int
     seconds: float
+    added: int = 0
+    read_late: int = 0
+    waiting: int = 0
+    interrupted: bool = False
 
     @property
     def tracks(self) -> int:
@@ -83,8 +97,24 @@ class BuildReport:
         """(track id, source, reason) of tracks shorter than a window, which are kept."""
         return self._of("short")
 
+    @property
+    def differing(self) -> list[tuple[str, str, str]]:
+        """(track id, source, reason) of tracks that were to be added under an id that is there."""
+        return self._of(DIFFERS)
+
     def _of(self, status: str) -> list[tuple[str, str, str]]:
         return [(n.track_id, n.source, n.reason) for n in self.notes if n.status == status]
+
+
+def merged(notes: Sequence[Note], tried: Container[str], fresh: Sequence[Note]) -> list[Note]:
+    """``notes`` after the tracks ``tried`` were read again: ``fresh`` says what came of them."""
+    fresh_of = defaultdict(list)
+    for note in fresh:
+        fresh_of[note.track_id].append(note)
+    result = []
+    for note in notes:
+        result.extend(fresh_of.pop(note.track_id, []) if note.track_id in tried else [note])
+    return result + [note for left in fresh_of.values() for note in left]
 
 
 def write_report(path: Path, notes: Sequence[Note]) -> None:
@@ -101,9 +131,11 @@ def read_report(path: Path) -> list[Note]:
         with open(path, encoding="utf-8", newline="") as stream:
             header, *rows = list(csv.reader(stream, delimiter="\t")) or [[]]
         if header != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-            raise CollectionError(f"{path} is not a build report; it was damaged or edited")
+            raise CollectionError(
+                f"{path} is not a build report; it was damaged or edited: remove it"
+            )
     except FileNotFoundError:
         return []  # a collection does not need it, and it is for people: they may remove it
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CollectionError(f"{path} is not a build report ({error})") from error
+        raise CollectionError(f"{path} is not a build report ({error}); remove it") from error
     return [Note(*row) for row in rows]
