@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections import defaultdict
+import json
+import re
+from collections import Counter, defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.records.schema import COLLECTION_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 REPORT_FILE = "build_report.tsv"
 DIFFERS = "differs"
+#: Statuses of tracks that are in the collection.
+KEPT = ("silent", "short")
 
 
 @dataclass(frozen=True)
@@ -139,3 +144,43 @@ def read_report(path: Path) -> list[Note]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise CollectionError(f"{path} is not a build report ({error}); remove it") from error
     return [Note(*row) for row in rows]
+
+
+def notes_of(folder: Path) -> list[Note]:
+    """Notes on the collection in ``folder``, or on what is finished of its first build.
+
+    Raises
+    ------
+    CollectionError
+        There is neither, or the report is damaged.
+    """
+    if (folder / COLLECTION_FILE).exists():
+        return read_report(folder / REPORT_FILE)
+    unfinished = sorted((folder / ".build").glob("mel-*.json"))
+    if not unfinished and not (folder / ".build" / "plan.json").exists():
+        raise CollectionError(f"{folder} is no collection, so there is no report on one")
+    try:
+        return [Note(**note) for path in unfinished for note in json.loads(path.read_text("utf-8"))]
+    except (ValueError, TypeError) as error:
+        raise CollectionError(f"{folder / '.build'}: damaged notes ({error})") from error
+
+
+def report_text(notes: Sequence[Note], folder: Path) -> str:
+    """What did not make it into a collection, file by file, and how many for each reason."""
+    out = [note for note in notes if note.status not in KEPT]
+    lines = [f"{_shown(note.source)}: {_shown(note.reason)}" for note in out]
+    unfinished = "" if (folder / COLLECTION_FILE).exists() else " so far (it is not finished)"
+    lines.append(f"{folder}: {len(out):,} files are not in the collection{unfinished}")
+    for counted, what in ((out, ""), ([n for n in notes if n.status in KEPT], ", kept")):
+        counts = Counter(f"{note.status}{what}: {_kind(note.reason)}" for note in counted)
+        lines += [f"{count:6,}  {reason}" for reason, count in counts.most_common()]
+    return "\n".join(lines)
+
+
+def _kind(reason: str) -> str:
+    """A reason without what differs from file to file."""
+    return re.sub(r"\d[\d,.]*\d|\d", "…", re.sub(r"'[^']*'", "…", _shown(reason)))
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else ascii(text)[1:-1]

@@ -108,8 +108,11 @@ class ShardWork:
         try:
             writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
         except TrackError as error:
+            if len(mel):
+                return str(error)
             samples = len(audio.waveform)
-            return str(error) if len(mel) else f"{samples} samples are too few for one frame"
+            some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
+            return f"{some} for one frame"
         if np.abs(audio.waveform).max() < SILENCE:
             notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
         window = self.front_end.window_frames

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
 
+_SUM_FRAMES = 1 << 16  # at once, so that hours of audio need no more memory than minutes
+
 
 @dataclass
 class ShardPart:
@@ -158,9 +160,10 @@ class ShardWriter:
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
-        exact = stored.astype(np.float64)
-        self._sum += exact.sum(axis=0)
-        self._square_sum += np.square(exact).sum(axis=0)
+        for start in range(0, len(stored), _SUM_FRAMES):
+            exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
+            self._sum += exact.sum(axis=0)
+            self._square_sum += np.square(exact).sum(axis=0)
 
     def __exit__(self, kind, error, traceback) -> None:
         try:

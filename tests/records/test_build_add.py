@@ -91,7 +91,7 @@ def test_other_settings_cannot_add(make, tmp_path, changes, message):
 
 
 def test_there_has_to_be_a_collection(make, tmp_path):
-    with pytest.raises(CollectionError, match="no finished collection.*without --add"):
+    with pytest.raises(CollectionError, match=r"no finished collection.*without --add"):
         make(add=True)
     assert not (tmp_path / "out").exists()
 
