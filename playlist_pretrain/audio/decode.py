@@ -193,18 +193,24 @@ def _run(
     """
     essentia, streaming = _essentia()[0], _essentia()[2]
     loader = streaming.MonoLoader()
-    # The decoder frees a packet that only a first successful opening sets up, so a file of an
-    # unknown codec would crash the process if it were the first.
-    loader.configure(filename=_tiny_wav())
-    loader.configure(filename=name, sampleRate=sample_rate, resampleQuality=resample_quality)
     part = streaming.Trimmer(sampleRate=sample_rate, startTime=first, endTime=last)
     length = streaming.Duration(sampleRate=sample_rate)
     pool = essentia.Pool()
-    loader.audio >> part.signal
-    loader.audio >> length.signal
-    part.signal >> (pool, "part")
-    length.duration >> (pool, "seconds")
-    essentia.run(loader)
+    try:
+        # The decoder frees a packet that only a first successful opening sets up, so a file of
+        # an unknown codec would crash the process if it were the first.
+        loader.configure(filename=_tiny_wav())
+        loader.configure(filename=name, sampleRate=sample_rate, resampleQuality=resample_quality)
+        loader.audio >> part.signal
+        loader.audio >> length.signal
+        part.signal >> (pool, "part")
+        length.duration >> (pool, "seconds")
+        essentia.run(loader)
+    finally:
+        # Each holds itself by its connectors, and so its buffers of several megabytes, until a
+        # garbage collection that may be many files away.
+        for algorithm in (loader, part, length):
+            vars(algorithm).clear()
     held = set(pool.descriptorNames())
     waveform = pool["part"] if "part" in held else np.zeros(0, np.float32)
     total = round(float(pool["seconds"]) * sample_rate) if "seconds" in held else 0
