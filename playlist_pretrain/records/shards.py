@@ -135,7 +135,8 @@ class ShardWork:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         any_length = tf.TensorSpec([None], tf.float32)
-        return tf.function(self.front_end.log_mel, input_signature=[any_length])
+        log_mel = self.front_end.log_mel  # its control flow is TensorFlow's: nothing to convert
+        return tf.function(log_mel, input_signature=[any_length], autograph=False)
 
 
 def notes_path(folder: Path, number: int) -> Path:
