@@ -25,6 +25,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(RUN) benchmarks/front_end.py
+	$(RUN) benchmarks/records.py
 	$(RUN) benchmarks/windows.py
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/playlists.py

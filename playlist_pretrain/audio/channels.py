@@ -8,6 +8,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 
+_CONTAINERS = (b"RIFF", b"FORM", b"fLaC")
 _KBITS_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBITS_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES = (44100, 48000, 32000)
@@ -21,6 +22,8 @@ def changes_channels(path: str) -> bool:
     with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] == b"OggS":
             return len(_vorbis_channels(data)) > 1
+        if data[:4] in _CONTAINERS or data[4:8] == b"ftyp":
+            return False  # whatever the name says, the decoder looks at the content
         start = 0
         if data[:3] == b"ID3" and len(data) > 10:
             start = 10 + (data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9])

@@ -5,7 +5,8 @@ here and there. What ``MonoLoader`` refuses, more than two channels and a few co
 Opus, is read by libsndfile, averaged over all channels and resampled by Essentia.
 
 The whole file is decoded even when an excerpt is asked for: only then is its length, and with it
-the place of its centre, known to the sample.
+the place of its centre, known to the sample. It is not kept: of a file of more than half an hour a
+second pass keeps the excerpt alone, so that memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from playlist_pretrain.errors import AudioError
 # A file may be this much shorter than its header states: codecs add and drop some samples.
 _MISSING_SECONDS = 0.1
 _BLOCK_SAMPLES = 1 << 20
+# More than that is not kept in a first pass; the second costs little beside the length.
+_LONG_SECONDS = 1800
+LONGEST_WHOLE = 5400
+"""Seconds that are taken out of one file at most: what ``excerpt`` None stands for."""
 _ADVICE = "convert it, for example with: ffmpeg -i FILE -ac 2 FILE.wav"
 
 
@@ -82,14 +87,16 @@ def decode(
     sample_rate : int
         Hz of the result.
     excerpt : float or None
-        Seconds around the centre of the file; None keeps all of it.
+        Seconds around the centre of the file; None keeps all of it, an hour and a
+        half at most.
     resample_quality : int
         Essentia's ``resampleQuality``: 0 (best) … 4 (linear interpolation).
 
     Raises
     ------
     AudioError
-        The file is missing, empty, cut off, no audio, or holds NaN or infinite samples.
+        The file is missing, empty, cut off, no audio, holds NaN or infinite samples, or more
+        than an hour and a half of it would be taken.
     """
     path = os.fsdecode(path)
     shown = path if path.isprintable() else ascii(path)
@@ -103,20 +110,26 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
     if excerpt is not None and not 0 < excerpt < math.inf:
         raise AudioError(f"an excerpt of {excerpt} seconds cannot be cut")
     _check_file(path)
-    waveform = _load(path, sample_rate, resample_quality)
+    waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
     if waveform.size == 0:
         raise AudioError("holds no audio")
     if not np.isfinite(waveform).all():
         raise AudioError("holds NaN or infinite samples")
-    seconds = waveform.size / sample_rate
+    seconds = total / sample_rate
     stated = stated_seconds(path)
     if stated is not None and seconds < stated - _MISSING_SECONDS:
         raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
-    start = 0
-    if excerpt is not None and waveform.size > (samples := max(1, round(excerpt * sample_rate))):
-        start = (waveform.size - samples) // 2
-        waveform = waveform[start : start + samples].copy()
+    start, stop = _excerpt(total, sample_rate, excerpt)
+    if stop - start < waveform.size:
+        waveform = waveform[start - first : stop - first].copy()
     return Decoded(waveform, start / sample_rate, seconds)
+
+
+def _excerpt(total: int, sample_rate: int, excerpt: float | None) -> tuple[int, int]:
+    """First sample of the excerpt from the centre of ``total`` samples, and the one after it."""
+    samples = total if excerpt is None else min(total, max(1, round(excerpt * sample_rate)))
+    start = (total - samples) // 2
+    return start, start + samples
 
 
 def _check_file(path: str) -> None:
@@ -139,28 +152,80 @@ def _check_file(path: str) -> None:
         raise AudioError("is a zip archive, not an audio file")
 
 
-def _load(path: str, sample_rate: int, resample_quality: int) -> np.ndarray:
-    """The whole file, mono at ``sample_rate``."""
+def _load(
+    path: str, sample_rate: int, excerpt: float | None, resample_quality: int
+) -> tuple[np.ndarray, int, int]:
+    """What holds the excerpt, mono at ``sample_rate``: samples, number of the first, of all."""
     if changes_channels(path):
         raise AudioError(f"cannot be decoded: its number of channels changes; {_ADVICE}")
-    loader = _essentia().MonoLoader()
     with _essentia_name(path) as name:
         try:
-            # The decoder frees a packet that only a first successful opening sets up, so a
-            # file of an unknown codec would crash the process if it were the first.
-            loader.configure(filename=_tiny_wav())
-            loader.configure(
-                filename=name, sampleRate=sample_rate, resampleQuality=resample_quality
-            )
-            return loader()
+            waveform, total = _run(name, sample_rate, resample_quality, 0, _LONG_SECONDS)
+            if total <= waveform.size:
+                return waveform, 0, waveform.size
+            start, stop = _excerpt(total, sample_rate, excerpt)
+            _refuse_longer(stop - start, sample_rate)
+            first, last = max(0, start // sample_rate - 1), stop // sample_rate + 2
+            waveform, _ = _run(name, sample_rate, resample_quality, first, last)
+            if waveform.size < (last - first) * sample_rate:  # it ends there: that is exact
+                total = first * sample_rate + waveform.size
+            return waveform, first * sample_rate, total
         except RuntimeError as error:
             reason = str(error)
+    why = None
     if "more than 2 channels" in reason:
-        return _load_other(path, sample_rate, resample_quality, "it has more than two channels")
-    if "Unsupported codec" in reason:
-        return _load_other(path, sample_rate, resample_quality, "its codec is not supported")
+        why = "it has more than two channels"
+    elif "Unsupported codec" in reason:
+        why = "its codec is not supported"
+    if why:
+        waveform = _load_other(path, sample_rate, resample_quality, why)
+        return waveform, 0, waveform.size
     reason = reason.rpartition(", error = ")[2].rpartition("AudioLoader: ")[2]
     raise AudioError(f"cannot be decoded as audio ({' '.join(reason.split())})")
+
+
+def _run(
+    name: str, sample_rate: int, resample_quality: int, first: int, last: int
+) -> tuple[np.ndarray, int]:
+    """Samples from second ``first`` to ``last`` as ``MonoLoader`` gives them, and how many it has.
+
+    The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds.
+    """
+    essentia, streaming = _essentia()[0], _essentia()[2]
+    loader = streaming.MonoLoader()
+    part = streaming.Trimmer(sampleRate=sample_rate, startTime=first, endTime=last)
+    length = streaming.Duration(sampleRate=sample_rate)
+    pool = essentia.Pool()
+    try:
+        # The decoder frees a packet that only a first successful opening sets up, so a file of
+        # an unknown codec would crash the process if it were the first.
+        loader.configure(filename=_tiny_wav())
+        loader.configure(filename=name, sampleRate=sample_rate, resampleQuality=resample_quality)
+        loader.audio >> part.signal
+        loader.audio >> length.signal
+        part.signal >> (pool, "part")
+        length.duration >> (pool, "seconds")
+        essentia.run(loader)
+    finally:
+        # Each holds itself by its connectors, and so its buffers of several megabytes, until a
+        # garbage collection that may be many files away.
+        for algorithm in (loader, part, length):
+            vars(algorithm).clear()
+    held = set(pool.descriptorNames())
+    waveform = pool["part"] if "part" in held else np.zeros(0, np.float32)
+    total = round(float(pool["seconds"]) * sample_rate) if "seconds" in held else 0
+    # Whatever rounding does to the number, a part that does not reach its end is all there is.
+    whole = first == 0 and waveform.size < last * sample_rate
+    return waveform, waveform.size if whole else total
+
+
+def _refuse_longer(samples: int, sample_rate: int) -> None:
+    if samples > LONGEST_WHOLE * sample_rate:
+        raise AudioError(
+            f"lasts {samples / sample_rate / 3600:.1f} hours, and at most "
+            f"{LONGEST_WHOLE / 3600:.1f} are taken whole; take an excerpt, or cut it up, for "
+            "example with: ffmpeg -i FILE -f segment -segment_time 3600 -c copy PART%02d.EXT"
+        )
 
 
 def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str) -> np.ndarray:
@@ -170,14 +235,16 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
     try:
         with soundfile.SoundFile(os.fsencode(path)) as stream:
             rate = stream.samplerate
-            blocks = stream.blocks(_BLOCK_SAMPLES, dtype="float32", always_2d=True)
-            means = [np.zeros(0, np.float32), *(block.mean(axis=1) for block in blocks)]
+            means = [np.zeros(0, np.float32)]
+            for block in stream.blocks(_BLOCK_SAMPLES, dtype="float32", always_2d=True):
+                means.append(block.mean(axis=1))
+                _refuse_longer(_BLOCK_SAMPLES * (len(means) - 2), rate)
     except soundfile.LibsndfileError:
         raise AudioError(f"cannot be decoded: {reason}; {_ADVICE}") from None
     waveform = np.concatenate(means)
     if rate == sample_rate or waveform.size == 0:
         return waveform
-    resample = _essentia().Resample(
+    resample = _essentia()[1].Resample(
         inputSampleRate=rate, outputSampleRate=sample_rate, quality=resample_quality
     )
     try:
@@ -187,8 +254,8 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
 
 
 @functools.cache
-def _essentia():
-    """Essentia, kept from printing, as is the TensorFlow inside it; exceptions tell the trouble."""
+def _essentia() -> tuple:
+    """Essentia and its two modes, kept from printing, as is the TensorFlow inside it."""
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
@@ -197,12 +264,13 @@ def _essentia():
         log = essentia.log
         log.infoActive = log.warningActive = log.errorActive = False
         import essentia.standard
+        import essentia.streaming
     finally:
         if level is None:
             del os.environ["TF_CPP_MIN_LOG_LEVEL"]
         else:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
-    return essentia.standard
+    return essentia, essentia.standard, essentia.streaming
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 from collections.abc import Iterable
@@ -284,6 +285,24 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
             f"{path}: made for another content of the collection (key "
             f"{groups.collection_key[:8]}, {groups.tracks} tracks; now "
             f"{collection.content_key[:8]}, {len(collection)} tracks); make them again with "
-            f"{command} --overwrite"
+            f"{_same_command(path, name, folder) or command} --overwrite"
         )
     return dataclasses.replace(groups, name=name)
+
+
+def _same_command(path: Path, name: str, folder: str) -> str | None:
+    """The command that made the groups in ``path``, as their report remembers it."""
+    try:
+        report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))
+        words = ["--playlists", report["source"], "--format", report["format"]]
+        for option in ("kind", "columns", "separator", "gap", "audio", "map"):
+            value = report.get(option)
+            if value is not None:
+                words += [f"--{option}", f"{value:g}" if isinstance(value, float) else value]
+        if report.get("keep_going"):
+            words.append("--keep-going")
+        if name != report["kind"]:
+            words += ["--name", name]
+        return f"scripts/match_playlists.py {shlex.join(words)} --collection {folder}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -236,6 +236,11 @@ def _report(
         "format": reader.name,
         "kind": request.kind,
         "map": options.map,
+        "columns": options.columns,
+        "separator": options.separator,
+        "gap": options.gap if reader.name == "history" else None,
+        "audio": options.audio,
+        "keep_going": options.keep_going,
         "content_key": groups.content_key,
         "collection": {"name": collection.name, "content_key": collection.content_key},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections import Counter
@@ -10,28 +11,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.errors import (
-    AudioError,
-    CollectionError,
-    FrontEndError,
-    RecipeError,
-    TrackError,
-)
+from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.build_folder import BuildFolder
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.extend import extend_finished
 from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.pool import work_through
 from playlist_pretrain.records.report import (
     REPORT_FILE,
     BuildReport,
     Note,
+    merged,
     read_report,
     write_report,
 )
 from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_notes
-from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.sources import TrackSource, storable
 from playlist_pretrain.records.writer import ShardPart, write_collection
 
 if TYPE_CHECKING:
@@ -49,14 +46,16 @@ def build_collection(
     workers: int | None = None,
     overwrite: bool = False,
     quiet: bool = False,
+    add: bool = False,
     make_shards: Callable[[ShardWork, list[ShardTask]], int] | None = None,
 ) -> BuildReport:
-    """Make a collection of ``tracks``, or finish one that was interrupted.
+    """Make a collection of ``tracks``, finish one that was interrupted, or add to one.
 
     The bytes of the result depend on the arguments up to ``root`` and on the files there, never
-    on the number of workers or on interruptions. A call on a collection that is finished, and
-    was made from the same, changes nothing. A track that cannot be read is left out and noted
-    in ``build_report.tsv``, also when reading it ends the process twice.
+    on the number of workers or on interruptions. A track that cannot be read is left out and
+    noted in ``build_report.tsv``, also when reading it ends the process twice. A call on a
+    collection that is finished, and was made from the same, reads only those tracks again and
+    appends what can be read now; see :func:`playlist_pretrain.records.extend.extend_finished`.
 
     Parameters
     ----------
@@ -80,8 +79,12 @@ def build_collection(
     overwrite : bool
         Replace a finished collection, once the new one is ready, and drop an unfinished build
         with other settings. An unfinished build with the same settings is continued.
+        With ``add`` it drops no more than an unfinished addition of other tracks.
     quiet : bool
         No progress bar.
+    add : bool
+        Append those of ``tracks`` that the finished collection in ``out`` does not have, as
+        new shards; its rows keep their numbers and their bytes.
     make_shards : callable, optional
         Finishes all shards and returns how many were not there before; default ``workers``
         processes of this machine.
@@ -107,71 +110,58 @@ def build_collection(
         workers = len(os.sched_getaffinity(0))
     elif workers < 1:
         raise RecipeError(f"--workers {workers}: at least one process is needed")
-    tracks, unnamed = _storable(tracks)
+    tracks, unnamed = storable(tracks)
     unnamed.extend(notes)
     root = None if root is None else os.path.abspath(root)
     plan = Plan(tracks, front_end, load, root)
     folder = BuildFolder(out)
-    if folder.finished and not overwrite:
-        return _finished_before(folder, plan, began)
-    with folder.locked():
-        folder.prepare(plan, overwrite)
-        tasks = [
-            ShardTask(number, tuple(tracks[start : start + plan.per_shard]))
-            for number, start in enumerate(range(0, len(tracks), plan.per_shard))
-        ]
-        made = 0
-        if not (folder.path / schema.COLLECTION_FILE).exists():
-            work = ShardWork(folder.path, root, front_end, load)
-            if make_shards is None:
-                made = _make_shards(folder, work, tasks, workers, quiet)
-            else:
-                made = make_shards(work, tasks)
-            _complete(folder, front_end, plan, tasks, unnamed)
-        folder.move_out()
+    make = functools.partial(
+        _make,
+        folder,
+        work=ShardWork(folder.path, root, front_end, load),
+        make_shards=make_shards
+        or functools.partial(_make_shards, folder, workers=workers, quiet=quiet),
+        overwrite=overwrite,
+    )
+    if add and not folder.finished:
+        raise CollectionError(
+            f"{out} is no finished collection, so nothing can be added to it; the same command "
+            "without --add builds it"
+        )
+    if folder.finished and (add or not overwrite):
+        return extend_finished(folder, plan, unnamed, make, add=add, began=began)
+    made = make(plan, unnamed)
     return BuildReport(
         Collection.open(out),
         read_report(out / REPORT_FILE),
         made,
-        len(tasks) - made,
+        len(plan.tasks()) - made,
         time.monotonic() - began,
     )
 
 
-def _storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
-    named, unnamed = {}, []
-    for track in tracks:
-        try:
-            schema.check_track_id(track.track_id)
-        except TrackError as error:
-            readable = [
-                name.encode("utf-8", "backslashreplace").decode("utf-8")
-                for name in (track.track_id, track.source)
-            ]
-            unnamed.append(Note(*readable, "unreadable", str(error)))
-            continue
-        if track.track_id in named:
-            sources = f"{named[track.track_id].source!r} and {track.source!r}"
-            raise TrackError(f"the id {track.track_id!r} stands for two tracks: {sources}")
-        named[track.track_id] = track
-    if not named:
-        reason = unnamed[0].reason if unnamed else "there is no track to build it from"
-        raise AudioError(f"no collection can be built: {reason}")
-    return list(named.values()), unnamed
-
-
-def _finished_before(folder: BuildFolder, plan: Plan, began: float) -> BuildReport:
-    collection = Collection.open(folder.out)
-    differences = plan.differences_from_collection(collection)
-    if differences:
-        raise CollectionError(
-            f"{folder.out} is finished, and was made otherwise: {'; '.join(differences)}. "
-            "Choose another --out, or build it afresh with --overwrite"
-        )
-    folder.remove_leftover(plan)
-    notes = read_report(folder.out / REPORT_FILE)
-    shards = len(collection.shard_paths)
-    return BuildReport(collection, notes, 0, shards, time.monotonic() - began)
+def _make(
+    folder: BuildFolder,
+    plan: Plan,
+    notes: list[Note],
+    work: ShardWork,
+    *,
+    make_shards: Callable[[ShardWork, list[ShardTask]], int],
+    overwrite: bool,
+) -> int:
+    """Carry out ``plan``; the number of shards made now that the collection has."""
+    with folder.locked():
+        if plan.onto and Collection.open(folder.out).content_key != plan.onto.content_key:
+            raise CollectionError(f"{folder.out} was changed by another process; call again")
+        folder.prepare(plan, overwrite)
+        made = 0
+        if not (folder.path / schema.COLLECTION_FILE).exists():
+            tasks = plan.tasks()
+            made = make_shards(work, tasks)
+            if not _complete(folder, work.front_end, plan, tasks, notes):
+                return 0
+        folder.move_out()
+    return made
 
 
 def _make_shards(
@@ -224,22 +214,35 @@ def _complete(
     front_end: FrontEnd,
     plan: Plan,
     tasks: list[ShardTask],
-    unnamed: list[Note],
-) -> None:
-    """Write report, index and ``collection.json`` beside the shards."""
-    notes = [note for task in tasks for note in read_notes(folder.path, task.number)] + unnamed
+    notes: list[Note],
+) -> bool:
+    """Write report, index and ``collection.json`` beside the shards; False if nothing is to add."""
+    made = [note for task in tasks for note in read_notes(folder.path, task.number)]
+    if plan.onto:
+        notes = merged(notes, {track.track_id for track in plan.tracks}, made)
+    else:
+        notes = made + notes
     parts = [ShardPart.load(part_path(folder.path, task.number)) for task in tasks]
     parts = [part for part in parts if part.track_ids]
     if not parts:
         folder.discard()
-        failed = [note for note in notes if note.status == "unreadable"]
-        shown = "".join(f"\n  {note.source}: {note.reason}" for note in failed[:3])
-        more = f"\n  … and {len(failed) - 3:,} more" if len(failed) > 3 else ""
-        raise AudioError(
-            f"none of {len(failed):,} tracks could be read, nothing is built:{shown}{more}"
-        )
+        if not plan.onto:
+            raise _nothing_read([note for note in notes if note.status == "unreadable"])
+        if notes != read_report(folder.out / REPORT_FILE):
+            write_report(folder.out / REPORT_FILE, notes)
+        return False
     try:
         write_report(folder.path / REPORT_FILE, notes)
-        write_collection(folder.path, front_end, parts, plan.source)
+        plan.save_sources(folder.path)
+        write_collection(folder.path, front_end, parts, plan.source, onto=plan.onto)
     except OSError as error:
         raise _kept(error, folder, "All shards are finished") from error
+    return True
+
+
+def _nothing_read(failed: list[Note]) -> AudioError:
+    shown = "".join(f"\n  {note.source}: {note.reason}" for note in failed[:3])
+    more = f"\n  … and {len(failed) - 3:,} more" if len(failed) > 3 else ""
+    return AudioError(
+        f"none of {len(failed):,} tracks could be read, nothing is built:{shown}{more}"
+    )

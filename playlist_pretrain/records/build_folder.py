@@ -17,11 +17,12 @@ from pathlib import Path
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import folder_lock
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.listing import generation, sources_name
 from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.report import REPORT_FILE
 
 _LOCK_FILE = "lock"
-_OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz")
+_OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz|sources-\d+\.jsonl")
 
 
 class BuildFolder:
@@ -106,20 +107,44 @@ class BuildFolder:
     def move_out(self) -> None:
         """Put the finished collection in the place of the old one; may be called again.
 
-        ``collection.json`` goes first if old and comes last if new, so at no time does it name
-        a file that is not whole.
+        Files of an addition have names of their own, and ``collection.json`` is replaced when
+        they are there: at every moment the collection is either the old or the new one. Files of
+        another build have the names of the old one's, so ``collection.json`` goes first and comes
+        last: at no time does it name a file that is not whole.
         """
         document = json.loads((self.path / schema.COLLECTION_FILE).read_text("utf-8"))
-        (self.out / schema.COLLECTION_FILE).unlink(missing_ok=True)
-        names = [shard["file"] for shard in document["shards"]] + [document["index"]["file"]]
-        for name in [*names, REPORT_FILE]:
+        if "addition_to" not in self._plan():
+            (self.out / schema.COLLECTION_FILE).unlink(missing_ok=True)
+        for name in [*_names(document), REPORT_FILE]:
             if (self.path / name).exists():
                 os.replace(self.path / name, self.out / name)
+        os.replace(self.path / schema.COLLECTION_FILE, self.out / schema.COLLECTION_FILE)
+        self._remove_replaced()
+        self.remove()
+
+    def _remove_replaced(self) -> None:
+        """Remove what earlier states of the collection left, and only its own files."""
+        document = json.loads((self.out / schema.COLLECTION_FILE).read_text("utf-8"))
+        names = _names(document)
         for path in self.out.iterdir():
             if _OWN_FILES.fullmatch(path.name) and path.name not in names:
                 path.unlink()
-        os.replace(self.path / schema.COLLECTION_FILE, self.out / schema.COLLECTION_FILE)
-        self.remove()
+
+    def _plan(self) -> dict:
+        try:
+            plan = json.loads((self.path / "plan.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return plan if isinstance(plan, dict) else {}
+
+    def unfinished_addition(self) -> list[str] | None:
+        """Listing of an addition that was begun, None when there is none."""
+        if "addition_to" not in self._plan():
+            return None
+        try:
+            return (self.path / "listing.jsonl").read_text("ascii").splitlines(keepends=True)
+        except (OSError, ValueError):
+            return []
 
     def discard(self) -> None:
         """Remove the build, and the collection's folder if nothing else is in it."""
@@ -132,13 +157,27 @@ class BuildFolder:
         (self.path / "plan.json").unlink(missing_ok=True)
         shutil.rmtree(self.path)
 
-    def remove_leftover(self, plan: Plan) -> None:
-        """Remove what a build with this plan left when it was killed after its last step."""
+    def clean_up(self, plan: Plan, content_key: str) -> None:
+        """Finish what was killed in its last steps; ``out`` holds a finished collection.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the call: a build with this plan has nothing left to do.
+        content_key : str
+            Of the collection.
+        """
         if not self.path.is_dir():
             return
-        unfinished = (self.path / "plan.json").exists()
-        if not (unfinished and plan.differences_from_build(self.path)):
-            with contextlib.suppress(CollectionError), self.locked():
+        with contextlib.suppress(CollectionError), self.locked():
+            there = self._plan().get("addition_to")
+            if there == content_key:
+                if (self.path / schema.COLLECTION_FILE).exists():
+                    self.move_out()
+            elif there is not None or not (
+                (self.path / "plan.json").exists() and plan.differences_from_build(self.path)
+            ):
+                self._remove_replaced()
                 self.remove()
 
     def _clear(self) -> None:
@@ -146,3 +185,9 @@ class BuildFolder:
         for path in self.path.iterdir():
             if path.name != _LOCK_FILE:
                 path.unlink()
+
+
+def _names(document: dict) -> list[str]:
+    """Files of the collection that ``collection.json`` describes, without that."""
+    shards = [shard["file"] for shard in document["shards"]]
+    return [*shards, document["index"]["file"], sources_name(generation(document))]

@@ -48,8 +48,12 @@ class ImportMels:
     """Take what comes before the damage of a tar file, and the first of two mels of one track."""
     workers: int | None = None
     """Processes; default one for each core."""
+    add: bool = False
+    """Append the mels that a finished collection does not have; the settings have to be those it
+    was made with."""
     overwrite: bool = False
-    """Import afresh; a finished collection is replaced when the new one is ready."""
+    """Import afresh; a finished collection is replaced when the new one is ready. With --add: drop
+    an unfinished addition of other mels."""
     quiet: bool = False
     """No progress and no summary; only what could not be read is said."""
 
@@ -84,6 +88,7 @@ def import_mels(options: ImportMels) -> None:
         workers=options.workers,
         overwrite=options.overwrite,
         quiet=options.quiet,
+        add=options.add,
     )
     for lines, what in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
         if lines:
@@ -92,7 +97,7 @@ def import_mels(options: ImportMels) -> None:
                 f"left out: see {options.out / REPORT_FILE}"
             )
     if not options.quiet:
-        print_summary(options, report, found.other_files)
+        print_summary(options.out, report, found.other_files, options.mels)
 
 
 def _tracks(

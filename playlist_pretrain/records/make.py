@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import AudioError, RecipeError
-from playlist_pretrain.records.report import REPORT_FILE
+from playlist_pretrain.records.report import REPORT_FILE, notes_of, report_text
 
 if TYPE_CHECKING:
-    from playlist_pretrain.records.imports import ImportMels
+    from playlist_pretrain.records.report import BuildReport
 
 EXAMPLES = """
 examples:
   python scripts/make_tfrecords.py --audio ~/music --out tfrecords/mine
   python scripts/make_tfrecords.py --audio ~/music --tracks tracks.csv --out tfrecords/mine
   python scripts/make_tfrecords.py --audio clips --out tfrecords/clips --excerpt full --workers 4
+  python scripts/make_tfrecords.py --audio ~/new --out tfrecords/mine --add
+  python scripts/make_tfrecords.py --out tfrecords/mine --report
 """
 
 
@@ -29,13 +31,13 @@ class MakeTfrecords:
     """Decode an audio folder, compute log-mels and write them as a collection.
 
     An interrupted build goes on with the same command. Files that cannot be read are left out
-    and listed in build_report.tsv inside the collection.
+    and listed in build_report.tsv inside the collection; the same command tries them again.
     """
 
-    audio: Path
-    """Folder with the audio: every file below it that is not hidden, unless --tracks is given."""
     out: Path
     """Folder of the collection, for instance tfrecords/mine."""
+    audio: Path | None = None
+    """Folder with the audio: every file below it that is not hidden, unless --tracks is given."""
     tracks: Path | None = None
     """CSV or TSV with the columns track_id and path (below the audio folder); others are ignored.
     Without it a track's id is its path below the folder, without extension."""
@@ -47,14 +49,20 @@ class MakeTfrecords:
     """Essentia's: 0 (best, slow) to 4 (linear, as in Essentia's own examples)."""
     workers: int | None = None
     """Processes; default one for each core."""
+    add: bool = False
+    """Append the tracks that a finished collection does not have, from the same folder or table
+    or from others; the settings have to be those it was made with."""
+    report: bool = False
+    """Print what could not be read and why, and build nothing; needs --out alone."""
     overwrite: bool = False
-    """Build afresh; a finished collection is replaced when the new one is ready."""
+    """Build afresh; a finished collection is replaced when the new one is ready. With --add: drop
+    an unfinished addition of other tracks."""
     quiet: bool = False
     """No progress and no summary; only what could not be read is said."""
 
 
 def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) -> None:
-    """Build the collection that ``options`` describe and print what came of it.
+    """Build the collection that ``options`` describe, or add to it, and print what came of it.
 
     Parameters
     ----------
@@ -73,6 +81,11 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
     from playlist_pretrain.records.build import build_collection
     from playlist_pretrain.records.sources import find_audio, missing_files, read_tracks_table
 
+    if options.report:
+        print(report_text(notes_of(options.out), options.out))
+        return
+    if options.audio is None:
+        raise RecipeError("--audio: give the folder with the audio (see make_tfrecords.py --help)")
     made_by = dataclasses.replace(
         front_end(options.front_end), resample_quality=options.resample_quality
     )
@@ -100,6 +113,7 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
         workers=options.workers,
         overwrite=options.overwrite,
         quiet=options.quiet,
+        add=options.add,
         make_shards=make_shards,
     )
     if report.failed:
@@ -108,8 +122,17 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
             f"{len(report.failed):,} of {listed:,} tracks could not be read and are left out: "
             f"see {options.out / REPORT_FILE}"
         )
+    if options.add and report.differing:
+        print(
+            f"{_tracks(len(report.differing))} left as they were: the collection has these ids "
+            f"from other files, or from before the files changed: see {options.out / REPORT_FILE}"
+        )
     if not options.quiet:
-        print_summary(options, report, other_files)
+        print_summary(options.out, report, other_files, options.tracks or options.audio)
+
+
+def _tracks(count: int) -> str:
+    return "1 track" if count == 1 else f"{count:,} tracks"
 
 
 def excerpt_seconds(text: str) -> float | None:
@@ -125,8 +148,8 @@ def excerpt_seconds(text: str) -> float | None:
     return seconds
 
 
-def print_summary(options: MakeTfrecords | ImportMels, report, other_files: int) -> None:
-    """Say what came of a build, and the next command."""
+def print_summary(out: Path, report: BuildReport, other_files: int, listed: Path) -> None:
+    """Say what came of a build of the collection ``out`` from ``listed``, and the next command."""
     collection = report.collection
     hop = collection.front_end.hop_length / collection.front_end.sample_rate
     audio = float(collection.frames.sum(dtype="int64")) * hop
@@ -136,22 +159,35 @@ def print_summary(options: MakeTfrecords | ImportMels, report, other_files: int)
         (len(report.short), "shorter than a window"),
     ):
         if count:
-            tracks = "1 track is" if count == 1 else f"{count:,} tracks are"
-            print(f"{tracks} {what} and kept: see {options.out / REPORT_FILE}")
+            verb = "is" if count == 1 else "are"
+            print(f"{_tracks(count)} {verb} {what} and kept: see {out / REPORT_FILE}")
     if other_files:
         several = f"{other_files:,} files of other kinds were"
         print(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
     print(
-        f"{options.out}: {report.tracks:,} tracks, {audio / 3600:.2f} hours of audio, "
+        f"{out}: {report.tracks:,} tracks, {audio / 3600:.2f} hours of audio, "
         f"{size / 1e6:,.1f} MB in {len(collection.shard_paths)} shards, "
         f"front end {collection.front_end.name!r}"
     )
+    if report.added:
+        late = f", {report.read_late:,} of which could not be read before"
+        print(
+            f"{_tracks(report.added)} appended{late if report.read_late else ''}; "
+            "groups have to be matched again"
+        )
+    if report.waiting:
+        print(
+            f"{_tracks(report.waiting)} of {listed} not in the collection "
+            "yet: the same command with --add appends them"
+        )
+    if report.interrupted:
+        print("an addition was interrupted: the command that began it, with --add, finishes it")
     if report.made:
         resumed = f"; {report.kept} shards were there already" if report.kept else ""
         print(f"built {report.made} shards in {report.seconds:.1f} s{resumed}")
-    else:
+    elif not (report.waiting or report.interrupted):
         print("it is complete: nothing was left to build")
-    print(f"next: python scripts/match_playlists.py --playlists FILE --collection {options.out}")
+    print(f"next: python scripts/match_playlists.py --playlists FILE --collection {out}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import dataclasses
-import hashlib
 import itertools
 import json
 import math
-import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain import __version__
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import write_json
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.listing import (
+    ADDITIONS,
+    Listing,
+    generation,
+    listing_change,
+    listing_digest,
+    listing_line,
+    read_document,
+    sources_name,
+    write_listing,
+)
+from playlist_pretrain.records.shards import ShardTask
 from playlist_pretrain.records.sources import TrackSource
 
 if TYPE_CHECKING:
@@ -29,7 +40,7 @@ def tracks_per_shard(tracks: int) -> int:
 
 
 class Plan:
-    """All that determines a collection.
+    """All that determines a collection, or an addition to one.
 
     Parameters
     ----------
@@ -40,36 +51,92 @@ class Plan:
         method ``file_of(source)`` names the file.
     root : str or None
         Folder of the sources: the size and date of each file then count too.
+
+    Attributes
+    ----------
+    lines : list of str
+        Of the listing of ``tracks``.
+    onto : Collection or None
+        What an addition is added to.
     """
 
     def __init__(
         self, tracks: Sequence[TrackSource], front_end: FrontEnd, load: Any, root: str | None
     ):
-        file_of = getattr(load, "file_of", str)
-        self.lines = [_listing_line(track, root, file_of) for track in tracks]
-        digest = hashlib.sha256("".join(self.lines).encode("ascii")).hexdigest()
-        self.per_shard = tracks_per_shard(len(tracks))
         loader = {"name": type(load).__name__, **dataclasses.asdict(load)}
         loader.pop("front_end", None)  # remembered already, as the collection's
+        file_of = getattr(load, "file_of", str)
+        lines = [listing_line(track, root, file_of) for track in tracks]
+        self._set(tracks, lines, front_end.to_dict(), json.loads(json.dumps(loader)))
+        self.onto: Collection | None = None
+        self._first_shard = self._generation = 0
+        self._whole = Listing(lines, [len(lines)])
+
+    def _set(self, tracks: Sequence, lines: list[str], front_end: dict, loader: dict) -> None:
+        self.tracks, self.lines = tracks, lines
+        self._per_shard = tracks_per_shard(len(tracks))
         self.source = {
-            "loader": json.loads(json.dumps(loader)),
+            "loader": loader,
             "listed_tracks": len(tracks),
-            "listing_sha256": digest,
-            "tracks_per_shard": self.per_shard,
+            "listing_sha256": listing_digest(lines),
+            "tracks_per_shard": self._per_shard,
         }
         self.document = {
             "type": "mel collection build",
             "format": schema.FORMAT,
             "version": __version__,
-            "front_end": json.loads(json.dumps(front_end.to_dict())),
+            "front_end": json.loads(json.dumps(front_end)),
             "source": self.source,
         }
 
+    def addition(
+        self, collection: Collection, listing: Listing, tracks: Sequence[TrackSource]
+    ) -> Plan:
+        """The plan that adds ``tracks``, some of this plan's, to a finished ``collection``."""
+        line_of = {t.track_id: line for t, line in zip(self.tracks, self.lines, strict=True)}
+        plan = copy.copy(self)
+        lines = [line_of[track.track_id] for track in tracks]
+        plan._set(tracks, lines, self.document["front_end"], self.source["loader"])
+        plan.document["addition_to"] = collection.content_key
+        plan.onto = collection
+        names = [re.fullmatch(r"mel-(\d+)\.tfrecord", p.name) for p in collection.shard_paths]
+        plan._first_shard = 1 + max((int(name[1]) for name in names if name), default=-1)
+        plan._generation = generation(read_document(collection)) + 1
+        plan._whole = listing.extended(lines)
+        plan.source = {
+            **collection.source,
+            "listed_tracks": len(plan._whole.lines),
+            "listing_sha256": listing_digest(plan._whole.lines),
+            ADDITIONS: plan._whole.counts[1:],
+        }
+        return plan
+
+    def tasks(self) -> list[ShardTask]:
+        """One task a shard."""
+        starts = range(0, len(self.tracks), self._per_shard)
+        return [
+            ShardTask(number, tuple(self.tracks[start : start + self._per_shard]))
+            for number, start in enumerate(starts, self._first_shard)
+        ]
+
+    def save_sources(self, folder: Path) -> None:
+        """Write the listing that the collection keeps."""
+        write_listing(folder / sources_name(self._generation), self._whole.lines)
+
     def differences_from_collection(self, collection: Collection) -> list[str]:
         """What a finished collection was made from otherwise; the program's version may differ."""
-        there = {"front_end": collection.front_end.to_dict(), "source": collection.source}
-        here = {name: self.document[name] for name in there}
-        return _differences(there, here)
+        front_end, loader = self.document["front_end"], self.source["loader"]
+        return _differences(
+            {
+                "front_end": collection.front_end.to_dict(),
+                "source": {"loader": collection.source.get("loader")},
+            },
+            {"front_end": front_end, "source": {"loader": loader}},
+        )
+
+    def same_listing(self, collection: Collection) -> bool:
+        """Whether a finished collection was made from just these files, as far as it tells."""
+        return collection.source.get("listing_sha256") == self.source["listing_sha256"]
 
     def differences_from_build(self, folder: Path) -> list[str]:
         """What an unfinished build in ``folder`` was begun with otherwise."""
@@ -83,36 +150,14 @@ class Plan:
             with open(listing, encoding="ascii", newline="\n") as stream:
                 for old, new in itertools.zip_longest(stream, self.lines, fillvalue=""):
                     if old != new:
-                        differences.append(f"first of them: {_listing_change(old, new)}")
+                        differences.append(f"first of them: {listing_change(old, new)}")
                         break
         return differences
 
     def save(self, folder: Path) -> None:
         """Write the listing, then ``plan.json``."""
-        with atomic_write(folder / "listing.jsonl", "w") as stream:
-            stream.writelines(self.lines)
+        write_listing(folder / "listing.jsonl", self.lines)
         write_json(folder / "plan.json", self.document)
-
-
-def _listing_line(track: TrackSource, root: str | None, file_of: Callable[[str], str]) -> str:
-    size = date = None
-    if root is not None:
-        with contextlib.suppress(OSError):  # a file that is not there is found out by reading it
-            status = os.stat(os.path.join(root, file_of(track.source)))
-            size, date = status.st_size, status.st_mtime_ns
-    return json.dumps([track.track_id, track.source, size, date]) + "\n"
-
-
-def _listing_change(old: str, new: str) -> str:
-    try:
-        old_id, new_id = (json.loads(line)[0] if line else "" for line in (old, new))
-    except ValueError:
-        return "its listing is damaged"
-    if old_id == new_id:
-        return f"path, size or date of track {new_id!r} changed"
-    if new_id and (not old_id or new_id < old_id):
-        return f"track {new_id!r} is new"
-    return f"track {old_id!r} is gone"
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:
@@ -127,6 +172,8 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
         ]
     if there == here:
         return []
+    if name == "addition_to":
+        return ["one is an addition and the other is not"]
     if name == "source.listing_sha256":
         return ["the list of audio files (ids, paths, sizes, dates)"]
     return [f"{name}: {there!r} there, {here!r} asked for"]

@@ -112,7 +112,9 @@ class ShardWork:
         except TrackError as error:
             if len(mel):
                 return str(error)
-            return f"{len(audio.waveform)} samples are too few for one frame"
+            samples = len(audio.waveform)
+            some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
+            return f"{some} for one frame"
         if self._is_silent(audio):
             notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
         window = self.front_end.window_frames
@@ -140,7 +142,8 @@ class ShardWork:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         any_length = tf.TensorSpec([None], tf.float32)
-        return tf.function(self.front_end.log_mel, input_signature=[any_length])
+        log_mel = self.front_end.log_mel  # its control flow is TensorFlow's: nothing to convert
+        return tf.function(log_mel, input_signature=[any_length], autograph=False)
 
 
 class Deaths:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import AudioError, TableError, TrackError
 from playlist_pretrain.files import files_below
+from playlist_pretrain.records.report import Note
+from playlist_pretrain.records.schema import check_track_id
 from playlist_pretrain.tables import read_columns
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
@@ -27,7 +30,7 @@ AUDIO_EXTENSIONS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrackSource:
     """A track and where its audio is.
 
@@ -117,6 +120,37 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
             )
         tracks[track_id] = line, _inside(folder, path, f"{table}: line {line}")
     return [TrackSource(i, tracks[i][1]) for i in sorted(tracks)]
+
+
+def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
+    """Tracks whose ids can be stored, and a note on each of the others.
+
+    Raises
+    ------
+    TrackError
+        An id twice.
+    AudioError
+        No track is left.
+    """
+    named, unnamed = {}, []
+    for track in tracks:
+        try:
+            check_track_id(track.track_id)
+        except TrackError as error:
+            readable = [
+                name.encode("utf-8", "backslashreplace").decode("utf-8")
+                for name in (track.track_id, track.source)
+            ]
+            unnamed.append(Note(*readable, "unreadable", str(error)))
+            continue
+        if track.track_id in named:
+            sources = f"{named[track.track_id].source!r} and {track.source!r}"
+            raise TrackError(f"the id {track.track_id!r} stands for two tracks: {sources}")
+        named[track.track_id] = track
+    if not named:
+        reason = unnamed[0].reason if unnamed else "there is no track to build it from"
+        raise AudioError(f"no collection can be built: {reason}")
+    return list(named.values()), unnamed
 
 
 def missing_files(folder: str | Path, tracks: list[TrackSource]) -> list[TrackSource]:

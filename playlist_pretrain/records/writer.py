@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,13 @@ from playlist_pretrain import __version__
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
+from playlist_pretrain.records.before import Before
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.records.collection import Collection
+
+_SUM_FRAMES = 1 << 16  # at once, so that hours of audio need no more memory than minutes
 
 
 @dataclass
@@ -155,9 +160,10 @@ class ShardWriter:
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
-        exact = stored.astype(np.float64)
-        self._sum += exact.sum(axis=0)
-        self._square_sum += np.square(exact).sum(axis=0)
+        for start in range(0, len(stored), _SUM_FRAMES):
+            exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
+            self._sum += exact.sum(axis=0)
+            self._square_sum += np.square(exact).sum(axis=0)
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
@@ -203,7 +209,12 @@ class ShardWriter:
 
 
 def write_collection(
-    folder: str | Path, front_end: FrontEnd, parts: Sequence[ShardPart], source: dict
+    folder: str | Path,
+    front_end: FrontEnd,
+    parts: Sequence[ShardPart],
+    source: dict,
+    *,
+    onto: Collection | None = None,
 ) -> None:
     """Make the finished shards in ``folder`` a collection: the index, then ``collection.json``.
 
@@ -219,6 +230,9 @@ def write_collection(
     parts : sequence of ShardPart
     source : dict
         Settings to remember about where the tracks came from; JSON values only.
+    onto : Collection, optional
+        Its rows come first, with the shards they are in, which need not be in ``folder``, and
+        the index is the next generation of its own.
 
     Raises
     ------
@@ -227,27 +241,33 @@ def write_collection(
         or has another size.
     """
     folder = Path(folder)
-    _check_parts(folder, front_end, parts)
+    before = Before.of(onto, front_end.bands)
+    _check_parts(folder, front_end, parts, before.track_ids)
     counts = [len(part.track_ids) for part in parts]
-    ids = schema.PackedStrings.pack(name for part in parts for name in part.track_ids)
+    names = (name for part in parts for name in part.track_ids)
+    ids = schema.PackedStrings.pack(itertools.chain(before.track_ids, names))
     columns = {
         "track_id_bytes": ids.data,
         "track_id_ends": ids.ends,
-        "shard": np.repeat(np.arange(len(parts)), counts),
-        "offset": np.concatenate([part.offsets for part in parts]),
-        "frames": np.concatenate([part.frames for part in parts]),
-        "start_seconds": np.concatenate([part.start_seconds for part in parts]),
-        "source_seconds": np.concatenate([part.source_seconds for part in parts]),
+        "shard": before.column("shard", len(before.shards) + np.repeat(range(len(parts)), counts)),
+        "offset": before.column("offset", *(part.offsets for part in parts)),
+        **{
+            name: before.column(name, *(getattr(part, name) for part in parts))
+            for name in ("frames", "start_seconds", "source_seconds")
+        },
     }
-    index_path = folder / schema.index_name(0)
+    sums = np.stack([before.sums, *([part.band_sum, part.band_square_sum] for part in parts)])
+    band_sum, band_square_sum = sum(sums)
+    index_path = folder / schema.index_name(before.generation)
     with atomic_write(index_path) as stream:
-        np.savez(stream, **{k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()})
+        arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}
+        np.savez(stream, **arrays, band_sum=band_sum, band_square_sum=band_square_sum)
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
-    mean, std = _band_statistics(parts, frames)
+    mean, std = _band_statistics(band_sum / frames, band_square_sum / frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
-    shards = [
+    shards = before.shards + [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
         for part, count in zip(parts, counts, strict=True)
     ]
@@ -278,8 +298,10 @@ def write_collection(
     )
 
 
-def _check_parts(folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart]) -> None:
-    seen: dict[str, str] = {}
+def _check_parts(
+    folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart], before: Iterable[str]
+) -> None:
+    seen = dict.fromkeys(before, "the collection")
     for part in parts:
         for track_id in part.track_ids:
             if track_id in seen:
@@ -302,9 +324,7 @@ def _check_parts(folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart]) 
         raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
 
 
-def _band_statistics(parts: Sequence[ShardPart], frames: int) -> tuple[np.ndarray, np.ndarray]:
-    mean = sum(part.band_sum for part in parts) / frames
-    square_mean = sum(part.band_square_sum for part in parts) / frames
+def _band_statistics(mean: np.ndarray, square_mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance = square_mean - np.square(mean)
     # A band that never changes leaves rounding noise of either sign: that is no deviation.
     variance[variance < 1e-12 * square_mean] = 0.0

@@ -332,3 +332,25 @@ def test_groups_of_another_collection_are_refused(collection, change):
     groups.save(collection.path / "groups-foreign.npz")
     with pytest.raises(GroupsError, match=r"another content.*--name foreign --overwrite"):
         load_groups(collection, "foreign")
+
+
+def test_the_command_that_made_groups_is_the_one_that_makes_them_again(collection):
+    groups_of(SMALL, key="f" * 32).save(collection.path / "groups-mine.npz")
+    report = {
+        "source": "my listens.csv", "format": "history", "kind": "sessions", "map": "ids.csv",
+        "columns": "user=u,time=t,track=x", "separator": None, "gap": 20.0, "audio": None,
+        "keep_going": True,
+    }  # fmt: skip
+    path = collection.path / "groups-mine.report.json"
+    path.write_text(json.dumps(report))
+    with pytest.raises(GroupsError) as caught:
+        load_groups(collection, "mine")
+    assert str(caught.value).endswith(
+        "scripts/match_playlists.py --playlists 'my listens.csv' --format history --kind sessions "
+        "--columns user=u,time=t,track=x --gap 20 --map ids.csv --keep-going --name mine "
+        f"--collection {collection.path} --overwrite"
+    )
+    for damage in ("", "[]", "{}", '{"source": 3, "format": [], "kind": null}'):
+        path.write_text(damage)
+        with pytest.raises(GroupsError, match=r"--playlists FILE .* --name mine --overwrite"):
+            load_groups(collection, "mine")

@@ -77,6 +77,18 @@ def _crash(source, rest, samples):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+def _kill(source, rest, samples):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_once(source, rest, samples):
+    marker = Path(rest)
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _noise(source, rest, samples)
+
+
 def _die_once(source, rest, samples):
     marker = Path(rest)
     if not marker.exists():
@@ -91,6 +103,8 @@ _ACTIONS = {
     "die": _die,
     "crash": _crash,
     "die-once": _die_once,
+    "kill": _kill,
+    "kill-once": _kill_once,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),
     "short": lambda source, rest, samples: _noise(source, rest, RATE),
     "nothing": lambda source, rest, samples: np.zeros(0),

@@ -20,6 +20,8 @@ from playlist_pretrain.records.collection import Collection
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
+KILLS = int(os.environ.get("BUILD_KILLS", "5"))
+"""How often builds and additions are killed; the more, the longer the test."""
 
 PROGRAM = """
 import resource, sys
@@ -29,21 +31,22 @@ from playlist_pretrain import cli
 from playlist_pretrain.records.build import build_collection
 
 def main(_):
-    limit = int(sys.argv[3])
+    limit, count, add = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "True"
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    build_collection(sys.argv[2], sources(), PAPER, Tones(delay=0.05), workers=2)
+    load = Tones(delay=0.05)
+    build_collection(sys.argv[2], sources(count=count), PAPER, load, workers=2, add=add)
 
 import dataclasses
 sys.exit(cli.run(dataclasses.make_dataclass("Options", []), main, prog="build", argv=[]))
 """
 
 
-def start(out, limit=0):
+def start(out, limit=0, count=40, add=False):
     # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(HERE), str(out), str(limit)],
+        [sys.executable, "-c", PROGRAM, *map(str, (HERE, out, limit, count, add))],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
@@ -91,19 +94,23 @@ def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_pa
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
-def test_killed_at_ten_random_moments(tmp_path):
-    expected_out, out = tmp_path / "expected", tmp_path / "out"
+def kill_at_random_moments(begin, out, clear, check):
+    """Kill ``begin()`` again and again; what it leaves, when it is done, must be ``check``-ed.
+
+    ``clear()`` makes the state before the first call, ``check(done)`` looks at what there is.
+    """
+    clear()
     began = time.monotonic()
-    with start(expected_out) as child:
+    with begin() as child:
         assert child.wait() == 0
     seconds = time.monotonic() - began
-    expected = content(expected_out)
     moments = random.Random(7)
     stopped = 0
-    for attempt in range(10):
-        with start(out) as child:
+    clear()
+    for attempt in range(KILLS):
+        with begin() as child:
             try:
-                child.wait(moments.uniform(0, seconds))
+                assert child.wait(moments.uniform(0, seconds)) == 0, child.stderr.read()
             except subprocess.TimeoutExpired:
                 stopped += 1
                 # Half the time the workers are left behind, as when memory runs out.
@@ -112,13 +119,55 @@ def test_killed_at_ten_random_moments(tmp_path):
                 else:
                     child.kill()
                 child.wait()
+                check(False)
                 continue
-        assert content(out) == expected
-        shutil.rmtree(out)
-    assert stopped >= 5
-    with start(out) as child:
+        check(True)
+        clear()
+    assert stopped >= KILLS // 2
+    with begin() as child:
+        assert child.wait() == 0, child.stderr.read()
+    check(True)
+
+
+def test_killed_at_random_moments(tmp_path):
+    expected_out, out = tmp_path / "expected", tmp_path / "out"
+    with start(expected_out) as child:
         assert child.wait() == 0
-    assert content(out) == expected
+    expected = content(expected_out)
+
+    def check(done):
+        if done:
+            assert content(out) == expected
+        elif (out / "collection.json").exists():
+            assert len(Collection.open(out)) == 40
+
+    kill_at_random_moments(
+        lambda: start(out), out, lambda: shutil.rmtree(out, ignore_errors=True), check
+    )
+
+
+def test_killed_at_random_moments_of_an_addition(tmp_path):
+    before, expected_out, out = (tmp_path / name for name in ("before", "expected", "out"))
+    with start(before, count=20) as child:
+        assert child.wait() == 0
+    shutil.copytree(before, expected_out)
+    with start(expected_out, add=True) as child:
+        assert child.wait() == 0
+    expected = content(expected_out)
+    keys = {len(c): c.content_key for c in map(Collection.open, (before, expected_out))}
+    assert keys.keys() == {20, 40}
+
+    def clear():
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(before, out)
+
+    def check(done):
+        collection = Collection.open(out)
+        assert collection.content_key == keys[len(collection)]
+        if done:
+            assert content(out) == expected
+
+    kill_at_random_moments(lambda: start(out, add=True), out, clear, check)
 
 
 def test_interrupted_from_the_keyboard(tmp_path):
@@ -146,6 +195,40 @@ def test_a_disk_without_room(tmp_path):
     assert "of 3 shards are finished and kept" in said[0]
     with start(out) as child:
         assert child.wait() == 0
+
+
+def test_a_disk_that_is_full(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(disk)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    try:
+        out = disk / "out"
+        with start(out) as child:
+            assert child.wait() == 1
+            (said,) = child.stderr.read().splitlines()
+        assert "No space left on device" in said or "is the disk full?" in said
+        assert "shards are finished and kept" in said and "the same command goes on" in said
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        with start(out) as child:
+            assert child.wait() == 0
+        with start(tmp_path / "elsewhere") as child:
+            assert child.wait() == 0
+        assert content(out) == content(tmp_path / "elsewhere")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_worker_that_the_system_kills_costs_its_file_at_most(tmp_path):
+    marker = tmp_path / "marker"
+    tracks = sources(f"kill-once:{marker}", "kill:", count=18)
+    report = build_collection(tmp_path / "out", tracks, PAPER, Tones(), workers=2)
+    assert marker.exists() and report.tracks == 17
+    ((_, source, reason),) = report.failed
+    assert source == "kill:"
+    assert reason.startswith("reading it ended the process twice (SIGKILL, often a sign of too")
 
 
 def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):

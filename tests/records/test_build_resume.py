@@ -125,10 +125,11 @@ def test_the_old_collection_stays_until_the_new_one_is_ready(make, tmp_path, mon
         "index-0.npz",
         "mel-00000.tfrecord",
         "mel-00001.tfrecord",
+        "sources-0.jsonl",
     ]
 
 
-@pytest.mark.parametrize("step", range(9))
+@pytest.mark.parametrize("step", range(10))
 def test_killed_while_the_new_collection_is_moved_into_place(make, tmp_path, step):
     make(sources(count=20))
     expected = content(tmp_path / "out")
@@ -270,7 +271,7 @@ def test_a_full_disk_is_told_and_what_is_finished_stays(make, tmp_path):
 
 
 def test_a_full_disk_at_the_very_end(make, tmp_path):
-    def full(*args):
+    def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "index-0.npz")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -59,3 +59,39 @@ def test_locating_in_a_truncated_record_is_a_value_error():
 def test_what_float16_cannot_hold_is_refused_by_name(mel, word):
     with pytest.raises(TrackError, match=f"'the id'.*{word}"):
         example.stored_mel("the id", mel, 3)
+
+
+@STEADY
+@given(
+    IDS,
+    st.sampled_from([1, 2, 127, 128, 300, 20_000]),
+    st.floats(0, 1e6, width=32),
+    st.floats(0, 1e6),
+)
+def test_the_bytes_are_those_of_protocol_buffers(track_id, frames, start, length):
+    import tensorflow as tf
+
+    mel = example.stored_mel(track_id, np.full((frames, 3), 1.5, np.float32), 3)
+    data, _ = example.encode_track(track_id, mel, start, length)
+
+    def floats(value):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+    def text(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    feature = {
+        "track_id": text(track_id.encode()),
+        "mel": text(mel.tobytes()),
+        "frames": tf.train.Feature(int64_list=tf.train.Int64List(value=[frames])),
+        "start_seconds": floats(start),
+        "source_seconds": floats(length),
+    }
+    whole = tf.train.Example(features=tf.train.Features(feature=feature))
+    assert data == whole.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize("value", [65504.0, 65519.0, -65519.0])
+def test_the_largest_values_are_kept(value):
+    stored = example.stored_mel("x", np.full((2, 2), value, np.float32), 2)
+    assert np.abs(stored).max() == 65504

@@ -207,7 +207,7 @@ def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, m
         import_to(folder)
     assert len(list((tmp_path / "out" / ".build").glob("mel-*.npz"))) == 1
     seen = []
-    monkeypatch.setattr(imports, "print_summary", lambda options, done, others: seen.append(done))
+    monkeypatch.setattr(imports, "print_summary", lambda out, done, *more: seen.append(done))
     import_to(folder)
     assert (seen[0].kept, seen[0].made) == (1, 2)
     assert content(tmp_path / "out") == content(whole.path)
@@ -225,6 +225,19 @@ def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import
         import_to(folder)
     after = import_to(folder, overwrite=True, excerpt="1")
     assert set(after.frames) == {64} and after.content_key != before.content_key
+
+
+def test_mels_are_added_when_asked_to(tmp_path, import_to, capsys):
+    folder = mel_files.jamendo(tmp_path / "jamendo", (241, 9007), frames=300)
+    before = import_to(folder)
+    mel_files.jamendo(folder, (1241,), frames=300)
+    assert len(import_to(folder)) == 2
+    assert f"1 track of {folder} not in the collection yet" in capsys.readouterr().out
+    after = import_to(folder, add=True)
+    assert list(after.track_ids) == [*before.track_ids, "41/1241"]
+    np.testing.assert_array_equal(after.mel(0), before.mel(0))
+    expected = 2 * mel_files.mel(1241, bands=96, frames=300).T
+    np.testing.assert_array_equal(after.mel(2), expected.astype(np.float16))
 
 
 @pytest.mark.slow

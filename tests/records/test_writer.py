@@ -356,6 +356,8 @@ def test_the_index_is_what_the_specification_says(make_collection, tmp_path):
         "frames": ("<i4", 1),
         "start_seconds": ("<f4", 1),
         "source_seconds": ("<f4", 1),
+        "band_sum": ("<f8", 1),
+        "band_square_sum": ("<f8", 1),
     }
     ends = [0, *arrays["track_id_ends"]]
     blob = arrays["track_id_bytes"].tobytes()

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.playlists.groups import load_groups
+from playlist_pretrain.playlists.make import main as make_groups
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.make import main
 
@@ -38,7 +41,15 @@ def test_help_is_quick_and_complete():
     assert answer.returncode == 0
     for option in ("audio", "out", "tracks", "front-end", "excerpt", "resample-quality"):
         assert f"--{option} " in answer.stdout
-    for flag in ("--workers", "--overwrite", "--quiet", "--debug", "examples:"):
+    for flag in (
+        "--workers",
+        "--add",
+        "--report",
+        "--overwrite",
+        "--quiet",
+        "--debug",
+        "examples:",
+    ):
         assert flag in answer.stdout
     assert seconds < 1.0
 
@@ -63,6 +74,8 @@ def test_help_is_quick_and_complete():
         (["--audio", "twice"], "have the id 'a': 'a.mp3' and 'a.wav'"),
         (["--audio", "music", "--out", "music"], "music is not a collection and not empty"),
         ([], "--audio"),
+        (["--report"], "out is no collection, so there is no report on one"),
+        (["--audio", "music", "--add"], "out is no finished collection, so nothing can be added"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
@@ -165,3 +178,50 @@ def test_real_music(tmp_path, shared_data):
     assert len(collection) == 144
     assert "144 tracks, 1.20 hours of audio" in answer.stdout
     assert np.median(collection.frames) == 1 + -(-480_000 // 188)
+
+
+@pytest.mark.slow
+def test_adding_trying_again_and_reporting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        write_wav(Path("music") / f"{name}.wav", 4)
+    Path("music/bad.mp3").write_text("not music")
+    Path("music/empty.ogg").touch()
+    assert run("--audio", "music", "--out", "mine").returncode == 0
+    Path("p.csv").write_text("group_id,track_id\n1,a\n1,b\n1,c\n1,d\n")
+    match = "scripts/match_playlists.py --playlists p.csv --format table --kind playlists"
+    groups = ["--playlists", "p.csv", "--collection", "mine"]
+    assert make_groups([*groups, "--quiet"]) == 0
+
+    report = run("--out", "mine", "--report")
+    said = report.stdout.splitlines()
+    assert report.returncode == 0 and report.stderr == ""
+    assert said[1:3] == ["empty.ogg: is empty", "mine: 2 files are not in the collection"]
+    assert said[0].startswith("bad.mp3: cannot be decoded")
+    assert said[-1].strip() == "1  unreadable: is empty"
+
+    write_wav(Path("music/d.wav"), 4)
+    write_wav(Path("music/bad.mp3"), 4)  # whatever its name says
+    plain = run("--audio", "music", "--out", "mine").stdout
+    assert "1 track appended, 1 of which could not be read before" in plain
+    assert "1 track of music not in the collection yet: the same command with --add" in plain
+    assert run("--audio", "music", "--out", "mine").stdout.count("appended") == 0
+    os.utime("music/a.wav", (1, 1))
+    refused = run("--audio", "music", "--out", "mine")
+    assert refused.returncode == 1
+    assert "1 changed, 0 gone, 1 new; first of them: path, size or date of track 'a'" in (
+        refused.stderr
+    )
+    added = run("--audio", "music", "--out", "mine", "--add")
+    assert (added.returncode, added.stderr) == (0, "")
+    assert "1 track left as they were" in added.stdout and "1 track appended;" in added.stdout
+    collection = Collection.open("mine")
+    assert list(collection.track_ids) == ["a", "b", "c", "bad", "d"]
+    assert "a.wav: the collection holds this id" in run("--out", "mine", "--report").stdout
+
+    with pytest.raises(GroupsError) as caught:
+        load_groups(collection, "playlists")
+    command = str(caught.value).partition("again with ")[2]
+    assert command == f"{match} --collection mine --overwrite"
+    assert make_groups([*command.split()[1:], "--quiet"]) == 0
+    assert load_groups(collection, "playlists").lengths.tolist() == [4]
