@@ -79,13 +79,12 @@ class ShardWork:
         """
         if is_finished(self.folder, task.number):
             return False
-        log_mel = self._log_mel
         crashes = dict(task.crashes)
         notes: list[Note] = []
         with ShardWriter(self.folder / shard_name(task.number), self.front_end.bands) as writer:
             for position, track in enumerate(task.tracks):
                 announce(position)
-                reason = crashes.get(position) or self._add(writer, log_mel, track, notes)
+                reason = crashes.get(position) or self._add(writer, track, notes)
                 if reason:
                     notes.append(Note(track.track_id, track.source, "unreadable", reason))
             announce(len(task.tracks))
@@ -93,9 +92,7 @@ class ShardWork:
         writer.part.save(part_path(self.folder, task.number))
         return True
 
-    def _add(
-        self, writer: ShardWriter, log_mel: Callable, track: TrackSource, notes: list[Note]
-    ) -> str | None:
+    def _add(self, writer: ShardWriter, track: TrackSource, notes: list[Note]) -> str | None:
         """Write one track, or return why that is not possible."""
         source = track.source if self.root is None else os.path.join(self.root, track.source)
         try:
@@ -106,7 +103,8 @@ class ShardWork:
             known = isinstance(error, OSError | PlaylistPretrainError)
             text = str(error) if known else f"{type(error).__name__}: {error}"
             return text.removeprefix(f"{source}: ")
-        mel = log_mel(audio.waveform).numpy() if self.front_end.takes_waveforms else audio.mel
+        imported = not self.front_end.takes_waveforms
+        mel = audio.mel if imported else self._log_mel(audio.waveform).numpy()
         try:
             writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
         except TrackError as error:

@@ -111,16 +111,14 @@ class ShardWriter:
         self._temporary = temporary_beside(self.path)
 
     def __enter__(self) -> ShardWriter:
-        import tensorflow as tf
-
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary.touch()
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
         self._sum = np.zeros(self.bands)
         self._square_sum = np.zeros(self.bands)
-        self._failure = tf.errors.OpError
-        self._stream = tf.io.TFRecordWriter(str(self._temporary))
+        self._stream = None
         return self
 
     def add(
@@ -152,10 +150,7 @@ class ShardWriter:
                 raise TrackError(f"track {track_id!r}: {name} of {value} seconds")
         stored = example.stored_mel(track_id, mel, self.bands)
         data, mel_position = example.encode_track(track_id, stored, start_seconds, source_seconds)
-        try:
-            self._stream.write(data)
-        except self._failure as error:
-            raise self._unwritable(error) from error
+        self._write(data)
         offset = self._position + example.RECORD_HEADER + mel_position
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
@@ -164,6 +159,16 @@ class ShardWriter:
             exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
             self._sum += exact.sum(axis=0)
             self._square_sum += np.square(exact).sum(axis=0)
+
+    def _write(self, data: bytes) -> None:
+        import tensorflow as tf  # here: a shard without a readable track is made without
+
+        try:
+            if self._stream is None:
+                self._stream = tf.io.TFRecordWriter(str(self._temporary))
+            self._stream.write(data)
+        except tf.errors.OpError as error:
+            raise self._unwritable(error) from error
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
@@ -174,9 +179,13 @@ class ShardWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _close(self, failed: bool) -> None:
+        if self._stream is None:
+            return
+        import tensorflow as tf
+
         try:
             self._stream.close()
-        except self._failure as error:
+        except tf.errors.OpError as error:
             if not failed:
                 raise self._unwritable(error) from error
 

@@ -47,7 +47,7 @@ def make_with_beam(in_process, monkeypatch, tmp_path):
 def test_equal_to_a_local_build(make, make_with_beam, tmp_path):
     local, report = make(SPECIAL), make_with_beam()
     assert content(tmp_path / "beam") == content(tmp_path / "out")
-    assert len(content(tmp_path / "beam")) == 3 + 4  # shards; index, collection.json, report, sources
+    assert len(content(tmp_path / "beam")) == 3 + 4  # three files more, and the shards
     assert report.notes == local.notes and len(report.failed) == 4
     assert (report.made, report.kept, report.tracks) == (3, 0, 36)
     assert make_with_beam().made == 0
