@@ -75,7 +75,12 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
     [
         (["--name", "nobody"], "no groups 'nobody'"),
         (["--max-group-length", "1"], "--max-group-length 1"),
+        (["--max-group-length", "4"], "none has at most 4 tracks (--max-group-length)"),
         (["--beam=--runner=NoSuchRunner"], "--beam"),
+        (["--beam=--runner='x"], "No closing quotation"),
+        (["--beam=--direct_num_workers=x"], "argument --direct_num_workers: invalid int"),
+        (["--beam=--type_check_strictness=x"], "argument --type_check_strictness: invalid choice"),
+        (["--temp", "nowhere://x"], "--temp nowhere://x: "),
     ],
 )
 def test_wrong_options_are_one_line(mine, capsys, options, word):
@@ -83,6 +88,15 @@ def test_wrong_options_are_one_line(mine, capsys, options, word):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
     assert not list(mine.path.glob("tco-*"))
+
+
+def test_what_stops_the_pipeline_is_one_line(mine, capsys, monkeypatch):
+    def stop(*args, **settings):
+        raise RuntimeError("no job server:\n  try again")
+
+    monkeypatch.setattr(beam, "beam_top_table", stop)
+    assert beam.main(["--collection", str(mine.path)]) == 1
+    assert capsys.readouterr().err.endswith("error: --beam '': no job server: try again\n")
 
 
 @pytest.mark.slow
