@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.audio.front_end import PRESETS, front_end
 from playlist_pretrain.audio.log_mel import from_power, to_power
-from playlist_pretrain.models.views import ALPHA, BETA, MixedViews, mix
+from playlist_pretrain.models.views import MixedViews, mix
 
 
 def log_mels(name, rng, shape=(5, 4, 3)):
@@ -96,10 +96,10 @@ def test_a_window_is_never_mixed_with_itself_and_with_all_others_alike():
     assert np.square(off - expected).sum() / expected < 20 + 4 * 40**0.5
 
 
-def test_gains_have_the_moments_of_the_beta_distribution():
-    gains = MixedViews(front_end("paper")).draws(0, 0, 200_000)[0].numpy()
-    mean = ALPHA / (ALPHA + BETA)
-    variance = mean * (1 - mean) / (ALPHA + BETA + 1)
+@pytest.mark.parametrize("side", [0, 1])
+def test_gains_have_the_moments_of_the_papers_beta_distribution(side):
+    gains = MixedViews(front_end("paper")).draws(0, side, 200_000)[0].numpy()
+    mean, variance = 5 / 7, (5 / 7) * (2 / 7) / 8  # of Beta(5, 2)
     assert gains.mean() == pytest.approx(mean, abs=4 * np.sqrt(variance / len(gains)))
     assert gains.var() == pytest.approx(variance, rel=0.02)
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.pairs.dataset import pair_dataset
 from playlist_pretrain.playlists import make
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.recipes import DEFAULT_GROUPS, PretrainRecipe
@@ -119,6 +121,18 @@ def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
     ]
     assert np.any(x.get_weights()[0] != y.get_weights()[0])
     assert model.y_tower.layers[0].weights and not model.y_tower.layers[0].trainable
+
+
+def test_the_views_of_a_run_are_mixes_with_its_seed(world):
+    settled, data = settle(recipe(world, "simclr", seed=3), lambda text: None, quiet=True)
+    model = pretrain.build_model(settled, data)
+    windows = next(iter(pair_dataset(data.reader, data.stream, seed=3, first=0, last=1)))
+    views = model.views(windows, 0)
+    expected = MixedViews(data.collection.front_end, 3)(windows, 0)
+    for view, same in zip(views, expected, strict=True):
+        np.testing.assert_array_equal(view, same)
+        assert np.abs(view - windows.numpy()).max() > 0.1
+    assert model.y_tower is None
 
 
 def test_gensim_does_not_limit_the_groups_of_the_other_table(world):
