@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.playlists.top_table import top_table
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.playlists.top_table import load_table, top_table
 from playlist_pretrain.training.inputs import settle
 
 beam = pytest.importorskip("playlist_pretrain.playlists.beam")
@@ -68,6 +69,12 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
     )
     settle(recipe, told.append, quiet=True)
     assert any("tco-playlists" in text and text.endswith("read") for text in told)
+    split = split_groups(load_groups(mine, "playlists"), mine, frames=96)
+    assert len(split.held_out) == 1
+    (path,) = mine.path.glob("tco-*")
+    found, expected = load_table(path, 20, 10), top_table(split.kept)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.counts, expected.counts)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.files import content_key
 from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.dataset import pair_dataset
@@ -121,6 +122,7 @@ def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
     ]
     assert np.any(x.get_weights()[0] != y.get_weights()[0])
     assert model.y_tower.layers[0].weights and not model.y_tower.layers[0].trainable
+    assert data.facts["vectors"] == content_key(data.stream.pairing.table.tobytes())
 
 
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
@@ -149,13 +151,17 @@ def test_tables_made_ahead_are_those_that_training_looks_for(make_collection, tm
     TrackGroups.from_lists(
         "playlists", lists, tracks=30, collection_key=collection.content_key
     ).save(groups_path(world, "playlists"))
-    words = ["--max-group-length", "6", "--w2v-size", "8"]
+    excluded = tmp_path / "excluded.txt"
+    excluded.write_text("track/0003\n")
+    words = ["--max-group-length", "6", "--w2v-size", "8", "--probe-share", "0.2"]
+    words += ["--exclude", str(excluded)]
+    shared = {"max_group_length": 6, "probe_share": 0.2, "exclude": str(excluded)}
     command = ["--collection", str(world), "--tables", "tco,w2v", "--quiet", *words]
     assert make.main(command) == 0
     before = {path: path.read_bytes() for path in world.iterdir()}
     for pairs, options in (("playlist_tco", {}), ("playlist_w2v", {"w2v_size": 8})):
         told = []
-        asked = recipe(world, pairs, max_group_length=6, frames=None, batch=2, **options)
+        asked = recipe(world, pairs, frames=None, batch=2, **shared, **options)
         settle(asked, told.append, quiet=True)
         assert any(text.endswith(": read") for text in told)
         assert any("are left out of" in text for text in told)
