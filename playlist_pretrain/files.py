@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -47,6 +48,12 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_writable(folder: str | Path) -> None:
+    """Raise OSError when nothing can be written to ``folder``: before long work, not after it."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def write_json(path: str | Path, content: Any) -> None:

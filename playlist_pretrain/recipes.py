@@ -180,7 +180,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
                 raise RecipeError(f"{option(name)} {value}: must be above 0")
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
-        self.check()
+        self.check(word2vec=self.pairs == "playlist_w2v")
         for name, pairings in ONLY_OF.items():
             if self.pairs not in pairings and getattr(self, name) != getattr(type(self), name):
                 raise RecipeError(

@@ -153,7 +153,8 @@ def _playlist_w2v(material: Material, seed: int) -> Pairing:
         )
     without = int(material.usable.sum()) - len(vectors.rows)
     if without:
-        material.say(f"{without:,} tracks are in no group and take no part")
+        short = f" of at most {settings.max_group_length:,}" if vectors.left_out else ""
+        material.say(f"{without:,} tracks are in no group{short} and take no part")
     return PlaylistWord2Vec(vectors, groups.tracks, seed)
 
 

@@ -60,12 +60,13 @@ class PairStream:
             )
             fewest = min(counts)
         if fewest < batch:
+            missing = "tracks must share a group" if pairing.y == "window" else "tracks are needed"
             raise RecipeError(
-                f"--batch {batch}: an epoch of {pairing.name} has only {fewest} pairs; "
+                f"--batch {batch}: an epoch of {pairing.name} has only {fewest} "
                 + (
-                    f"the largest batch that fits is --batch {fewest}"
+                    f"pairs; the largest batch that fits is --batch {fewest}"
                     if fewest > 1
-                    else "no batch fits, more tracks must share a group"
+                    else f"pair{'s' if not fewest else ''}; no batch fits, more {missing}"
                 )
             )
         return cls(pairing, batch, fewest // batch)

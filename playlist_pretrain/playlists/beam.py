@@ -7,6 +7,8 @@ Beam and leaves the file that ``pretrain.py --pairs playlist_tco`` looks for. Ne
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
 import tempfile
 import time
@@ -17,8 +19,9 @@ import numpy as np
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import GroupsError, PlaylistPretrainError, RecipeError
+from playlist_pretrain.files import check_writable
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
-from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.playlists.split import short_enough, split_groups
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
 
 try:
@@ -195,6 +198,31 @@ class BeamOptions:
     """print nothing but errors"""
 
 
+def checked_options(text: str) -> list[str]:
+    """Options of Beam as a list.
+
+    Raises
+    ------
+    RecipeError
+        When Beam does not take one of them.
+    """
+    said = io.StringIO()
+    try:
+        words = shlex.split(text)
+        with contextlib.redirect_stderr(said):
+            PipelineOptions(words).get_all_options()
+    except ValueError as error:
+        raise RecipeError(f"--beam {text!r}: {_one_line(error)}") from error
+    except SystemExit as error:  # argparse inside of Beam: a page of usage, then what is wrong
+        reason = said.getvalue().strip().rpartition(" error: ")[2]
+        raise RecipeError(f"--beam {text!r}: {reason}") from error
+    return words
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def count(options: BeamOptions) -> TopTable:
     """Count with Beam and keep the table beside the groups.
 
@@ -213,6 +241,12 @@ def count(options: BeamOptions) -> TopTable:
             print(text, flush=True)
 
     TableSettings(options.max_group_length, probe_share=options.probe_share).check()
+    beam_options = checked_options(options.beam)
+    if options.temp is not None:
+        try:
+            FileSystems.get_filesystem(options.temp)
+        except ValueError as error:
+            raise RecipeError(f"--temp {options.temp}: {_one_line(error)}") from error
     collection = Collection.open(options.collection)
     split = split_groups(
         load_groups(collection, options.name),
@@ -224,16 +258,18 @@ def count(options: BeamOptions) -> TopTable:
     )
     if not len(split.kept):
         raise GroupsError(f"{collection.path}: no group of {options.name!r} can be trained on")
+    short_enough(split.kept, options.max_group_length)
+    check_writable(collection.path)
     with tempfile.TemporaryDirectory() as local:
         try:
             table = beam_top_table(
                 split.kept,
                 options.temp or local,
                 max_group_length=options.max_group_length,
-                options=shlex.split(options.beam),
+                options=beam_options,
             )
-        except (ValueError, SystemExit) as error:  # argparse inside of Beam leaves the program
-            raise RecipeError(f"--beam {options.beam!r}: {error}") from error
+        except (ValueError, RuntimeError) as error:
+            raise RecipeError(f"--beam {options.beam!r}: {_one_line(error)}") from error
     path = table_path(
         split.kept, collection.path, top=TOP, max_group_length=options.max_group_length
     )

@@ -136,8 +136,8 @@ def _folder(options: MatchOptions) -> Path:
 
 def _check(options: MatchOptions) -> tuple[str, ...]:
     """Refuse options that miss something or that nothing would read; returns the tables."""
-    options.check()
     tables = tuple(part.strip() for part in (options.tables or "").split(",") if part.strip())
+    options.check(word2vec="w2v" in tables)
     if set(tables) - set(TABLES) or (options.tables is not None and not tables):
         raise RecipeError(f"--tables {options.tables}: {' or '.join(TABLES)}, or both")
     if options.nearest is not None and not tables:
@@ -151,9 +151,12 @@ def _check(options: MatchOptions) -> tuple[str, ...]:
             raise RecipeError("--playlists: nothing to do without; or give --tables or --figures")
         _refuse(options, _Source, ("format", "kind", "columns", "separator", "gap", "audio", "map",
                                    "keep_going", "workers"), "--playlists")  # fmt: skip
+    settings = [field.name for field in dataclasses.fields(TableSettings)]
+    if (tables or options.figures) and "w2v" not in tables:
+        names = [name for name in settings if name.startswith("w2v_")]
+        _refuse(options, TableSettings, names, "--tables w2v")
     if not (tables or options.figures):
-        names = [field.name for field in dataclasses.fields(TableSettings)]
-        _refuse(options, TableSettings, names, "--tables or --figures")
+        _refuse(options, TableSettings, settings, "--tables or --figures")
     return tables
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.track_ids import read_track_ids
@@ -76,6 +76,23 @@ def split_groups(
         groups = groups.without_tracks(~usable)
     kept, held_out = groups.hold_out(probe_share, HOLD_OUT_SEED)
     return Split(kept, held_out, usable, exclude_key)
+
+
+def short_enough(groups: TrackGroups, max_group_length: int) -> np.ndarray:
+    """Which groups take part in a table [shape=(groups,), bool].
+
+    Raises
+    ------
+    GroupsError
+        If none does.
+    """
+    taking_part = groups.lengths <= max_group_length
+    if not taking_part.any():
+        raise GroupsError(
+            f"groups {groups.name!r}: none has at most {max_group_length:,} tracks "
+            "(--max-group-length)"
+        )
+    return taking_part
 
 
 def usable_tracks(

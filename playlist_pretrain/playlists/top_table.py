@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.files import atomic_write, content_key
+from playlist_pretrain.errors import GroupsError, first_line
+from playlist_pretrain.files import atomic_write, check_writable, content_key
 from playlist_pretrain.playlists.kernels import compiled
+from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.progress import progress
 
 if TYPE_CHECKING:
@@ -272,7 +273,13 @@ def cached_top_table(
 
     The file is named after the content of the groups and the settings, so groups that change get
     another table. A file that cannot be read is made again.
+
+    Raises
+    ------
+    GroupsError
+        If no group is short enough.
     """
+    short_enough(groups, max_group_length)
     path = table_path(groups, folder, top=top, max_group_length=max_group_length)
     table = None
     if path.exists():
@@ -282,6 +289,7 @@ def cached_top_table(
         except GroupsError as error:
             say(f"{error}; made again")
     if table is None:
+        check_writable(folder)
         started = time.monotonic()
         table = top_table(groups, top=top, max_group_length=max_group_length, quiet=quiet)
         save_table(table, path)
@@ -330,5 +338,5 @@ def load_table(path: Path, tracks: int, top: int) -> TopTable:
         if not np.array_equal(rows >= 0, counts > 0):
             raise ValueError("rows and counts that do not fit together")
     except Exception as error:  # a damaged zip or header fails in a dozen ways
-        raise GroupsError(f"{path}: not a whole table ({error})") from error
+        raise GroupsError(f"{path}: not a whole table ({first_line(error)})") from error
     return TopTable(rows, counts, header["left_out"])

@@ -3,7 +3,8 @@
 ``w2v-<groups>-<key>.bin``: a line ``<tracks> <size>``, then for every track its id, one blank and
 its vector (float32, little-endian). Blanks, control characters and ``%`` of an id are
 percent-encoded, since the format has no other way to hold them. Beside it lies a ``.json`` with
-the settings, gensim's version, and the loss of every epoch.
+the settings, gensim's version, the loss of every epoch, and a key of the file's content: the
+format itself could not tell a damaged vector from a good one.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import dataclasses
 import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.files import atomic_write, content_key, write_json
+from playlist_pretrain.errors import GroupsError, first_line
+from playlist_pretrain.files import atomic_write, check_writable, content_key, write_json
 from playlist_pretrain.playlists.word2vec import (
     TrackVectors,
     Word2VecSettings,
@@ -75,6 +76,7 @@ def cached_vectors(
     if vectors is None:
         import gensim
 
+        check_writable(folder)
         started = time.monotonic()
         model, losses = train(groups, settings, quiet=quiet, say=say)
         vectors = vectors_of(model, groups, settings)
@@ -84,10 +86,8 @@ def cached_vectors(
             "settings": {**dataclasses.asdict(settings), "window": model.window},
             "gensim": gensim.__version__,
             "loss": losses,
-            "left_out": vectors.left_out,
         }
-        write_json(path.with_suffix(".json"), about)
-        save_vectors(vectors, track_ids, path)  # last: its name says that all is there
+        save_vectors(vectors, track_ids, path, about)
         say(f"{path}: {len(vectors.rows):,} vectors in {time.monotonic() - started:.1f} s")
     if vectors.left_out:
         say(
@@ -97,13 +97,20 @@ def cached_vectors(
     return vectors
 
 
-def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path) -> None:
-    """Write vectors, whole or not at all."""
+def save_vectors(
+    vectors: TrackVectors, track_ids: Sequence[str], path: Path, about: Mapping[str, object]
+) -> None:
+    """Write vectors and what there is to say about them, whole or not at all."""
     data = np.ascontiguousarray(vectors.vectors, "<f4")
     with atomic_write(path) as stream:
         stream.write(f"{data.shape[0]} {data.shape[1]}\n".encode())
         for row, vector in zip(vectors.rows.tolist(), data, strict=True):
             stream.write(_word(track_ids[row]).encode() + b" " + vector.tobytes())
+        stream.flush()
+        key = content_key(Path(stream.name).read_bytes())
+        about = {**about, "left_out": vectors.left_out, "content_key": key}
+        # First: the name of the vectors says that all is there.
+        write_json(path.with_suffix(".json"), about)
 
 
 def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVectors:
@@ -120,6 +127,8 @@ def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVector
         if type(left_out) is not int:
             raise ValueError("left_out is not a number")
         content = path.read_bytes()
+        if about["content_key"] != content_key(content):
+            raise ValueError("not the content that was written")
         header, _, _ = content[:LONGEST_HEADER].partition(b"\n")
         tracks, found = map(int, header.split())
         if found != size or not 0 < tracks <= len(track_ids):
@@ -142,7 +151,7 @@ def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVector
         if not np.isfinite(data).all():
             raise ValueError("vectors that are not finite")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GroupsError(f"{path}: not a whole file of vectors ({error!r})") from error
+        raise GroupsError(f"{path}: not a whole file of vectors ({first_line(error)})") from error
     return TrackVectors(rows, data, left_out)
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.settings import LONGEST_SENTENCE, TableSettings
+from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.progress import progress
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Word2VecSettings:
     seed : int
     max_group_length : int
         Longer groups are left out.
+
+    Raises
+    ------
+    RecipeError
+        If groups may be longer than gensim takes whole.
     """
 
     size: int = 128
@@ -51,6 +57,13 @@ class Word2VecSettings:
     learning_rate: float = 0.02
     seed: int = 0
     max_group_length: int = 1000
+
+    def __post_init__(self):
+        if self.max_group_length > LONGEST_SENTENCE:
+            raise RecipeError(
+                f"max_group_length {self.max_group_length}: gensim cuts groups at "
+                f"{LONGEST_SENTENCE:,} tracks"
+            )
 
     @classmethod
     def of(cls, settings: TableSettings) -> Word2VecSettings:
@@ -150,18 +163,16 @@ def train(
     ------
     GroupsError
         If no group is short enough.
+    RecipeError
+        If the vectors do not fit in memory.
     """
-    taking_part = groups.lengths <= min(settings.max_group_length, LONGEST_SENTENCE)
-    if not taking_part.any():
-        raise GroupsError(
-            f"groups {groups.name!r}: none has at most {settings.max_group_length:,} tracks "
-            "(--max-group-length)"
-        )
+    taking_part = short_enough(groups, settings.max_group_length)
     lengths = groups.lengths[taking_part]
-    words = int(lengths.sum())
+    words, longest = int(lengths.sum()), int(lengths.max())
     model = _word2vec_class()(
         vector_size=settings.size,
-        window=settings.window or int(lengths.max()),
+        # A window beyond the longest group changes nothing; far beyond, gensim's threads die of it.
+        window=min(settings.window or longest, longest),
         alpha=settings.learning_rate,
         epochs=settings.epochs,
         sample=settings.sample,
@@ -177,7 +188,10 @@ def train(
         unit_scale=True,
     ) as bar:  # fmt: skip
         sentences = Sentences(groups, taking_part, bar.update)
-        model.build_vocab(sentences)
+        try:
+            model.build_vocab(sentences)
+        except MemoryError as error:
+            raise RecipeError(f"--w2v-size {settings.size}: {error}") from error
         losses = _Losses(words, settings.epochs, say)
         model.train(
             sentences,

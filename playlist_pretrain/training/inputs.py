@@ -129,7 +129,7 @@ def _material(
         split = split_groups(groups, collection, probe_share=recipe.probe_share, **chosen)
         kept, held_out = split.kept, split.held_out
         usable, exclude_key = split.usable, split.exclude_key
-        if not len(kept):
+        if not len(kept) and recipe.pairs != "simclr":
             raise GroupsError(
                 f"{collection.path}: no group of {recipe.groups!r} has two tracks that can be "
                 "trained on"

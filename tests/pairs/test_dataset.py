@@ -51,6 +51,10 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does():
     assert PairStream.plan(Blocks(COUNTS), 20, epochs=4).steps_per_epoch == 1
     with pytest.raises(RecipeError, match="no batch fits"):
         PairStream.plan(Blocks([1]), 2, epochs=1)
+    alone = Blocks([1])
+    alone.y = "views"
+    with pytest.raises(RecipeError, match="only 1 pair; no batch fits, more tracks are needed"):
+        PairStream.plan(alone, 2, epochs=1)
 
 
 def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
@@ -80,6 +84,11 @@ def test_elements_are_what_the_pairing_says(kind, make_collection, tmp_path):
     reader = WindowReader(collection, 8)
     pairing = Blocks([20, 21])
     pairing.y = kind
+    plain = pairing.epoch
+    # Another positive for every anchor.
+    pairing.epoch = lambda epoch: (
+        (block[:, :1] * [1, 3] % [32, 31]).astype(np.int32) for block in plain(epoch)
+    )
     stream = PairStream.plan(pairing, 4, epochs=2)
     dataset = pair_dataset(reader, stream, seed=5, first=3, last=8)
     elements = list(dataset)

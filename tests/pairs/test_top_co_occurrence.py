@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.top_co_occurrence import TopCoOccurrence
+from playlist_pretrain.pairs.top_co_occurrence import TopCoOccurrence, pair_with_top
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.top_table import TopTable, top_table
 
@@ -19,6 +19,24 @@ PLAYLISTS = st.lists(st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=
 def table_of(playlists, tracks=TRACKS, top=10):
     groups = TrackGroups.from_lists("playlists", playlists, tracks=tracks, collection_key="k")
     return top_table(groups, top=top)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(PLAYLISTS, st.integers(0, 2**63 - 1))
+def test_compiled_code_does_what_the_source_says(playlists, seed):
+    """The source first: where it leaves an array it says so, and compiled code does not."""
+    rows = table_of(playlists).rows
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(np.flatnonzero(rows[:, 0] >= 0)).astype(np.int32)
+    words = generator.integers(0, 2**64, len(order), np.uint64)
+    found = []
+    for kernel in (pair_with_top.__wrapped__, pair_with_top):
+        available = np.ones(TRACKS, bool)
+        pairs = np.full((len(order) // 2, 2), -1, np.int32)
+        made = kernel(rows, order, words, available, pairs)
+        assert np.flatnonzero(~available).tolist() == sorted(pairs[:made].ravel().tolist())
+        found.append(pairs.tolist())
+    assert found[0] == found[1]
 
 
 def pairs_of(pairing, epoch):

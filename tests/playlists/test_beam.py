@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.playlists.top_table import top_table
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.playlists.top_table import load_table, top_table
 from playlist_pretrain.training.inputs import settle
 
 beam = pytest.importorskip("playlist_pretrain.playlists.beam")
@@ -68,6 +69,12 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
     )
     settle(recipe, told.append, quiet=True)
     assert any("tco-playlists" in text and text.endswith("read") for text in told)
+    split = split_groups(load_groups(mine, "playlists"), mine, frames=96)
+    assert len(split.held_out) == 1
+    (path,) = mine.path.glob("tco-*")
+    found, expected = load_table(path, 20, 10), top_table(split.kept)
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.counts, expected.counts)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,12 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
     [
         (["--name", "nobody"], "no groups 'nobody'"),
         (["--max-group-length", "1"], "--max-group-length 1"),
+        (["--max-group-length", "4"], "none has at most 4 tracks (--max-group-length)"),
         (["--beam=--runner=NoSuchRunner"], "--beam"),
+        (["--beam=--runner='x"], "No closing quotation"),
+        (["--beam=--direct_num_workers=x"], "argument --direct_num_workers: invalid int"),
+        (["--beam=--type_check_strictness=x"], "argument --type_check_strictness: invalid choice"),
+        (["--temp", "nowhere://x"], "--temp nowhere://x: "),
     ],
 )
 def test_wrong_options_are_one_line(mine, capsys, options, word):
@@ -83,6 +95,15 @@ def test_wrong_options_are_one_line(mine, capsys, options, word):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
     assert not list(mine.path.glob("tco-*"))
+
+
+def test_what_stops_the_pipeline_is_one_line(mine, capsys, monkeypatch):
+    def stop(*args, **settings):
+        raise RuntimeError("no job server:\n  try again")
+
+    monkeypatch.setattr(beam, "beam_top_table", stop)
+    assert beam.main(["--collection", str(mine.path)]) == 1
+    assert capsys.readouterr().err.endswith("error: --beam '': no job server: try again\n")
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The table of co-occurrences against a dense A·Aᵀ, and its file."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,6 +113,20 @@ def test_long_groups_are_left_out_and_counted(tmp_path):
     assert again.left_out == 2 and "read" in told[2] and "2 groups" in told[3]
 
 
+def test_groups_that_are_all_too_long_are_one_message(tmp_path):
+    groups = groups_of([range(5), range(6)])
+    with pytest.raises(GroupsError, match=r"'playlists': none has at most 4 .*--max-group-length"):
+        cached_top_table(groups, tmp_path, max_group_length=4)
+    assert list(tmp_path.iterdir()) == []
+    assert cached_top_table(groups, tmp_path, max_group_length=5).left_out == 1
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_counting(monkeypatch):
+    monkeypatch.setattr(module, "top_table", None)
+    with pytest.raises(OSError, match="/proc"):
+        cached_top_table(groups_of([[0, 1]]), Path("/proc"))
+
+
 def test_nothing_to_count():
     for playlists in ([], [[]], [[3]]):
         table = top_table(groups_of(playlists))
@@ -141,8 +157,12 @@ def test_a_damaged_file_is_made_again(tmp_path, rng):
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     told = []
-    for size in [*range(0, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:size])
+    damaged = [whole[:size] for size in [*range(0, len(whole), 97), len(whole) - 1]]
+    for array in (table.rows, table.counts):  # a bit in the middle of what is stored
+        place = whole.index(array.tobytes()) + array.nbytes // 2
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for content in damaged:
+        path.write_bytes(content)
         again = cached_top_table(groups, tmp_path, say=told.append)
         np.testing.assert_array_equal(again.rows, table.rows)
         assert "made again" in told[-2] and "\n" not in told[-2]
@@ -157,6 +177,15 @@ def test_a_file_that_lies_is_refused(tmp_path, rows):
     np.savez(tmp_path / "t.npz", header=header, rows=rows, counts=counts)
     with pytest.raises(GroupsError, match=r"t\.npz: not a whole table"):
         load_table(tmp_path / "t.npz", 1, 1)
+
+
+def test_what_numpy_says_in_several_lines_is_one(tmp_path):
+    rows = np.zeros((1, 1), [("x" * 9000, np.int32), ("y" * 9000, np.int32)])
+    header = np.frombuffer(b'{"format": 1, "left_out": 0}', np.uint8)
+    np.savez(tmp_path / "t.npz", header=header, rows=rows, counts=rows)
+    with pytest.raises(GroupsError, match=r"t\.npz: not a whole table") as caught:
+        load_table(tmp_path / "t.npz", 1, 1)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_group_changes_while_it_is_counted(rng):

@@ -1,11 +1,13 @@
 """Word2Vec over playlists: what reaches gensim, what it learns, and the file it leaves."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.errors import GroupsError, RecipeError
+from playlist_pretrain.files import content_key
 from playlist_pretrain.playlists import vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
@@ -47,7 +49,40 @@ def test_the_settings_reach_gensim(communities):
     assert model.sample == 0.01 and model.seed == 5 and model.workers == 1
     assert model.wv.vectors.shape == (40, 24)
     assert len(losses) == 2
-    assert train(communities, Word2VecSettings(window=3, workers=2))[0].window == 3
+    other, _ = train(communities, Word2VecSettings(window=3, workers=2))
+    assert (other.window, other.workers, other.epochs, other.sample) == (3, 2, 20, 1e-3)
+
+
+def test_a_window_beyond_the_longest_group_is_that_group(communities):
+    """Not even one that gensim's threads would die of, and its training wait for ever."""
+    model, _ = train(communities, Word2VecSettings(size=16, window=10**20))
+    assert model.window == 8
+    np.testing.assert_array_equal(
+        model.wv.vectors[np.argsort([int(word) for word in model.wv.index_to_key])],
+        track_vectors(communities, SMALL).vectors,
+    )
+
+
+def test_vectors_that_do_not_fit_in_memory_are_one_message(communities):
+    with pytest.raises(RecipeError, match=r"^--w2v-size 10000000000000: .*allocate"):
+        train(communities, Word2VecSettings(size=10**13))
+
+
+def test_no_group_is_cut():
+    """gensim trains the first 10,000 words of a sentence only."""
+    from gensim.models import Word2Vec
+
+    groups = groups_of([range(10_000), range(9_999, 20_000)], 20_000)
+    settings = Word2VecSettings(size=2, window=5, sample=0, max_group_length=10_000)
+    model, _ = train(groups, settings)
+    untrained = Word2Vec(vector_size=2, seed=0, min_count=1)
+    untrained.build_vocab(Sentences(groups, np.array([True, False])))
+    assert model.wv.index_to_key == untrained.wv.index_to_key
+    assert np.any(model.wv.vectors != untrained.wv.vectors, axis=1).all()
+    vectors = track_vectors(groups, settings)
+    assert vectors.rows.tolist() == list(range(10_000)) and vectors.left_out == 1
+    with pytest.raises(RecipeError, match=r"max_group_length 10001: .* 10,000"):
+        Word2VecSettings(max_group_length=10_001)
 
 
 def test_the_defaults_are_the_papers():
@@ -112,8 +147,9 @@ def some_vectors(rng, rows=(0, 1, 2, 3, 4, 5, 6, 7, 8)):
 
 
 def save(vectors, path):
-    path.with_suffix(".json").write_text(json.dumps({"left_out": vectors.left_out}))
-    save_vectors(vectors, IDS, path)
+    save_vectors(vectors, IDS, path, {"groups": "mine"})
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about["groups"] == "mine" and about["left_out"] == vectors.left_out
 
 
 @pytest.mark.parametrize("rows", [range(9), [1, 4, 8]])
@@ -142,6 +178,26 @@ def test_cut_off_anywhere_it_is_refused_in_one_line(rng, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_a_single_changed_bit_is_found(rng, tmp_path):
+    path = tmp_path / "v.bin"
+    save(some_vectors(rng), path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(GroupsError, match=r"v\.bin: not a whole file"):
+            load_vectors(path, IDS, 6)
+
+
+def test_vectors_beside_what_is_said_of_others_are_refused(rng, tmp_path):
+    save(some_vectors(rng), tmp_path / "a.bin")
+    save(some_vectors(rng), tmp_path / "b.bin")
+    (tmp_path / "b.json").replace(tmp_path / "a.json")
+    with pytest.raises(GroupsError, match=r"a\.bin: not a whole file"):
+        load_vectors(tmp_path / "a.bin", IDS, 6)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"9999999999 6\n", b"1 7\n", b"1 6\nnobody " + b"\0" * 24, b"-1 6\n", b"x\n",
@@ -149,7 +205,8 @@ def test_cut_off_anywhere_it_is_refused_in_one_line(rng, tmp_path):
 )  # fmt: skip
 def test_a_file_that_lies_is_refused(tmp_path, content):
     path = tmp_path / "v.bin"
-    path.with_suffix(".json").write_text('{"left_out": 0}')
+    about = {"left_out": 0, "content_key": content_key(content)}
+    path.with_suffix(".json").write_text(json.dumps(about))
     path.write_bytes(content)
     with pytest.raises(GroupsError, match="not a whole file"):
         load_vectors(path, IDS, 6)
@@ -183,9 +240,19 @@ def test_a_damaged_file_is_made_again(communities, tmp_path):
     told = []
     cached_vectors(communities, ids, tmp_path, settings, say=told.append)
     assert "made again" in told[0] and path.read_bytes() == whole
+    path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
+    assert "made again" in told[3] and path.read_bytes() == whole
     path.with_suffix(".json").unlink()
     cached_vectors(communities, ids, tmp_path, settings, say=told.append)
     assert path.with_suffix(".json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_training(communities, monkeypatch):
+    monkeypatch.setattr(vectors_file, "train", None)
+    ids = [f"track {row}" for row in range(42)]
+    with pytest.raises(OSError, match="/proc"):
+        cached_vectors(communities, ids, Path("/proc"), SMALL)
 
 
 def test_a_training_that_is_interrupted_leaves_nothing(communities, tmp_path):

@@ -5,7 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
+from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.files import content_key
+from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.pairs.dataset import pair_dataset
+from playlist_pretrain.playlists import make
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain
@@ -105,6 +111,63 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
 
 
+def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
+    settled, data = settle(recipe(world, "playlist_w2v"), lambda text: None, quiet=True)
+    model = pretrain.build_model(settled, data)
+    x, y = model.projector, model.y_tower.layers[-1]
+    assert not {id(weight) for weight in x.weights} & {id(weight) for weight in y.weights}
+    assert [a.output_shape for a in x.layers] == [b.output_shape for b in y.layers]
+    assert [layer.get_config().get("activation") for layer in x.layers] == [
+        layer.get_config().get("activation") for layer in y.layers
+    ]
+    assert np.any(x.get_weights()[0] != y.get_weights()[0])
+    assert model.y_tower.layers[0].weights and not model.y_tower.layers[0].trainable
+    assert data.facts["vectors"] == content_key(data.stream.pairing.table.tobytes())
+
+
+def test_the_views_of_a_run_are_mixes_with_its_seed(world):
+    settled, data = settle(recipe(world, "simclr", seed=3), lambda text: None, quiet=True)
+    model = pretrain.build_model(settled, data)
+    windows = next(iter(pair_dataset(data.reader, data.stream, seed=3, first=0, last=1)))
+    views = model.views(windows, 0)
+    expected = MixedViews(data.collection.front_end, 3)(windows, 0)
+    for view, same in zip(views, expected, strict=True):
+        np.testing.assert_array_equal(view, same)
+        assert np.abs(view - windows.numpy()).max() > 0.1
+    assert model.y_tower is None
+
+
+def test_gensim_does_not_limit_the_groups_of_the_other_table(world):
+    settled, _ = settle(
+        recipe(world, "playlist_tco", max_group_length=20_000), lambda text: None, quiet=True
+    )
+    assert settled.max_group_length == 20_000
+
+
+def test_tables_made_ahead_are_those_that_training_looks_for(make_collection, tmp_path, rng):
+    collection = make_collection(tmp_path / "c", [100] * 28 + [5] * 2, front_end="vggish")
+    world = collection.path
+    lists = [rng.choice(30, n, replace=False) for n in rng.integers(3, 9, 40)]
+    TrackGroups.from_lists(
+        "playlists", lists, tracks=30, collection_key=collection.content_key
+    ).save(groups_path(world, "playlists"))
+    excluded = tmp_path / "excluded.txt"
+    excluded.write_text("track/0003\n")
+    words = ["--max-group-length", "6", "--w2v-size", "8", "--probe-share", "0.2"]
+    words += ["--exclude", str(excluded)]
+    shared = {"max_group_length": 6, "probe_share": 0.2, "exclude": str(excluded)}
+    command = ["--collection", str(world), "--tables", "tco,w2v", "--quiet", *words]
+    assert make.main(command) == 0
+    before = {path: path.read_bytes() for path in world.iterdir()}
+    for pairs, options in (("playlist_tco", {}), ("playlist_w2v", {"w2v_size": 8})):
+        told = []
+        asked = recipe(world, pairs, frames=None, batch=2, **shared, **options)
+        settle(asked, told.append, quiet=True)
+        assert any(text.endswith(": read") for text in told)
+        assert any("are left out of" in text for text in told)
+    assert {path: path.read_bytes() for path in world.iterdir()} == before
+
+
 @pytest.mark.slow
 def test_other_vectors_are_another_run(world, arguments, capsys):
     arguments[arguments.index("--collection") + 1] = str(world)
@@ -124,6 +187,20 @@ def test_simclr_needs_no_groups(world, arguments, capsys):
     assert summary["probe"] is None
 
 
+def test_simclr_does_not_need_the_groups_that_are_there(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [40] * 8 + [5] * 4, front_end="vggish")
+    short = TrackGroups.from_lists(
+        "playlists", [[8, 9], [9, 10, 0]], tracks=12, collection_key=collection.content_key
+    )
+    short.save(groups_path(collection.path, "playlists"))
+    _, data = settle(recipe(collection.path, "simclr"), lambda text: None, quiet=True)
+    assert sorted(np.concatenate(list(data.stream.pairing.epoch(0)))[:, 0]) == list(range(8))
+    assert data.probe_pairs is None
+    for pairs in ("playlist_co", "playlist_tco", "playlist_w2v"):
+        with pytest.raises(GroupsError, match="no group of 'playlists' has two tracks"):
+            settle(recipe(collection.path, pairs), lambda text: None, quiet=True)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -132,7 +209,10 @@ def test_simclr_needs_no_groups(world, arguments, capsys):
         (["--pairs", "playlist_tco", "--max-group-length", "1"], ["--max-group-length 1"]),
         (["--pairs", "playlist_w2v", "--w2v-sample", "1"], ["--w2v-sample 1"]),
         (["--pairs", "playlist_w2v", "--w2v-window", "0"], ["--w2v-window 0"]),
-        (["--pairs", "playlist_w2v", "--max-group-length", "20000"], ["10,000"]),
+        (["--pairs", "playlist_w2v", "--max-group-length", "20000"], ["20000", "10,000"]),
+        (["--pairs", "playlist_w2v", "--w2v-workers", "1001"], ["--w2v-workers 1001", "1,000"]),
+        (["--pairs", "playlist_w2v", "--max-group-length", "2"], ["none has at most 2 tracks"]),
+        (["--pairs", "playlist_tco", "--max-group-length", "2"], ["none has at most 2 tracks"]),
     ],
 )
 def test_settings_that_cannot_work_or_that_nothing_reads(arguments, capsys, options, words):
