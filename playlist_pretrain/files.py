@@ -7,15 +7,17 @@ import fcntl
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain.storage import RemotePath
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | Path | RemotePath, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
     The data are synced to disk before the rename, so after a crash ``path`` holds either
@@ -23,15 +25,22 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
 
     Parameters
     ----------
-    path : str or Path
-        Final name; its folder is created when missing.
+    path : str, Path or RemotePath
+        Final name; its folder is created when missing. A remote file is written to a local
+        temporary one and uploaded on success.
     mode : {"wb", "w"}
         Text is written as UTF-8 with ``\\n`` line ends.
     """
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if isinstance(path, RemotePath):
+        with tempfile.NamedTemporaryFile(mode, **text) as stream:
+            yield stream
+            stream.flush()
+            path.put(stream.name)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with open(temporary, mode, **text) as stream:
             yield stream
@@ -43,7 +52,7 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path | RemotePath, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically; floats keep every digit."""
     with atomic_write(path, "w") as stream:
         json.dump(content, stream, indent=2, ensure_ascii=False, allow_nan=False)

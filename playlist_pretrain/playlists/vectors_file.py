@@ -30,13 +30,16 @@ from playlist_pretrain.playlists.word2vec import (
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.storage import RemotePath
 
 FORMAT = 1
 LONGEST_HEADER = 64
 UNFIT = re.compile(r"[\x00-\x20\x7f%]")
 
 
-def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) -> Path:
+def vectors_path(
+    groups: TrackGroups, folder: Path | RemotePath, settings: Word2VecSettings
+) -> Path | RemotePath:
     """Where the vectors of these groups and settings are kept."""
     described = json.dumps({"format": FORMAT, **dataclasses.asdict(settings)}, sort_keys=True)
     key = content_key(groups.content_key.encode(), described.encode())[:16]
@@ -46,7 +49,7 @@ def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) 
 def cached_vectors(
     groups: TrackGroups,
     track_ids: Sequence[str],
-    folder: Path,
+    folder: Path | RemotePath,
     settings: Word2VecSettings,
     *,
     quiet: bool = True,
@@ -59,7 +62,7 @@ def cached_vectors(
     groups : TrackGroups
     track_ids : sequence of str
         Id of every row.
-    folder : Path
+    folder : Path or RemotePath
     settings : Word2VecSettings
     quiet, say
         See :func:`playlist_pretrain.playlists.word2vec.train`.
@@ -97,7 +100,7 @@ def cached_vectors(
     return vectors
 
 
-def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path) -> None:
+def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path | RemotePath) -> None:
     """Write vectors, whole or not at all."""
     data = np.ascontiguousarray(vectors.vectors, "<f4")
     with atomic_write(path) as stream:
@@ -106,7 +109,7 @@ def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path) ->
             stream.write(_word(track_ids[row]).encode() + b" " + vector.tobytes())
 
 
-def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVectors:
+def load_vectors(path: Path | RemotePath, track_ids: Sequence[str], size: int) -> TrackVectors:
     """Read what :func:`save_vectors` wrote.
 
     Raises
