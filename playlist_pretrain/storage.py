@@ -59,6 +59,10 @@ class MissingError(CollectionError, FileNotFoundError):
     """There is no such object, folder or bucket."""
 
 
+class CutError(CollectionError):
+    """A file ends before the bytes that were asked for."""
+
+
 def is_remote(path: str | Path | RemotePath) -> bool:
     """Whether ``path`` is a URL such as ``s3://bucket/folder``."""
     return isinstance(path, RemotePath) or _SCHEME.match(str(path)) is not None
@@ -243,9 +247,10 @@ class _Store:
                 **_OPTIONS.get(self.scheme, {}),
             )
         except ImportError as error:
+            extras = "remote,gs" if self.scheme in ("gs", "gcs") else "remote"
             raise CollectionError(
                 f"{self._url}: reading it needs packages that are missing ({first_line(error)}); "
-                "pip install -c constraints.txt -e '.[remote]'"
+                f"pip install -c constraints.txt -e '.[{extras}]'"
             ) from error
         except Exception as error:
             raise self.translated(self._url, error, 1) from error
@@ -354,9 +359,9 @@ class _Store:
         return CollectionError(f"{path}: {said}{tries}{hint}")
 
 
-def _ends(path: RemotePath | str, at: int | None = None) -> CollectionError:
+def _ends(path: RemotePath | str, at: int | None = None) -> CutError:
     where = "" if at is None else f" at byte {at:,}"
-    return CollectionError(f"{path}: ends too early{where}: it was cut or replaced")
+    return CutError(f"{path}: ends too early{where}: it was cut or replaced")
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -153,7 +153,10 @@ class Collection:
         if is_remote(shard):
             (data,) = read_pieces([shard], [int(self.offset[row])], [size])
             if isinstance(data, CollectionError):
-                raise CollectionError(f"track {self.track_ids[row]!r}: {data}") from data
+                what = str(data).removeprefix(f"{shard}: ")
+                raise CollectionError(
+                    f"{shard}: cannot read track {self.track_ids[row]!r}: {what}"
+                ) from data
             return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
         try:
             with open(shard, "rb", buffering=0) as stream:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.storage import RemotePath, read_pieces
+from playlist_pretrain.storage import CutError, RemotePath, read_pieces
 
 LARGEST_GAP = 64 * 1024
 """Bytes between two pieces that are read for nothing rather than asking twice: some milliseconds
@@ -83,15 +83,34 @@ def fill(
     -----
     Memory: beside ``out``, the bytes of the blocks, less than ``n`` · (piece + 64 KiB).
     """
-    blocks = blocks_of(files, offsets, sizes)
+    return _fill(out, paths, blocks_of(files, offsets, sizes), offsets, sizes, filler)
+
+
+def _fill(
+    out: np.ndarray,
+    paths: Sequence[RemotePath],
+    blocks: list[Block],
+    offsets: np.ndarray,
+    sizes: np.ndarray,
+    filler: int,
+) -> tuple[int, str]:
     answers = read_pieces(
         [paths[block.file] for block in blocks],
         [block.first for block in blocks],
         [block.last - block.first for block in blocks],
     )
     for block, data in zip(blocks, answers, strict=True):
+        if isinstance(data, CutError) and len(block.lines) > 1:  # which of its pieces is cut?
+            pieces = [
+                Block(block.file, int(offsets[i]), int(offsets[i] + sizes[i]), [i])
+                for i in block.lines
+            ]
+            failed = _fill(out, paths, pieces, offsets, sizes, filler)
+            if failed[0] >= 0:
+                return failed
+            continue
         if isinstance(data, CollectionError):
-            return block.lines[0], str(data)
+            return block.lines[0], str(data).removeprefix(f"{paths[block.file]}: ")
         values = np.frombuffer(data, np.uint8)
         for i in block.lines:
             start, size = int(offsets[i]) - block.first, int(sizes[i])
