@@ -343,7 +343,7 @@ class _Store:
         self, path: RemotePath | str, error: Exception, attempts: int
     ) -> CollectionError:
         """What to tell a user instead of ``error``."""
-        said = first_line(error) or type(error).__name__
+        said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
         access = _ACCESS.get({"s3a": "s3", "gcs": "gs"}.get(self.scheme, self.scheme))
         hint = f"; check {access}" if access else ""
         if isinstance(error, FileNotFoundError):
@@ -356,6 +356,7 @@ class _Store:
         if _RANGE_OUTSIDE.search(str(error)):
             return _ends(path)
         tries = f", {attempts} times tried" if attempts > 1 else ""
+        hint = hint if "Connect" in type(error).__name__ else ""
         return CollectionError(f"{path}: {said}{tries}{hint}")
 
 

@@ -144,10 +144,12 @@ def test_a_server_that_stays_away_is_given_up(objects, s3):
     s3.fail["/"] = 10**6
     (error,) = read_pieces([objects / "a.bin"], [0], [10])
     assert re.match(rf"{objects}/a.bin: .*We encountered an internal error", str(error))
-    assert f"{storage.ATTEMPTS} times tried" in str(error) and "AWS_ENDPOINT_URL" in str(error)
+    assert str(error).endswith(f", {storage.ATTEMPTS} times tried")
     assert len(s3.requests) == storage.ATTEMPTS
     s3.close()
-    with pytest.raises(CollectionError, match=f"^{objects}: .*{storage.ATTEMPTS} times tried"):
+    with pytest.raises(
+        CollectionError, match=f"^{objects}: .*{storage.ATTEMPTS} times tried.*ENDPOINT_URL"
+    ):
         RemotePath(str(objects)).sizes()
 
 
