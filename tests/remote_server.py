@@ -11,8 +11,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SERVER = """
-import sys, threading
+import sys, time
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler
+
+answer = WSGIRequestHandler.run_wsgi
+
+def answer_later(self):
+    time.sleep(float(sys.argv[1]))
+    answer(self)
+
+WSGIRequestHandler.protocol_version = "HTTP/1.1"  # keeps connections, as S3 does
+WSGIRequestHandler.run_wsgi = answer_later
 server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 server.start()
 print(server.get_host_and_port()[1], flush=True)
@@ -35,10 +45,10 @@ def variables(port):
 
 
 @contextmanager
-def s3_server():
-    """Run moto's server in a process of its own; gives its port."""
+def s3_server(delay=0.0):
+    """Run moto's server in a process of its own, ``delay`` seconds away; gives its port."""
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        [sys.executable, "-c", SERVER, str(delay)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
