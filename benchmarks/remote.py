@@ -89,7 +89,7 @@ class Ways:
         return self._dataset(self.local_reader)
 
     def bare_http(self) -> int:
-        """The same ranges by the standard library, not signed, in 32 threads: the server's limit."""
+        """The same ranges by the standard library, not signed, in 32 threads: the limit."""
         with ThreadPoolExecutor(32) as threads:
             return sum(threads.map(self._get, self.pieces))
 

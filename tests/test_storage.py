@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from remote_server import upload
 
-from playlist_pretrain import storage
+from playlist_pretrain import servers
 from playlist_pretrain.errors import CollectionError, RunError
 from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.runs import Run
-from playlist_pretrain.storage import MissingError, RemotePath, is_remote, location, read_pieces
+from playlist_pretrain.servers import MissingError
+from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture(params=["s3", "memory"])
@@ -82,8 +83,8 @@ def test_many_pieces_at_once(folder, s3):
     paths = [folder / "a.bin"] * len(starts)
     pieces = read_pieces(paths, starts, [5] * len(starts))
     assert pieces == [bytes(range(start, start + 5)) for start in starts]
-    if folder._store.scheme == "s3":
-        assert len(s3.requests) == len(starts) and 20 < s3.at_once <= storage.CONNECTIONS
+    if folder._server.scheme == "s3":
+        assert len(s3.requests) == len(starts) and 20 < s3.at_once <= servers.CONNECTIONS
 
 
 def test_what_is_not_there_is_an_error_of_its_piece(folder):
@@ -125,7 +126,7 @@ def objects(s3, tmp_path):
 
 
 def test_a_server_that_stumbles_is_asked_again(objects, s3):
-    s3.fail["/a.bin"] = storage.ATTEMPTS - 1
+    s3.fail["/a.bin"] = servers.ATTEMPTS - 1
     assert read_pieces([objects / "a.bin"], [0], [10]) == [bytes(10)]
     s3.cut["/a.bin"] = 1
     assert read_pieces([objects / "a.bin"], [0], [500]) == [bytes(500)]
@@ -144,11 +145,11 @@ def test_a_server_that_stays_away_is_given_up(objects, s3):
     s3.fail["/"] = 10**6
     (error,) = read_pieces([objects / "a.bin"], [0], [10])
     assert re.match(rf"{objects}/a.bin: .*We encountered an internal error", str(error))
-    assert str(error).endswith(f", {storage.ATTEMPTS} times tried")
-    assert len(s3.requests) == storage.ATTEMPTS
+    assert str(error).endswith(f", {servers.ATTEMPTS} times tried")
+    assert len(s3.requests) == servers.ATTEMPTS
     s3.close()
     with pytest.raises(
-        CollectionError, match=f"^{objects}: .*{storage.ATTEMPTS} times tried.*ENDPOINT_URL"
+        CollectionError, match=f"^{objects}: .*{servers.ATTEMPTS} times tried.*ENDPOINT_URL"
     ):
         RemotePath(str(objects)).sizes()
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records.schema import SMALLEST_STD
-from playlist_pretrain.records.windows import WindowReader
+from playlist_pretrain.records.windows import WindowReader, read_ahead
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,10 +58,13 @@ def track_embeddings(
     first = np.cumsum(windows) - windows
     starts = ((np.arange(len(rows)) - np.repeat(first, windows)) * frames).astype(np.int32)
     total = np.zeros((len(collection), backbone.output_shape[-1]), np.float64)
-    for i in progress(range(0, len(rows), BATCH), quiet=quiet, desc="embedding", unit="batch"):
-        part = slice(i, i + BATCH)
-        embeddings = backbone(reader.read(rows[part], starts[part]), training=False).numpy()
-        np.add.at(total, rows[part], embeddings)
+    parts = [slice(i, i + BATCH) for i in range(0, len(rows), BATCH)]
+    batches = read_ahead(
+        reader.read, ((rows[part], starts[part]) for part in parts), reader.calls, reader.calls
+    )
+    bar = progress(batches, quiet=quiet, total=len(parts), desc="embedding", unit="batch")
+    for part, batch in zip(parts, bar, strict=True):
+        np.add.at(total, rows[part], backbone(batch, training=False).numpy())
     return (total / windows[:, None]).astype(np.float32)
 
 

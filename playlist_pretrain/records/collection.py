@@ -15,7 +15,8 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
-from playlist_pretrain.storage import MissingError, RemotePath, is_remote, location, read_pieces
+from playlist_pretrain.servers import MissingError
+from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.storage import CutError, RemotePath, read_pieces
+from playlist_pretrain.servers import CutError
+from playlist_pretrain.storage import RemotePath, read_pieces
 
 LARGEST_GAP = 64 * 1024
 """Bytes between two pieces that are read for nothing rather than asking twice: some milliseconds

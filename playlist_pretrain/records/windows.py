@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.records.collection import Collection
 
+Read = TypeVar("Read")
 SHORT = ("skip", "repeat", "pad")
 LOCAL_CALLS, REMOTE_CALLS = 2, 4
 """Batches that are read at the same time, and that wait: more where answers take their time."""
@@ -215,6 +216,15 @@ def window_dataset(
     # TensorFlow without Python's knowing yet.
     reader.pool.keep(parts * (parallel_calls + prefetch + 4))
 
+    def checked(requests: Iterable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, starts in requests:
+            rows, starts = np.asarray(rows), np.asarray(starts)
+            if not rows.shape == starts.shape == (parts, batch):
+                raise ValueError(
+                    f"a request of shapes {rows.shape}, {starts.shape}, not {(parts, batch)}"
+                )
+            yield rows, starts
+
     # TensorFlow never forgets a Python function that a dataset called, so the function refers to
     # what it needs through a list that is emptied when the dataset goes.
     held = [reader, requests]
@@ -226,8 +236,13 @@ def window_dataset(
             )
         reader, requests = held
         reader.error = None
+
+        def read(rows: np.ndarray, starts: np.ndarray):
+            tensors = tuple(reader.read(rows[part], starts[part]) for part in range(parts))
+            return tensors if parts > 1 else tensors[0]
+
         try:
-            yield from _read_ahead(reader, requests(), (parts, batch), parallel_calls, prefetch)
+            yield from read_ahead(read, checked(requests()), parallel_calls, prefetch)
         except Exception as error:
             reader.error = error
             raise
@@ -247,31 +262,32 @@ def window_dataset(
     return dataset
 
 
-def _read_ahead(
-    reader: WindowReader,
-    requests: Iterable[tuple[np.ndarray, np.ndarray]],
-    shape: tuple[int, int],
-    parallel_calls: int,
-    prefetch: int,
-) -> Iterator:
+def read_ahead(
+    read: Callable[..., Read], requests: Iterable[tuple], calls: int, waiting: int
+) -> Iterator[Read]:
+    """Yield ``read(*request)`` of every request, in their order.
+
+    Parameters
+    ----------
+    read : callable
+        Safe to call from many threads at once.
+    requests : iterable of tuple
+    calls : int
+        Requests that are read at the same time.
+    waiting : int
+        Results kept for whoever iterates.
+    """
     # Threads of our own: where TensorFlow enforces determinism it makes every pipeline that
     # starts in Python sequential, and it cannot know that reading has no side effects.
-    def read(rows: np.ndarray, starts: np.ndarray):
-        tensors = tuple(reader.read(rows[part], starts[part]) for part in range(shape[0]))
-        return tensors if len(tensors) > 1 else tensors[0]
-
-    waiting: deque[Future] = deque()
-    executor = ThreadPoolExecutor(parallel_calls, thread_name_prefix="windows")
+    ahead: deque[Future] = deque()
+    executor = ThreadPoolExecutor(calls, thread_name_prefix="windows")
     try:
-        for rows, starts in requests:
-            rows, starts = np.asarray(rows), np.asarray(starts)
-            if rows.shape != shape or starts.shape != shape:
-                raise ValueError(f"a request of shapes {rows.shape}, {starts.shape}, not {shape}")
-            waiting.append(executor.submit(read, rows, starts))
-            if len(waiting) == parallel_calls + prefetch:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for request in requests:
+            ahead.append(executor.submit(read, *request))
+            if len(ahead) == calls + waiting:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 

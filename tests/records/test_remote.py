@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from remote_server import upload, variables
 
-from playlist_pretrain import storage
+from playlist_pretrain import servers
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.ranges import LARGEST_BLOCK, LARGEST_GAP, blocks_of
@@ -19,7 +19,7 @@ URL = "s3://records-remote/tfrecords/mine"
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(storage, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(servers, "FIRST_WAIT", 0.01)
 
 
 @pytest.fixture(scope="module")
