@@ -91,7 +91,7 @@ class Server:
                 f"pip install -c constraints.txt -e '.[{extras}]'"
             ) from error
         except Exception as error:
-            raise self.translated(self._url, error, 1) from error
+            raise self.translated(self._url, error, connecting=True) from error
         if hasattr(fs, "retries"):
             fs.retries = 1
         return fs
@@ -178,7 +178,9 @@ class Server:
 
         self._again(path, put)
 
-    def translated(self, path: str, error: Exception, attempts: int) -> CollectionError:
+    def translated(
+        self, path: str, error: Exception, attempts: int = 1, *, connecting: bool = False
+    ) -> CollectionError:
         """What to tell a user instead of ``error``."""
         said = getattr(error, "strerror", None) or first_line(error) or type(error).__name__
         access = _ACCESS.get({"s3a": "s3", "gcs": "gs"}.get(self.scheme, self.scheme))
@@ -193,7 +195,7 @@ class Server:
         if _is_outside(error):
             return _ends(path)
         tries = f", {attempts} times tried" if attempts > 1 else ""
-        hint = hint if "Connect" in type(error).__name__ else ""
+        hint = hint if connecting or "Connect" in type(error).__name__ else ""
         return CollectionError(f"{path}: {said}{tries}{hint}")
 
 
