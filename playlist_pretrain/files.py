@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain.storage import RemotePath
 
 
 def temporary_beside(path: Path) -> Path:
@@ -22,7 +23,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(path: str | Path | RemotePath, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
     The data are synced to disk before the rename, so after a crash ``path`` holds either
@@ -30,15 +31,22 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
 
     Parameters
     ----------
-    path : str or Path
-        Final name; its folder is created when missing.
+    path : str, Path or RemotePath
+        Final name; its folder is created when missing. A remote file is written to a local
+        temporary one and uploaded on success.
     mode : {"wb", "w"}
         Text is written as UTF-8 with ``\\n`` line ends.
     """
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    if isinstance(path, RemotePath):
+        with tempfile.NamedTemporaryFile(mode, **text) as stream:
+            yield stream
+            stream.flush()
+            path.put(stream.name)
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
         with open(temporary, mode, **text) as stream:
             yield stream
@@ -50,13 +58,14 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
-def check_writable(folder: str | Path) -> None:
+def check_writable(folder: str | Path | RemotePath) -> None:
     """Raise OSError when nothing can be written to ``folder``: before long work, not after it."""
-    with tempfile.TemporaryFile(dir=folder):
-        pass
+    if not isinstance(folder, RemotePath):  # there it takes a request, and the writing tries again
+        with tempfile.TemporaryFile(dir=folder):
+            pass
 
 
-def write_json(path: str | Path, content: Any) -> None:
+def write_json(path: str | Path | RemotePath, content: Any) -> None:
     """Write ``content`` as readable JSON, atomically; floats keep every digit."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as stream:

@@ -39,7 +39,8 @@ class TrainingSettings:
     pairs: str = "playlist_co"
     """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr"""
     collection: str | None = None
-    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
+    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    when missing]"""
     groups: str | None = None
     """name of the groups made by match_playlists.py [artist_co: artists, others: playlists]"""
     preset: str = "auto"

@@ -16,6 +16,7 @@ from playlist_pretrain import __version__
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.recipes import NOT_DECISIVE, option
+from playlist_pretrain.storage import refuse_remote
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
@@ -30,9 +31,15 @@ class Run:
     ----------
     path : str or Path
         The folder; it need not exist.
+
+    Raises
+    ------
+    RunError
+        For a URL: checkpoints and logs are written again and again.
     """
 
     def __init__(self, path: str | Path):
+        refuse_remote(path, "train there, then copy what is to be kept", RunError)
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.figures = self.path / "figures"

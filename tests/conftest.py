@@ -1,10 +1,14 @@
 """Fixtures every test may use: seeded, offline, on the CPU, in temporary folders."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from remote_server import Proxy, s3_server, variables
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -67,3 +71,20 @@ def make_collection():
         return Collection.open(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_port():
+    """Port of a server on loopback that speaks S3."""
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def s3(s3_port, monkeypatch):
+    """A proxy in front of that server, to which the usual variables lead; see ``Proxy``."""
+    proxy = Proxy(s3_port)
+    for name, value in variables(proxy.port).items():
+        monkeypatch.setenv(name, value)
+    yield proxy
+    proxy.close()

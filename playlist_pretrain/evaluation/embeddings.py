@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records.positions import WindowPositions
 from playlist_pretrain.records.schema import SMALLEST_STD
-from playlist_pretrain.records.windows import WindowReader
+from playlist_pretrain.records.windows import WindowReader, read_ahead
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -83,10 +84,13 @@ def track_means(
     """
     total = np.zeros((len(positions.rows), model.output_shape[-1]), np.float64)
     windows = np.zeros((len(total), 1))
+    reader = positions.reader
+    blocks, soon = itertools.tee(positions.blocks(BATCH))
+    requests = ((block.rows, block.starts) for block in soon)
+    batches = read_ahead(reader.read, requests, reader.calls, reader.calls)
     with progress(total=positions.windows, quiet=quiet, desc="embedding", unit="window") as bar:
-        for block in positions.blocks(BATCH):
-            read = positions.reader.read(block.rows, block.starts)
-            np.add.at(total, block.tracks, model(read, training=False).numpy())
+        for block, batch in zip(blocks, batches, strict=True):
+            np.add.at(total, block.tracks, model(batch, training=False).numpy())
             np.add.at(windows, block.tracks, 1)
             bar.update(len(block))
     with np.errstate(invalid="ignore"):

@@ -15,6 +15,7 @@ from playlist_pretrain.registry import Registry
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.storage import RemotePath
 
 
 class Pairing(Protocol):
@@ -67,7 +68,7 @@ class Material:
         Tracks that may be trained on.
     settings : TableSettings
         Of the tables that some pairings need.
-    folder : Path, optional
+    folder : Path or RemotePath, optional
         Where these tables are kept; without one they are made anew.
     track_ids : sequence of str, optional
         Ids of all rows, for tables that name their tracks.
@@ -80,7 +81,7 @@ class Material:
     groups: TrackGroups | None
     usable: np.ndarray
     settings: TableSettings = field(default_factory=TableSettings)
-    folder: Path | None = None
+    folder: Path | RemotePath | None = None
     track_ids: Sequence[str] | None = None
     say: Callable[[str], object] = lambda text: None
     quiet: bool = True

@@ -20,9 +20,11 @@ from playlist_pretrain.playlists.archive import read_archive, write_archive
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
 from playlist_pretrain.playlists.streams import random_order, random_stream
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.storage import RemotePath
 
 FEWEST_TRACKS = 2
 FEWEST_GROUPS_TO_SHARE = 20
@@ -205,13 +207,13 @@ class TrackGroups:
             ids = PackedStrings.pack(ids[i] for i in np.flatnonzero(kept))
         return dataclasses.replace(self, indptr=indptr, rows=rows, group_ids=ids)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path | RemotePath) -> None:
         """Write the groups, whole or not at all; equal groups give equal bytes."""
         with atomic_write(path) as stream:
             write_archive(self, stream)
 
     @classmethod
-    def load(cls, path: str | Path) -> TrackGroups:
+    def load(cls, path: str | Path | RemotePath) -> TrackGroups:
         """Read groups that :meth:`save` wrote.
 
         Raises
@@ -219,9 +221,9 @@ class TrackGroups:
         GroupsError
             If the file is missing, truncated, foreign, or its parts do not fit together.
         """
-        path = Path(path)
+        path = location(path)
         try:
-            stream = open(path, "rb")  # noqa: SIM115
+            stream = path.open("rb")
         except FileNotFoundError:
             raise GroupsError(f"{path}: no such file") from None
         with stream:
@@ -251,7 +253,7 @@ def check_groups_name(name: str) -> str:
     return name
 
 
-def groups_path(folder: Path, name: str) -> Path:
+def groups_path(folder: Path | RemotePath, name: str) -> Path | RemotePath:
     """Where the groups called ``name`` of the collection in ``folder`` are kept."""
     return folder / f"groups-{check_groups_name(name)}.npz"
 

@@ -27,6 +27,7 @@ from playlist_pretrain.playlists.id_map import IdMap
 from playlist_pretrain.playlists.match import match_groups
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.progress import progress
+from playlist_pretrain.storage import RemotePath, location
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.readers import Reader, Request
@@ -51,7 +52,8 @@ class _Source:
     playlists: str | None = None
     """file, folder or zip file with the playlists; without it, groups NAME that are there"""
     collection: str | None = None
-    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
+    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    when missing]"""
     name: str | None = None
     """name of the groups: groups-NAME.npz, and --groups NAME in pretrain.py [as --kind]"""
     format: str = "auto"
@@ -128,9 +130,9 @@ def match_playlists(options: MatchOptions) -> TrackGroups:
     return groups
 
 
-def _folder(options: MatchOptions) -> Path:
+def _folder(options: MatchOptions) -> Path | RemotePath:
     if options.collection:
-        return Path(options.collection)
+        return location(options.collection)
     return ready_demo(options.say, quiet=options.quiet)
 
 

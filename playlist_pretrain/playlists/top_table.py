@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError, first_line
+from playlist_pretrain.errors import CollectionError, GroupsError, first_line
 from playlist_pretrain.files import atomic_write, check_writable, content_key
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.split import short_enough
@@ -23,6 +23,7 @@ from playlist_pretrain.progress import progress
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.storage import RemotePath
 
 TOP = 10
 FORMAT = 1
@@ -253,7 +254,9 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
             counts[own, i] = best_count[i]
 
 
-def table_path(groups: TrackGroups, folder: Path, *, top: int, max_group_length: int) -> Path:
+def table_path(
+    groups: TrackGroups, folder: Path | RemotePath, *, top: int, max_group_length: int
+) -> Path | RemotePath:
     """Where the table of these groups and settings is kept."""
     settings = f"top {top}, longest {max_group_length}, format {FORMAT}"
     key = content_key(groups.content_key.encode(), settings.encode())[:16]
@@ -262,7 +265,7 @@ def table_path(groups: TrackGroups, folder: Path, *, top: int, max_group_length:
 
 def cached_top_table(
     groups: TrackGroups,
-    folder: Path,
+    folder: Path | RemotePath,
     *,
     top: int = TOP,
     max_group_length: int = 1000,
@@ -302,7 +305,7 @@ def cached_top_table(
     return table
 
 
-def save_table(table: TopTable, path: Path) -> None:
+def save_table(table: TopTable, path: Path | RemotePath) -> None:
     """Write a table, whole or not at all; equal tables give equal bytes."""
     header = json.dumps({"format": FORMAT, "left_out": table.left_out}).encode()
     with atomic_write(path) as stream:
@@ -314,7 +317,7 @@ def save_table(table: TopTable, path: Path) -> None:
         )
 
 
-def load_table(path: Path, tracks: int, top: int) -> TopTable:
+def load_table(path: Path | RemotePath, tracks: int, top: int) -> TopTable:
     """Read what :func:`save_table` wrote.
 
     Raises
@@ -323,7 +326,7 @@ def load_table(path: Path, tracks: int, top: int) -> TopTable:
         If the file is damaged, foreign or of another size.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):
                 raise ValueError("compressed entries")
             header = json.loads(archive["header"].tobytes())
@@ -337,6 +340,8 @@ def load_table(path: Path, tracks: int, top: int) -> TopTable:
             raise ValueError("rows that are not in the collection")
         if not np.array_equal(rows >= 0, counts > 0):
             raise ValueError("rows and counts that do not fit together")
+    except CollectionError:  # a server that is away is no reason to count again
+        raise
     except Exception as error:  # a damaged zip or header fails in a dozen ways
         raise GroupsError(f"{path}: not a whole table ({first_line(error)})") from error
     return TopTable(rows, counts, header["left_out"])

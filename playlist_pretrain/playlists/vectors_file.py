@@ -31,13 +31,16 @@ from playlist_pretrain.playlists.word2vec import (
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.storage import RemotePath
 
 FORMAT = 1
 LONGEST_HEADER = 64
 UNFIT = re.compile(r"[\x00-\x20\x7f%]")
 
 
-def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) -> Path:
+def vectors_path(
+    groups: TrackGroups, folder: Path | RemotePath, settings: Word2VecSettings
+) -> Path | RemotePath:
     """Where the vectors of these groups and settings are kept."""
     described = json.dumps({"format": FORMAT, **dataclasses.asdict(settings)}, sort_keys=True)
     key = content_key(groups.content_key.encode(), described.encode())[:16]
@@ -47,7 +50,7 @@ def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) 
 def cached_vectors(
     groups: TrackGroups,
     track_ids: Sequence[str],
-    folder: Path,
+    folder: Path | RemotePath,
     settings: Word2VecSettings,
     *,
     quiet: bool = True,
@@ -60,7 +63,7 @@ def cached_vectors(
     groups : TrackGroups
     track_ids : sequence of str
         Id of every row.
-    folder : Path
+    folder : Path or RemotePath
     settings : Word2VecSettings
     quiet, say
         See :func:`playlist_pretrain.playlists.word2vec.train`.
@@ -98,7 +101,10 @@ def cached_vectors(
 
 
 def save_vectors(
-    vectors: TrackVectors, track_ids: Sequence[str], path: Path, about: Mapping[str, object]
+    vectors: TrackVectors,
+    track_ids: Sequence[str],
+    path: Path | RemotePath,
+    about: Mapping[str, object],
 ) -> None:
     """Write vectors and what there is to say about them, whole or not at all."""
     data = np.ascontiguousarray(vectors.vectors, "<f4")
@@ -113,7 +119,7 @@ def save_vectors(
         write_json(path.with_suffix(".json"), about)
 
 
-def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVectors:
+def load_vectors(path: Path | RemotePath, track_ids: Sequence[str], size: int) -> TrackVectors:
     """Read what :func:`save_vectors` wrote.
 
     Raises

@@ -20,6 +20,7 @@ from playlist_pretrain.records import schema
 from playlist_pretrain.records.listing import generation, sources_name
 from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.report import REPORT_FILE
+from playlist_pretrain.storage import refuse_remote
 
 _LOCK_FILE = "lock"
 _OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz|sources-\d+\.jsonl")
@@ -36,10 +37,11 @@ class BuildFolder:
     Raises
     ------
     CollectionError
-        ``out`` holds things and is not a collection.
+        ``out`` holds things and is not a collection, or is a URL.
     """
 
     def __init__(self, out: Path):
+        refuse_remote(out, "build there, then copy it: aws s3 cp --recursive DIR s3://BUCKET/DIR")
         self.out, self.path = out, out / ".build"
         if not out.exists():
             return

@@ -15,6 +15,8 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
+from playlist_pretrain.servers import MissingError
+from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -27,7 +29,7 @@ class Collection:
 
     Attributes
     ----------
-    path : Path
+    path : Path or RemotePath
         The folder.
     name : str
         The folder's name.
@@ -47,14 +49,14 @@ class Collection:
     band_mean, band_std : ndarray [shape=(bands,), float32]
         Over all frames of all tracks. The deviation of a band that never changes is exactly 0:
         who divides by it must guard against that.
-    shard_paths : list of Path
+    shard_paths : list of Path or RemotePath
     source : dict
         Settings remembered when the collection was built.
     version : str
         Version of the program that made it.
     """
 
-    def __init__(self, path: Path, document: dict, front_end: FrontEnd, index: dict):
+    def __init__(self, path: Path | RemotePath, document: dict, front_end: FrontEnd, index: dict):
         self.path = path
         self.name = path.resolve().name
         self.front_end = front_end
@@ -72,21 +74,23 @@ class Collection:
         self.source_seconds: np.ndarray = index["source_seconds"]
 
     @classmethod
-    def open(cls, path: str | Path) -> Collection:
-        """Open the collection in folder ``path``.
+    def open(cls, path: str | Path | RemotePath) -> Collection:
+        """Open the collection in folder ``path``, or behind a URL such as ``s3://bucket/folder``.
 
         Reads ``collection.json`` and the index and compares every shard's size; the mels
-        themselves are not read.
+        themselves are not read. A remote folder is listed once, however many its shards.
 
         Raises
         ------
         CollectionError
-            When anything is missing, damaged, foreign or of another format.
+            When anything is missing, damaged, foreign or of another format, or a server cannot
+            be reached.
         """
         from playlist_pretrain.audio.front_end import FrontEnd
 
-        path = Path(path)
-        document = _read_document(path)
+        path = location(path)
+        listing = _listing(path) if is_remote(path) else None
+        document = _read_document(path, listing)
         try:
             front_end = FrontEnd.from_dict(document["front_end"])
         except FrontEndError as error:
@@ -97,8 +101,8 @@ class Collection:
                 f"{front_end.name!r} makes {front_end.bands}"
             )
         for shard in document["shards"]:
-            _check_size(path, shard)
-        return cls(path, document, front_end, _read_index(path, document))
+            _check_size(path, shard, listing)
+        return cls(path, document, front_end, _read_index(path, document, listing))
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -140,13 +144,21 @@ class Collection:
         Raises
         ------
         CollectionError
-            When there is no such row, or its shard no longer holds it.
+            When there is no such row, or its shard no longer holds it or cannot be reached.
         """
         if not 0 <= row < len(self):
             raise CollectionError(f"{self.path}: row {row} of {len(self)} tracks")
         shape = (int(self.frames[row]), self.front_end.bands)
         size = shape[0] * shape[1] * schema.MEL_DTYPE.itemsize
         shard = self.shard_paths[self.shard[row]]
+        if is_remote(shard):
+            (data,) = read_pieces([shard], [int(self.offset[row])], [size])
+            if isinstance(data, CollectionError):
+                what = str(data).removeprefix(f"{shard}: ")
+                raise CollectionError(
+                    f"{shard}: cannot read track {self.track_ids[row]!r}: {what}"
+                ) from data
+            return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
         try:
             with open(shard, "rb", buffering=0) as stream:
                 data = _read_at(stream.fileno(), int(self.offset[row]), size)
@@ -170,36 +182,58 @@ def _read_at(descriptor: int, offset: int, size: int) -> bytearray:
     return data[:done]
 
 
-def _mend(path: Path) -> str:
+def _mend(path: Path | RemotePath) -> str:
+    if is_remote(path):
+        return "copy the collection there again"
     return (
         "copy the collection again, or build it again with "
         f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
     )
 
 
-def _read_document(path: Path) -> dict:
+def _listing(path: RemotePath) -> dict[str, int]:
+    try:
+        listing = path.sizes()
+    except MissingError as error:
+        raise CollectionError(
+            f"{error}; build the collection in a local folder and copy it there"
+        ) from error
+    if schema.COLLECTION_FILE not in listing:
+        raise CollectionError(
+            f"{path}: no collection, {schema.COLLECTION_FILE} is missing; {_mend(path)}"
+        )
+    return listing
+
+
+def _read_document(path: Path | RemotePath, listing: dict[str, int] | None) -> dict:
     file = path / schema.COLLECTION_FILE
-    if not path.exists():
+    if listing is not None:
+        data = file.read_bytes(listing[schema.COLLECTION_FILE])
+    elif not path.exists():
         raise CollectionError(
             f"{path}: no such folder; build the collection with "
             f"scripts/make_tfrecords.py --audio DIR --out {path}"
         )
-    if not file.is_file():
+    elif not file.is_file():
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
             f"interrupted, scripts/make_tfrecords.py --audio DIR --out {path} finishes it"
         )
+    else:
+        data = file.read_bytes()
     try:
-        document = json.loads(file.read_bytes().decode("utf-8"))
+        document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise CollectionError(f"{file}: not JSON ({error}); {_mend(path)}") from error
     return schema.check_document(document, str(file))
 
 
-def _check_size(path: Path, entry: dict) -> None:
+def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | None) -> None:
     file = path / entry["file"]
     try:
-        size = os.stat(file).st_size
+        size = os.stat(file).st_size if listing is None else listing[entry["file"]]
+    except KeyError:
+        raise CollectionError(f"{file}: no such file; {_mend(path)}") from None
     except OSError as error:
         raise CollectionError(f"{file}: {error.strerror}; {_mend(path)}") from error
     if size != entry["size"]:
@@ -208,11 +242,11 @@ def _check_size(path: Path, entry: dict) -> None:
         )
 
 
-def _read_index(path: Path, document: dict) -> dict:
+def _read_index(path: Path | RemotePath, document: dict, listing: dict[str, int] | None) -> dict:
     entry = document["index"]
     file = path / entry["file"]
-    _check_size(path, entry)
-    data = file.read_bytes()
+    _check_size(path, entry, listing)
+    data = file.read_bytes() if listing is None else file.read_bytes(entry["size"])
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise CollectionError(
             f"{file}: not the index that {schema.COLLECTION_FILE} names (SHA-256 differs); "

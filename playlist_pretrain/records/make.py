@@ -79,6 +79,7 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
     from playlist_pretrain.audio.decode import AudioLoader
     from playlist_pretrain.audio.front_end import front_end
     from playlist_pretrain.records.build import build_collection
+    from playlist_pretrain.records.build_folder import BuildFolder
     from playlist_pretrain.records.sources import find_audio, missing_files, read_tracks_table
 
     if options.report:
@@ -86,6 +87,7 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
         return
     if options.audio is None:
         raise RecipeError("--audio: give the folder with the audio (see make_tfrecords.py --help)")
+    BuildFolder(options.out)  # refuses what is no place to build in before it looks for audio
     made_by = dataclasses.replace(
         front_end(options.front_end), resample_quality=options.resample_quality
     )

@@ -1,4 +1,4 @@
-"""Windows out of a collection, as fast as the page cache can hand them over.
+"""Windows out of a collection, as fast as the page cache, or a server, can hand them over.
 
 >>> reader = WindowReader(Collection.open("tfrecords/mine"), frames=256)
 >>> reader.read(rows=[3, 7], starts=[0, 120]).shape
@@ -13,28 +13,34 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
+from playlist_pretrain.records import ranges
 from playlist_pretrain.records.buffers import BufferPool
 from playlist_pretrain.records.pread import close_files, fill_kernel, open_files
 from playlist_pretrain.records.schema import MEL_DTYPE
+from playlist_pretrain.storage import is_remote
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.records.collection import Collection
 
+Read = TypeVar("Read")
 SHORT = ("skip", "repeat", "pad")
+LOCAL_CALLS, REMOTE_CALLS = 2, 4
+"""Batches that are read at the same time, and that wait: more where answers take their time."""
 
 
 class WindowReader:
     """Reads windows of ``frames`` frames, and only their bytes.
 
     Safe to use from many threads at once: reading happens outside the interpreter lock and has
-    no position to share. Open files are closed when the reader is garbage collected.
+    no position to share. Open files are closed when the reader is garbage collected. From a
+    remote collection the windows of one call are fetched all at once.
 
     Parameters
     ----------
@@ -52,6 +58,8 @@ class WindowReader:
     error : Exception or None
         The first exception inside the latest iteration of a :func:`window_dataset` on this
         reader. TensorFlow wraps it into an error of its own; raise this one instead.
+    calls : int
+        Batches that are best read at the same time.
 
     Raises
     ------
@@ -71,7 +79,6 @@ class WindowReader:
         self.short = short
         self.error: Exception | None = None
         self.pool = BufferPool()
-        self._fill_window = fill_kernel()
         self._last = np.maximum(collection.frames - self.frames, 0)
         self._long = collection.frames >= self.frames
         self.usable = self._long if short == "skip" else np.ones(len(collection), bool)
@@ -79,6 +86,11 @@ class WindowReader:
         # The bit pattern that follows a short track; below zero stands for "repeat it".
         silence = np.array(collection.front_end.silence, MEL_DTYPE)
         self._filler = -1 if short == "repeat" else int(silence.view(np.uint16))
+        self._remote = is_remote(collection.path)
+        self.calls = REMOTE_CALLS if self._remote else LOCAL_CALLS
+        if self._remote:
+            return
+        self._fill_window = fill_kernel()
         descriptors = open_files(collection.shard_paths)
         weakref.finalize(self, close_files, descriptors).atexit = False
         self._descriptors = np.array(descriptors, np.int32)
@@ -104,7 +116,8 @@ class WindowReader:
         Raises
         ------
         CollectionError
-            A row or a start that does not exist, or a shard that no longer holds the window.
+            A row or a start that does not exist, or a shard that no longer holds the window or
+            cannot be reached.
         TrackError
             A track shorter than a window when ``short`` is ``"skip"``.
         """
@@ -115,16 +128,19 @@ class WindowReader:
         if not len(rows):
             return np.empty(shape, MEL_DTYPE)
         windows = self.pool.take(shape, MEL_DTYPE)
-        position, code = self._fill_window(
-            windows.view(np.uint16).reshape(len(rows), -1),
-            self._descriptors[c.shard[rows]],
-            c.offset[rows] + starts.astype(np.int64) * self._frame_bytes,
-            np.minimum(c.frames[rows], self.frames).astype(np.int64) * self._frame_bytes,
-            self._filler,
-        )
+        lines = windows.view(np.uint16).reshape(len(rows), -1)
+        shards = c.shard[rows]
+        offsets = c.offset[rows] + starts.astype(np.int64) * self._frame_bytes
+        sizes = np.minimum(c.frames[rows], self.frames).astype(np.int64) * self._frame_bytes
+        if self._remote:
+            position, what = ranges.fill(lines, c.shard_paths, shards, offsets, sizes, self._filler)
+        else:
+            position, code = self._fill_window(
+                lines, self._descriptors[shards], offsets, sizes, self._filler
+            )
+            what = os.strerror(code) if code else "the file ends before it: it was cut or replaced"
         if position >= 0:
             row = int(rows[position])
-            what = os.strerror(code) if code else "the file ends before it: it was cut or replaced"
             raise CollectionError(
                 f"{c.shard_paths[c.shard[row]]}: cannot read the window at frame "
                 f"{int(starts[position])} of track {c.track_ids[row]!r} (row {row}): {what}"
@@ -162,8 +178,8 @@ def window_dataset(
     *,
     batch: int,
     parts: int = 1,
-    parallel_calls: int = 2,
-    prefetch: int = 2,
+    parallel_calls: int | None = None,
+    prefetch: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of windows as a ``tf.data.Dataset``, in the order of the requests.
 
@@ -179,10 +195,10 @@ def window_dataset(
         Windows of one part.
     parts : int
         Tensors of one element: 2 for pairs (x, y).
-    parallel_calls : int
-        Elements that are read at the same time.
-    prefetch : int
-        Finished elements that wait.
+    parallel_calls : int, optional
+        Elements that are read at the same time [``reader.calls``].
+    prefetch : int, optional
+        Finished elements that wait [``reader.calls``].
 
     Returns
     -------
@@ -193,10 +209,21 @@ def window_dataset(
     """
     import tensorflow as tf
 
+    parallel_calls = reader.calls if parallel_calls is None else parallel_calls
+    prefetch = reader.calls if prefetch is None else prefetch
     shape = (batch, reader.frames, reader.collection.front_end.bands)
     # What is read ahead, and four on their way: handed over, prefetched, in use, and let go by
     # TensorFlow without Python's knowing yet.
     reader.pool.keep(parts * (parallel_calls + prefetch + 4))
+
+    def checked(requests: Iterable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, starts in requests:
+            rows, starts = np.asarray(rows), np.asarray(starts)
+            if not rows.shape == starts.shape == (parts, batch):
+                raise ValueError(
+                    f"a request of shapes {rows.shape}, {starts.shape}, not {(parts, batch)}"
+                )
+            yield rows, starts
 
     # TensorFlow never forgets a Python function that a dataset called, so the function refers to
     # what it needs through a list that is emptied when the dataset goes.
@@ -209,8 +236,13 @@ def window_dataset(
             )
         reader, requests = held
         reader.error = None
+
+        def read(rows: np.ndarray, starts: np.ndarray):
+            tensors = tuple(reader.read(rows[part], starts[part]) for part in range(parts))
+            return tensors if parts > 1 else tensors[0]
+
         try:
-            yield from _read_ahead(reader, requests(), (parts, batch), parallel_calls, prefetch)
+            yield from read_ahead(read, checked(requests()), parallel_calls, prefetch)
         except Exception as error:
             reader.error = error
             raise
@@ -230,31 +262,32 @@ def window_dataset(
     return dataset
 
 
-def _read_ahead(
-    reader: WindowReader,
-    requests: Iterable[tuple[np.ndarray, np.ndarray]],
-    shape: tuple[int, int],
-    parallel_calls: int,
-    prefetch: int,
-) -> Iterator:
+def read_ahead(
+    read: Callable[..., Read], requests: Iterable[tuple], calls: int, waiting: int
+) -> Iterator[Read]:
+    """Yield ``read(*request)`` of every request, in their order.
+
+    Parameters
+    ----------
+    read : callable
+        Safe to call from many threads at once.
+    requests : iterable of tuple
+    calls : int
+        Requests that are read at the same time.
+    waiting : int
+        Results kept for whoever iterates.
+    """
     # Threads of our own: where TensorFlow enforces determinism it makes every pipeline that
     # starts in Python sequential, and it cannot know that reading has no side effects.
-    def read(rows: np.ndarray, starts: np.ndarray):
-        tensors = tuple(reader.read(rows[part], starts[part]) for part in range(shape[0]))
-        return tensors if len(tensors) > 1 else tensors[0]
-
-    waiting: deque[Future] = deque()
-    executor = ThreadPoolExecutor(parallel_calls, thread_name_prefix="windows")
+    ahead: deque[Future] = deque()
+    executor = ThreadPoolExecutor(calls, thread_name_prefix="windows")
     try:
-        for rows, starts in requests:
-            rows, starts = np.asarray(rows), np.asarray(starts)
-            if rows.shape != shape or starts.shape != shape:
-                raise ValueError(f"a request of shapes {rows.shape}, {starts.shape}, not {shape}")
-            waiting.append(executor.submit(read, rows, starts))
-            if len(waiting) == parallel_calls + prefetch:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for request in requests:
+            ahead.append(executor.submit(read, *request))
+            if len(ahead) == calls + waiting:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
     from playlist_pretrain.pairs import Material
@@ -49,7 +49,7 @@ def settle(
     from playlist_pretrain.training.probe import ProbePairs
 
     make_pairing = PAIRINGS.get(recipe.pairs)
-    path = Path(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
+    path = location(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
     demo = path.resolve() == DEMO_COLLECTION.resolve()
     collection = Collection.open(path)
     groups_given = recipe.groups is not None
@@ -142,7 +142,7 @@ def _material(
 
 def default_name(recipe: PretrainRecipe) -> str:
     """Name of a run folder when the user gives none."""
-    collection = Path(recipe.collection or DEMO_COLLECTION).resolve().name
+    collection = location(recipe.collection or DEMO_COLLECTION).resolve().name
     own = dataclasses.replace(recipe, groups=None).groups_name
     groups = "" if recipe.groups_name == own else f"-{recipe.groups}"
     return f"{collection}-{recipe.pairs}{groups}-{recipe.backbone}"
