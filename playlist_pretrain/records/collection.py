@@ -86,7 +86,7 @@ class Collection:
         from playlist_pretrain.audio.front_end import FrontEnd
 
         path = Path(path)
-        document = _read_document(path)
+        document = read_document(path)
         try:
             front_end = FrontEnd.from_dict(document["front_end"])
         except FrontEndError as error:
@@ -98,7 +98,7 @@ class Collection:
             )
         for shard in document["shards"]:
             _check_size(path, shard)
-        return cls(path, document, front_end, _read_index(path, document))
+        return cls(path, document, front_end, read_index(path, document))
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -177,7 +177,8 @@ def _mend(path: Path) -> str:
     )
 
 
-def _read_document(path: Path) -> dict:
+def read_document(path: Path) -> dict:
+    """Content of ``collection.json`` in folder ``path``, checked; CollectionError otherwise."""
     file = path / schema.COLLECTION_FILE
     if not path.exists():
         raise CollectionError(
@@ -208,7 +209,8 @@ def _check_size(path: Path, entry: dict) -> None:
         )
 
 
-def _read_index(path: Path, document: dict) -> dict:
+def read_index(path: Path, document: dict) -> dict:
+    """Arrays of the index that ``document`` names, checked; CollectionError otherwise."""
     entry = document["index"]
     file = path / entry["file"]
     _check_size(path, entry)

@@ -184,6 +184,10 @@ def check_document(document: Any, where: str) -> dict:
     for files in (document["shards"], [document["index"]]):
         for entry in files:
             _check_file_entry(entry, refuse)
+    names = [entry["file"] for entry in document["shards"]]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        refuse(f"shard {twice!r} is named twice")
     for name in ("band_mean", "band_std"):
         values = document[name]
         low = 0 if name == "band_std" else -np.inf

@@ -12,7 +12,7 @@ from playlist_pretrain.records.schema import MEL_DTYPE
 
 PATTERNS = 1 << 16
 """Bit patterns of a float16."""
-FINEST_BINS = 200
+BINS = 60
 
 
 class Tally:
@@ -52,7 +52,7 @@ class Tally:
     def histogram(self) -> tuple[np.ndarray, np.ndarray]:
         """Counts [shape=(bins,)] and edges [shape=(bins + 1,)] over the values that occur."""
         present = self.counts > 0
-        return np.histogram(_values()[present], FINEST_BINS, weights=self.counts[present])
+        return np.histogram(_values()[present], BINS, weights=self.counts[present])
 
 
 @dataclass

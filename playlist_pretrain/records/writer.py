@@ -203,7 +203,11 @@ class ShardWriter:
 
 
 def write_collection(
-    folder: str | Path, front_end: FrontEnd, parts: Sequence[ShardPart], source: dict
+    folder: str | Path,
+    front_end: FrontEnd,
+    parts: Sequence[ShardPart],
+    source: dict,
+    generation: int = 0,
 ) -> None:
     """Make the finished shards in ``folder`` a collection: the index, then ``collection.json``.
 
@@ -219,6 +223,8 @@ def write_collection(
     parts : sequence of ShardPart
     source : dict
         Settings to remember about where the tracks came from; JSON values only.
+    generation : int
+        Of the index; one that ``folder`` does not have yet, so that the old one stays whole.
 
     Raises
     ------
@@ -239,13 +245,13 @@ def write_collection(
         "start_seconds": np.concatenate([part.start_seconds for part in parts]),
         "source_seconds": np.concatenate([part.source_seconds for part in parts]),
     }
-    index_path = folder / schema.index_name(0)
+    index_path = folder / schema.index_name(generation)
     with atomic_write(index_path) as stream:
         np.savez(stream, **{k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()})
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
-    mean, std = _band_statistics(parts, frames)
+    mean, std = band_statistics(parts, frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
     shards = [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
@@ -302,7 +308,8 @@ def _check_parts(folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart]) 
         raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
 
 
-def _band_statistics(parts: Sequence[ShardPart], frames: int) -> tuple[np.ndarray, np.ndarray]:
+def band_statistics(parts: Sequence[ShardPart], frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every band [shape=(bands,), float32] over ``frames``."""
     mean = sum(part.band_sum for part in parts) / frames
     square_mean = sum(part.band_square_sum for part in parts) / frames
     variance = square_mean - np.square(mean)
