@@ -26,6 +26,7 @@ lint: $(READY)
 bench: $(READY)
 	$(RUN) benchmarks/front_end.py
 	$(RUN) benchmarks/windows.py
+	$(RUN) benchmarks/index.py
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py

@@ -15,6 +15,7 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.id_table import IdTable
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -110,24 +111,20 @@ class Collection:
         )
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
-        rows = {track_id: row for row, track_id in enumerate(self.track_ids)}
-        if len(rows) != len(self):
-            raise CollectionError(
-                f"{self.path}: {len(self) - len(rows)} track ids stand for more than one track; "
-                + _mend(self.path)
-            )
-        return rows
+    def _table(self) -> IdTable:
+        try:
+            return IdTable(self.track_ids)
+        except ValueError as error:
+            raise CollectionError(f"{self.path}: {error}; {_mend(self.path)}") from error
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:
         """Rows of ``ids`` [shape=(ids,), int32], -1 for an id that is not in the collection."""
-        find = self._row_of.get
-        return np.array([find(track_id, -1) for track_id in ids], np.int32)
+        return self._table.rows(list(ids))
 
     def row(self, track_id: str) -> int:
         """Row of one track; TrackError when the collection does not have it."""
-        row = self._row_of.get(track_id)
-        if row is None:
+        row = int(self.rows([track_id])[0])
+        if row < 0:
             raise TrackError(
                 f"track {track_id!r} is not in collection {str(self.path)!r} "
                 f"({len(self)} tracks, the first is {self.track_ids[0]!r})"
@@ -172,7 +169,8 @@ def _read_at(descriptor: int, offset: int, size: int) -> bytearray:
 
 def _mend(path: Path) -> str:
     return (
-        "copy the collection again, or build it again with "
+        "copy the collection again, keep what is sound with "
+        f"scripts/check_collection.py --collection {path} --repair, or build it again with "
         f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
     )
 

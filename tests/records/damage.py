@@ -46,6 +46,14 @@ def content(collection) -> dict[str, tuple]:
 
 def arrays(collection) -> list[np.ndarray]:
     """The index of an open collection."""
-    names = ("shard", "offset", "frames", "start_seconds", "source_seconds", "band_mean", "band_std")
+    names = (
+        "shard",
+        "offset",
+        "frames",
+        "start_seconds",
+        "source_seconds",
+        "band_mean",
+        "band_std",
+    )
     ids = collection.track_ids
     return [ids.data, ids.ends, *(getattr(collection, name) for name in names)]
