@@ -93,6 +93,11 @@ def check_collection(options: CheckCollection) -> None:
 
 def _folder(options: CheckCollection) -> Path:
     if options.collection is not None:
+        if "://" in options.collection:
+            raise RecipeError(
+                f"--collection {options.collection}: a collection is checked on a disk of this "
+                "machine, where every byte is at hand; copy it here first"
+            )
         return Path(options.collection)
     if options.repair or options.verify:
         from playlist_pretrain.demo import DEMO_COLLECTION

@@ -22,6 +22,9 @@ from playlist_pretrain.records.writer import ShardPart
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
 
+SUM_FRAMES = 1 << 16
+"""Frames that are added up at once: sums have the order that the writer of shards gives them."""
+
 
 @dataclass
 class ShardScan:
@@ -135,23 +138,32 @@ class _Found:
         if self.front_end is not None:
             silence = int(np.array(self.front_end.silence, MEL_DTYPE).view(np.uint16))
         frame = bands * MEL_DTYPE.itemsize
-        mel = MelSums.empty(bands)
-        for piece in file.pieces(record.offset, record.offset + track.frames * frame, frame):
-            mel.add(piece, silence, self.tally.counts)
-        if mel.not_finite:
-            self._damaged(record, f"{mel.not_finite} values of its mel are not finite")
+        end = record.offset + track.frames * frame
+        sums, digest = self.sums.copy(), hashlib.blake2b(digest_size=8)
+        silent = not_finite = 0
+        low, high = self.tally.low.copy(), self.tally.high.copy()
+        for start in range(record.offset, end, SUM_FRAMES * frame):
+            mel = MelSums.empty(bands)
+            for piece in file.pieces(start, min(start + SUM_FRAMES * frame, end), frame):
+                mel.add(piece, silence, self.tally.counts)
+            sums += mel.sums[:2]
+            np.minimum(low, mel.sums[2], out=low)
+            np.maximum(high, mel.sums[3], out=high)
+            silent += mel.silent
+            not_finite += mel.not_finite
+            digest.update(mel.sums)
+        if not_finite:
+            self._damaged(record, f"{not_finite} values of its mel are not finite")
             return
         self.ids[track.track_id] = None
-        self.sums += mel.sums[:2]
-        np.minimum(self.tally.low, mel.sums[2], out=self.tally.low)
-        np.maximum(self.tally.high, mel.sums[3], out=self.tally.high)
-        fingerprint = hashlib.blake2b(mel.sums, digest_size=8, salt=b"%x" % track.frames).digest()
+        self.sums, self.tally.low, self.tally.high = sums, low, high
+        digest.update(track.frames.to_bytes(8, "little"))
         self.records.append(
             (
                 *(record.start, record.end, record.offset, track.frames),
                 *(track.start_seconds, track.source_seconds),
-                mel.silent == track.frames * bands,
-                int.from_bytes(fingerprint, "little"),
+                silent == track.frames * bands,
+                int.from_bytes(digest.digest(), "little"),
             )
         )
 

@@ -19,8 +19,6 @@ from playlist_pretrain.records.writer import band_statistics
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
 
-_CLOSE_ULPS = 4  # sums in another order differ by less
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -264,7 +262,7 @@ def _statistics(document: dict, scans: list[ShardScan]) -> Iterator[Problem]:
     computed = band_statistics([scan.part for scan in scans], frames)
     for name, here in zip(("band_mean", "band_std"), computed, strict=True):
         there = np.array(document[name], np.float32)
-        scale = np.spacing(np.maximum(np.abs(here), np.abs(there)))
-        for band in np.flatnonzero(np.abs(here - there) > _CLOSE_ULPS * scale).tolist():
+        rounding = np.spacing(np.maximum(np.abs(here), np.abs(there)))
+        for band in np.flatnonzero(np.abs(here - there) > rounding).tolist():
             reason = f"{name} of band {band} is {there[band]}, the mels' is {here[band]}"
             yield Problem(schema.COLLECTION_FILE, reason)

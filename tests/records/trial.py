@@ -70,9 +70,11 @@ def reading(folder: Path, sound: dict) -> tuple[str, bool]:
         assert changed.sum() <= 8, f"{track_id}: another track's mel"
         frames = min(FRAMES, len(mel) // (2 * windows.shape[2]))
         assert windows[row, :frames].tobytes() == mel[: frames * 2 * windows.shape[2]]
-    stats = [collection.band_mean.tobytes(), collection.band_std.tobytes()]
-    constants = collection.front_end
-    same = (now, stats, constants) == (sound["tracks"], sound["stats"], sound["front_end"])
+    same = now == sound["tracks"] and collection.front_end == sound["front_end"]
+    for here, before in zip(
+        (collection.band_mean, collection.band_std), sound["stats"], strict=True
+    ):
+        same &= bool((np.abs(here - before) <= np.spacing(np.maximum(here, before))).all())
     return ("as before", False) if same else ("changed values", True)
 
 
@@ -130,7 +132,7 @@ def known(collection: Collection) -> dict:
         places |= {track_id: (scan.part.file, start, end) for track_id, start, end in spans}
     return {
         "tracks": content(collection),
-        "stats": [collection.band_mean.tobytes(), collection.band_std.tobytes()],
+        "stats": [collection.band_mean, collection.band_std],
         "front_end": collection.front_end,
         "key": collection.content_key,
         "places": places,
