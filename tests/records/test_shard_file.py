@@ -148,7 +148,8 @@ def test_a_record_inside_a_mel_is_not_a_track_when_the_index_is_known(tmp_path):
     mel = np.frombuffer(inner, "<f2").reshape(-1, BANDS)
     path = tmp_path / "mel-00000.tfrecord"
     data = example.encode_track("outer", np.nan_to_num(mel, nan=0.0), 0.0, 30.0)[0]
-    assert inner in (data := data.replace(np.nan_to_num(mel, nan=0.0).tobytes(), inner))
+    data = data.replace(np.nan_to_num(mel, nan=0.0).tobytes(), inner)
+    assert inner in data
     path.write_bytes(record(data) + record(track("last")))
     sound = read(path)
     assert ids(sound) == ["outer", "last"]
