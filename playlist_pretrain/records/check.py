@@ -139,6 +139,7 @@ def _show(options: CheckCollection, collection: Collection, found: Verification)
 
 
 def _repair(options: CheckCollection, folder: Path, made_by) -> None:
+    from playlist_pretrain.records.overview import counted
     from playlist_pretrain.records.repair import CHECK_REPORT_FILE, repair_collection
 
     done = repair_collection(folder, front_end=made_by, quiet=options.quiet)
@@ -148,13 +149,13 @@ def _repair(options: CheckCollection, folder: Path, made_by) -> None:
         options.say(f"was wrong: {problem}")
     if done.lost:
         print(
-            f"{len(done.lost):,} records or tracks are lost and left out: see "
+            f"lost and left out: {counted(len(done.lost), 'record')}, see "
             f"{folder / CHECK_REPORT_FILE}"
         )
     if done.problems:
         options.say(
-            f"{folder}: repaired, {len(done.collection):,} tracks, {done.rewritten} shards written "
-            f"anew; key {done.collection.content_key}"
+            f"{folder}: repaired, {counted(len(done.collection), 'track')}, "
+            f"{counted(done.rewritten, 'shard')} written anew; key {done.collection.content_key}"
         )
     for name in _groups_of_other_content(done.collection):
         words = ["--name", name, "--collection", str(folder), "--overwrite"]

@@ -13,6 +13,11 @@ from playlist_pretrain.records.values import Tally
 SHOWN = 5
 
 
+def counted(number: int, what: str) -> str:
+    """``1 track``, ``2 tracks``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def total_tally(scans: Sequence[ShardScan]) -> Tally:
     """Values over all shards."""
     tallies = [scan.tally for scan in scans if scan.tally is not None]
@@ -47,10 +52,11 @@ def overview(collection: Collection, scans: Sequence[ShardScan], tally: Tally) -
     audio = float(lengths.sum())
     total = f"{audio / 3600:,.2f} hours of audio" if unit == "seconds" else f"{audio:,.0f} frames"
     size = sum(scan.part.size for scan in scans)
-    yield f"{collection.path}: {len(collection):,} tracks, {total}, key {collection.content_key}"
+    tracks = counted(len(collection), "track")
+    yield f"{collection.path}: {tracks}, {total}, key {collection.content_key}"
     yield (
         f"front end {made_by.name!r}: {made_by.bands} bands, windows of {made_by.window_frames} "
-        f"frames; {len(scans):,} shards, {size / 1e6:,.1f} MB"
+        f"frames; {counted(len(scans), 'shard')}, {size / 1e6:,.1f} MB"
     )
     yield (
         f"{unit} a track: {lengths.min():,.2f} to {lengths.max():,.2f}, "
@@ -75,7 +81,7 @@ def overview(collection: Collection, scans: Sequence[ShardScan], tally: Tally) -
 def _tracks(collection: Collection, rows: np.ndarray, what: str) -> str:
     named = ", ".join(repr(collection.track_ids[row]) for row in rows[:SHOWN])
     more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
-    return f"{what}: {len(rows):,} tracks" + (f" ({named}{more})" if named else "")
+    return f"{what}: {counted(len(rows), 'track')}" + (f" ({named}{more})" if named else "")
 
 
 def _equal(collection: Collection, scans: Sequence[ShardScan], silent: np.ndarray) -> Iterator[str]:

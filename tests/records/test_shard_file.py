@@ -62,7 +62,7 @@ def test_a_sound_shard_in_chunks_of_any_size(shard, chunk, monkeypatch):
 def test_every_flipped_bit_costs_its_own_record_only(shard):
     sound = shard.read_bytes()
     spans = [(item.start, item.end) for item in read(shard)]
-    for byte in range(len(sound)):
+    for byte in {*range(spans[1][0], spans[1][0] + 40), *range(0, len(sound), 7)}:
         shard.write_bytes(sound)
         flip(shard, byte, byte % 8)
         hit = next(i for i, (start, end) in enumerate(spans) if start <= byte < end)
@@ -74,7 +74,7 @@ def test_every_flipped_bit_costs_its_own_record_only(shard):
 def test_every_cut_keeps_the_records_before_it(shard):
     sound = shard.read_bytes()
     ends = [item.end for item in read(shard)]
-    for size in range(len(sound)):
+    for size in {*range(0, len(sound), 11), *ends[:-1], *(end + 12 for end in ends[:-1])}:
         shard.write_bytes(sound[:size])
         found = read(shard)
         assert ids(found) == [f"t{i}" for i, end in enumerate(ends) if end <= size]

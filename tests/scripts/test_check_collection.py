@@ -48,7 +48,7 @@ def test_what_is_in_it(folder, capsys):
     assert "front end 'paper': 96 bands, windows of 256 frames; 2 shards, 0.1 MB" in lines[1]
     assert lines[2].startswith("seconds a track: 0.12 to 3.52, median 0.23")
     assert lines[3].startswith("values: 0.000 to 6.000, mean ") and "silence is 0.000" in lines[3]
-    assert "silent: 1 tracks ('quiet')" in lines
+    assert "silent: 1 track ('quiet')" in lines
     assert "shorter than a window: 3 tracks ('short', 'b', 'again')" in lines
     assert "with the mel of another track: 1 ('short' = 'again')" in lines
     assert lines[-1] == (
@@ -75,8 +75,8 @@ def test_damage_is_listed_and_repaired_and_old_groups_are_named(folder, capsys):
         assert f"check_collection.py --collection '{folder}' --repair" in err
     code, out, err = run(capsys, "--collection", folder, "--repair")
     assert (code, err) == (0, "")
-    assert "1 records or tracks are lost and left out: see" in out
-    assert "repaired, 4 tracks, 1 shards written anew" in out
+    assert "lost and left out: 1 record, see" in out
+    assert "repaired, 4 tracks, 1 shard written anew" in out
     assert "groups 'artists' are of the old content" in out
     assert f"--playlists FILE --name artists --collection '{folder}' --overwrite" in out
     assert run(capsys, "--collection", folder, "--verify", "--quiet") == (0, "", "")
