@@ -125,16 +125,15 @@ def _refuse(problems: Sequence[Problem], folder: Path) -> None:
 
 def _show(options: CheckCollection, collection: Collection, found: Verification) -> None:
     from playlist_pretrain.records.figures import draw_collection
-    from playlist_pretrain.records.overview import overview, seconds_of, total_tally
+    from playlist_pretrain.records.overview import overview, seconds_of
 
     if options.quiet:
         return
     scans = [scan for scan in found.scans if scan]
-    tally = total_tally(scans)
-    for line in overview(collection, scans, tally):
+    for line in overview(collection, scans, found.tally):
         options.say(line)
     path = collection.path / FIGURE
-    draw_collection(collection, tally, *seconds_of(collection), path)
+    draw_collection(collection, found.tally, *seconds_of(collection), path)
     options.say(f"{path}: drawn")
 
 

@@ -18,15 +18,6 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
-def total_tally(scans: Sequence[ShardScan]) -> Tally:
-    """Values over all shards."""
-    tallies = [scan.tally for scan in scans if scan.tally is not None]
-    total = Tally(len(tallies[0].low))
-    for tally in tallies:
-        total.merge(tally)
-    return total
-
-
 def seconds_of(collection: Collection) -> tuple[np.ndarray, str]:
     """Length of each mel and its unit: frames when the front end has no hop in seconds."""
     made_by = collection.front_end
@@ -85,7 +76,7 @@ def _tracks(collection: Collection, rows: np.ndarray, what: str) -> str:
 
 
 def _equal(collection: Collection, scans: Sequence[ShardScan], silent: np.ndarray) -> Iterator[str]:
-    """Tracks with the mel of an earlier one, compared byte by byte."""
+    """Tracks with the mel of an earlier one; silent ones are not counted again."""
     prints = np.concatenate([scan.fingerprints for scan in scans])
     order = np.flatnonzero(~silent)
     order = order[np.argsort(prints[order], kind="stable")]
@@ -94,9 +85,7 @@ def _equal(collection: Collection, scans: Sequence[ShardScan], silent: np.ndarra
     for position in (np.flatnonzero(ordered[1:] == ordered[:-1]) + 1).tolist():
         if position < 2 or ordered[position] != ordered[position - 2]:
             first = int(order[position - 1])
-        row = int(order[position])
-        if np.array_equal(collection.mel(first), collection.mel(row)):
-            pairs.append((first, row))
+        pairs.append((first, int(order[position])))
     ids = collection.track_ids
     named = ", ".join(f"{ids[first]!r} = {ids[row]!r}" for first, row in pairs[:SHOWN])
     more = f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else ""

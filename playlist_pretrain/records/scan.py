@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -128,6 +129,8 @@ class _Found:
     sums: np.ndarray | None = None
 
     def add(self, record: Record, file: ShardFile) -> None:
+        import google_crc32c
+
         bands, track = record.bands, record.track
         if self.tally is None:
             self.tally, self.sums = Tally(bands), np.zeros((2, bands))
@@ -140,12 +143,13 @@ class _Found:
         frame = bands * MEL_DTYPE.itemsize
         end = record.offset + track.frames * frame
         sums, digest = self.sums.copy(), hashlib.blake2b(digest_size=8)
-        silent = not_finite = 0
+        silent = not_finite = crc = 0
         low, high = self.tally.low.copy(), self.tally.high.copy()
         for start in range(record.offset, end, SUM_FRAMES * frame):
             mel = MelSums.empty(bands)
             for piece in file.pieces(start, min(start + SUM_FRAMES * frame, end), frame):
                 mel.add(piece, silence, self.tally.counts)
+                crc = google_crc32c.extend(crc, piece)
             sums += mel.sums[:2]
             np.minimum(low, mel.sums[2], out=low)
             np.maximum(high, mel.sums[3], out=high)
@@ -157,7 +161,8 @@ class _Found:
             return
         self.ids[track.track_id] = None
         self.sums, self.tally.low, self.tally.high = sums, low, high
-        digest.update(track.frames.to_bytes(8, "little"))
+        # Sums do not know the order of the frames: the checksum does.
+        digest.update(struct.pack("<QQ", track.frames, crc))
         self.records.append(
             (
                 *(record.start, record.end, record.offset, track.frames),

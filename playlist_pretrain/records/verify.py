@@ -14,6 +14,7 @@ from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import read_index
 from playlist_pretrain.records.description import Description, describe
 from playlist_pretrain.records.scan import ShardScan, scan_shards
+from playlist_pretrain.records.values import Tally
 from playlist_pretrain.records.writer import band_statistics
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Verification:
     scans : list of (ShardScan or None)
         Of the description's files; None for a file that is gone.
     problems : list of Problem
+    tally : Tally or None
+        Values of all mels; None when the front end is not known.
     """
 
     description: Description
@@ -74,6 +77,7 @@ class Verification:
     index: dict | None = None
     scans: list[ShardScan | None] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    tally: Tally | None = None
 
     def rows_of(self, number: int) -> slice:
         """Rows of the index that are of shard ``number``."""
@@ -176,7 +180,12 @@ def _scan(result: Verification, hashed: bool, quiet: bool) -> None:
 
     scans = scan_shards(paths, result.front_end, known=known, hashed=hashed, quiet=quiet)
     result.scans = [None] * len(files)
+    if result.front_end is not None:
+        result.tally = Tally(result.front_end.bands)
     for number, scan in zip(numbers, scans, strict=True):
+        if result.tally is not None and scan.tally is not None:
+            result.tally.merge(scan.tally)
+        scan.tally = None  # half a megabyte each
         result.scans[number] = scan
 
 

@@ -132,8 +132,11 @@ def nonsense():
     yield b"\x0a\x88\x27" + b"\x0a\x00" * 2500, "holds no value"
 
 
-@pytest.mark.parametrize("data, word", list(nonsense()))
-def test_nonsense_with_valid_checksums(shard, data, word):
+@pytest.mark.parametrize("number", range(18))
+def test_nonsense_with_valid_checksums(shard, number):
+    cases = list(nonsense())  # not where tests are collected: it takes TensorFlow
+    assert len(cases) == 18
+    data, word = cases[number]
     rest = shard.read_bytes()
     shard.write_bytes(record(data) + rest)
     found = read(shard)

@@ -12,7 +12,7 @@ from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.scan import scan_shard
 from playlist_pretrain.records.verify import verify_collection
-from playlist_pretrain.records.writer import ShardPart, write_collection
+from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
 
 FRAMES = [30, 8, 5, 9, 11, 300]
 
@@ -203,3 +203,12 @@ def test_parts_survive_saving(folder, tmp_path):
     part = scan_shard(folder / "mel-00000.tfrecord", None).part
     part.save(tmp_path / "part.npz")
     assert ShardPart.load(tmp_path / "part.npz").track_ids == part.track_ids
+
+
+def test_fingerprints_know_the_order_of_the_frames(folder, rng):
+    mel = rng.uniform(0, 6, (20, 96))
+    with ShardWriter(folder / "mel-00009.tfrecord", 96) as writer:
+        for track_id, values in (("a", mel), ("b", mel[::-1]), ("c", mel), ("d", mel[:19])):
+            writer.add(track_id, values, 0, 30)
+    a, b, c, d = scan_shard(folder / "mel-00009.tfrecord", None).fingerprints.tolist()
+    assert a == c and len({a, b, d}) == 3
