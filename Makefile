@@ -27,6 +27,7 @@ bench: $(READY)
 	$(RUN) benchmarks/front_end.py
 	$(RUN) benchmarks/records.py
 	$(RUN) benchmarks/windows.py
+	$(RUN) benchmarks/index.py
 	$(RUN) benchmarks/remote.py
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/playlists.py

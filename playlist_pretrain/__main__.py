@@ -9,6 +9,7 @@ from collections.abc import Sequence
 VERBS = {
     "make_tfrecords": "playlist_pretrain.records.make",
     "import_mels": "playlist_pretrain.records.imports",
+    "check_collection": "playlist_pretrain.records.check",
     "match_playlists": "playlist_pretrain.playlists.make",
     "pretrain": "playlist_pretrain.training.pretrain",
 }

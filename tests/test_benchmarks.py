@@ -14,6 +14,7 @@ from playlist_pretrain.playlists.groups import TrackGroups
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = {
     "front_end": ["--seconds", "4", "--rounds", "2"],
+    "index": ["--tracks", "70", "--small", "10", "--windows", "20", "--rounds", "1"],
     "windows": ["--tracks", "16", "--batch", "8", "--batches", "3", "--rounds", "1"],
     "pairs": ["--shares", "0.002"],
     "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],

@@ -114,6 +114,16 @@ def test_the_commands_of_the_chapter_without_audio(home):
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_chapter_on_checking(home):
+    run_all(["python scripts/make_tfrecords.py --audio music --out tfrecords/mine"], home)
+    (block,) = [text for text in blocks("bash") if "--repair" in text]
+    commands = block.strip().splitlines()
+    assert len(commands) == 3
+    run_all(commands, home)
+    assert (home / "tfrecords" / "mine" / "figures" / "collection.png").exists()
+
+
+@pytest.mark.slow
 def test_the_three_commands_and_the_model_they_make(home):
     (commands,) = [text for text in blocks("bash") if "make_tfrecords.py" in text]
     commands = commands.strip().splitlines()

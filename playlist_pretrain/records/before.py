@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.records.listing import generation, read_document
+from playlist_pretrain.records.collection import read_document
+from playlist_pretrain.records.listing import generation
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -41,7 +42,7 @@ class Before:
         """Read it from an open collection; None stands for a collection that is to be made."""
         if collection is None:
             return cls(None, 0, (), [], np.zeros((2, bands)))
-        document = read_document(collection)
+        document = read_document(collection.path)
         with np.load(collection.path / document["index"]["file"], allow_pickle=False) as archive:
             if "band_sum" in archive.files:
                 sums = np.stack([archive["band_sum"], archive["band_square_sum"]])

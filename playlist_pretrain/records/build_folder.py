@@ -22,7 +22,7 @@ from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.report import REPORT_FILE
 from playlist_pretrain.storage import refuse_remote
 
-_LOCK_FILE = "lock"
+LOCK_FILE = "lock"
 _OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz|sources-\d+\.jsonl")
 
 
@@ -78,7 +78,7 @@ class BuildFolder:
         CollectionError
             On entering, when another process has it.
         """
-        return folder_lock(self.path, f"{self.out} is being built", _LOCK_FILE, CollectionError)
+        return folder_lock(self.path, f"{self.out} is being built", LOCK_FILE, CollectionError)
 
     def prepare(self, plan: Plan, overwrite: bool) -> None:
         """Keep what an unfinished build with the same plan left; begin anew otherwise.
@@ -185,7 +185,7 @@ class BuildFolder:
     def _clear(self) -> None:
         (self.path / "plan.json").unlink(missing_ok=True)
         for path in self.path.iterdir():
-            if path.name != _LOCK_FILE:
+            if path.name != LOCK_FILE:
                 path.unlink()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.id_table import IdTable
 from playlist_pretrain.servers import MissingError
 from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
 
@@ -90,7 +91,7 @@ class Collection:
 
         path = location(path)
         listing = _listing(path) if is_remote(path) else None
-        document = _read_document(path, listing)
+        document = read_document(path, listing)
         try:
             front_end = FrontEnd.from_dict(document["front_end"])
         except FrontEndError as error:
@@ -102,7 +103,7 @@ class Collection:
             )
         for shard in document["shards"]:
             _check_size(path, shard, listing)
-        return cls(path, document, front_end, _read_index(path, document, listing))
+        return cls(path, document, front_end, read_index(path, document, listing))
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -114,24 +115,20 @@ class Collection:
         )
 
     @cached_property
-    def _row_of(self) -> dict[str, int]:
-        rows = {track_id: row for row, track_id in enumerate(self.track_ids)}
-        if len(rows) != len(self):
-            raise CollectionError(
-                f"{self.path}: {len(self) - len(rows)} track ids stand for more than one track; "
-                + _mend(self.path)
-            )
-        return rows
+    def _table(self) -> IdTable:
+        try:
+            return IdTable(self.track_ids)
+        except ValueError as error:
+            raise CollectionError(f"{self.path}: {error}; {_mend(self.path)}") from error
 
     def rows(self, ids: Iterable[str]) -> np.ndarray:
         """Rows of ``ids`` [shape=(ids,), int32], -1 for an id that is not in the collection."""
-        find = self._row_of.get
-        return np.array([find(track_id, -1) for track_id in ids], np.int32)
+        return self._table.rows(list(ids))
 
     def row(self, track_id: str) -> int:
         """Row of one track; TrackError when the collection does not have it."""
-        row = self._row_of.get(track_id)
-        if row is None:
+        row = int(self.rows([track_id])[0])
+        if row < 0:
             raise TrackError(
                 f"track {track_id!r} is not in collection {str(self.path)!r} "
                 f"({len(self)} tracks, the first is {self.track_ids[0]!r})"
@@ -186,7 +183,8 @@ def _mend(path: Path | RemotePath) -> str:
     if is_remote(path):
         return "copy the collection there again"
     return (
-        "copy the collection again, or build it again with "
+        "copy the collection again, keep what is sound with "
+        f"scripts/check_collection.py --collection {path} --repair, or build it again with "
         f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
     )
 
@@ -205,7 +203,11 @@ def _listing(path: RemotePath) -> dict[str, int]:
     return listing
 
 
-def _read_document(path: Path | RemotePath, listing: dict[str, int] | None) -> dict:
+def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None) -> dict:
+    """Content of ``collection.json`` in folder ``path``, checked; CollectionError otherwise.
+
+    ``listing`` has the sizes of the files of a remote folder.
+    """
     file = path / schema.COLLECTION_FILE
     if listing is not None:
         data = file.read_bytes(listing[schema.COLLECTION_FILE])
@@ -242,7 +244,10 @@ def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | 
         )
 
 
-def _read_index(path: Path | RemotePath, document: dict, listing: dict[str, int] | None) -> dict:
+def read_index(
+    path: Path | RemotePath, document: dict, listing: dict[str, int] | None = None
+) -> dict:
+    """Arrays of the index that ``document`` names, checked; CollectionError otherwise."""
     entry = document["index"]
     file = path / entry["file"]
     _check_size(path, entry, listing)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,6 +17,37 @@ RECORD_HEADER = 12
 """Bytes before a TFRecord's data: length (8) and its checksum (4)."""
 RECORD_OVERHEAD = 16
 """Bytes a TFRecord adds to its data: the header and the checksum of the data (4)."""
+_MOST_FEATURES = 1000
+_FEATURES = {b"track_id": 1, b"mel": 1, b"frames": 3, b"start_seconds": 2, b"source_seconds": 2}
+"""The features of a track and the kinds of their lists: bytes 1, float 2, int64 3."""
+
+
+class Bytes(Protocol):
+    """``bytes``, or something as long that is read piece by piece."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position): ...
+
+
+@dataclass(frozen=True)
+class StoredTrack:
+    """A parsed record.
+
+    Attributes
+    ----------
+    track_id : str
+    mel : (int, int)
+        Where the mel's bytes start and end in the record's data.
+    frames : int
+    start_seconds, source_seconds : float
+    """
+
+    track_id: str
+    mel: tuple[int, int]
+    frames: int
+    start_seconds: float
+    source_seconds: float
 
 
 def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
@@ -119,19 +152,80 @@ def locate_mel(data: bytes) -> tuple[int, int]:
     ValueError
         When ``data`` is no such Example.
     """
-    for features_start, features_end in _fields(data, 0, len(data), number=1):
-        for entry_start, entry_end in _fields(data, features_start, features_end, number=1):
-            keys = [data[a:b] for a, b in _fields(data, entry_start, entry_end, number=1)]
+    for _, *features in _fields(data, 0, len(data), number=1):
+        for _, *entry in _fields(data, *features, number=1):
+            keys = [data[a:b] for _, a, b in _fields(data, *entry, number=1)]
             if keys != [b"mel"]:
                 continue
-            for feature in _fields(data, entry_start, entry_end, number=2):
-                for bytes_list in _fields(data, *feature, number=1):
-                    for start, end in _fields(data, *bytes_list, number=1):
+            for _, *feature in _fields(data, *entry, number=2):
+                for _, *bytes_list in _fields(data, *feature, number=1):
+                    for _, start, end in _fields(data, *bytes_list, number=1):
                         return start, end
     raise ValueError("no feature 'mel' with bytes in this record")
 
 
-def _fields(data: bytes, position: int, end: int, number: int) -> Iterator[tuple[int, int]]:
+def parse_track(data: Bytes) -> StoredTrack:
+    """The track in a record's data; the mel's own bytes are not touched.
+
+    Stricter than protocol buffers are: what could be read in two ways is refused.
+
+    Raises
+    ------
+    ValueError
+        Says what is not as ``tfrecords/README.md`` describes it.
+    """
+    (features,) = _exactly(data, (0, len(data)), [1], "the record")
+    values: dict[bytes, tuple[int, int]] = {}
+    for count, (number, *entry) in enumerate(_fields(data, *features)):
+        if number != 1 or count == _MOST_FEATURES:
+            raise ValueError("the record is not a list of features")
+        key, feature = _exactly(data, entry, [1, 2], "a feature")
+        # A name as long as a mel is none of ours: there is no need to read it.
+        name = data[key[0] : min(key[1], key[0] + 64)]
+        if name not in _FEATURES:
+            continue
+        text = name.decode("ascii")
+        if name in values:
+            raise ValueError(f"feature {text!r} is there twice")
+        (held,) = _exactly(data, feature, [_FEATURES[name]], f"feature {text!r}")
+        (values[name],) = _exactly(data, held, [1], f"feature {text!r}")
+    missing = [name.decode("ascii") for name in _FEATURES if name not in values]
+    if missing:
+        raise ValueError(f"no feature {missing[0]!r}")
+    track_id = data[slice(*values[b"track_id"])].decode("utf-8")
+    if not track_id:
+        raise ValueError("its track id is empty")
+    frames, end = _varint(data, values[b"frames"][0])
+    if end != values[b"frames"][1] or not 1 <= frames < 2**31:
+        raise ValueError("feature 'frames' is not one number from 1")
+    seconds = [_float(data, values, name) for name in (b"start_seconds", b"source_seconds")]
+    return StoredTrack(track_id, values[b"mel"], frames, *seconds)
+
+
+def _float(data: Bytes, values: dict[bytes, tuple[int, int]], name: bytes) -> float:
+    start, end = values[name]
+    value = struct.unpack("<f", data[start:end])[0] if end - start == 4 else math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"feature {name.decode('ascii')!r} is not one number of seconds")
+    return value
+
+
+def _exactly(data: Bytes, span: Any, numbers: list[int], what: str) -> list[tuple[int, int]]:
+    """The fields of a message that must hold these, once each, in any order, and no others."""
+    found: dict[int, tuple[int, int]] = {}
+    for number, start, end in _fields(data, *span):
+        if number in found or number not in numbers:
+            raise ValueError(f"{what} is not one value of its kind (field {number})")
+        found[number] = start, end
+    if len(found) != len(numbers):
+        raise ValueError(f"{what} holds no value of its kind")
+    return [found[number] for number in numbers]
+
+
+def _fields(
+    data: Bytes, position: int, end: int, number: int | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of the fields of a message, all or those with one number."""
     while position < end:
         tag, position = _varint(data, position)
         if tag & 7 != 2:
@@ -139,12 +233,12 @@ def _fields(data: bytes, position: int, end: int, number: int) -> Iterator[tuple
         length, position = _varint(data, position)
         if position + length > end:
             raise ValueError("a field is longer than the message around it")
-        if tag >> 3 == number:
-            yield position, position + length
+        if number is None or tag >> 3 == number:
+            yield tag >> 3, position, position + length
         position += length
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: Bytes, position: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:

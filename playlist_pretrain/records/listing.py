@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.records.collection import read_document
 from playlist_pretrain.records.report import DIFFERS, Note
-from playlist_pretrain.records.schema import COLLECTION_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -137,7 +137,7 @@ class Listing:
     def load(cls, collection: Collection) -> Listing | None:
         """The listing of ``collection``; None when there is none, or it is not as it was."""
         try:
-            path = collection.path / sources_name(generation(read_document(collection)))
+            path = collection.path / sources_name(generation(read_document(collection.path)))
             with open(path, encoding="ascii", newline="\n") as stream:
                 lines = list(stream)
             total = int(collection.source["listed_tracks"])
@@ -186,11 +186,6 @@ class Listing:
             else:
                 whole[position] = line
         return Listing([*whole, *new], [*self.counts, len(new)])
-
-
-def read_document(collection: Collection) -> dict:
-    """``collection.json`` of an open collection."""
-    return json.loads((collection.path / COLLECTION_FILE).read_text("utf-8"))
 
 
 def generation(document: dict) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from playlist_pretrain import __version__
 from playlist_pretrain.files import write_json
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.collection import read_document
 from playlist_pretrain.records.listing import (
     ADDITIONS,
     Listing,
@@ -22,7 +23,6 @@ from playlist_pretrain.records.listing import (
     listing_change,
     listing_digest,
     listing_line,
-    read_document,
     sources_name,
     write_listing,
 )
@@ -101,7 +101,7 @@ class Plan:
         plan.onto = collection
         names = [re.fullmatch(r"mel-(\d+)\.tfrecord", p.name) for p in collection.shard_paths]
         plan._first_shard = 1 + max((int(name[1]) for name in names if name), default=-1)
-        plan._generation = generation(read_document(collection)) + 1
+        plan._generation = generation(read_document(collection.path)) + 1
         plan._whole = listing.extended(lines)
         plan.source = {
             **collection.source,

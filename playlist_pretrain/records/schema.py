@@ -69,7 +69,8 @@ class PackedStrings(Sequence):
         if (data[starts] & 0xC0 == 0x80).any():
             raise ValueError("a string starts inside a UTF-8 character")
         self._blob = data.tobytes()
-        self._blob.decode("utf-8")
+        if not self._blob.isascii():
+            self._blob.decode("utf-8")
         self._starts, self._ends = starts, ends
 
     @classmethod
@@ -96,6 +97,14 @@ class PackedStrings(Sequence):
         if isinstance(position, slice):
             return [self[i] for i in range(*position.indices(len(self)))]
         return self._blob[self._starts[position] : self._ends[position]].decode("utf-8")
+
+    def take(self, positions: np.ndarray) -> list[str]:
+        """The strings at ``positions`` [shape=(n,), int]."""
+        starts, ends, blob = self._starts[positions], self._ends[positions], self._blob
+        return [
+            blob[start:end].decode("utf-8")
+            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        ]
 
     def __iter__(self) -> Iterator[str]:
         start = 0
@@ -184,6 +193,10 @@ def check_document(document: Any, where: str) -> dict:
     for files in (document["shards"], [document["index"]]):
         for entry in files:
             _check_file_entry(entry, refuse)
+    names = [entry["file"] for entry in document["shards"]]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        refuse(f"shard {twice!r} is named twice")
     for name in ("band_mean", "band_std"):
         values = document[name]
         low = 0 if name == "band_std" else -np.inf

@@ -224,6 +224,7 @@ def write_collection(
     source: dict,
     *,
     onto: Collection | None = None,
+    generation: int | None = None,
 ) -> None:
     """Make the finished shards in ``folder`` a collection: the index, then ``collection.json``.
 
@@ -241,7 +242,9 @@ def write_collection(
         Settings to remember about where the tracks came from; JSON values only.
     onto : Collection, optional
         Its rows come first, with the shards they are in, which need not be in ``folder``, and
-        the index is the next generation of its own.
+        the index is the next generation unless told otherwise.
+    generation : int, optional
+        Of the index; one that ``folder`` does not have yet, so that the old one stays whole.
 
     Raises
     ------
@@ -267,14 +270,15 @@ def write_collection(
     }
     sums = np.stack([before.sums, *([part.band_sum, part.band_square_sum] for part in parts)])
     band_sum, band_square_sum = sum(sums)
-    index_path = folder / schema.index_name(before.generation)
+    generation = before.generation if generation is None else generation
+    index_path = folder / schema.index_name(generation)
     with atomic_write(index_path) as stream:
         arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}
         np.savez(stream, **arrays, band_sum=band_sum, band_square_sum=band_square_sum)
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
-    mean, std = _band_statistics(band_sum / frames, band_square_sum / frames)
+    mean, std = band_statistics(band_sum, band_square_sum, frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
     shards = before.shards + [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
@@ -333,7 +337,11 @@ def _check_parts(
         raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
 
 
-def _band_statistics(mean: np.ndarray, square_mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def band_statistics(
+    band_sum: np.ndarray, band_square_sum: np.ndarray, frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every band [shape=(bands,), float32] over ``frames``."""
+    mean, square_mean = band_sum / frames, band_square_sum / frames
     variance = square_mean - np.square(mean)
     # A band that never changes leaves rounding noise of either sign: that is no deviation.
     variance[variance < 1e-12 * square_mean] = 0.0

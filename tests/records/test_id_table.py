@@ -1,0 +1,40 @@
+"""From ids to rows: a dictionary and sorted hashes answer alike."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.records import id_table
+from playlist_pretrain.records.id_table import IdTable
+from playlist_pretrain.records.schema import PackedStrings
+
+IDS = ["a", "b/c", "é", "..", "日本", "a ", "x" * 300, *map(str, range(500))]
+
+
+@pytest.fixture(params=["few", "many", "colliding", "all one hash"])
+def kind(request, monkeypatch):
+    if request.param != "few":
+        monkeypatch.setattr(id_table, "_FEW", 0)
+    if request.param == "colliding":
+        monkeypatch.setattr(id_table, "hash", len, raising=False)
+    if request.param == "all one hash":
+        monkeypatch.setattr(id_table, "hash", lambda text: 2**63 - 1, raising=False)
+
+
+def test_every_id_has_its_row_and_no_other_has_one(kind, rng):
+    table = IdTable(PackedStrings.pack(IDS))
+    wanted = [*IDS, "nobody", "", "B/c", "\udc80", "y" * 300]
+    order = rng.permutation(len(wanted))
+    rows = table.rows([wanted[i] for i in order])
+    assert rows.dtype == np.int32
+    assert rows.tolist() == [i if i < len(IDS) else -1 for i in order]
+    assert table.rows([]).shape == (0,)
+    assert table.rows(["a", "a"]).tolist() == [0, 0]
+
+
+def test_no_ids_at_all(kind):
+    assert IdTable(PackedStrings.pack([])).rows(["a"]).tolist() == [-1]
+
+
+def test_ids_that_stand_for_several_rows_are_counted(kind):
+    with pytest.raises(ValueError, match="3 track ids stand for more than one"):
+        IdTable(PackedStrings.pack([*IDS, "a", "é", "a"]))

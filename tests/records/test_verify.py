@@ -1,0 +1,214 @@
+"""Verification of collections: what is wrong, and where."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from damage import flip, record, rewrite
+
+from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.records import example, schema
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.scan import scan_shard
+from playlist_pretrain.records.verify import verify_collection
+from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
+
+FRAMES = [30, 8, 5, 9, 11, 300]
+
+
+@pytest.fixture
+def folder(make_collection, tmp_path):
+    """Six tracks in two shards."""
+    return make_collection(tmp_path / "mine", FRAMES).path
+
+
+def problems(folder, **options):
+    return [str(problem) for problem in verify_collection(folder, **options).problems]
+
+
+def seal(folder):
+    """Make collection.json fit its shards, whatever they hold."""
+
+    def change(document):
+        for entry in document["shards"]:
+            scan = scan_shard(folder / entry["file"], None)
+            entry.update(size=scan.part.size, sha256=scan.part.sha)
+        document["content_key"] = schema.collection_key(document["front_end"], document["shards"])
+
+    rewrite(folder, change)
+
+
+def reindex(folder, change, generation=0):
+    """Write the index anew from parts that ``change`` has changed."""
+    collection = Collection.open(folder)
+    parts = [scan_shard(path, collection.front_end).part for path in collection.shard_paths]
+    change(parts)
+    write_collection(folder, collection.front_end, parts, {}, generation=generation)
+
+
+def test_a_sound_collection(folder):
+    found = verify_collection(folder)
+    assert found.problems == []
+    collection = Collection.open(folder)
+    for number, scan in enumerate(found.scans):
+        rows = found.rows_of(number)
+        assert scan.part.track_ids == list(collection.track_ids)[rows]
+        assert not scan.silent.any()
+
+
+def test_what_a_scan_knows_is_what_the_writer_knew(folder, tmp_path):
+    scans = verify_collection(folder).scans
+    before = json.loads((folder / "collection.json").read_bytes())
+    shutil.copytree(folder, tmp_path / "again")
+    write_collection(
+        tmp_path / "again", Collection.open(folder).front_end, [s.part for s in scans],
+        before["source"],
+    )  # fmt: skip
+    for name in ("collection.json", "index-0.npz"):
+        assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_flipped_bit_of_a_mel(folder):
+    collection = Collection.open(folder)
+    flip(folder / "mel-00001.tfrecord", int(collection.offset[5]) + 77)
+    found = problems(folder)
+    assert len(found) == 2 and found[0].startswith("mel-00001.tfrecord: SHA-256 is ")
+    assert "row 5, track 'track/0005': the checksum of its data is wrong" in found[1]
+    assert found[1].startswith("mel-00001.tfrecord, byte ")
+    assert len(problems(folder, hashed=False)) == 1
+
+
+def test_a_damaged_length_hides_no_other_track(folder):
+    start = int(scan_shard(folder / "mel-00000.tfrecord", None).starts[2])
+    flip(folder / "mel-00000.tfrecord", start + 5)
+    found = problems(folder, hashed=False)
+    assert found == [
+        f"mel-00000.tfrecord, byte {start}, row 2, track 'track/0002': "
+        "the checksum of its length is wrong"
+    ]
+
+
+def test_a_cut_shard_names_every_track_it_lost(folder):
+    with open(folder / "mel-00000.tfrecord", "r+b") as stream:
+        stream.truncate(Collection.open(folder).offset[1] + 100)
+    found = problems(folder)
+    assert "bytes, collection.json says" in found[0]
+    assert "row 1, track 'track/0001': a record of" in found[1]
+    assert ["row 2" in found[2], "row 3" in found[3], len(found)] == [True, True, 4]
+
+
+def test_a_shard_that_is_gone(folder):
+    (folder / "mel-00001.tfrecord").unlink()
+    found = problems(folder)
+    assert found[0].startswith("mel-00001.tfrecord: no such file")
+    assert [line.partition(", ")[2] for line in found[1:]] == [
+        f"row {row}, track 'track/000{row}': the shard is gone" for row in (4, 5)
+    ]
+
+
+def test_a_renamed_shard_is_known_by_its_sum(folder):
+    (folder / "mel-00000.tfrecord").rename(folder / "mel-00007.tfrecord")
+    assert problems(folder) == [
+        "collection.json: names 'mel-00000.tfrecord' for what is in 'mel-00007.tfrecord'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda p: p[0].frames.__setitem__(0, 29), ["row 0, track 'track/0000': frames 30 in"]),
+        (lambda p: p[0].start_seconds.__setitem__(3, 2), ["row 3, track 'track/0003': start_sec"]),
+        (lambda p: p[1].source_seconds.__setitem__(1, 2), ["row 5, track 'track/0005': source_s"]),
+        (lambda p: p[1].offsets.__setitem__(0, 2), ["index has no row", "no mel of a record sta"]),
+        (lambda p: p[1].track_ids.__setitem__(0, "x"), ["'track/0004': the index calls it 'x'"]),
+        (lambda p: p[0].track_ids.reverse(), ["the index calls it"] * 4),
+    ],
+)
+def test_an_index_that_differs_from_the_records(folder, change, words):
+    reindex(folder, change)
+    Collection.open(folder)
+    found = [line for line in problems(folder) if "collection.json" not in line]
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))
+
+
+def test_values_that_are_not_finite_though_all_sums_fit(folder):
+    mel = np.full((3, 96), np.nan, "<f2")
+    data = example.encode_track("nan", mel, 0.0, 30.0)[0]
+    (folder / "mel-00001.tfrecord").write_bytes(record(data))
+    seal(folder)
+    found = problems(folder)
+    assert any("track 'nan': 288 values of its mel are not finite" in line for line in found)
+
+
+def test_an_id_in_two_shards(folder):
+    shutil.copy(folder / "mel-00000.tfrecord", folder / "mel-00001.tfrecord")
+    seal(folder)
+    found = problems(folder)
+    twice = [line for line in found if "track is also in mel-00000.tfrecord" in line]
+    assert len(twice) == 4 and "track 'track/0003'" in twice[3]
+
+
+@pytest.mark.parametrize("name, band", [("band_mean", 3), ("band_std", 95)])
+def test_statistics_that_are_not_the_mels(folder, name, band):
+    rewrite(folder, lambda d: d[name].__setitem__(band, d[name][band] * (1 + 1e-5)))
+    Collection.open(folder)
+    (found,) = problems(folder)
+    assert found.startswith(f"collection.json: {name} of band {band} is ")
+
+
+def test_the_number_beside_the_index(folder):
+    rewrite(folder, lambda d: d["index"].update(tracks=7))
+    assert problems(folder) == ["collection.json: 6 tracks, 7 in the index"]
+
+
+@pytest.mark.parametrize("name", ["../mel-00000.tfrecord", "/etc/passwd", "a\\b", "..", ""])
+def test_names_that_lead_elsewhere_are_not_followed(folder, name, monkeypatch):
+    rewrite(folder, lambda d: d["shards"][0].update(file=name))
+    found = problems(folder)
+    assert len(found) == 1 and "is not a plain name" in found[0]
+    assert found[0].startswith("collection.json: ")
+
+
+def test_a_shard_named_twice_is_refused_at_opening(folder):
+    rewrite(folder, lambda d: d["shards"][0].update(file="mel-00001.tfrecord"))
+    with pytest.raises(CollectionError, match=r"'mel-00001\.tfrecord' is named twice"):
+        Collection.open(folder)
+    assert "is named twice" in problems(folder)[0]
+
+
+def test_without_a_description_the_records_are_still_read(folder):
+    (folder / "collection.json").write_text("{")
+    flip(folder / "mel-00000.tfrecord", 40)
+    found = problems(folder)
+    assert found[0].startswith("collection.json: not JSON")
+    assert found[1].startswith("mel-00000.tfrecord, byte 0") and len(found) == 2
+
+
+def test_another_format_is_not_touched(folder):
+    rewrite(folder, lambda d: d.update(format=2))
+    with pytest.raises(CollectionError, match=r"format 2, this version knows format 1"):
+        verify_collection(folder)
+
+
+def test_no_folder_and_an_empty_one(tmp_path):
+    with pytest.raises(CollectionError, match="no such folder"):
+        verify_collection(tmp_path / "nowhere")
+    (found,) = problems(tmp_path)
+    assert "no collection" in found
+
+
+def test_parts_survive_saving(folder, tmp_path):
+    part = scan_shard(folder / "mel-00000.tfrecord", None).part
+    part.save(tmp_path / "part.npz")
+    assert ShardPart.load(tmp_path / "part.npz").track_ids == part.track_ids
+
+
+def test_fingerprints_know_the_order_of_the_frames(folder, rng):
+    mel = rng.uniform(0, 6, (20, 96))
+    with ShardWriter(folder / "mel-00009.tfrecord", 96) as writer:
+        for track_id, values in (("a", mel), ("b", mel[::-1]), ("c", mel), ("d", mel[:19])):
+            writer.add(track_id, values, 0, 30)
+    a, b, c, d = scan_shard(folder / "mel-00009.tfrecord", None).fingerprints.tolist()
+    assert a == c and len({a, b, d}) == 3
