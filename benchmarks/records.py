@@ -133,7 +133,7 @@ def measure(audio, folder, workers, rounds):
 def main():
     """Make the files, measure, print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--data", type=Path, help="folder of recordings [../shared/data]")
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--many", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -144,9 +144,14 @@ def main():
         decode_alone(options.decode, options.workers)
         return
     names = ("pop909", "esc10")
-    sources = [path for name in names for path in sorted((options.data / name).rglob("*.ogg"))]
+    data = options.data or ROOT.parent / "shared" / "data"
+    sources = [path for name in names for path in sorted((data / name).rglob("*.ogg"))]
     if not sources:
-        raise SystemExit(f"no recordings in {options.data}/pop909 and esc10: give --data")
+        said = f"nothing is measured: no recordings in {data}/pop909 and esc10; give --data"
+        if options.data:
+            raise SystemExit(said)
+        print(said)
+        return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
