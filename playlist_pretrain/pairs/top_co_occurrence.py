@@ -103,7 +103,7 @@ def pair_with_top(top_rows, order, words, available, pairs):
             if other < 0:
                 break
             free[size] = other  # stays only if the next line counts it
-            size += (available[other >> 6] >> np.uint64(other & 63)) & np.uint64(1)
+            size += np.int64((available[other >> 6] >> np.uint64(other & 63)) & np.uint64(1))
         if size:
             fraction = (words[visit] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
             other = free[int(fraction * size)]

@@ -219,9 +219,9 @@ def test_killed_at_any_step_the_same_call_goes_on(sound, monkeypatch, step, when
         (sound.path / "collection.json").unlink()
     real = getattr(repair, step)
 
-    def killed(*arguments):
+    def killed(*arguments, **named):
         if when == "after":
-            real(*arguments)
+            real(*arguments, **named)
         raise Killed
 
     with monkeypatch.context() as context:
