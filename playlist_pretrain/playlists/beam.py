@@ -7,9 +7,6 @@ Beam and leaves the file that ``pretrain.py --pairs playlist_tco`` looks for. Ne
 
 from __future__ import annotations
 
-import contextlib
-import io
-import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.beam_options import checked_options, one_line
 from playlist_pretrain.errors import GroupsError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
@@ -198,31 +196,6 @@ class BeamOptions:
     """print nothing but errors"""
 
 
-def checked_options(text: str) -> list[str]:
-    """Options of Beam as a list.
-
-    Raises
-    ------
-    RecipeError
-        When Beam does not take one of them.
-    """
-    said = io.StringIO()
-    try:
-        words = shlex.split(text)
-        with contextlib.redirect_stderr(said):
-            PipelineOptions(words).get_all_options()
-    except ValueError as error:
-        raise RecipeError(f"--beam {text!r}: {_one_line(error)}") from error
-    except SystemExit as error:  # argparse inside of Beam: a page of usage, then what is wrong
-        reason = said.getvalue().strip().rpartition(" error: ")[2]
-        raise RecipeError(f"--beam {text!r}: {reason}") from error
-    return words
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
 def count(options: BeamOptions) -> TopTable:
     """Count with Beam and keep the table beside the groups.
 
@@ -246,7 +219,7 @@ def count(options: BeamOptions) -> TopTable:
         try:
             FileSystems.get_filesystem(options.temp)
         except ValueError as error:
-            raise RecipeError(f"--temp {options.temp}: {_one_line(error)}") from error
+            raise RecipeError(f"--temp {options.temp}: {one_line(error)}") from error
     collection = Collection.open(options.collection)
     split = split_groups(
         load_groups(collection, options.name),
@@ -269,7 +242,7 @@ def count(options: BeamOptions) -> TopTable:
                 options=beam_options,
             )
         except (ValueError, RuntimeError) as error:
-            raise RecipeError(f"--beam {options.beam!r}: {_one_line(error)}") from error
+            raise RecipeError(f"--beam {options.beam!r}: {one_line(error)}") from error
     path = table_path(
         split.kept, collection.path, top=TOP, max_group_length=options.max_group_length
     )

@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import logging
 import os
 import re
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from playlist_pretrain import cli, errors
+from playlist_pretrain.beam_options import checked_options, one_line
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.make import MakeTfrecords, make_tfrecords
@@ -230,17 +229,11 @@ def build(options: BeamBuild) -> None:
 
 def _pipeline(text: str) -> beam.Pipeline:
     """An empty pipeline with the options in ``text``, all of them parsed."""
-    said = io.StringIO()
+    options = PipelineOptions(checked_options(text))
     try:
-        with contextlib.redirect_stderr(said):
-            options = PipelineOptions(shlex.split(text))
-            options.get_all_options()
         return beam.Pipeline(options=options)
-    except SystemExit as error:  # Beam's argparse, after a hundred lines of usage
-        reason = said.getvalue().splitlines()[-1].partition("error: ")[2]
-        raise RecipeError(f"--beam {text!r}: {reason}") from error
     except Exception as error:  # whatever becomes of looking a runner up
-        raise RecipeError(f"--beam {text!r}: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"--beam {text!r}: {one_line(error)}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,20 +10,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import folder_lock
 from playlist_pretrain.records import schema
+from playlist_pretrain.records.description import own_files
 from playlist_pretrain.records.listing import generation, sources_name
 from playlist_pretrain.records.plan import Plan
 from playlist_pretrain.records.report import REPORT_FILE
 from playlist_pretrain.storage import refuse_remote
 
 LOCK_FILE = "lock"
-_OWN_FILES = re.compile(r"mel-\d{5,}\.tfrecord|index-\d+\.npz|sources-\d+\.jsonl")
 
 
 class BuildFolder:
@@ -62,7 +61,7 @@ class BuildFolder:
         except OSError:
             return False
         except ValueError:  # damaged: what lies beside it tells
-            return any(map(_OWN_FILES.fullmatch, os.listdir(self.out)))
+            return bool(own_files(self.out))
         return isinstance(document, dict) and document.get("type") == schema.TYPE
 
     @property
@@ -128,9 +127,8 @@ class BuildFolder:
         """Remove what earlier states of the collection left, and only its own files."""
         document = json.loads((self.out / schema.COLLECTION_FILE).read_text("utf-8"))
         names = _names(document)
-        for path in self.out.iterdir():
-            if _OWN_FILES.fullmatch(path.name) and path.name not in names:
-                path.unlink()
+        for name in sorted(set(own_files(self.out)).difference(names)):
+            (self.out / name).unlink()
 
     def _plan(self) -> dict:
         try:

@@ -45,8 +45,8 @@ class CheckCollection:
     """keep every sound record and make index and collection.json anew; what is damaged is listed
     in check_report.tsv"""
     front_end: str | None = None
-    """with --repair or --verify, what made the mels (paper, musicnn, vggish, vggish-essentia), for
-    a collection whose collection.json can no longer say so"""
+    """with --repair or --verify, what made the mels (paper, musicnn, vggish, vggish-essentia,
+    melon, jamendo-mels), for a collection whose collection.json can no longer say so"""
     quiet: bool = False
     """print nothing but what is wrong"""
 

@@ -87,20 +87,10 @@ class Collection:
             When anything is missing, damaged, foreign or of another format, or a server cannot
             be reached.
         """
-        from playlist_pretrain.audio.front_end import FrontEnd
-
         path = location(path)
         listing = _listing(path) if is_remote(path) else None
         document = read_document(path, listing)
-        try:
-            front_end = FrontEnd.from_dict(document["front_end"])
-        except FrontEndError as error:
-            raise CollectionError(f"{path / schema.COLLECTION_FILE}: {error}") from error
-        if front_end.bands != document["bands"]:
-            raise CollectionError(
-                f"{path / schema.COLLECTION_FILE}: {document['bands']} bands, but its front end "
-                f"{front_end.name!r} makes {front_end.bands}"
-            )
+        front_end = front_end_of(document, path / schema.COLLECTION_FILE)
         for shard in document["shards"]:
             _check_size(path, shard, listing)
         return cls(path, document, front_end, read_index(path, document, listing))
@@ -228,6 +218,25 @@ def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None
     except (ValueError, RecursionError) as error:
         raise CollectionError(f"{file}: not JSON ({error}); {_mend(path)}") from error
     return schema.check_document(document, str(file))
+
+
+def front_end_of(document: dict, file: Path | RemotePath) -> FrontEnd:
+    """The front end that a checked ``collection.json`` names; CollectionError if it does not fit.
+
+    ``file`` is where the document comes from, for the message.
+    """
+    from playlist_pretrain.audio.front_end import FrontEnd
+
+    try:
+        front_end = FrontEnd.from_dict(document["front_end"])
+    except FrontEndError as error:
+        raise CollectionError(f"{file}: {error}") from error
+    if front_end.bands != document["bands"]:
+        raise CollectionError(
+            f"{file}: {document['bands']} bands, but its front end {front_end.name!r} makes "
+            f"{front_end.bands}"
+        )
+    return front_end
 
 
 def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | None) -> None:

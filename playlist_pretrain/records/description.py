@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import CollectionError, FrontEndError
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.collection import read_document
+from playlist_pretrain.records.collection import front_end_of, read_document
+from playlist_pretrain.records.listing import SOURCES_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
-
-_SHARD_FILE = re.compile(r"mel-(\d{5,})\.tfrecord", re.ASCII)
-_INDEX_FILE = re.compile(r"index-(\d+)\.npz", re.ASCII)
-_SOURCES_FILE = re.compile(r"sources-(\d+)\.jsonl", re.ASCII)
 
 
 @dataclass
@@ -68,7 +65,7 @@ def describe(folder: Path) -> Description:
     found = Description(folder)
     try:
         found.document = read_document(folder)
-        found.front_end = _front_end(found.document, folder)
+        found.front_end = front_end_of(found.document, folder / schema.COLLECTION_FILE)
         found.source = found.document["source"]
         found.entries = found.document["shards"]
     except CollectionError as error:
@@ -76,7 +73,7 @@ def describe(folder: Path) -> Description:
             raise
         found.document, found.trouble = None, str(error)
         _salvage(found, _raw_document(folder))
-    names = list(_numbered(os.listdir(folder), _SHARD_FILE).values())
+    names = list(_numbered(os.listdir(folder), schema.SHARD_FILE).values())
     found.files = _files_of(found.entries, folder, names) if found.entries else names
     return found
 
@@ -86,13 +83,15 @@ def next_names(description: Description) -> tuple[int, int]:
     names = os.listdir(description.folder) + [entry["file"] for entry in description.entries]
     if description.document is not None:
         names.append(description.document["index"]["file"])
-    shards, indexes = (_numbered(names, pattern) for pattern in (_SHARD_FILE, _INDEX_FILE))
+    shards, indexes = (
+        _numbered(names, pattern) for pattern in (schema.SHARD_FILE, schema.INDEX_FILE)
+    )
     return max(shards, default=-1) + 1, max(indexes, default=-1) + 1
 
 
 def own_files(folder: Path) -> list[str]:
     """Files of ``folder`` that are named as shards, indexes or lists of sources are."""
-    patterns, names = (_SHARD_FILE, _INDEX_FILE, _SOURCES_FILE), os.listdir(folder)
+    patterns, names = (schema.SHARD_FILE, schema.INDEX_FILE, SOURCES_FILE), os.listdir(folder)
     return [name for pattern in patterns for name in _numbered(names, pattern).values()]
 
 
@@ -100,22 +99,6 @@ def _numbered(names: Iterable[str], pattern: re.Pattern) -> dict[int, str]:
     """Number → name of those that fit ``pattern``, in order."""
     matches = filter(None, map(pattern.fullmatch, names))
     return dict(sorted((int(match[1]), match[0]) for match in matches))
-
-
-def _front_end(document: dict, folder: Path) -> FrontEnd:
-    from playlist_pretrain.audio.front_end import FrontEnd
-
-    where = folder / schema.COLLECTION_FILE
-    try:
-        made_by = FrontEnd.from_dict(document["front_end"])
-    except FrontEndError as error:
-        raise CollectionError(f"{where}: {error}") from error
-    if made_by.bands != document["bands"]:
-        raise CollectionError(
-            f"{where}: {document['bands']} bands, but its front end {made_by.name!r} makes "
-            f"{made_by.bands}"
-        )
-    return made_by
 
 
 def _raw_document(folder: Path) -> dict:

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.collection import read_document
 from playlist_pretrain.records.report import DIFFERS, Note
+from playlist_pretrain.records.schema import INDEX_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.sources import TrackSource
 
+SOURCES_FILE = re.compile(r"sources-(\d+)\.jsonl", re.ASCII)
 ADDITIONS = "listed_tracks_of_additions"
 _SAME = 2
 
@@ -190,7 +192,7 @@ class Listing:
 
 def generation(document: dict) -> int:
     """Number of the index that ``collection.json`` names: one more for each addition."""
-    found = re.fullmatch(r"index-(\d+)\.npz", document["index"]["file"])
+    found = INDEX_FILE.fullmatch(document["index"]["file"])
     return int(found[1]) if found else 0
 
 

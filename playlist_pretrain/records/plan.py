@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import json
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,7 +98,7 @@ class Plan:
         plan._set(tracks, lines, self.document["front_end"], self.source["loader"])
         plan.document["addition_to"] = collection.content_key
         plan.onto = collection
-        names = [re.fullmatch(r"mel-(\d+)\.tfrecord", p.name) for p in collection.shard_paths]
+        names = [schema.SHARD_FILE.fullmatch(p.name) for p in collection.shard_paths]
         plan._first_shard = 1 + max((int(name[1]) for name in names if name), default=-1)
         plan._generation = generation(read_document(collection.path)) + 1
         plan._whole = listing.extended(lines)

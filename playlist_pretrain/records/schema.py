@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -34,6 +35,11 @@ INDEX_ARRAYS = {
     "source_seconds": np.dtype("<f4"),
 }
 """Arrays of ``index-<generation>.npz`` and their types."""
+
+
+SHARD_FILE = re.compile(r"mel-(\d{5,})\.tfrecord", re.ASCII)
+INDEX_FILE = re.compile(r"index-(\d+)\.npz", re.ASCII)
+"""What the names of shards and indexes look like; the group is the number."""
 
 
 def shard_name(number: int) -> str:

@@ -12,7 +12,6 @@ from build_loaders import PAPER, Tones, content, sources
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.records import build_folder
 from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.shards import ShardWork
@@ -259,7 +258,9 @@ def test_a_fresh_build_drops_an_interrupted_addition(half_added, make, tmp_path)
 
 @pytest.mark.parametrize("call_again", ["add", "plain"])
 @pytest.mark.parametrize("step", range(9))
-def test_killed_while_an_addition_is_moved_into_place(make, tmp_path, step, call_again):
+def test_killed_while_an_addition_is_moved_into_place(
+    make, tmp_path, killed_while_moving, step, call_again
+):
     tracks = tracks_named(*range(20))
     old = make(tracks[:10]).collection.content_key
     shutil.copytree(tmp_path / "out", tmp_path / "saved")
@@ -268,33 +269,8 @@ def test_killed_while_an_addition_is_moved_into_place(make, tmp_path, step, call
     shutil.rmtree(tmp_path / "out")
     (tmp_path / "saved").rename(tmp_path / "out")
 
-    class Killed(BaseException):
-        pass
-
-    left = [-1]
-
-    def dying(function):
-        def call(*args, **options):
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-            return function(*args, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("replace", "unlink"):
-            patch.setattr(build_folder.os, name, dying(getattr(os, name)))
-        patch.setattr(build_folder.shutil, "rmtree", dying(shutil.rmtree))
-        original = build_folder.BuildFolder.move_out
-
-        def move_out(self):
-            left[0] = step
-            original(self)
-
-        patch.setattr(build_folder.BuildFolder, "move_out", move_out)
-        with pytest.raises(Killed):
-            make(tracks, add=True)
+    with killed_while_moving(step):
+        make(tracks, add=True)
     assert Collection.open(tmp_path / "out").content_key in (old, new)
     report = make(tracks, add=call_again == "add")  # all shards are there: any call finishes it
     assert report.tracks == 20 and report.waiting == 0

@@ -130,39 +130,15 @@ def test_the_old_collection_stays_until_the_new_one_is_ready(make, tmp_path, mon
 
 
 @pytest.mark.parametrize("step", range(10))
-def test_killed_while_the_new_collection_is_moved_into_place(make, tmp_path, step):
+def test_killed_while_the_new_collection_is_moved_into_place(
+    make, tmp_path, killed_while_moving, step
+):
     make(sources(count=20))
     expected = content(tmp_path / "out")
     make(sources(count=40), overwrite=True)
 
-    class Killed(BaseException):
-        pass
-
-    left = [step]
-
-    def dying(function):
-        def call(*args, **options):
-            if left[0] == 0:
-                raise Killed
-            left[0] -= 1
-            return function(*args, **options)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("replace", "unlink"):
-            patch.setattr(build_folder.os, name, dying(getattr(os, name)))
-        patch.setattr(build_folder.shutil, "rmtree", dying(shutil.rmtree))
-        original = build_folder.BuildFolder.move_out
-
-        def move_out(self):
-            left[0] = step
-            original(self)
-
-        patch.setattr(build_folder.BuildFolder, "move_out", move_out)
-        left[0] = -1
-        with pytest.raises(Killed):
-            make(sources(count=20), overwrite=True)
+    with killed_while_moving(step):
+        make(sources(count=20), overwrite=True)
     # At step 0 the old collection is still there, so that the whole command is needed again.
     make(sources(count=20), overwrite=step == 0)
     assert content(tmp_path / "out") == expected

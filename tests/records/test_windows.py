@@ -183,6 +183,7 @@ def open_files() -> int:
 
 
 def test_files_are_closed_with_the_reader(collection):
+    gc.collect()  # what earlier tests left open would be closed below
     before = open_files()
     reader = WindowReader(collection, 256)
     assert open_files() == before + len(collection.shard_paths)
