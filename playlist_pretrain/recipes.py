@@ -23,13 +23,14 @@ collection and the excluded tracks hold does, and is compared by key."""
 DEFAULT_GROUPS = {"artist_co": "artists"}
 """Groups of the pairings that do not use playlists."""
 ONLY_OF = {
-    "w2v_size": ("playlist_w2v",),
-    "w2v_window": ("playlist_w2v",),
-    "w2v_sample": ("playlist_w2v",),
-    "w2v_workers": ("playlist_w2v",),
-    "max_group_length": ("playlist_w2v", "playlist_tco"),
+    "w2v_size": ("pairs", ("playlist_w2v",)),
+    "w2v_window": ("pairs", ("playlist_w2v",)),
+    "w2v_sample": ("pairs", ("playlist_w2v",)),
+    "w2v_workers": ("pairs", ("playlist_w2v",)),
+    "max_group_length": ("pairs", ("playlist_w2v", "playlist_tco")),
+    "width": ("backbone", ("vggish",)),
 }
-"""Settings that only some pairings read."""
+"""Settings that only some pairings, or some backbones, read."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class TrainingSettings:
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""
     backbone: str = "vggish"
-    """backbone to train"""
+    """backbone to train: vggish or resnet50"""
     width: float | None = None
     """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25]"""
     frames: int | None = None
@@ -144,7 +145,11 @@ class PretrainRecipe(TableSettings, TrainingSettings):
                 "checkpoint_epochs": 20,
             },
         }[preset]
-        filled = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        filled = {
+            name: value
+            for name, value in defaults.items()
+            if getattr(self, name) is None and self._reads(name)
+        }
         recipe = dataclasses.replace(
             self,
             preset=preset,
@@ -156,6 +161,10 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             recipe=recipe,
             warmup_given=self.warmup_steps is not None,
         )
+
+    def _reads(self, name: str) -> bool:
+        choice, readers = ONLY_OF.get(name, ("backbone", (self.backbone,)))
+        return getattr(self, choice) in readers
 
     def _check(self) -> None:
         choices = {
@@ -181,11 +190,12 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
         self.check()
-        for name, pairings in ONLY_OF.items():
-            if self.pairs not in pairings and getattr(self, name) != getattr(type(self), name):
+        for name, (choice, readers) in ONLY_OF.items():
+            if not self._reads(name) and getattr(self, name) != getattr(type(self), name):
                 raise RecipeError(
-                    f"{option(name)} {getattr(self, name)}: only --pairs "
-                    f"{' and '.join(pairings)} reads it, this is --pairs {self.pairs}"
+                    f"{option(name)} {getattr(self, name)}: only {option(choice)} "
+                    f"{' and '.join(readers)} reads it, this is {option(choice)} "
+                    f"{getattr(self, choice)}"
                 )
         if not 0 <= self.seed < 2**63:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")

@@ -20,7 +20,7 @@ from playlist_pretrain.recipes import NOT_DECISIVE, option
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
-PACKAGES = ("tensorflow", "keras", "numpy", "numba", "essentia-tensorflow")
+PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tensorflow")
 
 
 class Run:

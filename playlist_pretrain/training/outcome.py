@@ -35,6 +35,7 @@ def conclude(
 ) -> dict[str, Any]:
     """Export the backbone, prove it by reloading, draw the curves, and sum up."""
     from playlist_pretrain.export.saved_model import save_backbone
+    from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.training.figures import draw_curves
     from playlist_pretrain.training.history import read_history
@@ -43,12 +44,13 @@ def conclude(
     history = read_history(run.history)
     if not history:
         raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
+    backbone = plain_float32(model.backbone)
     about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
-    save_backbone(model.backbone, data.collection.front_end, run.saved_model, about)
+    save_backbone(backbone, data.collection.front_end, run.saved_model, about)
     rows = data.stream.rows_of(0)[:, 0]
     rows = np.resize(rows, PARITY_WINDOWS)
     windows = data.reader.read(rows, np.zeros(PARITY_WINDOWS, np.int32))
-    difference, embeddings = check_export(model.backbone, run.saved_model, windows)
+    difference, embeddings = check_export(backbone, run.saved_model, windows)
     chance = chance_loss(recipe.batch)
     tail = history[-max(1, len(history) // 10) :]
     loss = float(np.mean([float(row["loss"]) for row in tail]))

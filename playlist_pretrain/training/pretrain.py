@@ -119,11 +119,11 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     backbone = BACKBONES.get(recipe.backbone)(
         frames=recipe.frames,
         bands=collection.front_end.bands,
-        width=recipe.width,
         mean=collection.band_mean if standardise else None,
         std=collection.band_std if standardise else None,
         initializer=recipe.initializer,
         seed=recipe.seed,
+        **({} if recipe.width is None else {"width": recipe.width}),
     )
     head = projector(
         backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
