@@ -27,6 +27,7 @@ bench: $(READY)
 	$(RUN) benchmarks/front_end.py
 	$(RUN) benchmarks/windows.py
 	$(RUN) benchmarks/train_step.py
+	$(RUN) benchmarks/micro_batch.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py
 

@@ -17,6 +17,18 @@ SMALL = {
     "windows": ["--tracks", "16", "--batch", "8", "--batches", "3", "--rounds", "1"],
     "pairs": ["--shares", "0.002"],
     "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],
+    "micro_batch": [
+        "--width",
+        "0.05",
+        "--batch",
+        "4",
+        "--micro-batch",
+        "2",
+        "--steps",
+        "1",
+        "--rounds",
+        "1",
+    ],
     "train_step": ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"],
 }
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
 from playlist_pretrain.models.nt_xent import NTXent
 
 
@@ -31,6 +32,10 @@ class ContrastiveModel(tf.keras.Model):
     y_tower : tf.keras.Model, optional
         ``[batch] → [batch, dim']``, see :func:`vector_tower`: the positive side is then not a
         window but a row.
+    micro_batch : int, optional
+        Pairs that go through the shared tower at a time, see
+        :mod:`~playlist_pretrain.models.gradient_caching`; a divisor of the batch. The default is
+        the whole batch.
 
     Notes
     -----
@@ -50,6 +55,7 @@ class ContrastiveModel(tf.keras.Model):
         *,
         views: Callable | None = None,
         y_tower: tf.keras.Model | None = None,
+        micro_batch: int | None = None,
         **kwargs,
     ):
         if views is not None and y_tower is not None:
@@ -59,6 +65,7 @@ class ContrastiveModel(tf.keras.Model):
         self.projector = projector
         self.views = views
         self.y_tower = y_tower
+        self.micro_batch = micro_batch
         self.loss_tracker = tf.keras.metrics.Mean(name="loss")
         self.gradient_tracker = tf.keras.metrics.Mean(name="gradient_norm")
         self.first_bad_step = tf.Variable(-1, trainable=False, dtype=tf.int64)
@@ -79,9 +86,7 @@ class ContrastiveModel(tf.keras.Model):
     def train_step(self, data):
         """One step of the optimizer on a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        with tf.GradientTape() as tape:
-            loss = self._pair_loss(x, y, training=True)
-        gradients = tape.gradient(loss, self.trainable_variables)
+        loss, gradients = self._gradients(x, y)
         norm = tf.linalg.global_norm(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         step = tf.cast(self.optimizer.iterations, tf.int64) - 1
@@ -96,7 +101,8 @@ class ContrastiveModel(tf.keras.Model):
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        self.loss_tracker.update_state(self._pair_loss(x, y, training=False))
+        loss = self._loss_of(self._projections(x, y, training=False), y, training=False)
+        self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
     def _sides(self, data):
@@ -105,12 +111,62 @@ class ContrastiveModel(tf.keras.Model):
         windows = data[0] if isinstance(data, (tuple, list)) else data
         return self.views(windows, self.optimizer.iterations)
 
-    def _pair_loss(self, x, y, training):
+    def _gradients(self, x, y):
+        """Loss, and its gradient with respect to each of ``trainable_variables``."""
+        if self.micro_batch is None:
+            with tf.GradientTape() as tape:
+                loss = self._loss_of(self._projections(x, y, training=True), y, training=True)
+            return loss, tape.gradient(loss, self.trainable_variables)
+        own = [] if self.y_tower is None else self.y_tower.trainable_variables
+        of_own = []
+
+        def of_projections(projections):
+            with tf.GradientTape() as tape:
+                tape.watch(projections)
+                loss = self._loss_of(projections, y, training=True)
+            of_sides, of_y = tape.gradient(loss, (projections, own))
+            of_own.extend(of_y)
+            return loss, of_sides
+
+        shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
+        loss, gradients = cached_gradients(
+            lambda windows: self._float32(windows, training=True),
+            shared,
+            self._moving_statistics,
+            self._windows(x, y),
+            self.micro_batch,
+            of_projections,
+        )
+        found = zip([*shared, *own], [*gradients, *of_own], strict=True)
+        by_variable = {variable.ref(): gradient for variable, gradient in found}
+        return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
+
+    @property
+    def _moving_statistics(self):
+        """What batch normalisation moves: never trainable, unlike a kernel that was frozen."""
+        variables = [*self.backbone.variables, *self.projector.variables]
+        return [v for v in variables if not v.trainable and v.dtype.is_floating]
+
+    def _windows(self, x, y):
+        """The sides of a pair that are windows."""
+        return (x,) if self.y_tower is not None else (x, y)
+
+    def _float32(self, windows, training):
+        return tf.cast(self(windows, training=training), tf.float32)
+
+    def _projections(self, x, y, training):
+        windows = self._windows(x, y)
+        if self.micro_batch is not None:
+            return cached_projections(
+                lambda some: self._float32(some, training), windows, self.micro_batch
+            )
+        projections = self._float32(tf.concat(windows, 0), training)  # (2·pairs, dim')
+        return tuple(tf.split(projections, len(windows)))
+
+    def _loss_of(self, projections, y, training):
         if self.y_tower is not None:
-            return self.loss(self(x, training=training), self.y_tower(y, training=training))
-        projections = self(tf.concat([x, y], 0), training=training)  # (2·pairs, dim')
-        z_x, z_y = tf.split(projections, 2)
-        return self.loss(z_x, z_y)
+            projections = (*projections, self.y_tower(y, training=training))
+        return self.loss(*projections)
 
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:

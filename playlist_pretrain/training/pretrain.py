@@ -128,7 +128,9 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     head = projector(
         backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
     )
-    model = ContrastiveModel(backbone, head, **_other_side(recipe, data))
+    model = ContrastiveModel(
+        backbone, head, micro_batch=recipe.micro_batch, **_other_side(recipe, data)
+    )
     schedule = warmup_cosine(
         recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
     )

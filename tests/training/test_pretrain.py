@@ -388,6 +388,17 @@ assert not [name for name in sys.modules if name.startswith("playlist_pretrain")
 
 
 @pytest.mark.slow
+def test_slices_come_to_the_same_model(arguments, tmp_path, capsys):
+    sliced = changed(arguments, micro_batch="2", out=str(tmp_path / "sliced"))
+    for command in (arguments, sliced):
+        assert pretrain.main(command) == 0
+    assert run_of(sliced).summary["loss"] == pytest.approx(run_of(arguments).summary["loss"], 1e-3)
+    assert "--micro-batch: 2 there, None now" in refusal(
+        changed(arguments, out=str(tmp_path / "sliced")), capsys
+    )
+
+
+@pytest.mark.slow
 def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
