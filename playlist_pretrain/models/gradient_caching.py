@@ -3,7 +3,8 @@
 Gao et al. 2021, arXiv 2101.06983. A contrastive loss needs the projections of the whole batch, but
 not the activations behind them. So projections are computed slice by slice without keeping
 activations, the loss and its gradient with respect to them once, and then each slice is run
-again and propagated back on its own. One more forward pass buys the memory.
+again and propagated back on its own (the last one is not run again: its activations are still
+there). That most of a batch runs forward twice buys the memory.
 """
 
 from __future__ import annotations
@@ -59,30 +60,36 @@ def cached_gradients(
         If the batch is not a whole number of slices.
     """
     sides = _sliced(sides, micro_batch)
-    slices = sides[0].shape[0]
+    last = sides[0].shape[0] - 1
     before = [tf.identity(variable) for variable in statistics]
-    projections, moved = _forward(tower, statistics, before, sides)
-    loss, gradients = of_projections(projections)
+    array, moved = _forward(tower, statistics, before, sides, last)
+    # The activations of the last slice stay, so that it need not run twice.
+    with tf.GradientTape() as tape:
+        z = tower(_together(sides, last))
+    moved = _moved(moved, statistics, before)
+    loss, gradients = of_projections(_by_side(array.write(last, z), sides))
     gradients = _sliced(gradients, micro_batch)
+
+    def of_slice(tape, z, index):
+        given = _together(gradients, index)
+        return tape.gradient(z, variables, given, unconnected_gradients="zero")
 
     def add_slice(index, totals):
         with tf.GradientTape() as tape:
             z = tower(_together(sides, index))
-        found = tape.gradient(
-            z, variables, _together(gradients, index), unconnected_gradients="zero"
-        )
+        found = of_slice(tape, z, index)
         return index + 1, [total + one for total, one in zip(totals, found, strict=True)]
 
     _, totals = tf.while_loop(
-        lambda index, _: index < slices,
+        lambda index, _: index < last,
         add_slice,
-        (0, [tf.zeros(variable.shape, variable.dtype) for variable in variables]),
+        (0, of_slice(tape, z, last)),
         parallel_iterations=1,  # two slices at a time would take the memory of two
-        maximum_iterations=slices,
+        maximum_iterations=last,
     )
     # The second pass moved the statistics again; what counts is the first.
     for variable, value, movement in zip(statistics, before, moved, strict=True):
-        variable.assign(value + movement / slices)
+        variable.assign(value + movement / (last + 1))
     return loss, totals
 
 
@@ -94,37 +101,48 @@ def cached_projections(tower: Tower, sides: Sides, micro_batch: int) -> Sides:
     tower, sides, micro_batch
         As in :func:`cached_gradients`; a tower in inference mode moves nothing.
     """
-    return _forward(tower, [], [], _sliced(sides, micro_batch))[0]
+    sides = _sliced(sides, micro_batch)
+    return _by_side(_forward(tower, [], [], sides, sides[0].shape[0])[0], sides)
 
 
-def _forward(tower, statistics, before, sides):
-    """Projections of each side, and how far the statistics moved in all slices together.
+def _forward(tower, statistics, before, sides, count):
+    """Projections of the first slices, and how far the statistics moved in all of them together.
 
     Every slice finds the statistics as they were before the batch.
     """
-    count, slices, size = len(sides), *sides[0].shape[:2]
 
     def run_slice(index, array, moved):
         array = array.write(index, tower(_together(sides, index)))
-        moved = [
-            total + (variable - value)
-            for total, variable, value in zip(moved, statistics, before, strict=True)
-        ]
+        moved = _moved(moved, statistics, before)
         for variable, value in zip(statistics, before, strict=True):
             variable.assign(value)
         return index + 1, array, moved
 
+    array = tf.TensorArray(tf.float32, sides[0].shape[0])
     _, array, moved = tf.while_loop(
-        lambda index, *_: index < slices,
+        lambda index, *_: index < count,
         run_slice,
-        (0, tf.TensorArray(tf.float32, slices), [tf.zeros_like(value) for value in before]),
+        (0, array, [tf.zeros_like(value) for value in before]),
         parallel_iterations=1,
-        maximum_iterations=slices,
+        maximum_iterations=count,
     )
+    return array, moved
+
+
+def _moved(moved, statistics, before):
+    return [
+        total + (variable - value)
+        for total, variable, value in zip(moved, statistics, before, strict=True)
+    ]
+
+
+def _by_side(array: tf.TensorArray, sides: Sides) -> Sides:
+    """Projections [pairs, dim'] of each side from those of all slices."""
+    count, slices, size = len(sides), *sides[0].shape[:2]
     z = array.stack()  # (slices, sides · size, dim')
     z = tf.reshape(z, [slices, count, size, z.shape[-1]])
     z = tf.reshape(tf.transpose(z, [1, 0, 2, 3]), [count, slices * size, z.shape[-1]])
-    return tuple(tf.unstack(z)), moved
+    return tuple(tf.unstack(z))
 
 
 def _sliced(sides: Sides, micro_batch: int) -> Sides:
