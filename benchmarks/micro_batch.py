@@ -22,14 +22,15 @@ def make_model(options, micro_batch):
 
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.layers import precision
     from playlist_pretrain.models.projector import projector
 
     width = {"width": options.width} if options.backbone == "vggish" else {}
-    backbone = BACKBONES.get(options.backbone)(frames=FRAMES, bands=BANDS, **width)
-    model = ContrastiveModel(
-        backbone, projector(backbone.output_shape[-1]), micro_batch=micro_batch
-    )
-    model.compile(tf.keras.optimizers.Adam(1e-5))
+    with precision(options.precision):
+        backbone = BACKBONES.get(options.backbone)(frames=FRAMES, bands=BANDS, **width)
+        head = projector(backbone.output_shape[-1])
+        model = ContrastiveModel(backbone, head, micro_batch=micro_batch)
+        model.compile(tf.keras.optimizers.Adam(1e-5))
     return model
 
 
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--micro-batch", type=int, default=16)
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alone", action="store_true", help="only the sliced batch")

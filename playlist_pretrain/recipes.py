@@ -14,10 +14,11 @@ DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
 NOT_DECISIVE = (
-    "preset", "collection", "exclude", "probe_epochs", "checkpoint_epochs", "checkpoint_steps",
+    "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
+    "checkpoint_steps",
 )  # fmt: skip
-"""Settings that another call of a run may change: they do not decide its weights. What the
-collection and the excluded tracks hold does, and is compared by key."""
+"""Settings that another call of a run may change: they do not decide its weights
+beyond rounding. What the collection and the excluded tracks hold does, and is compared by key."""
 
 
 DEFAULT_GROUPS = {"artist_co": "artists"}
@@ -54,8 +55,9 @@ class TrainingSettings:
     batch: int | None = None
     """pairs a step [paper: 384, demo: 32]"""
     micro_batch: int | None = None
-    """pairs in memory at a time, a divisor of --batch: same gradient by gradient caching, a third
-    slower; batch normalisation (resnet50) then sees the statistics of a slice [whole batch]"""
+    """pairs in memory at a time, a divisor of --batch: same gradient by gradient caching, at the
+    cost of a second forward pass; batch normalisation (resnet50) then sees the statistics of a
+    slice [whole batch]"""
     epochs: int | None = None
     """passes over the pairing [paper: 50, demo: as many as give about 800 steps]"""
     learning_rate: float | None = None
@@ -68,6 +70,11 @@ class TrainingSettings:
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
     """initial weights: he_normal or glorot_uniform"""
+    precision: str = "float32"
+    """float32, mixed_bfloat16, or mixed_float16 (scales the loss); weights, loss and the saved
+    model are float32 whatever it is"""
+    xla: bool = False
+    """compile the forward and backward passes with XLA: for GPUs, on CPUs it is slower"""
     probe_epochs: int | None = None
     """epochs between two retrieval probes [paper: 1, demo: 20]"""
     checkpoint_epochs: int | None = None
@@ -178,6 +185,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             "preset": ("auto", "paper", "demo"),
             "input_norm": ("band", "none"),
             "initializer": ("he_normal", "glorot_uniform"),
+            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:

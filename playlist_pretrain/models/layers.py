@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -64,3 +65,19 @@ def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
     copy = tf.keras.models.clone_model(model, clone_function=plain)
     copy.set_weights(model.get_weights())
     return copy
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Layers, models and optimizers that are made within have this Keras policy.
+
+    Parameters
+    ----------
+    policy : {"float32", "mixed_float16", "mixed_bfloat16"}
+    """
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)

@@ -58,6 +58,7 @@ def conclude(
     draw_curves(history, run.figures / "curves.png", chance, probe_chance)
     summary = {
         "steps": recipe.epochs * data.stream.steps_per_epoch,
+        "skipped_steps": sum(int(float(row["skipped_steps"])) for row in history),
         "loss": loss,
         "chance_loss": chance,
         "mean_cosine": probe_result.mean_cosine if probe_result else mean_cosine(embeddings),
@@ -123,6 +124,8 @@ def warnings_of(summary: dict[str, Any]) -> Sequence[str]:
 def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> None:
     """Print what a run came to, warnings even when quiet, and the next command."""
     say(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
+    if summary["skipped_steps"]:
+        say(f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16")
     if summary["probe"]:
         for k in (1, 10):
             top = summary["probe"][f"top{k}"]

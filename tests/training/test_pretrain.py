@@ -388,6 +388,23 @@ assert not [name for name in sys.modules if name.startswith("playlist_pretrain")
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pairs", "precision"), [("simclr", "mixed_float16"), ("playlist_w2v", "mixed_bfloat16")]
+)
+def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
+    arguments = changed(arguments, pairs=pairs, precision=precision, micro_batch="2")
+    assert pretrain.main([*arguments, "--xla"]) == 0
+    run = run_of(arguments)
+    recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
+    assert (recipe["precision"], recipe["micro_batch"], recipe["xla"]) == (precision, 2, True)
+    assert pretrain.main(arguments) == 0  # --xla does not decide the weights
+    model = load_backbone(run.saved_model).model
+    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
+    assert model(np.ones((2, 16, 64), np.float32)).dtype == "float32"
+    assert int(run.summary["skipped_steps"]) < run.summary["steps"]
+
+
+@pytest.mark.slow
 def test_slices_come_to_the_same_model(arguments, tmp_path, capsys):
     sliced = changed(arguments, micro_batch="2", out=str(tmp_path / "sliced"))
     for command in (arguments, sliced):
