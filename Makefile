@@ -30,6 +30,7 @@ bench: $(READY)
 	$(RUN) benchmarks/index.py
 	$(RUN) benchmarks/remote.py
 	$(RUN) benchmarks/train_step.py
+	$(RUN) benchmarks/micro_batch.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py
 

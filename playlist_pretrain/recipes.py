@@ -14,22 +14,24 @@ DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
 NOT_DECISIVE = (
-    "preset", "collection", "exclude", "probe_epochs", "checkpoint_epochs", "checkpoint_steps",
+    "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
+    "checkpoint_steps",
 )  # fmt: skip
-"""Settings that another call of a run may change: they do not decide its weights. What the
-collection and the excluded tracks hold does, and is compared by key."""
+"""Settings that another call of a run may change: they do not decide its weights
+beyond rounding. What the collection and the excluded tracks hold does, and is compared by key."""
 
 
 DEFAULT_GROUPS = {"artist_co": "artists"}
 """Groups of the pairings that do not use playlists."""
 ONLY_OF = {
-    "w2v_size": ("playlist_w2v",),
-    "w2v_window": ("playlist_w2v",),
-    "w2v_sample": ("playlist_w2v",),
-    "w2v_workers": ("playlist_w2v",),
-    "max_group_length": ("playlist_w2v", "playlist_tco"),
+    "w2v_size": ("pairs", ("playlist_w2v",)),
+    "w2v_window": ("pairs", ("playlist_w2v",)),
+    "w2v_sample": ("pairs", ("playlist_w2v",)),
+    "w2v_workers": ("pairs", ("playlist_w2v",)),
+    "max_group_length": ("pairs", ("playlist_w2v", "playlist_tco")),
+    "width": ("backbone", ("vggish",)),
 }
-"""Settings that only some pairings read."""
+"""Settings that only some pairings, or some backbones, read."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,17 @@ class TrainingSettings:
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""
     backbone: str = "vggish"
-    """backbone to train"""
+    """backbone to train: vggish or resnet50"""
     width: float | None = None
     """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25]"""
     frames: int | None = None
     """frames of a window [the front end's own: 256, VGGish front ends 96]"""
     batch: int | None = None
     """pairs a step [paper: 384, demo: 32]"""
+    micro_batch: int | None = None
+    """pairs in memory at a time, a divisor of --batch: same gradient by gradient caching, at the
+    cost of a second forward pass; batch normalisation (resnet50) then sees the statistics of a
+    slice [whole batch]"""
     epochs: int | None = None
     """passes over the pairing [paper: 50, demo: as many as give about 800 steps]"""
     learning_rate: float | None = None
@@ -65,6 +71,11 @@ class TrainingSettings:
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
     """initial weights: he_normal or glorot_uniform"""
+    precision: str = "float32"
+    """float32, mixed_bfloat16, or mixed_float16 (scales the loss); weights, loss and the saved
+    model are float32 whatever it is"""
+    xla: bool = False
+    """compile the forward and backward passes with XLA: for GPUs, on CPUs it is slower"""
     probe_epochs: int | None = None
     """epochs between two retrieval probes [paper: 1, demo: 20]"""
     checkpoint_epochs: int | None = None
@@ -145,7 +156,11 @@ class PretrainRecipe(TableSettings, TrainingSettings):
                 "checkpoint_epochs": 20,
             },
         }[preset]
-        filled = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        filled = {
+            name: value
+            for name, value in defaults.items()
+            if getattr(self, name) is None and self._reads(name)
+        }
         recipe = dataclasses.replace(
             self,
             preset=preset,
@@ -153,24 +168,33 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             frames=self.frames or window_frames,
             **filled,
         )
+        if recipe.micro_batch is not None and recipe.batch % recipe.micro_batch:
+            raise RecipeError(
+                f"--micro-batch {recipe.micro_batch}: must divide --batch {recipe.batch}"
+            )
         return Resolved(
             recipe=recipe,
             warmup_given=self.warmup_steps is not None,
         )
+
+    def _reads(self, name: str) -> bool:
+        choice, readers = ONLY_OF.get(name, ("backbone", (self.backbone,)))
+        return getattr(self, choice) in readers
 
     def _check(self) -> None:
         choices = {
             "preset": ("auto", "paper", "demo"),
             "input_norm": ("band", "none"),
             "initializer": ("he_normal", "glorot_uniform"),
+            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise RecipeError(
                     f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}"
                 )
-        for name in ("frames", "batch", "epochs", "probe_epochs", "checkpoint_epochs",
-                     "checkpoint_steps"):  # fmt: skip
+        for name in ("frames", "batch", "micro_batch", "epochs", "probe_epochs",
+                     "checkpoint_epochs", "checkpoint_steps"):  # fmt: skip
             value = getattr(self, name)
             smallest = 2 if name == "batch" else 1
             if value is not None and value < smallest:
@@ -182,11 +206,12 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
         self.check(word2vec=self.pairs == "playlist_w2v")
-        for name, pairings in ONLY_OF.items():
-            if self.pairs not in pairings and getattr(self, name) != getattr(type(self), name):
+        for name, (choice, readers) in ONLY_OF.items():
+            if not self._reads(name) and getattr(self, name) != getattr(type(self), name):
                 raise RecipeError(
-                    f"{option(name)} {getattr(self, name)}: only --pairs "
-                    f"{' and '.join(pairings)} reads it, this is --pairs {self.pairs}"
+                    f"{option(name)} {getattr(self, name)}: only {option(choice)} "
+                    f"{' and '.join(readers)} reads it, this is {option(choice)} "
+                    f"{getattr(self, choice)}"
                 )
         if not 0 <= self.seed < 2**63:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")

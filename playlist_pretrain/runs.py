@@ -21,7 +21,7 @@ from playlist_pretrain.storage import refuse_remote
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
-PACKAGES = ("tensorflow", "keras", "numpy", "numba", "essentia-tensorflow")
+PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tensorflow")
 
 
 class Run:
@@ -134,6 +134,12 @@ class Run:
 
     def _refuse_other(self, wanted: Mapping[str, Any]) -> None:
         found = self._read_recipe()
+        odd = found["recipe"].keys() ^ wanted["recipe"].keys()
+        if odd:
+            raise RunError(
+                f"{self.path / RECIPE}: written by another version; fields that differ: "
+                f"{', '.join(sorted(odd))}; choose another --out, or --overwrite to start over"
+            )
         differing = [
             f"{option(name) if part == 'recipe' else name}: {found[part].get(name)} there, "
             f"{wanted[part].get(name)} now"

@@ -21,6 +21,10 @@ SMALL = {
     "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],
     "records": ["--files", "4", "--many", "6", "--rounds", "1", "--workers", "1"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
+    # fmt: off
+    "micro_batch": ["--width", "0.05", "--batch", "4", "--micro-batch", "2", "--steps", "1",
+                    "--rounds", "1"],
+    # fmt: on
     "train_step": ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"],
 }
 

@@ -19,7 +19,9 @@ def test_the_papers_recipe_is_the_default_of_any_collection():
         "warmup_steps": 5000, "temperature": 0.1, "width": 1.0, "frames": 256,
     }  # fmt: skip
     assert {name: getattr(recipe, name) for name in wanted} == wanted
-    assert None not in dataclasses.astuple(dataclasses.replace(recipe, exclude="", w2v_window=1))
+    assert None not in dataclasses.astuple(
+        dataclasses.replace(recipe, exclude="", w2v_window=1, micro_batch=1)
+    )
 
 
 def test_the_demo_aims_at_800_steps():
@@ -54,7 +56,8 @@ def test_a_short_run_warms_up_for_a_tenth_and_says_so():
         {"batch": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")},
         {"temperature": -1.0}, {"width": 0.0}, {"warmup_steps": -1}, {"probe_share": 1.0},
         {"preset": "fast"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
-        {"seed": -1}, {"checkpoint_steps": 0}, {"probe_epochs": 0},
+        {"micro_batch": 0}, {"micro_batch": 40}, {"seed": -1}, {"checkpoint_steps": 0},
+        {"probe_epochs": 0}, {"precision": "float16"},
     ],
     ids=str,
 )  # fmt: skip

@@ -37,6 +37,17 @@ def test_another_recipe_is_refused_with_the_fields(tmp_path):
         run.claim(RECIPE, {**FACTS, "collection": "other"})
 
 
+def test_a_recipe_of_another_version_is_refused(tmp_path):
+    run = Run(tmp_path)
+    run.claim(RECIPE, FACTS)
+    content = json.loads((run.path / "recipe.json").read_text())
+    del content["recipe"]["micro_batch"]
+    (run.path / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="by another version; fields that differ: micro_batch; "):
+        run.claim(RECIPE, FACTS)
+    assert run.claim(RECIPE, FACTS, overwrite=True) is False
+
+
 def test_overwrite_starts_over_and_keeps_what_is_not_ours(tmp_path):
     run = Run(tmp_path)
     run.claim(RECIPE, FACTS)

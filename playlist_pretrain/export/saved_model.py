@@ -59,7 +59,7 @@ def save_backbone(
     Parameters
     ----------
     backbone : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``.
+        ``[batch, frames, bands] → [batch, dim]``; saved in float32 whatever its precision.
     front_end : FrontEnd
         Of the collection it was trained on.
     path : str or Path
@@ -69,6 +69,9 @@ def save_backbone(
     """
     import tensorflow as tf
 
+    from playlist_pretrain.models.layers import plain_float32
+
+    backbone = plain_float32(backbone)
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

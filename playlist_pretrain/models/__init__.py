@@ -25,7 +25,14 @@ def _vggish(**settings):
     return vggish(**settings)
 
 
+def _resnet50(**settings):
+    from playlist_pretrain.models.resnet50 import resnet50
+
+    return resnet50(**settings)
+
+
 BACKBONES.register("vggish", _vggish)
+BACKBONES.register("resnet50", _resnet50)
 
 
 def describe(backbone: tf.keras.Model) -> str:

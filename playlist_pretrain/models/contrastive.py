@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
 from playlist_pretrain.models.nt_xent import NTXent
 
 
@@ -31,6 +32,10 @@ class ContrastiveModel(tf.keras.Model):
     y_tower : tf.keras.Model, optional
         ``[batch] → [batch, dim']``, see :func:`vector_tower`: the positive side is then not a
         window but a row.
+    micro_batch : int, optional
+        Pairs that go through the shared tower at a time, see
+        :mod:`~playlist_pretrain.models.gradient_caching`; a divisor of the batch. The default is
+        the whole batch.
 
     Notes
     -----
@@ -41,6 +46,10 @@ class ContrastiveModel(tf.keras.Model):
     ``first_bad_step`` is the step (counted from 0) whose loss or gradient was the first not to be
     finite, −1 as long as there is none. The loss alone would not tell: where ReLU turns NaN into
     0, as TensorFlow's does on CPUs, a broken backbone has the finite loss of chance.
+    Made under the policy ``mixed_float16``, the optimizer is one that scales the loss. A gradient
+    that overflows is then no bad step: the step is skipped, counted in ``skipped_steps``, and the
+    scale halved. It is one when a window or the loss is not finite either, or when there is no
+    scale left to halve. With ``jit_compile`` the passes through the towers are compiled by XLA.
     """
 
     def __init__(
@@ -50,6 +59,7 @@ class ContrastiveModel(tf.keras.Model):
         *,
         views: Callable | None = None,
         y_tower: tf.keras.Model | None = None,
+        micro_batch: int | None = None,
         **kwargs,
     ):
         if views is not None and y_tower is not None:
@@ -59,18 +69,29 @@ class ContrastiveModel(tf.keras.Model):
         self.projector = projector
         self.views = views
         self.y_tower = y_tower
+        self.micro_batch = micro_batch
         self.loss_tracker = tf.keras.metrics.Mean(name="loss")
         self.gradient_tracker = tf.keras.metrics.Mean(name="gradient_norm")
+        self.skipped_tracker = tf.keras.metrics.Sum(name="skipped_steps")
         self.first_bad_step = tf.Variable(-1, trainable=False, dtype=tf.int64)
 
-    def compile(self, optimizer="adam", loss=None, **kwargs):
+    def compile(self, optimizer="adam", loss=None, jit_compile=False, **kwargs):
         """Configure training; the default loss is NT-Xent with the paper's temperature."""
         super().compile(optimizer=optimizer, loss=tf.keras.losses.get(loss or NTXent()), **kwargs)
+        # Views are drawn outside: only the passes through the towers are worth compiling.
+        self._step_gradients = (
+            tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
+        )
+
+    @property
+    def _scales_loss(self):
+        return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
 
     @property
     def metrics(self):
         """Metrics that Keras resets at the start of every epoch."""
-        return [self.loss_tracker, self.gradient_tracker]
+        trackers = [self.loss_tracker, self.gradient_tracker]
+        return [*trackers, self.skipped_tracker] if self._scales_loss else trackers
 
     def call(self, inputs, training=None):
         """Projections ``[batch, dim']`` of windows ``[batch, frames, bands]``."""
@@ -79,24 +100,35 @@ class ContrastiveModel(tf.keras.Model):
     def train_step(self, data):
         """One step of the optimizer on a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        with tf.GradientTape() as tape:
-            loss = self._pair_loss(x, y, training=True)
-        gradients = tape.gradient(loss, self.trainable_variables)
+        loss, gradients = self._step_gradients(x, y)
+        if self._scales_loss:
+            can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
+            gradients = self.optimizer.get_unscaled_gradients(gradients)
         norm = tf.linalg.global_norm(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        overflow = ~tf.math.is_finite(norm)
+        bad = overflow | ~tf.math.is_finite(loss)
+        if self._scales_loss:
+            windows = [tf.reduce_all(tf.math.is_finite(side)) for side in self._windows(x, y)]
+            skipped = overflow & tf.math.is_finite(loss) & tf.reduce_all(windows) & can_be_halved
+            bad &= ~skipped
+            self.skipped_tracker.update_state(tf.cast(skipped, tf.float32))
+            counts = tf.cast(~skipped, tf.float32)
+            self.gradient_tracker.update_state(tf.where(skipped, 0.0, norm), counts)
+        else:
+            self.gradient_tracker.update_state(norm)
         step = tf.cast(self.optimizer.iterations, tf.int64) - 1
-        bad = ~(tf.math.is_finite(loss) & tf.math.is_finite(norm))
         self.first_bad_step.assign(
             tf.where((self.first_bad_step < 0) & bad, step, self.first_bad_step)
         )
         self.loss_tracker.update_state(loss)
-        self.gradient_tracker.update_state(norm)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        self.loss_tracker.update_state(self._pair_loss(x, y, training=False))
+        loss = self._loss_of(self._projections(x, y, training=False), y, training=False)
+        self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
     def _sides(self, data):
@@ -105,12 +137,67 @@ class ContrastiveModel(tf.keras.Model):
         windows = data[0] if isinstance(data, (tuple, list)) else data
         return self.views(windows, self.optimizer.iterations)
 
-    def _pair_loss(self, x, y, training):
+    def _gradients(self, x, y):
+        """Loss, and its gradient (scaled, if the optimizer asks) for ``trainable_variables``."""
+        if self.micro_batch is None:
+            with tf.GradientTape() as tape:
+                loss = self._loss_of(self._projections(x, y, training=True), y, training=True)
+                scaled = self._scaled(loss)
+            return loss, tape.gradient(scaled, self.trainable_variables)
+        own = [] if self.y_tower is None else self.y_tower.trainable_variables
+        of_own = []
+
+        def of_projections(projections):
+            with tf.GradientTape() as tape:
+                tape.watch(projections)
+                loss = self._loss_of(projections, y, training=True)
+                scaled = self._scaled(loss)
+            of_sides, of_y = tape.gradient(scaled, (projections, own))
+            of_own.extend(of_y)
+            return loss, of_sides
+
+        shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
+        loss, gradients = cached_gradients(
+            lambda windows: self._float32(windows, training=True),
+            shared,
+            self._moving_statistics,
+            self._windows(x, y),
+            self.micro_batch,
+            of_projections,
+        )
+        found = zip([*shared, *own], [*gradients, *of_own], strict=True)
+        by_variable = {variable.ref(): gradient for variable, gradient in found}
+        return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
+
+    def _scaled(self, loss):
+        return self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
+
+    @property
+    def _moving_statistics(self):
+        """What batch normalisation moves: never trainable, unlike a kernel that was frozen."""
+        variables = [*self.backbone.variables, *self.projector.variables]
+        return [v for v in variables if not v.trainable and v.dtype.is_floating]
+
+    def _windows(self, x, y):
+        """The sides of a pair that are windows."""
+        return (x,) if self.y_tower is not None else (x, y)
+
+    def _float32(self, windows, training):
+        return tf.cast(self(windows, training=training), tf.float32)
+
+    def _projections(self, x, y, training):
+        windows = self._windows(x, y)
+        if self.micro_batch is not None:
+            return cached_projections(
+                lambda some: self._float32(some, training), windows, self.micro_batch
+            )
+        projections = self._float32(tf.concat(windows, 0), training)  # (2·pairs, dim')
+        return tuple(tf.split(projections, len(windows)))
+
+    def _loss_of(self, projections, y, training):
         if self.y_tower is not None:
-            return self.loss(self(x, training=training), self.y_tower(y, training=training))
-        projections = self(tf.concat([x, y], 0), training=training)  # (2·pairs, dim')
-        z_x, z_y = tf.split(projections, 2)
-        return self.loss(z_x, z_y)
+            projections = (*projections, self.y_tower(y, training=training))
+        return self.loss(*projections)
 
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -28,7 +29,11 @@ def input_standardisation(
     mean = np.asarray(mean, np.float64)
     std = np.maximum(np.asarray(std, np.float64), SMALLEST_STD)
     return tf.keras.layers.Normalization(
-        axis=-1, mean=mean.tolist(), variance=(std**2).tolist(), name="standardise"
+        axis=-1,
+        mean=mean.tolist(),
+        variance=(std**2).tolist(),
+        dtype="float32",  # whatever the policy: a quiet band may have a small deviation
+        name="standardise",
     )(inputs)
 
 
@@ -36,3 +41,43 @@ def initializers(name: str, seed: int) -> Iterator[tf.keras.initializers.Initial
     """Yield one initializer a layer, each with a seed of its own, reproducible from ``seed``."""
     for child in np.random.SeedSequence(seed).spawn(1000):
         yield INITIALIZERS[name](seed=int(child.generate_state(1)[0] >> 1))
+
+
+def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
+    """The model as it is saved: float32 throughout, layers not synchronised, equal weights.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        Functional, of stock layers. One that is plain already is returned as it is.
+    """
+
+    def is_plain(layer: tf.keras.layers.Layer) -> bool:
+        return layer.compute_dtype == "float32" and not getattr(layer, "synchronized", False)
+
+    if all(map(is_plain, model.layers)):
+        return model
+
+    def plain(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        # A layer's configuration does not say whether it is synchronised.
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = tf.keras.models.clone_model(model, clone_function=plain)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Layers, models and optimizers that are made within have this Keras policy.
+
+    Parameters
+    ----------
+    policy : {"float32", "mixed_float16", "mixed_bfloat16"}
+    """
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(policy)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)

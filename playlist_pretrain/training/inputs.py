@@ -41,6 +41,7 @@ def settle(
     recipe: PretrainRecipe, say: Callable[[str], None], *, quiet: bool
 ) -> tuple[PretrainRecipe, Data]:
     """Open what the recipe names and settle every setting that depends on it."""
+    from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
     from playlist_pretrain.pairs.dataset import PairStream
@@ -49,6 +50,7 @@ def settle(
     from playlist_pretrain.training.probe import ProbePairs
 
     make_pairing = PAIRINGS.get(recipe.pairs)
+    BACKBONES.get(recipe.backbone)  # refuses an unknown one before anything is read
     path = location(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
     demo = path.resolve() == DEMO_COLLECTION.resolve()
     collection = Collection.open(path)

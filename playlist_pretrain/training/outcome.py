@@ -35,6 +35,7 @@ def conclude(
 ) -> dict[str, Any]:
     """Export the backbone, prove it by reloading, draw the curves, and sum up."""
     from playlist_pretrain.export.saved_model import save_backbone
+    from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.training.figures import draw_curves
     from playlist_pretrain.training.history import read_history
@@ -43,12 +44,13 @@ def conclude(
     history = read_history(run.history)
     if not history:
         raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
+    backbone = plain_float32(model.backbone)
     about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
-    save_backbone(model.backbone, data.collection.front_end, run.saved_model, about)
+    save_backbone(backbone, data.collection.front_end, run.saved_model, about)
     rows = data.stream.rows_of(0)[:, 0]
     rows = np.resize(rows, PARITY_WINDOWS)
     windows = data.reader.read(rows, np.zeros(PARITY_WINDOWS, np.int32))
-    difference, embeddings = check_export(model.backbone, run.saved_model, windows)
+    difference, embeddings = check_export(backbone, run.saved_model, windows)
     chance = chance_loss(recipe.batch)
     tail = history[-max(1, len(history) // 10) :]
     loss = float(np.mean([float(row["loss"]) for row in tail]))
@@ -56,6 +58,7 @@ def conclude(
     draw_curves(history, run.figures / "curves.png", chance, probe_chance)
     summary = {
         "steps": recipe.epochs * data.stream.steps_per_epoch,
+        "skipped_steps": sum(int(float(row["skipped_steps"])) for row in history),
         "loss": loss,
         "chance_loss": chance,
         "mean_cosine": probe_result.mean_cosine if probe_result else mean_cosine(embeddings),
@@ -121,6 +124,8 @@ def warnings_of(summary: dict[str, Any]) -> Sequence[str]:
 def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> None:
     """Print what a run came to, warnings even when quiet, and the next command."""
     say(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
+    if summary["skipped_steps"]:
+        say(f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16")
     if summary["probe"]:
         for k in (1, 10):
             top = summary["probe"][f"top{k}"]

@@ -110,32 +110,37 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
 
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.layers import precision
     from playlist_pretrain.models.nt_xent import NTXent
     from playlist_pretrain.models.projector import projector
     from playlist_pretrain.training.schedules import warmup_cosine
 
     collection = data.collection
     standardise = recipe.input_norm == "band"
-    backbone = BACKBONES.get(recipe.backbone)(
-        frames=recipe.frames,
-        bands=collection.front_end.bands,
-        width=recipe.width,
-        mean=collection.band_mean if standardise else None,
-        std=collection.band_std if standardise else None,
-        initializer=recipe.initializer,
-        seed=recipe.seed,
-    )
-    head = projector(
-        backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
-    )
-    model = ContrastiveModel(backbone, head, **_other_side(recipe, data))
-    schedule = warmup_cosine(
-        recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
-    )
-    model.compile(
-        optimizer=tf.keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.999),
-        loss=NTXent(recipe.temperature),
-    )
+    with precision(recipe.precision):
+        backbone = BACKBONES.get(recipe.backbone)(
+            frames=recipe.frames,
+            bands=collection.front_end.bands,
+            mean=collection.band_mean if standardise else None,
+            std=collection.band_std if standardise else None,
+            initializer=recipe.initializer,
+            seed=recipe.seed,
+            **({} if recipe.width is None else {"width": recipe.width}),
+        )
+        head = projector(
+            backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
+        )
+        model = ContrastiveModel(
+            backbone, head, micro_batch=recipe.micro_batch, **_other_side(recipe, data)
+        )
+        schedule = warmup_cosine(
+            recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
+        )
+        model.compile(
+            optimizer=tf.keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.999),
+            loss=NTXent(recipe.temperature),
+            jit_compile=recipe.xla,
+        )
     return model
 
 

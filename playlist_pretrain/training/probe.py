@@ -12,6 +12,7 @@ from playlist_pretrain.records.windows import WindowReader, random_starts
 
 PROBE_BATCHES = 8
 PERMUTATIONS = 9_999
+WINDOWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -155,12 +156,20 @@ def probe(
     """
     ranks, cosines = [], []
     for batch in pairs.batches:
-        x = backbone(reader.read(batch.anchors, batch.anchor_starts), training=False).numpy()
-        y = backbone(reader.read(batch.candidates, batch.candidate_starts), training=False).numpy()
+        x = _embed(backbone, reader.read(batch.anchors, batch.anchor_starts))
+        y = _embed(backbone, reader.read(batch.candidates, batch.candidate_starts))
         z_x, z_y = (_unit(projector(side, training=False).numpy()) for side in (x, y))
         ranks.append(np.stack([_ranks(similarity) for similarity in z_x @ z_y.T]))
         cosines.append(mean_cosine(y))
     return ProbeResult(tuple(ranks), float(np.mean(cosines)))
+
+
+def _embed(backbone: tf.keras.Model, windows: np.ndarray) -> np.ndarray:
+    """Embeddings float32 [windows, dim], some at a time: a batch may be too large for memory."""
+    slices = (windows[i : i + WINDOWS_AT_ONCE] for i in range(0, len(windows), WINDOWS_AT_ONCE))
+    return np.concatenate(
+        [backbone(part, training=False).numpy().astype(np.float32) for part in slices]
+    )
 
 
 def _ranks(similarity: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export.saved_model import load_backbone, mean_embedding, save_backbone
+from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.vggish import vggish
 
 FRAMES = 64
@@ -36,6 +37,19 @@ def test_round_trip(backbone, saved, rng):
     windows = rng.normal(size=(5, FRAMES, 96)).astype(np.float32)
     np.testing.assert_array_equal(loaded.model(windows), backbone(windows))
     assert len(loaded.model.trainable_variables) == len(backbone.trainable_variables)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
+    with precision(policy):
+        mixed = vggish(frames=8, bands=96, width=0.05)
+    save_backbone(mixed, FRONT_END, tmp_path / "m")
+    loaded = load_backbone(tmp_path / "m").model
+    exact = vggish(frames=8, bands=96, width=0.05)
+    windows = rng.normal(size=(3, 8, 96)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(windows), exact(windows))
+    for a, b in zip(loaded.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_signatures_in_a_process_that_knows_only_tensorflow(backbone, saved, rng, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
+from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.nt_xent import NTXent, nt_xent
 from playlist_pretrain.models.projector import projector
 from playlist_pretrain.models.vggish import vggish
@@ -109,6 +110,80 @@ def test_vectors_have_a_frozen_table_and_a_projector_of_their_own(rng):
     trained = {id(variable) for variable in model.trainable_variables}
     assert id(embedding.embeddings) not in trained
     assert {id(variable) for variable in own.trainable_variables} <= trained
+
+
+def made_in(policy, **options):
+    with precision(policy):
+        backbone = vggish(frames=16, bands=8, width=0.05)
+        model = ContrastiveModel(backbone, projector(128, hidden=16, output=8))
+        model.compile(tf.keras.optimizers.SGD(0.01), loss=NTXent(0.5), **options)
+    return model
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_mixed_precision_is_a_rounding_of_float32(policy, micro_batch, pairs):
+    model, exact = made_in(policy), made_in("float32")
+    model.micro_batch = micro_batch
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+    assert {v.dtype for v in model.trainable_variables} == {tf.float32}
+    assert model.backbone.get_layer("conv1").compute_dtype == policy.removeprefix("mixed_")
+    wanted = exact.train_on_batch(*pairs)
+    found = model.train_on_batch(*pairs)
+    assert found[0] == pytest.approx(wanted[0], rel=0.01)
+    assert found[1] == pytest.approx(wanted[1], rel=0.1)
+    assert found[2:] == ([0.0] if policy == "mixed_float16" else [])
+    for a, b in zip(model.trainable_variables, exact.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.1, atol=2e-3)
+
+
+def test_an_overflow_is_skipped_and_no_bad_step(pairs):
+    model = made_in("mixed_float16")
+    before = model.backbone.get_weights()
+    model.train_on_batch(*pairs)
+    model.optimizer._loss_scale._current_loss_scale.assign(2.0**40)
+    moved = model.backbone.get_weights()
+    assert any(np.any(a != b) for a, b in zip(before, moved, strict=True))
+    _, norm, skipped = model.train_on_batch(*pairs, reset_metrics=False)
+    assert skipped == 1.0 and np.isfinite(norm) and int(model.first_bad_step) == -1
+    for a, b in zip(moved, model.backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert int(model.optimizer.iterations) == 2
+
+
+@pytest.mark.parametrize("broken", ["window", "weight"])
+def test_what_no_scale_mends_is_a_bad_step(pairs, broken):
+    model, (x, y) = made_in("mixed_float16"), pairs
+    model.train_on_batch(x, y)
+    if broken == "window":
+        x = x.copy()
+        x[2, 3, 4] = np.nan
+    else:
+        kernel = model.projector.get_layer("projection").kernel
+        kernel.assign(kernel * np.nan)
+    assert model.train_on_batch(x, y)[2] == 0.0
+    assert int(model.first_bad_step) == 1
+
+
+def test_a_scale_that_cannot_be_halved_is_a_bad_step(pairs):
+    model = made_in("mixed_float16")
+    for weight in model.backbone.get_layer("conv1").weights:
+        weight.assign(weight * 0 + 1e30)  # ReLU of NaN is 0 here: the loss stays finite
+    model.optimizer._loss_scale._current_loss_scale.assign(2.0)
+    for _ in range(4):
+        model.train_on_batch(*pairs)
+    assert 0 <= int(model.first_bad_step) <= 2
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_xla_gives_the_same_step(policy, micro_batch, pairs):
+    models = [made_in(policy, jit_compile=jit) for jit in (False, True)]
+    results = []
+    for model in models:
+        model.micro_batch = micro_batch
+        results.append(model.train_on_batch(*pairs))
+    assert results[1] == pytest.approx(results[0], rel=0.05 if "16" in policy else 1e-4)
 
 
 def test_views_and_a_tower_of_vectors_exclude_each_other(model):

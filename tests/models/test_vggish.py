@@ -96,7 +96,7 @@ def test_refuses(bad):
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_backbone_takes_windows_and_gives_embeddings(name, rng):
     model = BACKBONES.get(name)(
-        frames=64, bands=32, width=0.1, mean=np.zeros(32), std=np.ones(32),
+        frames=64, bands=32, mean=np.zeros(32), std=np.ones(32),
         initializer="he_normal", seed=0,
     )  # fmt: skip
     out = model(rng.normal(size=(2, 64, 32)).astype(np.float16))

@@ -227,7 +227,8 @@ def test_without_a_probe(arguments):
         ({"groups": "friends"}, "friends"),
         ({"pairs": "playlist_xy"}, "playlist_co"),
         ({"batch": "500"}, "the largest batch that fits is --batch"),
-        ({"backbone": "vgg19"}, "vggish"),
+        ({"backbone": "vgg19"}, "there are: vggish, resnet50"),
+        ({"backbone": "resnet50"}, "--width 0.05: only --backbone vggish"),
         ({"width": "-1"}, "--width -1.0"),
         ({"exclude": "nothing.csv"}, "nothing.csv"),
         ({"frames": "1000"}, "no group"),
@@ -332,6 +333,86 @@ def test_resumes_to_the_same_weights_history_and_model(
     a, b = (load_backbone(run_of(x).saved_model).model.get_weights() for x in (whole, arguments))
     for left, right in zip(a, b, strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.slow
+def test_resnet50_keeps_its_statistics_and_loads_with_nothing_but_tensorflow(
+    arguments, tmp_path, monkeypatch
+):
+    position = arguments.index("--width")
+    arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
+    arguments = changed(arguments, epochs="2")
+    restore, save = callbacks.Checkpoints.restore, callbacks.Checkpoints.save
+    seen = []
+
+    def stop_after_saving(self):
+        save(self)
+        seen.append(self.model.backbone.get_weights())
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "save", stop_after_saving)
+        with pytest.raises(Stop):
+            pretrain.main(arguments)
+
+    def look(self, model):
+        done = restore(self, model)
+        seen.append(model.backbone.get_weights())
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "restore", look)
+        assert pretrain.main(arguments) == 0
+    for before, after in zip(*seen, strict=True):
+        np.testing.assert_array_equal(before, after)
+    run = run_of(arguments)
+    assert json.loads((run.path / "recipe.json").read_text())["recipe"]["width"] is None
+    code = """
+import sys
+sys.modules["keras_cv"] = None
+import numpy as np, tensorflow as tf
+model = tf.keras.models.load_model(sys.argv[1], compile=False)
+with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(model(np.ones((2, 16, 64), np.float32), training=True))
+assert all(g is not None for g in tape.gradient(loss, model.trainable_variables))
+answer = tf.saved_model.load(sys.argv[1]).signatures["waveform"]
+assert answer(waveform=tf.zeros([1, 5000]))["embeddings"].shape == (1, 4096)
+assert not [name for name in sys.modules if name.startswith("playlist_pretrain")]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run.saved_model)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "custom gradients" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("pairs", "precision"), [("simclr", "mixed_float16"), ("playlist_w2v", "mixed_bfloat16")]
+)
+def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
+    arguments = changed(arguments, pairs=pairs, precision=precision, micro_batch="2")
+    assert pretrain.main([*arguments, "--xla"]) == 0
+    run = run_of(arguments)
+    recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
+    assert (recipe["precision"], recipe["micro_batch"], recipe["xla"]) == (precision, 2, True)
+    assert pretrain.main(arguments) == 0  # --xla does not decide the weights
+    model = load_backbone(run.saved_model).model
+    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
+    assert model(np.ones((2, 16, 64), np.float32)).dtype == "float32"
+    assert int(run.summary["skipped_steps"]) < run.summary["steps"]
+
+
+@pytest.mark.slow
+def test_slices_come_to_the_same_model(arguments, tmp_path, capsys):
+    sliced = changed(arguments, micro_batch="2", out=str(tmp_path / "sliced"))
+    for command in (arguments, sliced):
+        assert pretrain.main(command) == 0
+    assert run_of(sliced).summary["loss"] == pytest.approx(run_of(arguments).summary["loss"], 1e-3)
+    assert "--micro-batch: 2 there, None now" in refusal(
+        changed(arguments, out=str(tmp_path / "sliced")), capsys
+    )
 
 
 @pytest.mark.slow

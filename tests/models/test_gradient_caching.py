@@ -1,0 +1,109 @@
+"""Gradient caching: the gradient of the whole batch, whatever the slices."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
+from playlist_pretrain.models.nt_xent import NTXent
+from playlist_pretrain.models.projector import projector
+from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.models.views import MixedViews
+
+PAIRS, FRAMES, BANDS = 64, 16, 64
+
+
+def vggish_tower():
+    return vggish(frames=FRAMES, bands=BANDS, width=0.05)
+
+
+def normalised_tower():
+    inputs = tf.keras.Input((FRAMES, BANDS))
+    x = tf.keras.layers.Dense(8)(inputs)
+    x = tf.keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name="norm")(x)
+    return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling1D()(x))
+
+
+def model_of(sides, micro_batch, tower=vggish_tower):
+    """Model that keeps its weights, so that a step can be looked at twice."""
+    backbone = tower()
+    others = {
+        "window": {},
+        "views": {"views": MixedViews(front_end("vggish"), seed=3)},
+        "vector": {
+            "y_tower": vector_tower(
+                np.random.default_rng(1).normal(size=(20, 12)).astype(np.float32),
+                projector(12, hidden=16, output=8, name="y_projector", seed=2),
+            )
+        },
+    }
+    model = ContrastiveModel(
+        backbone,
+        projector(backbone.output_shape[-1], hidden=16, output=8),
+        micro_batch=micro_batch,
+        **others[sides],
+    )
+    model.compile(tf.keras.optimizers.SGD(0.0), loss=NTXent(0.5))
+    return model
+
+
+def batch_of(sides, rng):
+    x, y = rng.normal(1.0, 0.5, (2, PAIRS, FRAMES, BANDS)).astype(np.float16)
+    return {"window": (x, y), "views": (x,), "vector": (x, np.arange(PAIRS, dtype=np.int32) % 20)}[
+        sides
+    ]
+
+
+def loss_and_gradients(model, batch):
+    @tf.function
+    def run(batch):
+        return model._gradients(*model._sides(batch if len(batch) > 1 else batch[0]))
+
+    loss, gradients = run(tuple(map(tf.constant, batch)))
+    return loss.numpy(), [gradient.numpy() for gradient in gradients]
+
+
+@pytest.mark.parametrize("sides", ["window", "views", "vector"])
+def test_slices_have_the_gradient_of_the_whole_batch(sides, rng):
+    batch = batch_of(sides, rng)
+    loss, gradients = loss_and_gradients(model_of(sides, None), batch)
+    sliced = model_of(sides, 16)
+    found_loss, found = loss_and_gradients(sliced, batch)
+    assert found_loss == pytest.approx(loss, rel=1e-6)
+    assert len(found) == len(sliced.trainable_variables)
+    for whole, one in zip(gradients, found, strict=True):
+        assert np.linalg.norm(one - whole) <= 1e-5 * np.linalg.norm(whole)
+    whole = model_of(sides, None)
+    assert sliced.train_on_batch(*batch) == pytest.approx(whole.train_on_batch(*batch), rel=1e-5)
+    assert sliced.test_on_batch(*batch) == pytest.approx(whole.test_on_batch(*batch), rel=1e-5)
+
+
+def test_moving_statistics_take_one_step_towards_the_mean_of_the_slices(rng):
+    x, y = batch_of("window", rng)
+    model = model_of("window", 16, normalised_tower)
+    dense, norm = (model.backbone.layers[i] for i in (1, 2))
+    seen = dense(np.concatenate([x, y]).astype(np.float32)).numpy().reshape(2, 4, 16, FRAMES, 8)
+    before = norm.moving_variance.numpy()
+    model.train_on_batch(x, y)
+    np.testing.assert_allclose(norm.moving_mean, 0.1 * seen.mean((0, 1, 2, 3)), rtol=1e-4)
+    of_slices = seen.transpose(1, 0, 2, 3, 4).reshape(4, -1, 8).var(1).mean(0)
+    np.testing.assert_allclose(norm.moving_variance, 0.9 * before + 0.1 * of_slices, rtol=1e-4)
+
+
+def test_a_graph_is_as_small_for_many_slices_as_for_few(rng):
+    sizes = []
+    for micro_batch in (32, 2):
+        model = model_of("window", micro_batch)
+        step = tf.function(lambda x, y, model=model: model.train_step((x, y)))
+        graph = step.get_concrete_function(*map(tf.constant, batch_of("window", rng))).graph
+        sizes.append(len(graph.as_graph_def().SerializeToString()))
+    assert sizes[1] < 1.1 * sizes[0]
+
+
+def test_batches_that_are_no_whole_number_of_slices_are_refused(rng):
+    with pytest.raises(ValueError, match="batch of 64 pairs is no whole number of slices of 24"):
+        model_of("window", 24).train_on_batch(*batch_of("window", rng))
+    unknown = tf.data.Dataset.from_tensor_slices(batch_of("window", rng)).batch(16)
+    with pytest.raises(ValueError, match="drop_remainder"):
+        model_of("window", 8).fit(unknown, verbose=0)
