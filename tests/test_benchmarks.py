@@ -13,6 +13,7 @@ from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+TINY_STEP = ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"]
 SMALL = {
     "front_end": ["--seconds", "4", "--rounds", "2"],
     "index": ["--tracks", "70", "--small", "10", "--windows", "20", "--rounds", "1"],
@@ -21,11 +22,8 @@ SMALL = {
     "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],
     "records": ["--files", "4", "--many", "6", "--rounds", "1", "--workers", "1"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
-    # fmt: off
-    "micro_batch": ["--width", "0.05", "--batch", "4", "--micro-batch", "2", "--steps", "1",
-                    "--rounds", "1"],
-    # fmt: on
-    "train_step": ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"],
+    "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
+    "train_step": TINY_STEP,
 }
 
 

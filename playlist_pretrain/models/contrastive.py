@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.models import replicas
 from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
 from playlist_pretrain.models.nt_xent import NTXent
 
@@ -50,6 +51,8 @@ class ContrastiveModel(tf.keras.Model):
     that overflows is then no bad step: the step is skipped, counted in ``skipped_steps``, and the
     scale halved. It is one when a window or the loss is not finite either, or when there is no
     scale left to halve. With ``jit_compile`` the passes through the towers are compiled by XLA.
+    Under a strategy of several replicas the loss is that of the pairs of all of them, so that
+    negatives come from the whole batch; N replicas have the loss and the gradient of one.
     """
 
     def __init__(
@@ -73,7 +76,10 @@ class ContrastiveModel(tf.keras.Model):
         self.loss_tracker = tf.keras.metrics.Mean(name="loss")
         self.gradient_tracker = tf.keras.metrics.Mean(name="gradient_norm")
         self.skipped_tracker = tf.keras.metrics.Sum(name="skipped_steps")
-        self.first_bad_step = tf.Variable(-1, trainable=False, dtype=tf.int64)
+        self.first_bad_step = tf.Variable(
+            -1, trainable=False, dtype=tf.int64,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )  # fmt: skip
 
     def compile(self, optimizer="adam", loss=None, jit_compile=False, **kwargs):
         """Configure training; the default loss is NT-Xent with the paper's temperature."""
@@ -104,15 +110,21 @@ class ContrastiveModel(tf.keras.Model):
         if self._scales_loss:
             can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
             gradients = self.optimizer.get_unscaled_gradients(gradients)
+        gradients = replicas.total(gradients)
         norm = tf.linalg.global_norm(gradients)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self.optimizer.apply_gradients(
+            zip(gradients, self.trainable_variables, strict=True),
+            skip_gradients_aggregation=True,  # it is done, as the norm needs it
+        )
         overflow = ~tf.math.is_finite(norm)
         bad = overflow | ~tf.math.is_finite(loss)
         if self._scales_loss:
             windows = [tf.reduce_all(tf.math.is_finite(side)) for side in self._windows(x, y)]
-            skipped = overflow & tf.math.is_finite(loss) & tf.reduce_all(windows) & can_be_halved
+            finite = replicas.all_true(tf.reduce_all(windows)) & tf.math.is_finite(loss)
+            skipped = overflow & finite & can_be_halved
             bad &= ~skipped
-            self.skipped_tracker.update_state(tf.cast(skipped, tf.float32))
+            # A sum over replicas, all of which skip the same step.
+            self.skipped_tracker.update_state(tf.cast(skipped, tf.float32) / replicas.count())
             counts = tf.cast(~skipped, tf.float32)
             self.gradient_tracker.update_state(tf.where(skipped, 0.0, norm), counts)
         else:
@@ -127,50 +139,64 @@ class ContrastiveModel(tf.keras.Model):
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        loss = self._loss_of(self._projections(x, y, training=False), y, training=False)
+        loss = self.loss(*map(replicas.gathered, self._projections(x, y)))
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
     def _sides(self, data):
+        """The two sides of this replica's pairs."""
         if self.views is None:
             return data
         windows = data[0] if isinstance(data, (tuple, list)) else data
-        return self.views(windows, self.optimizer.iterations)
+        sides = self.views(replicas.gathered(windows), self.optimizer.iterations)
+        return tuple(map(replicas.own_share, sides))
 
     def _gradients(self, x, y):
-        """Loss, and its gradient (scaled, if the optimizer asks) for ``trainable_variables``."""
-        if self.micro_batch is None:
-            with tf.GradientTape() as tape:
-                loss = self._loss_of(self._projections(x, y, training=True), y, training=True)
-                scaled = self._scaled(loss)
-            return loss, tape.gradient(scaled, self.trainable_variables)
+        """Loss of all pairs, and its gradient (scaled, if the optimizer asks) by way of this
+        replica's: those of all replicas together are that of ``trainable_variables``."""
         own = [] if self.y_tower is None else self.y_tower.trainable_variables
-        of_own = []
+        with tf.GradientTape() as y_tape:
+            given = () if self.y_tower is None else (self.y_tower(y, training=True),)
+        of_given = []
 
         def of_projections(projections):
-            with tf.GradientTape() as tape:
-                tape.watch(projections)
-                loss = self._loss_of(projections, y, training=True)
-                scaled = self._scaled(loss)
-            of_sides, of_y = tape.gradient(scaled, (projections, own))
-            of_own.extend(of_y)
-            return loss, of_sides
+            loss, gradients = self._loss_gradients((*projections, *given))
+            of_given.extend(gradients[len(projections) :])
+            return loss, gradients[: len(projections)]
 
         shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
-        loss, gradients = cached_gradients(
-            lambda windows: self._float32(windows, training=True),
-            shared,
-            self._moving_statistics,
-            self._windows(x, y),
-            self.micro_batch,
-            of_projections,
-        )
+        if self.micro_batch is None:
+            sides = self._windows(x, y)
+            with tf.GradientTape() as tape:
+                z = self._float32(tf.concat(sides, 0), training=True)  # (2·pairs, dim')
+            loss, of_sides = of_projections(tuple(tf.split(z, len(sides))))
+            gradients = tape.gradient(z, shared, tf.concat(of_sides, 0))
+        else:
+            loss, gradients = cached_gradients(
+                lambda windows: self._float32(windows, training=True),
+                shared,
+                self._moving_statistics,
+                self._windows(x, y),
+                self.micro_batch,
+                of_projections,
+            )
+        of_own = y_tape.gradient(given, own, tuple(of_given)) if own else []
         found = zip([*shared, *own], [*gradients, *of_own], strict=True)
         by_variable = {variable.ref(): gradient for variable, gradient in found}
         return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
 
-    def _scaled(self, loss):
-        return self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
+    def _loss_gradients(self, projections):
+        """Loss of the pairs of all replicas, and its gradient for this replica's projections.
+
+        Every replica gathers the projections of all and computes the same loss: that is little
+        beside the towers, and leaves any loss as it is.
+        """
+        everyone = tuple(map(replicas.gathered, projections))
+        with tf.GradientTape() as tape:
+            tape.watch(everyone)
+            loss = self.loss(*everyone)
+            scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
+        return loss, tuple(map(replicas.own_share, tape.gradient(scaled, everyone)))
 
     @property
     def _moving_statistics(self):
@@ -185,19 +211,19 @@ class ContrastiveModel(tf.keras.Model):
     def _float32(self, windows, training):
         return tf.cast(self(windows, training=training), tf.float32)
 
-    def _projections(self, x, y, training):
+    def _projections(self, x, y):
+        """Projections of this replica's pairs, in inference mode."""
         windows = self._windows(x, y)
         if self.micro_batch is not None:
-            return cached_projections(
-                lambda some: self._float32(some, training), windows, self.micro_batch
+            projections = cached_projections(
+                lambda some: self._float32(some, training=False), windows, self.micro_batch
             )
-        projections = self._float32(tf.concat(windows, 0), training)  # (2·pairs, dim')
-        return tuple(tf.split(projections, len(windows)))
-
-    def _loss_of(self, projections, y, training):
+        else:
+            z = self._float32(tf.concat(windows, 0), training=False)
+            projections = tuple(tf.split(z, len(windows)))
         if self.y_tower is not None:
-            projections = (*projections, self.y_tower(y, training=training))
-        return self.loss(*projections)
+            projections = (*projections, self.y_tower(y, training=False))
+        return projections
 
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +18,35 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.pairs import Pairing
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which pairs of every step are read here, and in how many parts.
+
+    A batch is cut into equal parts in the order of its pairs, one for each replica of a strategy.
+    A worker reads those of its own replicas, so no pair is read twice and none is left out.
+
+    Attributes
+    ----------
+    parts : int
+        Of a batch: replicas of the strategy.
+    first, last : int
+        Parts ``first … last − 1`` are read here.
+    """
+
+    parts: int = 1
+    first: int = 0
+    last: int = 1
+
+    def of(
+        self, batches: Iterable[tuple[int, int, np.ndarray]]
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yield each part read here as :meth:`PairStream.batches` yields batches."""
+        for epoch, position, rows in batches:
+            size = len(rows) // self.parts
+            for begin in range(self.first * size, self.last * size, size):
+                yield epoch, position + begin, rows[begin : begin + size]
 
 
 @dataclass(frozen=True)
@@ -102,7 +131,13 @@ class PairStream:
 
 
 def pair_dataset(
-    reader: WindowReader, stream: PairStream, *, seed: int, first: int, last: int
+    reader: WindowReader,
+    stream: PairStream,
+    *,
+    seed: int,
+    first: int,
+    last: int,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
     """Batches of windows of the steps ``first … last − 1`` of a stream.
 
@@ -116,6 +151,8 @@ def pair_dataset(
         Seed of the window positions; a position depends on ``(seed, epoch, index of the pair)``.
     first, last : int
         Steps.
+    share : Share
+        Parts of each batch that are read; an element is a part.
 
     Returns
     -------
@@ -128,18 +165,22 @@ def pair_dataset(
 
     kind = stream.pairing.y
     parts = 2 if kind == "window" else 1
+    batch = stream.batch // share.parts
+
+    def batches() -> Iterator[tuple[int, int, np.ndarray]]:
+        return share.of(stream.batches(first, last))
 
     def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch, position, pairs in stream.batches(first, last):
+        for epoch, position, pairs in batches():
             rows = pairs[:, :parts]
             starts = random_starts(reader.last_start(rows), seed, epoch, position)
             yield rows.T, starts.T
 
-    windows = window_dataset(reader, requests, batch=stream.batch, parts=parts)
+    windows = window_dataset(reader, requests, batch=batch, parts=parts)
     if kind != "vector":
         return windows
     rows = tf.data.Dataset.from_generator(
-        lambda: (pairs[:, 1] for _, _, pairs in stream.batches(first, last)),
-        output_signature=tf.TensorSpec([stream.batch], tf.int32),
+        lambda: (pairs[:, 1] for _, _, pairs in batches()),
+        output_signature=tf.TensorSpec([batch], tf.int32),
     )
     return tf.data.Dataset.zip((windows, rows))
