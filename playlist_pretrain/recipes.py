@@ -13,6 +13,8 @@ from playlist_pretrain.playlists.settings import TableSettings
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
+SMALLEST_LEARNED_TEMPERATURE = 0.01
+"""Where a learned temperature stops, as in CLIP (arXiv 2103.00020)."""
 NOT_DECISIVE = (
     "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
     "checkpoint_steps",
@@ -67,6 +69,9 @@ class TrainingSettings:
     """steps of linear warm-up before the cosine [paper: 5000, demo: 240]"""
     temperature: float = 0.1
     """temperature of NT-Xent"""
+    learnable_temperature: bool = False
+    """train the temperature too, from --temperature on and never below 0.01 (CLIP, arXiv
+    2103.00020)"""
     input_norm: str = "band"
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
@@ -203,6 +208,11 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise RecipeError(f"{option(name)} {value}: must be above 0")
+        if self.learnable_temperature and self.temperature < SMALLEST_LEARNED_TEMPERATURE:
+            raise RecipeError(
+                f"--temperature {self.temperature}: must be at least "
+                f"{SMALLEST_LEARNED_TEMPERATURE} with --learnable-temperature"
+            )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
         self.check(word2vec=self.pairs == "playlist_w2v")

@@ -68,6 +68,13 @@ def test_refuses_by_option_and_value(bad):
     assert str(refused.value).startswith(f"{option(field)} {value}: ")
 
 
+def test_a_learned_temperature_starts_above_where_it_stops():
+    with pytest.raises(RecipeError, match=r"--temperature 0\.005: must be at least 0\.01"):
+        PretrainRecipe(temperature=0.005, learnable_temperature=True).resolve(
+            demo=False, window_frames=256
+        )
+
+
 def test_load(tmp_path):
     path = tmp_path / "recipe.json"
     recipe = PretrainRecipe(collection="x", batch=7)

@@ -84,6 +84,8 @@ class ContrastiveModel(tf.keras.Model):
     def compile(self, optimizer="adam", loss=None, jit_compile=False, **kwargs):
         """Configure training; the default loss is NT-Xent with the paper's temperature."""
         super().compile(optimizer=optimizer, loss=tf.keras.losses.get(loss or NTXent()), **kwargs)
+        # A loss is no layer: Keras sees its weight only where the model has it as well.
+        self.log_temperature = getattr(self.loss, "log_temperature", None)
         # Views are drawn outside: only the passes through the towers are worth compiling.
         self._step_gradients = (
             tf.function(self._gradients, jit_compile=True) if jit_compile else self._gradients
@@ -139,7 +141,7 @@ class ContrastiveModel(tf.keras.Model):
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        loss = self.loss(*map(replicas.gathered, self._projections(x, y)))
+        loss = self._mean_loss(tuple(map(replicas.gathered, self._projections(x, y))))
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
@@ -157,11 +159,13 @@ class ContrastiveModel(tf.keras.Model):
         own = [] if self.y_tower is None else self.y_tower.trainable_variables
         with tf.GradientTape() as y_tape:
             given = () if self.y_tower is None else (self.y_tower(y, training=True),)
-        of_given = []
+        of_given, of_loss = [], []
+        in_loss = [] if self.log_temperature is None else [self.log_temperature]
 
         def of_projections(projections):
-            loss, gradients = self._loss_gradients((*projections, *given))
+            loss, gradients, of_weights = self._loss_gradients((*projections, *given), in_loss)
             of_given.extend(gradients[len(projections) :])
+            of_loss.extend(of_weights)
             return loss, gradients[: len(projections)]
 
         shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
@@ -181,12 +185,13 @@ class ContrastiveModel(tf.keras.Model):
                 of_projections,
             )
         of_own = y_tape.gradient(given, own, tuple(of_given)) if own else []
-        found = zip([*shared, *own], [*gradients, *of_own], strict=True)
+        found = zip([*shared, *own, *in_loss], [*gradients, *of_own, *of_loss], strict=True)
         by_variable = {variable.ref(): gradient for variable, gradient in found}
         return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
 
-    def _loss_gradients(self, projections):
-        """Loss of the pairs of all replicas, and its gradient for this replica's projections.
+    def _loss_gradients(self, projections, weights):
+        """Loss of the pairs of all replicas, and its gradient for this replica's projections and,
+        in as many parts as there are replicas, for the weights of the loss itself.
 
         Every replica gathers the projections of all and computes the same loss: that is little
         beside the towers, and leaves any loss as it is.
@@ -194,9 +199,18 @@ class ContrastiveModel(tf.keras.Model):
         everyone = tuple(map(replicas.gathered, projections))
         with tf.GradientTape() as tape:
             tape.watch(everyone)
-            loss = self.loss(*everyone)
+            loss = self._mean_loss(everyone)
             scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
-        return loss, tuple(map(replicas.own_share, tape.gradient(scaled, everyone)))
+        of_projections, of_weights = tape.gradient(scaled, (everyone, weights))
+        return (
+            loss,
+            tuple(map(replicas.own_share, of_projections)),
+            [gradient / replicas.count() for gradient in of_weights],
+        )
+
+    def _mean_loss(self, projections):
+        """Mean loss over pairs; Keras takes none itself where there are several replicas."""
+        return tf.reduce_mean(self.loss.call(*projections))
 
     @property
     def _moving_statistics(self):

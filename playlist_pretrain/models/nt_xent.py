@@ -6,8 +6,10 @@ import math
 
 import tensorflow as tf
 
+from playlist_pretrain.recipes import SMALLEST_LEARNED_TEMPERATURE
 
-def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float = 0.1) -> tf.Tensor:
+
+def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float | tf.Tensor = 0.1) -> tf.Tensor:
     """NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
 
     For each of the 2N projections, the cross-entropy of finding its partner among the 2N − 1
@@ -17,7 +19,7 @@ def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float = 0.1) -> tf.Tens
     ----------
     z_x, z_y : tf.Tensor [N, dim]
         Projections of the two sides; row i of one belongs to row i of the other.
-    temperature : float
+    temperature : float or tf.Tensor [shape=()]
         τ, 0.1 in arXiv 2304.12257.
 
     Returns
@@ -48,16 +50,47 @@ class NTXent(tf.keras.losses.Loss):
     ----------
     temperature : float
         τ.
+    learnable : bool
+        Train log τ as a weight that starts at log ``temperature`` (Radford et al. 2021, CLIP,
+        arXiv 2103.00020, section 2.5). As there, logits are never scaled by more than 100: after
+        a step that takes τ below 0.01 it is 0.01.
+
+    Attributes
+    ----------
+    log_temperature : tf.Variable or None
+        That weight; the model that is compiled with the loss trains it.
     """
 
-    def __init__(self, temperature: float = 0.1, name: str = "nt_xent", **kwargs):
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        *,
+        learnable: bool = False,
+        name: str = "nt_xent",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
-        self.temperature = temperature
+        self._initial = temperature
+        self.log_temperature = None
+        if learnable:
+            self.log_temperature = tf.Variable(
+                math.log(temperature),
+                name="log_temperature",
+                dtype=tf.float32,
+                constraint=lambda value: tf.maximum(value, math.log(SMALLEST_LEARNED_TEMPERATURE)),
+                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            )
+
+    @property
+    def temperature(self) -> float | tf.Tensor:
+        """τ as it is now."""
+        return self._initial if self.log_temperature is None else tf.exp(self.log_temperature)
 
     def call(self, y_true, y_pred):
         """Loss of each pair, float32 [N]; ``y_true`` and ``y_pred`` are the two sides."""
         return nt_xent(y_true, y_pred, self.temperature)
 
     def get_config(self):
-        """Settings from which ``from_config`` makes the same loss."""
-        return {**super().get_config(), "temperature": self.temperature}
+        """Settings from which ``from_config`` makes the same loss, as it was at first."""
+        learnable = self.log_temperature is not None
+        return {**super().get_config(), "temperature": self._initial, "learnable": learnable}

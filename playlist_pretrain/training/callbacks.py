@@ -148,6 +148,8 @@ class Checkpoints(Callback):
         parts = {"backbone": model.backbone, "projector": model.projector}
         if model.y_tower is not None:  # its table is frozen, and made from the groups again
             parts["y_projector"] = model.y_tower.layers[-1]
+        if model.log_temperature is not None:
+            parts["log_temperature"] = model.log_temperature
         self._checkpoint = tf.train.Checkpoint(
             **parts, optimizer=model.optimizer, metrics=model.metrics
         )

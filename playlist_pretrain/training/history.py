@@ -13,8 +13,8 @@ from playlist_pretrain.files import atomic_write
 from playlist_pretrain.training.callbacks import Callback
 
 COLUMNS = (
-    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "learning_rate", "seconds",
-    "windows_per_second", "probe_top1", "probe_top10", "probe_mean_cosine",
+    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "learning_rate", "temperature",
+    "seconds", "windows_per_second", "probe_top1", "probe_top10", "probe_mean_cosine",
 )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ class HistoryTable(Callback):
             "step": step,
             "skipped_steps": 0,  # only mixed_float16 skips any
             "learning_rate": float(self.model.optimizer.learning_rate),  # of the last step
+            "temperature": float(self.model.loss.temperature),
             "seconds": round(self._seconds, 3),
             "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
             **{name: float(value) for name, value in (logs or {}).items()},

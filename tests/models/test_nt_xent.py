@@ -78,3 +78,18 @@ def test_keras_loss_round_trip(rng):
     z_x, z_y = rng.normal(size=(2, 5, 8)).astype(np.float32)
     loss = NTXent.from_config(NTXent(0.3).get_config())
     np.testing.assert_allclose(loss(z_x, z_y), np.mean(loop(z_x, z_y, 0.3)), atol=1e-5)
+
+
+def test_a_learnable_temperature_starts_where_it_is_told_and_has_the_gradient_of_the_formula(rng):
+    z_x, z_y = rng.normal(size=(2, 7, 16)).astype(np.float32)
+    loss = NTXent.from_config(NTXent(0.3, learnable=True).get_config())
+    assert float(loss.temperature) == pytest.approx(0.3)
+    with tf.GradientTape() as tape:
+        found = loss(z_x, z_y)
+    np.testing.assert_allclose(found, np.mean(loop(z_x, z_y, 0.3)), atol=1e-5)
+
+    def at(log_temperature):
+        return np.mean(loop(z_x, z_y, math.exp(log_temperature)))
+
+    slope = (at(math.log(0.3) + 1e-4) - at(math.log(0.3) - 1e-4)) / 2e-4
+    assert float(tape.gradient(found, loss.log_temperature)) == pytest.approx(slope, rel=1e-4)
