@@ -72,6 +72,9 @@ class TrainingSettings:
     learnable_temperature: bool = False
     """train the temperature too, from --temperature on and never below 0.01 (CLIP, arXiv
     2103.00020)"""
+    hard_negatives: float = 0.0
+    """weight negatives by exp(this times their logit), with a mean of 1 (Robinson et al. 2021,
+    arXiv 2010.04592); 0 for NT-Xent"""
     input_norm: str = "band"
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"
@@ -208,6 +211,8 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise RecipeError(f"{option(name)} {value}: must be above 0")
+        if not 0 <= self.hard_negatives < float("inf"):
+            raise RecipeError(f"--hard-negatives {self.hard_negatives}: must be 0 or more")
         if self.learnable_temperature and self.temperature < SMALLEST_LEARNED_TEMPERATURE:
             raise RecipeError(
                 f"--temperature {self.temperature}: must be at least "

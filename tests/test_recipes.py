@@ -57,7 +57,8 @@ def test_a_short_run_warms_up_for_a_tenth_and_says_so():
         {"temperature": -1.0}, {"width": 0.0}, {"warmup_steps": -1}, {"probe_share": 1.0},
         {"preset": "fast"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
         {"micro_batch": 0}, {"micro_batch": 40}, {"seed": -1}, {"checkpoint_steps": 0},
-        {"probe_epochs": 0}, {"precision": "float16"},
+        {"probe_epochs": 0}, {"precision": "float16"}, {"hard_negatives": -1.0},
+        {"hard_negatives": float("nan")},
     ],
     ids=str,
 )  # fmt: skip

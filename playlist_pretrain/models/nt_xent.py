@@ -9,7 +9,14 @@ import tensorflow as tf
 from playlist_pretrain.recipes import SMALLEST_LEARNED_TEMPERATURE
 
 
-def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float | tf.Tensor = 0.1) -> tf.Tensor:
+def nt_xent(
+    z_x: tf.Tensor,
+    z_y: tf.Tensor,
+    temperature: float | tf.Tensor = 0.1,
+    *,
+    hard_negatives: float = 0.0,
+    left_out: tf.Tensor | None = None,
+) -> tf.Tensor:
     """NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
 
     For each of the 2N projections, the cross-entropy of finding its partner among the 2N − 1
@@ -21,20 +28,54 @@ def nt_xent(z_x: tf.Tensor, z_y: tf.Tensor, temperature: float | tf.Tensor = 0.1
         Projections of the two sides; row i of one belongs to row i of the other.
     temperature : float or tf.Tensor [shape=()]
         τ, 0.1 in arXiv 2304.12257.
+    hard_negatives : float
+        β ≥ 0, see Notes; 0 is NT-Xent.
+    left_out : tf.Tensor bool [2N, 2N], optional
+        Which projections (columns) are no negatives of which (rows), those of x before those of
+        y: false-negative elimination (Huynh et al. 2022, arXiv 2011.11765). Partners stay, whatever
+        it says.
 
     Returns
     -------
     tf.Tensor float32 [N]
         Loss of each pair, the mean over its two directions. Chance is :func:`chance_loss`.
+
+    Notes
+    -----
+    With sᵢⱼ = cos(zᵢ, zⱼ) / τ, partner p and negatives Nᵢ, the loss of projection i is
+    −log(exp sᵢₚ / (exp sᵢₚ + Σ_{j ∈ Nᵢ} wᵢⱼ exp sᵢⱼ)), where
+    wᵢⱼ = exp(β sᵢⱼ) / mean_{k ∈ Nᵢ} exp(β sᵢₖ): importance weights of mean 1 (Robinson et al. 2021,
+    arXiv 2010.04592, with τ⁺ = 0, so without its debiasing). As in that work β is the
+    exponent of the similarity divided by τ, and the gradient goes through the weights too.
     """
     pairs = tf.shape(z_x)[0]
     z = tf.concat([tf.cast(z_x, tf.float32), tf.cast(z_y, tf.float32)], 0)  # (2N, dim)
     z = tf.math.l2_normalize(z, axis=1)
     logits = tf.matmul(z, z, transpose_b=True) / temperature  # (2N, 2N)
-    logits = tf.linalg.set_diag(logits, tf.fill([2 * pairs], logits.dtype.min))
     partner = tf.concat([tf.range(pairs) + pairs, tf.range(pairs)], 0)  # (2N,)
+    if hard_negatives or left_out is not None:
+        logits = _among_negatives(logits, partner, hard_negatives, left_out)
+    logits = tf.linalg.set_diag(logits, tf.fill([2 * pairs], logits.dtype.min))
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partner, logits=logits)
     return tf.reduce_mean(tf.reshape(losses, [2, pairs]), axis=0)
+
+
+def _among_negatives(logits, partner, hard_negatives, left_out):
+    """Logits [2N, 2N] of negatives plus the logarithm of their weight, or as good as −∞."""
+    size = tf.shape(logits)[0]
+    partners = tf.one_hot(partner, size, on_value=True, off_value=False, dtype=tf.bool)
+    negative = ~(partners | tf.eye(size, dtype=tf.bool))
+    if left_out is not None:
+        negative &= ~left_out
+    weighted = logits
+    if hard_negatives:
+        exponents = tf.where(negative, hard_negatives * logits, logits.dtype.min)
+        count = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1, keepdims=True)
+        total = tf.reduce_logsumexp(exponents, axis=1, keepdims=True)
+        # A projection without negatives has no weights: its total is nothing to take from.
+        weights = hard_negatives * logits - tf.where(count > 0, total, 0.0)
+        weighted += weights + tf.math.log(tf.maximum(count, 1.0))
+    return tf.where(negative, weighted, tf.where(partners, logits, logits.dtype.min))
 
 
 def chance_loss(pairs: int) -> float:
@@ -50,6 +91,8 @@ class NTXent(tf.keras.losses.Loss):
     ----------
     temperature : float
         τ.
+    hard_negatives : float
+        β of :func:`nt_xent`.
     learnable : bool
         Train log τ as a weight that starts at log ``temperature`` (Radford et al. 2021, CLIP,
         arXiv 2103.00020, section 2.5). As there, logits are never scaled by more than 100: after
@@ -65,12 +108,14 @@ class NTXent(tf.keras.losses.Loss):
         self,
         temperature: float = 0.1,
         *,
+        hard_negatives: float = 0.0,
         learnable: bool = False,
         name: str = "nt_xent",
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
         self._initial = temperature
+        self.hard_negatives = hard_negatives
         self.log_temperature = None
         if learnable:
             self.log_temperature = tf.Variable(
@@ -86,11 +131,24 @@ class NTXent(tf.keras.losses.Loss):
         """τ as it is now."""
         return self._initial if self.log_temperature is None else tf.exp(self.log_temperature)
 
-    def call(self, y_true, y_pred):
-        """Loss of each pair, float32 [N]; ``y_true`` and ``y_pred`` are the two sides."""
-        return nt_xent(y_true, y_pred, self.temperature)
+    def call(self, y_true, y_pred, left_out=None):
+        """Loss of each pair, float32 [N]; ``y_true`` and ``y_pred`` are the two sides.
+
+        ``left_out`` is that of :func:`nt_xent`.
+        """
+        return nt_xent(
+            y_true,
+            y_pred,
+            self.temperature,
+            hard_negatives=self.hard_negatives,
+            left_out=left_out,
+        )
 
     def get_config(self):
         """Settings from which ``from_config`` makes the same loss, as it was at first."""
-        learnable = self.log_temperature is not None
-        return {**super().get_config(), "temperature": self._initial, "learnable": learnable}
+        return {
+            **super().get_config(),
+            "temperature": self._initial,
+            "hard_negatives": self.hard_negatives,
+            "learnable": self.log_temperature is not None,
+        }

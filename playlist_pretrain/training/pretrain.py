@@ -138,7 +138,11 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
         )
         model.compile(
             optimizer=tf.keras.optimizers.Adam(schedule, beta_1=0.9, beta_2=0.999),
-            loss=NTXent(recipe.temperature, learnable=recipe.learnable_temperature),
+            loss=NTXent(
+                recipe.temperature,
+                hard_negatives=recipe.hard_negatives,
+                learnable=recipe.learnable_temperature,
+            ),
             jit_compile=recipe.xla,
         )
     return model

@@ -9,17 +9,31 @@ import tensorflow as tf
 from playlist_pretrain.models.nt_xent import NTXent, chance_loss, nt_xent
 
 
-def loop(z_x, z_y, temperature):
-    """Chen et al. 2020, equation 1, in float64: z_2k and z_2k+1 are partners."""
+def loop(z_x, z_y, temperature, beta=0.0, left_out=None):
+    """Chen et al. 2020, equation 1, in float64: z_2k and z_2k+1 are partners.
+
+    Negatives have the weights of Robinson et al. 2021; ``left_out`` has x before y.
+    """
     pairs = len(z_x)
     z = [np.asarray(v, np.float64) for pair in zip(z_x, z_y, strict=True) for v in pair]
 
-    def similarity(i, j):
-        return z[i] @ z[j] / (math.sqrt(z[i] @ z[i]) * math.sqrt(z[j] @ z[j]))
+    def logit(i, j):
+        return z[i] @ z[j] / (math.sqrt(z[i] @ z[i]) * math.sqrt(z[j] @ z[j])) / temperature
+
+    def place(i):
+        return i // 2 + pairs * (i % 2)
 
     def term(i, j):
-        others = [math.exp(similarity(i, k) / temperature) for k in range(2 * pairs) if k != i]
-        return -math.log(math.exp(similarity(i, j) / temperature) / sum(others))
+        positive = math.exp(logit(i, j))
+        negatives = [
+            logit(i, k)
+            for k in range(2 * pairs)
+            if k not in (i, j) and (left_out is None or not left_out[place(i), place(k)])
+        ]
+        weights = [math.exp(beta * s) for s in negatives]
+        mean = sum(weights) / len(weights) if weights else 1
+        others = sum(w / mean * math.exp(s) for w, s in zip(weights, negatives, strict=True))
+        return -math.log(positive / (positive + others))
 
     return [(term(2 * k, 2 * k + 1) + term(2 * k + 1, 2 * k)) / 2 for k in range(pairs)]
 
@@ -93,3 +107,52 @@ def test_a_learnable_temperature_starts_where_it_is_told_and_has_the_gradient_of
 
     slope = (at(math.log(0.3) + 1e-4) - at(math.log(0.3) - 1e-4)) / 2e-4
     assert float(tape.gradient(found, loss.log_temperature)) == pytest.approx(slope, rel=1e-4)
+
+
+def left_out_of(rng, pairs):
+    """A mask that is not symmetric; it leaves the first projection nothing but its partner."""
+    left_out = rng.random((2 * pairs, 2 * pairs)) < 0.3
+    left_out[0] = True
+    return left_out
+
+
+@pytest.mark.parametrize("pairs", [1, 2, 7, 33])
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+@pytest.mark.parametrize(("beta", "masked"), [(0.5, False), (2.0, False), (0.0, True), (1.0, True)])
+def test_equals_the_formula_with_weights_and_without_some_negatives(
+    rng, pairs, temperature, beta, masked
+):
+    z_x, z_y = rng.normal(size=(2, pairs, 16)).astype(np.float32)
+    left_out = left_out_of(rng, pairs) if masked else None
+    loss = NTXent.from_config(NTXent(temperature, hard_negatives=beta).get_config())
+    variables = [tf.Variable(z_x), tf.Variable(z_y)]
+    with tf.GradientTape() as tape:
+        found = loss.call(*variables, left_out)
+    wanted = loop(z_x, z_y, temperature, beta, left_out)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    for side, gradient in enumerate(tape.gradient(found, variables)):
+        assert np.isfinite(gradient).all()
+        direction = rng.normal(size=z_x.shape)
+        sums = []
+        for step in (1e-5, -1e-5):
+            moved = [z.astype(np.float64) for z in (z_x, z_y)]
+            moved[side] = moved[side] + step * direction
+            sums.append(sum(loop(*moved, temperature, beta, left_out)))
+        slope = (sums[0] - sums[1]) / 2e-5
+        assert np.sum(gradient * direction) == pytest.approx(slope, rel=1e-3, abs=1e-4)
+
+
+def test_no_weights_are_nt_xent_bit_by_bit(rng):
+    z_x, z_y = rng.normal(size=(2, 9, 8)).astype(np.float32)
+    np.testing.assert_array_equal(nt_xent(z_x, z_y, hard_negatives=0.0), nt_xent(z_x, z_y))
+    nothing = np.zeros((18, 18), bool)
+    np.testing.assert_array_equal(nt_xent(z_x, z_y, left_out=nothing), nt_xent(z_x, z_y))
+    np.testing.assert_allclose(nt_xent(z_x, z_y, hard_negatives=1e-6), nt_xent(z_x, z_y), rtol=1e-4)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_partners_are_never_left_out(rng, beta):
+    z_x, z_y = rng.normal(size=(2, 5, 8)).astype(np.float32)
+    everything = np.ones((10, 10), bool)
+    found = nt_xent(z_x, z_y, hard_negatives=beta, left_out=everything)
+    np.testing.assert_array_equal(found, np.zeros(5))

@@ -55,7 +55,7 @@ for loss in LOSSES:
 
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
-    losses = [{}, {"learnable": True}]
+    losses = [{}, {"learnable": True, "hard_negatives": 0.5}]
     done = subprocess.run(
         [sys.executable, "-c", CODE.replace("LOSSES", repr(losses))],
         capture_output=True, text=True, check=False,

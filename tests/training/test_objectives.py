@@ -39,7 +39,9 @@ def resumed_and_whole(arguments, tmp_path, monkeypatch, stop_at):
 
 
 @pytest.mark.parametrize(
-    "options", [["--learnable-temperature", "--micro-batch", "3"]], ids=" ".join
+    "options",
+    [["--learnable-temperature", "--micro-batch", "3", "--hard-negatives", "0.5"]],
+    ids=" ".join,
 )
 def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monkeypatch, options):
     resumed, whole = resumed_and_whole([*arguments, *options], tmp_path, monkeypatch, 5)
