@@ -75,6 +75,9 @@ class TrainingSettings:
     hard_negatives: float = 0.0
     """weight negatives by exp(this times their logit), with a mean of 1 (Robinson et al. 2021,
     arXiv 2010.04592); 0 for NT-Xent"""
+    mask_false_negatives: bool = False
+    """tracks of a batch that share a group are no negatives of each other (Huynh et al. 2022,
+    arXiv 2011.11765)"""
     input_norm: str = "band"
     """band: standardise each band by the collection's statistics; none: leave the input alone"""
     initializer: str = "he_normal"

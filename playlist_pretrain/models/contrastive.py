@@ -15,7 +15,9 @@ from playlist_pretrain.models.nt_xent import NTXent
 class ContrastiveModel(tf.keras.Model):
     """A backbone and a projector trained on pairs of windows.
 
-    Compile and fit it as any Keras model, on any dataset of ``(x, y)``::
+    Compile and fit it as any Keras model, on any dataset of ``(x, y)``, or of
+    ``(x, y, left_out)`` with the ``left_out`` of
+    :func:`~playlist_pretrain.models.nt_xent.nt_xent` for the whole batch::
 
         model = ContrastiveModel(backbone, projector(backbone.output_shape[-1]))
         model.compile(optimizer=tf.keras.optimizers.Adam(1e-4), loss=NTXent(0.1))
@@ -29,7 +31,8 @@ class ContrastiveModel(tf.keras.Model):
         ``[batch, dim] → [batch, dim']``; dropped after training.
     views : callable, optional
         ``(windows, step) → (x, y)``, see :class:`~playlist_pretrain.models.views.MixedViews`. The
-        data are then single windows, and both sides of a pair are made from each.
+        data are then single windows (or ``(windows, left_out)``), and both sides of a pair are made
+        from each.
     y_tower : tf.keras.Model, optional
         ``[batch] → [batch, dim']``, see :func:`vector_tower`: the positive side is then not a
         window but a row.
@@ -108,7 +111,7 @@ class ContrastiveModel(tf.keras.Model):
     def train_step(self, data):
         """One step of the optimizer on a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        loss, gradients = self._step_gradients(x, y)
+        loss, gradients = self._step_gradients(x, y, self._left_out(data))
         if self._scales_loss:
             can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
             gradients = self.optimizer.get_unscaled_gradients(gradients)
@@ -141,19 +144,25 @@ class ContrastiveModel(tf.keras.Model):
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        loss = self._mean_loss(tuple(map(replicas.gathered, self._projections(x, y))))
+        projections = tuple(map(replicas.gathered, self._projections(x, y)))
+        loss = self._mean_loss(projections, self._left_out(data))
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
     def _sides(self, data):
         """The two sides of this replica's pairs."""
         if self.views is None:
-            return data
+            return data[0], data[1]
         windows = data[0] if isinstance(data, (tuple, list)) else data
         sides = self.views(replicas.gathered(windows), self.optimizer.iterations)
         return tuple(map(replicas.own_share, sides))
 
-    def _gradients(self, x, y):
+    def _left_out(self, data):
+        """Which projections of the whole batch are no negatives of which, if data end with it."""
+        sides = 2 if self.views is None else 1
+        return data[sides] if isinstance(data, (tuple, list)) and len(data) > sides else None
+
+    def _gradients(self, x, y, left_out=None):
         """Loss of all pairs, and its gradient (scaled, if the optimizer asks) by way of this
         replica's: those of all replicas together are that of ``trainable_variables``."""
         own = [] if self.y_tower is None else self.y_tower.trainable_variables
@@ -163,7 +172,9 @@ class ContrastiveModel(tf.keras.Model):
         in_loss = [] if self.log_temperature is None else [self.log_temperature]
 
         def of_projections(projections):
-            loss, gradients, of_weights = self._loss_gradients((*projections, *given), in_loss)
+            loss, gradients, of_weights = self._loss_gradients(
+                (*projections, *given), in_loss, left_out
+            )
             of_given.extend(gradients[len(projections) :])
             of_loss.extend(of_weights)
             return loss, gradients[: len(projections)]
@@ -189,7 +200,7 @@ class ContrastiveModel(tf.keras.Model):
         by_variable = {variable.ref(): gradient for variable, gradient in found}
         return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
 
-    def _loss_gradients(self, projections, weights):
+    def _loss_gradients(self, projections, weights, left_out):
         """Loss of the pairs of all replicas, and its gradient for this replica's projections and,
         in as many parts as there are replicas, for the weights of the loss itself.
 
@@ -199,7 +210,7 @@ class ContrastiveModel(tf.keras.Model):
         everyone = tuple(map(replicas.gathered, projections))
         with tf.GradientTape() as tape:
             tape.watch(everyone)
-            loss = self._mean_loss(everyone)
+            loss = self._mean_loss(everyone, left_out)
             scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
         of_projections, of_weights = tape.gradient(scaled, (everyone, weights))
         return (
@@ -208,9 +219,10 @@ class ContrastiveModel(tf.keras.Model):
             [gradient / replicas.count() for gradient in of_weights],
         )
 
-    def _mean_loss(self, projections):
+    def _mean_loss(self, projections, left_out):
         """Mean loss over pairs; Keras takes none itself where there are several replicas."""
-        return tf.reduce_mean(self.loss.call(*projections))
+        given = projections if left_out is None else (*projections, left_out)
+        return tf.reduce_mean(self.loss.call(*given))
 
     @property
     def _moving_statistics(self):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.pairs import Pairing
+    from playlist_pretrain.pairs.false_negatives import FalseNegatives
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def pair_dataset(
     first: int,
     last: int,
     share: Share = Share(),
+    false_negatives: FalseNegatives | None = None,
 ) -> tf.data.Dataset:
     """Batches of windows of the steps ``first … last − 1`` of a stream.
 
@@ -153,6 +155,10 @@ def pair_dataset(
         Steps.
     share : Share
         Parts of each batch that are read; an element is a part.
+    false_negatives : FalseNegatives, optional
+        Finds them; every element then ends with its ``left_out``, bool [2·pairs, 2·pairs], which
+        is that of the whole batch however small a part the element is: each replica has the
+        projections of all.
 
     Returns
     -------
@@ -177,10 +183,31 @@ def pair_dataset(
             yield rows.T, starts.T
 
     windows = window_dataset(reader, requests, batch=batch, parts=parts)
-    if kind != "vector":
+    datasets = [windows]
+    if kind == "vector":
+        datasets.append(
+            tf.data.Dataset.from_generator(
+                lambda: (pairs[:, 1] for _, _, pairs in batches()),
+                output_signature=tf.TensorSpec([batch], tf.int32),
+            )
+        )
+    if false_negatives is not None:
+        size = 2 * stream.batch
+
+        def masks() -> Iterator[np.ndarray]:
+            for _, _, pairs in stream.batches(first, last):
+                left_out = false_negatives.left_out(pairs)
+                for _ in range(share.first, share.last):
+                    yield left_out
+
+        datasets.append(
+            tf.data.Dataset.from_generator(
+                masks, output_signature=tf.TensorSpec([size, size], tf.bool)
+            ).prefetch(2)
+        )
+    if len(datasets) == 1:
         return windows
-    rows = tf.data.Dataset.from_generator(
-        lambda: (pairs[:, 1] for _, _, pairs in batches()),
-        output_signature=tf.TensorSpec([batch], tf.int32),
-    )
-    return tf.data.Dataset.zip((windows, rows))
+    together = tf.data.Dataset.zip(tuple(datasets))
+    if kind == "window":
+        together = together.map(lambda sides, left_out: (*sides, left_out))
+    return together

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
-from playlist_pretrain.errors import GroupsError
+from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.storage import location
@@ -18,6 +18,7 @@ from playlist_pretrain.storage import location
 if TYPE_CHECKING:
     from playlist_pretrain.pairs import Material
     from playlist_pretrain.pairs.dataset import PairStream
+    from playlist_pretrain.pairs.false_negatives import FalseNegatives
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
@@ -35,6 +36,7 @@ class Data:
     stream: PairStream
     probe_pairs: ProbePairs | None
     facts: dict[str, Any]
+    false_negatives: FalseNegatives | None = None
 
 
 def settle(
@@ -96,6 +98,11 @@ def settle(
         f"about {pairing.expected_pairs:,.0f} pairs and {stream.steps_per_epoch} steps of "
         f"{recipe.batch} an epoch, {recipe.epochs} epochs"
     )
+    false_negatives = None
+    if recipe.mask_false_negatives:
+        false_negatives = _false_negatives(recipe, collection, kept)
+        share = false_negatives.share(stream.rows_of(0))
+        say(f"{share:.1%} of the negatives of the first batch share a group: left out")
     if pairing.y == "vector":
         keys["vectors"] = content_key(pairing.table.tobytes())
     facts = {
@@ -103,7 +110,20 @@ def settle(
         **keys,
         "steps_per_epoch": stream.steps_per_epoch,
     }
-    return recipe, Data(collection, reader, stream, probe_pairs, facts)
+    return recipe, Data(collection, reader, stream, probe_pairs, facts, false_negatives)
+
+
+def _false_negatives(
+    recipe: PretrainRecipe, collection: Collection, kept: TrackGroups | None
+) -> FalseNegatives:
+    from playlist_pretrain.pairs.false_negatives import FalseNegatives
+
+    if kept is None:
+        raise RecipeError(
+            f"--mask-false-negatives: groups say what is no negative, and {collection.path} has "
+            f"no groups {recipe.groups!r}"
+        )
+    return FalseNegatives.of(kept)
 
 
 def _material(

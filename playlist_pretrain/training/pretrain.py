@@ -213,7 +213,14 @@ def fit(
         for first, last, steps in parts:
             begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
             model.fit(
-                pair_dataset(data.reader, stream, seed=recipe.seed, first=begin, last=end),
+                pair_dataset(
+                    data.reader,
+                    stream,
+                    seed=recipe.seed,
+                    first=begin,
+                    last=end,
+                    false_negatives=data.false_negatives,
+                ),
                 initial_epoch=first,
                 epochs=last,
                 steps_per_epoch=steps,

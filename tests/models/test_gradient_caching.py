@@ -25,7 +25,7 @@ def normalised_tower():
     return tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling1D()(x))
 
 
-def model_of(sides, micro_batch, tower=vggish_tower):
+def model_of(sides, micro_batch, tower=vggish_tower, loss=None):
     """Model that keeps its weights, so that a step can be looked at twice."""
     backbone = tower()
     others = {
@@ -44,7 +44,7 @@ def model_of(sides, micro_batch, tower=vggish_tower):
         micro_batch=micro_batch,
         **others[sides],
     )
-    model.compile(tf.keras.optimizers.SGD(0.0), loss=NTXent(0.5))
+    model.compile(tf.keras.optimizers.SGD(0.0), loss=loss or NTXent(0.5))
     return model
 
 
@@ -77,6 +77,28 @@ def test_slices_have_the_gradient_of_the_whole_batch(sides, rng):
     whole = model_of(sides, None)
     assert sliced.train_on_batch(*batch) == pytest.approx(whole.train_on_batch(*batch), rel=1e-5)
     assert sliced.test_on_batch(*batch) == pytest.approx(whole.test_on_batch(*batch), rel=1e-5)
+
+
+@pytest.mark.parametrize("sides", ["window", "views", "vector"])
+def test_slices_of_every_objective_have_the_gradient_of_the_whole_batch(sides, rng):
+    batch = tuple(map(tf.constant, batch_of(sides, rng)))
+    left_out = tf.constant(rng.random((2 * PAIRS, 2 * PAIRS)) < 0.3)
+    found = []
+    for micro_batch in (None, 16):
+        loss = NTXent(0.5, hard_negatives=1.0, learnable=True)
+        model = model_of(sides, micro_batch, loss=loss)
+        x, y = model._sides((*batch, left_out))
+        logs = tf.function(model.train_step)((*batch, left_out))
+        found.append((logs["loss"], *model._gradients(x, y, left_out)))
+        wanted = tf.reduce_mean(loss.call(*model._projections(x, y), left_out))
+        assert float(logs["loss"]) == pytest.approx(float(wanted), rel=1e-3)
+        assert any(v is model.log_temperature for v in model.trainable_variables)
+        seen = tf.function(model.test_step)((*batch, left_out))
+    (whole_loss, _, whole), (sliced_loss, _, sliced) = found
+    assert float(sliced_loss) == pytest.approx(float(whole_loss), rel=1e-6)
+    assert np.isfinite(seen["loss"])
+    for one, other in zip(whole, sliced, strict=True):
+        assert np.linalg.norm(other - one) <= 1e-4 * np.linalg.norm(one)
 
 
 def test_moving_statistics_take_one_step_towards_the_mean_of_the_slices(rng):

@@ -17,8 +17,9 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(2, 8, 16, 8)).astype(np.float32)
+left_out = rng.random((16, 16)) < 0.3
 
-def trained(strategy, micro_batch, loss):
+def trained(strategy, micro_batch, masked, loss):
     with strategy.scope():
         model = ContrastiveModel(
             vggish(frames=16, bands=8, width=0.05), projector(128, hidden=16, output=8),
@@ -29,7 +30,7 @@ def trained(strategy, micro_batch, loss):
 
     def part(context):
         own = slice(*(size * (context.replica_id_in_sync_group + i) for i in range(2)))
-        return x[own], y[own]
+        return (x[own], y[own], left_out) if masked else (x[own], y[own])
 
     shares = strategy.experimental_distribute_values_from_function(
         lambda context: tuple(map(tf.constant, part(context)))
@@ -42,10 +43,10 @@ def trained(strategy, micro_batch, loss):
 
 # One for all models: a second one would use the keys of the first for other shapes.
 both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for loss in LOSSES:
-    alone = trained(tf.distribute.get_strategy(), None, loss)
+for masked, loss in LOSSES:
+    alone = trained(tf.distribute.get_strategy(), None, masked, loss)
     for micro_batch in (None, 2):
-        two = trained(both, micro_batch, loss)
+        two = trained(both, micro_batch, masked, loss)
         for name, value in alone[0].items():
             np.testing.assert_allclose(two[0][name], value, rtol=1e-5, err_msg=str(loss))
         for one, other in zip(alone[1], two[1], strict=True):
@@ -55,7 +56,7 @@ for loss in LOSSES:
 
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
-    losses = [{}, {"learnable": True, "hard_negatives": 0.5}]
+    losses = [(False, {}), (True, {"learnable": True, "hard_negatives": 0.5})]
     done = subprocess.run(
         [sys.executable, "-c", CODE.replace("LOSSES", repr(losses))],
         capture_output=True, text=True, check=False,
