@@ -41,12 +41,17 @@ class TrainingSettings:
     """What decides a run, but for the tables that some pairings need."""
 
     pairs: str = "playlist_co"
-    """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr"""
+    """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr; or several, with
+    commas between them: every step then has a batch of each, and an epoch is as long as the
+    shortest (what arXiv 2304.12257, section 5, leaves to future work)"""
+    pair_weights: str | None = None
+    """weights of the losses of several pairings, with commas between them [equal]"""
     collection: str | None = None
     """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     groups: str | None = None
-    """name of the groups made by match_playlists.py [artist_co: artists, others: playlists]"""
+    """name of the groups made by match_playlists.py [artist_co: artists, others: playlists];
+    several pairings have their own each"""
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""
     backbone: str = "vggish"
@@ -126,9 +131,29 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         return cls(**fields)
 
     @property
+    def pairings(self) -> tuple[str, ...]:
+        """Names of the pairings."""
+        return tuple(name.strip() for name in self.pairs.split(","))
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each pairing."""
+        if self.pair_weights is None:
+            return (1.0,) * len(self.pairings)
+        return tuple(float(weight) for weight in self.pair_weights.split(","))
+
+    @property
     def groups_name(self) -> str:
-        """Name of the groups, the pairing's own when none was given."""
-        return self.groups or DEFAULT_GROUPS.get(self.pairs, "playlists")
+        """Name of the groups, the pairing's own when none was given; of several, all names."""
+        own = (DEFAULT_GROUPS.get(name, "playlists") for name in self.pairings)
+        return self.groups or ",".join(dict.fromkeys(own))
+
+    def of_pairing(self, name: str) -> PretrainRecipe:
+        """The recipe for one of its pairings."""
+        if len(self.pairings) == 1:
+            return self
+        alone = dataclasses.replace(self, pairs=name, pair_weights=None, groups=None)
+        return dataclasses.replace(alone, groups=alone.groups_name)
 
     def resolve(self, *, demo: bool, window_frames: int) -> Resolved:
         """Fill what was left out from the preset.
@@ -175,6 +200,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         recipe = dataclasses.replace(
             self,
             preset=preset,
+            pairs=",".join(self.pairings),
             groups=self.groups_name,
             frames=self.frames or window_frames,
             **filled,
@@ -190,7 +216,8 @@ class PretrainRecipe(TableSettings, TrainingSettings):
 
     def _reads(self, name: str) -> bool:
         choice, readers = ONLY_OF.get(name, ("backbone", (self.backbone,)))
-        return getattr(self, choice) in readers
+        chosen = self.pairings if choice == "pairs" else (getattr(self, choice),)
+        return any(name in readers for name in chosen)
 
     def _check(self) -> None:
         choices = {
@@ -223,7 +250,8 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             )
         if self.warmup_steps is not None and self.warmup_steps < 0:
             raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
-        self.check(word2vec=self.pairs == "playlist_w2v")
+        self.check(word2vec="playlist_w2v" in self.pairings)
+        self._check_pairings()
         for name, (choice, readers) in ONLY_OF.items():
             if not self._reads(name) and getattr(self, name) != getattr(type(self), name):
                 raise RecipeError(
@@ -233,6 +261,27 @@ class PretrainRecipe(TableSettings, TrainingSettings):
                 )
         if not 0 <= self.seed < 2**63:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")
+
+    def _check_pairings(self) -> None:
+        names = self.pairings
+        if len(set(names)) < len(names):
+            raise RecipeError(f"--pairs {self.pairs}: a pairing can come once only")
+        if len(names) > 1 and self.groups is not None:
+            own = dataclasses.replace(self, groups=None).groups_name
+            if self.groups != own:
+                raise RecipeError(
+                    f"--groups {self.groups}: several pairings have their own groups each ({own})"
+                )
+        try:
+            weights = self.weights
+        except ValueError:
+            weights = ()
+        wrong = len(weights) != len(names) or not all(0 < w < float("inf") for w in weights)
+        if wrong or (self.pair_weights is not None and len(names) == 1):
+            raise RecipeError(
+                f"--pair-weights {self.pair_weights}: several pairings need one number above 0 "
+                f"each, with commas between them; this is --pairs {self.pairs}"
+            )
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,10 @@ class ContrastiveModel(tf.keras.Model):
         """The two sides of this replica's pairs."""
         if self.views is None:
             return data[0], data[1]
-        windows = data[0] if isinstance(data, (tuple, list)) else data
+        return self._seen(data[0] if isinstance(data, (tuple, list)) else data)
+
+    def _seen(self, windows):
+        """The two views of this replica's windows."""
         sides = self.views(replicas.gathered(windows), self.optimizer.iterations)
         return tuple(map(replicas.own_share, sides))
 

@@ -113,6 +113,11 @@ class PairStream:
             for position, rows in self._slices(epoch, begin, end):
                 yield epoch, position, rows
 
+    @property
+    def streams(self) -> tuple[PairStream, ...]:
+        """This one alone, as a :class:`~playlist_pretrain.pairs.joint.JointStream` has several."""
+        return (self,)
+
     def rows_of(self, step: int) -> np.ndarray:
         """Rows of the pairs of one step, int32 [batch, 2]."""
         return next(self.batches(step, step + 1))[2]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.pairs import Material
     from playlist_pretrain.pairs.dataset import PairStream
     from playlist_pretrain.pairs.false_negatives import FalseNegatives
+    from playlist_pretrain.pairs.joint import JointStream
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
@@ -29,14 +30,27 @@ FEW_GROUPS = 5
 
 @dataclass(frozen=True)
 class Data:
-    """What a recipe reads: settled rows, never ids."""
+    """What a recipe reads: settled rows, never ids.
+
+    Attributes
+    ----------
+    stream : PairStream or JointStream
+        Of one pairing, or of several.
+    facts : dict
+        What decides the run beside its recipe.
+    chance : float
+        Loss of a model that knows nothing.
+    false_negatives : tuple of FalseNegatives or None
+        One for each pairing, if they are to be left out.
+    """
 
     collection: Collection
     reader: WindowReader
-    stream: PairStream
+    stream: PairStream | JointStream
     probe_pairs: ProbePairs | None
     facts: dict[str, Any]
-    false_negatives: FalseNegatives | None = None
+    chance: float
+    false_negatives: tuple[FalseNegatives, ...] | None
 
 
 def settle(
@@ -44,14 +58,15 @@ def settle(
 ) -> tuple[PretrainRecipe, Data]:
     """Open what the recipe names and settle every setting that depends on it."""
     from playlist_pretrain.models import BACKBONES
+    from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-    from playlist_pretrain.pairs.dataset import PairStream
+    from playlist_pretrain.pairs.joint import plan
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.training.probe import ProbePairs
 
-    make_pairing = PAIRINGS.get(recipe.pairs)
+    makers = [PAIRINGS.get(name) for name in recipe.pairings]
     BACKBONES.get(recipe.backbone)  # refuses an unknown one before anything is read
     path = location(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
     demo = path.resolve() == DEMO_COLLECTION.resolve()
@@ -69,17 +84,18 @@ def settle(
         )
 
     reader = WindowReader(collection, recipe.frames, short="skip")
-    kept, held_out, material, keys = _material(
-        recipe, collection, say, groups_given=groups_given, quiet=quiet
-    )
-    pairing = make_pairing(material, recipe.seed)
+    parts = _materials(recipe, collection, say, groups_given=groups_given, quiet=quiet)
+    pairings = [make(part.material, recipe.seed) for make, part in zip(makers, parts, strict=True)]
     epochs = recipe.epochs or 1
-    stream = PairStream.plan(pairing, recipe.batch, epochs, quiet=quiet)
+    stream = plan(pairings, recipe.batch, epochs, quiet=quiet)
     recipe, told = resolved.with_steps(stream.steps_per_epoch)
     if recipe.epochs != epochs:  # the demo's epochs follow from the pairs of its first
-        stream = PairStream.plan(pairing, recipe.batch, recipe.epochs, quiet=quiet)
+        stream = plan(pairings, recipe.batch, recipe.epochs, quiet=quiet)
     if told:
         say(told)
+    # Playlists, where any pairing has them: so that runs can be compared by their probes.
+    probed = min(parts, key=lambda part: part.groups_name != "playlists")
+    kept, held_out = probed.kept, probed.held_out
     probe_pairs = None
     if held_out is not None and len(held_out):
         held_out_pairing = PlaylistCoOccurrence(held_out, recipe.seed)
@@ -92,38 +108,95 @@ def settle(
             f"the retrieval probe rests on {probe_pairs.pairs} pairs of "
             f"{len(held_out)} held-out groups: too few to tell much"
         )
-    if kept is not None:
-        say(f"{len(kept)} groups to train on, {len(held_out)} held out")
+    for groups_name, part in {part.groups_name: part for part in parts}.items():
+        if part.kept is not None:
+            which = f"{groups_name}: " if len(parts) > 1 else ""
+            say(f"{which}{len(part.kept)} groups to train on, {len(part.held_out)} held out")
+    for pairing in pairings if len(parts) > 1 else []:
+        say(f"{pairing.name}: about {pairing.expected_pairs:,.0f} pairs an epoch")
+    pairs = min(pairing.expected_pairs for pairing in pairings)
     say(
-        f"about {pairing.expected_pairs:,.0f} pairs and {stream.steps_per_epoch} steps of "
+        f"about {pairs:,.0f} pairs and {stream.steps_per_epoch} steps of "
         f"{recipe.batch} an epoch, {recipe.epochs} epochs"
     )
-    false_negatives = None
+    if len(parts) > 1:
+        say("each step has a batch of each pairing; an epoch is as long as the shortest")
+    false_negatives, chances = None, [chance_loss(recipe.batch)] * len(parts)
     if recipe.mask_false_negatives:
-        false_negatives = _false_negatives(recipe, collection, kept)
-        share = false_negatives.share(stream.rows_of(0))
-        say(f"{share:.1%} of the negatives of the first batch share a group: left out")
-    if pairing.y == "vector":
-        keys["vectors"] = content_key(pairing.table.tobytes())
+        false_negatives = tuple(_false_negatives(part, collection) for part in parts)
+        found = [part.rows_of(0) for part in stream.streams]
+        found = list(zip(pairings, false_negatives, found, strict=True))
+        for pairing, finder, rows in found:
+            which = f"{pairing.name}: " if len(parts) > 1 else ""
+            share = finder.share(rows)
+            say(f"{which}{share:.1%} of the negatives of the first batch share a group: left out")
+        # All batches have about as many as the first.
+        chances = [finder.chance_loss(rows) for _, finder, rows in found]
+    keys = _keys(parts)
+    for pairing in pairings:
+        if pairing.y == "vector":
+            keys["vectors"] = content_key(pairing.table.tobytes())
     facts = {
         "collection": collection.content_key,
         **keys,
         "steps_per_epoch": stream.steps_per_epoch,
     }
-    return recipe, Data(collection, reader, stream, probe_pairs, facts, false_negatives)
+    chance = float(np.average(chances, weights=recipe.weights))
+    return recipe, Data(collection, reader, stream, probe_pairs, facts, chance, false_negatives)
 
 
-def _false_negatives(
-    recipe: PretrainRecipe, collection: Collection, kept: TrackGroups | None
-) -> FalseNegatives:
+@dataclass(frozen=True)
+class _Part:
+    """What one pairing of a run is made of."""
+
+    groups_name: str
+    kept: TrackGroups | None
+    held_out: TrackGroups | None
+    material: Material
+    keys: dict[str, str | None]
+
+
+def _materials(
+    recipe: PretrainRecipe,
+    collection: Collection,
+    say: Callable[[str], None],
+    *,
+    groups_given: bool,
+    quiet: bool,
+) -> list[_Part]:
+    """The part of every pairing; what is true of all is said once."""
+    told = set()
+
+    def say_once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            say(text)
+
+    parts = []
+    for name in recipe.pairings:
+        alone = recipe.of_pairing(name)
+        found = _material(alone, collection, say_once, groups_given=groups_given, quiet=quiet)
+        parts.append(_Part(alone.groups, *found))
+    return parts
+
+
+def _keys(parts: list[_Part]) -> dict[str, Any]:
+    """Keys of the groups, by name where there are several pairings, and of the excluded ids."""
+    if len(parts) == 1:
+        return dict(parts[0].keys)
+    groups = {part.groups_name: part.keys["groups"] for part in parts}
+    return {"groups": groups, "exclude": parts[0].keys["exclude"]}
+
+
+def _false_negatives(part: _Part, collection: Collection) -> FalseNegatives:
     from playlist_pretrain.pairs.false_negatives import FalseNegatives
 
-    if kept is None:
+    if part.kept is None:
         raise RecipeError(
             f"--mask-false-negatives: groups say what is no negative, and {collection.path} has "
-            f"no groups {recipe.groups!r}"
+            f"no groups {part.groups_name!r}"
         )
-    return FalseNegatives.of(kept)
+    return FalseNegatives.of(part.kept)
 
 
 def _material(
@@ -167,4 +240,4 @@ def default_name(recipe: PretrainRecipe) -> str:
     collection = location(recipe.collection or DEMO_COLLECTION).resolve().name
     own = dataclasses.replace(recipe, groups=None).groups_name
     groups = "" if recipe.groups_name == own else f"-{recipe.groups}"
-    return f"{collection}-{recipe.pairs}{groups}-{recipe.backbone}"
+    return f"{collection}-{'+'.join(recipe.pairings)}{groups}-{recipe.backbone}"

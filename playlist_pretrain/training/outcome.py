@@ -36,7 +36,6 @@ def conclude(
     """Export the backbone, prove it by reloading, draw the curves, and sum up."""
     from playlist_pretrain.export.saved_model import save_backbone
     from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.training.figures import draw_curves
     from playlist_pretrain.training.history import read_history
     from playlist_pretrain.training.probe import mean_cosine
@@ -51,18 +50,15 @@ def conclude(
     rows = np.resize(rows, PARITY_WINDOWS)
     windows = data.reader.read(rows, np.zeros(PARITY_WINDOWS, np.int32))
     difference, embeddings = check_export(backbone, run.saved_model, windows)
-    chance = chance_loss(recipe.batch)
-    if data.false_negatives is not None:  # that of the first batch: all have about as many
-        chance = data.false_negatives.chance_loss(data.stream.rows_of(0))
     tail = history[-max(1, len(history) // 10) :]
     loss = float(np.mean([float(row["loss"]) for row in tail]))
     probe_chance = probe_result.chance(1) if probe_result else float("nan")
-    draw_curves(history, run.figures / "curves.png", chance, probe_chance)
+    draw_curves(history, run.figures / "curves.png", data.chance, probe_chance)
     summary = {
         "steps": recipe.epochs * data.stream.steps_per_epoch,
         "skipped_steps": sum(int(float(row["skipped_steps"])) for row in history),
         "loss": loss,
-        "chance_loss": chance,
+        "chance_loss": data.chance,
         "mean_cosine": probe_result.mean_cosine if probe_result else mean_cosine(embeddings),
         "export_difference": difference,
         "probe": None,

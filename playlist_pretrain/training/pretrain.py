@@ -30,6 +30,7 @@ examples:
   python scripts/pretrain.py --pairs playlist_co
   python scripts/pretrain.py --pairs artist_co --collection tfrecords/mine
   python scripts/pretrain.py --pairs playlist_w2v --w2v-size 64 --collection tfrecords/mine
+  python scripts/pretrain.py --pairs playlist_co,artist_co --pair-weights 2,1
 """
 
 
@@ -110,6 +111,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
 
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.joint import JointModel
     from playlist_pretrain.models.layers import precision
     from playlist_pretrain.models.nt_xent import NTXent
     from playlist_pretrain.models.projector import projector
@@ -130,9 +132,12 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
         head = projector(
             backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
         )
-        model = ContrastiveModel(
-            backbone, head, micro_batch=recipe.micro_batch, **_other_side(recipe, data)
-        )
+        settings = {"micro_batch": recipe.micro_batch, **_other_sides(recipe, data)}
+        if len(recipe.pairings) > 1:
+            kinds = [part.pairing.y for part in data.stream.streams]
+            model = JointModel(backbone, head, kinds=kinds, weights=recipe.weights, **settings)
+        else:
+            model = ContrastiveModel(backbone, head, **settings)
         schedule = warmup_cosine(
             recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
         )
@@ -148,24 +153,25 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     return model
 
 
-def _other_side(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
-    """What the positive side of the pairing needs beyond the shared tower."""
+def _other_sides(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
+    """What the positive sides of the pairings need beyond the shared tower."""
     from playlist_pretrain.models.contrastive import vector_tower
     from playlist_pretrain.models.projector import projector
     from playlist_pretrain.models.views import MixedViews
 
-    pairing = data.stream.pairing
-    if pairing.y == "views":
-        return {"views": MixedViews(data.collection.front_end, recipe.seed)}
-    if pairing.y == "vector":
-        head = projector(
-            pairing.table.shape[1],
-            initializer=recipe.initializer,
-            seed=recipe.seed + 2,
-            name="y_projector",
-        )
-        return {"y_tower": vector_tower(pairing.table, head)}
-    return {}
+    sides = {}
+    for pairing in (part.pairing for part in data.stream.streams):
+        if pairing.y == "views":
+            sides["views"] = MixedViews(data.collection.front_end, recipe.seed)
+        if pairing.y == "vector":
+            head = projector(
+                pairing.table.shape[1],
+                initializer=recipe.initializer,
+                seed=recipe.seed + 2,
+                name="y_projector",
+            )
+            sides["y_tower"] = vector_tower(pairing.table, head)
+    return sides
 
 
 def fit(
@@ -179,7 +185,7 @@ def fit(
     say: Callable[[str], None],
 ) -> ProbeResult | None:
     """Fit to the last step, from the newest checkpoint when there is one."""
-    from playlist_pretrain.pairs.dataset import pair_dataset
+    from playlist_pretrain.pairs.joint import step_dataset
     from playlist_pretrain.training import callbacks
     from playlist_pretrain.training.history import HistoryTable
 
@@ -199,7 +205,8 @@ def fit(
         probe = callbacks.RetrievalProbe(
             data.reader, data.probe_pairs, recipe.probe_epochs, recipe.epochs
         )
-    table = HistoryTable(run.history, run.tensorboard, per_epoch, recipe.batch, done)
+    pairs = recipe.batch * len(stream.streams)
+    table = HistoryTable(run.history, run.tensorboard, per_epoch, pairs, done)
     used = [finite, probe, table, checkpoints, callbacks.Progress(total, done, quiet)]
     used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
@@ -213,7 +220,7 @@ def fit(
         for first, last, steps in parts:
             begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
             model.fit(
-                pair_dataset(
+                step_dataset(
                     data.reader,
                     stream,
                     seed=recipe.seed,

@@ -3,12 +3,18 @@
 import re
 import shutil
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
+from playlist_pretrain.pairs.dataset import pair_dataset
+from playlist_pretrain.pairs.joint import step_dataset
+from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import callbacks, history, pretrain
+from playlist_pretrain.training.inputs import default_name, settle
 
 
 class Stop(Exception):
@@ -49,6 +55,11 @@ ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negat
     "options",
     [
         [*ALL, "--micro-batch", "3"],
+        ["--pairs", "playlist_w2v,artist_co,playlist_co", "--pair-weights", "1,2,1"],
+        pytest.param(
+            [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param([*ALL, "--pairs", "playlist_w2v"], marks=pytest.mark.slow),
         pytest.param(
             [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
@@ -91,3 +102,64 @@ def test_a_mask_needs_groups(small_world, arguments, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "--mask-false-negatives" in error and "no groups 'playlists'" in error
+
+
+def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_world):
+    names = ("playlist_w2v", "artist_co", "playlist_co", "simclr")
+    told = []
+    settings = {"collection": str(small_world), "frames": 16, "width": 0.05, "batch": 6,
+                "epochs": 2, "mask_false_negatives": True}  # fmt: skip
+    recipe, data = settle(
+        PretrainRecipe(pairs=" , ".join(names), **settings), told.append, quiet=True
+    )
+    assert recipe.pairs == ",".join(names) and recipe.groups == "playlists,artists"
+    alone = [
+        settle(PretrainRecipe(pairs=name, **settings), lambda text: None, quiet=True)[1]
+        for name in names
+    ]
+    fewest = min(one.stream.steps_per_epoch for one in alone)
+    assert data.stream.steps_per_epoch == data.facts["steps_per_epoch"] == fewest
+    assert max(one.stream.steps_per_epoch for one in alone) > fewest
+    for part, one in zip(data.stream.streams, alone, strict=True):
+        longer = one.stream.steps_per_epoch
+        np.testing.assert_array_equal(part.rows_of(fewest), one.stream.rows_of(longer))
+    assert data.chance == pytest.approx(np.mean([one.chance for one in alone]), rel=0.2)
+    assert data.facts["groups"] == {
+        "playlists": alone[0].facts["groups"], "artists": alone[1].facts["groups"]
+    }  # fmt: skip
+    assert data.facts["vectors"] == alone[0].facts["vectors"]
+    np.testing.assert_array_equal(
+        data.probe_pairs.batches[0].anchors, alone[0].probe_pairs.batches[0].anchors
+    )
+    assert sum("shorter than a window" in text for text in told) == 1
+    elements = list(step_dataset(data.reader, data.stream, seed=3, first=1, last=4))
+    assert len(elements) == 3
+    for k, part in enumerate(data.stream.streams):
+        wanted = list(pair_dataset(data.reader, part, seed=3 + k, first=1, last=4))
+        for element, one in zip(elements, wanted, strict=True):
+            for a, b in zip(tf.nest.flatten(element[k]), tf.nest.flatten(one), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_of_several_pairings_is_named_after_all(small_world):
+    recipe = PretrainRecipe(pairs="playlist_co, artist_co", collection=str(small_world))
+    assert default_name(recipe) == "small-playlist_co+artist_co-vggish"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--pairs", "playlist_co,playlist_co"], "once only"),
+        (["--pairs", "playlist_co,"], "there are: "),
+        (["--pairs", "playlist_co,artist_co", "--groups", "mine"], "--groups mine: several"),
+        (["--pair-weights", "1"], "--pair-weights 1: several pairings"),
+        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1"], "--pair-weights 1: "),
+        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1,0"], "--pair-weights 1,0: "),
+        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1,x"], "--pair-weights 1,x: "),
+        (["--pairs", "playlist_co,artist_co", "--w2v-size", "3"], "--w2v-size 3: only"),
+    ],
+)
+def test_refuses_in_one_line(arguments, capsys, options, words):
+    assert pretrain.main([*arguments, *options]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and words in error
