@@ -9,6 +9,7 @@ CODE = """
 import sys
 import numpy as np, tensorflow as tf
 from playlist_pretrain.models.contrastive import ContrastiveModel
+from playlist_pretrain.models.joint import JointModel
 from playlist_pretrain.models.nt_xent import NTXent
 from playlist_pretrain.models.projector import projector
 from playlist_pretrain.models.vggish import vggish
@@ -16,24 +17,27 @@ from playlist_pretrain.models.vggish import vggish
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 rng = np.random.default_rng(0)
-x, y = rng.normal(size=(2, 8, 16, 8)).astype(np.float32)
+x, y, a, b = rng.normal(size=(4, 8, 16, 8)).astype(np.float32)
 left_out = rng.random((16, 16)) < 0.3
 
-def trained(strategy, micro_batch, masked, loss):
+def trained(strategy, micro_batch, kind, loss):
     with strategy.scope():
-        model = ContrastiveModel(
-            vggish(frames=16, bands=8, width=0.05), projector(128, hidden=16, output=8),
-            micro_batch=micro_batch,
-        )
+        towers = vggish(frames=16, bands=8, width=0.05), projector(128, hidden=16, output=8)
+        if kind == "joint":
+            kinds, weights = ("window", "window"), (1.0, 3.0)
+            model = JointModel(*towers, kinds=kinds, weights=weights, micro_batch=micro_batch)
+        else:
+            model = ContrastiveModel(*towers, micro_batch=micro_batch)
         model.compile(tf.keras.optimizers.SGD(0.1), loss=NTXent(0.5, **loss))
     size = 8 // strategy.num_replicas_in_sync
 
     def part(context):
         own = slice(*(size * (context.replica_id_in_sync_group + i) for i in range(2)))
-        return (x[own], y[own], left_out) if masked else (x[own], y[own])
+        one, other = (x[own], y[own], left_out), (a[own], b[own], left_out.T)
+        return {"plain": one[:2], "masked": one, "joint": (one, other)}[kind]
 
     shares = strategy.experimental_distribute_values_from_function(
-        lambda context: tuple(map(tf.constant, part(context)))
+        lambda context: tf.nest.map_structure(tf.constant, part(context))
     )
     step = tf.function(lambda data: strategy.run(model.train_step, (data,)))
     for _ in range(2):
@@ -43,20 +47,21 @@ def trained(strategy, micro_batch, masked, loss):
 
 # One for all models: a second one would use the keys of the first for other shapes.
 both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-for masked, loss in LOSSES:
-    alone = trained(tf.distribute.get_strategy(), None, masked, loss)
+for kind, loss in LOSSES:
+    alone = trained(tf.distribute.get_strategy(), None, kind, loss)
     for micro_batch in (None, 2):
-        two = trained(both, micro_batch, masked, loss)
+        two = trained(both, micro_batch, kind, loss)
         for name, value in alone[0].items():
-            np.testing.assert_allclose(two[0][name], value, rtol=1e-5, err_msg=str(loss))
+            np.testing.assert_allclose(two[0][name], value, rtol=1e-5, err_msg=kind)
         for one, other in zip(alone[1], two[1], strict=True):
-            np.testing.assert_allclose(other, one, atol=1e-6, err_msg=str(loss))
+            np.testing.assert_allclose(other, one, atol=1e-6, err_msg=kind)
 """
 
 
 @pytest.mark.slow
 def test_two_replicas_take_the_step_of_one():
-    losses = [(False, {}), (True, {"learnable": True, "hard_negatives": 0.5})]
+    other = {"learnable": True, "hard_negatives": 0.5}
+    losses = [("plain", {}), ("masked", other), ("joint", other)]
     done = subprocess.run(
         [sys.executable, "-c", CODE.replace("LOSSES", repr(losses))],
         capture_output=True, text=True, check=False,
