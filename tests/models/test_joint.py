@@ -75,7 +75,7 @@ def data(request, rng):
     return tuple(found)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize("micro_batch", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     model = joint(micro_batch)
     start = values_of(model)
