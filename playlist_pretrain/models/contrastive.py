@@ -225,7 +225,8 @@ class ContrastiveModel(tf.keras.Model):
     def _mean_loss(self, projections, left_out):
         """Mean loss over pairs; Keras takes none itself where there are several replicas."""
         given = projections if left_out is None else (*projections, left_out)
-        return tf.reduce_mean(self.loss.call(*given))
+        of_pairs = getattr(self.loss, "call", self.loss)  # a loss may be a plain function
+        return tf.reduce_mean(of_pairs(*given))
 
     @property
     def _moving_statistics(self):
