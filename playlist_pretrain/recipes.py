@@ -17,7 +17,7 @@ SMALLEST_LEARNED_TEMPERATURE = 0.01
 """Where a learned temperature stops, as in CLIP (arXiv 2103.00020)."""
 NOT_DECISIVE = (
     "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
-    "checkpoint_steps",
+    "checkpoint_steps", "strategy", "replicas",
 )  # fmt: skip
 """Settings that another call of a run may change: they do not decide its weights
 beyond rounding. What the collection and the excluded tracks hold does, and is compared by key."""
@@ -32,6 +32,7 @@ ONLY_OF = {
     "w2v_workers": ("pairs", ("playlist_w2v",)),
     "max_group_length": ("pairs", ("playlist_w2v", "playlist_tco")),
     "width": ("backbone", ("vggish",)),
+    "replicas": ("strategy", ("mirrored",)),
 }
 """Settings that only some pairings, or some backbones, read."""
 
@@ -92,6 +93,12 @@ class TrainingSettings:
     model are float32 whatever it is"""
     xla: bool = False
     """compile the forward and backward passes with XLA: for GPUs, on CPUs it is slower"""
+    strategy: str = "one_device"
+    """where a step runs: one_device; mirrored, the GPUs of this machine; or multi_worker_mirrored,
+    the machines of TF_CONFIG. The batch is that of all of them, and so are its negatives"""
+    replicas: int | None = None
+    """GPUs that --strategy mirrored uses; without any GPU, parts of the CPU, for trials
+    [all GPUs]"""
     probe_epochs: int | None = None
     """epochs between two retrieval probes [paper: 1, demo: 20]"""
     checkpoint_epochs: int | None = None
@@ -170,7 +177,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         RecipeError
             For a value that cannot work, with the option and the value.
         """
-        self._check()
+        self.check_settings()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
         defaults = {
             "paper": {
@@ -219,19 +226,27 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         chosen = self.pairings if choice == "pairs" else (getattr(self, choice),)
         return any(name in readers for name in chosen)
 
-    def _check(self) -> None:
+    def check_settings(self) -> None:
+        """Refuse what cannot work whatever the collection.
+
+        Raises
+        ------
+        RecipeError
+            With the option and the value.
+        """
         choices = {
             "preset": ("auto", "paper", "demo"),
             "input_norm": ("band", "none"),
             "initializer": ("he_normal", "glorot_uniform"),
             "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+            "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
         }
         for name, values in choices.items():
             if getattr(self, name) not in values:
                 raise RecipeError(
                     f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}"
                 )
-        for name in ("frames", "batch", "micro_batch", "epochs", "probe_epochs",
+        for name in ("frames", "batch", "micro_batch", "epochs", "replicas", "probe_epochs",
                      "checkpoint_epochs", "checkpoint_steps"):  # fmt: skip
             value = getattr(self, name)
             smallest = 2 if name == "batch" else 1

@@ -24,6 +24,12 @@ SUMMARY = "summary.json"
 PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tensorflow")
 
 
+def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
+    """What decides the result of a run, as text: equal where the results are."""
+    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in NOT_DECISIVE}
+    return json.dumps({"recipe": settings, "inputs": dict(facts)}, sort_keys=True)
+
+
 class Run:
     """A folder under ``runs/`` (see the README for what is in it).
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,6 +17,7 @@ import tensorflow as tf
 from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.progress import progress
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
+from playlist_pretrain.training.strategy import Preempted
 
 NAMED_TRACKS = 10
 KEPT = 2
@@ -140,9 +144,18 @@ class Checkpoints(Callback):
         self._every_steps = every_steps
         self._resumed_metrics = None
 
-    def restore(self, model: tf.keras.Model) -> int:
-        """Fill the model and its optimizer from the newest checkpoint; returns the steps done."""
-        model.optimizer.build(model.trainable_variables)
+    def restore(self, model: tf.keras.Model, source: Path | None = None) -> int:
+        """Fill the model and its optimizer from the newest checkpoint; returns the steps done.
+
+        Parameters
+        ----------
+        model : tf.keras.Model
+        source : Path, optional
+            Folder of another worker's checkpoints, which are left as they are [the own folder].
+        """
+        source = source or self._folder
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
         # The running means are part of it, so an epoch that was interrupted reports the loss of
         # all its steps.
         parts = {"backbone": model.backbone, "projector": model.projector}
@@ -154,9 +167,9 @@ class Checkpoints(Callback):
             **parts, optimizer=model.optimizer, metrics=model.metrics
         )
         # The files themselves are asked, not the manager's list of them, which may be damaged.
-        steps = sorted(int(path.stem[5:]) for path in self._folder.glob("step-*.index"))
+        steps = sorted(int(path.stem[5:]) for path in source.glob("step-*.index"))
         for step in reversed(steps):
-            path = str(self._folder / f"step-{step}")
+            path = str(source / f"step-{step}")
             try:
                 self._checkpoint.read(path).assert_existing_objects_matched()
             except Exception as error:  # TensorFlow raises many kinds for a damaged file
@@ -167,11 +180,10 @@ class Checkpoints(Callback):
             break
         else:
             if steps:
-                raise RunError(
-                    f"{self._folder}: no checkpoint can be read; --overwrite starts over"
-                )
+                raise RunError(f"{source}: no checkpoint can be read; --overwrite starts over")
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._remove_others({step for step in steps if step <= self._done})
+        own = source.resolve() == self._folder.resolve()
+        self._remove_others({step for step in steps if step <= self._done} if own else set())
         return self._done
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -193,13 +205,13 @@ class Checkpoints(Callback):
         if (epoch + 1) % self._every_epochs == 0:
             self.save()
 
-    def save(self):
-        """Write a checkpoint named after the steps done, unless that is there already."""
-        if self._done in self._kept:
-            return
-        self._before_save()
-        self._checkpoint.write(str(self._folder / f"step-{self._done}"))
-        self._remove_others({*self._kept, self._done})
+    def save(self) -> int:
+        """Write a checkpoint named after the steps done, unless it is there; returns the steps."""
+        if self._done not in self._kept:
+            self._before_save()
+            self._checkpoint.write(str(self._folder / f"step-{self._done}"))
+            self._remove_others({*self._kept, self._done})
+        return self._done
 
     @staticmethod
     def _metric_variables(model: tf.keras.Model) -> list[tf.Variable]:
@@ -212,6 +224,45 @@ class Checkpoints(Callback):
         for path in self._folder.glob("step-*"):
             if path.name.partition(".")[0] not in names:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+class Preemption(Callback):
+    """Stops a run on SIGTERM, with a checkpoint of the step it is at.
+
+    Parameters
+    ----------
+    checkpoints : Checkpoints
+        Comes before this callback, which relies on its count of steps.
+    any_worker : callable
+        Whether something is true on any worker: all of them stop after the same step.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, any_worker: Callable[[bool], bool]):
+        super().__init__()
+        self._checkpoints = checkpoints
+        self._any_worker = any_worker
+        self._asked = False
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Take SIGTERM as a wish to stop as long as the block runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's: nothing to take
+            return
+        before = signal.signal(signal.SIGTERM, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _ask(self, *_):
+        self._asked = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stop when any worker was asked to."""
+        if self._any_worker(self._asked):
+            step = self._checkpoints.save()
+            raise Preempted(f"stopped by SIGTERM after step {step}")
 
 
 class Progress(Callback):

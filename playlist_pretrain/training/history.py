@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -30,15 +31,25 @@ class HistoryTable(Callback):
     steps_per_epoch, batch : int
         Of the run.
     done : int
-        Steps done before; rows of epochs after them are dropped, they will come again.
+        Steps done before.
+    before : sequence of dict
+        Rows there were; those of epochs after ``done`` are dropped, they will come again.
     """
 
-    def __init__(self, path: Path, tensorboard: Path, steps_per_epoch: int, batch: int, done: int):
+    def __init__(
+        self,
+        path: Path,
+        tensorboard: Path,
+        steps_per_epoch: int,
+        batch: int,
+        done: int,
+        before: Sequence[dict[str, str]],
+    ):
         super().__init__()
         self._path = path
         self._steps_per_epoch = steps_per_epoch
         self._batch = batch
-        self.rows = [row for row in read_history(path) if int(row["step"]) <= done]
+        self.rows = [row for row in before if int(row["step"]) <= done]
         self._writer = tf.summary.create_file_writer(str(tensorboard))
         self._steps = 0
 
@@ -59,7 +70,7 @@ class HistoryTable(Callback):
             "epoch": epoch + 1,
             "step": step,
             "skipped_steps": 0,  # only mixed_float16 skips any
-            "learning_rate": float(self.model.optimizer.learning_rate),  # of the last step
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),  # of the last step
             "temperature": float(self.model.loss.temperature),
             "seconds": round(self._seconds, 3),
             "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,18 @@ import numpy as np
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import RunError, first_line
-from playlist_pretrain.files import folder_lock
 from playlist_pretrain.models import describe
 from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.runs import Run
+from playlist_pretrain.runs import Run, what_decides
 from playlist_pretrain.training.inputs import Data, default_name, settle
 from playlist_pretrain.training.outcome import conclude, report
+from playlist_pretrain.training.strategy import (
+    Preempted,
+    Workers,
+    check_split,
+    make_strategy,
+    shared_out,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -30,6 +37,7 @@ examples:
   python scripts/pretrain.py --pairs playlist_co
   python scripts/pretrain.py --pairs artist_co --collection tfrecords/mine
   python scripts/pretrain.py --pairs playlist_w2v --w2v-size 64 --collection tfrecords/mine
+  python scripts/pretrain.py --pairs playlist_co --strategy mirrored --collection tfrecords/mine
   python scripts/pretrain.py --pairs playlist_co,artist_co --pair-weights 2,1
 """
 
@@ -58,7 +66,7 @@ def pretrain(command: PretrainCommand) -> Run:
     Returns
     -------
     Run
-        The finished run.
+        The run, finished unless SIGTERM stopped it: it can be gone on with.
 
     Raises
     ------
@@ -67,27 +75,50 @@ def pretrain(command: PretrainCommand) -> Run:
     """
 
     def say(text: str) -> None:
-        if not command.quiet:
+        if not quiet:
             print(text, flush=True)
 
+    quiet = command.quiet
     run = Run(command.out or Path("runs") / default_name(command))
     run.check()  # before the pairs of all epochs are counted, and again under the lock
-    recipe, data = settle(command.recipe, say, quiet=command.quiet)
-    with folder_lock(run.path, f"a run is being trained in {run.path}"):
-        resumes = run.claim(recipe, data.facts, overwrite=command.overwrite)
-        if run.finished:
-            say(f"{run.path} is finished; --overwrite starts over")
-            report(run.summary, run, say)
-            return run
-        model = build_model(recipe, data)
-        say(describe(model.backbone))
-        with tensorflow_errors(run):
-            probe_result = fit(
-                model, recipe, data, run, resumes=resumes, quiet=command.quiet, say=say
+    command.recipe.check_settings()
+    strategy = make_strategy(command.recipe)
+    workers = Workers(strategy)
+    quiet = command.quiet or not workers.is_chief
+    with tensorflow_errors(run):
+        recipe, data = workers.together(
+            "settings or inputs",
+            lambda: settle(command.recipe, say, quiet=quiet),
+            lambda settled: what_decides(settled[0], settled[1].facts),
+        )
+        check_split(recipe, strategy)
+        with workers.folder(run) as own:
+            workers.together(
+                "run folders",
+                lambda: (
+                    workers.is_chief and run.claim(recipe, data.facts, overwrite=command.overwrite)
+                ),
             )
-            summary = conclude(model, recipe, data, run, probe_result)
-        run.finish(summary)
-    report(summary, run, say)
+            if workers.together("run folders", lambda: run.finished, str):
+                say(f"{run.path} is finished; --overwrite starts over")
+                if workers.is_chief:
+                    report(run.summary, run, say)
+                return run
+            with strategy.scope():
+                model = build_model(recipe, data)
+            say(describe(model.backbone))
+            try:
+                probe_result = fit(
+                    model, recipe, data, own, workers, resumes_from=run, quiet=quiet, say=say
+                )
+            except Preempted as stopped:
+                say(f"{run.path}: {stopped}; the same command goes on")
+                return run
+            summary = conclude(model, recipe, data, own, probe_result)
+            own.finish(summary)
+            workers.together("results", lambda: None)
+    if workers.is_chief:
+        report(summary, run, say)
     return run
 
 
@@ -179,15 +210,16 @@ def fit(
     recipe: PretrainRecipe,
     data: Data,
     run: Run,
+    workers: Workers,
     *,
-    resumes: bool,
+    resumes_from: Run,
     quiet: bool,
     say: Callable[[str], None],
 ) -> ProbeResult | None:
-    """Fit to the last step, from the newest checkpoint when there is one."""
+    """Fit to the last step, from the newest checkpoint of ``resumes_from`` when there is one."""
     from playlist_pretrain.pairs.joint import step_dataset
     from playlist_pretrain.training import callbacks
-    from playlist_pretrain.training.history import HistoryTable
+    from playlist_pretrain.training.history import HistoryTable, read_history
 
     stream = data.stream
     per_epoch, total = stream.steps_per_epoch, recipe.epochs * stream.steps_per_epoch
@@ -197,17 +229,23 @@ def fit(
     checkpoints = callbacks.Checkpoints(
         run.checkpoints, per_epoch, recipe.checkpoint_epochs, recipe.checkpoint_steps, finite.check
     )
-    done = checkpoints.restore(model)
-    if resumes and done < total:
-        say(f"{run.path}: going on after step {done} of {total}")
+    done = workers.together(
+        "checkpoints", lambda: checkpoints.restore(model, resumes_from.checkpoints), str
+    )
+    if done and done < total:
+        say(f"{resumes_from.path}: going on after step {done} of {total}")
     probe = None
     if data.probe_pairs is not None:
         probe = callbacks.RetrievalProbe(
             data.reader, data.probe_pairs, recipe.probe_epochs, recipe.epochs
         )
     pairs = recipe.batch * len(stream.streams)
-    table = HistoryTable(run.history, run.tensorboard, per_epoch, pairs, done)
-    used = [finite, probe, table, checkpoints, callbacks.Progress(total, done, quiet)]
+    table = HistoryTable(
+        run.history, run.tensorboard, per_epoch, pairs, done, read_history(resumes_from.history)
+    )
+    preemption = callbacks.Preemption(checkpoints, workers.any_true)
+    bar = callbacks.Progress(total, done, quiet)
+    used = [finite, probe, table, checkpoints, bar, preemption]
     used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
     epoch, within = divmod(done, per_epoch)
@@ -219,21 +257,24 @@ def fit(
     try:
         for first, last, steps in parts:
             begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
-            model.fit(
-                step_dataset(
-                    data.reader,
-                    stream,
-                    seed=recipe.seed,
-                    first=begin,
-                    last=end,
-                    false_negatives=data.false_negatives,
-                ),
-                initial_epoch=first,
-                epochs=last,
-                steps_per_epoch=steps,
-                callbacks=used,
-                verbose=0,
+            dataset = functools.partial(
+                step_dataset,
+                data.reader,
+                stream,
+                seed=recipe.seed,
+                first=begin,
+                last=end,
+                false_negatives=data.false_negatives,
             )
+            with preemption.watching():
+                model.fit(
+                    shared_out(model.distribute_strategy, dataset),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    callbacks=used,
+                    verbose=0,
+                )
     except Exception:
         if data.reader.error is not None:  # TensorFlow wraps it into an error of its own
             raise data.reader.error from None

@@ -16,6 +16,7 @@ from playlist_pretrain.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain
 from playlist_pretrain.training.inputs import settle
+from playlist_pretrain.training.strategy import Workers
 
 
 def refusal(arguments, capsys):
@@ -100,7 +101,8 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     model = pretrain.build_model(settled, data)
     run = Run(tmp_path / "run")
     run.path.mkdir()
-    pretrain.fit(model, settled, data, run, resumes=False, quiet=True, say=print)
+    workers = Workers(model.distribute_strategy)
+    pretrain.fit(model, settled, data, run, workers, resumes_from=run, quiet=True, say=print)
     kept = model.y_tower.get_layer("vectors").get_weights()[0]
     np.testing.assert_array_equal(kept, data.stream.pairing.table)
     fresh = pretrain.build_model(settled, data)

@@ -1,0 +1,277 @@
+"""Where a step runs: one device, the GPUs of a machine, or those of several machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from playlist_pretrain.errors import RecipeError, RunError
+from playlist_pretrain.files import content_key, folder_lock
+from playlist_pretrain.runs import Run
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.pairs.dataset import Share
+    from playlist_pretrain.recipes import PretrainRecipe
+
+
+def make_strategy(recipe: PretrainRecipe) -> tf.distribute.Strategy:
+    """The strategy of ``--strategy`` and ``--replicas``; several workers find each other here.
+
+    To be called before TensorFlow is used for anything else: devices and the connections between
+    workers are settled when it starts.
+
+    Raises
+    ------
+    RecipeError
+        If the machine has fewer devices, or ``TF_CONFIG`` does not describe the workers.
+    """
+    import tensorflow as tf
+    from official.common import distribute_utils
+
+    if recipe.strategy == "one_device":  # TensorFlow's default: the first GPU, or the CPU
+        return distribute_utils.get_distribution_strategy("off")
+    if recipe.strategy == "multi_worker_mirrored":
+        check_tf_config()
+    gpus = tf.config.list_physical_devices("GPU")
+    wanted = recipe.replicas
+    if gpus:
+        if wanted is not None and wanted > len(gpus):
+            raise RecipeError(f"--replicas {wanted}: this machine has {len(gpus)} GPUs")
+        tf.config.set_visible_devices(gpus[:wanted], "GPU")
+        return distribute_utils.get_distribution_strategy(
+            recipe.strategy, num_gpus=wanted or len(gpus)
+        )
+    # Without a GPU several replicas are no faster; they show what several would do.
+    if recipe.strategy == "mirrored" and (wanted or 1) > 1:
+        return tf.distribute.MirroredStrategy(logical_cpus(wanted))
+    return distribute_utils.get_distribution_strategy(recipe.strategy, num_gpus=0)
+
+
+def logical_cpus(count: int) -> list[str]:
+    """Names of ``count`` CPU devices of TensorFlow's, all of them the one there is.
+
+    Raises
+    ------
+    RecipeError
+        If TensorFlow has started with another number.
+    """
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if count > 1:
+        with contextlib.suppress(RuntimeError):  # it has started
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * count
+            )
+    found = len(tf.config.list_logical_devices("CPU"))
+    if found < count:
+        raise RecipeError(
+            f"--replicas {count}: TensorFlow has started with {found} CPU devices in this process"
+        )
+    return [f"CPU:{index}" for index in range(count)]
+
+
+def check_tf_config() -> None:
+    """Refuse a ``TF_CONFIG`` from which TensorFlow could not tell the workers.
+
+    Raises
+    ------
+    RecipeError
+        With the variable's text and what it lacks.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    example = (
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        hosts = [host for kind in ("chief", "worker") for host in _host_list(cluster.get(kind, []))]
+        known = _host_list(cluster[task["type"]])
+        if not 0 <= int(task["index"]) < len(known):
+            raise ValueError(f"no {task['type']} {task['index']} in the cluster")
+        if task["type"] not in ("chief", "worker") or set(cluster) - {"chief", "worker"}:
+            raise ValueError("only tasks of type chief and worker are used")
+        if len(set(hosts)) != len(hosts):
+            raise ValueError("two tasks have the same host and port")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"{error} is missing" if missing else error if text else "it is not set"
+        raise RecipeError(
+            f"--strategy multi_worker_mirrored: TF_CONFIG {text!r}: {reason}; every worker needs "
+            f"its own, such as {example}"
+        ) from error
+
+
+def _host_list(hosts: Any) -> list[str]:
+    if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+        raise ValueError(f"{hosts!r} is no list of host:port")
+    for host in hosts:
+        if not host.rpartition(":")[2].isdecimal():
+            raise ValueError(f"{host!r} has no port")
+    return hosts
+
+
+def share_of(context: tf.distribute.InputContext) -> Share:
+    """What the input pipeline of a worker reads of every batch."""
+    from playlist_pretrain.pairs.dataset import Share
+
+    own = context.num_replicas_in_sync // context.num_input_pipelines
+    first = context.input_pipeline_id * own
+    return Share(context.num_replicas_in_sync, first, first + own)
+
+
+def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> None:
+    """Refuse a batch that the replicas cannot share.
+
+    Raises
+    ------
+    RecipeError
+        With the option, the value and the number of replicas.
+    """
+    count = strategy.num_replicas_in_sync
+    if recipe.batch % count or recipe.batch < 2 * count:
+        raise RecipeError(
+            f"--batch {recipe.batch}: {count} replicas need a multiple of {count}, of "
+            f"{2 * count} at least"
+        )
+    own = recipe.batch // count
+    if recipe.micro_batch is not None and own % recipe.micro_batch:
+        raise RecipeError(
+            f"--micro-batch {recipe.micro_batch}: must divide the {own} pairs that each of "
+            f"{count} replicas has of --batch {recipe.batch}"
+        )
+    if recipe.xla and count > 1:
+        raise RecipeError(f"--xla: compiles the step of one replica, --strategy has {count}")
+    if recipe.micro_batch is not None and recipe.backbone == "resnet50" and count > 1:
+        raise RecipeError(
+            f"--micro-batch {recipe.micro_batch}: batch normalisation cannot be synchronised "
+            f"slice by slice, so --backbone resnet50 takes it with one replica only, "
+            f"--strategy has {count}"
+        )
+
+
+def shared_out(
+    strategy: tf.distribute.Strategy, dataset: Callable[..., tf.data.Dataset]
+) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+    """A dataset of steps as a strategy reads it: every worker its own share, and only that.
+
+    Parameters
+    ----------
+    strategy : tf.distribute.Strategy
+    dataset : callable
+        ``share=… → dataset`` whose elements are the parts of a share.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return dataset()
+    made = []
+
+    def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        made.append(dataset(share=share_of(context)))
+        return made[-1]
+
+    shared = strategy.distribute_datasets_from_function(of_worker)
+    shared.parts = made  # a window dataset ends when nothing refers to it
+    return shared
+
+
+class Preempted(Exception):
+    """SIGTERM has stopped a run, and a checkpoint is written."""
+
+
+class Workers:
+    """The processes that train one model together; mostly there is one.
+
+    The chief writes the run; the others write the same to a folder that is thrown away, since
+    saving what replicas share takes all of them.
+
+    Parameters
+    ----------
+    strategy : tf.distribute.Strategy
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self._strategy = strategy
+        resolver = strategy.cluster_resolver
+        cluster = resolver.cluster_spec().as_dict() if resolver is not None else {}
+        self._several = sum(map(len, cluster.values())) > 1
+        self.is_chief, self.name = True, ""
+        if self._several:
+            task = (resolver.task_type, resolver.task_id)
+            self.is_chief = task == ("chief" if "chief" in cluster else "worker", 0)
+            self.name = "{} {}".format(*task)
+
+    @contextlib.contextmanager
+    def folder(self, run: Run) -> Iterator[Run]:
+        """Where this worker writes: the run itself for the chief, else one that passes."""
+        if self.is_chief:
+            with folder_lock(run.path, f"a run is being trained in {run.path}"):
+                yield run
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield Run(folder)
+
+    def together(
+        self, what: str, do: Callable[[], Any], alike: Callable[[Any], str] = lambda _: ""
+    ) -> Any:
+        """Do something on every worker and go on only if all could and came to the same.
+
+        A worker that went on alone would wait for the others without end.
+
+        Parameters
+        ----------
+        what : str
+            What is to be alike, for the message.
+        do : callable
+            Does it.
+        alike : callable
+            Its result as a text that must be equal everywhere.
+
+        Returns
+        -------
+        object
+            What ``do`` returned here.
+
+        Raises
+        ------
+        RunError
+            If another worker failed, or came to something else.
+        """
+        if not self._several:
+            return do()
+        failure = result = None
+        try:
+            result = do()
+            key = int(content_key(alike(result).encode())[:15], 16)
+        except Exception as error:
+            failure, key = error, -1
+        keys = self._gathered(key)
+        if failure is not None:
+            raise failure
+        if -1 in keys:
+            raise RunError(f"{self.name}: another worker could not go on; it says why")
+        if len(set(keys)) > 1:
+            raise RunError(f"{self.name}: the {what} of the workers differ; start them all alike")
+        return result
+
+    def any_true(self, own: bool) -> bool:
+        """Whether something is true on any worker."""
+        return own if not self._several else any(self._gathered(int(own)))
+
+    def _gathered(self, own: int) -> list[int]:
+        import tensorflow as tf
+
+        @tf.function
+        def gather(value):
+            context = tf.distribute.get_replica_context()
+            return context.all_gather(tf.reshape(value, [1]), axis=0)
+
+        found = self._strategy.run(gather, (tf.constant(own, tf.int64),))
+        return self._strategy.experimental_local_results(found)[0].numpy().tolist()
