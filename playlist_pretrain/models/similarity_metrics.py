@@ -1,4 +1,4 @@
-"""What the projections of a batch look like: how close pairs are, and how far all else is spread."""
+"""What the projections of a batch look like: how close pairs are, and how spread all else is."""
 
 from __future__ import annotations
 
