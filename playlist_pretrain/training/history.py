@@ -15,7 +15,8 @@ from playlist_pretrain.training.callbacks import Callback
 COLUMNS = (
     "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
     "negative_similarity", "alignment", "uniformity", "learning_rate", "seconds",
-    "windows_per_second", "input_wait", "probe_top1", "probe_top10", "probe_mean_cosine",
+    "windows_per_second", "input_wait", "probe_top1", "probe_top10", "probe_chance1",
+    "probe_chance10", "probe_mean_cosine",
 )  # fmt: skip
 
 
