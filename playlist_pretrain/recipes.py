@@ -177,7 +177,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         RecipeError
             For a value that cannot work, with the option and the value.
         """
-        self.check_settings()
+        self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
         defaults = {
             "paper": {
@@ -226,14 +226,7 @@ class PretrainRecipe(TableSettings, TrainingSettings):
         chosen = self.pairings if choice == "pairs" else (getattr(self, choice),)
         return any(name in readers for name in chosen)
 
-    def check_settings(self) -> None:
-        """Refuse what cannot work whatever the collection.
-
-        Raises
-        ------
-        RecipeError
-            With the option and the value.
-        """
+    def _check(self) -> None:
         choices = {
             "preset": ("auto", "paper", "demo"),
             "input_norm": ("band", "none"),

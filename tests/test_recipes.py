@@ -20,7 +20,9 @@ def test_the_papers_recipe_is_the_default_of_any_collection():
     }  # fmt: skip
     assert {name: getattr(recipe, name) for name in wanted} == wanted
     assert None not in dataclasses.astuple(
-        dataclasses.replace(recipe, exclude="", w2v_window=1, micro_batch=1, pair_weights="1")
+        dataclasses.replace(
+            recipe, exclude="", w2v_window=1, micro_batch=1, pair_weights="1", replicas=1
+        )
     )
 
 

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from playlist_pretrain.models import replicas
 from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
+from playlist_pretrain.models.input_wait import InputWait, timed
 from playlist_pretrain.models.nt_xent import NTXent
+from playlist_pretrain.models.similarity_metrics import NAMES, similarity_metrics
 
 
 class ContrastiveModel(tf.keras.Model):
@@ -54,6 +56,8 @@ class ContrastiveModel(tf.keras.Model):
     that overflows is then no bad step: the step is skipped, counted in ``skipped_steps``, and the
     scale halved. It is one when a window or the loss is not finite either, or when there is no
     scale left to halve. With ``jit_compile`` the passes through the towers are compiled by XLA.
+    Beside the loss, a step reports the
+    :func:`~playlist_pretrain.models.similarity_metrics.similarity_metrics` of its projections.
     Under a strategy of several replicas the loss is that of the pairs of all of them, so that
     negatives come from the whole batch; N replicas have the loss and the gradient of one.
     """
@@ -79,6 +83,8 @@ class ContrastiveModel(tf.keras.Model):
         self.loss_tracker = tf.keras.metrics.Mean(name="loss")
         self.gradient_tracker = tf.keras.metrics.Mean(name="gradient_norm")
         self.skipped_tracker = tf.keras.metrics.Sum(name="skipped_steps")
+        self.similarity_trackers = [tf.keras.metrics.Mean(name=name) for name in NAMES]
+        self.input_wait = InputWait()
         self.first_bad_step = tf.Variable(
             -1, trainable=False, dtype=tf.int64,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
@@ -101,8 +107,8 @@ class ContrastiveModel(tf.keras.Model):
     @property
     def metrics(self):
         """Metrics that Keras resets at the start of every epoch."""
-        trackers = [self.loss_tracker, self.gradient_tracker]
-        return [*trackers, self.skipped_tracker] if self._scales_loss else trackers
+        skipped = [self.skipped_tracker] if self._scales_loss else []
+        return [self.loss_tracker, self.gradient_tracker, *skipped, *self.similarity_trackers]
 
     def call(self, inputs, training=None):
         """Projections ``[batch, dim']`` of windows ``[batch, frames, bands]``."""
@@ -111,7 +117,7 @@ class ContrastiveModel(tf.keras.Model):
     def train_step(self, data):
         """One step of the optimizer on a batch of pairs ``(x, y)``, or of windows for views."""
         x, y = self._sides(data)
-        loss, gradients = self._step_gradients(x, y, self._left_out(data))
+        loss, gradients, similarities = self._step_gradients(x, y, self._left_out(data))
         if self._scales_loss:
             can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
             gradients = self.optimizer.get_unscaled_gradients(gradients)
@@ -139,7 +145,22 @@ class ContrastiveModel(tf.keras.Model):
             tf.where((self.first_bad_step < 0) & bad, step, self.first_bad_step)
         )
         self.loss_tracker.update_state(loss)
+        for tracker in self.similarity_trackers:
+            tracker.update_state(similarities[tracker.name])
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def make_train_function(self, force=False):
+        """Keras's function of one step, whose wait for its batch is counted in ``input_wait``."""
+        if self.train_function is not None and not force:
+            return self.train_function
+        if self.run_eagerly or self._cluster_coordinator or self._several_steps_an_execution:
+            return super().make_train_function(force)
+        return timed(super().make_train_function, self, self.input_wait)
+
+    @property
+    def _several_steps_an_execution(self):
+        steps = self._steps_per_execution
+        return self.autotune_steps_per_execution or (steps is not None and int(steps.numpy()) > 1)
 
     def test_step(self, data):
         """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
@@ -166,20 +187,22 @@ class ContrastiveModel(tf.keras.Model):
         return data[sides] if isinstance(data, (tuple, list)) and len(data) > sides else None
 
     def _gradients(self, x, y, left_out=None):
-        """Loss of all pairs, and its gradient (scaled, if the optimizer asks) by way of this
-        replica's: those of all replicas together are that of ``trainable_variables``."""
+        """Loss of all pairs, its gradient (scaled, if the optimizer asks) by way of this replica's,
+        and their similarities: the gradients of all replicas together are that of
+        ``trainable_variables``."""
         own = [] if self.y_tower is None else self.y_tower.trainable_variables
         with tf.GradientTape() as y_tape:
             given = () if self.y_tower is None else (self.y_tower(y, training=True),)
-        of_given, of_loss = [], []
+        of_given, of_loss, similarities = [], [], {}
         in_loss = [] if self.log_temperature is None else [self.log_temperature]
 
         def of_projections(projections):
-            loss, gradients, of_weights = self._loss_gradients(
+            loss, gradients, of_weights, found = self._loss_gradients(
                 (*projections, *given), in_loss, left_out
             )
             of_given.extend(gradients[len(projections) :])
             of_loss.extend(of_weights)
+            similarities.update(found)
             return loss, gradients[: len(projections)]
 
         shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
@@ -201,11 +224,13 @@ class ContrastiveModel(tf.keras.Model):
         of_own = y_tape.gradient(given, own, tuple(of_given)) if own else []
         found = zip([*shared, *own, *in_loss], [*gradients, *of_own, *of_loss], strict=True)
         by_variable = {variable.ref(): gradient for variable, gradient in found}
-        return loss, [by_variable[variable.ref()] for variable in self.trainable_variables]
+        gradients = [by_variable[variable.ref()] for variable in self.trainable_variables]
+        return loss, gradients, similarities
 
     def _loss_gradients(self, projections, weights, left_out):
-        """Loss of the pairs of all replicas, and its gradient for this replica's projections and,
-        in as many parts as there are replicas, for the weights of the loss itself.
+        """Loss of the pairs of all replicas, its gradient for this replica's projections and, in
+        as many parts as there are replicas, for the weights of the loss itself; and the
+        similarities of all pairs.
 
         Every replica gathers the projections of all and computes the same loss: that is little
         beside the towers, and leaves any loss as it is.
@@ -220,7 +245,11 @@ class ContrastiveModel(tf.keras.Model):
             loss,
             tuple(map(replicas.own_share, of_projections)),
             [gradient / replicas.count() for gradient in of_weights],
+            self._similarities(everyone),
         )
+
+    def _similarities(self, projections):
+        return similarity_metrics(*projections)
 
     def _mean_loss(self, projections, left_out):
         """Mean loss over pairs; Keras takes none itself where there are several replicas."""

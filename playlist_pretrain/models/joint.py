@@ -84,12 +84,23 @@ class JointModel(ContrastiveModel):
         return x
 
     def _mean_loss(self, projections, left_out):
+        masks = left_out or (None,) * len(self._kinds)
+        losses = [
+            super(JointModel, self)._mean_loss(pair, mask)
+            for pair, mask in zip(self._pairs(projections), masks, strict=True)
+        ]
+        return tf.add_n([share * loss for share, loss in zip(self._shares, losses, strict=True)])
+
+    def _similarities(self, projections):
+        """Means over the pairings."""
+        found = [super(JointModel, self)._similarities(pair) for pair in self._pairs(projections)]
+        return {name: tf.add_n([one[name] for one in found]) / len(found) for name in found[0]}
+
+    def _pairs(self, projections):
+        """The two sides of each pairing."""
         # The projections of vectors come last, whichever pairing has them.
         windows = iter(projections)
-        masks = left_out or (None,) * len(self._kinds)
-        losses = []
-        for kind, mask in zip(self._kinds, masks, strict=True):
-            z_x = next(windows)
-            z_y = projections[-1] if kind == "vector" else next(windows)
-            losses.append(super()._mean_loss((z_x, z_y), mask))
-        return tf.add_n([share * loss for share, loss in zip(self._shares, losses, strict=True)])
+        return [
+            (next(windows), projections[-1] if kind == "vector" else next(windows))
+            for kind in self._kinds
+        ]

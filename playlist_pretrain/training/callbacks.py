@@ -75,7 +75,7 @@ class FiniteLoss(Callback):
 
 
 class RetrievalProbe(Callback):
-    """Adds ``probe_top1``, ``probe_top10`` and ``probe_mean_cosine`` to the logs of an epoch.
+    """Adds what the probe saw to the logs of an epoch: top-1, top-10, chance, mean cosine.
 
     Parameters
     ----------
@@ -111,6 +111,8 @@ class RetrievalProbe(Callback):
             self._last = result
         logs["probe_top1"] = result.top(1)
         logs["probe_top10"] = result.top(10)
+        logs["probe_chance1"] = result.chance(1)
+        logs["probe_chance10"] = result.chance(10)
         logs["probe_mean_cosine"] = result.mean_cosine
 
 

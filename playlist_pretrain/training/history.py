@@ -14,8 +14,10 @@ from playlist_pretrain.files import atomic_write
 from playlist_pretrain.training.callbacks import Callback
 
 COLUMNS = (
-    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "learning_rate", "temperature",
-    "seconds", "windows_per_second", "probe_top1", "probe_top10", "probe_mean_cosine",
+    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
+    "negative_similarity", "alignment", "uniformity", "learning_rate", "temperature", "seconds",
+    "windows_per_second", "input_wait", "probe_top1", "probe_top10", "probe_chance1",
+    "probe_chance10", "probe_mean_cosine",
 )  # fmt: skip
 
 
@@ -56,6 +58,7 @@ class HistoryTable(Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
         self._started = time.monotonic()
+        self._waited = self.model.input_wait.seconds
         self._steps = 0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -74,6 +77,7 @@ class HistoryTable(Callback):
             "temperature": float(self.model.loss.temperature),
             "seconds": round(self._seconds, 3),
             "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
+            "input_wait": round((self.model.input_wait.seconds - self._waited) / self._seconds, 4),
             **{name: float(value) for name, value in (logs or {}).items()},
         }
         row = {name: row.get(name, "") for name in COLUMNS}

@@ -81,7 +81,6 @@ def pretrain(command: PretrainCommand) -> Run:
     quiet = command.quiet
     run = Run(command.out or Path("runs") / default_name(command))
     run.check()  # before the pairs of all epochs are counted, and again under the lock
-    command.recipe.check_settings()
     strategy = make_strategy(command.recipe)
     workers = Workers(strategy)
     quiet = command.quiet or not workers.is_chief

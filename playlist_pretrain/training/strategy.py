@@ -34,7 +34,9 @@ def make_strategy(recipe: PretrainRecipe) -> tf.distribute.Strategy:
     import tensorflow as tf
     from official.common import distribute_utils
 
-    if recipe.strategy == "one_device":  # TensorFlow's default: the first GPU, or the CPU
+    # TensorFlow's default is one device, the first GPU or the CPU. A strategy that is not known is
+    # refused with the other settings.
+    if recipe.strategy not in ("mirrored", "multi_worker_mirrored"):
         return distribute_utils.get_distribution_strategy("off")
     if recipe.strategy == "multi_worker_mirrored":
         check_tf_config()

@@ -41,7 +41,7 @@ def test_a_step_is_gradient_descent_on_nt_xent(model, pairs):
     expected = [v - 0.01 * g for v, g in zip(model.trainable_variables, gradients, strict=True)]
     found = model.train_on_batch(*pairs)
     norm = np.sqrt(sum(np.square(g).sum() for g in gradients))
-    assert found == pytest.approx([float(loss), norm], abs=1e-5)
+    assert found[:2] == pytest.approx([float(loss), norm], abs=1e-5)
     for variable, value in zip(model.trainable_variables, expected, strict=True):
         np.testing.assert_allclose(variable.numpy(), value.numpy(), atol=1e-5)
 
@@ -132,7 +132,7 @@ def test_mixed_precision_is_a_rounding_of_float32(policy, micro_batch, pairs):
     found = model.train_on_batch(*pairs)
     assert found[0] == pytest.approx(wanted[0], rel=0.01)
     assert found[1] == pytest.approx(wanted[1], rel=0.1)
-    assert found[2:] == ([0.0] if policy == "mixed_float16" else [])
+    assert found[2:-4] == ([0.0] if policy == "mixed_float16" else [])
     for a, b in zip(model.trainable_variables, exact.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, rtol=0.1, atol=2e-3)
 
@@ -144,7 +144,7 @@ def test_an_overflow_is_skipped_and_no_bad_step(pairs):
     model.optimizer._loss_scale._current_loss_scale.assign(2.0**40)
     moved = model.backbone.get_weights()
     assert any(np.any(a != b) for a, b in zip(before, moved, strict=True))
-    _, norm, skipped = model.train_on_batch(*pairs, reset_metrics=False)
+    _, norm, skipped, *_ = model.train_on_batch(*pairs, reset_metrics=False)
     assert skipped == 1.0 and np.isfinite(norm) and int(model.first_bad_step) == -1
     for a, b in zip(moved, model.backbone.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

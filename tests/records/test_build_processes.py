@@ -24,11 +24,14 @@ KILLS = int(os.environ.get("BUILD_KILLS", "4"))
 """How often builds and additions are killed; the more, the longer the test."""
 
 PROGRAM = """
-import resource, sys
+import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from build_loaders import PAPER, Tones, sources
 from playlist_pretrain import cli
 from playlist_pretrain.records.build import build_collection
+
+# A job in the background of a shell has this ignored, and hands that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def main(_):
     limit, count, add = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "True"

@@ -94,7 +94,7 @@ def main():
 
     @tf.function
     def look(data):
-        loss, gradients = model._gradients(*model._sides(data))
+        loss, gradients, _ = model._gradients(*model._sides(data))
         if model._scales_loss:
             gradients = model.optimizer.get_unscaled_gradients(gradients)
         return loss, replicas.total(gradients)

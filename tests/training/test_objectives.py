@@ -24,7 +24,9 @@ class Stop(Exception):
 def table_of(run):
     """What a run wrote an epoch, without what the clock says."""
     rows = history.read_history(run.history)
-    return [{k: v for k, v in row.items() if "second" not in k} for row in rows]
+    return [
+        {k: v for k, v in row.items() if "second" not in k and k != "input_wait"} for row in rows
+    ]
 
 
 def resumed_and_whole(arguments, tmp_path, monkeypatch, stop_at):

@@ -55,6 +55,7 @@ def test_a_run_leaves_what_the_readme_says(arguments, small_world, capsys):
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert all(0 <= float(row["input_wait"]) <= 1 for row in rows)
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
     assert list(run.tensorboard.glob("events.*"))
     assert (run.figures / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -324,7 +325,7 @@ def test_resumes_to_the_same_weights_history_and_model(
         with pytest.raises(Stop):
             pretrain.main(arguments)
     assert pretrain.main(arguments) == 0
-    kept = [name for name in history.COLUMNS if "second" not in name]
+    kept = [n for n in history.COLUMNS if "second" not in n and n != "input_wait"]
     tables = []
     for path in (run_of(whole), run_of(arguments)):
         rows = history.read_history(path.history)

@@ -187,7 +187,8 @@ def test_a_run_is_the_same_however_it_is_split(command, tmp_path):
 @pytest.mark.parametrize("several", [False, True])
 def test_sigterm_saves_and_ends_well(command, tmp_path, several):
     whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
-    more = ["--epochs", 50 if several else 200, "--strategy", "multi_worker_mirrored" if several else "one_device"]
+    strategy = "multi_worker_mirrored" if several else "one_device"
+    more = ["--epochs", 50 if several else 200, "--strategy", strategy]
 
     def started(run):
         one = [word for word in command(run.path, *more) if word != "--quiet"]
