@@ -356,8 +356,8 @@ def test_resnet50_keeps_its_statistics_and_loads_with_nothing_but_tensorflow(
         with pytest.raises(Stop):
             pretrain.main(arguments)
 
-    def look(self, model):
-        done = restore(self, model)
+    def look(self, model, source=None):
+        done = restore(self, model, source)
         seen.append(model.backbone.get_weights())
         return done
 
