@@ -1,0 +1,72 @@
+"""A setting that nothing reads is worse than none: the user believes in it."""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+
+import pytest
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.pairs import PAIRINGS
+from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.training import pretrain
+from playlist_pretrain.training.strategy import make_strategy
+
+PACKAGE = str(Path(pretrain.__file__).parents[1])
+BOOKKEEPING = {"_check", "_check_pairings", "check", "resolve", "_reads", "recipe"}
+"""Functions that look at a setting to refuse or to copy it: that is no use of it."""
+
+
+def user_of(frame):
+    """Function of the package that asked, past comprehensions; None for anybody else."""
+    while frame.f_code.co_name.startswith("<"):
+        frame = frame.f_back
+    name = frame.f_code.co_name
+    return name if frame.f_code.co_filename.startswith(PACKAGE) else None
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """Names of the fields of recipes that a function of the package has used."""
+    names = set()
+
+    def watched(self, name):
+        if user_of(sys._getframe(1)) not in {None, *BOOKKEEPING}:
+            names.add(name)
+        return object.__getattribute__(self, name)
+
+    monkeypatch.setattr(PretrainRecipe, "__getattribute__", watched)
+    return names
+
+
+def unread(recipe_type, seen):
+    return sorted({field.name for field in dataclasses.fields(recipe_type)} - seen)
+
+
+@pytest.mark.slow
+def test_every_field_of_a_recipe_is_used_by_some_run(arguments, tmp_path, seen):
+    for pairs in PAIRINGS:
+        out = ["--out", str(tmp_path / pairs), "--epochs", "1"]
+        assert pretrain.main([*arguments, "--pairs", pairs, *out]) == 0
+    # TensorFlow has started with one device, so two replicas are refused, after a look.
+    with contextlib.suppress(RecipeError):
+        make_strategy(PretrainRecipe(strategy="mirrored", replicas=2))
+    assert unread(PretrainRecipe, seen) == []
+
+
+def test_a_field_that_is_only_checked_or_saved_counts_as_unread(seen):
+    recipe = PretrainRecipe(hard_negatives=0.5)
+    recipe.resolve(demo=False, window_frames=256)
+    dataclasses.asdict(recipe)
+    assert "hard_negatives" in unread(PretrainRecipe, seen)
+    recipe.of_pairing("playlist_co")
+    assert "pairs" not in unread(PretrainRecipe, seen)
+
+
+def test_a_field_that_nobody_knows_is_found(seen):
+    @dataclasses.dataclass(frozen=True)
+    class Longer(PretrainRecipe):
+        forgotten: int = 1
+
+    assert "forgotten" in unread(Longer, seen)
