@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from playlist_pretrain import __version__
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.recipes import NOT_DECISIVE, option
+from playlist_pretrain.recipes import option
 from playlist_pretrain.storage import refuse_remote
 
 RECIPE = "recipe.json"
@@ -26,7 +26,8 @@ PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tenso
 
 def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
     """What decides the result of a run, as text: equal where the results are."""
-    settings = {k: v for k, v in dataclasses.asdict(recipe).items() if k not in NOT_DECISIVE}
+    given = dataclasses.asdict(recipe).items()
+    settings = {name: value for name, value in given if name not in recipe.not_decisive}
     return json.dumps({"recipe": settings, "inputs": dict(facts)}, sort_keys=True)
 
 
@@ -94,7 +95,7 @@ class Run:
         recipe_file = self.path / RECIPE
         wanted = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "inputs": facts}))
         if recipe_file.exists() and not overwrite:
-            self._refuse_other(wanted)
+            self._refuse_other(wanted, recipe.not_decisive)
             self._describe_environment()
             return True
         if recipe_file.exists():
@@ -138,7 +139,7 @@ class Run:
                 f"{file}: not the recipe of a run ({error}); choose another --out"
             ) from error
 
-    def _refuse_other(self, wanted: Mapping[str, Any]) -> None:
+    def _refuse_other(self, wanted: Mapping[str, Any], free: Collection[str]) -> None:
         found = self._read_recipe()
         odd = found["recipe"].keys() ^ wanted["recipe"].keys()
         if odd:
@@ -152,7 +153,7 @@ class Run:
             for part in ("recipe", "inputs")
             for name in sorted(found[part].keys() | wanted[part].keys())
             if found[part].get(name) != wanted[part].get(name)
-            and not (part == "recipe" and name in NOT_DECISIVE)
+            and not (part == "recipe" and name in free)
         ]
         if differing:
             raise RunError(

@@ -14,7 +14,10 @@ from playlist_pretrain.training import pretrain
 from playlist_pretrain.training.strategy import make_strategy
 
 PACKAGE = str(Path(pretrain.__file__).parents[1])
-BOOKKEEPING = {"_check", "_check_pairings", "check", "resolve", "_reads", "recipe"}
+BOOKKEEPING = {
+    "_check", "_check_pairings", "check", "resolve", "_reads", "recipe", "check_choices",
+    "check_at_least", "check_above_zero", "what_decides",
+}  # fmt: skip
 """Functions that look at a setting to refuse or to copy it: that is no use of it."""
 
 

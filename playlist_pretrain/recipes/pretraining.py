@@ -1,28 +1,26 @@
-"""The settings of a run: typed, frozen, saved with it, every one of them used."""
+"""The settings of a pre-training run."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.recipes.recipe import (
+    Recipe,
+    check_above_zero,
+    check_at_least,
+    check_choices,
+    option,
+)
 
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
 SMALLEST_LEARNED_TEMPERATURE = 0.01
 """Where a learned temperature stops, as in CLIP (arXiv 2103.00020)."""
-NOT_DECISIVE = (
-    "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
-    "checkpoint_steps", "strategy", "replicas",
-)  # fmt: skip
-"""Settings that another call of a run may change: they do not decide its weights
-beyond rounding. What the collection and the excluded tracks hold does, and is compared by key."""
-
-
 DEFAULT_GROUPS = {"artist_co": "artists"}
 """Groups of the pairings that do not use playlists."""
 ONLY_OF = {
@@ -110,32 +108,17 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class PretrainRecipe(TableSettings, TrainingSettings):
+class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
     """Pre-train a backbone on pairs of tracks that belong together.
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
     (section 3.1), ``demo`` a run of some minutes on two CPU cores.
     """
 
-    @classmethod
-    def load(cls, path: str | Path) -> PretrainRecipe:
-        """Read ``recipe.json``.
-
-        Raises
-        ------
-        RecipeError
-            If it is not JSON or does not have exactly the fields of a recipe.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            fields = content["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecipeError(f"{path}: not a recipe: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}
-        if set(fields) != known:
-            odd = ", ".join(sorted(set(fields) ^ known))
-            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
-        return cls(**fields)
+    not_decisive: ClassVar = (
+        "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
+        "checkpoint_steps", "strategy", "replicas",
+    )  # fmt: skip
 
     @property
     def pairings(self) -> tuple[str, ...]:
@@ -234,21 +217,13 @@ class PretrainRecipe(TableSettings, TrainingSettings):
             "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
             "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
         }
-        for name, values in choices.items():
-            if getattr(self, name) not in values:
-                raise RecipeError(
-                    f"{option(name)} {getattr(self, name)}: one of {', '.join(values)}"
-                )
-        for name in ("frames", "batch", "micro_batch", "epochs", "replicas", "probe_epochs",
-                     "checkpoint_epochs", "checkpoint_steps"):  # fmt: skip
-            value = getattr(self, name)
-            smallest = 2 if name == "batch" else 1
-            if value is not None and value < smallest:
-                raise RecipeError(f"{option(name)} {value}: must be at least {smallest}")
-        for name in ("learning_rate", "temperature", "width"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise RecipeError(f"{option(name)} {value}: must be above 0")
+        check_choices(self, choices)
+        check_at_least(self, 2, "batch")
+        check_at_least(
+            self, 1, "frames", "micro_batch", "epochs", "replicas", "probe_epochs",
+            "checkpoint_epochs", "checkpoint_steps",
+        )  # fmt: skip
+        check_above_zero(self, "learning_rate", "temperature", "width")
         if not 0 <= self.hard_negatives < float("inf"):
             raise RecipeError(f"--hard-negatives {self.hard_negatives}: must be 0 or more")
         if self.learnable_temperature and self.temperature < SMALLEST_LEARNED_TEMPERATURE:
@@ -313,8 +288,3 @@ class Resolved:
             f"it warms up for {shorter} (--warmup-steps sets another number)"
         )
         return dataclasses.replace(recipe, warmup_steps=shorter), told
-
-
-def option(field: str) -> str:
-    """Name of a field on the command line: ``learning_rate`` → ``--learning-rate``."""
-    return "--" + field.replace("_", "-")
