@@ -49,6 +49,16 @@ class TableError(PlaylistPretrainError):
         return printable(super().__str__())
 
 
+class TaskError(PlaylistPretrainError):
+    """A tagged dataset that is not what its protocol says, or does not fit a collection.
+
+    The message is one line, whatever the ids and names of files that it quotes.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
 class GroupsError(PlaylistPretrainError):
     """Groups that are missing, empty, or made for another collection."""
 
