@@ -110,6 +110,16 @@ class ContrastiveModel(tf.keras.Model):
         skipped = [self.skipped_tracker] if self._scales_loss else []
         return [self.loss_tracker, self.gradient_tracker, *skipped, *self.similarity_trackers]
 
+    @property
+    def parts(self):
+        """What a checkpoint holds, beside the optimizer and the metrics."""
+        parts = {"backbone": self.backbone, "projector": self.projector}
+        if self.y_tower is not None:  # its table is frozen, and made from the groups again
+            parts["y_projector"] = self.y_tower.layers[-1]
+        if self.log_temperature is not None:
+            parts["log_temperature"] = self.log_temperature
+        return parts
+
     def call(self, inputs, training=None):
         """Projections ``[batch, dim']`` of windows ``[batch, frames, bands]``."""
         return self.projector(self.backbone(inputs, training=training), training=training)

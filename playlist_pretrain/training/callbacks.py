@@ -152,6 +152,7 @@ class Checkpoints(Callback):
         Parameters
         ----------
         model : tf.keras.Model
+            Its ``parts`` are what is kept of it.
         source : Path, optional
             Folder of another worker's checkpoints, which are left as they are [the own folder].
         """
@@ -160,13 +161,8 @@ class Checkpoints(Callback):
             model.optimizer.build(model.trainable_variables)
         # The running means are part of it, so an epoch that was interrupted reports the loss of
         # all its steps.
-        parts = {"backbone": model.backbone, "projector": model.projector}
-        if model.y_tower is not None:  # its table is frozen, and made from the groups again
-            parts["y_projector"] = model.y_tower.layers[-1]
-        if model.log_temperature is not None:
-            parts["log_temperature"] = model.log_temperature
         self._checkpoint = tf.train.Checkpoint(
-            **parts, optimizer=model.optimizer, metrics=model.metrics
+            **model.parts, optimizer=model.optimizer, metrics=model.metrics
         )
         # The files themselves are asked, not the manager's list of them, which may be damaged.
         steps = sorted(int(path.stem[5:]) for path in source.glob("step-*.index"))

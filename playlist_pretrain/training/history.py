@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class HistoryTable(Callback):
+class EpochTable(Callback):
     """Writes ``history.csv`` and TensorBoard scalars, a row an epoch.
 
     Parameters
@@ -30,8 +30,9 @@ class HistoryTable(Callback):
         Of the table.
     tensorboard : Path
         Folder of the event files.
-    steps_per_epoch, batch : int
-        Of the run.
+    columns : sequence of str
+        The first two are ``epoch`` and ``step``; what an epoch does not know stays empty.
+    steps_per_epoch : int
     done : int
         Steps done before.
     before : sequence of dict
@@ -42,15 +43,15 @@ class HistoryTable(Callback):
         self,
         path: Path,
         tensorboard: Path,
+        columns: Sequence[str],
         steps_per_epoch: int,
-        batch: int,
         done: int,
         before: Sequence[dict[str, str]],
     ):
         super().__init__()
         self._path = path
+        self._columns = columns
         self._steps_per_epoch = steps_per_epoch
-        self._batch = batch
         self.rows = [row for row in before if int(row["step"]) <= done]
         self._writer = tf.summary.create_file_writer(str(tensorboard))
         self._steps = 0
@@ -58,7 +59,6 @@ class HistoryTable(Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
         self._started = time.monotonic()
-        self._waited = self.model.input_wait.seconds
         self._steps = 0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -66,48 +66,80 @@ class HistoryTable(Callback):
         self._steps += 1
         self._seconds = time.monotonic() - self._started
 
+    def values(self) -> dict[str, float]:
+        """What the logs of an epoch do not say."""
+        return {}
+
     def on_epoch_end(self, epoch, logs=None):
         """Write the row."""
         step = (epoch + 1) * self._steps_per_epoch
         row = {
             "epoch": epoch + 1,
             "step": step,
-            "skipped_steps": 0,  # only mixed_float16 skips any
             "learning_rate": float(self.model.optimizer.learning_rate.numpy()),  # of the last step
-            "temperature": float(self.model.loss.temperature),
             "seconds": round(self._seconds, 3),
-            "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
-            "input_wait": round((self.model.input_wait.seconds - self._waited) / self._seconds, 4),
+            **self.values(),
             **{name: float(value) for name, value in (logs or {}).items()},
         }
-        row = {name: row.get(name, "") for name in COLUMNS}
+        row = {name: row.get(name, "") for name in self._columns}
         self.rows.append(row)
         with atomic_write(self._path, "w") as stream:
-            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+            table = csv.DictWriter(stream, self._columns, lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
         with self._writer.as_default(step=step):
-            for name in COLUMNS[2:]:
+            for name in self._columns[2:]:
                 if row[name] != "":
                     tf.summary.scalar(name, row[name])
         self._writer.flush()
 
 
-def read_history(path: Path) -> list[dict[str, str]]:
+class HistoryTable(EpochTable):
+    """The table of a pre-training run; ``batch`` is its pairs a step."""
+
+    def __init__(
+        self,
+        path: Path,
+        tensorboard: Path,
+        steps_per_epoch: int,
+        batch: int,
+        done: int,
+        before: Sequence[dict[str, str]],
+    ):
+        super().__init__(path, tensorboard, COLUMNS, steps_per_epoch, done, before)
+        self._batch = batch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clocks."""
+        super().on_epoch_begin(epoch, logs)
+        self._waited = self.model.input_wait.seconds
+
+    def values(self) -> dict[str, float]:
+        """Speed, and what the model and its loss know."""
+        waited = self.model.input_wait.seconds - self._waited
+        return {
+            "skipped_steps": 0,  # only mixed_float16 skips any
+            "temperature": float(self.model.loss.temperature),
+            "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
+            "input_wait": round(waited / self._seconds, 4),
+        }
+
+
+def read_history(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     """Rows of ``history.csv``, values as text; none when there is no file yet.
 
     Raises
     ------
     RunError
-        If it is not what :class:`HistoryTable` writes.
+        If it is not a table of those columns.
     """
     if not path.exists():
         return []
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        if any(set(row) != set(COLUMNS) or not row["step"].isdecimal() for row in rows):
-            raise ValueError(f"not a table of {', '.join(COLUMNS)}")
+        if any(set(row) != set(columns) or not row["step"].isdecimal() for row in rows):
+            raise ValueError(f"not a table of {', '.join(columns)}")
     except (ValueError, csv.Error) as error:
         raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
     return rows

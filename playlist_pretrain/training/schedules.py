@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
+
 import tensorflow as tf
 
 
@@ -27,3 +31,22 @@ def warmup_cosine(
         warmup_target=peak,
         warmup_steps=warmup_steps,
     )
+
+
+def triangular(
+    low: float, high: float, steps_per_cycle: float
+) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+    """Up and down between two learning rates in straight lines (Smith, arXiv 1506.01186).
+
+    Parameters
+    ----------
+    low, high : float
+        Learning rate at step 0 and after every whole cycle, and in the middle of each.
+    steps_per_cycle : float
+        Steps of a cycle, at least 2.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")  # it is at the end of its life, and TensorFlow is held back
+        from tensorflow_addons.optimizers import TriangularCyclicalLearningRate
+
+    return TriangularCyclicalLearningRate(low, high, step_size=max(steps_per_cycle, 2) / 2)

@@ -1,0 +1,108 @@
+"""The tagger: a backbone with a head that gives each class a probability of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from playlist_pretrain.models.layers import initializers
+
+HIDDEN_UNITS = 128
+"""As in the projector, whose place the head takes (arXiv 2304.12257, section 3.2)."""
+
+
+def tagger(
+    backbone: tf.keras.Model,
+    classes: int,
+    *,
+    head: str = "mlp",
+    initializer: str = "he_normal",
+    seed: int = 0,
+) -> tf.keras.Model:
+    """Put a head on a backbone, whose layers it shares.
+
+    Parameters
+    ----------
+    backbone : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``, functional.
+    classes : int
+        Number of classes, each of which a window has or has not.
+    head : {"mlp", "linear"}
+        With a hidden layer of 128 units and ReLU, as the paper has it, or without.
+    initializer : {"he_normal", "glorot_uniform"}
+        Of the head's kernels.
+    seed : int
+        Seed of the head's initial weights.
+
+    Returns
+    -------
+    tf.keras.Model
+        ``[batch, frames, bands] → activations float32 [batch, classes]`` from 0 to 1, whatever
+        the policy.
+    """
+    layers = tf.keras.layers
+    kernel = initializers(initializer, seed)
+    x = backbone.output  # (batch, dim)
+    if head == "mlp":
+        x = layers.Dense(
+            HIDDEN_UNITS,
+            activation="relu",
+            kernel_initializer=next(kernel),
+            dtype="float32",
+            name="head_hidden",
+        )(x)
+    activations = layers.Dense(
+        classes,
+        activation="sigmoid",
+        kernel_initializer=next(kernel),
+        dtype="float32",
+        name="activations",
+    )(x)
+    return tf.keras.Model(backbone.inputs, activations, name="tagger")
+
+
+class TaggerTrainer(tf.keras.Model):
+    """A tagger as it is trained: its loss has the squares of its kernels too.
+
+    Compile and fit it as any Keras model, on ``(windows, targets)``; the loss of
+    arXiv 2304.12257 is ``tf.keras.losses.BinaryCrossentropy()``.
+
+    Parameters
+    ----------
+    tagger : tf.keras.Model
+        See :func:`tagger`.
+    l2 : float
+        Weight of Σw² over the kernels that are trained (not half of it, and no bias, no scale of
+        a normalisation).
+    """
+
+    def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.tagger = tagger
+        self.l2 = l2
+
+    @property
+    def kernels(self) -> list[tf.Variable]:
+        """The trained weights that the penalty is of."""
+        layers = self.tagger.layers
+        found = [layer.kernel for layer in layers if isinstance(_kernel(layer), tf.Variable)]
+        trained = {variable.ref() for variable in self.trainable_variables}
+        return [kernel for kernel in found if kernel.ref() in trained]
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What a checkpoint holds, beside the optimizer and the metrics."""
+        return {"tagger": self.tagger}
+
+    def call(self, inputs, training=None):
+        """Activations ``[batch, classes]`` of windows ``[batch, frames, bands]``."""
+        activations = self.tagger(inputs, training=training)
+        if training and self.l2:
+            # Keras gives each of several replicas its part of it.
+            self.add_loss(self.l2 * tf.add_n([tf.reduce_sum(k**2) for k in self.kernels]))
+        return activations
+
+
+def _kernel(layer: tf.keras.layers.Layer) -> Any:
+    return getattr(layer, "kernel", None)
