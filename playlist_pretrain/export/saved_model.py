@@ -1,11 +1,12 @@
-"""Backbones as SavedModels: they carry their front end and answer to waveforms where it can."""
+"""Backbones and taggers as SavedModels: they carry their front end and answer to waveforms where
+it can."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,26 +68,67 @@ def save_backbone(
     about : mapping, optional
         What is written with it, for people (recipe, collection, …).
     """
+    _save(backbone, ["embeddings"], front_end, path, {}, about)
+
+
+def save_tagger(
+    tagger: tf.keras.Model,
+    classes: Sequence[str],
+    front_end: FrontEnd,
+    path: str | Path,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a tagger as :func:`save_backbone` does a backbone.
+
+    Its signatures answer with ``activations`` beside the ``embeddings``; the signature
+    ``class_names`` takes nothing and gives the names of the classes, a string [classes].
+
+    Parameters
+    ----------
+    tagger : tf.keras.Model
+        See :func:`~playlist_pretrain.models.tagger.tagger`.
+    classes : sequence of str
+        In the order of its outputs.
+    front_end, path, about
+        As there.
+    """
+    _save(tagger, ["activations", "embeddings"], front_end, path, {"classes": list(classes)}, about)
+
+
+def _save(
+    model: tf.keras.Model,
+    outputs: Sequence[str],
+    front_end: FrontEnd,
+    path: str | Path,
+    more: Mapping[str, Any],
+    about: Mapping[str, Any] | None,
+) -> None:
     import tensorflow as tf
 
     from playlist_pretrain.models.layers import plain_float32
+    from playlist_pretrain.models.tagger import embedding_of
 
-    backbone = plain_float32(backbone)
+    model = plain_float32(model)
+    answers = [model.output] if len(outputs) == 1 else [model.output, embedding_of(model)]
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    signatures = _signatures(model.inputs, dict(zip(outputs, answers, strict=True)), front_end)
+    if "classes" in more:
+        signatures["class_names"] = _class_names(more["classes"])
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # a warning about metrics, which a backbone has none of
+    logger.setLevel("ERROR")  # a warning about metrics, which a saved model has none of
     try:
-        backbone.save(temporary, save_format="tf", signatures=_signatures(backbone, front_end))
+        model.save(temporary, save_format="tf", signatures=signatures)
     finally:
         logger.setLevel(level)
     metadata = {
         "format": MODEL_FORMAT,
         "front_end": front_end.to_dict(),
-        "frames": backbone.input_shape[1],
-        "embedding": backbone.output_shape[-1],
+        "frames": model.input_shape[1],
+        "embedding": answers[-1].shape[-1],
+        **more,
         "about": dict(about or {}),
     }
     write_json(temporary / METADATA, metadata)
@@ -98,14 +140,48 @@ def save_backbone(
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class SavedTagger(SavedBackbone):
+    """A tagger that was loaded: its ``model`` gives activations [batch, classes] from 0 to 1.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        In the order of the activations.
+    """
+
+    classes: tuple[str, ...]
+
+
 def load_backbone(path: str | Path) -> SavedBackbone:
     """Load what :func:`save_backbone` wrote.
 
     Raises
     ------
     ModelError
-        If there is no SavedModel, it was not written by this package, or it is damaged.
+        If there is no SavedModel, it was not written by this package, it is damaged, or a tagger.
     """
+    metadata, *rest = _load(path)
+    if "classes" in metadata:
+        raise ModelError(f"{path}: a tagger, not a backbone: it was fine-tuned already")
+    return SavedBackbone(*rest)
+
+
+def load_tagger(path: str | Path) -> SavedTagger:
+    """Load what :func:`save_tagger` wrote.
+
+    Raises
+    ------
+    ModelError
+        If there is no SavedModel, it was not written by this package, it is damaged, or no tagger.
+    """
+    metadata, *rest = _load(path)
+    if "classes" not in metadata:
+        raise ModelError(f"{path}: no tagger: it has no classes; scripts/finetune.py makes one")
+    return SavedTagger(*rest, tuple(metadata["classes"]))
+
+
+def _load(path: str | Path) -> tuple[dict, tf.keras.Model, FrontEnd, int, Path]:
     import tensorflow as tf
 
     path = Path(path)
@@ -119,6 +195,9 @@ def load_backbone(path: str | Path) -> SavedBackbone:
             )
         front_end = FrontEnd.from_dict(metadata["front_end"])
         frames = int(metadata["frames"])
+        classes = metadata.get("classes", [])
+        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+            raise ValueError("its classes are no list of names")
     except FileNotFoundError as error:
         raise ModelError(
             f"{path}: a SavedModel, but not of this package (no {METADATA})"
@@ -129,19 +208,40 @@ def load_backbone(path: str | Path) -> SavedBackbone:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
-    return SavedBackbone(model, front_end, frames, path)
+    return metadata, model, front_end, frames, path
 
 
-def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]:
+def _class_names(classes: Sequence[str]) -> Any:
     import tensorflow as tf
 
-    frames, bands = backbone.input_shape[1:]
+    @tf.function(input_signature=[])
+    def class_names():
+        return {"class_names": tf.constant(classes, tf.string)}
+
+    return class_names
+
+
+def _signatures(
+    inputs: Sequence[tf.Tensor], outputs: Mapping[str, tf.Tensor], front_end: FrontEnd
+) -> dict[str, Any]:
+    """Signatures that answer with some tensors of a functional model."""
+    import tensorflow as tf
+
+    model = tf.keras.Model(inputs, list(outputs.values()))
+    # All answers side by side, so that the means of a track are worked out once.
+    flat = model.outputs[0] if len(outputs) == 1 else tf.concat(model.outputs, -1)
+    wide = tf.keras.Model(inputs, flat)
+    sizes = [tensor.shape[-1] for tensor in outputs.values()]
+    frames, bands = wide.input_shape[1:]
+
+    def named(answers):  # (batch, sum of sizes)
+        return dict(zip(outputs, tf.split(answers, sizes, axis=-1), strict=True))
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, frames, bands], tf.float32, "melspectrogram")]
     )
     def serving_default(melspectrogram):
-        return {"embeddings": backbone(melspectrogram, training=False)}
+        return named(wide(melspectrogram, training=False))
 
     if not front_end.takes_waveforms:
         return {"serving_default": serving_default}
@@ -153,20 +253,20 @@ def _signatures(backbone: tf.keras.Model, front_end: FrontEnd) -> dict[str, Any]
         missing = tf.maximum(shortest - tf.shape(waveform)[1], 0)
         waveform = tf.pad(waveform, [[0, 0], [0, missing]])
         mel = front_end.log_mel(waveform)  # (batch, at least 1, bands)
-        return {"embeddings": mean_embedding(backbone, mel, frames)}
+        return named(track_mean(wide, mel, frames))
 
     return {"serving_default": serving_default, "waveform": waveform}
 
 
-def mean_embedding(backbone: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
-    """Mean of the embeddings of a track's non-overlapping windows.
+def track_mean(model: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
+    """Mean of what a model gives for a track's non-overlapping windows.
 
     A track shorter than a window is repeated until it fills one; frames after the last whole
     window are left out.
 
     Parameters
     ----------
-    backbone : tf.keras.Model
+    model : tf.keras.Model
         ``[batch, frames, bands] → [batch, dim]``.
     mel : tf.Tensor float32 [batch, any, bands]
         Log-mels of whole tracks, of one length, at least one frame.
@@ -182,16 +282,16 @@ def mean_embedding(backbone: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.
     batch, length, bands = tf.unstack(tf.shape(mel))
     mel = tf.tile(mel, [1, tf.maximum(1, -(-frames // length)), 1])
     windows = tf.maximum(1, length // frames)
-    static = (None, backbone.output_shape[-1])
+    static = (None, model.output_shape[-1])
 
     def add_slice(first, total):
         last = tf.minimum(first + WINDOWS_AT_ONCE, windows)
         slice_ = mel[:, first * frames : last * frames]
         slice_ = tf.reshape(slice_, [batch * (last - first), frames, bands])
-        slice_ = tf.ensure_shape(slice_, [None, frames, backbone.input_shape[-1]])
-        embeddings = tf.cast(backbone(slice_, training=False), tf.float32)
-        embeddings = tf.reshape(embeddings, [batch, last - first, static[1]])
-        return last, tf.ensure_shape(total + tf.reduce_sum(embeddings, axis=1), static)
+        slice_ = tf.ensure_shape(slice_, [None, frames, model.input_shape[-1]])
+        answers = tf.cast(model(slice_, training=False), tf.float32)
+        answers = tf.reshape(answers, [batch, last - first, static[1]])
+        return last, tf.ensure_shape(total + tf.reduce_sum(answers, axis=1), static)
 
     total = tf.ensure_shape(tf.zeros([batch, static[1]]), static)
     _, total = tf.while_loop(

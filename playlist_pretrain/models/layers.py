@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -62,7 +62,33 @@ def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
         # A layer's configuration does not say whether it is synchronised.
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    copy = tf.keras.models.clone_model(model, clone_function=plain)
+    return _copy(model, plain)
+
+
+def under_policy(model: tf.keras.Model) -> tf.keras.Model:
+    """A copy to train further, as if it had been made under the policy and strategy in force.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        Functional, of stock layers, in float32: what a saved model loads as.
+    """
+    policy = tf.keras.mixed_precision.global_policy().name
+    several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+
+    def converted(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        config = layer.get_config()
+        if not isinstance(layer, (tf.keras.layers.InputLayer, tf.keras.layers.Normalization)):
+            config["dtype"] = policy
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            config["synchronized"] = several  # as resnet50 has it
+        return type(layer).from_config(config)
+
+    return _copy(model, converted)
+
+
+def _copy(model: tf.keras.Model, clone: Callable) -> tf.keras.Model:
+    copy = tf.keras.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())
     return copy
 

@@ -62,6 +62,12 @@ def tagger(
     return tf.keras.Model(backbone.inputs, activations, name="tagger")
 
 
+def embedding_of(tagger: tf.keras.Model) -> tf.Tensor:
+    """The tensor of a :func:`tagger` that its backbone gives the head."""
+    names = [layer.name for layer in tagger.layers]
+    return tagger.get_layer("head_hidden" if "head_hidden" in names else "activations").input
+
+
 class TaggerTrainer(tf.keras.Model):
     """A tagger as it is trained: its loss has the squares of its kernels too.
 

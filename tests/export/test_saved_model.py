@@ -10,7 +10,7 @@ import tensorflow as tf
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.export.saved_model import load_backbone, mean_embedding, save_backbone
+from playlist_pretrain.export.saved_model import load_backbone, track_mean, save_backbone
 from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.vggish import vggish
 
@@ -94,9 +94,9 @@ np.savez(
 @pytest.mark.parametrize(
     "length", [1, 10, FRAMES - 1, FRAMES, FRAMES + 1, 2 * FRAMES, 70 * FRAMES + 9]
 )
-def test_mean_embedding_of_any_length(backbone, rng, length):
+def test_track_mean_of_any_length(backbone, rng, length):
     mel = rng.normal(size=(2, length, 96)).astype(np.float32)
-    found = mean_embedding(backbone, tf.constant(mel), FRAMES).numpy()
+    found = track_mean(backbone, tf.constant(mel), FRAMES).numpy()
     filled = np.concatenate([mel] * (-(-FRAMES // length)), 1) if length < FRAMES else mel
     windows = max(1, length // FRAMES)
     cut = filled[:, : windows * FRAMES].reshape(2 * windows, FRAMES, 96)

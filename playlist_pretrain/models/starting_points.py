@@ -1,0 +1,114 @@
+"""What a fine-tuning starts from: a saved model, new weights, or the original VGGish."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.files import content_key
+from playlist_pretrain.recipes.finetuning import AUDIOSET, SCRATCH
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.recipes import FinetuneRecipe
+    from playlist_pretrain.records.collection import Collection
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A backbone before fine-tuning.
+
+    Attributes
+    ----------
+    label : str
+        For tables and folders.
+    front_end : FrontEnd
+        Makes what the backbone takes.
+    frames : int
+        Frames of its windows.
+    key : str
+        Changes when its weights do; empty for new weights, which the seed of a run decides.
+    build : callable
+        ``seed → backbone [batch, frames, bands] → [batch, dim]``, a new one at every call, under
+        the policy and the strategy that are in force.
+    """
+
+    label: str
+    front_end: FrontEnd
+    frames: int
+    key: str
+    build: Callable[[int], tf.keras.Model]
+
+
+def starting_point(name: str, recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
+    """What ``--model name`` stands for.
+
+    Raises
+    ------
+    ModelError
+        If the saved model cannot be loaded.
+    FrontEndError
+        If the collection was made by another front end than the backbone takes.
+    RecipeError
+        For an unknown backbone.
+    """
+    if name == SCRATCH:
+        return _scratch(recipe, collection)
+    point = _audioset(recipe) if name == AUDIOSET else _saved(Path(name))
+    point.front_end.check_same(
+        collection.front_end, f"the model {name}", f"collection {collection.name}"
+    )
+    return point
+
+
+def label_of(name: str, backbone: str | None) -> str:
+    """Label of ``--model name``, before anything is loaded."""
+    if name in (SCRATCH, AUDIOSET):
+        return f"{name}-{backbone or 'vggish'}"
+    path = Path(name)
+    return path.resolve().parent.name if path.name == "saved_model" else path.resolve().name
+
+
+def _scratch(recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
+    from playlist_pretrain.models import BACKBONES
+
+    make = BACKBONES.get(recipe.backbone)
+    standardise = recipe.input_norm == "band"
+
+    def build(seed: int) -> tf.keras.Model:
+        return make(
+            frames=recipe.frames,
+            bands=collection.front_end.bands,
+            mean=collection.band_mean if standardise else None,
+            std=collection.band_std if standardise else None,
+            initializer=recipe.initializer,
+            seed=seed,
+            **({} if recipe.width is None else {"width": recipe.width}),
+        )
+
+    label = label_of(SCRATCH, recipe.backbone)
+    return StartingPoint(label, collection.front_end, recipe.frames, "", build)
+
+
+def _saved(path: Path) -> StartingPoint:
+    from playlist_pretrain.export.saved_model import load_backbone
+    from playlist_pretrain.models.layers import under_policy
+
+    if not path.exists():
+        raise ModelError(
+            f"--model {path}: no such folder; it is the saved_model of a run, scratch or audioset"
+        )
+    saved = load_backbone(path)
+    key = content_key(*(weights.tobytes() for weights in saved.model.get_weights()))
+    return StartingPoint(
+        label_of(str(path), None),
+        saved.front_end,
+        saved.frames,
+        key,
+        lambda seed: under_policy(saved.model),
+    )
