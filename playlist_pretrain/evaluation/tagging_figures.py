@@ -87,6 +87,7 @@ def draw_learning_curves(
             axes.plot(epochs, [float(row[column]) for row in there], marker=".")
         axes.set_ylabel(label)
     every_axes[-1].set_xlabel("epoch")
+    every_axes[-1].xaxis.get_major_locator().set_params(integer=True)
     legend = every_axes[0].legend(every_axes[0].lines, list(runs), fontsize="small")
     for text in legend.get_texts():
         text.set_parse_math(False)
