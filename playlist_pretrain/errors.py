@@ -77,3 +77,7 @@ class ModelError(PlaylistPretrainError):
 
 class MelError(PlaylistPretrainError):
     """Mels made elsewhere that cannot be imported."""
+
+
+class ScoresError(PlaylistPretrainError):
+    """Per-track scores of a tagger that cannot be measured, or whose file cannot be used."""

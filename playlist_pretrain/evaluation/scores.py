@@ -1,0 +1,161 @@
+"""The file of per-track scores, from which every number of a tagging task can be made again.
+
+An archive of plain arrays, without pickle: ``header`` (UTF-8 bytes of a JSON object with the
+format and the classes), ``targets`` (bool), ``scores`` (float32 or float64, the bits that were
+measured), ``track_id_bytes`` and ``track_id_ends`` (all track ids, one after the other). Nothing
+is compressed, and equal scores give equal bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from playlist_pretrain.errors import ScoresError, first_line
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.records.schema import PackedStrings
+
+FORMAT = 1
+
+
+class TrackScores(NamedTuple):
+    """What :func:`save_scores` wrote.
+
+    Attributes
+    ----------
+    track_ids : list of str [tracks]
+    targets : np.ndarray bool [tracks, classes]
+    scores : np.ndarray float32 or float64 [tracks, classes]
+    classes : tuple of str
+    """
+
+    track_ids: list[str]
+    targets: np.ndarray
+    scores: np.ndarray
+    classes: tuple[str, ...]
+
+
+def save_scores(
+    path: str | Path,
+    track_ids: Sequence[str],
+    targets: np.ndarray,
+    scores: np.ndarray,
+    classes: Sequence[str],
+) -> None:
+    """Write per-track scores, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+        Ends in ``.npz``.
+    track_ids : sequence of str [tracks]
+    targets : np.ndarray bool [tracks, classes]
+    scores : np.ndarray float [tracks, classes]
+        Kept to the bit in 32 or 64 bits.
+    classes : sequence of str
+
+    Raises
+    ------
+    ScoresError
+        For arrays that do not fit together, scores that are not finite, and ids or classes that
+        are there more than once.
+    """
+    targets, scores = check_scores(targets, scores, classes)
+    _check_ids(track_ids, len(targets))
+    header = json.dumps({"format": FORMAT, "classes": list(classes)}).encode()
+    ids = PackedStrings.pack(track_ids)
+    with atomic_write(path) as stream:
+        np.savez(
+            stream,
+            header=np.frombuffer(header, np.uint8),
+            targets=targets,
+            scores=scores.astype("<f8" if scores.dtype.itemsize > 4 else "<f4", copy=False),
+            track_id_bytes=ids.data,
+            track_id_ends=ids.ends.astype("<i8"),
+        )
+
+
+def load_scores(path: str | Path) -> TrackScores:
+    """Read what :func:`save_scores` wrote.
+
+    Raises
+    ------
+    ScoresError
+        If the file is missing, damaged or foreign, or its parts do not fit together.
+    """
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):
+                raise ValueError("compressed entries")  # it must not grow when it is opened
+            header = json.loads(archive["header"].tobytes())
+            targets, scores = archive["targets"], archive["scores"]
+            ids = PackedStrings(archive["track_id_bytes"], archive["track_id_ends"])
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']!r}, this version reads {FORMAT}")
+        classes = tuple(header["classes"])
+        if not all(isinstance(name, str) for name in classes):
+            raise ValueError("classes that are not text")
+        if scores.dtype not in (np.dtype("<f4"), np.dtype("<f8")):
+            raise ValueError(f"scores are {scores.dtype}, not float32 or float64")
+        targets, scores = check_scores(targets, scores, classes)
+        track_ids = list(ids)
+        _check_ids(track_ids, len(targets))
+    except OSError as error:
+        raise ScoresError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged zip or header fails in a dozen ways
+        raise ScoresError(f"{path}: not a whole file of scores ({first_line(error)})") from error
+    return TrackScores(track_ids, targets, scores, classes)
+
+
+def check_scores(
+    targets: np.ndarray, scores: np.ndarray, classes: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``targets`` and ``scores`` as arrays; ScoresError when they cannot be measured."""
+    targets, scores = np.asarray(targets), np.asarray(scores)
+    if targets.ndim != 2 or targets.shape != scores.shape or not targets.size:
+        raise ScoresError(
+            f"targets {targets.shape} and scores {scores.shape}: both are (tracks, classes), at "
+            "least one of each"
+        )
+    if classes is not None and targets.shape[1] != len(classes):
+        raise ScoresError(f"scores {scores.shape}: as many columns as classes, {len(classes)}")
+    if classes is not None and len(set(classes)) < len(classes):
+        repeated = next(name for name in classes if list(classes).count(name) > 1)
+        raise ScoresError(f"class {repeated!r} is there more than once")
+    if targets.dtype != np.bool_ or not np.issubdtype(scores.dtype, np.floating):
+        raise ScoresError(
+            f"targets are {targets.dtype} and scores {scores.dtype}, not bool and float"
+        )
+    if not (finite := np.isfinite(scores)).all():
+        track, column = np.argwhere(~finite)[0]
+        name = repr(classes[column]) if classes is not None else column
+        raise ScoresError(
+            f"the score of track {track} for class {name} is {scores[track, column]}; "
+            f"{np.count_nonzero(~finite):,} of {scores.size:,} scores are not finite"
+        )
+    return targets, scores
+
+
+def measurable(targets: np.ndarray) -> np.ndarray:
+    """Which classes [classes] some tracks have and some have not; ScoresError when none."""
+    measured = targets.any(axis=0) & ~targets.all(axis=0)
+    if not measured.any():
+        raise ScoresError(
+            f"none of {targets.shape[1]:,} classes has tracks with it and tracks without it among "
+            f"{len(targets):,}: nothing can be measured"
+        )
+    return measured
+
+
+def _check_ids(track_ids: Sequence[str], tracks: int) -> None:
+    if len(track_ids) != tracks:
+        raise ScoresError(f"{len(track_ids):,} track ids for the scores of {tracks:,} tracks")
+    if len(set(track_ids)) < tracks:
+        repeated = next(name for name, times in Counter(track_ids).items() if times > 1)
+        raise ScoresError(f"track id {repeated!r} is there more than once")

@@ -1,0 +1,134 @@
+"""Runs of one model summed up, and compared with those of a baseline, as in the paper's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from playlist_pretrain.errors import ScoresError
+
+LEVEL = 0.005
+"""Of significance, in the tables of arXiv 2304.12257."""
+
+
+@dataclass(frozen=True)
+class RunsSummary:
+    """A metric over the runs of one model.
+
+    Attributes
+    ----------
+    mean : float
+    std : float or None
+        Sample standard deviation (n − 1); None for one run, which has none.
+    runs : int
+    """
+
+    mean: float
+    std: float | None
+    runs: int
+
+    def text(self, digits: int = 3) -> str:
+        """``mean ± std``, or the mean alone for one run, rounded to ``digits`` after the point."""
+        mean = f"{self.mean:.{digits}f}"
+        return mean if self.std is None else f"{mean} ± {self.std:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A one-sided t-test: is the mean over a model's runs greater than over a baseline's?
+
+    Attributes
+    ----------
+    statistic : float
+        t, positive when the model's mean is greater.
+    degrees_of_freedom : float
+    p_value : float
+        Chance of a t at least as large when the two means are the same.
+    significant : bool
+        Whether ``p_value`` is below ``level``.
+    level : float
+    equal_var : bool
+        True: Student's test. False: Welch's.
+    """
+
+    statistic: float
+    degrees_of_freedom: float
+    p_value: float
+    significant: bool
+    level: float
+    equal_var: bool
+
+
+def summarise_runs(values: Sequence[float]) -> RunsSummary:
+    """Mean and sample standard deviation of a metric over runs.
+
+    Raises
+    ------
+    ScoresError
+        If there is no value, or one that is not finite.
+    """
+    values = _finite(values)
+    std = float(values.std(ddof=1)) if len(values) > 1 else None
+    return RunsSummary(float(values.mean()), std, len(values))
+
+
+def compare_runs(
+    values: Sequence[float],
+    baseline: Sequence[float],
+    *,
+    level: float = LEVEL,
+    equal_var: bool = True,
+) -> Comparison:
+    """Test whether a model is better than a baseline, with ``scipy.stats.ttest_ind``.
+
+    The paper compares with its artist pairing at p = 0.005 and does not say which t-test it uses.
+    Student's, the default here, assumes that both scatter alike and has four degrees of freedom
+    for three runs of each; Welch's does not assume it and has between two and four.
+
+    Parameters
+    ----------
+    values, baseline : sequence of float
+        A metric of each run; greater is better. At least two runs of each.
+    level : float
+    equal_var : bool
+        True for Student's test, False for Welch's.
+
+    Returns
+    -------
+    Comparison
+        When no run differs from another of its side, t is infinite, and p 0 or 1; with equal
+        means besides, t is 0 and p is 0.5.
+
+    Raises
+    ------
+    ScoresError
+        For fewer runs, or a value that is not finite.
+    """
+    from scipy.stats import ttest_ind
+
+    values, baseline = _finite(values), _finite(baseline)
+    runs = len(values), len(baseline)
+    if min(runs) < 2:
+        raise ScoresError(
+            f"{runs[0]} and {runs[1]} runs: a t-test needs two of each at least, to see how they "
+            "scatter"
+        )
+    if np.ptp(values) == np.ptp(baseline) == 0:  # scipy would warn, and divide by zero
+        side = float(np.sign(values[0] - baseline[0]))
+        statistic = side * np.inf if side else 0.0
+        freedom, p_value = float(sum(runs) - 2), 0.5 - 0.5 * side
+    else:
+        result = ttest_ind(values, baseline, alternative="greater", equal_var=equal_var)
+        statistic, freedom, p_value = map(float, (result.statistic, result.df, result.pvalue))
+    return Comparison(statistic, freedom, p_value, p_value < level, level, equal_var)
+
+
+def _finite(values: Sequence[float]) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values):
+        raise ScoresError(f"values of runs {values.tolist()}: one number a run, at least one run")
+    if not np.isfinite(values).all():
+        raise ScoresError(f"values of runs {values.tolist()}: not all of them are finite")
+    return values

@@ -1,0 +1,144 @@
+"""Tagging: ROC-AUC and Average Precision of per-track scores, class by class and macro."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from playlist_pretrain.errors import ScoresError
+from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
+from playlist_pretrain.evaluation.scores import check_scores, load_scores, measurable, save_scores
+from playlist_pretrain.files import atomic_write
+
+__all__ = [
+    "TaggingResult", "bootstrap_intervals", "load_scores", "over_runs", "save_scores",
+    "tagging_metrics", "write_per_tag_table",
+]  # fmt: skip
+
+METRICS = ("roc_auc", "average_precision")
+
+
+@dataclass(frozen=True)
+class TaggingResult:
+    """Metrics of one run on one split, class by class and as the paper's macro means.
+
+    Attributes
+    ----------
+    classes : tuple of str
+    support : np.ndarray int64 [classes]
+        Tracks of the split that have the class.
+    roc_auc, average_precision : np.ndarray float64 [classes]
+        In 0 … 1; NaN for a class that is left out.
+    left_out : tuple of str
+        Classes that no track of the split has, or all have: nothing can be measured there.
+    macro_roc_auc, macro_average_precision : float
+        Means over the classes that are not left out.
+    """
+
+    classes: tuple[str, ...]
+    support: np.ndarray
+    roc_auc: np.ndarray
+    average_precision: np.ndarray
+    left_out: tuple[str, ...]
+    macro_roc_auc: float
+    macro_average_precision: float
+
+
+def tagging_metrics(
+    targets: np.ndarray, scores: np.ndarray, classes: Sequence[str]
+) -> TaggingResult:
+    """Measure scores as arXiv 2304.12257 (section 4.1) does, with scikit-learn.
+
+    Parameters
+    ----------
+    targets : np.ndarray bool [tracks, classes]
+    scores : np.ndarray float [tracks, classes]
+        Of any scale; only their order within a class counts.
+    classes : sequence of str
+        Names of the columns.
+
+    Raises
+    ------
+    ScoresError
+        For arrays that do not fit together or scores that are not finite (names the class), and
+        when every class would be left out.
+    """
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    targets, scores = check_scores(targets, scores, classes)
+    measured = measurable(targets)
+    values = np.full((2, len(classes)), np.nan)
+    for column in np.flatnonzero(measured):
+        pair = targets[:, column], scores[:, column]
+        values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
+    means = values[:, measured].mean(axis=1)
+    left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
+    return TaggingResult(
+        tuple(classes), targets.sum(axis=0), *values, left_out, float(means[0]), float(means[1])
+    )
+
+
+def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:
+    """Write a CSV with a row a class; empty cells for a class that is left out.
+
+    Parameters
+    ----------
+    path : str or Path
+    results : TaggingResult or sequence of TaggingResult
+        One run: columns ``class``, ``support``, ``roc_auc``, ``average_precision``. Several runs
+        on the same split: ``roc_auc_mean``, ``roc_auc_std`` and so on, with the sample standard
+        deviation (n − 1).
+
+    Raises
+    ------
+    ScoresError
+        If the results are not of the same classes and tracks.
+    """
+    results = [results] if isinstance(results, TaggingResult) else list(results)
+    means, stds = over_runs(results)
+    columns = dict(zip(METRICS, means, strict=True))
+    if len(results) > 1:
+        columns = {}
+        for name, mean, std in zip(METRICS, means, stds, strict=True):
+            columns |= {f"{name}_mean": mean, f"{name}_std": std}
+    first = results[0]
+    with atomic_write(path, "w") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["class", "support", *columns])
+        for row, name in enumerate(first.classes):
+            cells = [float(column[row]) for column in columns.values()]
+            cells = ["" if np.isnan(cell) else cell for cell in cells]
+            table.writerow([name, int(first.support[row]), *cells])
+
+
+def over_runs(results: Sequence[TaggingResult]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and sample standard deviation over runs, class by class.
+
+    Returns
+    -------
+    mean, std : np.ndarray float64 [2, classes]
+        ROC-AUC and Average Precision; ``std`` is NaN for one run.
+
+    Raises
+    ------
+    ScoresError
+        If there is no result, or the results are not of the same classes and tracks.
+    """
+    if not results:
+        raise ScoresError("no result to average")
+    for result in results:
+        if result.classes != results[0].classes:
+            raise ScoresError("results of different classes have no common mean")
+        if different := np.flatnonzero(result.support != results[0].support).tolist():
+            raise ScoresError(
+                f"class {result.classes[different[0]]!r} has {result.support[different[0]]:,} "
+                f"tracks in one result and {results[0].support[different[0]]:,} in another: they "
+                "are not of one split"
+            )
+    values = np.array([[result.roc_auc, result.average_precision] for result in results])
+    std = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
+    return values.mean(axis=0), std

@@ -1,0 +1,303 @@
+"""Tagging metrics: against scikit-learn, classes left out, intervals, files of scores, tables."""
+
+import csv
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from playlist_pretrain.errors import RecipeError, ScoresError
+from playlist_pretrain.evaluation.bootstrap import _Ranking
+from playlist_pretrain.evaluation.scores import load_scores, save_scores
+from playlist_pretrain.evaluation.tagging import (
+    bootstrap_intervals,
+    tagging_metrics,
+    write_per_tag_table,
+)
+
+CLASSES = ("rock", "none has it", "jazz, modal", "all have it", "Šlágr", "one has it")
+
+
+@pytest.fixture
+def targets(rng):
+    targets = rng.random((60, 6)) < 0.3
+    targets[:, 1], targets[:, 3] = False, True
+    targets[:, 5] = np.arange(60) == 7
+    return targets
+
+
+@pytest.fixture(params=["distinct", "ties", "constant"])
+def scores(request, rng, targets):
+    scores = (rng.normal(size=targets.shape) + targets).astype(np.float32)
+    return {"distinct": scores, "ties": scores.round(), "constant": 0 * scores}[request.param]
+
+
+def test_equals_scikit_learn(targets, scores):
+    result = tagging_metrics(targets, scores, CLASSES)
+    assert result.left_out == ("none has it", "all have it")
+    assert result.support.tolist() == targets.sum(axis=0).tolist()
+    assert np.isnan(result.roc_auc[[1, 3]]).all() and np.isnan(result.average_precision[3])
+    kept = [0, 2, 4, 5]
+    there = targets[:, kept], scores[:, kept]
+    assert result.macro_roc_auc == pytest.approx(roc_auc_score(*there, average="macro"))
+    expected = average_precision_score(*there, average=None)
+    np.testing.assert_allclose(result.average_precision[kept], expected)
+    assert result.macro_average_precision == pytest.approx(expected.mean())
+
+
+def test_equals_counting_pairs(targets, scores):
+    result = tagging_metrics(targets, scores, CLASSES)
+    for column in (0, 5):
+        has = targets[:, column]
+        above, below = scores[has, column][:, None], scores[~has, column]
+        share = (above > below).mean() + (above == below).mean() / 2
+        assert result.roc_auc[column] == pytest.approx(share)
+
+
+def test_only_the_order_counts(targets, scores):
+    result = tagging_metrics(targets, scores, CLASSES)
+    squashed = tagging_metrics(targets, np.tanh(scores.astype(np.float64) / 9), CLASSES)
+    np.testing.assert_array_equal(result.average_precision, squashed.average_precision)
+
+
+def test_a_resample_equals_scikit_learn_on_its_tracks(targets, scores, rng):
+    ranking = _Ranking(targets, scores)
+    for _ in range(20):
+        drawn = rng.integers(60, size=60)
+        found = ranking.metrics(np.bincount(drawn, minlength=60))
+        for column in range(6):
+            pair = targets[drawn, column], scores[drawn, column]
+            if 0 < pair[0].sum() < 60:
+                expected = roc_auc_score(*pair), average_precision_score(*pair)
+                np.testing.assert_allclose(found[:, column], expected, atol=1e-12)
+            else:
+                assert np.isnan(found[:, column]).all()
+
+
+def test_intervals_are_percentiles_of_materialised_resamples(targets, scores):
+    found = bootstrap_intervals(targets, scores, resamples=40, confidence=0.9, seed=5)
+    generator = np.random.default_rng(5)
+    means = []
+    for _ in range(40):
+        drawn = generator.integers(60, size=60)
+        result = tagging_metrics(targets[drawn], scores[drawn], CLASSES)
+        means.append((result.macro_roc_auc, result.macro_average_precision))
+    for name, column in zip(("roc_auc", "average_precision"), np.transpose(means), strict=True):
+        assert found[name] == pytest.approx(tuple(np.percentile(column, [5, 95])))
+    assert found == bootstrap_intervals(targets, scores, resamples=40, confidence=0.9, seed=5)
+
+
+def test_the_interval_of_roc_auc_covers_as_often_as_it_says(rng):
+    """Scores of two normal distributions one deviation apart: ROC-AUC Φ(1/√2) = 0.7602."""
+    inside = 0
+    for trial in range(200):
+        targets = (np.arange(80) < 40)[:, None]
+        scores = rng.normal(size=(80, 1)) + targets
+        low, high = bootstrap_intervals(targets, scores, resamples=200, seed=trial)["roc_auc"]
+        inside += low < 0.7602 < high
+    assert 180 <= inside <= 198
+
+
+def test_few_tracks_are_drawn_again_until_a_class_is_left():
+    targets, scores = np.array([[True], [False]]), np.array([[1.0], [0.0]])
+    found = bootstrap_intervals(targets, scores, resamples=50)
+    assert found == {"roc_auc": (1.0, 1.0), "average_precision": (1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ({"resamples": 0}, "resamples 0"),
+        ({"confidence": 1.0}, r"confidence 1\.0"),
+        ({"confidence": 0.0}, r"confidence 0\.0"),
+    ],
+)
+def test_impossible_intervals_are_refused(setting, word):
+    targets = np.array([[True], [False]])
+    with pytest.raises(RecipeError, match=word):
+        bootstrap_intervals(targets, targets * 1.0, **setting)
+
+
+def spoilt(scores, value):
+    scores = scores.copy()
+    scores[7, 2] = value
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda t, s, c: (t, spoilt(s, np.nan), c), "track 7 for class 'jazz, modal' is nan"),
+        (lambda t, s, c: (t, spoilt(s, np.inf), c), r"is inf; 1 of 360 scores are not finite"),
+        (lambda t, s, c: (t, s[:, :5], c), r"targets \(60, 6\) and scores \(60, 5\)"),
+        (lambda t, s, c: (t[:59], s, c), r"targets \(59, 6\) and scores \(60, 6\)"),
+        (lambda t, s, c: (t[0], s[0], c), r"targets \(6,\)"),
+        (lambda t, s, c: (t[:0], s[:0], c), "at least one of each"),
+        (lambda t, s, c: (t, s, c[:5]), "as many columns as classes, 5"),
+        (lambda t, s, c: (t, s, (*c[:5], "rock")), "class 'rock' is there more than once"),
+        (lambda t, s, c: (t.astype(int), s, c), "targets are int64"),
+        (lambda t, s, c: (t, s > 0, c), "scores bool"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(targets, change, word, tmp_path, rng):
+    scores = rng.normal(size=targets.shape)
+    changed, scores, classes = change(targets, scores, CLASSES)
+    with pytest.raises(ScoresError, match=word):
+        tagging_metrics(changed, scores, classes)
+    with pytest.raises(ScoresError, match=word):
+        save_scores(tmp_path / "s.npz", [str(i) for i in range(60)], changed, scores, classes)
+    assert not list(tmp_path.iterdir())
+    if classes == CLASSES:
+        with pytest.raises(ScoresError):
+            bootstrap_intervals(changed, scores)
+
+
+def test_nothing_to_measure_is_refused(targets, rng):
+    targets, scores = targets[:, [1, 3]], rng.normal(size=(60, 2))
+    for refused in (lambda: tagging_metrics(targets, scores, "ab"),
+                    lambda: bootstrap_intervals(targets, scores)):  # fmt: skip
+        with pytest.raises(ScoresError, match=r"none of 2 classes .* among 60"):
+            refused()
+
+
+IDS = [f"ä/{i}" for i in range(60)]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_saved_scores_give_the_numbers_again(targets, scores, kind, tmp_path):
+    scores = scores.astype(kind) / 3
+    path = tmp_path / "new" / "scores.npz"
+    save_scores(path, IDS, targets, scores, CLASSES)
+    loaded = load_scores(path)
+    assert loaded.track_ids == IDS and loaded.classes == CLASSES
+    assert loaded.scores.dtype == kind
+    before = tagging_metrics(targets, scores, CLASSES)
+    after = tagging_metrics(loaded.targets, loaded.scores, loaded.classes)
+    np.testing.assert_array_equal(after.roc_auc, before.roc_auc)
+    assert after.macro_average_precision == before.macro_average_precision
+    first = path.read_bytes()
+    save_scores(path, *loaded)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("ids", "word"),
+    [(IDS[:59], "59 track ids for the scores of 60"), ([*IDS[:59], IDS[3]], "'ä/3' is there more")],
+)
+def test_ids_that_do_not_fit_are_refused(targets, ids, word, tmp_path):
+    with pytest.raises(ScoresError, match=word):
+        save_scores(tmp_path / "s.npz", ids, targets, targets * 1.0, CLASSES)
+
+
+def array_bytes(array, **options):
+    stream = io.BytesIO()
+    np.save(stream, array, **options)
+    return stream.getvalue()
+
+
+def with_entry(name, content):
+    """Damage: one entry of the archive replaced."""
+
+    def spoil(path):
+        with zipfile.ZipFile(path) as archive:
+            entries = {info.filename: archive.read(info) for info in archive.infolist()}
+        entries[f"{name}.npy"] = content
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, data in entries.items():
+                archive.writestr(entry, data)
+
+    return spoil
+
+
+def with_header(text):
+    return with_entry("header", array_bytes(np.frombuffer(text.encode(), np.uint8)))
+
+
+def compressed(path):
+    with np.load(path) as archive:
+        np.savez_compressed(path, **archive)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda path: path.write_bytes(b""), "not a whole file"),
+        (lambda path: path.write_text("track,score\na,1\n"), "not a whole file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-300]), "not a whole file"),
+        (lambda path: path.write_bytes(array_bytes(np.zeros((60, 6)))), "not a whole file"),
+        (lambda path: path.unlink(), "No such file"),
+        (compressed, "compressed"),
+        (with_header('{"format": 2, "classes": []}'), "format 2, this version reads 1"),
+        (with_header('{"format": 1}'), "classes"),
+        (with_header('{"format": 1, "classes": [1, 2, 3, 4, 5, 6]}'), "classes that are not text"),
+        (with_header('{"format": 1, "classes": ["a", "b"]}'), "as many columns as classes, 2"),
+        (with_entry("targets", array_bytes(np.zeros((60, 5), bool))), r"targets \(60, 5\)"),
+        (with_entry("targets", array_bytes(np.full((60, 6), None), allow_pickle=True)), "pickle"),
+        (with_entry("scores", array_bytes(np.full((60, 6), np.nan))), "is nan"),
+        (with_entry("scores", array_bytes(np.zeros((60, 6), np.int32))), "scores are int32"),
+        (with_entry("track_id_ends", array_bytes(np.arange(1, 61))), "ends of the strings"),
+        (with_entry("track_id_bytes", array_bytes(np.full(229, 255, np.uint8))), "whole file"),
+    ],
+)
+def test_damaged_files_of_scores_are_refused_by_name(targets, spoil, word, tmp_path):
+    path = tmp_path / "scores.npz"
+    save_scores(path, IDS, targets, targets * 1.0, CLASSES)
+    spoil(path)
+    with pytest.raises(ScoresError, match=word) as refused:
+        load_scores(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_folder_is_no_file_of_scores(tmp_path):
+    with pytest.raises(ScoresError, match="directory"):
+        load_scores(tmp_path)
+
+
+@pytest.fixture
+def runs(targets, rng):
+    return [
+        tagging_metrics(targets, rng.normal(size=targets.shape) + targets, CLASSES)
+        for _ in range(3)
+    ]
+
+
+def test_table_of_one_run(runs, tmp_path):
+    write_per_tag_table(tmp_path / "tags.csv", runs[0])
+    with open(tmp_path / "tags.csv", encoding="utf-8", newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["class", "support", "roc_auc", "average_precision"]
+    assert [row[0] for row in rows] == list(CLASSES)
+    assert rows[1] == ["none has it", "0", "", ""] and rows[3] == ["all have it", "60", "", ""]
+    assert [float(row[3]) for row in rows if row[3]] == runs[0].average_precision[
+        [0, 2, 4, 5]
+    ].tolist()
+
+
+def test_table_of_several_runs(runs, tmp_path):
+    write_per_tag_table(tmp_path / "tags.csv", runs)
+    with open(tmp_path / "tags.csv", encoding="utf-8", newline="") as stream:
+        row = next(csv.DictReader(stream))
+    values = [result.roc_auc[0] for result in runs]
+    mean = sum(values) / 3
+    assert float(row["roc_auc_mean"]) == pytest.approx(mean)
+    std = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+    assert float(row["roc_auc_std"]) == pytest.approx(std)
+    assert set(row) == {
+        "class", "support", "roc_auc_mean", "roc_auc_std", "average_precision_mean",
+        "average_precision_std",
+    }  # fmt: skip
+
+
+def test_results_that_do_not_belong_together_are_refused(runs, targets, tmp_path):
+    others = tagging_metrics(targets[:, :3], targets[:, :3] * 1.0, CLASSES[:3])
+    fewer = tagging_metrics(targets[1:], targets[1:] * 1.0, CLASSES)
+    for results, word in (
+        ([runs[0], others], "different classes"),
+        ([runs[0], fewer], r"class '.*' has \d+ tracks in one result and \d+ in another"),
+        ([], "no result"),
+    ):
+        with pytest.raises(ScoresError, match=word):
+            write_per_tag_table(tmp_path / "tags.csv", results)
+    assert not list(tmp_path.iterdir())
