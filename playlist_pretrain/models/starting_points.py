@@ -95,6 +95,30 @@ def _scratch(recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
     return StartingPoint(label, collection.front_end, recipe.frames, "", build)
 
 
+def _audioset(recipe: FinetuneRecipe) -> StartingPoint:
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.models.audioset import (
+        FRONT_END,
+        audioset_vggish,
+        load_audioset_weights,
+    )
+    from playlist_pretrain.models.layers import under_policy
+
+    model = audioset_vggish()
+    load_audioset_weights(model, recipe.weights)
+    return StartingPoint(
+        label_of(AUDIOSET, None),
+        front_end(FRONT_END),
+        model.input_shape[1],
+        _key(model),
+        lambda seed: under_policy(model),
+    )
+
+
+def _key(model: tf.keras.Model) -> str:
+    return content_key(*(weights.tobytes() for weights in model.get_weights()))
+
+
 def _saved(path: Path) -> StartingPoint:
     from playlist_pretrain.export.saved_model import load_backbone
     from playlist_pretrain.models.layers import under_policy
@@ -104,11 +128,10 @@ def _saved(path: Path) -> StartingPoint:
             f"--model {path}: no such folder; it is the saved_model of a run, scratch or audioset"
         )
     saved = load_backbone(path)
-    key = content_key(*(weights.tobytes() for weights in saved.model.get_weights()))
     return StartingPoint(
         label_of(str(path), None),
         saved.front_end,
         saved.frames,
-        key,
+        _key(saved.model),
         lambda seed: under_policy(saved.model),
     )
