@@ -12,6 +12,7 @@ VERBS = {
     "check_collection": "playlist_pretrain.records.check",
     "match_playlists": "playlist_pretrain.playlists.make",
     "pretrain": "playlist_pretrain.training.pretrain",
+    "finetune": "playlist_pretrain.training.finetune",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from playlist_pretrain import __version__
-from playlist_pretrain.errors import RunError
+from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.files import write_json
 from playlist_pretrain.recipes import option
 from playlist_pretrain.storage import refuse_remote
@@ -58,6 +59,12 @@ class Run:
     def finished(self) -> bool:
         """Whether training, export and its check are done (the summary is written last)."""
         return (self.path / SUMMARY).exists() and (self.saved_model / "saved_model.pb").exists()
+
+    @property
+    def contents(self) -> list[Path]:
+        """What a run writes, but for its recipe."""
+        folders = [self.saved_model, self.checkpoints, self.figures, self.tensorboard]
+        return [*folders, self.history]
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -164,17 +171,27 @@ class Run:
     def _clear(self) -> None:
         """Remove what a run writes, nothing else; the recipe goes last, so a crash leaves a run."""
         (self.path / SUMMARY).unlink(missing_ok=True)
-        for folder in (self.saved_model, self.checkpoints, self.figures, self.tensorboard):
-            if folder.exists():
-                shutil.rmtree(folder)
-        for stray in self.path.glob(".*.tmp"):
-            shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
-        for name in ("history.csv", ENVIRONMENT, RECIPE):
-            (self.path / name).unlink(missing_ok=True)
+        last = [self.path / ENVIRONMENT, self.path / RECIPE]
+        for path in [*self.contents, *self.path.glob(".*.tmp"), *last]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run as finished."""
         write_json(self.path / SUMMARY, summary)
+
+
+@contextlib.contextmanager
+def tensorflow_errors(run: Run) -> Iterator[None]:
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
+            "same command goes on from the last checkpoint"
+        ) from error
 
 
 def environment() -> dict[str, Any]:

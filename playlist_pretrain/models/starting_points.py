@@ -96,7 +96,6 @@ def _scratch(recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
 
 
 def _audioset(recipe: FinetuneRecipe) -> StartingPoint:
-    from playlist_pretrain.audio.front_end import front_end
     from playlist_pretrain.models.audioset import (
         FRONT_END,
         audioset_vggish,
@@ -108,7 +107,7 @@ def _audioset(recipe: FinetuneRecipe) -> StartingPoint:
     load_audioset_weights(model, recipe.weights)
     return StartingPoint(
         label_of(AUDIOSET, None),
-        front_end(FRONT_END),
+        FRONT_END,
         model.input_shape[1],
         _key(model),
         lambda seed: under_policy(model),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.tasks.match import SplitRows
 
+WHOLE = Share()
+
 
 @dataclass(frozen=True)
 class TaggingStream:
@@ -66,7 +68,7 @@ def tagging_dataset(
     *,
     first: int,
     last: int,
-    share: Share = Share(),
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """One random window of each track, and what the track is tagged with.
 

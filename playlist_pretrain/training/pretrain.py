@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain import cli
-from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.models import describe
 from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.runs import Run, what_decides
+from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
+from playlist_pretrain.training.epochs import fits
 from playlist_pretrain.training.inputs import Data, default_name, settle
 from playlist_pretrain.training.outcome import conclude, report
 from playlist_pretrain.training.strategy import (
@@ -119,20 +118,6 @@ def pretrain(command: PretrainCommand) -> Run:
     if workers.is_chief:
         report(summary, run, say)
     return run
-
-
-@contextlib.contextmanager
-def tensorflow_errors(run: Run) -> Iterator[None]:
-    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise RunError(
-            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
-            "same command goes on from the last checkpoint"
-        ) from error
 
 
 def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
@@ -247,14 +232,8 @@ def fit(
     used = [finite, probe, table, checkpoints, bar, preemption]
     used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
-    epoch, within = divmod(done, per_epoch)
-    # Keras takes one number of steps for all epochs of a fit, so the rest of an interrupted
-    # epoch is a fit of its own.
-    parts = [(epoch, epoch + 1, per_epoch - within)] if within else []
-    if epoch + bool(within) < recipe.epochs:
-        parts.append((epoch + bool(within), recipe.epochs, per_epoch))
     try:
-        for first, last, steps in parts:
+        for first, last, steps in fits(done, per_epoch, recipe.epochs):
             begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
             dataset = functools.partial(
                 step_dataset,

@@ -130,6 +130,22 @@ def share_of(context: tf.distribute.InputContext) -> Share:
     return Share(context.num_replicas_in_sync, first, first + own)
 
 
+def check_share(batch: int, strategy: tf.distribute.Strategy, smallest: int = 1) -> None:
+    """Refuse a batch that replicas cannot share equally, ``smallest`` for each at least.
+
+    Raises
+    ------
+    RecipeError
+        With the value and the number of replicas.
+    """
+    count = strategy.num_replicas_in_sync
+    if batch % count or batch < smallest * count:
+        raise RecipeError(
+            f"--batch {batch}: {count} replicas need a multiple of {count}, of "
+            f"{smallest * count} at least"
+        )
+
+
 def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> None:
     """Refuse a batch that the replicas cannot share.
 
@@ -139,11 +155,7 @@ def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> Non
         With the option, the value and the number of replicas.
     """
     count = strategy.num_replicas_in_sync
-    if recipe.batch % count or recipe.batch < 2 * count:
-        raise RecipeError(
-            f"--batch {recipe.batch}: {count} replicas need a multiple of {count}, of "
-            f"{2 * count} at least"
-        )
+    check_share(recipe.batch, strategy, smallest=2)
     own = recipe.batch // count
     if recipe.micro_batch is not None and own % recipe.micro_batch:
         raise RecipeError(
