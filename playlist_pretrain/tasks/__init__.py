@@ -11,6 +11,7 @@ from typing import Protocol
 
 from playlist_pretrain.errors import TaskError
 from playlist_pretrain.registry import Registry
+from playlist_pretrain.tasks import jamendo, magnatagatune
 from playlist_pretrain.tasks.task import SPLITS, Split, TaggingTask
 
 __all__ = ["SPLITS", "TASKS", "Split", "TaggingTask", "TaskReader", "TaskSettings", "read_task"]
@@ -70,6 +71,9 @@ class TaskReader(Protocol):
 
 TASKS: Registry[TaskReader] = Registry("task", TaskError)
 """Readers by the name that ``--task`` takes."""
+
+for _reader in (*jamendo.READERS, magnatagatune.MagnaTagATuneReader()):
+    TASKS.register(_reader.name, _reader)
 
 
 def read_task(settings: TaskSettings) -> TaggingTask:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from playlist_pretrain.errors import TaskError
+
 SPLITS = ("train", "validation", "test")
 MOST_NAMED = 5
 
@@ -93,6 +95,25 @@ def make_splits(
 def without_positives(classes: Sequence[str], targets: np.ndarray) -> list[str]:
     """Classes that no track has."""
     return [name for name, found in zip(classes, targets.any(axis=0), strict=True) if not found]
+
+
+def check_positives(where: str, classes: Sequence[str], splits: Mapping[str, Split]) -> None:
+    """Refuse official files in which a class is not in train or not in test.
+
+    Raises
+    ------
+    TaskError
+        Begins with ``where``.
+    """
+    for split in ("train", "test"):
+        if lacking := without_positives(classes, splits[split].targets):
+            raise TaskError(f"{where}: no track of {split} has {named(lacking)}")
+
+
+def counts_note(classes: Sequence[str], splits: Mapping[str, Split]) -> str:
+    """How many classes and tracks there are, for the report."""
+    tracks = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+    return f"{len(classes)} classes; tracks: {tracks}"
 
 
 def named(names: Sequence[str]) -> str:
