@@ -11,7 +11,9 @@ from typing import Protocol
 
 from playlist_pretrain.errors import TaskError
 from playlist_pretrain.registry import Registry
-from playlist_pretrain.tasks import jamendo, magnatagatune
+from playlist_pretrain.tasks.jamendo import JAMENDO_READERS
+from playlist_pretrain.tasks.magnatagatune import MagnaTagATuneReader
+from playlist_pretrain.tasks.tag_table import TagTableReader
 from playlist_pretrain.tasks.task import SPLITS, Split, TaggingTask
 
 __all__ = ["SPLITS", "TASKS", "Split", "TaggingTask", "TaskReader", "TaskSettings", "read_task"]
@@ -72,7 +74,7 @@ class TaskReader(Protocol):
 TASKS: Registry[TaskReader] = Registry("task", TaskError)
 """Readers by the name that ``--task`` takes."""
 
-for _reader in (*jamendo.READERS, magnatagatune.MagnaTagATuneReader()):
+for _reader in (*JAMENDO_READERS, MagnaTagATuneReader(), TagTableReader()):
     TASKS.register(_reader.name, _reader)
 
 

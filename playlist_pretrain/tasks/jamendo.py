@@ -217,7 +217,7 @@ def _check_distinct(files: dict[str, list[Row]], paths: dict[str, Path]) -> None
                 )
 
 
-READERS = (
+JAMENDO_READERS = (
     JamendoReader("genre", "genre", ("genre",), 87, (32_572, 11_043, 11_479)),
     JamendoReader("instrument", "instrument", ("instrument",), 40, (14_395, 5_466, 5_115)),
     JamendoReader("mood", "moodtheme", ("mood/theme",), 56, (9_949, 3_802, 4_231)),
