@@ -9,7 +9,7 @@ tagging, ISMIR 2009.
 Classes: the 50 most frequent tags, over all clips, most frequent first.
 Splits: by the first sign of the path: 0–9, a and b for training, c for validation, d–f for the
 test. Clips 35644, 55753 and 57881 are in none, as is common practice.
-Protocols: two are in use, and figures of one do not compare with figures of the other. All
+Protocol: two are in use, and figures of one do not compare with figures of the other. All
 windows of a clip are tested.
 
 ========  =======  ======  ==========  =====  ===================================================
