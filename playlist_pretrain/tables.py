@@ -4,13 +4,13 @@ Format: UTF-8 (a byte-order mark is fine), lines that end in LF or CRLF, a heade
 line, then rows with as many cells as the header. Cells are separated by tab, comma or semicolon,
 whichever separates the wanted columns in the header, and may be quoted as RFC 4180 says. Cells
 are taken as they are, blanks included; blanks around the names in the header do not count. Blank
-lines are left out. Cells of wanted columns hold more than blanks.
+lines are left out. Cells of wanted columns hold more than blanks, unless a caller says otherwise.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from operator import itemgetter
 from pathlib import Path
@@ -45,6 +45,7 @@ def read_columns(
     names: Sequence[str],
     advance: Callable[[int], object] | None = None,
     mend: str = "",
+    blank: Container[str] = (),
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the cells of some columns, row by row, streaming.
 
@@ -58,6 +59,8 @@ def read_columns(
         Told how many more bytes of the file have been read.
     mend : str
         What can be done when a column is missing; ends that message.
+    blank : container of str
+        Wanted columns whose cells may be empty.
 
     Yields
     ------
@@ -92,11 +95,8 @@ def read_columns(
                 cells = cells_of(row)
                 for cell in cells:
                     if not cell or cell.isspace():
-                        name = names[cells.index(cell)]
-                        raise TableError(
-                            f"{path}: line {number}: column {name!r} is empty; fill it in or "
-                            "remove the row"
-                        )
+                        _check_empty(names, cells, blank, f"{path}: line {number}")
+                        break
                 yield number, cells
                 empty = False
             elif row:
@@ -108,11 +108,34 @@ def read_columns(
         raise TableError(f"{path}: a header and no rows")
 
 
+def _check_empty(
+    names: Sequence[str], cells: Sequence[str], blank: Container[str], where: str
+) -> None:
+    for name, cell in zip(names, cells, strict=True):
+        if not cell.strip() and name not in blank:
+            raise TableError(f"{where}: column {name!r} is empty; fill it in or remove the row")
+
+
 def _picker(positions: Sequence[int]) -> Callable[[list[str]], tuple[str, ...]]:
     if len(positions) > 1:
         return itemgetter(*positions)
     (position,) = positions
     return lambda row: (row[position],)
+
+
+def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
+    """Names of the columns of a table; ``wanted`` are among them, once each.
+
+    Raises
+    ------
+    TableError
+        As :func:`read_columns` does before its first row.
+    """
+    header = next(text_lines(path), None)
+    path = path if isinstance(path, (str, Path)) else path.name
+    if header is None:
+        raise TableError(f"{path}: the file is empty")
+    return _header(header, wanted, path, mend)[1]
 
 
 def has_column(line: str, name: str) -> bool:

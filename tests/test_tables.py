@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.tables import LONGEST_LINE, has_column, read_columns, text_lines
+from playlist_pretrain.tables import (
+    LONGEST_LINE,
+    has_column,
+    read_columns,
+    read_header,
+    text_lines,
+)
 
 NAMES = ("group_id", "track_id")
 HEADER = b"group_id,track_id\n"
@@ -175,3 +181,23 @@ def test_any_bytes_below_a_header_give_rows_or_a_message(tmp_path_factory, conte
             assert number >= 2 and len(cells) == 2 and all(map(str.strip, cells))
     except TableError as error:
         assert str(path) in str(error)
+
+
+def test_cells_that_may_be_empty_are_said_by_column(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("a,b,c\n,,3\n1,,3\n")
+    with pytest.raises(TableError, match="line 2: column 'a' is empty"):
+        list(read_columns(file, ["b", "a"], blank={"b"}))
+    rows = list(read_columns(file, ["b", "a", "c"], blank={"a", "b"}))
+    assert rows == [(2, ("", "", "3")), (3, ("", "1", "3"))]
+
+
+def test_the_header_alone(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_text("\ufeff a ;b,c; d \n")
+    assert read_header(file, ["d"]) == ["a", "b,c", "d"]
+    with pytest.raises(TableError, match=r"t\.csv: no column 'e'.*'b,c', 'd'; look again"):
+        read_header(file, ["a", "e"], "look again")
+    file.write_text("")
+    with pytest.raises(TableError, match=r"t\.csv: the file is empty"):
+        read_header(file, ["a"])

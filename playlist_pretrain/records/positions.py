@@ -23,6 +23,7 @@ from playlist_pretrain.records.windows import WindowReader, random_starts
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.records.collection import Collection
 
 #: Tracks whose excerpts are worked out together.
 TRACKS_AT_ONCE = 1 << 14
@@ -185,9 +186,8 @@ class WindowPositions:
     def _spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First and last frame a window may start at, and whether the excerpt is incomplete."""
         frames = self.reader.collection.frames[rows].astype(np.int64)
-        begin, end = self._excerpts(rows, frames)
-        # Rounding to frames, at either end of the mel and of the excerpt, is no lack.
-        incomplete = (begin < -1) | (end > frames + 1)
+        begin, end = excerpt_frames(self.reader.collection, rows, self.seconds)
+        incomplete = incomplete_excerpts(begin, end, frames)
         if self.seconds is None:
             return np.zeros_like(frames), self.reader.last_start(rows), incomplete
         begin, end = np.clip(begin, 0, frames), np.clip(end, 0, frames)
@@ -195,23 +195,48 @@ class WindowPositions:
         begin = np.clip(begin - missing // 2, 0, self.reader.last_start(rows))
         return begin, np.maximum(end - self.reader.frames, begin), incomplete
 
-    def _excerpts(self, rows: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First frame of each excerpt and the one after its last, wherever the mel ends."""
-        c = self.reader.collection
-        front_end = c.front_end
-        start, length = (
-            np.rint(seconds[rows].astype(np.float64) * front_end.sample_rate).astype(np.int64)
-            for seconds in (c.start_seconds, c.source_seconds)
-        )
-        # A source is at least as long as what there is of it, whatever its record says.
-        length = np.maximum(length, start + _fewest_samples(front_end, frames))
-        taken = length
-        if self.seconds is not None:
-            taken = np.minimum(max(1, round(self.seconds * front_end.sample_rate)), length)
-        begin = np.rint(((length - taken) // 2 - start) / front_end.hop_length).astype(np.int64)
-        lengths, which = np.unique(taken, return_inverse=True)
-        in_frames = np.array([front_end.frames(n) for n in lengths.tolist()], np.int64)
-        return begin, begin + in_frames[which].reshape(begin.shape)
+
+def excerpt_frames(
+    collection: Collection, rows: np.ndarray, seconds: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the central excerpts of some tracks begin and end, in frames of their mels.
+
+    Parameters
+    ----------
+    collection : Collection
+    rows : ndarray [shape=(tracks,), int]
+    seconds : float, optional
+        Length of the excerpts; None for the whole sources.
+
+    Returns
+    -------
+    begin, end : ndarray [shape=(tracks,), int64]
+        The first frame and the one after the last, wherever the mel begins and ends: a begin
+        below 0 and an end above the mel's frames are not in the collection.
+    """
+    front_end = collection.front_end
+    start, length = (
+        np.rint(times[rows].astype(np.float64) * front_end.sample_rate).astype(np.int64)
+        for times in (collection.start_seconds, collection.source_seconds)
+    )
+    # A source is at least as long as what there is of it, whatever its record says.
+    frames = collection.frames[rows].astype(np.int64)
+    length = np.maximum(length, start + _fewest_samples(front_end, frames))
+    taken = length
+    if seconds is not None:
+        taken = np.minimum(max(1, round(seconds * front_end.sample_rate)), length)
+    begin = np.rint(((length - taken) // 2 - start) / front_end.hop_length).astype(np.int64)
+    lengths, which = np.unique(taken, return_inverse=True)
+    in_frames = np.array([front_end.frames(n) for n in lengths.tolist()], np.int64)
+    return begin, begin + in_frames[which].reshape(begin.shape)
+
+
+def incomplete_excerpts(begin: np.ndarray, end: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Which excerpts a mel of so many frames does not hold [shape=(tracks,), bool].
+
+    Rounding to frames, at either end of the mel and of the excerpt, is no lack.
+    """
+    return (begin < -1) | (end > frames + 1)
 
 
 def _fewest_samples(front_end: FrontEnd, frames: np.ndarray) -> np.ndarray:

@@ -11,6 +11,9 @@ from typing import Protocol
 
 from playlist_pretrain.errors import TaskError
 from playlist_pretrain.registry import Registry
+from playlist_pretrain.tasks.jamendo import JAMENDO_READERS
+from playlist_pretrain.tasks.magnatagatune import MagnaTagATuneReader
+from playlist_pretrain.tasks.tag_table import TagTableReader
 from playlist_pretrain.tasks.task import SPLITS, Split, TaggingTask
 
 __all__ = ["SPLITS", "TASKS", "Split", "TaggingTask", "TaskReader", "TaskSettings", "read_task"]
@@ -70,6 +73,9 @@ class TaskReader(Protocol):
 
 TASKS: Registry[TaskReader] = Registry("task", TaskError)
 """Readers by the name that ``--task`` takes."""
+
+for _reader in (*JAMENDO_READERS, MagnaTagATuneReader(), TagTableReader()):
+    TASKS.register(_reader.name, _reader)
 
 
 def read_task(settings: TaskSettings) -> TaggingTask:

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from playlist_pretrain.errors import TaskError
+from playlist_pretrain.records.positions import excerpt_frames, incomplete_excerpts
+from playlist_pretrain.tasks.task import SPLITS, Split, TaggingTask, missing_classes, named
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
+
+EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,9 @@ class SplitRows:
     targets: np.ndarray
     asked: int
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 @dataclass(frozen=True)
 class TaskRows:
@@ -35,7 +49,7 @@ class TaskRows:
     train, validation, test : SplitRows
         Each has tracks.
     notes : tuple of str
-        One line each, for the report: those of the task, and what was matched.
+        One line each, for the report: those of the task, and what the collection lacks.
     """
 
     classes: tuple[str, ...]
@@ -43,3 +57,138 @@ class TaskRows:
     validation: SplitRows
     test: SplitRows
     notes: tuple[str, ...]
+
+
+def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> TaskRows:
+    """Find the tracks of a task in a collection.
+
+    Parameters
+    ----------
+    task : TaggingTask
+    collection : Collection
+        Needed are its ``rows``, ``track_ids``, ``name``, times and front end.
+    partial : bool
+        Go on without tracks that the collection lacks, and with excerpts of tracks that the
+        protocol tests whole; the notes say so.
+
+    Raises
+    ------
+    TaskError
+        When tracks are missing, or test tracks are there in part, and ``partial`` is False; when
+        a split has no track at all, or no class has tracks in both train and test; when a track
+        is there twice, by its id and with an ending.
+    """
+    found = {
+        name: _rows_of(split, task.endings, collection) for name, split in task.splits().items()
+    }
+    kept = {
+        name: SplitRows(rows[rows >= 0], task.splits()[name].targets[rows >= 0], len(rows))
+        for name, rows in found.items()
+    }
+    cut = _cut(kept["test"].rows, collection) if task.whole_tracks else np.empty(0, np.int64)
+    missing = {name: int((rows < 0).sum()) for name, rows in found.items()}
+    lacks = _lacks(task, collection, found, cut)
+    if lacks and not partial:
+        raise TaskError(
+            f"{task.name}: collection {collection.name!r} {'; it '.join(lacks)}; --partial goes on "
+            "all the same, and figures then do not compare with those of the protocol"
+        )
+    for name, rows in kept.items():
+        if not len(rows):
+            raise TaskError(
+                f"{task.name}: none of the {rows.asked:,} tracks of {name} is in collection "
+                f"{collection.name!r}; {_ids(task, collection)}"
+            )
+    notes = []
+    if any(missing.values()):
+        notes += [
+            f"{name}: {len(rows):,} of {rows.asked:,} tracks "
+            f"({100 * len(rows) / rows.asked:.1f} %) are in the collection"
+            for name, rows in kept.items()
+        ]
+    if len(cut):
+        notes.append(
+            f"of {len(cut):,} of the {len(kept['test']):,} test tracks there are excerpts only; "
+            "the protocol tests whole tracks"
+        )
+    notes += _lost_classes(task, kept)
+    return TaskRows(task.classes, **kept, notes=(*task.notes, *notes))
+
+
+def _rows_of(split: Split, endings: Sequence[str], collection: Collection) -> np.ndarray:
+    """Row of every track of a split, -1 where the collection does not have it."""
+    rows = collection.rows(split.track_ids).astype(np.int64)
+    for ending in endings:
+        others = collection.rows([track_id + ending for track_id in split.track_ids])
+        if len(twice := np.flatnonzero((rows >= 0) & (others >= 0))):
+            one, other = rows[twice[0]], others[twice[0]]
+            raise TaskError(
+                f"collection {collection.name!r}: {collection.track_ids[one]!r} and "
+                f"{collection.track_ids[other]!r} are the same track ({len(twice):,} such); build "
+                "a collection with only one of them"
+            )
+        rows = np.where(rows < 0, others, rows)
+    return rows
+
+
+def _cut(rows: np.ndarray, collection: Collection) -> np.ndarray:
+    """Those of ``rows`` whose mel is not of the whole source."""
+    begin, end = excerpt_frames(collection, rows)
+    return rows[incomplete_excerpts(begin, end, collection.frames[rows])]
+
+
+def _lacks(
+    task: TaggingTask, collection: Collection, found: dict[str, np.ndarray], cut: np.ndarray
+) -> list[str]:
+    """What the collection lacks, as ends of a sentence that begins with its name."""
+    lacks = []
+    missing = [
+        track_id
+        for name, split in task.splits().items()
+        for track_id, row in zip(split.track_ids, found[name], strict=True)
+        if row < 0
+    ]
+    if missing:
+        counts = ", ".join(
+            f"{int((found[name] < 0).sum()):,} of {len(found[name]):,} for {name}"
+            for name in SPLITS
+        )
+        lacks.append(
+            f"lacks tracks ({counts}), such as {named(missing)} ({_ids(task, collection)})"
+        )
+    if len(cut):
+        row = int(cut[0])
+        rate = collection.front_end.hop_length / collection.front_end.sample_rate
+        lacks.append(
+            f"holds but a part of {len(cut):,} of {int((found['test'] >= 0).sum()):,} test tracks "
+            f"({collection.track_ids[row]!r}: {collection.frames[row] * rate:.1f} of "
+            f"{collection.source_seconds[row]:.1f} s), and the protocol tests whole tracks "
+            "(make_tfrecords.py --excerpt full keeps them)"
+        )
+    return lacks
+
+
+def _ids(task: TaggingTask, collection: Collection) -> str:
+    here = [collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))]
+    return (
+        f"ids of the task are like {task.train.track_ids[0]!r}, those of the collection like "
+        f"{', '.join(map(repr, here))}"
+    )
+
+
+def _lost_classes(task: TaggingTask, kept: dict[str, SplitRows]) -> list[str]:
+    """Notes on classes that the task has in train and test, and the collection has not."""
+    before = missing_classes(task.classes, task.train.targets, task.test.targets)
+    now = missing_classes(task.classes, kept["train"].targets, kept["test"].targets)
+    if len(set().union(*now.values())) == len(task.classes):
+        raise TaskError(
+            f"{task.name}: of the tracks that are in the collection, train and test share no class"
+        )
+    notes = []
+    for split, names in now.items():
+        if lost := [name for name in names if name not in before[split]]:
+            notes.append(
+                f"of the tracks in the collection, none of {split} has {named(lost)} "
+                f"({len(lost):,} of {len(task.classes):,} classes): left out of the figures"
+            )
+    return notes

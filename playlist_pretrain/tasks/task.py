@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from playlist_pretrain.errors import TaskError
+
 SPLITS = ("train", "validation", "test")
 MOST_NAMED = 5
 
@@ -90,9 +92,40 @@ def make_splits(
     return made
 
 
-def without_positives(classes: Sequence[str], targets: np.ndarray) -> list[str]:
-    """Classes that no track has."""
-    return [name for name, found in zip(classes, targets.any(axis=0), strict=True) if not found]
+def missing_classes(
+    classes: Sequence[str], train: np.ndarray, test: np.ndarray
+) -> dict[str, list[str]]:
+    """Classes that no track of train, and those that none of test has, by the split's name.
+
+    Parameters
+    ----------
+    classes : sequence of str
+    train, test : ndarray [shape=(tracks, classes), bool]
+    """
+    return {
+        split: [name for name, found in zip(classes, targets.any(axis=0), strict=True) if not found]
+        for split, targets in (("train", train), ("test", test))
+    }
+
+
+def check_positives(where: str, classes: Sequence[str], splits: Mapping[str, Split]) -> None:
+    """Refuse official files in which a class is not in train or not in test.
+
+    Raises
+    ------
+    TaskError
+        Begins with ``where``.
+    """
+    missing = missing_classes(classes, splits["train"].targets, splits["test"].targets)
+    for split, names in missing.items():
+        if names:
+            raise TaskError(f"{where}: no track of {split} has {named(names)}")
+
+
+def counts_note(classes: Sequence[str], splits: Mapping[str, Split]) -> str:
+    """How many classes and tracks there are, for the report."""
+    tracks = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
+    return f"{len(classes)} classes; tracks: {tracks}"
 
 
 def named(names: Sequence[str]) -> str:

@@ -1,0 +1,211 @@
+"""Tag tables: the user's own tags, or those of a collection (``tags.tsv``).
+
+Format: a table as ``playlist_pretrain.tables`` reads it, a row for each track: ``track_id``,
+``tags`` with | between them (none for a track that has none of them), and a column that says
+train, validation or test. Without one, tracks are split at random (8 : 1 : 1) by a seed; where
+there is a column ``artist`` (or ``artist_id``), whole artists are, so that none is on two sides.
+Provenance: whatever exports tables; track ids are those of the collection. Licence and citation
+are those of the user's data.
+
+Classes: all tags of the table, in alphabetical order.
+Protocol: whole tracks are tested. A class that no track of train, or none of test, has is named
+in the notes; the figures leave it out.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playlist_pretrain.errors import TableError, TaskError
+from playlist_pretrain.storage import RemotePath, location
+from playlist_pretrain.tables import listed, read_columns, read_header
+from playlist_pretrain.tasks.random_split import random_splits
+from playlist_pretrain.tasks.task import (
+    SPLITS,
+    TaggingTask,
+    counts_note,
+    make_splits,
+    missing_classes,
+    named,
+)
+
+if TYPE_CHECKING:
+    from playlist_pretrain.tasks import TaskSettings
+
+TRACK, TAGS = "track_id", "tags"
+ARTISTS = ("artist", "artist_id")
+USUAL_SPLIT = "split"
+BETWEEN = "|"
+MEND = f"a tag table has the columns {TRACK} and {TAGS}, the tags with {BETWEEN} between them"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table; ``splits`` and ``artists`` are None without such a column."""
+
+    tags_of: dict[str, list[str]]
+    splits: list[str] | None
+    artists: list[str] | None
+
+
+class RemoteTable:
+    """A table behind a URL, such as the ``tags.tsv`` of a remote collection; see ``Opens``."""
+
+    def __init__(self, path: RemotePath):
+        self.name = str(path)
+        self._content = path.read_bytes()
+
+    def open(self, advance: Callable[[int], object]) -> io.BytesIO:
+        """Its content, which was fetched as a whole."""
+        advance(len(self._content))
+        return io.BytesIO(self._content)
+
+
+class TagTableReader:
+    """Reader of tag tables; see the module."""
+
+    name = "tags"
+    description = (
+        f"a table (CSV or TSV) of your own with the columns {TRACK}, {TAGS} (with {BETWEEN} "
+        "between them), and split or artist"
+    )
+    options = frozenset({"tags", "split_column", "split_seed"})
+
+    def read(self, settings: TaskSettings) -> TaggingTask:
+        """Read the table; see ``TaskReader``."""
+        if settings.tags is None:
+            raise TaskError(f"--task {self.name}: name the table with --tags FILE")
+        path = location(settings.tags)
+        rows = _read(path, settings.split_column)
+        if rows.splits is None:
+            splits, notes = _at_random(path, rows, settings.split_seed)
+        elif settings.split_seed:
+            raise TaskError(
+                f"--split-seed {settings.split_seed}: {path} has a column "
+                f"{settings.split_column!r}, so nothing is split at random"
+            )
+        else:
+            splits, notes = rows.splits, _artists_in_several(rows)
+        tracks = {split: {} for split in SPLITS}
+        for split, (track_id, tags) in zip(splits, rows.tags_of.items(), strict=True):
+            tracks[split][track_id] = tags
+        if empty := [split for split in SPLITS if not tracks[split]]:
+            raise TaskError(f"{path}: no track is in split {empty[0]!r}")
+        classes = sorted({tag for tags in rows.tags_of.values() for tag in tags})
+        if not classes:
+            raise TaskError(f"{path}: no track has a tag")
+        made = make_splits(tracks, classes)
+        missing = missing_classes(classes, made["train"].targets, made["test"].targets)
+        if len(set().union(*missing.values())) == len(classes):
+            raise TaskError(
+                f"{path}: no class has tracks in both train and test ({len(classes)} classes, the "
+                f"first is {classes[0]!r})"
+            )
+        untagged = sum(not tags for tags in rows.tags_of.values())
+        return TaggingTask(
+            name=f"{self.name} {path.name}",
+            classes=tuple(classes),
+            **made,
+            whole_tracks=True,
+            notes=(
+                counts_note(classes, made),
+                *notes,
+                *([f"tracks without any tag: {untagged:,}"] if untagged else []),
+                *(
+                    f"no track of {split} has {named(names)}: left out of the figures"
+                    for split, names in missing.items()
+                    if names
+                ),
+            ),
+            citation="",
+        )
+
+
+def _read(path: Path | RemotePath, split_column: str) -> Rows:
+    table = RemoteTable(path) if isinstance(path, RemotePath) else path
+    header = read_header(table, (TRACK, TAGS), MEND)
+    split_column = split_column.strip()
+    has_split = split_column in header
+    if not has_split and split_column != USUAL_SPLIT:
+        raise TaskError(
+            f"{path}: no column {split_column!r} (--split-column); its columns are: "
+            f"{listed(header)}"
+        )
+    artist = next((name for name in ARTISTS if name in header), None)
+    wanted = [TRACK, TAGS, *([split_column] if has_split else []), *([artist] if artist else [])]
+    # Whose artist is not known cannot be kept on one side; where the sides are given, it may be.
+    blank = {TAGS, artist} if has_split else {TAGS}
+    tags_of: dict[str, list[str]] = {}
+    line_of: dict[str, int] = {}
+    splits, artists = [], []
+    for line, cells in read_columns(table, wanted, mend=MEND, blank=blank):
+        track_id, tags, *others = cells
+        where = f"{path}: line {line}"
+        if track_id in line_of:
+            raise TableError(
+                f"{where}: track {track_id[:60]!r} is in line {line_of[track_id]} already; a track "
+                f"has one row, its tags with {BETWEEN} between them"
+            )
+        line_of[track_id] = line
+        tags_of[track_id] = _tags(tags, where)
+        if has_split:
+            if others[0] not in SPLITS:
+                raise TableError(
+                    f"{where}: column {split_column!r}: {others[0][:60]!r} is none of "
+                    f"{', '.join(SPLITS)}"
+                )
+            splits.append(others[0])
+        if artist:
+            artists.append(others[-1])
+    return Rows(tags_of, splits if has_split else None, artists if artist else None)
+
+
+def _tags(cell: str, where: str) -> list[str]:
+    if not cell.strip():
+        return []
+    tags = [tag.strip() for tag in cell.split(BETWEEN)]
+    if not all(tags):
+        raise TableError(f"{where}: column {TAGS!r}: an empty tag in {cell[:60]!r}")
+    if len(set(tags)) < len(tags):
+        again = next(tag for tag in tags if tags.count(tag) > 1)
+        raise TableError(f"{where}: column {TAGS!r}: {again[:60]!r} is there twice")
+    return tags
+
+
+def _at_random(path: Path | RemotePath, rows: Rows, seed: int) -> tuple[list[str], list[str]]:
+    """Splits of the tracks, and notes on them."""
+    groups = rows.artists or list(rows.tags_of)
+    what = "artists" if rows.artists else "tracks"
+    try:
+        splits = random_splits(groups, seed)
+    except ValueError:
+        raise TaskError(
+            f"{path}: no column {USUAL_SPLIT!r}, and {len(set(groups))} {what} are too few for "
+            f"{len(SPLITS)} splits at random"
+        ) from None
+    how = (
+        f"by artist ({len(set(groups)):,} artists), none on two sides"
+        if rows.artists
+        else "track by track: an artist may be on two sides"
+    )
+    return splits, [f"split at random with seed {seed}, {how}"]
+
+
+def _artists_in_several(rows: Rows) -> list[str]:
+    if rows.artists is None:
+        return []
+    sides: dict[str, set[str]] = {}
+    for artist, split in zip(rows.artists, rows.splits, strict=True):
+        if artist.strip():
+            sides.setdefault(artist, set()).add(split)
+    several = [artist for artist, splits in sides.items() if len(splits) > 1]
+    if not several:
+        return ["no artist is in two splits"]
+    return [
+        f"{len(several):,} of {len(sides):,} artists are in two splits or more, which flatters the "
+        f"figures: {named(several)}"
+    ]

@@ -1,0 +1,170 @@
+"""MTG-Jamendo: which folder is which split, and rows that are not of its format."""
+
+import dataclasses
+
+import pytest
+
+from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
+from playlist_pretrain.tasks import SPLITS, read_task
+
+NAME = "jamendo-mood"
+HEADER = b"TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\r\n"
+
+
+@pytest.fixture
+def example(tmp_path, write_task):
+    return write_task(NAME, tmp_path)
+
+
+def file_of(tmp_path, split):
+    return tmp_path / "split-1" / f"autotagging_moodtheme-{split}.tsv"
+
+
+def refused(settings, kind, *words):
+    with pytest.raises(kind) as caught:
+        read_task(settings)
+    text = str(caught.value)
+    assert text.isprintable() and all(str(word) in text for word in words), text
+
+
+def test_notes_say_what_was_checked(example):
+    settings, expected, _ = example
+    task = read_task(settings)
+    assert task.name == "jamendo-mood split 1" and task.endings == (".low",)
+    tracks = ", ".join(f"{name} {len(expected[name])}" for name in SPLITS)
+    assert task.notes == (
+        f"56 classes; tracks: {tracks}",
+        "number of classes is the official one, those of the tracks of split 1 are not known",
+        "no artist is in two splits",
+    )
+
+
+def test_the_folder_may_be_that_of_the_split(example, tmp_path):
+    settings, _, _ = example
+    inner = dataclasses.replace(settings, splits=str(tmp_path / "split-1"))
+    assert read_task(inner).test.track_ids == read_task(settings).test.track_ids
+
+
+@pytest.mark.parametrize("split", [-1, 5, 99])
+def test_there_are_five_splits(example, split):
+    settings, _, _ = example
+    refused(dataclasses.replace(settings, split=split), TaskError, f"--split {split}", "0 to 4")
+
+
+@pytest.mark.parametrize("split", [0, 2])
+def test_the_folder_of_another_split(example, tmp_path, split):
+    settings, _, _ = example
+    folder = str(tmp_path / "split-1")
+    refused(
+        dataclasses.replace(settings, split=split, splits=folder),
+        TaskError, f"--split {split}", folder, f"split-{split}",
+    )  # fmt: skip
+
+
+def test_files_without_a_split_in_their_path_can_only_be_of_split_0(example, tmp_path):
+    settings, _, _ = example
+    (tmp_path / "split-1").rename(tmp_path / "flat")
+    flat = dataclasses.replace(settings, splits=str(tmp_path / "flat"))
+    refused(flat, TaskError, "--split 1")
+    # Which these are not, as their counts tell.
+    refused(
+        dataclasses.replace(flat, split=0), TaskError, "moodtheme-train.tsv: 55 tracks", "9,949"
+    )
+
+
+def test_low_bitrate_paths_are_of_the_same_tracks(example, tmp_path):
+    settings, _, _ = example
+    before = read_task(settings)
+    for split in SPLITS:
+        file = file_of(tmp_path, split)
+        file.write_bytes(file.read_bytes().replace(b".mp3", b".low.mp3"))
+    assert read_task(settings).train.track_ids == before.train.track_ids
+
+
+LINE = ["track_0000041", "artist_9", "album_1", "41/41.mp3", "99.5", "mood/theme---class01"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda cells: cells[:5], ["5 cells", "at least 6"]),
+        (lambda cells: cells[:1], ["1 cells", "at least 6"]),
+        (lambda cells: [*cells[:1], "", *cells[2:]], ["ARTIST_ID is empty"]),
+        (lambda cells: [*cells[:3], "../../etc/passwd", *cells[4:]], ["PATH '../../etc/passwd'"]),
+        (lambda cells: [*cells[:3], "", *cells[4:]], ["PATH ''"]),
+        (lambda cells: [*cells[:3], "41/41.npy", *cells[4:]], ["PATH '41/41.npy'"]),
+        (lambda cells: [*cells[:3], "٤١/41.mp3", *cells[4:]], ["PATH '٤١/41.mp3'"]),
+        (lambda cells: [*cells[:5], "genre---rock"], ["tag 'genre---rock'", "mood/theme---…"]),
+        (lambda cells: [*cells[:5], "mood/theme---"], ["tag 'mood/theme---'"]),
+        (lambda cells: [*cells[:5], "mood/theme"], ["tag 'mood/theme'"]),
+        (lambda cells: [*cells, ""], ["tag ''"]),
+        (lambda cells: [*cells, cells[5]], ["'mood/theme---class01' is there twice"]),
+        (lambda cells: [*cells[:5], "\x1b[2J" * 99], [r"tag '\x1b[2J"]),
+    ],
+)
+def test_a_row_that_is_not_of_the_format(example, tmp_path, change, words):
+    settings, _, _ = example
+    file = file_of(tmp_path, "test")
+    lines = file.read_bytes().split(b"\r\n")
+    lines[6:6] = ["\t".join(change(LINE)).encode()]
+    file.write_bytes(b"\r\n".join(lines))
+    refused(settings, TableError, file, "line 7", *words)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [HEADER.replace(b"PATH", b"path"), HEADER.replace(b"\t", b","), HEADER[9:], b"x" + HEADER],
+)
+def test_another_header(example, tmp_path, header):
+    settings, _, _ = example
+    file = file_of(tmp_path, "train")
+    file.write_bytes(file.read_bytes().replace(HEADER, header))
+    refused(settings, TableError, file, "line 1", "not the header")
+
+
+def test_a_track_in_two_splits(example, tmp_path):
+    settings, _, _ = example
+    first = file_of(tmp_path, "train").read_bytes().split(b"\r\n")[1]
+    file = file_of(tmp_path, "test")
+    file.write_bytes(file.read_bytes() + first + b"\r\n")
+    refused(settings, TaskError, f"{file}: line 57", "track '00/1000'", "train.tsv: line 2")
+
+
+def test_an_artist_in_two_splits(example, tmp_path):
+    settings, _, _ = example
+    file = file_of(tmp_path, "test")
+    file.write_bytes(file.read_bytes().replace(b"artist_000002", b"artist_000000", 1))
+    refused(settings, TaskError, f"{file}: line 2", "artist 'artist_000000'", "train.tsv")
+
+
+def test_a_class_too_many_or_too_few(example, tmp_path):
+    settings, _, _ = example
+    for split in SPLITS:
+        file = file_of(tmp_path, split)
+        file.write_bytes(file.read_bytes().replace(b"class05", b"class06"))
+    refused(settings, TaskError, "moodtheme-*.tsv: 55 classes", "56")
+    for split in SPLITS:
+        file = file_of(tmp_path, split)
+        text = file.read_bytes().replace(b"class06", b"class05", 1)
+        file.write_bytes(text.replace(b"class08", b"another"))
+    file.write_bytes(file.read_bytes().replace(b"another", b"class08"))
+    refused(settings, TaskError, "moodtheme-*.tsv: 57 classes", "56")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_class_that_train_or_test_lacks(example, tmp_path, split):
+    settings, _, _ = example
+    file = file_of(tmp_path, split)
+    lines = file.read_bytes().split(b"\r\n")
+    file.write_bytes(b"\r\n".join(line for line in lines if b"class05" not in line))
+    refused(settings, TaskError, "moodtheme-*.tsv", f"no track of {split}", "---class05'")
+
+
+def test_cut_off_inside_a_line_it_is_never_taken(example, tmp_path):
+    settings, _, _ = example
+    file = file_of(tmp_path, "validation")
+    whole = file.read_bytes()
+    for size in range(len(HEADER) + 1, len(whole), 5):
+        if whole[size - 1 : size] != b"\n":
+            file.write_bytes(whole[:size])
+            refused(settings, PlaylistPretrainError, file)

@@ -1,0 +1,180 @@
+"""Tasks in the rows of a collection: what is there, in part there, and not there."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.errors import TaskError
+from playlist_pretrain.tasks import SPLITS, Split, TaggingTask
+from playlist_pretrain.tasks.match import match_task
+
+TRACKS = {
+    "train": {"41/1": "xy", "41/2": "y", "41/3": "x"},
+    "validation": {"42/1": "x"},
+    "test": {"43/1": "xy", "43/2": "y", "43/3": ""},
+}
+IDS = [track_id for tracks in TRACKS.values() for track_id in tracks]
+FRAMES = 300
+
+
+def make_task(**others):
+    splits = {
+        name: Split(
+            tuple(tracks), np.array([["x" in tags, "y" in tags] for tags in tracks.values()])
+        )
+        for name, tracks in TRACKS.items()
+    }
+    return TaggingTask(
+        "made up", ("x", "y"), **splits, whole_tracks=True, notes=("a note",), citation="",
+        **others,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def task():
+    return make_task(endings=(".low",))
+
+
+def tags_by_id(found, collection):
+    """Tags of every track by split and id, from the rows."""
+    return {
+        name: {
+            collection.track_ids[row]: "".join(np.array(found.classes)[has].tolist())
+            for row, has in zip(part.rows, part.targets, strict=True)
+        }
+        for name, part in ((name, getattr(found, name)) for name in SPLITS)
+    }
+
+
+def refused(task, collection, *words, partial=False):
+    with pytest.raises(TaskError) as caught:
+        match_task(task, collection, partial=partial)
+    text = str(caught.value)
+    assert text.isprintable() and all(word in text for word in words), text
+    return text
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_all_tracks_in_any_order_among_others(task, collection_of, rng, partial):
+    ids = rng.permutation([*IDS, "other", "41/1.mp3"]).tolist()
+    collection = collection_of(dict.fromkeys(ids, FRAMES))
+    found = match_task(task, collection, partial=partial)
+    assert found.classes == ("x", "y") and found.notes == ("a note",)
+    assert tags_by_id(found, collection) == TRACKS
+    for name in SPLITS:
+        part = getattr(found, name)
+        assert part.rows.dtype == np.int64 and part.targets.dtype == bool
+        assert part.asked == len(part) == len(TRACKS[name])
+        assert [collection.track_ids[row] for row in part.rows] == list(TRACKS[name])
+
+
+def test_ids_with_an_ending_are_the_same_tracks(task, collection_of):
+    low = [f"{track_id}.low" if number % 2 else track_id for number, track_id in enumerate(IDS)]
+    collection = collection_of(dict.fromkeys(low, FRAMES))
+    found = match_task(task, collection, partial=False)
+    assert {
+        name: {track_id.removesuffix(".low"): tags for track_id, tags in tracks.items()}
+        for name, tracks in tags_by_id(found, collection).items()
+    } == TRACKS
+    refused(make_task(), collection, "1 of 3 for train", "1 of 1 for validation")
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_track_that_is_there_with_an_ending_too(task, collection_of, partial):
+    collection = collection_of(dict.fromkeys([*IDS, "42/1.low"], FRAMES))
+    refused(task, collection, "'mine'", "'42/1' and '42/1.low' are the same track", partial=partial)
+    match_task(make_task(), collection, partial=False)
+
+
+def test_missing_tracks_are_counted_and_named(task, collection_of):
+    here = [track_id for track_id in IDS if track_id not in ("41/2", "43/1", "43/3")]
+    collection = collection_of(dict.fromkeys(here, FRAMES))
+    refused(
+        task, collection,
+        "made up: collection 'mine' lacks tracks", "1 of 3 for train", "0 of 1 for validation",
+        "2 of 3 for test", "'41/2', '43/1', '43/3'", "like '41/1', ", "--partial",
+    )  # fmt: skip
+    found = match_task(task, collection, partial=True)
+    assert tags_by_id(found, collection) == {
+        name: {i: tags for i, tags in tracks.items() if i in here}
+        for name, tracks in TRACKS.items()
+    }
+    assert [getattr(found, name).asked for name in SPLITS] == [3, 1, 3]
+    assert found.notes == (
+        "a note",
+        "train: 2 of 3 tracks (66.7 %) are in the collection",
+        "validation: 1 of 1 tracks (100.0 %) are in the collection",
+        "test: 1 of 3 tracks (33.3 %) are in the collection",
+        "of the tracks in the collection, none of test has 'x' (1 of 2 classes): left out of the "
+        "figures",
+    )
+
+
+def test_only_the_first_few_of_many_are_named(task, collection_of):
+    text = refused(task, collection_of({"a": FRAMES, "b": 9}), "'41/1'", "43/1', …", "'a', 'b'")
+    assert "43/2" not in text
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_split_without_any_track_is_refused_whatever_was_asked(task, collection_of, split):
+    here = [track_id for track_id in IDS if track_id not in TRACKS[split]]
+    collection = collection_of(dict.fromkeys(here, FRAMES))
+    asked = len(TRACKS[split])
+    refused(task, collection, f"{asked} of {asked} for {split}")
+    refused(
+        task, collection, f"none of the {asked} tracks of {split} is in", "'mine'", partial=True
+    )
+
+
+def test_no_class_left_in_both_train_and_test(task, collection_of):
+    here = ["41/3", "42/1", "43/2", "43/3"]  # train has x, test has y
+    refused(task, collection_of(dict.fromkeys(here, FRAMES)), "share no class", partial=True)
+
+
+def test_classes_that_the_task_itself_lacks_are_not_named_again(collection_of):
+    lacking = Split(("41/1", "41/2"), np.array([[True, False], [True, False]]))
+    task = dataclasses.replace(make_task(), train=lacking)
+    collection = collection_of(dict.fromkeys(IDS, FRAMES))
+    assert match_task(task, collection, partial=False).notes == ("a note",)
+
+
+PRESETS = {name: front_end(name) for name in ("paper", "vggish", "vggish-essentia")}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_excerpts_of_test_tracks(task, collection_of, preset):
+    """An excerpt of 3 s of sources of 3 s (whole), and of 10 s (in part)."""
+    frames = PRESETS[preset].frames(3 * 16_000)
+    excerpt, whole = (frames, 3.5, 10.0), (frames, 0.0, 3.0)
+    tracks = {**dict.fromkeys(IDS, whole), "41/1": excerpt, "42/1": excerpt}
+    match_task(task, collection_of(tracks, "whole", preset), partial=False)
+    tracks |= {"43/2": excerpt, "43/3": (frames, 0.0, 10.0)}
+    collection = collection_of(tracks, "cut", preset)
+    refused(
+        task, collection,
+        "'cut' holds but a part of 2 of 3 test tracks ('43/2': 3.0 of 10.0 s)", "--excerpt full",
+        "--partial",
+    )  # fmt: skip
+    found = match_task(task, collection, partial=True)
+    assert tags_by_id(found, collection) == TRACKS
+    assert found.notes == (
+        "a note",
+        "of 2 of the 3 test tracks there are excerpts only; the protocol tests whole tracks",
+    )
+    excerpts_do = dataclasses.replace(task, whole_tracks=False)
+    assert match_task(excerpts_do, collection, partial=False).notes == ("a note",)
+
+
+@pytest.mark.parametrize("seconds", [29.0, 29.12, 29.999, 30.0])
+def test_clips_shorter_than_the_excerpt_are_whole(task, collection_of, seconds):
+    settings = PRESETS["vggish"]
+    track = settings.frames(int(seconds * settings.sample_rate)), 0.0, seconds
+    match_task(task, collection_of(dict.fromkeys(IDS, track)), partial=False)
+
+
+def test_what_is_missing_and_what_is_cut_are_said_at_once(task, collection_of):
+    tracks = {**dict.fromkeys(IDS, FRAMES), "43/1": (FRAMES, 9.0, 99.0)}
+    del tracks["41/1"]
+    refused(task, collection_of(tracks), "lacks tracks (1 of 3", "; it holds but a part of 1 of 3")

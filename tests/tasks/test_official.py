@@ -1,0 +1,135 @@
+"""The official files: counts in print, and facts about the datasets that were found without us."""
+
+import csv
+import gzip
+import shutil
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import PlaylistPretrainError, TaskError
+from playlist_pretrain.tasks import SPLITS, TaskSettings, read_task
+from playlist_pretrain.tasks.magnatagatune import TOP_50
+
+JAMENDO = {
+    "jamendo-genre": ("genre", 87, (32_572, 11_043, 11_479)),
+    "jamendo-instrument": ("instrument", 40, (14_395, 5_466, 5_115)),
+    "jamendo-mood": ("moodtheme", 56, (9_949, 3_802, 4_231)),
+    "jamendo-top50": ("top50tags", 50, (32_136, 10_888, 11_356)),
+}
+MTAT = {"mtg": (18_706, 1_825, 5_329), "jongpil": (15_244, 1_529, 4_332)}
+
+
+def lengths(task):
+    return tuple(len(task.splits()[name]) for name in SPLITS)
+
+
+@pytest.mark.parametrize("name", JAMENDO)
+def test_jamendo_split_0(shared_data, name):
+    folder = shared_data("jamendo")
+    files, classes, tracks = JAMENDO[name]
+    task = read_task(TaskSettings(task=name, splits=str(folder)))
+    assert task.name == f"{name} split 0"
+    assert lengths(task) == tracks and len(task.classes) == classes
+    artists, positives = {}, Counter()
+    for split in SPLITS:
+        text = (folder / f"autotagging_{files}-{split}.tsv").read_bytes().decode()
+        rows = [line.split("\t") for line in text.split("\r\n")[1:-1]]
+        assert task.splits()[split].track_ids == tuple(row[3][:-4] for row in rows)
+        artists[split] = {row[1] for row in rows}
+        positives.update((split, tag) for row in rows for tag in row[5:])
+    assert not artists["train"] & artists["test"] and not artists["train"] & artists["validation"]
+    assert not artists["validation"] & artists["test"]
+    for split in SPLITS:
+        found = task.splits()[split].targets.sum(axis=0)
+        assert found.tolist() == [positives[split, tag] for tag in task.classes]
+
+
+@pytest.fixture
+def copies(shared_data, tmp_path):
+    """A copy of the mood files that may be changed, and settings that lead to it."""
+    for file in shared_data("jamendo").glob("autotagging_moodtheme-*.tsv"):
+        shutil.copyfile(file, tmp_path / file.name)
+    return tmp_path, TaskSettings(task="jamendo-mood", splits=str(tmp_path))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_jamendo_cut_off_anywhere(copies, split):
+    folder, settings = copies
+    file = folder / f"autotagging_moodtheme-{split}.tsv"
+    whole = file.read_bytes()
+    last_lines = np.flatnonzero(np.frombuffer(whole, np.uint8) == ord("\n"))[-3:-1] + 1
+    for size in [0, 1, 40, 70, 5000, *last_lines.tolist(), len(whole) - 3, len(whole) - 2]:
+        file.write_bytes(whole[:size])
+        with pytest.raises(PlaylistPretrainError) as caught:
+            read_task(settings)
+        assert str(file) in str(caught.value)
+
+
+def test_jamendo_counts_that_differ_are_named(copies):
+    folder, settings = copies
+    file = folder / "autotagging_moodtheme-validation.tsv"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(TaskError) as caught:
+        read_task(settings)
+    assert str(caught.value) == (f"{file}: 3,801 tracks, the official file of split 0 has 3,802")
+
+
+@pytest.mark.parametrize("protocol", MTAT)
+def test_mtat(shared_data, protocol):
+    settings = TaskSettings("mtat", splits=str(shared_data("mtat")), protocol=protocol)
+    task = read_task(settings)
+    assert task.name == f"mtat {protocol}" and lengths(task) == MTAT[protocol]
+    listed = (shared_data("mtat") / "top50_tags.txt").read_text().split("\n")
+    assert task.classes == TOP_50 == tuple(filter(None, listed))
+    with gzip.open(shared_data("mtat") / "annotations_final.csv.gz", "rt", newline="") as stream:
+        rows = list(csv.DictReader(stream, delimiter="\t"))
+    tags_of = {row["mp3_path"][:-4]: [row[tag] == "1" for tag in TOP_50] for row in rows}
+    assert len(tags_of) == 25_863
+    for split, signs in zip(SPLITS, ("0123456789ab", "c", "def"), strict=True):
+        found = task.splits()[split]
+        assert {track_id[0] for track_id in found.track_ids} == set(signs)
+        assert [tags_of[track_id] for track_id in found.track_ids] == found.targets.tolist()
+
+
+def test_mtat_protocol_jongpil_has_the_clips_of_its_lists(shared_data):
+    folder = shared_data("mtat")
+    task = read_task(TaskSettings("mtat", splits=str(folder), protocol="jongpil"))
+    for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True):
+        listed = (folder / f"jongpil-{name}.txt").read_text().split()
+        assert {f"{track_id}.mp3" for track_id in task.splits()[split].track_ids} == set(listed)
+
+
+def test_mtat_protocol_mtg_is_the_usual_one_and_has_all_of_the_other(shared_data):
+    folder = str(shared_data("mtat"))
+    usual = read_task(TaskSettings("mtat", splits=folder))
+    assert usual.name == "mtat mtg"
+    other = read_task(TaskSettings("mtat", splits=folder, protocol="jongpil"))
+    for split in SPLITS:
+        assert set(other.splits()[split].track_ids) < set(usual.splits()[split].track_ids)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.5, 0.9999])
+def test_mtat_cut_off_archive(shared_data, tmp_path, share):
+    whole = (shared_data("mtat") / "annotations_final.csv.gz").read_bytes()
+    file = tmp_path / "annotations_final.csv.gz"
+    file.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(PlaylistPretrainError) as caught:
+        read_task(TaskSettings("mtat", splits=str(tmp_path)))
+    assert f"{file}: damaged or cut off" in str(caught.value)
+
+
+def test_esc10_as_a_tag_table(shared_data, tmp_path):
+    with open(shared_data("esc10") / "labels.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    split = {"1": "train", "2": "test", "3": "validation"}
+    file = tmp_path / "tags.csv"
+    lines = [f"{row['track_id']},{row['tag']},{split[row['fold']]}\n" for row in rows]
+    file.write_text("track_id,tags,split\n" + "".join(lines))
+    task = read_task(TaskSettings(tags=str(file)))
+    assert lengths(task) == (80, 40, 80) and len(task.classes) == 10
+    assert set(task.classes) == {row["tag"] for row in rows}
+    for part in task.splits().values():
+        assert (part.targets.sum(axis=1) == 1).all()
+        assert (part.targets.sum(axis=0) == len(part) // 10).all()

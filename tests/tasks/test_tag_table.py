@@ -1,0 +1,224 @@
+"""Tag tables: given splits, splits at random, notes, and tables that cannot be used."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
+from playlist_pretrain.storage import RemotePath
+from playlist_pretrain.tasks import SPLITS, TaskSettings, read_task
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Callable: write a table with commas and give the settings that lead to it."""
+
+    def write(text, **others):
+        file = tmp_path / "mine.csv"
+        file.write_bytes(text.encode() if isinstance(text, str) else text)
+        return TaskSettings(tags=str(file), **others)
+
+    return write
+
+
+def refused(settings, kind, *words):
+    with pytest.raises(kind) as caught:
+        read_task(settings)
+    text = str(caught.value)
+    assert text.isprintable() and all(str(word) in text for word in (settings.tags, *words)), text
+
+
+GIVEN = "track_id,split,tags\na,train,x|y\nb,validation,y\nc,test,x|y\nd,train,z\n"
+
+
+def test_columns_in_any_order_blanks_and_quotes(write):
+    text = 'tags,more,split,track_id\n" y | x ",,train,a\nx,1,test,"b,c"\n\n,2,validation,"ü d"\n'
+    task = read_task(write(text))
+    assert task.name == "tags mine.csv" and task.classes == ("x", "y")
+    assert task.train.track_ids == ("a",) and task.train.targets.tolist() == [[True, True]]
+    assert task.test.track_ids == ("b,c",) and task.validation.track_ids == ("ü d",)
+    assert task.validation.targets.tolist() == [[False, False]]
+
+
+def test_notes_name_classes_that_train_or_test_lacks_and_tracks_without_tags(write):
+    task = read_task(write(GIVEN + "e,test,new\nf,validation,\n"))
+    assert task.classes == ("new", "x", "y", "z")
+    assert task.notes == (
+        "4 classes; tracks: train 2, validation 2, test 2",
+        "tracks without any tag: 1",
+        "no track of train has 'new': left out of the figures",
+        "no track of test has 'z': left out of the figures",
+    )
+
+
+def test_one_class_is_enough(write):
+    task = read_task(write("track_id,split,tags\na,train,x\nb,validation,\nc,test,x\n"))
+    assert task.classes == ("x",) and task.test.targets.tolist() == [[True]]
+
+
+def test_a_column_of_another_name_says_the_split(write):
+    task = read_task(write(GIVEN.replace("split", "side"), split_column="side"))
+    assert task.test.track_ids == ("c",)
+    refused(
+        write(GIVEN, split_column="side"), TaskError, "'side' (--split-column)", "'split', 'tags'"
+    )
+
+
+def test_artists_on_two_sides_of_a_given_split_are_noted(write):
+    rows = zip(GIVEN.splitlines(), ["artist", "A", "B", "A", ""], strict=True)
+    task = read_task(write("\n".join(map(",".join, rows)) + "\n"))
+    assert task.notes[1] == (
+        "1 of 2 artists are in two splits or more, which flatters the figures: 'A'"
+    )
+    rows = zip(GIVEN.splitlines(), ["artist", "A", "B", "C", "A"], strict=True)
+    assert read_task(write("\n".join(map(",".join, rows)))).notes[1] == "no artist is in two splits"
+
+
+def table(artists, column):
+    rows = [f"track {i},{artist},x|y\n" for i, artist in enumerate(artists)]
+    return f"track_id,{column},tags\n" + "".join(rows)
+
+
+@pytest.mark.parametrize("column", ["artist", "artist_id"])
+def test_without_a_split_whole_artists_are_split(write, column):
+    artists = [f"artist {i // 5}" for i in range(100)]
+    task = read_task(write(table(artists, column), split_seed=3))
+    assert task.notes[1] == (
+        "split at random with seed 3, by artist (20 artists), none on two sides"
+    )
+    sides = {}
+    for name, split in task.splits().items():
+        for track_id in split.track_ids:
+            sides.setdefault(artists[int(track_id.split()[1])], set()).add(name)
+    assert len(sides) == 20 and all(len(names) == 1 for names in sides.values())
+    assert [len(task.splits()[name]) for name in SPLITS] == [80, 10, 10]
+
+
+def test_without_artists_tracks_are_split_and_the_note_warns(write):
+    text = "track_id,tags\n" + "".join(f"t{i},x\n" for i in range(50))
+    task = read_task(write(text))
+    assert task.notes[1] == (
+        "split at random with seed 0, track by track: an artist may be on two sides"
+    )
+    assert [len(task.splits()[name]) for name in SPLITS] == [40, 5, 5]
+    other = read_task(write(text, split_seed=1))
+    assert set(other.test.track_ids) != set(task.test.track_ids)
+
+
+TRACKS = st.lists(
+    st.tuples(st.integers(0, 8), st.sets(st.sampled_from("xyz"), min_size=1)), min_size=9
+).filter(lambda tracks: len({artist for artist, _ in tracks}) >= 3)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(TRACKS, st.integers(0, 9), st.randoms(use_true_random=False))
+def test_any_table_is_split_the_same_in_any_order_of_its_rows(
+    tmp_path_factory, tracks, seed, shuffling
+):
+    file = tmp_path_factory.mktemp("table") / "tags.csv"
+    rows = [
+        f"t{i},artist {artist},all|{'|'.join(sorted(tags))}\n"
+        for i, (artist, tags) in enumerate(tracks)
+    ]
+
+    def read():
+        file.write_text("track_id,artist,tags\n" + "".join(rows))
+        task = read_task(TaskSettings(tags=str(file), split_seed=seed))
+        return {
+            track_id: (name, frozenset(np.array(task.classes)[row].tolist()))
+            for name, split in task.splits().items()
+            for track_id, row in zip(split.track_ids, split.targets, strict=True)
+        }
+
+    first = read()
+    assert {t: tags for t, (_, tags) in first.items()} == {
+        f"t{i}": tags | {"all"} for i, (_, tags) in enumerate(tracks)
+    }
+    artists = {(tracks[int(t[1:])][0], name) for t, (name, _) in first.items()}
+    assert len(artists) == len({artist for artist, _ in artists})
+    shuffling.shuffle(rows)
+    assert read() == first
+
+
+def test_a_seed_for_a_table_that_has_a_split_is_refused(write):
+    refused(write(GIVEN, split_seed=4), TaskError, "--split-seed 4", "'split'")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("a,train,x|y", "a,training,x|y", ["line 2", "'training' is none of train, validation, t"]),
+        ("a,train,x|y", "a, train,x|y", ["line 2", "' train' is none of"]),
+        ("a,train,x|y", "a,,x|y", ["line 2", "'split' is empty"]),
+        ("a,train,x|y", ",train,x|y", ["line 2", "'track_id' is empty"]),
+        ("a,train,x|y", " ,train,", ["line 2", "'track_id' is empty"]),
+        ("a,train,x|y", "a,train,x||y", ["line 2", "empty tag in 'x||y'"]),
+        ("a,train,x|y", "a,train,|", ["line 2", "empty tag in '|'"]),
+        ("a,train,x|y", "a,train,x|y|x", ["line 2", "'x' is there twice"]),
+        ("a,train,x|y", "a,train", ["line 2", "2 cells, the header has 3"]),
+        ("a,train,x|y", "a,train,x,y", ["line 2", "4 cells"]),
+        ("a,train,x|y", 'a,train,"x|y', ["line 2"]),
+        ("d,train,z", "a,train,z", ["line 5", "track 'a' is in line 2 already", "one row"]),
+        ("d,train,z", "\x1b[2J,wild,z", ["line 5", "'wild'"]),
+        ("track_id,", "track,", ["no column 'track_id'", "'track'"]),
+        (",tags", ",tag", ["no column 'tags'", "with | between"]),
+        ("split,tags", "split,split,tags", ["more than one column 'split'"]),
+        ("b,validation,y\n", "", ["no track is in split 'validation'"]),
+        ("c,test,x|y\n", "", ["no track is in split 'test'"]),
+    ],
+)
+def test_tables_that_cannot_be_used(write, old, new, words):
+    assert old in GIVEN
+    refused(write(GIVEN.replace(old, new)), PlaylistPretrainError, *words)
+
+
+def test_a_table_without_any_tag(write):
+    refused(
+        write("track_id,split,tags\na,train,\nb,test,\nc,validation, \n"),
+        TaskError, "no track has a tag",
+    )  # fmt: skip
+
+
+def test_train_and_test_without_a_common_class(write):
+    refused(
+        write("track_id,split,tags\na,train,x\nb,test,y\nc,validation,x\n"),
+        TaskError, "no class has tracks in both train and test", "'x'",
+    )  # fmt: skip
+
+
+def test_too_few_artists_for_three_splits(write):
+    refused(write(table(["A", "B"] * 9, "artist")), TaskError, "no column 'split'", "2 artists")
+    refused(write("track_id,tags\na,x\nb,x\n"), TaskError, "no column 'split'", "2 tracks")
+
+
+def test_a_track_whose_artist_is_not_known_cannot_be_split_by_artist(write):
+    refused(write(table(["A", "", "B", "C"], "artist")), TableError, "line 3", "'artist' is empty")
+
+
+def test_every_beginning_of_a_table_is_read_as_such_or_refused(write):
+    whole = GIVEN.encode()
+    for size in range(len(whole)):
+        settings = write(whole[:size])
+        try:
+            task = read_task(settings)
+        except PlaylistPretrainError as error:
+            assert settings.tags in str(error)
+        else:
+            assert size > whole.index(b"c,test")
+            assert task.test.track_ids == ("c",)
+
+
+def test_a_table_behind_a_url(write):
+    settings = write(GIVEN)
+    url = "memory://tags/mine.tsv"
+    RemotePath(url).put(settings.tags)
+    task = read_task(dataclasses.replace(settings, tags=url))
+    assert task.name == "tags mine.tsv" and task.test.track_ids == ("c",)
+    with pytest.raises(PlaylistPretrainError, match="memory://tags/other"):
+        read_task(dataclasses.replace(settings, tags="memory://tags/other.tsv"))
+    RemotePath(url).put(write(GIVEN.replace("train", "wild")).tags)
+    with pytest.raises(TableError, match=r"memory://tags/mine\.tsv: line 2: .*'wild'"):
+        read_task(dataclasses.replace(settings, tags=url))

@@ -1,0 +1,189 @@
+"""What holds for every task, whatever it reads."""
+
+import dataclasses
+import sys
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import PlaylistPretrainError, TaskError
+from playlist_pretrain.tasks import SPLITS, TASKS, TaskSettings, read_task
+
+
+@pytest.fixture(params=list(TASKS))
+def named(request):
+    return request.param
+
+
+@pytest.fixture
+def example(named, tmp_path, write_task):
+    """Settings that lead to an example, the tags in it, and its classes."""
+    return write_task(named, tmp_path)
+
+
+def one_line(error, *words):
+    text = str(error.value)
+    assert text.isprintable() and all(str(word) in text for word in words)
+    return True
+
+
+def test_every_task_has_an_example_here(example_tasks):
+    assert example_tasks == set(TASKS)
+
+
+def test_anatomy(named):
+    reader = TASKS.get(named)
+    assert reader.name == named
+    assert reader.description and "\n" not in reader.description
+    fields = {field.name for field in dataclasses.fields(TaskSettings)}
+    assert reader.options <= fields - {"task"} and reader.options & {"splits", "tags"}
+    about = sys.modules[type(reader).__module__].__doc__.lower()
+    for heading in ("format:", "provenance:", "licen", "citation", "split", "protocol:", "classes"):
+        assert heading in about, heading
+
+
+def test_every_setting_is_looked_at_by_some_task():
+    looked_at = set().union(*(TASKS.get(name).options for name in TASKS))
+    assert looked_at == {field.name for field in dataclasses.fields(TaskSettings)} - {"task"}
+
+
+def test_reads_what_was_written(named, example):
+    settings, expected, classes = example
+    task = read_task(settings)
+    assert list(task.classes) == classes
+    assert list(task.splits()) == list(SPLITS)
+    for name, split in task.splits().items():
+        assert split.targets.dtype == bool and split.targets.shape == (len(split), len(classes))
+        assert len(set(split.track_ids)) == len(split) > 0
+        found = {
+            track_id: {classes[i] for i in np.flatnonzero(row)}
+            for track_id, row in zip(split.track_ids, split.targets, strict=True)
+        }
+        assert found == expected[name]
+        with pytest.raises(ValueError, match="read-only"):
+            split.targets[0, 0] = True
+    ids = [track_id for split in task.splits().values() for track_id in split.track_ids]
+    assert len(set(ids)) == len(ids)
+    assert task.name.startswith(named) and task.whole_tracks is True
+    assert task.notes and all(note and note.isprintable() for note in task.notes)
+    assert f"{len(classes)} classes" in task.notes[0] and "\n" not in task.citation
+    assert bool(task.citation) == (named != "tags")
+
+
+def test_reading_again_gives_the_same(example):
+    one, other = read_task(example[0]), read_task(example[0])
+    for name in SPLITS:
+        assert one.splits()[name].track_ids == other.splits()[name].track_ids
+        np.testing.assert_array_equal(one.splits()[name].targets, other.splits()[name].targets)
+
+
+def test_settings_of_other_tasks_are_refused(named, example):
+    settings, _, _ = example
+    given = {"splits": "x", "split": 3, "protocol": "mtg", "tags": "x", "split_column": "fold",
+             "split_seed": 7}  # fmt: skip
+    for option in set(given) - TASKS.get(named).options:
+        with pytest.raises(TaskError) as caught:
+            read_task(dataclasses.replace(settings, **{option: given[option]}))
+        option = "--" + option.replace("_", "-")
+        assert one_line(caught, f"{option} {given[option.strip('-').replace('-', '_')]}", named)
+
+
+def test_an_unknown_task():
+    with pytest.raises(TaskError, match=r"unknown task 'moods'; there are: jamendo-genre, .*tags"):
+        read_task(TaskSettings(task="moods"))
+
+
+def test_files_that_are_not_named_or_not_there(named, example, tmp_path):
+    settings, _, _ = example
+    option = "tags" if named == "tags" else "splits"
+    with pytest.raises(TaskError) as caught:
+        read_task(dataclasses.replace(settings, **{option: None}))
+    assert one_line(caught, f"--{option} ", named)
+    with pytest.raises(PlaylistPretrainError) as caught:
+        read_task(dataclasses.replace(settings, **{option: str(tmp_path / "nowhere")}))
+    assert one_line(caught, tmp_path / "nowhere", "no such f")
+
+
+def test_a_file_that_is_gone(example, task_files):
+    settings, _, _ = example
+    for file in task_files(settings):
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(PlaylistPretrainError) as caught:
+            read_task(settings)
+        assert one_line(caught, file.name)
+        file.mkdir()
+        with pytest.raises(PlaylistPretrainError) as caught:
+            read_task(settings)
+        assert one_line(caught, file, "not a file")
+        file.rmdir()
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\n", b"\0" * 99, b"\xff\xfe\x00", b"\xff\xfea\x00b\x00", b"just words\n", b"\x1b[2J",
+        b"a,b\n1,2\n", b'"', b"\r\r\r", b"x" * (1 << 20), b"PK\x03\x04", b"\x1f\x8b\x08\x00",
+        "track_id\ttags\nü\té\n".encode("latin-1"), b"\t" * 500 + b"\n",
+    ],
+    ids=lambda content: repr(content[:9]),
+)  # fmt: skip
+def test_garbage_gives_one_message_with_the_file(example, task_files, content):
+    settings, _, _ = example
+    file = task_files(settings)[0]
+    file.write_bytes(content)
+    with pytest.raises(PlaylistPretrainError) as caught:
+        read_task(settings)
+    assert one_line(caught, file)
+
+
+def test_a_header_and_nothing_else(example, task_files):
+    settings, _, _ = example
+    for file in task_files(settings):
+        content = file.read_bytes()
+        file.write_bytes(content.split(b"\n")[0] + b"\n")
+        with pytest.raises(PlaylistPretrainError) as caught:
+            read_task(settings)
+        assert one_line(caught, file, "a header and no")
+        file.write_bytes(content)
+
+
+def test_a_track_that_is_there_twice(example, task_files):
+    settings, _, _ = example
+    file = task_files(settings)[-1]
+    head, first, rest = file.read_bytes().split(b"\n", 2)
+    file.write_bytes(b"\n".join([head, first, first, rest]))
+    with pytest.raises(PlaylistPretrainError) as caught:
+        read_task(settings)
+    assert one_line(caught, file, "line 3", "line 2")
+
+
+@pytest.mark.parametrize("broken", [b"\xff", b"\0"])
+def test_a_line_that_is_not_text(example, task_files, broken):
+    settings, _, _ = example
+    file = task_files(settings)[-1]
+    lines = file.read_bytes().split(b"\n")
+    lines[2] = broken + lines[2]
+    file.write_bytes(b"\n".join(lines))
+    with pytest.raises(PlaylistPretrainError) as caught:
+        read_task(settings)
+    assert one_line(caught, file, "line 3", "UTF-8")
+
+
+def test_a_byte_order_mark_does_not_matter(example, task_files):
+    settings, expected, _ = example
+    for file in task_files(settings):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert {n: len(s) for n, s in read_task(settings).splits().items()} == {
+        name: len(tracks) for name, tracks in expected.items()
+    }
+
+
+def test_either_line_end(example, task_files):
+    settings, expected, _ = example
+    for end in (b"\n", b"\r\n"):
+        for file in task_files(settings):
+            file.write_bytes(file.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", end))
+        task = read_task(settings)
+        assert set(task.test.track_ids) == set(expected["test"])
