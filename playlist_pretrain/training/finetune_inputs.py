@@ -13,6 +13,7 @@ from playlist_pretrain.files import content_key
 from playlist_pretrain.models.starting_points import StartingPoint, label_of, starting_point
 from playlist_pretrain.recipes import FinetuneRecipe
 from playlist_pretrain.storage import is_remote, location
+from playlist_pretrain.tasks import SPLITS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,21 +71,17 @@ def settle(
     say(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
     task = read_task(recipe)
     rows = match_task(task, collection, partial=recipe.partial)
-    sizes = ", ".join(f"{len(getattr(rows, name).rows):,} {name}" for name in _SPLITS)
-    say(f"task {task.name}: {len(rows.classes)} classes; tracks: {sizes}")
+    say(f"task {task.name}")
     for note in rows.notes:
         say(note)
     points = tuple(starting_point(name, recipe, collection) for name in recipe.model)
-    parts = [part for name in _SPLITS for part in _bytes_of(getattr(rows, name))]
+    parts = [part for name in SPLITS for part in _bytes_of(getattr(rows, name))]
     facts = {
         "collection": collection.content_key,
         "task": content_key("\n".join(rows.classes).encode(), *parts),
         "models": [point.key for point in points],
     }
     return recipe, TaggingData(collection, rows, points, task.name, task.citation, facts)
-
-
-_SPLITS = ("train", "validation", "test")
 
 
 def _bytes_of(split: Any) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.recipes import FinetuneRecipe
 from playlist_pretrain.runs import SUMMARY, Run
+from playlist_pretrain.tasks import SPLITS
 from playlist_pretrain.training.tag_run import SCORES, measure
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def conclude(
         "citation": data.citation,
         "notes": list(data.task.notes),
         "tracks": {
-            name: {"used": len(split.rows), "of": split.asked}
-            for name, split in data.task.splits().items()
+            name: {"used": len(rows), "of": rows.asked}
+            for name, rows in ((name, getattr(data.task, name)) for name in SPLITS)
         },
         "classes": len(data.task.classes),
         "left_out": list(results[0].left_out),
@@ -121,9 +122,7 @@ def report(summary: dict[str, Any], run: TaggingRuns, say: Callable[[str], None]
     tracks = summary["tracks"]["test"]
     of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
     measured = summary["classes"] - len(summary["left_out"])
-    say(
-        f"{summary['task']}: macro means over {measured} classes, {tracks['used']:,}{of} test tracks"
-    )
+    say(f"{summary['task']}: {tracks['used']:,}{of} test tracks, means over {measured} classes")
     for line in markdown(summary):
         say(line)
     if summary["left_out"]:
