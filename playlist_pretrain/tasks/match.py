@@ -164,7 +164,7 @@ def _lacks(
             f"holds but a part of {len(cut):,} of {int((found['test'] >= 0).sum()):,} test tracks "
             f"({collection.track_ids[row]!r}: {collection.frames[row] * rate:.1f} of "
             f"{collection.source_seconds[row]:.1f} s), and the protocol tests whole tracks "
-            "(make_tfrecords.py --excerpt full keeps them)"
+            "(a collection made with --excerpt full has them)"
         )
     return lacks
 
