@@ -1,4 +1,4 @@
-"""Named choices: playlist readers, pairings, backbones. One anatomy, one error."""
+"""Named choices: playlist readers, pairings, backbones, tasks. One anatomy, one error."""
 
 from __future__ import annotations
 

@@ -85,22 +85,22 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
         name: SplitRows(rows[rows >= 0], task.splits()[name].targets[rows >= 0], len(rows))
         for name, rows in found.items()
     }
+    for name, rows in kept.items():
+        if not len(rows):
+            raise TaskError(
+                f"{task.name}: none of the {rows.asked:,} tracks of {name} (the first is "
+                f"{task.splits()[name].track_ids[0]!r}) is in collection {collection.name!r}, "
+                f"whose ids are like {_ids(collection)}"
+            )
     cut = _cut(kept["test"].rows, collection) if task.whole_tracks else np.empty(0, np.int64)
-    missing = {name: int((rows < 0).sum()) for name, rows in found.items()}
     lacks = _lacks(task, collection, found, cut)
     if lacks and not partial:
         raise TaskError(
             f"{task.name}: collection {collection.name!r} {'; it '.join(lacks)}; --partial goes on "
             "all the same, and figures then do not compare with those of the protocol"
         )
-    for name, rows in kept.items():
-        if not len(rows):
-            raise TaskError(
-                f"{task.name}: none of the {rows.asked:,} tracks of {name} is in collection "
-                f"{collection.name!r}; {_ids(task, collection)}"
-            )
     notes = []
-    if any(missing.values()):
+    if any(len(rows) < rows.asked for rows in kept.values()):
         notes += [
             f"{name}: {len(rows):,} of {rows.asked:,} tracks "
             f"({100 * len(rows) / rows.asked:.1f} %) are in the collection"
@@ -154,7 +154,8 @@ def _lacks(
             for name in SPLITS
         )
         lacks.append(
-            f"lacks tracks ({counts}), such as {named(missing)} ({_ids(task, collection)})"
+            f"lacks tracks ({counts}), such as {named(missing)}; its ids are like "
+            f"{_ids(collection)}"
         )
     if len(cut):
         row = int(cut[0])
@@ -163,17 +164,13 @@ def _lacks(
             f"holds but a part of {len(cut):,} of {int((found['test'] >= 0).sum()):,} test tracks "
             f"({collection.track_ids[row]!r}: {collection.frames[row] * rate:.1f} of "
             f"{collection.source_seconds[row]:.1f} s), and the protocol tests whole tracks "
-            "(make_tfrecords.py --excerpt full keeps them)"
+            "(a collection made with --excerpt full has them)"
         )
     return lacks
 
 
-def _ids(task: TaggingTask, collection: Collection) -> str:
-    here = [collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))]
-    return (
-        f"ids of the task are like {task.train.track_ids[0]!r}, those of the collection like "
-        f"{', '.join(map(repr, here))}"
-    )
+def _ids(collection: Collection) -> str:
+    return named([collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))])
 
 
 def _lost_classes(task: TaggingTask, kept: dict[str, SplitRows]) -> list[str]:

@@ -40,6 +40,8 @@ TRACK, TAGS = "track_id", "tags"
 ARTISTS = ("artist", "artist_id")
 USUAL_SPLIT = "split"
 BETWEEN = "|"
+MOST_CLASSES = 10_000
+"""More come of a column that holds no tags; targets take a byte for each track and class."""
 MEND = f"a tag table has the columns {TRACK} and {TAGS}, the tags with {BETWEEN} between them"
 
 
@@ -98,6 +100,11 @@ class TagTableReader:
         classes = sorted({tag for tags in rows.tags_of.values() for tag in tags})
         if not classes:
             raise TaskError(f"{path}: no track has a tag")
+        if len(classes) > MOST_CLASSES:
+            raise TaskError(
+                f"{path}: column {TAGS!r} has {len(classes):,} different tags, the first is "
+                f"{classes[0][:60]!r}; {MOST_CLASSES:,} at most can be told apart"
+            )
         made = make_splits(tracks, classes)
         missing = missing_classes(classes, made["train"].targets, made["test"].targets)
         if len(set().union(*missing.values())) == len(classes):

@@ -78,7 +78,7 @@ def test_ids_with_an_ending_are_the_same_tracks(task, collection_of):
         name: {track_id.removesuffix(".low"): tags for track_id, tags in tracks.items()}
         for name, tracks in tags_by_id(found, collection).items()
     } == TRACKS
-    refused(make_task(), collection, "1 of 3 for train", "1 of 1 for validation")
+    refused(make_task(), collection, "none of the 1 tracks of validation (the first is '42/1')")
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -94,7 +94,7 @@ def test_missing_tracks_are_counted_and_named(task, collection_of):
     refused(
         task, collection,
         "made up: collection 'mine' lacks tracks", "1 of 3 for train", "0 of 1 for validation",
-        "2 of 3 for test", "'41/2', '43/1', '43/3'", "like '41/1', ", "--partial",
+        "2 of 3 for test", "'41/2', '43/1', '43/3'", "like '41/1'", "--partial",
     )  # fmt: skip
     found = match_task(task, collection, partial=True)
     assert tags_by_id(found, collection) == {
@@ -113,19 +113,30 @@ def test_missing_tracks_are_counted_and_named(task, collection_of):
 
 
 def test_only_the_first_few_of_many_are_named(task, collection_of):
-    text = refused(task, collection_of({"a": FRAMES, "b": 9}), "'41/1'", "43/1', …", "'a', 'b'")
-    assert "43/2" not in text
+    many = tuple(f"50/{number}" for number in range(99))
+    train = Split(("41/1", *many), np.ones((100, 2), bool))
+    collection = collection_of(dict.fromkeys(["a", *IDS, "b"], FRAMES))
+    text = refused(
+        dataclasses.replace(task, train=train), collection,
+        "99 of 100 for train", "'50/0', '50/1'", "'50/4', …", "like 'a', '41/1', '41/2'",
+    )  # fmt: skip
+    assert "50/5" not in text
 
 
+@pytest.mark.parametrize("partial", [False, True])
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_split_without_any_track_is_refused_whatever_was_asked(task, collection_of, split):
+def test_a_split_without_any_track_is_refused_whatever_was_asked(
+    task, collection_of, split, partial
+):
     here = [track_id for track_id in IDS if track_id not in TRACKS[split]]
     collection = collection_of(dict.fromkeys(here, FRAMES))
-    asked = len(TRACKS[split])
-    refused(task, collection, f"{asked} of {asked} for {split}")
-    refused(
-        task, collection, f"none of the {asked} tracks of {split} is in", "'mine'", partial=True
-    )
+    text = refused(
+        task, collection,
+        f"none of the {len(TRACKS[split])} tracks of {split} (the first is ",
+        f"{next(iter(TRACKS[split]))!r}) is in collection 'mine', whose ids are like '4",
+        partial=partial,
+    )  # fmt: skip
+    assert "--partial" not in text
 
 
 def test_no_class_left_in_both_train_and_test(task, collection_of):

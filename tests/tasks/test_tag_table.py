@@ -182,6 +182,14 @@ def test_a_table_without_any_tag(write):
     )  # fmt: skip
 
 
+def test_a_column_of_anything_but_tags(write):
+    rows = "".join(f"t{i},{'train' if i % 2 else 'test'},text {i:05d}\n" for i in range(10_001))
+    refused(
+        write("track_id,split,tags\n" + rows + "v,validation,\n"),
+        TaskError, "10,001 different tags", "'text 00000'",
+    )  # fmt: skip
+
+
 def test_train_and_test_without_a_common_class(write):
     refused(
         write("track_id,split,tags\na,train,x\nb,test,y\nc,validation,x\n"),
