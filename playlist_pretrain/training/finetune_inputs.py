@@ -12,7 +12,7 @@ from playlist_pretrain.errors import TaskError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.starting_points import StartingPoint, label_of, starting_point
 from playlist_pretrain.recipes import FinetuneRecipe
-from playlist_pretrain.storage import is_remote, location
+from playlist_pretrain.storage import location
 from playlist_pretrain.tasks import SPLITS
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def is_demo(path: Path | RemotePath) -> bool:
 
 def _own_tags(collection: Collection) -> str:
     path = collection.path / TAGS
-    if is_remote(path) or not path.is_file():
+    if not path.is_file():
         raise TaskError(
             f"{collection.path}: no {TAGS} in it; --tags FILE names a table of tracks and tags, "
             "--task another task"

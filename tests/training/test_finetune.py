@@ -1,0 +1,293 @@
+"""The fine-tuning command from tags to a table."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
+from playlist_pretrain.export.saved_model import load_tagger, save_backbone
+from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.runs import Run
+from playlist_pretrain.training import callbacks, finetune
+from playlist_pretrain.training.finetune_outcome import TaggingRuns
+from playlist_pretrain.training.history import read_history
+from playlist_pretrain.training.tag_callbacks import COLUMNS
+
+
+class Stop(Exception):
+    """Raised in place of a power cut."""
+
+
+def out_of(arguments):
+    return TaggingRuns(arguments[arguments.index("--out") + 1])
+
+
+def with_option(arguments, name, *values):
+    """The arguments with another value of an option, or with one more option."""
+    if name not in arguments:
+        return [*arguments, name, *values]
+    place = arguments.index(name)
+    return [*arguments[: place + 1], *values, *arguments[place + 2 :]]
+
+
+def without(arguments, *names):
+    """The arguments without some options and their values."""
+    places = [arguments.index(name) for name in names]
+    return [a for k, a in enumerate(arguments) if k not in places and k - 1 not in places]
+
+
+@pytest.fixture
+def backbone(tagged_world, tmp_path):
+    """The saved model of a backbone for the world's collection."""
+    collection = Collection.open(tagged_world)
+    model = vggish(frames=16, bands=64, width=0.05, mean=collection.band_mean,
+                   std=collection.band_std, seed=8)  # fmt: skip
+    save_backbone(model, collection.front_end, tmp_path / "run" / "saved_model")
+    return tmp_path / "run" / "saved_model"
+
+
+def test_leaves_what_the_readme_says(tagging_arguments, capsys):
+    arguments = [a for a in tagging_arguments if a != "--quiet"]
+    assert finetune.main(arguments) == 0
+    run = out_of(arguments)
+    assert run.finished
+    for name in ("results.csv", "results.md", "per_tag.csv", "figures/per_tag.png",
+                 "figures/curves.png", "recipe.json", "environment.json"):  # fmt: skip
+        assert (run.path / name).stat().st_size, name
+    with open(run.path / "results.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["run"] for row in rows] == ["1", "2"]
+    text = capsys.readouterr().out
+    assert text.count("| scratch-vggish |") == 2
+    assert "mean ± std" in text and "rare" in text  # it is left out, and named
+    for part in (run.part(1), run.part(2)):
+        assert part.finished and not part.checkpoints.exists()
+        assert len(read_history(part.history, COLUMNS)) == 4
+    first, second = (load_tagger(run.part(k).saved_model) for k in (1, 2))
+    assert first.classes == second.classes == ("high", "low", "middle", "rare")
+    weights = [tagger.model.get_weights()[-1] for tagger in (first, second)]
+    assert not np.array_equal(*weights)  # seeds of their own
+
+
+@pytest.mark.slow
+def test_saved_scores_recompute_every_printed_number(tagging_arguments):
+    assert finetune.main(tagging_arguments) == 0
+    run = out_of(tagging_arguments)
+    means = []
+    for number, told in enumerate(run.summary["runs"], 1):
+        _, targets, scores, classes = load_scores(run.part(number).path / "scores.npz")
+        result = tagging_metrics(targets, scores, classes)
+        assert told["average_precision"] == result.macro_average_precision
+        assert told["roc_auc"] == result.macro_roc_auc
+        means.append(result.macro_average_precision)
+    told = run.summary["average_precision"]
+    assert told["mean"] == pytest.approx(np.mean(means), rel=1e-12)
+    assert told["std"] == pytest.approx(np.std(means, ddof=1), rel=1e-12)
+
+
+@pytest.mark.slow
+def test_learns_what_can_be_heard(tagging_arguments):
+    arguments = with_option(tagging_arguments, "--epochs", "12")
+    assert finetune.main(with_option(arguments, "--runs", "1")) == 0
+    assert out_of(arguments).summary["roc_auc"]["mean"] > 0.75
+
+
+@pytest.mark.slow
+def test_a_finished_call_says_so_and_changes_nothing(tagging_arguments, capsys):
+    assert finetune.main(tagging_arguments) == 0
+    run = out_of(tagging_arguments)
+    before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
+    assert finetune.main([a for a in tagging_arguments if a != "--quiet"]) == 0
+    assert "is finished" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+    assert finetune.main([*tagging_arguments, "--overwrite"]) == 0
+    assert run.finished
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_tested_not_the_last(tagging_arguments, monkeypatch):
+    """The learning rate rises so far that the run is ruined after its first epochs."""
+    arguments = with_option(tagging_arguments, "--high-learning-rate", "3")
+    arguments = with_option(with_option(arguments, "--epochs", "8"), "--cycle-epochs", "16")
+    seen = {}
+    from playlist_pretrain.training import tag_callbacks
+
+    keep = tag_callbacks.Validation.on_epoch_end
+
+    def record(self, epoch, logs=None):
+        keep(self, epoch, logs)
+        seen[epoch + 1] = self.model.tagger.get_weights()
+
+    monkeypatch.setattr(tag_callbacks.Validation, "on_epoch_end", record)
+    assert finetune.main(with_option(arguments, "--runs", "1")) == 0
+    part = out_of(arguments).part(1)
+    rows = read_history(part.history, COLUMNS)
+    best = part.summary["best_epoch"]
+    found = [float(row["validation_average_precision"]) for row in rows]
+    assert best == 1 + int(np.argmax(found)) and best < len(rows)
+    saved = load_tagger(part.saved_model).model.get_weights()
+    for left, right in zip(saved, seen[best], strict=True):
+        np.testing.assert_array_equal(left, right)
+    assert any(not np.array_equal(a, b) for a, b in zip(saved, seen[len(rows)], strict=True))
+
+
+@pytest.mark.slow
+def test_stops_when_nothing_gets_better(tagging_arguments):
+    arguments = with_option(tagging_arguments, "--low-learning-rate", "1e-12")
+    arguments = with_option(arguments, "--high-learning-rate", "1e-12")
+    arguments = [*with_option(arguments, "--epochs", "30"), "--patience", "3"]
+    assert finetune.main(with_option(arguments, "--runs", "1")) == 0
+    told = out_of(arguments).part(1).summary
+    assert (told["best_epoch"], told["epochs"]) == (1, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["mlp", "linear"])
+def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
+    arguments = without(tagging_arguments, "--frames", "--width")
+    arguments = [*arguments, "--model", str(backbone), "--freeze", "--head", head]
+    assert finetune.main(with_option(arguments, "--runs", "1")) == 0
+    before = tf.keras.models.load_model(backbone, compile=False).get_weights()
+    tagger = load_tagger(out_of(arguments).part(1).saved_model).model
+    after = tagger.get_weights()
+    for left, right in zip(before, after, strict=False):
+        np.testing.assert_array_equal(left, right)
+    assert len(after) == len(before) + (4 if head == "mlp" else 2)
+
+
+@pytest.mark.slow
+def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_path):
+    other = tmp_path / "other" / "saved_model"
+    collection = Collection.open(tagging_arguments[1])
+    save_backbone(vggish(frames=16, bands=64, width=0.05, seed=9), collection.front_end, other)
+    arguments = without(tagging_arguments, "--frames", "--width", "--runs")
+    arguments = [*arguments, "--model", str(backbone), str(other)]
+    assert finetune.main(arguments) == 0
+    assert [run["model"] for run in out_of(arguments).summary["runs"]] == ["run", "other"]
+
+
+def stopped_at(arguments, step, run, monkeypatch):
+    """Stop a fine-tuning after a step of one of its runs, in place of a power cut."""
+    steps = callbacks.Checkpoints.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        steps(self, batch, logs)
+        if self._done == step and self._folder.parent.name == run:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+        with pytest.raises(Stop):
+            finetune.main(arguments)
+
+
+def table(run):
+    return (run.path / "results.csv").read_text()
+
+
+@pytest.mark.slow
+def test_goes_on_at_the_run_and_epoch_where_it_was(tagging_arguments, tmp_path, monkeypatch):
+    whole = with_option(tagging_arguments, "--out", str(tmp_path / "whole"))
+    assert finetune.main(whole) == 0
+    stopped_at(tagging_arguments, 8, "run-2", monkeypatch)
+    run = out_of(tagging_arguments)
+    assert run.part(1).finished and not run.part(2).finished and not run.finished
+    first = (run.part(1).path / "scores.npz").stat().st_mtime_ns
+    assert finetune.main(tagging_arguments) == 0
+    assert (run.part(1).path / "scores.npz").stat().st_mtime_ns == first
+    assert table(run) == table(out_of(whole))
+    for number in (1, 2):
+        scores = [load_scores(r.part(number).path / "scores.npz").scores
+                  for r in (run, out_of(whole))]  # fmt: skip
+        np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.slow
+def test_kill_in_the_second_of_three_runs_changes_nothing(tagging_arguments, tmp_path):
+    arguments = with_option(with_option(tagging_arguments, "--runs", "3"), "--epochs", "25")
+    script = Path(__file__).parents[2] / "scripts" / "finetune.py"
+    command = [sys.executable, str(script), *with_option(arguments, "--patience", "25")]
+    whole = with_option(command, "--out", str(tmp_path / "whole"))
+    subprocess.run(whole, check=True)
+    killed = out_of(arguments)
+    process = subprocess.Popen(command)
+    try:
+        while len(read_history(killed.part(2).history, COLUMNS)) < 3:
+            assert process.poll() is None, "it ended before it could be killed"
+    finally:
+        process.kill()
+        process.wait()
+    assert killed.part(1).finished and not killed.part(2).finished
+    subprocess.run(command, check=True)
+    assert table(killed) == table(TaggingRuns(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_two_replicas_do_what_one_does(tagging_arguments, tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "finetune.py"
+    arguments = with_option(tagging_arguments, "--runs", "1")
+    one, two = tmp_path / "one", tmp_path / "two"
+    command = [sys.executable, str(script), *arguments]
+    subprocess.run(with_option(command, "--out", str(one)), check=True)
+    split = ["--strategy", "mirrored", "--replicas", "2"]
+    subprocess.run([*with_option(command, "--out", str(two)), *split], check=True)
+    first, second = (read_history(Run(p / "run-1").history, COLUMNS)[0] for p in (one, two))
+    for column in ("loss", "cross_entropy"):
+        assert float(first[column]) == pytest.approx(float(second[column]), rel=1e-4)
+
+
+REFUSED = {
+    "unknown task": (["--task", "jazz"], "unknown task 'jazz'"),
+    "unknown backbone": (["--backbone", "alexnet"], "unknown backbone 'alexnet'"),
+    "no such model": (["--model", "nowhere"], "nowhere: no such folder"),
+    "audioset without weights": (["--model", "audioset"], "needs --weights"),
+    "weights without audioset": (["--weights", "x.ckpt"], "only --model audioset reads it"),
+    "no such tags": (["--tags", "nowhere.csv"], "nowhere.csv: no such file"),
+    "a batch of none": (["--batch", "0"], "--batch 0: must be at least 1"),
+    "rates the wrong way": (["--low-learning-rate", "1"], "above --high-learning-rate"),
+    "no cycle": (["--cycle-epochs", "0"], "--cycle-epochs 0.0: must be above 0"),
+    "negative l2": (["--l2", "-1"], "--l2 -1.0: must be 0 or more"),
+    "twice": (["--model", "scratch", "scratch"], "named twice"),
+    "official files for an own table": (["--splits", "x"], "--splits x is not for task tags"),
+}
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_refuses_in_one_line_and_leaves_nothing(case, tagging_arguments, capsys):
+    options, words = REFUSED[case]
+    arguments = tagging_arguments
+    if "--model" in options and "scratch" not in options:
+        arguments = without(arguments, "--frames", "--width")
+    if "--backbone" in options:
+        arguments = without(arguments, "--width")
+    assert finetune.main(with_option(arguments, options[0], *options[1:])) == 1
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not out_of(arguments).path.exists()
+
+
+def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection, tmp_path, capsys):
+    collection = make_collection(tmp_path / "other", [40, 40], front_end="musicnn")
+    path = tmp_path / "model"
+    save_backbone(vggish(frames=16, bands=96, width=0.05), collection.front_end, path)
+    arguments = without(tagging_arguments, "--frames", "--width")
+    assert finetune.main([*arguments, "--model", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert "musicnn" in error and "vggish" in error and error.count("\n") == 1
+
+
+def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
+    arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
+    assert finetune.main(arguments) == 0
+    assert finetune.main(with_option(arguments, "--l2", "0.1")) == 1
+    error = capsys.readouterr().err
+    assert "--l2: 1e-05 there, 0.1 now" in error and error.count("\n") == 1
+    recipe = json.loads((out_of(arguments).path / "recipe.json").read_text())["recipe"]
+    assert recipe["l2"] == 1e-05

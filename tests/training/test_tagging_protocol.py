@@ -1,0 +1,154 @@
+"""The protocol of arXiv 2304.12257, section 3.2: rates, penalty, windows of validation and test."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
+from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.records.windows import WindowReader
+from playlist_pretrain.training.schedules import triangular
+from playlist_pretrain.training.tag_run import VALIDATION_SECONDS, track_scores
+
+
+@pytest.fixture
+def model():
+    return tagger(vggish(frames=16, bands=64, width=0.05, seed=3), 4, seed=5)
+
+
+def test_the_rate_is_a_triangle():
+    schedule = triangular(1e-5, 1e-4, steps_per_cycle=1000)
+    for step, rate in ((0, 1e-5), (250, 5.5e-5), (500, 1e-4), (750, 5.5e-5), (1000, 1e-5),
+                       (1500, 1e-4), (2000, 1e-5)):  # fmt: skip
+        assert float(schedule(step)) == pytest.approx(rate, rel=1e-4), step
+
+
+def test_the_optimizer_goes_at_that_rate(model):
+    trainer = TaggerTrainer(model)
+    trainer.compile(
+        tf.keras.optimizers.Adam(triangular(1e-5, 1e-4, 4)), tf.keras.losses.BinaryCrossentropy()
+    )
+    rates = []
+    batch = tf.zeros([2, 16, 64]), tf.zeros([2, 4])
+    for _ in range(5):
+        trainer.train_on_batch(*batch)
+        rates.append(float(trainer.optimizer.learning_rate.numpy()))
+    # The rate that Keras shows after a step is the one of that step.
+    np.testing.assert_allclose(rates, [1e-5, 5.5e-5, 1e-4, 5.5e-5, 1e-5], rtol=1e-4)
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_the_penalty_is_l2_times_the_squares_of_the_trained_kernels(model, rng, freeze):
+    if freeze:
+        for layer in model.layers:
+            layer.trainable = layer.name in ("head_hidden", "activations")
+    trainer = TaggerTrainer(model, l2=0.02)
+    trainer.compile(
+        tf.keras.optimizers.SGD(0.0),
+        tf.keras.losses.BinaryCrossentropy(),
+        metrics=[tf.keras.metrics.BinaryCrossentropy(name="cross_entropy")],
+    )
+    x = rng.normal(size=(6, 16, 64)).astype(np.float32)
+    y = (rng.random((6, 4)) < 0.5).astype(np.float32)
+    found = trainer.fit(x, y, batch_size=6, verbose=0).history
+    kernels = [w for w in model.trainable_weights if w.name.endswith("/kernel:0")]
+    assert len(kernels) == (2 if freeze else 11)
+    squares = sum(float((kernel.numpy().astype(np.float64) ** 2).sum()) for kernel in kernels)
+    probability = model.predict(x, verbose=0).astype(np.float64)
+    entropy = -np.mean(y * np.log(probability) + (1 - y) * np.log(1 - probability))
+    assert found["cross_entropy"][0] == pytest.approx(entropy, rel=1e-4)
+    assert found["loss"][0] == pytest.approx(entropy + 0.02 * squares, rel=1e-4)
+
+
+def test_the_gradient_has_the_penalty(model, rng):
+    """With SGD a step moves a kernel by rate · (gradient of the cross-entropy + 2 · l2 · w)."""
+    x = rng.normal(size=(6, 16, 64)).astype(np.float32)
+    y = (rng.random((6, 4)) < 0.5).astype(np.float32)
+    start = model.get_weights()
+    moved = []
+    for l2 in (0.0, 0.3):
+        model.set_weights(start)
+        trainer = TaggerTrainer(model, l2=l2)
+        trainer.compile(tf.keras.optimizers.SGD(0.1), tf.keras.losses.BinaryCrossentropy())
+        trainer.train_on_batch(x, y)
+        moved.append(model.get_weights())
+    for variable, before, plain, penalised in zip(model.weights, start, *moved, strict=True):
+        factor = 0.1 * 2 * 0.3 if variable.name.endswith("/kernel:0") else 0.0
+        np.testing.assert_allclose(plain - penalised, factor * before, atol=1e-5)
+
+
+def test_a_tagger_is_its_backbone_and_a_head(rng):
+    backbone = vggish(frames=16, bands=64, width=0.05, seed=3)
+    model = tagger(backbone, 4)
+    x = rng.normal(size=(3, 16, 64)).astype(np.float32)
+    z = backbone(x).numpy()
+    hidden, out = (model.get_layer(name) for name in ("head_hidden", "activations"))
+    h = np.maximum(z @ hidden.kernel.numpy() + hidden.bias.numpy(), 0)
+    logits = h @ out.kernel.numpy() + out.bias.numpy()
+    assert h.shape[1] == 128  # the projector's hidden layer
+    np.testing.assert_allclose(model(x).numpy(), 1 / (1 + np.exp(-logits)), atol=1e-6)
+    np.testing.assert_array_equal(tf.keras.Model(model.inputs, embedding_of(model))(x), z)
+
+
+class Recorder:
+    """A reader that notes which windows it was asked for."""
+
+    def __init__(self, reader):
+        self._reader, self.asked = reader, []
+        for name in ("collection", "frames", "short", "calls", "last_start", "usable"):
+            setattr(self, name, getattr(reader, name))
+
+    def read(self, rows, starts):
+        self.asked += list(zip(rows.tolist(), starts.tolist(), strict=True))
+        return self._reader.read(rows, starts)
+
+
+def test_the_test_sees_all_windows_and_means_them(model, make_collection, tmp_path):
+    frames = [2 * 16, 10 * 16 + 5, 400 * 16 + 15]
+    collection = make_collection(tmp_path / "c", frames, front_end="vggish")
+    reader = Recorder(WindowReader(collection, 16, short="repeat"))
+    rows = np.array([2, 0, 1])
+    scores = track_scores(model, reader, rows, None, quiet=True)
+    assert sorted(reader.asked) == [
+        (row, 16 * window) for row, count in enumerate((2, 10, 400)) for window in range(count)
+    ]
+    for row, found in zip(rows, scores, strict=True):
+        mel = collection.mel(int(row))
+        windows = mel[: len(mel) // 16 * 16].reshape(-1, 16, 64)
+        np.testing.assert_allclose(found, model(windows).numpy().mean(axis=0), atol=1e-5)
+
+
+def test_validation_sees_the_central_thirty_seconds(model, tmp_path):
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.records.schema import shard_name
+    from playlist_pretrain.records.writer import ShardWriter, write_collection
+
+    settings = front_end("vggish")  # a frame every 10 ms
+    seconds = 100
+    frames = settings.frames(seconds * settings.sample_rate)
+    with ShardWriter(tmp_path / shard_name(0), settings.bands) as writer:
+        mel = np.zeros((frames, settings.bands), np.float32)
+        writer.add("a", mel, start_seconds=0.0, source_seconds=float(seconds))
+    write_collection(tmp_path, settings, [writer.part], source={"made": "for a test"})
+    reader = Recorder(WindowReader(Collection.open(tmp_path), 16, short="repeat"))
+    track_scores(model, reader, np.array([0]), VALIDATION_SECONDS, quiet=True)
+    starts = np.array([start for _, start in reader.asked])
+    assert starts[0] == 3500 and starts[-1] + 16 <= 6500 and 6500 - starts[-1] < 34
+    np.testing.assert_array_equal(np.diff(starts), 16)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_track(model, make_collection, tmp_path):
+    """Whatever the length, some batches are on their way: those read ahead, and those let go."""
+    batches = 64 * 16 * 64 * 2 * 12
+    for windows in (400, 8000):
+        collection = make_collection(tmp_path / str(windows), [windows * 16], front_end="vggish")
+        reader = WindowReader(collection, 16, short="repeat")
+        track_scores(model, reader, np.array([0]), None, quiet=True)  # what is kept for good
+        tracemalloc.start()
+        track_scores(model, reader, np.array([0]), None, quiet=True)
+        assert tracemalloc.get_traced_memory()[1] < batches < 8000 * 16 * 64 * 2 / 10
+        tracemalloc.stop()
