@@ -178,7 +178,14 @@ def load_tagger(path: str | Path) -> SavedTagger:
     metadata, *rest = _load(path)
     if "classes" not in metadata:
         raise ModelError(f"{path}: no tagger: it has no classes; scripts/finetune.py makes one")
-    return SavedTagger(*rest, tuple(metadata["classes"]))
+    tagger = SavedTagger(*rest, tuple(metadata["classes"]))
+    names, outputs = len(set(tagger.classes)), tagger.model.output_shape[-1]
+    if not names == len(tagger.classes) == outputs:
+        raise ModelError(
+            f"{Path(path) / METADATA}: damaged: {names} different names of classes for "
+            f"{outputs} outputs"
+        )
+    return tagger
 
 
 def _load(path: str | Path) -> tuple[dict, tf.keras.Model, FrontEnd, int, Path]:
@@ -245,17 +252,39 @@ def _signatures(
 
     if not front_end.takes_waveforms:
         return {"serving_default": serving_default}
-    # Fewer samples give no frame at all; silence behind them gives one.
-    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.float32, "waveform")])
     def waveform(waveform):
-        missing = tf.maximum(shortest - tf.shape(waveform)[1], 0)
-        waveform = tf.pad(waveform, [[0, 0], [0, missing]])
-        mel = front_end.log_mel(waveform)  # (batch, at least 1, bands)
-        return named(track_mean(wide, mel, frames))
+        return named(waveform_mean(wide, front_end, waveform))
 
     return {"serving_default": serving_default, "waveform": waveform}
+
+
+def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
+    """:func:`track_mean` of waveforms, for a graph: what the signature ``waveform`` answers with.
+
+    Silence follows samples that are too few for one frame.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``.
+    front_end : FrontEnd
+        One that takes waveforms.
+    waveform : tf.Tensor float32 [batch, samples]
+        Whole tracks of one length, which may be 0.
+
+    Returns
+    -------
+    tf.Tensor float32 [batch, dim]
+    """
+    import tensorflow as tf
+
+    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
+    missing = tf.maximum(shortest - tf.shape(waveform)[1], 0)
+    waveform = tf.pad(waveform, [[0, 0], [0, missing]])
+    mel = front_end.log_mel(waveform)  # (batch, at least 1, bands)
+    return track_mean(model, mel, model.input_shape[1])
 
 
 def track_mean(model: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:

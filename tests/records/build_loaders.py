@@ -89,6 +89,11 @@ def _kill_once(source, rest, samples):
     return _noise(source, rest, samples)
 
 
+def _touch(source, rest, samples):
+    Path(rest).touch()
+    return _noise(source, rest, samples)
+
+
 def _die_once(source, rest, samples):
     marker = Path(rest)
     if not marker.exists():
@@ -105,6 +110,7 @@ _ACTIONS = {
     "die-once": _die_once,
     "kill": _kill,
     "kill-once": _kill_once,
+    "touch": _touch,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),
     "short": lambda source, rest, samples: _noise(source, rest, RATE),
     "nothing": lambda source, rest, samples: np.zeros(0),

@@ -1,0 +1,65 @@
+"""Whole files decoded in worker processes, whatever a file does to them."""
+
+import os
+import time
+from contextlib import closing
+
+import numpy as np
+import pytest
+import soundfile
+from build_loaders import Tones, sources
+
+from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.errors import AudioError
+from playlist_pretrain.records import decoding
+from playlist_pretrain.records.decoding import decode_files
+
+pytestmark = pytest.mark.slow
+
+
+def test_one_file_costs_nothing_but_itself(tmp_path):
+    tokens = [
+        "noise:a", "crash:", "unreadable:", f"die-once:{tmp_path / 'died'}", "bug:", "noise:b",
+    ]  # fmt: skip
+    tracks = sources(*tokens, count=len(tokens))
+    found = dict(decode_files(tracks, "", Tones(), workers=2))
+    assert sorted(found) == list(range(6))
+    for position in (0, 3, 5):
+        expected = Tones()(tokens[position])
+        np.testing.assert_array_equal(found[position].waveform, expected.waveform)
+        assert found[position].source_seconds == expected.source_seconds
+    assert found[1] == "reading it ended the process twice (SIGSEGV)"
+    assert found[2] == "not audio"
+    assert found[4] == "KeyError: 'no such thing'"
+
+
+def test_no_more_is_decoded_than_the_workers_hold(tmp_path):
+    tracks = sources(*(f"touch:{tmp_path / str(n)}" for n in range(12)), count=12)
+    with closing(decode_files(tracks, "", Tones(seconds=60), workers=2)) as decoded:
+        for taken in (1, 2, 3):
+            next(decoded)
+            time.sleep(1)
+            assert len(os.listdir(tmp_path)) <= taken + 2
+        assert len(list(decoded)) == 9
+
+
+def test_processes_that_cannot_begin_are_an_error(monkeypatch):
+    def work_through(work, tasks, workers, *, on_step, on_death):
+        task = tasks[0]
+        for _ in range(2):
+            task = on_death(task, None, -9)
+        yield task, None
+
+    monkeypatch.setattr(decoding, "work_through", work_through)
+    with pytest.raises(AudioError, match=r"'noise:0' ended twice before it began \(SIGKILL, "):
+        list(decode_files(sources(count=1), "", Tones()))
+
+
+def test_sources_are_below_the_folder(tmp_path):
+    """And errors do not repeat the path, which the caller knows."""
+    names = ["a.wav", "x/b.wav", "x\n.wav"]
+    found = dict(decode_files(sources(*names, count=3), tmp_path, AudioLoader(), workers=1))
+    assert found == dict.fromkeys(range(3), "cannot be opened: No such file or directory")
+    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
+    found = dict(decode_files(sources(*names, count=3), str(tmp_path), AudioLoader(), workers=1))
+    assert found[0].waveform.shape == (1600,) and isinstance(found[1], str)
