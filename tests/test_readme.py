@@ -63,6 +63,9 @@ def _other_sources(home):
     (home / "spotify.csv").write_text("foreign_id,track_id\n" + "\n".join(rows) + "\n")
     rows = [f"artist {track % 3}|artist {track % 2},t{track}" for track in range(10)]
     (home / "tracks.csv").write_text("artist,track_id\n" + "\n".join(rows) + "\n")
+    rows = [f"t{track},{'train' if track < 4 else 'validation' if track < 7 else 'test'},"
+            f"{'odd' if track % 2 else 'even'}" for track in range(10)]  # fmt: skip
+    (home / "tags.csv").write_text("track_id,split,tags\n" + "\n".join(rows) + "\n")
     listens = [
         {"user_name": "u", "timestamp": 1_600_000_000 + 60 * track,
          "track_metadata": {"additional_info": {"recording_mbid": f"t{track}"}}}
@@ -137,6 +140,11 @@ def test_the_three_commands_and_the_model_they_make(home):
     for name in re.findall(r"`([\w./]+)`", promised.partition("\n\nOne group")[0]):
         if not name.startswith("runs"):
             assert (run / name).exists(), name
+    (block,) = [text for text in blocks("bash") if "finetune.py" in text]
+    tagging = block.strip().splitlines()
+    assert len(tagging) == 2
+    run_all(tagging, home, lambda command: " --batch 4 --epochs 1 --runs 1")
+    assert (home / "runs" / "mine-tags-mine-playlist_co-vggish" / "predictions").is_dir()
     shutil.copytree(run, home / "runs" / "demo-playlist_co-vggish")
     for code in blocks("python"):
         done = python(code, home)

@@ -23,6 +23,7 @@ from playlist_pretrain.records.sources import TrackSource, find_audio
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import Decoded
+    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.export.saved_model import SavedTagger
 
 TABLE_FILE = "predictions.csv"
@@ -104,12 +105,7 @@ def predict_folder(
         An activation that is not finite.
     """
     front_end = tagger.front_end
-    if not front_end.takes_waveforms:
-        raise FrontEndError(
-            f"{tagger.path} tags no audio files: front end {front_end.name!r} takes no waveforms, "
-            "its mels are made elsewhere"
-        )
-    folder, tracks = _files(Path(audio))
+    folder, tracks = check_audio(audio, front_end)
     tracks, notes = _writable(tracks)
     load = AudioLoader(front_end.sample_rate, None, front_end.resample_quality)
     table, lines, report = (Path(out) / name for name in (TABLE_FILE, LINES_FILE, REPORT_FILE))
@@ -136,8 +132,20 @@ def predict_folder(
     return Predicted(tagged, len(notes), table, lines, report if notes else None)
 
 
-def _files(audio: Path) -> tuple[Path, list[TrackSource]]:
-    """The folder that sources are below, and the files."""
+def check_audio(audio: str | Path, front_end: FrontEnd) -> tuple[Path, list[TrackSource]]:
+    """The folder that the audio files to be tagged are below, and the files; reads none of them.
+
+    Raises
+    ------
+    FrontEndError, AudioError, TrackError
+        As :func:`predict_folder`.
+    """
+    if not front_end.takes_waveforms:
+        raise FrontEndError(
+            f"no audio files can be tagged: front end {front_end.name!r} takes no waveforms, its "
+            "mels are made elsewhere"
+        )
+    audio = Path(audio)
     if audio.is_file():
         return audio.parent, [TrackSource(audio.stem, audio.name)]
     return audio, find_audio(audio).tracks

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain import cli
+from playlist_pretrain.evaluation.predict import check_audio, predict_folder
 from playlist_pretrain.recipes import FinetuneRecipe
 from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
 from playlist_pretrain.training.finetune_inputs import TaggingData, default_name, settle
@@ -82,6 +83,8 @@ def finetune(command: FinetuneCommand) -> Run:
             lambda: settle(command.recipe, say, quiet=quiet),
             lambda settled: what_decides(settled[0], settled[1].facts),
         )
+        if command.predict:
+            check_audio(command.predict, data.points[0].front_end)  # now, not when all is trained
         check_share(recipe.batch, strategy)
         with workers.folder(run) as own:
             workers.together(
@@ -139,7 +142,6 @@ def _all_runs(
 
 def _predict(run: TaggingRuns, audio: str, say: Callable[[str], None], *, quiet: bool) -> None:
     """Tag audio files with the run that did best in validation."""
-    from playlist_pretrain.evaluation.predict import predict_folder
     from playlist_pretrain.export.saved_model import load_tagger
 
     runs = run.summary["runs"]

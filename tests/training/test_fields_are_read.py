@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.errors import RecipeError, TableError, TaskError
 from playlist_pretrain.pairs import PAIRINGS
-from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.training import pretrain
+from playlist_pretrain.recipes import FinetuneRecipe, PretrainRecipe
+from playlist_pretrain.tasks import read_task
+from playlist_pretrain.training import finetune, pretrain
 from playlist_pretrain.training.strategy import make_strategy
 
 PACKAGE = str(Path(pretrain.__file__).parents[1])
@@ -39,7 +40,8 @@ def seen(monkeypatch):
             names.add(name)
         return object.__getattribute__(self, name)
 
-    monkeypatch.setattr(PretrainRecipe, "__getattribute__", watched)
+    for recipe in (PretrainRecipe, FinetuneRecipe):
+        monkeypatch.setattr(recipe, "__getattribute__", watched)
     return names
 
 
@@ -56,6 +58,19 @@ def test_every_field_of_a_recipe_is_used_by_some_run(arguments, tmp_path, seen):
     with contextlib.suppress(RecipeError):
         make_strategy(PretrainRecipe(strategy="mirrored", replicas=2))
     assert unread(PretrainRecipe, seen) == []
+
+
+@pytest.mark.slow
+def test_every_field_of_a_fine_tuning_is_used_by_some_run(tagging_arguments, seen, capsys):
+    assert finetune.main([*tagging_arguments, "--runs", "1", "--epochs", "1"]) == 0
+    assert finetune.main([*tagging_arguments[:4], "--model", "audioset", "--weights", "none"]) == 1
+    assert "none" in capsys.readouterr().err
+    for task in ("jamendo-genre", "mtat"):
+        with contextlib.suppress(TaskError, TableError):
+            read_task(FinetuneRecipe(task=task, splits="nowhere"))
+    with contextlib.suppress(RecipeError):
+        make_strategy(FinetuneRecipe(strategy="mirrored", replicas=2))
+    assert unread(FinetuneRecipe, seen) == []
 
 
 def test_a_field_that_is_only_checked_or_saved_counts_as_unread(seen):

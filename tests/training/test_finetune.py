@@ -255,6 +255,7 @@ REFUSED = {
     "no cycle": (["--cycle-epochs", "0"], "--cycle-epochs 0.0: must be above 0"),
     "negative l2": (["--l2", "-1"], "--l2 -1.0: must be 0 or more"),
     "twice": (["--model", "scratch", "scratch"], "named twice"),
+    "nothing to tag": (["--predict", "nowhere"], "nowhere"),
     "official files for an own table": (["--splits", "x"], "--splits x is not for task tags"),
 }
 
