@@ -40,3 +40,52 @@ def arguments(small_world, tmp_path):
         "--width", "0.05", "--batch", "6", "--epochs", "3", "--warmup-steps", "2",
         "--learning-rate", "1e-3", "--quiet",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def resumed_and_whole(tmp_path, monkeypatch):
+    """Callable: two runs of a command line, the first of which stopped after a step and went on."""
+    from playlist_pretrain.runs import Run
+    from playlist_pretrain.training import callbacks, pretrain
+
+    class Stop(Exception):
+        """Raised in place of a power cut."""
+
+    def run_both(arguments, stop_at):
+        arguments = [*arguments, "--checkpoint-steps", "2"]
+        out = arguments.index("--out") + 1
+        whole = [*arguments[:out], str(tmp_path / "whole"), *arguments[out + 1 :]]
+        assert pretrain.main(whole) == 0
+        steps = callbacks.Checkpoints.on_train_batch_end
+
+        def stop(self, batch, logs=None):
+            steps(self, batch, logs)
+            if self._done == stop_at:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            with pytest.raises(Stop):
+                pretrain.main(arguments)
+        assert pretrain.main(arguments) == 0
+        return Run(arguments[out]), Run(whole[out])
+
+    return run_both
+
+
+@pytest.fixture
+def assert_same():
+    """Callable: whether two runs wrote the same but for what the clock says, to the last bit."""
+    from playlist_pretrain.export.saved_model import load_backbone
+    from playlist_pretrain.training.history import COLUMNS, read_history
+
+    columns = [name for name in COLUMNS if "second" not in name and name != "input_wait"]
+
+    def compare(*runs):
+        one, other = ([[row[n] for n in columns] for row in read_history(r.history)] for r in runs)
+        assert one == other
+        models = [load_backbone(run.saved_model).model.get_weights() for run in runs]
+        for left, right in zip(*models, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+    return compare

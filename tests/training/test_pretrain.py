@@ -12,7 +12,7 @@ import pytest
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, history, outcome, pretrain
+from playlist_pretrain.training import callbacks, outcome, pretrain
 
 
 class Stop(Exception):
@@ -308,32 +308,9 @@ def test_warnings(summary, words):
     ],
 )
 def test_resumes_to_the_same_weights_history_and_model(
-    arguments, tmp_path, monkeypatch, pairs, stop_at
+    arguments, resumed_and_whole, assert_same, pairs, stop_at
 ):
-    arguments = changed(arguments, checkpoint_steps="2", pairs=pairs)
-    whole = changed(arguments, out=str(tmp_path / "whole"))
-    assert pretrain.main(whole) == 0
-    steps = callbacks.Checkpoints.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        steps(self, batch, logs)
-        if self._done == stop_at:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
-        with pytest.raises(Stop):
-            pretrain.main(arguments)
-    assert pretrain.main(arguments) == 0
-    kept = [n for n in history.COLUMNS if "second" not in n and n != "input_wait"]
-    tables = []
-    for path in (run_of(whole), run_of(arguments)):
-        rows = history.read_history(path.history)
-        tables.append([[row[name] for name in kept] for row in rows])
-    assert tables[0] == tables[1]
-    a, b = (load_backbone(run_of(x).saved_model).model.get_weights() for x in (whole, arguments))
-    for left, right in zip(a, b, strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert_same(*resumed_and_whole(changed(arguments, pairs=pairs), stop_at))
 
 
 @pytest.mark.slow
