@@ -1,7 +1,12 @@
 """A collection small enough to train on in seconds, and the arguments to do so."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what several tests import
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +37,20 @@ def small_world(make_collection, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def arguments(small_world, tmp_path):
-    """Command line of a run of three epochs that takes seconds."""
-    return [
-        "--collection", str(small_world), "--out", str(tmp_path / "run"), "--frames", "16",
+@pytest.fixture(scope="session")
+def command_line(small_world):
+    """Callable: the arguments of a run of three epochs, which takes seconds, into a folder."""
+    return lambda out: [
+        "--collection", str(small_world), "--out", str(out), "--frames", "16",
         "--width", "0.05", "--batch", "6", "--epochs", "3", "--warmup-steps", "2",
         "--learning-rate", "1e-3", "--quiet",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def arguments(command_line, tmp_path):
+    """Command line of such a run."""
+    return command_line(tmp_path / "run")
 
 
 @pytest.fixture
