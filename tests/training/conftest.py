@@ -1,5 +1,9 @@
 """A collection small enough to train on in seconds, and the arguments to do so."""
 
+import contextlib
+import functools
+import io
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,8 +57,43 @@ def arguments(command_line, tmp_path):
     return command_line(tmp_path / "run")
 
 
+@pytest.fixture(scope="session")
+def finished_once(command_line, tmp_path_factory):
+    """Such a run, and what it said; not to be changed."""
+    from playlist_pretrain.training import pretrain
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    loud = [word for word in command_line(out) if word != "--quiet"]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert pretrain.main(loud) == 0
+    return out, told.getvalue()
+
+
 @pytest.fixture
-def resumed_and_whole(tmp_path, monkeypatch):
+def finished(finished_once, arguments):
+    """A finished run where the arguments want theirs."""
+    from playlist_pretrain.runs import Run
+
+    return Run(shutil.copytree(finished_once[0], arguments[arguments.index("--out") + 1]))
+
+
+@pytest.fixture(scope="session")
+def run_whole(tmp_path_factory):
+    """Callable: the run of a command line without ``--out``; made once, not to be changed."""
+    from playlist_pretrain.runs import Run
+    from playlist_pretrain.training import pretrain
+
+    @functools.cache
+    def run(*words):
+        out = tmp_path_factory.mktemp("whole") / "run"
+        assert pretrain.main([*words, "--out", str(out)]) == 0
+        return Run(out)
+
+    return run
+
+
+@pytest.fixture
+def resumed_and_whole(run_whole, monkeypatch):
     """Callable: two runs of a command line, the first of which stopped after a step and went on."""
     from playlist_pretrain.runs import Run
     from playlist_pretrain.training import callbacks, pretrain
@@ -65,8 +104,7 @@ def resumed_and_whole(tmp_path, monkeypatch):
     def run_both(arguments, stop_at):
         arguments = [*arguments, "--checkpoint-steps", "2"]
         out = arguments.index("--out") + 1
-        whole = [*arguments[:out], str(tmp_path / "whole"), *arguments[out + 1 :]]
-        assert pretrain.main(whole) == 0
+        whole = run_whole(*arguments[: out - 1], *arguments[out + 1 :])
         steps = callbacks.Checkpoints.on_train_batch_end
 
         def stop(self, batch, logs=None):
@@ -79,7 +117,7 @@ def resumed_and_whole(tmp_path, monkeypatch):
             with pytest.raises(Stop):
                 pretrain.main(arguments)
         assert pretrain.main(arguments) == 0
-        return Run(arguments[out]), Run(whole[out])
+        return Run(arguments[out]), whole
 
     return run_both
 

@@ -18,20 +18,15 @@ from playlist_pretrain.training.inputs import default_name, settle
 ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negatives"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         [*ALL, "--micro-batch", "3"],
         ["--pairs", "playlist_w2v,artist_co,playlist_co", "--pair-weights", "1,2,1"],
-        pytest.param(
-            [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param([*ALL, "--pairs", "playlist_w2v"], marks=pytest.mark.slow),
-        pytest.param(
-            [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
-            marks=pytest.mark.slow,
-        ),
+        [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
+        [*ALL, "--pairs", "playlist_w2v"],
+        [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
     ],
     ids=" ".join,
 )
@@ -41,6 +36,7 @@ def test_resumes_to_the_same_weights_history_and_model(
     assert_same(*resumed_and_whole([*arguments, *options], stop_at=5))
 
 
+@pytest.mark.slow
 def test_the_temperature_of_every_epoch_is_in_the_history(arguments):
     run = Run(arguments[arguments.index("--out") + 1])
     for options, learned in ([], False), (["--learnable-temperature", "--overwrite"], True):
