@@ -1,4 +1,4 @@
-"""The command as a user runs it: in a process of its own."""
+"""The command as a user runs it: mostly in a process of its own."""
 
 import json
 import subprocess
@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from playlist_pretrain.playlists import make
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "match_playlists.py"
 
@@ -34,6 +36,7 @@ def slices(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_from_slices_to_groups(mine, slices):
     done = run("--playlists", slices, "--collection", mine)
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,14 +79,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_one_line_and_exit_code_1(mine, tmp_path, case):
+def test_one_line_and_exit_code_1(mine, tmp_path, capsys, case):
     content, message = BAD[case]
     (tmp_path / "bad.csv").write_bytes(content)
-    done = run("--playlists", tmp_path / "bad.csv", "--collection", mine, "--name", "bad")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("match_playlists.py: error: ")
-    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
-    assert message in done.stderr
+    words = ["--playlists", tmp_path / "bad.csv", "--collection", mine, "--name", "bad"]
+    assert make.main(list(map(str, words))) == 1
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("match_playlists.py: error: ")
+    assert error.count("\n") == 1 and error.endswith("\n")
+    assert message in error
     assert not list(mine.glob("groups-bad*"))
 
 
