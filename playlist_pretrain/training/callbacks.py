@@ -299,7 +299,11 @@ class Progress(Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Show the loss of the epoch beside the bar, and the probe when there was one."""
-        shown = {name: f"{float(value):.4f}" for name, value in logs.items()}
+        shown = {
+            name: f"{float(value):.4f}"
+            for name, value in logs.items()
+            if name == "loss" or name.startswith("probe_")
+        }
         self._bar.set_postfix(shown, refresh=False)
 
     def on_train_end(self, logs=None):

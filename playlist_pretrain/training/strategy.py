@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import tempfile
@@ -282,10 +283,18 @@ class Workers:
     def _gathered(self, own: int) -> list[int]:
         import tensorflow as tf
 
+        found = self._strategy.run(self._gather, (tf.constant(own, tf.int64),))
+        return self._strategy.experimental_local_results(found)[0].numpy().tolist()
+
+    @functools.cached_property
+    def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Of the values of all replicas; one for all calls, as every step asks and tracing takes
+        longer than a step."""
+        import tensorflow as tf
+
         @tf.function
         def gather(value):
             context = tf.distribute.get_replica_context()
             return context.all_gather(tf.reshape(value, [1]), axis=0)
 
-        found = self._strategy.run(gather, (tf.constant(own, tf.int64),))
-        return self._strategy.experimental_local_results(found)[0].numpy().tolist()
+        return gather

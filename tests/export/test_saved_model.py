@@ -39,7 +39,9 @@ def test_round_trip(backbone, saved, rng):
     assert len(loaded.model.trainable_variables) == len(backbone.trainable_variables)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
     with precision(policy):
         mixed = vggish(frames=8, bands=96, width=0.05)
@@ -52,6 +54,7 @@ def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_signatures_in_a_process_that_knows_only_tensorflow(backbone, saved, rng, tmp_path):
     windows = rng.normal(size=(3, FRAMES, 96)).astype(np.float32)
     wave = rng.normal(scale=0.1, size=(2, 3 * FRAMES * 188 + 500)).astype(np.float32)
@@ -104,13 +107,18 @@ def test_track_mean_of_any_length(backbone, rng, length):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("preset", ["paper", "vggish"])
+@pytest.fixture(scope="module", params=["paper", "vggish"])
+def of_preset(request, tmp_path_factory):
+    """A saved model of a front end, as TensorFlow loads it."""
+    settings = front_end(request.param)
+    path = tmp_path_factory.mktemp("preset") / "m"
+    save_backbone(vggish(frames=8, bands=settings.bands, width=0.05), settings, path)
+    return tf.saved_model.load(str(path))
+
+
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 5000])
-def test_any_waveform_has_an_embedding(preset, samples, tmp_path):
-    backbone = vggish(frames=8, bands=front_end(preset).bands, width=0.05)
-    if not (tmp_path / "m").exists():
-        save_backbone(backbone, front_end(preset), tmp_path / "m")
-    answer = tf.saved_model.load(str(tmp_path / "m")).signatures["waveform"]
+def test_any_waveform_has_an_embedding(of_preset, samples):
+    answer = of_preset.signatures["waveform"]
     embeddings = answer(waveform=tf.zeros([2, samples]))["embeddings"].numpy()
     assert embeddings.shape == (2, 128) and np.isfinite(embeddings).all()
 

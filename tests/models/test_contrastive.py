@@ -120,8 +120,15 @@ def made_in(policy, **options):
     return model
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize(
+    ("policy", "micro_batch"),
+    [
+        ("mixed_float16", 2),
+        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", 2, marks=pytest.mark.slow),
+        pytest.param("mixed_bfloat16", None, marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_is_a_rounding_of_float32(policy, micro_batch, pairs):
     model, exact = made_in(policy), made_in("float32")
     model.micro_batch = micro_batch
@@ -175,8 +182,15 @@ def test_a_scale_that_cannot_be_halved_is_a_bad_step(pairs):
     assert 0 <= int(model.first_bad_step) <= 2
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize(
+    ("policy", "micro_batch"),
+    [
+        ("float32", None),
+        ("mixed_float16", 2),
+        pytest.param("float32", 2, marks=pytest.mark.slow),
+        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
+    ],
+)
 def test_a_learnable_temperature_is_a_weight_of_the_model(policy, micro_batch, pairs):
     model = made_in(policy)
     model.micro_batch = micro_batch
@@ -204,8 +218,15 @@ def test_a_learned_temperature_stops_at_a_hundredth(pairs):
     assert float(model.loss.temperature) == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize(
+    ("policy", "micro_batch"),
+    [
+        ("float32", None),
+        pytest.param("float32", 2, marks=pytest.mark.slow),
+        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
+        pytest.param("mixed_float16", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_xla_gives_the_same_step(policy, micro_batch, pairs):
     models = [made_in(policy, jit_compile=jit) for jit in (False, True)]
     results = []

@@ -64,7 +64,9 @@ def loss_and_gradients(model, batch):
     return loss.numpy(), [gradient.numpy() for gradient in gradients]
 
 
-@pytest.mark.parametrize("sides", ["window", "views", "vector"])
+@pytest.mark.parametrize(
+    "sides", ["window", *(pytest.param(s, marks=pytest.mark.slow) for s in ("views", "vector"))]
+)
 def test_slices_have_the_gradient_of_the_whole_batch(sides, rng):
     batch = batch_of(sides, rng)
     loss, gradients = loss_and_gradients(model_of(sides, None), batch)
@@ -79,7 +81,9 @@ def test_slices_have_the_gradient_of_the_whole_batch(sides, rng):
     assert sliced.test_on_batch(*batch) == pytest.approx(whole.test_on_batch(*batch), rel=1e-5)
 
 
-@pytest.mark.parametrize("sides", ["window", "views", "vector"])
+@pytest.mark.parametrize(
+    "sides", [*(pytest.param(s, marks=pytest.mark.slow) for s in ("window", "views")), "vector"]
+)
 def test_slices_of_every_objective_have_the_gradient_of_the_whole_batch(sides, rng):
     batch = tuple(map(tf.constant, batch_of(sides, rng)))
     left_out = tf.constant(rng.random((2 * PAIRS, 2 * PAIRS)) < 0.3)
@@ -113,6 +117,7 @@ def test_moving_statistics_take_one_step_towards_the_mean_of_the_slices(rng):
     np.testing.assert_allclose(norm.moving_variance, 0.9 * before + 0.1 * of_slices, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_graph_is_as_small_for_many_slices_as_for_few(rng):
     sizes = []
     for micro_batch in (32, 2):
@@ -125,7 +130,7 @@ def test_a_graph_is_as_small_for_many_slices_as_for_few(rng):
 
 def test_batches_that_are_no_whole_number_of_slices_are_refused(rng):
     with pytest.raises(ValueError, match="batch of 64 pairs is no whole number of slices of 24"):
-        model_of("window", 24).train_on_batch(*batch_of("window", rng))
+        model_of("window", 24, normalised_tower).train_on_batch(*batch_of("window", rng))
     unknown = tf.data.Dataset.from_tensor_slices(batch_of("window", rng)).batch(24)
     with pytest.raises(ValueError, match="drop_remainder"):
-        model_of("window", 8).fit(unknown, verbose=0)
+        model_of("window", 8, normalised_tower).fit(unknown, verbose=0)

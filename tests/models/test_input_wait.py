@@ -70,7 +70,11 @@ def test_a_device_that_is_still_busy_waits_for_nothing():
     assert 0.5 * SLOW < waited <= time.monotonic() - started - SLOW
 
 
-@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"steps_per_execution": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"run_eagerly": True}, pytest.param({"steps_per_execution": 2}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_the_steps_are_those_of_keras(batches, options):
     ours, keras = made(), made(**options)
     for model in (ours, keras):

@@ -62,7 +62,7 @@ def values_of(model):
     return {**values, "log_temperature": model.log_temperature.numpy()}
 
 
-@pytest.fixture(params=[False, True], ids=["", "masked"])
+@pytest.fixture
 def data(request, rng):
     """A batch of every pairing."""
     found = []
@@ -75,6 +75,13 @@ def data(request, rng):
     return tuple(found)
 
 
+def with_and_without_masks(slow):
+    """Parametrises the batch; one of the two takes the time of the whole suite only."""
+    marked = [pytest.param(m, marks=pytest.mark.slow) if m == slow else m for m in (False, True)]
+    return pytest.mark.parametrize("data", marked, ids=["", "masked"], indirect=True)
+
+
+@with_and_without_masks(slow=False)
 @pytest.mark.parametrize("micro_batch", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     model = joint(micro_batch)
@@ -84,7 +91,7 @@ def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     for kind, weight, part in zip(KINDS, WEIGHTS, data, strict=True):
         one = alone(kind)
         before = values_of(one)
-        total += weight / sum(WEIGHTS) * float(tf.function(one.train_step)(part)["loss"])
+        total += weight / sum(WEIGHTS) * float(one.train_step(part)["loss"])
         for name, value in values_of(one).items():
             wanted[name] += weight / sum(WEIGHTS) * (value - before[name])
     assert float(logs["loss"]) == pytest.approx(total, rel=1e-5)
@@ -94,6 +101,7 @@ def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
         assert error <= 1e-4 * np.linalg.norm(wanted[name]) + 1e-7
 
 
+@with_and_without_masks(slow=False)
 def test_inference_has_the_loss_of_training(data):
     model = joint(learning_rate=0.0)
     tested = float(tf.function(model.test_step)(data)["loss"])
@@ -101,6 +109,7 @@ def test_inference_has_the_loss_of_training(data):
     assert float(tf.function(model.train_step)(data)["loss"]) == pytest.approx(tested, rel=1e-5)
 
 
+@with_and_without_masks(slow=True)
 def test_pairs_of_another_pairing_are_no_negatives(data):
     """Equal projections are at the chance of one batch, however many there are."""
     model = joint(learning_rate=0.0)

@@ -23,7 +23,8 @@ def kernels(model):
     return [weight.numpy() for weight in model.weights if "kernel" in weight.name]
 
 
-def test_is_the_papers(model):
+@pytest.mark.slow
+def test_is_the_papers():
     paper = resnet50(frames=256, bands=96)
     assert paper.get_layer("global_max").input_shape == (None, 8, 3, 2048)
     assert paper.output_shape == (None, 4096)
@@ -43,6 +44,7 @@ def test_the_maximum_comes_before_the_mean(model, rng):
     np.testing.assert_allclose(model(windows), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_follow_the_seed_and_the_initializer(model):
     same = resnet50(frames=FRAMES, bands=BANDS, seed=1)
     other = resnet50(frames=FRAMES, bands=BANDS, seed=2, initializer="glorot_uniform")
@@ -57,6 +59,7 @@ def test_weights_follow_the_seed_and_the_initializer(model):
     assert glorot[largest].var() == pytest.approx(2 / (fan_in + fan_out), rel=0.02)
 
 
+@pytest.mark.slow
 def test_input_is_standardised_inside(model, rng):
     mean, std = rng.uniform(0, 3, BANDS), rng.uniform(0.5, 2, BANDS)
     standardised = resnet50(frames=FRAMES, bands=BANDS, mean=mean, std=std, seed=1)
@@ -70,6 +73,7 @@ def test_refuses_a_window_without_frames():
         resnet50(frames=0, bands=8)
 
 
+@pytest.mark.slow
 def test_its_import_is_silent():
     code = "from playlist_pretrain.models.resnet50 import resnet50; resnet50(frames=8, bands=8)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -87,9 +87,12 @@ def test_half_precision_windows_are_mixed_in_single_precision(rng):
 def test_a_window_is_never_mixed_with_itself_and_with_all_others_alike():
     batch, steps = 5, 2000
     views = MixedViews(front_end("paper"), 1)
-    others = np.stack(
-        [views.draws(step, side, batch)[1].numpy() for step in range(steps) for side in (0, 1)]
-    )
+
+    @tf.function
+    def drawn(side):
+        return tf.map_fn(lambda step: views.draws(step, side, batch)[1], tf.range(steps))
+
+    others = np.concatenate([drawn(side).numpy() for side in (0, 1)])
     counts = np.stack([np.bincount(others[:, i], minlength=batch) for i in range(batch)])
     assert np.all(np.diag(counts) == 0)
     expected = 2 * steps / (batch - 1)

@@ -211,6 +211,7 @@ def test_a_mistake_is_one_line(music, capsys, arguments, word):
     assert not Path("out").exists()
 
 
+@pytest.mark.slow
 def test_without_beam_it_says_how_to_get_it():
     code = (
         "import runpy, sys; sys.modules['apache_beam'] = None; "

@@ -42,6 +42,17 @@ def expected(collection, frames, short, row, start):
     return np.stack(lines)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick_collections():
+    """What TensorFlow made before these tests is not looked through at each ``gc.collect()``."""
+    import tensorflow  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.data(), st.integers(1, 400), st.sampled_from(["repeat", "pad"]))
 def test_windows_are_pieces_of_the_mels(collection, data, frames, short):
@@ -158,6 +169,7 @@ def test_partial_and_interrupted_reads_are_continued(monkeypatch):
     assert pread._fill(out, *arguments) == (0, 0)
 
 
+@pytest.mark.slow
 def test_code_compiles_where_no_folder_can_keep_it(collection):
     program = """
         import sys
@@ -205,6 +217,7 @@ def test_more_shards_than_the_process_may_open(make_collection, tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_hard_limit_on_files_says_what_to_raise(make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [5] * 100, "vggish", per_shard=1)
     program = """

@@ -203,6 +203,7 @@ def test_an_exception_leaves_nothing(tmp_path):
     assert writer.part is None
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
     program = """
         import resource, sys

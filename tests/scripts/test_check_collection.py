@@ -113,6 +113,7 @@ def test_without_a_collection_it_is_the_demo_and_a_damaged_one_is_not_built_on(
     assert run(capsys, "--verify", "--quiet") == (0, "", "")
 
 
+@pytest.mark.slow
 def test_as_a_process_without_tensorflow(folder):
     code = (
         "import runpy, sys\n"

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +54,11 @@ def check_model(home, name, bands):
     assert json.loads((home / "runs" / name / "summary.json").read_text())["steps"] >= 2
 
 
-def test_help_is_quick_and_complete():
-    began = time.perf_counter()
+def test_help_is_quick_and_complete(processor_seconds):
+    before = processor_seconds()
     answer = run(ROOT, "import_mels.py", "--help")
     assert answer.returncode == 0
-    assert time.perf_counter() - began < 1.0
+    assert processor_seconds() - before < 1.0
     for option in ("mels", "out", "source", "description", "excerpt", "keep-going", "workers"):
         assert f"--{option} " in answer.stdout
 

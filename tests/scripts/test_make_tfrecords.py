@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 import wave
 from pathlib import Path
 
@@ -34,10 +33,10 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_help_is_quick_and_complete():
-    began = time.perf_counter()
+def test_help_is_quick_and_complete(processor_seconds):
+    before = processor_seconds()
     answer = run("--help")
-    seconds = time.perf_counter() - began
+    seconds = processor_seconds() - before
     assert answer.returncode == 0
     for option in ("audio", "out", "tracks", "front-end", "excerpt", "resample-quality"):
         assert f"--{option} " in answer.stdout

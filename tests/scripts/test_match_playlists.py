@@ -1,12 +1,13 @@
-"""The command as a user runs it: in a process of its own."""
+"""The command as a user runs it: mostly in a process of its own."""
 
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from playlist_pretrain.playlists import make
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "match_playlists.py"
 
@@ -34,6 +35,7 @@ def slices(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_from_slices_to_groups(mine, slices):
     done = run("--playlists", slices, "--collection", mine)
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,14 +78,15 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", list(BAD))
-def test_one_line_and_exit_code_1(mine, tmp_path, case):
+def test_one_line_and_exit_code_1(mine, tmp_path, capsys, case):
     content, message = BAD[case]
     (tmp_path / "bad.csv").write_bytes(content)
-    done = run("--playlists", tmp_path / "bad.csv", "--collection", mine, "--name", "bad")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("match_playlists.py: error: ")
-    assert done.stderr.count("\n") == 1 and done.stderr.endswith("\n")
-    assert message in done.stderr
+    words = ["--playlists", tmp_path / "bad.csv", "--collection", mine, "--name", "bad"]
+    assert make.main(list(map(str, words))) == 1
+    out, error = capsys.readouterr()
+    assert out == "" and error.startswith("match_playlists.py: error: ")
+    assert error.count("\n") == 1 and error.endswith("\n")
+    assert message in error
     assert not list(mine.glob("groups-bad*"))
 
 
@@ -93,13 +96,10 @@ def test_traceback_only_with_debug(mine, tmp_path):
     assert "Traceback" in done.stderr and "no such file" in done.stderr
 
 
-def test_help_in_under_a_second():
-    seconds = []
-    for _ in range(3):  # the best of three: other work on the machine is not the script's fault
-        start = time.perf_counter()
-        done = run("--help")
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1
+def test_help_in_under_a_second(processor_seconds):
+    before = processor_seconds()
+    done = run("--help")
+    assert processor_seconds() - before < 1
     assert done.returncode == 0
     for option in ("--playlists", "--collection", "--name", "--format", "--columns", "--overwrite"):
         assert option in done.stdout

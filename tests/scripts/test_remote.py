@@ -68,6 +68,7 @@ def test_match_and_pretrain(url, playlists, tmp_path):
     assert (run_folder / "saved_model" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_errors_in_one_line(url, playlists, s3, tmp_path):
     words = ["match_playlists", "--playlists", playlists, "--collection"]
     done = run(*words, url + "/no", cwd=tmp_path, code=1)

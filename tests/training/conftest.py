@@ -1,7 +1,16 @@
 """A collection small enough to train on in seconds, and the arguments to do so."""
 
+import contextlib
+import functools
+import io
+import shutil
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # for what several tests import
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +41,11 @@ def small_world(make_collection, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def arguments(small_world, tmp_path):
-    """Command line of a run of three epochs that takes seconds."""
-    return [
-        "--collection", str(small_world), "--out", str(tmp_path / "run"), "--frames", "16",
+@pytest.fixture(scope="session")
+def command_line(small_world):
+    """Callable: the arguments of a run of three epochs, which takes seconds, into a folder."""
+    return lambda out: [
+        "--collection", str(small_world), "--out", str(out), "--frames", "16",
         "--width", "0.05", "--batch", "6", "--epochs", "3", "--warmup-steps", "2",
         "--learning-rate", "1e-3", "--quiet",
     ]  # fmt: skip
@@ -79,3 +88,92 @@ def tagging_arguments(tagged_world, tmp_path):
         "--width", "0.05", "--batch", "8", "--epochs", "4", "--runs", "2", "--quiet",
         "--low-learning-rate", "1e-3", "--high-learning-rate", "1e-2",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def arguments(command_line, tmp_path):
+    """Command line of such a run."""
+    return command_line(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def finished_once(command_line, tmp_path_factory):
+    """Such a run, and what it said; not to be changed."""
+    from playlist_pretrain.training import pretrain
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    loud = [word for word in command_line(out) if word != "--quiet"]
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        assert pretrain.main(loud) == 0
+    return out, told.getvalue()
+
+
+@pytest.fixture
+def finished(finished_once, arguments):
+    """A finished run where the arguments want theirs."""
+    from playlist_pretrain.runs import Run
+
+    return Run(shutil.copytree(finished_once[0], arguments[arguments.index("--out") + 1]))
+
+
+@pytest.fixture(scope="session")
+def run_whole(tmp_path_factory):
+    """Callable: the run of a command line without ``--out``; made once, not to be changed."""
+    from playlist_pretrain.runs import Run
+    from playlist_pretrain.training import pretrain
+
+    @functools.cache
+    def run(*words):
+        out = tmp_path_factory.mktemp("whole") / "run"
+        assert pretrain.main([*words, "--out", str(out)]) == 0
+        return Run(out)
+
+    return run
+
+
+@pytest.fixture
+def resumed_and_whole(run_whole, monkeypatch):
+    """Callable: two runs of a command line, the first of which stopped after a step and went on."""
+    from playlist_pretrain.runs import Run
+    from playlist_pretrain.training import callbacks, pretrain
+
+    class Stop(Exception):
+        """Raised in place of a power cut."""
+
+    def run_both(arguments, stop_at):
+        arguments = [*arguments, "--checkpoint-steps", "2"]
+        out = arguments.index("--out") + 1
+        whole = run_whole(*arguments[: out - 1], *arguments[out + 1 :])
+        steps = callbacks.Checkpoints.on_train_batch_end
+
+        def stop(self, batch, logs=None):
+            steps(self, batch, logs)
+            if self._done == stop_at:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            with pytest.raises(Stop):
+                pretrain.main(arguments)
+        assert pretrain.main(arguments) == 0
+        return Run(arguments[out]), whole
+
+    return run_both
+
+
+@pytest.fixture
+def assert_same():
+    """Callable: whether two runs wrote the same but for what the clock says, to the last bit."""
+    from playlist_pretrain.export.saved_model import load_backbone
+    from playlist_pretrain.training.history import COLUMNS, read_history
+
+    columns = [name for name in COLUMNS if "second" not in name and name != "input_wait"]
+
+    def compare(*runs):
+        one, other = ([[row[n] for n in columns] for row in read_history(r.history)] for r in runs)
+        assert one == other
+        models = [load_backbone(run.saved_model).model.get_weights() for run in runs]
+        for left, right in zip(*models, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+    return compare

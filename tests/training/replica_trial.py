@@ -1,23 +1,33 @@
-"""One process of a trial: a step, and thirty, on some replicas; run by ``test_strategy.py``.
+"""A process of trials: a step, and more, on some replicas; asked by ``test_replicas.py``.
 
-python replica_trial.py OUT.npz BACKBONE SIDES REPLICAS MICRO_BATCH PRECISION [local]
+A line of standard input is a trial, answered by a line when its file is written:
 
-With ``TF_CONFIG`` in the environment it is one worker of several, of one replica each. ``local``
-leaves out the gathering of negatives, to see that the trial notices.
+{"out": "OUT.npz", "sides": "window", "replicas": 2, "backbone": "vggish", "fit": true,
+"micro_batch": 2, "policy": "float32", "local": true}
+
+With ``TF_CONFIG`` in the environment the process is one worker of several, of one replica each;
+else it has trials of one replica and of one other number. ``fit`` adds thirty steps to the loss
+and the gradient of one. ``local`` leaves out the gathering of negatives, to see that the trial
+notices.
 """
 
+import contextlib
+import functools
+import gc
+import json
 import os
 import sys
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.models import replicas
 from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
 from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.nt_xent import NTXent
 from playlist_pretrain.models.projector import projector
+from playlist_pretrain.models.replicas import total
 from playlist_pretrain.models.resnet50 import resnet50
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.models.views import MixedViews
@@ -26,6 +36,8 @@ from playlist_pretrain.training.strategy import logical_cpus, share_of
 PAIRS, FRAMES, BANDS, STEPS = 8, 16, 64, 30
 
 
+# One for all trials: a second one would use the keys of the first for other shapes.
+@functools.cache
 def strategy_of(count):
     if "TF_CONFIG" in os.environ:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -80,16 +92,25 @@ def dataset_of(sides, context):
     return tf.data.Dataset.from_tensor_slices(tensors if len(tensors) > 1 else tensors[0])
 
 
-def main():
-    out, backbone, sides, count, micro_batch, policy, *local = sys.argv[1:]
-    tf.config.experimental.enable_op_determinism()
+def trial(out, sides, replicas=1, backbone="vggish", fit=False, micro_batch=None,
+          policy="float32", local=False):  # fmt: skip
+    tf.keras.backend.clear_session()
+    gc.collect()  # of the model before
     tf.keras.utils.set_random_seed(1)
-    strategy = strategy_of(int(count))
-    if local:
-        replicas.gathered = replicas.own_share = lambda tensor: tensor
+    strategy = strategy_of(replicas)
     with strategy.scope(), precision(policy):
-        model = model_of(backbone, sides, int(micro_batch) or None)
-        model.optimizer.build(model.trainable_variables)
+        model = model_of(backbone, sides, micro_batch)
+        if fit:
+            model.optimizer.build(model.trainable_variables)
+    alone = dict.fromkeys(("gathered", "own_share"), lambda tensor: tensor)
+    patch = mock.patch.multiple("playlist_pretrain.models.replicas", **alone)
+    with patch if local else contextlib.nullcontext():
+        found = outcome(model, strategy, sides, fit)
+    arrays = {f"{name}-{i:03d}": a for name, list_ in found.items() for i, a in enumerate(list_)}
+    np.savez(out, **arrays)
+
+
+def outcome(model, strategy, sides, fit):
     dataset = strategy.distribute_datasets_from_function(lambda c: dataset_of(sides, c))
 
     @tf.function
@@ -97,7 +118,7 @@ def main():
         loss, gradients, _ = model._gradients(*model._sides(data))
         if model._scales_loss:
             gradients = model.optimizer.get_unscaled_gradients(gradients)
-        return loss, replicas.total(gradients)
+        return loss, total(gradients)
 
     def weights():
         towers = [model.backbone, model.projector, *([model.y_tower] if model.y_tower else [])]
@@ -106,16 +127,19 @@ def main():
     before, all_before = weights(), model.get_weights()
     loss, gradients = strategy.run(look, (next(iter(dataset)),))
     first = [strategy.experimental_local_results(one)[0].numpy() for one in (loss, *gradients)]
-    model.set_weights(all_before)  # the look moved the statistics of batch normalisation
-    history = model.fit(dataset, steps_per_epoch=STEPS, verbose=0).history
-    found = {
-        "first": first,
-        "before": before,
-        "after": weights(),
-        "history": [np.float64(values[-1]) for _, values in sorted(history.items())],
-    }
-    arrays = {f"{name}-{i:03d}": a for name, list_ in found.items() for i, a in enumerate(list_)}
-    np.savez(out, **arrays)
+    if fit:
+        model.set_weights(all_before)  # the look moved the statistics of batch normalisation
+        model.fit(dataset, steps_per_epoch=STEPS, verbose=0)
+    return {"first": first, "before": before, "after": weights()}
+
+
+def main():
+    tf.config.experimental.enable_op_determinism()
+    if "TF_CONFIG" not in os.environ:
+        logical_cpus(4)
+    for line in sys.stdin:
+        trial(**json.loads(line))
+        print(line, end="", flush=True)
 
 
 if __name__ == "__main__":

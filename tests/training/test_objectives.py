@@ -7,76 +7,36 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.pairs.dataset import pair_dataset
 from playlist_pretrain.pairs.joint import step_dataset
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, history, pretrain
+from playlist_pretrain.training import history, pretrain
 from playlist_pretrain.training.inputs import default_name, settle
-
-
-class Stop(Exception):
-    """Raised in place of a power cut."""
-
-
-def table_of(run):
-    """What a run wrote an epoch, without what the clock says."""
-    rows = history.read_history(run.history)
-    return [
-        {k: v for k, v in row.items() if "second" not in k and k != "input_wait"} for row in rows
-    ]
-
-
-def resumed_and_whole(arguments, tmp_path, monkeypatch, stop_at):
-    """Two runs of one recipe, the first of which was stopped after a step."""
-    arguments = [*arguments, "--checkpoint-steps", "2"]
-    out = arguments.index("--out") + 1
-    whole = [*arguments[:out], str(tmp_path / "whole"), *arguments[out + 1 :]]
-    assert pretrain.main(whole) == 0
-    steps = callbacks.Checkpoints.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        steps(self, batch, logs)
-        if self._done == stop_at:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
-        with pytest.raises(Stop):
-            pretrain.main(arguments)
-    assert pretrain.main(arguments) == 0
-    return Run(arguments[out]), Run(tmp_path / "whole")
-
 
 ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negatives"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
         [*ALL, "--micro-batch", "3"],
         ["--pairs", "playlist_w2v,artist_co,playlist_co", "--pair-weights", "1,2,1"],
-        pytest.param(
-            [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param([*ALL, "--pairs", "playlist_w2v"], marks=pytest.mark.slow),
-        pytest.param(
-            [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
-            marks=pytest.mark.slow,
-        ),
+        [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
+        [*ALL, "--pairs", "playlist_w2v"],
+        [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
     ],
     ids=" ".join,
 )
-def test_resumes_to_the_same_weights_history_and_model(arguments, tmp_path, monkeypatch, options):
-    resumed, whole = resumed_and_whole([*arguments, *options], tmp_path, monkeypatch, 5)
-    assert table_of(resumed) == table_of(whole)
-    a, b = (load_backbone(run.saved_model).model.get_weights() for run in (resumed, whole))
-    assert all((left == right).all() for left, right in zip(a, b, strict=True))
+def test_resumes_to_the_same_weights_history_and_model(
+    arguments, resumed_and_whole, assert_same, options
+):
+    assert_same(*resumed_and_whole([*arguments, *options], stop_at=5))
 
 
+@pytest.mark.slow
 def test_the_temperature_of_every_epoch_is_in_the_history(arguments):
     run = Run(arguments[arguments.index("--out") + 1])
     for options, learned in ([], False), (["--learnable-temperature", "--overwrite"], True):

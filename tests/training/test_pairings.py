@@ -39,17 +39,8 @@ def recipe(world, pairs, **options):
     return PretrainRecipe(**settings)
 
 
-# The two whose positive is another window take the same way as playlist_co.
-LIKE_PLAYLIST_CO = ("artist_co", "playlist_tco")
-
-
-@pytest.mark.parametrize(
-    "pairs",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in LIKE_PLAYLIST_CO else name
-        for name in PAIRINGS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("pairs", list(PAIRINGS))
 def test_runs_through_the_script(pairs, arguments):
     assert pretrain.main([*arguments, "--pairs", pairs]) == 0
     run = Run(arguments[arguments.index("--out") + 1])

@@ -12,7 +12,7 @@ import pytest
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, history, outcome, pretrain
+from playlist_pretrain.training import callbacks, outcome, pretrain
 
 
 class Stop(Exception):
@@ -44,10 +44,8 @@ def refusal(arguments, capsys):
     return error
 
 
-def test_a_run_leaves_what_the_readme_says(arguments, small_world, capsys):
-    assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
-    told = capsys.readouterr().out
-    run = run_of(arguments)
+def test_a_run_leaves_what_the_readme_says(finished_once):
+    run, told = Run(finished_once[0]), finished_once[1]
     recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
     assert recipe["preset"] == "paper" and recipe["batch"] == 6 and recipe["frames"] == 16
     assert json.loads((run.path / "environment.json").read_text())["packages"]["tensorflow"]
@@ -70,16 +68,14 @@ def test_a_run_leaves_what_the_readme_says(arguments, small_world, capsys):
         assert words in told
 
 
-def test_a_finished_run_says_so(arguments, capsys):
-    assert pretrain.main(arguments) == 0
-    before = run_of(arguments).history.read_bytes()
+def test_a_finished_run_says_so(finished, arguments, capsys):
+    before = finished.history.read_bytes()
     assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
     assert "is finished" in capsys.readouterr().out
-    assert run_of(arguments).history.read_bytes() == before
+    assert finished.history.read_bytes() == before
 
 
-def test_what_does_not_decide_the_result_may_change(arguments, small_world, capsys):
-    assert pretrain.main(arguments) == 0
+def test_what_does_not_decide_the_result_may_change(finished, arguments, small_world):
     assert pretrain.main(changed(arguments, checkpoint_steps="7", probe_epochs="2")) == 0
     elsewhere = small_world.parent / "." / small_world.name
     assert pretrain.main(changed(arguments, collection=f"{elsewhere}/")) == 0
@@ -92,9 +88,8 @@ def test_what_does_not_decide_the_result_may_change(arguments, small_world, caps
         *(pytest.param(name, marks=pytest.mark.slow) for name in ("saved_model", "figures")),
     ],
 )
-def test_what_comes_after_training_is_made_again(arguments, lost):
-    assert pretrain.main(arguments) == 0
-    run = run_of(arguments)
+def test_what_comes_after_training_is_made_again(finished, arguments, lost):
+    run = finished
     before, weights = run.summary, load_backbone(run.saved_model).model.get_weights()
     history = run.history.read_bytes()
     (run.path / "summary.json").unlink()
@@ -116,9 +111,8 @@ def test_what_comes_after_training_is_made_again(arguments, lost):
         ("recipe.json", '{"mine": 1}', "recipe.json: not the recipe of a run"),
     ],
 )
-def test_damaged_run_files_are_named(arguments, capsys, name, content, word):
-    assert pretrain.main(arguments) == 0
-    run = run_of(arguments)
+def test_damaged_run_files_are_named(finished, arguments, capsys, name, content, word):
+    run = finished
     (run.path / "summary.json").unlink()
     if content is None:
         (run.path / name).unlink()
@@ -127,12 +121,12 @@ def test_damaged_run_files_are_named(arguments, capsys, name, content, word):
     assert word in refusal(arguments, capsys)
 
 
-def test_a_damaged_summary_is_named(arguments, capsys):
-    assert pretrain.main(arguments) == 0
-    (run_of(arguments).path / "summary.json").write_text("{")
+def test_a_damaged_summary_is_named(finished, arguments, capsys):
+    (finished.path / "summary.json").write_text("{")
     assert "summary.json: damaged" in refusal(arguments, capsys)
 
 
+@pytest.mark.slow
 def test_a_damaged_list_of_checkpoints_loses_nothing(arguments, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
@@ -146,6 +140,7 @@ def test_a_damaged_list_of_checkpoints_loses_nothing(arguments, monkeypatch, cap
     assert not (run_of(arguments).checkpoints / "step-4_temp").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_message(arguments, tmp_path):
     code = (
         "import resource, sys\n"
@@ -161,11 +156,16 @@ def test_a_full_disk_is_one_message(arguments, tmp_path):
     assert "same command goes on" in done.stderr.strip().splitlines()[-1]
 
 
-def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(arguments, tmp_path, capsys):
+def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
+    arguments, tmp_path, capsys, monkeypatch
+):
     ids = tmp_path / "exclude.txt"
     ids.write_text("track/0001\nelsewhere/1\n")
     loud = [a for a in changed(arguments, exclude=str(ids)) if a != "--quiet"]
-    assert pretrain.main(loud) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "build_model", lambda *args: (_ for _ in ()).throw(Stop))
+        with pytest.raises(Stop):
+            pretrain.main(loud)
     assert "1 of 2 ids are not in small, the first is 'elsewhere/1'" in capsys.readouterr().out
     ids.write_text("elsewhere/1\n")
     assert "none of its 1 track ids" in refusal(
@@ -174,23 +174,18 @@ def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(arguments, t
 
 
 @pytest.mark.slow
-def test_another_recipe_needs_overwrite(arguments, capsys):
-    assert pretrain.main(arguments) == 0
+def test_another_recipe_needs_overwrite(finished, arguments, capsys):
     assert "--seed: 0 there, 1 now" in refusal(changed(arguments, seed="1"), capsys)
     assert pretrain.main([*changed(arguments, seed="1"), "--overwrite"]) == 0
 
 
 @pytest.mark.slow
-def test_the_same_recipe_gives_the_same_weights(arguments, tmp_path):
-    models = []
-    for name in "ab":
-        again = changed(arguments, out=str(tmp_path / name))
-        assert pretrain.main(again) == 0
-        models.append(load_backbone(tmp_path / name / "saved_model").model.get_weights())
-    for a, b in zip(*models, strict=True):
-        np.testing.assert_array_equal(a, b)
+def test_the_same_recipe_gives_the_same_weights(finished_once, arguments, assert_same):
+    assert pretrain.main(arguments) == 0
+    assert_same(Run(finished_once[0]), run_of(arguments))
 
 
+@pytest.mark.slow
 def test_excluded_tracks_are_never_read(arguments, small_world, tmp_path, monkeypatch):
     from playlist_pretrain.records.windows import WindowReader
 
@@ -216,6 +211,7 @@ def test_input_norm_none_leaves_the_input_alone(arguments):
     assert "standardise" not in names
 
 
+@pytest.mark.slow
 def test_without_a_probe(arguments):
     assert pretrain.main(changed(arguments, probe_share="0")) == 0
     assert run_of(arguments).summary["probe"] is None
@@ -300,40 +296,16 @@ def test_warnings(summary, words):
     ("pairs", "stop_at"),
     [
         ("playlist_co", 4),
-        ("playlist_w2v", 11),
-        pytest.param("simclr", 11, marks=pytest.mark.slow),
+        *(pytest.param(name, 11, marks=pytest.mark.slow) for name in ("playlist_w2v", "simclr")),
         *(pytest.param("playlist_co", step, marks=pytest.mark.slow) for step in (1, 5, 7, 8)),
         pytest.param("artist_co", 4, marks=pytest.mark.slow),
         pytest.param("playlist_tco", 4, marks=pytest.mark.slow),
     ],
 )
 def test_resumes_to_the_same_weights_history_and_model(
-    arguments, tmp_path, monkeypatch, pairs, stop_at
+    arguments, resumed_and_whole, assert_same, pairs, stop_at
 ):
-    arguments = changed(arguments, checkpoint_steps="2", pairs=pairs)
-    whole = changed(arguments, out=str(tmp_path / "whole"))
-    assert pretrain.main(whole) == 0
-    steps = callbacks.Checkpoints.on_train_batch_end
-
-    def stop(self, batch, logs=None):
-        steps(self, batch, logs)
-        if self._done == stop_at:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
-        with pytest.raises(Stop):
-            pretrain.main(arguments)
-    assert pretrain.main(arguments) == 0
-    kept = [n for n in history.COLUMNS if "second" not in n and n != "input_wait"]
-    tables = []
-    for path in (run_of(whole), run_of(arguments)):
-        rows = history.read_history(path.history)
-        tables.append([[row[name] for name in kept] for row in rows])
-    assert tables[0] == tables[1]
-    a, b = (load_backbone(run_of(x).saved_model).model.get_weights() for x in (whole, arguments))
-    for left, right in zip(a, b, strict=True):
-        np.testing.assert_array_equal(left, right)
+    assert_same(*resumed_and_whole(changed(arguments, pairs=pairs), stop_at))
 
 
 @pytest.mark.slow
@@ -406,11 +378,10 @@ def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
 
 
 @pytest.mark.slow
-def test_slices_come_to_the_same_model(arguments, tmp_path, capsys):
+def test_slices_come_to_the_same_model(finished, arguments, tmp_path, capsys):
     sliced = changed(arguments, micro_batch="2", out=str(tmp_path / "sliced"))
-    for command in (arguments, sliced):
-        assert pretrain.main(command) == 0
-    assert run_of(sliced).summary["loss"] == pytest.approx(run_of(arguments).summary["loss"], 1e-3)
+    assert pretrain.main(sliced) == 0
+    assert run_of(sliced).summary["loss"] == pytest.approx(finished.summary["loss"], 1e-3)
     assert "--micro-batch: 2 there, None now" in refusal(
         changed(arguments, out=str(tmp_path / "sliced")), capsys
     )

@@ -1,159 +1,44 @@
-"""Several replicas and several workers: what one replica would come to, however it is split."""
+"""Runs of several replicas and of several workers, which SIGTERM may stop; what is refused."""
 
-import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import ROOT, end, norm, start, start_workers
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
+from playlist_pretrain.training import pretrain
 from playlist_pretrain.training.history import read_history
 from playlist_pretrain.training.strategy import check_split, check_tf_config
 
-ROOT = Path(__file__).parent.parent.parent
-TRIAL = Path(__file__).parent / "replica_trial.py"
 SCRIPT = ROOT / "scripts" / "pretrain.py"
 
 
-def free_ports(count):
-    with_sockets = [socket.socket() for _ in range(count)]
-    for one in with_sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in with_sockets]
-    for one in with_sockets:
-        one.close()
-    return ports
+@pytest.fixture(scope="module")
+def words(command_line):
+    """Callable: the arguments of a short run into a folder; quiet unless told otherwise."""
+
+    def make(run, *more, quiet=True):
+        own = [word for word in command_line(run.path) if quiet or word != "--quiet"]
+        return [*own, *map(str, more)]
+
+    return make
 
 
-def start(command, **environment):
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def start_workers(commands):
-    """One process a command, each a worker of one cluster on this machine."""
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
-    cluster = {"cluster": {"worker": hosts}}
-    return [
-        start(command, TF_CONFIG=json.dumps({**cluster, "task": {"type": "worker", "index": i}}))
-        for i, command in enumerate(commands)
-    ]
-
-
-def end(*processes, code=0):
-    said = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, said, strict=True):
-        assert process.returncode == code, errors[-2000:]
-    return said
-
-
-def load(path):
-    with np.load(path) as file:
-        found = {}
-        for name in sorted(file):
-            found.setdefault(name.rsplit("-", 1)[0], []).append(file[name])
-    return found
-
-
-def norm(arrays):
-    return np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in arrays))
-
-
-def distances(one, other):
-    """Relative: of the loss, of the worst gradient, and how far apart after thirty steps."""
-    pairs = list(zip(one["first"], other["first"], strict=True))
-    loss = abs(float(pairs[0][1] - pairs[0][0])) / float(pairs[0][0])
-    gradient = max(norm([b - a]) / max(norm([a]), 1e-9) for a, b in pairs[1:])
-    travelled = norm([b - a for a, b in zip(one["before"], one["after"], strict=True)])
-    apart = norm([b - a for a, b in zip(one["after"], other["after"], strict=True)])
-    return loss, gradient, apart / travelled
+WORKERS = ("--strategy", "multi_worker_mirrored")
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory):
-    """Callable: what a trial came to, each made once."""
-    folder = tmp_path_factory.mktemp("trials")
-
-    def run(backbone, sides, replicas, micro_batch=0, policy="float32", *local):
-        words = [backbone, sides, replicas, micro_batch, policy, *local]
-        path = folder / ("-".join(map(str, words)) + ".npz")
-        if not path.exists():
-            end(start([TRIAL, path, *words]))
-        return load(path)
-
+def whole(words, tmp_path_factory):
+    """A run of two workers that nothing stopped."""
+    run = Run(tmp_path_factory.mktemp("whole") / "run")
+    end(*start_workers([[SCRIPT, *words(run, *WORKERS)]] * 2))
     return run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_replicas_do_what_one_does(trial, replicas):
-    loss, gradient, apart = distances(
-        trial("vggish", "window", 1), trial("vggish", "window", replicas)
-    )
-    assert loss <= 1e-5 and gradient <= 1e-5 and apart <= 0.01
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sides", ["views", "vector"])
-def test_views_and_vectors_too(trial, sides):
-    loss, gradient, _ = distances(trial("vggish", sides, 1), trial("vggish", sides, 2))
-    assert loss <= 1e-5 and gradient <= 1e-5
-
-
-@pytest.mark.slow
-def test_slices_of_replicas_too(trial):
-    loss, gradient, _ = distances(trial("vggish", "window", 1), trial("vggish", "window", 2, 2))
-    assert loss <= 1e-5 and gradient <= 1e-5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sides", ["window", "views", "vector"])
-def test_without_gathered_negatives_the_trial_fails(trial, sides):
-    local = trial("vggish", sides, 2, 0, "float32", "local")
-    loss, gradient, _ = distances(trial("vggish", sides, 1), local)
-    assert loss > 1e-3 and gradient > 0.1
-
-
-@pytest.mark.slow
-def test_resnet50_synchronises_its_statistics(trial):
-    # In float64: fifty normalisations of a small batch make the rounding of float32 large.
-    alone, two = (trial("resnet50", "window", n, 0, "float64") for n in (1, 2))
-    loss, gradient, _ = distances(alone, two)
-    assert loss <= 1e-5 and gradient <= 1e-5
-
-
-@pytest.mark.slow
-def test_two_workers_do_what_one_process_does(trial, tmp_path):
-    paths = [tmp_path / f"{i}.npz" for i in range(2)]
-    end(*start_workers([[TRIAL, p, "vggish", "window", 1, 0, "float32"] for p in paths]))
-    for path in paths:
-        loss, gradient, apart = distances(trial("vggish", "window", 1), load(path))
-        assert loss <= 1e-5 and gradient <= 1e-5 and apart <= 0.01
-
-
-@pytest.fixture
-def command(arguments):
-    """Callable: the command of a short run into a folder."""
-
-    def make(out, *more):
-        own = list(arguments)
-        own[own.index("--out") + 1] = str(out)
-        return [SCRIPT, *own, *map(str, more)]
-
-    return make
 
 
 def results(run):
@@ -161,54 +46,81 @@ def results(run):
     return losses, load_backbone(run.saved_model).model.get_weights()
 
 
+def assert_close(one, other):
+    """Whether two runs came to the same but for rounding."""
+    (losses, weights), (found_losses, found) = map(results, (one, other))
+    np.testing.assert_allclose(found_losses, losses, rtol=1e-3)
+    assert norm([b - a for a, b in zip(weights, found, strict=True)]) < 0.01 * norm(weights)
+
+
 @pytest.mark.slow
-def test_a_run_is_the_same_however_it_is_split(command, tmp_path):
-    alone, mirrored, workers = (Run(tmp_path / n) for n in ("alone", "mirrored", "workers"))
-    end(start(command(alone.path)))
-    end(start(command(mirrored.path, "--strategy", "mirrored", "--replicas", 2)))
-    multi = command(workers.path, "--strategy", "multi_worker_mirrored")
-    end(*start_workers([multi, multi]))
-    losses, weights = results(alone)
-    for run in (mirrored, workers):
+def test_a_run_is_the_same_however_it_is_split(words, whole, tmp_path):
+    alone, mirrored = (Run(tmp_path / name) for name in ("alone", "mirrored"))
+    assert pretrain.main(words(alone)) == 0
+    end(start([SCRIPT, *words(mirrored, "--strategy", "mirrored", "--replicas", 2)]))
+    for run in (mirrored, whole):
         assert run.finished and run.figures.exists()
-        found = results(run)
-        np.testing.assert_allclose(found[0], losses, rtol=1e-3)
-        assert norm([b - a for a, b in zip(weights, found[1], strict=True)]) < 0.01 * norm(weights)
+        assert_close(alone, run)
     # The split may change between two calls: a finished run is the same run.
-    end(start(command(alone.path, "--strategy", "mirrored", "--replicas", 2)))
-    wrong = [
-        command(workers.path, "--strategy", "multi_worker_mirrored", "--seed", s) for s in "12"
-    ]
+    before = mirrored.history.read_bytes()
+    assert pretrain.main(words(mirrored)) == 0 and mirrored.history.read_bytes() == before
+    wrong = [[SCRIPT, *words(whole, *WORKERS, "--seed", seed)] for seed in "12"]
     for _, errors in end(*start_workers(wrong), code=1):
         assert "settings or inputs of the workers differ" in errors
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("several", [False, True])
-def test_sigterm_saves_and_ends_well(command, tmp_path, several):
+def test_sigterm_at_any_moment_saves_and_ends_well(words, assert_same, tmp_path):
     whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
-    strategy = "multi_worker_mirrored" if several else "one_device"
-    more = ["--epochs", 50 if several else 200, "--strategy", strategy]
-
-    def started(run):
-        one = [word for word in command(run.path, *more) if word != "--quiet"]
-        return start_workers([one, one]) if several else [start(one)]
-
-    end(*started(whole))
-    processes = started(stopped)
+    long = ["--epochs", 100]
+    assert pretrain.main(words(whole, *long)) == 0
+    process = start([SCRIPT, *words(stopped, *long, quiet=False)])
     until = time.monotonic() + 120
     while not read_history(stopped.history) and time.monotonic() < until:
         time.sleep(0.05)
-    processes[-1].send_signal(signal.SIGTERM)  # the others are told by it
-    said = end(*processes)
-    assert "stopped by SIGTERM after step" in said[0][0]
+    process.send_signal(signal.SIGTERM)
+    ((said, _),) = end(process)
+    assert "stopped by SIGTERM after step" in said
     assert not stopped.finished
-    end(*started(stopped))
-    (losses, weights), (found_losses, found) = map(results, (whole, stopped))
-    np.testing.assert_allclose(found_losses, losses, rtol=1e-3 if several else 0)
-    if not several:
-        for left, right in zip(weights, found, strict=True):
-            np.testing.assert_array_equal(left, right)
+    assert pretrain.main(words(stopped, *long)) == 0
+    assert_same(whole, stopped)
+
+
+STOPS = """
+import sys, time
+from pathlib import Path
+from playlist_pretrain.training import callbacks, pretrain
+
+reached, sent = map(Path, sys.argv[1:3])
+count = callbacks.Checkpoints.on_train_batch_end
+
+def wait(self, batch, logs=None):
+    count(self, batch, logs)
+    if self._done == 5:
+        reached.touch()
+        until = time.monotonic() + 120
+        while not sent.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+
+callbacks.Checkpoints.on_train_batch_end = wait
+raise SystemExit(pretrain.main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_worker_stops_all_of_them(words, whole, tmp_path):
+    stopped, reached, sent = Run(tmp_path / "stopped"), tmp_path / "reached", tmp_path / "sent"
+    command = words(stopped, *WORKERS, quiet=False)
+    workers = start_workers([[SCRIPT, *command], ["-c", STOPS, reached, sent, *command]])
+    while not reached.exists() and workers[-1].poll() is None:
+        time.sleep(0.05)
+    workers[-1].send_signal(signal.SIGTERM)  # the others are told by it
+    sent.touch()
+    said = end(*workers)
+    assert "stopped by SIGTERM after step 5" in said[0][0]
+    assert not stopped.finished
+    end(*start_workers([[SCRIPT, *command]] * 2))
+    assert_close(whole, stopped)
 
 
 @pytest.mark.parametrize(

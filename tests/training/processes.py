@@ -1,0 +1,54 @@
+"""Processes of the tests of several replicas and workers, and what they leave."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def free_ports(count):
+    with_sockets = [socket.socket() for _ in range(count)]
+    for one in with_sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in with_sockets]
+    for one in with_sockets:
+        one.close()
+    return ports
+
+
+def start(command, *, env=None, stdin=None, stderr=subprocess.PIPE):
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+        stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, text=True,
+    )  # fmt: skip
+
+
+def start_workers(commands, **options):
+    """One process a command, each a worker of one cluster on this machine."""
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(len(commands))]
+    tasks = [
+        {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}}
+        for i in range(len(commands))
+    ]
+    return [
+        start(command, env={"TF_CONFIG": json.dumps(task)}, **options)
+        for command, task in zip(commands, tasks, strict=True)
+    ]
+
+
+def end(*processes, code=0):
+    said = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, said, strict=True):
+        assert process.returncode == code, (errors or "")[-2000:]
+    return said
+
+
+def norm(arrays):
+    return np.sqrt(sum(np.square(array, dtype=np.float64).sum() for array in arrays))
