@@ -2,8 +2,8 @@
 
 python benchmarks/train_step.py [--backbones vggish,resnet50] [--width 1.0]
     [--precisions float32,mixed_bfloat16] [--batch 16] [--batches 8,16,32,64,128,384]
-    [--batch-precisions float32] [--largest-whole 64] [--micro-batch 16] [--rounds 3]
-python benchmarks/train_step.py --backbones vggish --batches ""     (two minutes)
+    [--batch-precisions float32] [--largest-whole N] [--micro-batch 16] [--rounds 3]
+python benchmarks/train_step.py --backbones vggish --batches ""     (only --batch: quick)
 
 Every row is a process of its own, so its memory is its own. It makes the model and the input of
 ``pretrain.py`` (preset paper, a collection of random mels) and fits it with the callbacks that look
@@ -15,8 +15,9 @@ at every step; epochs' ends (checkpoints, probe) are not in it. In turn with tha
   reached here. The share of this limit counts the operations of convolutions and dense layers,
   forward once and backward twice that; slices run forward twice, and only once is counted.
 
-Batches above ``--largest-whole`` go in slices of ``--micro-batch`` and are timed once. The last
-table is what the clock behind ``input_wait`` costs, where steps are so small that it could matter.
+Batches that do not fit 12 GB go in slices of ``--micro-batch``; those of more than 64 pairs are
+timed once. The last table is what the clock behind ``input_wait`` costs, where steps are so small
+that it could matter.
 """
 
 import argparse
@@ -26,136 +27,16 @@ import statistics
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
+from _fit import PRODUCTS, Case, Fit, bare_steps, products, settled
 from _steps import in_turn, peak_memory, ratio, step_operations
 from _table import print_table
 from windows import make_collection
 
-PRODUCTS = 4
-CLOCK_STEPS = 100
-TAU = 0.1
-
-
-@dataclass(frozen=True)
-class Case:
-    """A row: what is trained and how."""
-
-    collection: Path
-    backbone: str
-    width: float
-    precision: str
-    batch: int
-    micro_batch: int | None
-    steps: int
-    rounds: int
-    bare: bool
-    matrix: int
-
-
-def settled(case: Case):
-    """The model of a case and its data, made as ``pretrain.py`` makes them."""
-    from playlist_pretrain.recipes import PretrainRecipe
-    from playlist_pretrain.training.inputs import settle
-    from playlist_pretrain.training.pretrain import build_model
-
-    recipe = PretrainRecipe(
-        collection=str(case.collection),
-        preset="paper",
-        backbone=case.backbone,
-        width=case.width if case.backbone == "vggish" else None,
-        precision=case.precision,
-        batch=case.batch,
-        micro_batch=case.micro_batch,
-        probe_share=0.0,
-    )
-    recipe, data = settle(recipe, lambda text: None, quiet=True)
-    return build_model(recipe, data), data
-
-
-class Fit:
-    """``fit`` as the trainer calls it; rows are those of ``history.csv``."""
-
-    def __init__(self, case: Case, model, data, folder: Path):
-        from playlist_pretrain.training import callbacks
-        from playlist_pretrain.training.history import HistoryTable
-
-        self.case, self.model, self.data = case, model, data
-        self.table = HistoryTable(
-            folder / "history.csv", folder / "tensorboard", case.steps, case.batch, 0, []
-        )
-        looks = callbacks.FiniteLoss(lambda step: [])
-        bar = callbacks.Progress(case.steps * (case.rounds + 1), 0, quiet=True)
-        self.callbacks = [callbacks.KerasHistory(), looks, self.table, bar]
-
-    def windows(self, round_: int):
-        from playlist_pretrain.pairs.joint import step_dataset
-
-        steps = self.case.steps
-        first = round_ * steps
-        data = self.data
-        return step_dataset(data.reader, data.stream, seed=0, first=first, last=first + steps)
-
-    def __call__(self, round_: int) -> float:
-        self.model.fit(
-            self.windows(round_),
-            initial_epoch=round_,
-            epochs=round_ + 1,
-            steps_per_epoch=self.case.steps,
-            callbacks=self.callbacks,
-            verbose=0,
-        )
-        return self.table.rows[-1]["seconds"]
-
-
-def bare_steps(model, fit: Fit):
-    """As many steps as a round of ``fit`` has, written by hand."""
-    import tensorflow as tf
-
-    x, y = next(iter(fit.windows(0)))
-    windows = tf.cast(tf.concat([x, y], 0), tf.float32)
-    pairs = fit.case.batch
-    optimizer = tf.keras.optimizers.Adam(1e-5)
-    partner = tf.concat([tf.range(pairs, 2 * pairs), tf.range(pairs)], 0)
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            z = tf.math.l2_normalize(tf.cast(model(windows, training=True), tf.float32), 1)
-            logits = tf.matmul(z, z, transpose_b=True) / TAU - 1e9 * tf.eye(2 * pairs)
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels=partner, logits=logits)
-            )
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    def steps(round_):
-        for _ in range(fit.case.steps):
-            loss = step()
-        loss.numpy()
-
-    return steps
-
-
-def products(case: Case):
-    """Products of two large matrices."""
-    import tensorflow as tf
-
-    dtype = case.precision.removeprefix("mixed_")
-    a, b = (tf.cast(tf.random.normal((case.matrix, case.matrix)), dtype) for _ in range(2))
-
-    @tf.function
-    def product():
-        return tf.matmul(a, b)
-
-    def several(round_):
-        for _ in range(PRODUCTS):
-            result = product()
-        tf.cast(result[0, 0], tf.float32).numpy()
-
-    return several
+CLOCK_STEPS, CLOCK_ROUNDS = 40, 5
+LARGEST_WHOLE = {"vggish": 128, "resnet50": 64}
+LARGEST_OFTEN = 64
 
 
 def measure(case: Case) -> tuple[str, ...]:
@@ -192,6 +73,7 @@ def measure(case: Case) -> tuple[str, ...]:
         f"{1 / step:.3f}",
         f"{2 * case.batch / step:.1f}",
         f"{1000 * step / case.batch:.1f}",
+        f"{case.steps / statistics.median(seconds['bare']):.3f}" if case.bare else "",
         f"{ratio(seconds['fit'], seconds['bare']):.3f}" if case.bare else "",
         f"{needed:,.0f}",
         f"{statistics.median(reached):.0f}",
@@ -202,8 +84,8 @@ def measure(case: Case) -> tuple[str, ...]:
 
 
 HEADER = (
-    "", "pairs", "slices", "steps/s", "windows/s", "ms a pair", "fit / bare", "GFLOP a step",
-    "matmul GFLOP/s", "of that", "input wait", "peak GB",
+    "", "pairs", "slices", "steps/s", "windows/s", "ms a pair", "bare steps/s", "time / bare",
+    "GFLOP a step", "matmul GFLOP/s", "of that", "input wait", "peak GB",
 )  # fmt: skip
 
 
@@ -234,7 +116,7 @@ def cases_of(options, collection: Path):
             batches = set(options.batches if precision in options.batch_precisions else [])
             batches |= {options.batch} if precision in options.precisions else set()
             for batch in sorted(batches):
-                whole = batch <= options.largest_whole
+                whole = batch <= (options.largest_whole or LARGEST_WHOLE.get(backbone, 0))
                 yield Case(
                     collection=collection,
                     backbone=backbone,
@@ -242,8 +124,8 @@ def cases_of(options, collection: Path):
                     precision=precision,
                     batch=batch,
                     micro_batch=None if whole else options.micro_batch,
-                    steps=max(1, options.pairs_a_round // batch) if whole else 1,
-                    rounds=options.rounds if whole else 1,
+                    steps=max(1, options.pairs_a_round // batch),
+                    rounds=options.rounds if batch <= LARGEST_OFTEN else 1,
                     bare=whole and batch == options.batch,
                     matrix=options.matrix,
                 )
@@ -265,7 +147,7 @@ def main():
     parser.add_argument("--batch", type=int, default=16, help="pairs beside a bare step")
     parser.add_argument("--batches", type=numbers, default="8,16,32,64,128,384")
     parser.add_argument("--batch-precisions", type=words, default="float32")
-    parser.add_argument("--largest-whole", type=int, default=64)
+    parser.add_argument("--largest-whole", type=int, help=f"pairs in one piece {LARGEST_WHOLE}")
     parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--pairs-a-round", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
@@ -282,17 +164,18 @@ def main():
                 print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
             clock = Case(
                 collection=collection, backbone="vggish", width=0.05, precision="float32", batch=4,
-                micro_batch=None, steps=CLOCK_STEPS, rounds=options.rounds, bare=False, matrix=0,
+                micro_batch=None, steps=CLOCK_STEPS, rounds=CLOCK_ROUNDS * options.rounds,
+                bare=False, matrix=0,
             )  # fmt: skip
             clock_row = process.submit(measure_clock, clock).result()
     print_table(
         f"Training steps, VGGish width {options.width}, medians of {options.rounds} rounds "
-        "(batches in slices: one)",
+        f"(one above {LARGEST_OFTEN} pairs)",
         HEADER,
         rows,
     )
     print_table(
-        f"The clock of input_wait, medians of {options.rounds} rounds of {CLOCK_STEPS} steps",
+        f"The clock of input_wait, medians of {clock.rounds} rounds of {CLOCK_STEPS} steps",
         ("", "pairs", "ms a step without", "with / without"),
         [clock_row],
     )
