@@ -6,11 +6,10 @@ python benchmarks/micro_batch.py --alone --width 1.0 --batch 384 --micro-batch 1
 """
 
 import argparse
-import resource
 import statistics
-import time
 
 import numpy as np
+from _steps import in_turn, peak_memory, ratio
 from _table import print_table
 
 FRAMES, BANDS = 256, 96
@@ -51,26 +50,25 @@ def main():
     x, y = generator.normal(1, 0.5, (2, options.batch, FRAMES, BANDS)).astype(np.float16)
     jobs = {} if options.alone else {"whole batch": make_model(options, None)}
     jobs[f"slices of {options.micro_batch} pairs"] = make_model(options, options.micro_batch)
-    seconds = {name: [] for name in jobs}
-    for round_ in range(options.rounds + 1):  # the first one traces
-        turned = list(jobs.items())
-        turned = turned[round_ % 2 :] + turned[: round_ % 2]
-        for name, model in turned:
-            started = time.perf_counter()
+
+    def steps_of(model):
+        def steps(round_):
             for _ in range(options.steps):
                 model.train_on_batch(x, y)
-            if round_:
-                seconds[name].append((time.perf_counter() - started) / options.steps)
+
+        return steps
+
+    seconds = in_turn({name: steps_of(model) for name, model in jobs.items()}, options.rounds)
     base = next(iter(seconds.values()))
     print_table(
         f"{options.backbone}, {options.batch} pairs, medians of {options.rounds} rounds; peak "
-        f"memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB",
+        f"memory {peak_memory():.1f} GB",
         ("", "seconds a step", "ratio"),
         [
             (
                 name,
-                f"{statistics.median(times):.2f}",
-                f"{statistics.median(t / b for t, b in zip(times, base, strict=True)):.3f}",
+                f"{statistics.median(times) / options.steps:.2f}",
+                f"{ratio(times, base):.3f}",
             )
             for name, times in seconds.items()
         ],

@@ -1,124 +1,199 @@
-"""How close ``fit`` on the real pipeline comes to a bare training step on constant data.
+"""What a training step costs: ``fit`` beside a bare step, beside the arithmetic, at every batch.
 
-python benchmarks/train_step.py [--width 1.0] [--batch 16] [--steps 6] [--rounds 5]
+python benchmarks/train_step.py [--backbones vggish,resnet50] [--width 1.0]
+    [--precisions float32,mixed_bfloat16] [--batch 16] [--batches 8,16,32,64,128,384]
+    [--batch-precisions float32] [--largest-whole N] [--micro-batch 16] [--rounds 3]
+python benchmarks/train_step.py --backbones vggish --batches ""     (only --batch: quick)
+
+Every row is a process of its own, so its memory is its own. It makes the model and the input of
+``pretrain.py`` (preset paper, a collection of random mels) and fits it with the callbacks that look
+at every step; epochs' ends (checkpoints, probe) are not in it. In turn with that:
+
+* at ``--batch`` a bare step: one tf.function on constant windows with forward pass, NT-Xent,
+  gradients and Adam, and nothing else;
+* a product of two large matrices in the row's precision, for the operations a second that can be
+  reached here. The share of this limit counts the operations of convolutions and dense layers,
+  forward once and backward twice that; slices run forward twice, and only once is counted.
+
+Batches that do not fit 12 GB go in slices of ``--micro-batch``; those of more than 64 pairs are
+timed once. The last table is what the clock behind ``input_wait`` costs, where steps are so small
+that it could matter.
 """
 
 import argparse
+import multiprocessing
+import os
 import statistics
+import sys
 import tempfile
-import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
+from _fit import PRODUCTS, Case, Fit, bare_steps, products, settled
+from _steps import in_turn, peak_memory, ratio, step_operations
 from _table import print_table
+from windows import make_collection
 
-FRAMES, BANDS, TRACKS, TRACK_FRAMES = 256, 96, 200, 2554
+CLOCK_STEPS, CLOCK_ROUNDS = 40, 5
+LARGEST_WHOLE = {"vggish": 128, "resnet50": 64}
+LARGEST_OFTEN = 64
 
 
-def make_collection(folder: Path):
-    """Collection of noise with tracks of 30 s, and one group a ten tracks."""
-    from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.writer import ShardWriter, write_collection
+def measure(case: Case) -> tuple[str, ...]:
+    """A row of the table; to be called in a process of its own."""
+    model, data = settled(case)
+    peak = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        fit = Fit(case, model, data, Path(folder))
 
-    generator = np.random.default_rng(0)
-    with ShardWriter(folder / "mel-00000.tfrecord", BANDS) as shard:
-        for track in range(TRACKS):
-            mel = generator.gamma(2, 0.5, (TRACK_FRAMES, BANDS)).astype(np.float16)
-            shard.add(f"track-{track}", mel, 0.0, 30.0)
-    write_collection(folder, front_end("paper"), [shard.part], {})
-    collection = Collection.open(folder)
-    groups = TrackGroups.from_lists(
-        "playlists",
-        [range(first, first + 10) for first in range(0, TRACKS, 10)],
-        tracks=TRACKS,
-        collection_key=collection.content_key,
+        def fit_and_look(round_):
+            nonlocal peak
+            seconds = fit(round_)
+            if not (round_ and case.bare):  # by then the peak may be that of the bare step
+                peak = peak_memory()
+            return seconds
+
+        jobs = {"fit": fit_and_look, "product": products(case)}
+        if case.bare:
+            jobs["bare"] = bare_steps(model, fit)
+        seconds = in_turn(jobs, case.rounds)
+        waits = [row["input_wait"] for row in fit.table.rows[1:]]
+    reached = [PRODUCTS * 2 * case.matrix**3 / 1e9 / took for took in seconds["product"]]
+    needed = step_operations(model, case.batch) / 1e9
+    # Both of one round: what else the machine does slows both.
+    shares = [
+        case.steps * needed / took / rate
+        for took, rate in zip(seconds["fit"], reached, strict=True)
+    ]
+    step = statistics.median(seconds["fit"]) / case.steps
+    return (
+        f"{case.backbone}, {case.precision}",
+        str(case.batch),
+        str(case.micro_batch or "whole"),
+        f"{1 / step:.3f}",
+        f"{2 * case.batch / step:.1f}",
+        f"{1000 * step / case.batch:.1f}",
+        f"{case.steps / statistics.median(seconds['bare']):.3f}" if case.bare else "",
+        f"{ratio(seconds['fit'], seconds['bare']):.3f}" if case.bare else "",
+        f"{needed:,.0f}",
+        f"{statistics.median(reached):.0f}",
+        f"{statistics.median(shares):.2f}",
+        f"{statistics.median(waits):.4f}",
+        f"{peak:.1f}",
     )
-    return collection, groups
+
+
+HEADER = (
+    "", "pairs", "slices", "steps/s", "windows/s", "ms a pair", "bare steps/s", "time / bare",
+    "GFLOP a step", "matmul GFLOP/s", "of that", "input wait", "peak GB",
+)  # fmt: skip
+
+
+def measure_clock(case: Case) -> tuple[str, ...]:
+    """A row on the clock of ``input_wait``: small steps with it and without."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = {}
+        for name in ("with", "without"):
+            model, data = settled(case)
+            if name == "without":
+                model.make_train_function = tf.keras.Model.make_train_function.__get__(model)
+            jobs[name] = Fit(case, model, data, Path(folder) / name)
+        seconds = in_turn(jobs, case.rounds)
+    return (
+        f"{case.backbone} width {case.width}, {case.precision}",
+        str(case.batch),
+        f"{1000 * statistics.median(seconds['without']) / case.steps:.2f}",
+        f"{ratio(seconds['with'], seconds['without']):.3f}",
+    )
+
+
+def cases_of(options, collection: Path):
+    """The rows: every precision at ``--batch``, the batches in ``--batch-precisions``."""
+    for backbone in options.backbones:
+        for precision in dict.fromkeys(options.precisions + options.batch_precisions):
+            batches = set(options.batches if precision in options.batch_precisions else [])
+            batches |= {options.batch} if precision in options.precisions else set()
+            for batch in sorted(batches):
+                whole = batch <= (options.largest_whole or LARGEST_WHOLE.get(backbone, 0))
+                yield Case(
+                    collection=collection,
+                    backbone=backbone,
+                    width=options.width,
+                    precision=precision,
+                    batch=batch,
+                    micro_batch=None if whole else options.micro_batch,
+                    steps=max(1, options.pairs_a_round // batch),
+                    rounds=options.rounds if batch <= LARGEST_OFTEN else 1,
+                    bare=whole and batch == options.batch,
+                    matrix=options.matrix,
+                )
 
 
 def main():
-    """Time both in turn and print one table."""
+    """Measure row by row and print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
+
+    def words(text: str) -> list[str]:
+        return [word for word in text.split(",") if word]
+
+    def numbers(text: str) -> list[int]:
+        return [int(word) for word in words(text)]
+
+    parser.add_argument("--backbones", type=words, default="vggish,resnet50")
+    parser.add_argument("--width", type=float, default=1.0, help="of VGGish")
+    parser.add_argument("--precisions", type=words, default="float32,mixed_bfloat16")
+    parser.add_argument("--batch", type=int, default=16, help="pairs beside a bare step")
+    parser.add_argument("--batches", type=numbers, default="8,16,32,64,128,384")
+    parser.add_argument("--batch-precisions", type=words, default="float32")
+    parser.add_argument("--largest-whole", type=int, help=f"pairs in one piece {LARGEST_WHOLE}")
+    parser.add_argument("--micro-batch", type=int, default=16)
+    parser.add_argument("--pairs-a-round", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--matrix", type=int, default=2048, help="rows of the large matrices")
     options = parser.parse_args()
-
-    import tensorflow as tf
-
-    from playlist_pretrain.models.contrastive import ContrastiveModel
-    from playlist_pretrain.models.nt_xent import nt_xent
-    from playlist_pretrain.models.projector import projector
-    from playlist_pretrain.models.vggish import vggish
-    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-    from playlist_pretrain.pairs.dataset import PairStream, pair_dataset
-    from playlist_pretrain.records.windows import WindowReader
-
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as folder:
-        collection, groups = make_collection(Path(folder))
-        reader = WindowReader(collection, FRAMES)
-        pairing = PlaylistCoOccurrence(groups, 0)
-        stream = PairStream.plan(pairing, options.batch, 1000)
+        collection = make_grouped(Path(folder), 2 * max(*options.batches, options.batch, 40))
+        alone = {"mp_context": multiprocessing.get_context("spawn"), "max_tasks_per_child": 1}
+        with ProcessPoolExecutor(1, **alone) as process:
+            rows = []
+            for case in cases_of(options, collection):
+                rows.append(process.submit(measure, case).result())
+                print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
+            clock = Case(
+                collection=collection, backbone="vggish", width=0.05, precision="float32", batch=4,
+                micro_batch=None, steps=CLOCK_STEPS, rounds=CLOCK_ROUNDS * options.rounds,
+                bare=False, matrix=0,
+            )  # fmt: skip
+            clock_row = process.submit(measure_clock, clock).result()
+    print_table(
+        f"Training steps, VGGish width {options.width}, medians of {options.rounds} rounds "
+        f"(one above {LARGEST_OFTEN} pairs)",
+        HEADER,
+        rows,
+    )
+    print_table(
+        f"The clock of input_wait, medians of {clock.rounds} rounds of {CLOCK_STEPS} steps",
+        ("", "pairs", "ms a step without", "with / without"),
+        [clock_row],
+    )
 
-        def windows(round_):
-            first = round_ * options.steps
-            return pair_dataset(reader, stream, seed=0, first=first, last=first + options.steps)
 
-        statistics_ = {"mean": collection.band_mean, "std": collection.band_std}
-        backbone = vggish(frames=FRAMES, bands=BANDS, width=options.width, **statistics_)
-        model = ContrastiveModel(backbone, projector(backbone.output_shape[-1]))
-        model.compile(tf.keras.optimizers.Adam(1e-5))
-        optimizer = tf.keras.optimizers.Adam(1e-5)
-        x, y = (tf.cast(side, tf.float32) for side in next(iter(windows(0))))
+def make_grouped(folder: Path, tracks: int) -> Path:
+    """Collection of random tracks of 30 s, with one playlist for ten tracks."""
+    from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
-        @tf.function
-        def bare_step():
-            with tf.GradientTape() as tape:
-                z_x, z_y = tf.split(model(tf.concat([x, y], 0), training=True), 2)
-                loss = tf.reduce_mean(nt_xent(z_x, z_y))
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            return loss
-
-        def bare(round_):
-            for _ in range(options.steps):
-                loss = bare_step()
-            loss.numpy()
-
-        def fit(round_):
-            model.fit(windows(round_), steps_per_epoch=options.steps, epochs=1, verbose=0)
-
-        jobs = {
-            "GradientTape step, constant data (limit)": bare,
-            "fit, window pipeline": fit,
-        }
-        seconds = {name: [] for name in jobs}
-        for round_ in range(options.rounds + 1):  # the first one traces
-            # The order turns with the round, so that a machine that slows down is fair to both.
-            turned = list(jobs.items())
-            turned = turned[round_ % 2 :] + turned[: round_ % 2]
-            for name, job in turned:
-                started = time.perf_counter()
-                job(round_)
-                if round_:
-                    seconds[name].append(time.perf_counter() - started)
-        limit = next(iter(seconds.values()))
-        print_table(
-            f"VGGish width {options.width}, {options.batch} pairs, medians of {options.rounds} "
-            f"rounds of {options.steps} steps",
-            ("", "windows/s", "time / limit"),
-            [
-                (
-                    name,
-                    f"{2 * options.batch * options.steps / statistics.median(times):,.0f}",
-                    f"{statistics.median(t / b for t, b in zip(times, limit, strict=True)):.3f}",
-                )
-                for name, times in seconds.items()
-            ],
-        )
+    collection = make_collection(folder, tracks)
+    groups = TrackGroups.from_lists(
+        "playlists",
+        [range(first, min(first + 10, tracks)) for first in range(0, tracks, 10)],
+        tracks=tracks,
+        collection_key=collection.content_key,
+    )
+    groups.save(groups_path(folder, groups.name))
+    return folder
 
 
 if __name__ == "__main__":

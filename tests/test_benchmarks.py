@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups
 
@@ -23,8 +24,11 @@ SMALL = {
     "records": ["--files", "4", "--many", "6", "--rounds", "1", "--workers", "1"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
     "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
-    "train_step": TINY_STEP,
-}
+    "train_step": [
+        "--backbones", "vggish", "--width", "0.05", "--batch", "4", "--batches", "8",
+        "--largest-whole", "4", "--micro-batch", "2", "--rounds", "1", "--matrix", "64",
+    ],
+}  # fmt: skip
 
 
 def test_all_are_known_here():
@@ -43,6 +47,48 @@ def test_prints_a_table(name, shared_data):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert sum(line.startswith("|") for line in done.stdout.splitlines()) >= 4
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The module that benchmarks of training steps share."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("_steps")
+
+
+def test_jobs_are_timed_in_turn_and_the_first_round_is_not_counted(steps):
+    order = []
+
+    def clock(round_):
+        order.append(("own", round_))
+        return 10.0 + round_
+
+    def job(round_):
+        order.append(("other", round_))
+
+    seconds = steps.in_turn({"own": clock, "other": job}, 3)
+    assert [name for name, _ in order] == [*["own", "other", "other", "own"] * 2]
+    assert [round_ for _, round_ in order] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert seconds["own"] == [11.0, 12.0, 13.0]
+    assert len(seconds["other"]) == 3 and max(seconds["other"]) < 1
+    assert steps.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vggish", "resnet50"])
+def test_operations_of_a_pass_are_those_that_tensorflow_counts(steps, name):
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    backbone = BACKBONES.get(name)(frames=64, bands=48)
+    function = tf.function(lambda windows: backbone(windows))
+    frozen = convert_to_constants.convert_variables_to_constants_v2(
+        function.get_concrete_function(tf.TensorSpec([1, 64, 48]))
+    )
+    profiler = tf.compat.v1.profiler
+    options = profiler.ProfileOptionBuilder.float_operation()
+    counted = profiler.profile(frozen.graph, options={**options, "output": "none"})
+    assert steps.forward_operations(backbone) == pytest.approx(counted.total_float_ops, rel=0.01)
 
 
 def test_invented_playlists_have_the_averages_of_the_paper(monkeypatch, tmp_path):

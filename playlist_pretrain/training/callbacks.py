@@ -27,7 +27,9 @@ SECONDS_BETWEEN_LINES = 30
 class Callback(tf.keras.callbacks.Callback):
     """Takes the logs of a batch as tensors: reading a number waits for the device."""
 
-    _supports_tf_logs = True
+    def __init__(self):
+        super().__init__()
+        self._supports_tf_logs = True  # Keras has just set it to False
 
 
 class KerasHistory(Callback, tf.keras.callbacks.History):

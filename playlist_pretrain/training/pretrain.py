@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.training.probe import ProbeResult
 
+NOTHING_TO_PROFILE = "no step is left to profile"
 EXAMPLES = """
 examples:
   python scripts/pretrain.py --pairs playlist_co
@@ -51,6 +53,8 @@ class PretrainCommand(PretrainRecipe):
     """start over in a run folder that is there"""
     quiet: bool = False
     """no progress and no results, only warnings"""
+    profile: bool = False
+    """profile ten steps of this call for TensorBoard, in the run's tensorboard folder"""
 
     @property
     def recipe(self) -> PretrainRecipe:
@@ -99,6 +103,8 @@ def pretrain(command: PretrainCommand) -> Run:
             )
             if workers.together("run folders", lambda: run.finished, str):
                 say(f"{run.path} is finished; --overwrite starts over")
+                if command.profile:
+                    say(NOTHING_TO_PROFILE)
                 if workers.is_chief:
                     report(run.summary, run, say)
                 return run
@@ -107,8 +113,9 @@ def pretrain(command: PretrainCommand) -> Run:
             say(describe(model.backbone))
             try:
                 probe_result = fit(
-                    model, recipe, data, own, workers, resumes_from=run, quiet=quiet, say=say
-                )
+                    model, recipe, data, own, workers,
+                    resumes_from=run, profile=command.profile, quiet=quiet, say=say,
+                )  # fmt: skip
             except Preempted as stopped:
                 say(f"{run.path}: {stopped}; the same command goes on")
                 return run
@@ -197,6 +204,7 @@ def fit(
     workers: Workers,
     *,
     resumes_from: Run,
+    profile: bool,
     quiet: bool,
     say: Callable[[str], None],
 ) -> ProbeResult | None:
@@ -204,6 +212,7 @@ def fit(
     from playlist_pretrain.pairs.joint import step_dataset
     from playlist_pretrain.training import callbacks
     from playlist_pretrain.training.history import HistoryTable, read_history
+    from playlist_pretrain.training.profile import Profile
 
     stream = data.stream
     per_epoch, total = stream.steps_per_epoch, recipe.epochs * stream.steps_per_epoch
@@ -229,30 +238,36 @@ def fit(
     )
     preemption = callbacks.Preemption(checkpoints, workers.any_true)
     bar = callbacks.Progress(total, done, quiet)
-    used = [finite, probe, table, checkpoints, bar, preemption]
+    profiling = None
+    if profile and done == total:
+        say(NOTHING_TO_PROFILE)
+    elif profile and workers.is_chief:
+        profiling = Profile(run.tensorboard, total - done, say)
+    used = [profiling, finite, probe, table, checkpoints, bar, preemption]
     used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
     try:
-        for first, last, steps in fits(done, per_epoch, recipe.epochs):
-            begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
-            dataset = functools.partial(
-                step_dataset,
-                data.reader,
-                stream,
-                seed=recipe.seed,
-                first=begin,
-                last=end,
-                false_negatives=data.false_negatives,
-            )
-            with preemption.watching():
-                model.fit(
-                    shared_out(model.distribute_strategy, dataset),
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=steps,
-                    callbacks=used,
-                    verbose=0,
+        with profiling or contextlib.nullcontext():
+            for first, last, steps in fits(done, per_epoch, recipe.epochs):
+                begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
+                dataset = functools.partial(
+                    step_dataset,
+                    data.reader,
+                    stream,
+                    seed=recipe.seed,
+                    first=begin,
+                    last=end,
+                    false_negatives=data.false_negatives,
                 )
+                with preemption.watching():
+                    model.fit(
+                        shared_out(model.distribute_strategy, dataset),
+                        initial_epoch=first,
+                        epochs=last,
+                        steps_per_epoch=steps,
+                        callbacks=used,
+                        verbose=0,
+                    )
     except Exception:
         if data.reader.error is not None:  # TensorFlow wraps it into an error of its own
             raise data.reader.error from None

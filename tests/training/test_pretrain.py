@@ -75,6 +75,20 @@ def test_a_finished_run_says_so(finished, arguments, capsys):
     assert finished.history.read_bytes() == before
 
 
+def test_no_step_waits_for_its_numbers(arguments, monkeypatch):
+    import tensorflow as tf
+
+    count, seen = callbacks.Checkpoints.on_train_batch_end, []
+
+    def look(self, batch, logs=None):
+        seen.extend(logs.values())
+        count(self, batch, logs)
+
+    monkeypatch.setattr(callbacks.Checkpoints, "on_train_batch_end", look)
+    assert pretrain.main(arguments) == 0
+    assert seen and all(tf.is_tensor(value) for value in seen)
+
+
 def test_what_does_not_decide_the_result_may_change(finished, arguments, small_world):
     assert pretrain.main(changed(arguments, checkpoint_steps="7", probe_epochs="2")) == 0
     elsewhere = small_world.parent / "." / small_world.name
