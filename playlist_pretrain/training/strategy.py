@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from playlist_pretrain.errors import RecipeError, RunError
 from playlist_pretrain.files import content_key, folder_lock
 from playlist_pretrain.runs import Run
@@ -279,6 +281,12 @@ class Workers:
     def any_true(self, own: bool) -> bool:
         """Whether something is true on any worker."""
         return own if not self._several else any(self._gathered(int(own)))
+
+    def of_chief(self, own: float) -> float:
+        """What a number is on the chief, where rounding may make it another one here."""
+        if not self._several:
+            return own
+        return float(np.array(self._gathered(int(np.float64(own).view(np.int64)))[0]).view("f8"))
 
     def _gathered(self, own: int) -> list[int]:
         import tensorflow as tf

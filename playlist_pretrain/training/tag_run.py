@@ -132,8 +132,12 @@ def _fit(model, recipe, run, data, reader, stream, workers, *, resumes_from, qui
     table = tag_callbacks.TaggingTable(
         folder.history, folder.tensorboard, per_epoch, recipe.batch, done, before
     )
+    metrics = functools.partial(
+        _validation_metrics, reader, data.task.validation, data.task.classes
+    )
+    # All workers have to agree on which epoch is the best, and stop together.
     validation = tag_callbacks.Validation(
-        functools.partial(_validation_metrics, reader, data.task.validation, data.task.classes)
+        lambda tagger: tuple(map(workers.of_chief, metrics(tagger)))
     )
     best = tag_callbacks.BestEpoch(
         folder.checkpoints, resumes_from.checkpoints, table, recipe.patience

@@ -4,11 +4,11 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import ROOT, end, start, start_workers
 
 from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
 from playlist_pretrain.export.saved_model import load_tagger, save_backbone
@@ -19,6 +19,8 @@ from playlist_pretrain.training import callbacks, finetune
 from playlist_pretrain.training.finetune_outcome import TaggingRuns
 from playlist_pretrain.training.history import read_history
 from playlist_pretrain.training.tag_callbacks import COLUMNS
+
+SCRIPT = ROOT / "scripts" / "finetune.py"
 
 
 class Stop(Exception):
@@ -212,8 +214,7 @@ def test_goes_on_at_the_run_and_epoch_where_it_was(tagging_arguments, tmp_path, 
 @pytest.mark.slow
 def test_kill_in_the_second_of_three_runs_changes_nothing(tagging_arguments, tmp_path):
     arguments = with_option(with_option(tagging_arguments, "--runs", "3"), "--epochs", "25")
-    script = Path(__file__).parents[2] / "scripts" / "finetune.py"
-    command = [sys.executable, str(script), *with_option(arguments, "--patience", "25")]
+    command = [sys.executable, str(SCRIPT), *with_option(arguments, "--patience", "25")]
     whole = with_option(command, "--out", str(tmp_path / "whole"))
     subprocess.run(whole, check=True)
     killed = out_of(arguments)
@@ -230,17 +231,22 @@ def test_kill_in_the_second_of_three_runs_changes_nothing(tagging_arguments, tmp
 
 
 @pytest.mark.slow
-def test_two_replicas_do_what_one_does(tagging_arguments, tmp_path):
-    script = Path(__file__).parents[2] / "scripts" / "finetune.py"
+def test_replicas_and_workers_do_what_one_process_does(tagging_arguments, tmp_path):
     arguments = with_option(tagging_arguments, "--runs", "1")
-    one, two = tmp_path / "one", tmp_path / "two"
-    command = [sys.executable, str(script), *arguments]
-    subprocess.run(with_option(command, "--out", str(one)), check=True)
-    split = ["--strategy", "mirrored", "--replicas", "2"]
-    subprocess.run([*with_option(command, "--out", str(two)), *split], check=True)
-    first, second = (read_history(Run(p / "run-1").history, COLUMNS)[0] for p in (one, two))
+
+    def command(name, *more):
+        return [SCRIPT, *with_option(arguments, "--out", str(tmp_path / name)), *more]
+
+    end(start(command("one")))
+    end(start(command("replicas", "--strategy", "mirrored", "--replicas", "2")))
+    end(*start_workers([command("workers", "--strategy", "multi_worker_mirrored")] * 2))
+    tables = [read_history(Run(tmp_path / name / "run-1").history, COLUMNS)
+              for name in ("one", "replicas", "workers")]  # fmt: skip
     for column in ("loss", "cross_entropy"):
-        assert float(first[column]) == pytest.approx(float(second[column]), rel=1e-4)
+        first, *others = (float(table[0][column]) for table in tables)
+        assert others == pytest.approx([first] * 2, rel=1e-4)
+    assert {len(table) for table in tables} == {4}
+    assert all(TaggingRuns(tmp_path / name).finished for name in ("replicas", "workers"))
 
 
 REFUSED = {
