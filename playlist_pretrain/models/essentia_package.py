@@ -59,7 +59,7 @@ class EssentiaPackage:
     def backbone(self) -> tf.keras.Model:
         """A new ``melspectrogram float32 [batch, frames, bands] → embedding float32 [batch, dim]``.
 
-        It has no weights and is float32 whatever the policy.
+        It has no weights to train and is float32 whatever the policy.
         """
         inputs = tf.keras.layers.Input(self.function.shape[1:3], name="melspectrogram")
         embedding = FrozenEmbedding(self.function, name="frozen_graph")(inputs)

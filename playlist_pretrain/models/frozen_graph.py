@@ -112,11 +112,26 @@ def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> 
     for name in called:
         _check_ops(functions[name].node_def, path, f" of function {name!r}")
     shape = _check_inputs(inputs, input_node, path)
-    definition = tf.compat.v1.GraphDef(node=body, versions=graph.versions)
+    definition = tf.compat.v1.GraphDef(node=needed.values(), versions=graph.versions)
     definition.library.function.extend(functions[name] for name in called)
     _clean(definition)
-    switches = tuple(f"{node.name}:0" for node in inputs if node.name != input_node)
+    definition = without_placeholders(definition)
+    taken = {tensor for node in body for tensor in node.input}
+    switches = (node.name for node in inputs if node.name != input_node)
+    switches = tuple(f"{name}:0" for name in switches if {name, f"{name}:0"} & taken)
     return FrozenGraph(definition, f"{input_node}:0", _tensor(output_name), shape, switches)
+
+
+def without_placeholders(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
+    """A graph whose placeholders are to be fed: without them, and with nothing that awaits them."""
+    gone = {f"^{node.name}" for node in definition.node if node.op == "Placeholder"}
+    body = [node for node in definition.node if node.op != "Placeholder"]
+    rest = tf.compat.v1.GraphDef(
+        node=body, versions=definition.versions, library=definition.library
+    )
+    for node in rest.node:
+        node.input[:] = [name for name in node.input if name not in gone]
+    return rest
 
 
 def _node_of(tensor: str) -> str:
@@ -195,7 +210,7 @@ def _check_inputs(inputs: Iterable[Any], name: str, path: Any) -> tuple[int | No
         if other.attr["dtype"].type != tf.bool.as_datatype_enum:
             raise ModelError(f"{path}: it needs another input beside {name!r}: {other.name!r}")
     shape = node.attr["shape"].shape
-    if "shape" not in node.attr or shape.unknown_rank:
+    if not shape.dim:  # unknown; the first versions of TensorFlow had no other word for it
         return None
     return tuple(side.size if side.size > 0 else None for side in shape.dim)
 

@@ -73,13 +73,13 @@ def convolutional(windows, training, seed):
         x, scale, mean, mean=mean, variance=scale, is_training=False, epsilon=1e-3
     )
     x = tf.nn.max_pool2d(tf.nn.relu(x), 2, 2, "SAME")
-    x = tf.nn.relu(tf.nn.conv2d(x, variable("kernel_2", 3, 3, 8, 12), 1, "VALID"))
+    x = tf.nn.relu(tf.nn.conv2d(x, variable("kernel_2", 3, 3, 8, 16), 1, "VALID"))
     x = tf.concat([tf.reduce_mean(x, [1, 2]), tf.reduce_max(x, [1, 2])], 1)
     if training is not None:  # dropout, as tf.layers.dropout had it
         kept, dropped = tf.raw_ops.Switch(data=x, pred=training)
         noise = tf.random.uniform(tf.shape(dropped))
         x = tf.raw_ops.Merge(inputs=[kept, dropped * tf.round(noise)]).output
-    x = tf.matmul(x, variable("kernel_3", 24, UNITS))
+    x = tf.matmul(x, variable("kernel_3", 32, UNITS))
     x = tf.nn.bias_add(x, variable("bias_3", UNITS), name="model/dense/BiasAdd")
     x = tf.matmul(x, variable("kernel_4", UNITS, 3))
     return tf.sigmoid(x, name="model/Sigmoid")
@@ -118,7 +118,7 @@ def effnet_like(path, *, batch=64, window=(128, 96), algorithm=EFFNET, seed=2):
     rng = np.random.default_rng(seed)
     kernel, dense, head = (
         rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
-        for shape in ((5, 5, 1, 9), (9, UNITS), (UNITS, 3))
+        for shape in ((5, 5, 1, 48), (48, UNITS), (UNITS, 3))
     )
     spec = tf.TensorSpec([batch, *window], tf.float32)
 
@@ -145,3 +145,30 @@ def effnet_like(path, *, batch=64, window=(128, 96), algorithm=EFFNET, seed=2):
     shape = (batch, *window)
     write_json(path, algorithm, "serving_default_melspectrogram", shape, outputs)
     return Package(path, lambda windows: net(tf.constant(windows))[1].numpy())
+
+
+def frozen_saved_model(path, *, batch=4, window=(24, 96)):
+    """A SavedModel of Keras that was frozen: functions in functions, those that save it too."""
+    tf.keras.utils.set_random_seed(3)
+    layers = tf.keras.layers
+    given = layers.Input(window, batch, name="melspectrogram")
+    x = layers.Conv2D(24, 3, 2, use_bias=False)(layers.Reshape((*window, 1))(given))
+    x = layers.Activation("swish")(layers.BatchNormalization()(x))
+    x = layers.Dropout(0.3)(layers.Conv2D(UNITS, 3)(x))
+    embeddings = layers.Flatten(name="embeddings")(layers.GlobalAveragePooling2D()(x))
+    activations = layers.Dense(3, activation="sigmoid", name="activations")(embeddings)
+    model = tf.keras.Model(given, {"activations": activations, "embeddings": embeddings})
+    folder = path.with_name("of_keras")
+    model.save(folder, save_format="tf")
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        loaded = v1.saved_model.load(session, ["serve"], str(folder))
+        signature = loaded.signature_def["serving_default"]
+        outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
+        frozen = v1.graph_util.convert_variables_to_constants(
+            session, graph.as_graph_def(), [outputs["embeddings"].split(":")[0]]
+        )
+    path.write_bytes(frozen.SerializeToString())
+    purposes = {"predictions": outputs["activations"], "embeddings": outputs["embeddings"]}
+    given_name = signature.inputs["melspectrogram"].name
+    write_json(path, EFFNET, given_name, (batch, *window), purposes)
+    return Package(path, lambda windows: model(windows)["embeddings"].numpy())

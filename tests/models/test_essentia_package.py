@@ -7,7 +7,15 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from essentia_packages import EFFNET, MUSICNN, UNITS, VGGISH, effnet_like, musicnn_like
+from essentia_packages import (
+    EFFNET,
+    MUSICNN,
+    UNITS,
+    VGGISH,
+    effnet_like,
+    frozen_saved_model,
+    musicnn_like,
+)
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import FrontEndError, ModelError, RecipeError
@@ -16,7 +24,7 @@ from playlist_pretrain.models.essentia_package import read_package
 from playlist_pretrain.models.frozen_graph import OPS
 from playlist_pretrain.models.layers import plain_float32, precision
 from playlist_pretrain.models.starting_points import label_of, starting_point
-from playlist_pretrain.models.tagger import TaggerTrainer, tagger
+from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
 from playlist_pretrain.recipes import FinetuneRecipe
 
 WINDOW = (24, 96)
@@ -49,7 +57,8 @@ def test_embeddings_are_those_of_the_original(kind, tmp_path, rng):
     assert read.front_end == front_end("vggish-essentia" if kind == "VGGish" else "musicnn")
     backbone = read.backbone()
     assert backbone.input_shape == (None, *window) and backbone.output_shape == (None, UNITS)
-    assert not backbone.weights
+    assert not backbone.trainable_weights
+    assert [weight.shape.num_elements() for weight in backbone.weights] in ([1152], [1200])
     windows = windows_of(rng, 9, window)
     expected = np.concatenate([package.original(windows[:4]), package.original(windows[4:8])])
     assert expected.std() > 0.01
@@ -58,12 +67,24 @@ def test_embeddings_are_those_of_the_original(kind, tmp_path, rng):
     np.testing.assert_allclose(in_graph(windows)[:8], expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
+def test_a_saved_model_that_was_frozen(tmp_path, rng):
+    package = frozen_saved_model(tmp_path / "net.pb")
+    graph = tf.compat.v1.GraphDef.FromString(package.path.read_bytes())
+    assert "SaveV2" in {node.op for f in graph.library.function for node in f.node_def}
+    windows = windows_of(rng, 9)
+    expected = np.concatenate([package.original(windows[i : i + 4]) for i in (0, 4)])
+    found = tf.function(read_package(package.path).backbone())(windows)
+    assert found.shape == (9, UNITS)
+    np.testing.assert_allclose(found[:8], expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("make", [effnet_like, musicnn_like])
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 130])
 def test_a_fixed_batch_takes_any_number_of_windows(make, count, tmp_path, rng):
     package = make(tmp_path / "bs64.pb", batch=64, window=WINDOW)
-    with pytest.raises(tf.errors.InvalidArgumentError):  # it does take 64 only
-        read_package(package.path).function.call(tf.zeros([63, *WINDOW]))
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):  # it does take 64 only
+        package.original(np.zeros((63, *WINDOW), np.float32))
     windows = windows_of(rng, count)
     found = read_package(package.path).backbone()(windows)
     assert found.shape == (count, UNITS)
@@ -79,7 +100,7 @@ def test_it_is_float32_whatever_the_policy(policy, package, rng):
         model = tagger(read_package(package.path).backbone(), 2)
     assert plain_float32(model) is model
     windows = windows_of(rng, 3)
-    found = tf.keras.Model(model.inputs, model.get_layer("frozen_graph").output)(windows)
+    found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
     np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
 
 
@@ -109,11 +130,12 @@ def test_essentia_gives_the_same_for_a_waveform(algorithm, window, tmp_path, rng
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [musicnn_like, effnet_like])
 def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
     package = make(tmp_path / "net.pb", window=WINDOW, batch=64)
     read = read_package(package.path)
-    windows = windows_of(rng, 48)
+    windows = windows_of(rng, 48) * rng.uniform(0, 2, (48, 1, 1)).astype(np.float32)
     embeddings = package.original(np.resize(windows, (64, *WINDOW)))[:48]
     targets = (embeddings[:, :2] > np.median(embeddings[:, :2], axis=0)).astype(np.float32)
     model = tagger(read.backbone(), 2)
@@ -122,6 +144,10 @@ def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
     trainer.compile(tf.keras.optimizers.Adam(0.02), tf.keras.losses.BinaryCrossentropy())
     losses = trainer.fit(windows, targets, batch_size=20, epochs=15, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
+    after = model.get_layer("frozen_graph").get_weights()
+    np.testing.assert_array_equal(after, read_package(package.path).backbone().get_weights())
+    found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
+    np.testing.assert_allclose(found, embeddings, atol=1e-6, rtol=0)
 
     save_tagger(model, ["one", "two"], read.front_end, tmp_path / "saved")
     package.path.unlink()
@@ -142,6 +168,7 @@ def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
     np.testing.assert_allclose(answer["activations"], mean, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_saved_tagger_needs_tensorflow_alone(package, tmp_path, rng):
     read = read_package(package.path)
     model = tagger(read.backbone(), 2)
@@ -280,7 +307,9 @@ TYPE = {"dtype": tf.compat.v1.AttrValue(type=tf.float32.as_datatype_enum)}
         (add("PyFunc", "quiet"), "node 'quiet' is of the op 'PyFunc': refused"),
         (add("Placeholder", "other", **TYPE), "it needs another input beside 'model/Placeholder'"),
         (
-            edit("model/Placeholder", lambda n: n.attr["shape"].shape.dim[1].__setattr__("size", 7)),
+            edit(
+                "model/Placeholder", lambda n: n.attr["shape"].shape.dim[1].__setattr__("size", 7)
+            ),
             "takes [None, 7, 96], but its JSON says [24, 96]",
         ),
         (
@@ -293,6 +322,58 @@ TYPE = {"dtype": tf.compat.v1.AttrValue(type=tf.float32.as_datatype_enum)}
 def test_spoilt_graphs_are_refused_by_node(change, word, package):
     package.edit_graph(change)
     assert word in refused(package.path)
+
+
+@pytest.mark.parametrize("name", ["kernel_2", "model/Placeholder", "model/Placeholder_1"])
+def test_a_node_may_wait_for_what_becomes_an_argument(name, tmp_path, rng):
+    package = musicnn_like(tmp_path / "net.pb", switch=True)
+    windows = windows_of(rng, 3)
+    package.edit_graph(edit("bias_1", lambda node: node.input.append(f"^{name}")))
+    found = read_package(package.path).backbone()(windows)
+    np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
+
+
+def test_a_switch_that_nothing_takes(package, rng):
+    package.edit_graph(add("Placeholder", "training", dtype=type_of(tf.bool)))
+    found = read_package(package.path).backbone()(windows := windows_of(rng, 3))
+    np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_graph_that_does_not_know_its_shape(empty, tmp_path, rng):
+    package = musicnn_like(tmp_path / "net.pb", rank=None)
+    expected = package.original(windows := windows_of(rng, 3))
+
+    def change(node):
+        del node.attr["shape"]
+        if empty:
+            node.attr["shape"].shape.SetInParent()
+
+    package.edit_graph(edit("model/Placeholder", change))
+    found = read_package(package.path).backbone()(windows)
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [musicnn_like, effnet_like])
+def test_flipped_bytes_are_refused_or_harmless(make, tmp_path, rng):
+    package = make(tmp_path / "net.pb", batch=4, window=WINDOW)
+    content = package.path.read_bytes()
+    text = np.flatnonzero([32 <= byte < 127 for byte in content])  # names, rather than weights
+    refusals = 0
+    for _ in range(40):
+        spoilt = bytearray(content)
+        for place in rng.choice(text, 3):
+            spoilt[place] = rng.integers(256)
+        package.path.write_bytes(spoilt)
+        try:
+            backbone = read_package(package.path).backbone()
+        except ModelError as error:
+            assert str(error).startswith(f"{package.path}: ") and "\n" not in str(error)
+            refusals += 1
+        else:
+            assert backbone(windows_of(rng, 5)).shape[0] == 5
+    assert refusals > 5
 
 
 def type_of(kind):
@@ -403,7 +484,10 @@ def test_a_json_that_does_not_say_what_is_needed(change, word, package):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (put("model/other", *INPUT, "name"), "no node 'model/other', which its JSON names as input"),
+        (
+            put("model/other", *INPUT, "name"),
+            "no node 'model/other', which its JSON names as input",
+        ),
         (put("model/dense/BiasAdd:x", *OUTPUT, "name"), "no node 'model/dense/BiasAdd:x'"),
         (put("model/dense/BiasAdd:4", *OUTPUT, "name"), "cannot run it"),
         (put("kernel_1", *INPUT, "name"), "its input 'kernel_1' is no placeholder"),
