@@ -13,6 +13,7 @@ MUSICNN, EFFNET, VGGISH = (
     f"TensorflowPredict{name}" for name in ("MusiCNN", "EffnetDiscogs", "VGGish")
 )
 UNITS = 7
+WINDOW = (24, 96)
 
 
 @dataclass
@@ -86,7 +87,7 @@ def convolutional(windows, training, seed):
 
 
 def musicnn_like(
-    path, *, window=(24, 96), algorithm=MUSICNN, batch=None, rank=3, switch=False, seed=1
+    path, *, window=WINDOW, algorithm=MUSICNN, batch=None, rank=3, switch=False, seed=1
 ):
     """Variables frozen by TensorFlow 1, nodes named as in ``msd-musicnn-1.pb``."""
     graph = tf.Graph()
@@ -147,7 +148,7 @@ def effnet_like(path, *, batch=64, window=(128, 96), algorithm=EFFNET, seed=2):
     return Package(path, lambda windows: net(tf.constant(windows))[1].numpy())
 
 
-def frozen_saved_model(path, *, batch=4, window=(24, 96)):
+def frozen_saved_model(path, *, batch=4, window=WINDOW):
     """A SavedModel of Keras that was frozen: functions in functions, those that save it too."""
     tf.keras.utils.set_random_seed(3)
     layers = tf.keras.layers
@@ -172,3 +173,53 @@ def frozen_saved_model(path, *, batch=4, window=(24, 96)):
     given_name = signature.inputs["melspectrogram"].name
     write_json(path, EFFNET, given_name, (batch, *window), purposes)
     return Package(path, lambda windows: model(windows)["embeddings"].numpy())
+
+
+def windows_of(rng, count, window=WINDOW):
+    return rng.uniform(0, 4, (count, *window)).astype(np.float32)
+
+
+def node_of(graph, name):
+    return next(node for node in graph.node if node.name == name)
+
+
+def edit(name, change):
+    """For ``edit_graph``: change one node."""
+    return lambda graph: change(node_of(graph, name))
+
+
+def add(op, name, inputs=(), needed_by="model/dense/BiasAdd", **attributes):
+    """For ``edit_graph``: a node that another one waits for."""
+
+    def change(graph):
+        graph.node.add(op=op, name=name, input=inputs)
+        for key, value in attributes.items():
+            graph.node[-1].attr[key].CopyFrom(value)
+        node_of(graph, needed_by).input.append(f"^{name}")
+
+    return change
+
+
+def type_of(kind):
+    return v1.AttrValue(type=kind.as_datatype_enum)
+
+
+def purposes(**names):
+    """For ``edit_json``: old purposes of outputs to new ones, none for the others."""
+
+    def change(metadata):
+        for output in metadata["schema"]["outputs"]:
+            output["output_purpose"] = names.get(output["output_purpose"], "")
+
+    return change
+
+
+def put(value, *keys):
+    """For ``edit_json``: another value."""
+
+    def change(metadata):
+        for key in keys[:-1]:
+            metadata = metadata[key]
+        metadata[keys[-1]] = value
+
+    return change
