@@ -1,4 +1,5 @@
-"""What a fine-tuning starts from: a saved model, new weights, or the original VGGish."""
+"""What a fine-tuning starts from: a saved model, new weights, the original VGGish, or a model that
+Essentia publishes."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.files import content_key
-from playlist_pretrain.recipes.finetuning import AUDIOSET, SCRATCH
+from playlist_pretrain.recipes.finetuning import AUDIOSET, ESSENTIA, SCRATCH
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -51,7 +52,7 @@ def starting_point(name: str, recipe: FinetuneRecipe, collection: Collection) ->
     Raises
     ------
     ModelError
-        If the saved model cannot be loaded.
+        If the saved model, or the package of Essentia, cannot be loaded.
     FrontEndError
         If the collection was made by another front end than the backbone takes.
     RecipeError
@@ -59,7 +60,10 @@ def starting_point(name: str, recipe: FinetuneRecipe, collection: Collection) ->
     """
     if name == SCRATCH:
         return _scratch(recipe, collection)
-    point = _audioset(recipe) if name == AUDIOSET else _saved(Path(name))
+    if name == AUDIOSET:
+        point = _audioset(recipe)
+    else:
+        point = _essentia(name) if name.endswith(ESSENTIA) else _saved(Path(name))
     point.front_end.check_same(
         collection.front_end, f"the model {name}", f"collection {collection.name}"
     )
@@ -71,6 +75,8 @@ def label_of(name: str, backbone: str | None) -> str:
     if name in (SCRATCH, AUDIOSET):
         return f"{name}-{backbone or 'vggish'}"
     path = Path(name)
+    if name.endswith(ESSENTIA):
+        return path.stem
     return path.resolve().parent.name if path.name == "saved_model" else path.resolve().name
 
 
@@ -118,13 +124,27 @@ def _key(model: tf.keras.Model) -> str:
     return content_key(*(weights.tobytes() for weights in model.get_weights()))
 
 
+def _essentia(name: str) -> StartingPoint:
+    from playlist_pretrain.models.essentia_package import read_package
+
+    package = read_package(name)
+    return StartingPoint(
+        label_of(name, None),
+        package.front_end,
+        package.frames,
+        package.key,
+        lambda seed: package.backbone(),
+    )
+
+
 def _saved(path: Path) -> StartingPoint:
     from playlist_pretrain.export.saved_model import load_backbone
     from playlist_pretrain.models.layers import under_policy
 
     if not path.exists():
         raise ModelError(
-            f"--model {path}: no such folder; it is the saved_model of a run, scratch or audioset"
+            f"--model {path}: no such folder; it is the saved_model of a run, the .pb of a model "
+            "that Essentia publishes, scratch or audioset"
         )
     saved = load_backbone(path)
     return StartingPoint(

@@ -17,6 +17,8 @@ from playlist_pretrain.recipes.recipe import (
 from playlist_pretrain.tasks import TaskSettings
 
 SCRATCH, AUDIOSET = "scratch", "audioset"
+ESSENTIA = ".pb"
+"""How the name of a model ends that Essentia publishes."""
 PAPER_RUNS = 3
 OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
 """Settings that a saved model, or the original weights, have settled already."""
@@ -42,7 +44,8 @@ class FinetuneSettings:
 
     model: tuple[str, ...] = (SCRATCH,)
     """what to start from: the saved_model of a run, several of them for runs that repeat the
-    pre-training too, scratch, or audioset for the original VGGish"""
+    pre-training too, scratch, audioset for the original VGGish, or, with --freeze, the .pb of a
+    model that Essentia publishes, its .json beside it"""
     weights: str | None = None
     """audioset: the original checkpoint, vggish_model.ckpt"""
     backbone: str | None = None
@@ -157,6 +160,11 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
         repeated = [name for name in dict.fromkeys(self.model) if self.model.count(name) > 1]
         if repeated:
             raise RecipeError(f"--model {repeated[0]}: named twice; --runs repeats it")
+        for name in self.model:
+            if name.endswith(ESSENTIA) and not self.freeze:
+                raise RecipeError(
+                    f"--model {name}: its graph is frozen: give --freeze, to train the head alone"
+                )
         if not 0 <= self.l2 < float("inf"):
             raise RecipeError(f"--l2 {self.l2}: must be 0 or more")
         if not 0 <= self.seed < 2**31 - 1000:

@@ -1,0 +1,249 @@
+"""Models that Essentia publishes: against their originals and Essentia, tuned, saved."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from essentia_packages import (
+    EFFNET,
+    MUSICNN,
+    UNITS,
+    VGGISH,
+    WINDOW,
+    add,
+    edit,
+    effnet_like,
+    frozen_saved_model,
+    musicnn_like,
+    purposes,
+    type_of,
+    windows_of,
+)
+
+from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.errors import FrontEndError, RecipeError
+from playlist_pretrain.export.saved_model import load_tagger, save_tagger
+from playlist_pretrain.models.essentia_package import read_package
+from playlist_pretrain.models.layers import plain_float32, precision
+from playlist_pretrain.models.starting_points import label_of, starting_point
+from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
+from playlist_pretrain.recipes import FinetuneRecipe
+
+KINDS = {
+    "as published": (musicnn_like, {}),
+    "with a channel": (musicnn_like, {"rank": 4}),
+    "a switch of training": (musicnn_like, {"switch": True}),
+    "its shape is in the JSON": (musicnn_like, {"rank": None}),
+    "VGGish": (musicnn_like, {"window": (96, 64), "algorithm": VGGISH}),
+    "functions and a fixed batch": (effnet_like, {"batch": 4, "window": WINDOW}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_embeddings_are_those_of_the_original(kind, tmp_path, rng):
+    make, settings = KINDS[kind]
+    package = make(tmp_path / "net.pb", **settings)
+    read = read_package(package.path)
+    window = settings.get("window", WINDOW)
+    assert read.frames == window[0]
+    assert read.front_end == front_end("vggish-essentia" if kind == "VGGish" else "musicnn")
+    backbone = read.backbone()
+    assert backbone.input_shape == (None, *window) and backbone.output_shape == (None, UNITS)
+    assert not backbone.trainable_weights
+    assert [weight.shape.num_elements() for weight in backbone.weights] in ([1152], [1200])
+    windows = windows_of(rng, 9, window)
+    expected = np.concatenate([package.original(windows[:4]), package.original(windows[4:8])])
+    assert expected.std() > 0.01
+    in_graph = tf.function(lambda x: backbone(x, training=True))
+    np.testing.assert_allclose(backbone(windows)[:8], expected, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(in_graph(windows)[:8], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_saved_model_that_was_frozen(tmp_path, rng):
+    package = frozen_saved_model(tmp_path / "net.pb")
+    graph = tf.compat.v1.GraphDef.FromString(package.path.read_bytes())
+    assert "SaveV2" in {node.op for f in graph.library.function for node in f.node_def}
+    windows = windows_of(rng, 9)
+    expected = np.concatenate([package.original(windows[i : i + 4]) for i in (0, 4)])
+    found = tf.function(read_package(package.path).backbone())(windows)
+    assert found.shape == (9, UNITS)
+    np.testing.assert_allclose(found[:8], expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("make", [effnet_like, musicnn_like])
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 130])
+def test_a_fixed_batch_takes_any_number_of_windows(make, count, tmp_path, rng):
+    package = make(tmp_path / "bs64.pb", batch=64, window=WINDOW)
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):  # it does take 64 only
+        package.original(np.zeros((63, *WINDOW), np.float32))
+    windows = windows_of(rng, count)
+    found = read_package(package.path).backbone()(windows)
+    assert found.shape == (count, UNITS)
+    if count:
+        whole = np.concatenate([windows, windows_of(rng, -count % 64)])
+        expected = np.concatenate([package.original(p) for p in np.split(whole, len(whole) // 64)])
+        np.testing.assert_allclose(found, expected[:count], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_it_is_float32_whatever_the_policy(policy, package, rng):
+    with precision(policy):
+        model = tagger(read_package(package.path).backbone(), 2)
+    assert plain_float32(model) is model
+    windows = windows_of(rng, 3)
+    found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
+    np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "window"), [(MUSICNN, (187, 96)), (EFFNET, (128, 96)), (VGGISH, (96, 64))]
+)
+def test_essentia_gives_the_same_for_a_waveform(algorithm, window, tmp_path, rng):
+    standard = pytest.importorskip("essentia.standard")
+    make = effnet_like if algorithm == EFFNET else musicnn_like
+    package = make(tmp_path / "net.pb", window=window, algorithm=algorithm)
+    settings = {"output": "model/dense/BiasAdd"}
+    if algorithm == EFFNET:
+        settings = {"output": "PartitionedCall:1", "input": "serving_default_melspectrogram"}
+    time = np.arange(16000 * 9) / 16000
+    wave = 0.3 * np.sin(2 * np.pi * (80 + 350 * time) * time) + rng.normal(0, 0.01, len(time))
+    wave = wave.astype(np.float32)
+    expected = getattr(standard, algorithm)(
+        graphFilename=str(package.path), patchSize=window[0], patchHopSize=window[0],
+        lastPatchMode="discard", **settings,
+    )(wave)  # fmt: skip
+    read = read_package(package.path)
+    mel = read.front_end.log_mel(wave).numpy()
+    count = len(mel) // read.frames
+    found = read.backbone()(mel[: count * read.frames].reshape(count, *window))
+    assert expected.shape == found.shape and count >= 3
+    assert np.ptp(expected, axis=0).max() > 1e-2  # the windows differ
+    np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [musicnn_like, effnet_like])
+def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
+    package = make(tmp_path / "net.pb", window=WINDOW, batch=64)
+    read = read_package(package.path)
+    windows = windows_of(rng, 48) * rng.uniform(0, 2, (48, 1, 1)).astype(np.float32)
+    embeddings = package.original(np.resize(windows, (64, *WINDOW)))[:48]
+    targets = (embeddings[:, :2] > np.median(embeddings[:, :2], axis=0)).astype(np.float32)
+    model = tagger(read.backbone(), 2)
+    assert len(model.trainable_variables) == 4  # of two dense layers
+    trainer = TaggerTrainer(model, l2=1e-5)
+    trainer.compile(tf.keras.optimizers.Adam(0.02), tf.keras.losses.BinaryCrossentropy())
+    losses = trainer.fit(windows, targets, batch_size=20, epochs=15, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+    after = model.get_layer("frozen_graph").get_weights()
+    np.testing.assert_array_equal(after, read_package(package.path).backbone().get_weights())
+    found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
+    np.testing.assert_allclose(found, embeddings, atol=1e-6, rtol=0)
+
+    save_tagger(model, ["one", "two"], read.front_end, tmp_path / "saved")
+    package.path.unlink()
+    loaded = load_tagger(tmp_path / "saved")
+    assert loaded.classes == ("one", "two") and loaded.front_end == read.front_end
+    assert loaded.frames == WINDOW[0] and len(loaded.model.trainable_variables) == 4
+    expected = model(windows)
+    np.testing.assert_allclose(loaded.model(windows), expected, atol=1e-6, rtol=0)
+    signatures = tf.saved_model.load(str(tmp_path / "saved")).signatures
+    answer = signatures["serving_default"](melspectrogram=tf.constant(windows))
+    np.testing.assert_allclose(answer["activations"], expected, atol=1e-6, rtol=0)
+    np.testing.assert_allclose(answer["embeddings"], embeddings, atol=1e-6, rtol=0)
+    wave = rng.normal(0, 0.1, (2, 256 * 24 * 3)).astype(np.float32)
+    mel = read.front_end.log_mel(wave)[:, : 3 * 24]
+    cut = tf.reshape(mel, [6, *WINDOW])
+    answer = signatures["waveform"](waveform=tf.constant(wave))
+    mean = model(cut).numpy().reshape(2, 3, 2).mean(1)
+    np.testing.assert_allclose(answer["activations"], mean, atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_a_saved_tagger_needs_tensorflow_alone(package, tmp_path, rng):
+    read = read_package(package.path)
+    model = tagger(read.backbone(), 2)
+    save_tagger(model, ["one", "two"], read.front_end, tmp_path / "saved")
+    windows = windows_of(rng, 5)
+    np.save(tmp_path / "windows.npy", windows)
+    code = """
+import sys, numpy as np, tensorflow as tf
+model = tf.keras.models.load_model(sys.argv[1], compile=False)
+assert not [name for name in sys.modules if name.startswith("playlist_pretrain")]
+np.save(sys.argv[3], model(np.load(sys.argv[2])))
+"""
+    paths = [tmp_path / name for name in ("saved", "windows.npy", "out.npy")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    np.testing.assert_allclose(np.load(paths[2]), model(windows), atol=1e-6, rtol=0)
+
+
+def recipe_of(*models, **settings):
+    return FinetuneRecipe(model=models, **settings).resolve(demo=False, window_frames=256)
+
+
+def test_a_fine_tuning_starts_from_it(package, make_collection, tmp_path, rng):
+    name = str(package.path)
+    collection = make_collection(tmp_path / "mels", [80, 40], front_end="musicnn")
+    point = starting_point(name, recipe_of(name, freeze=True), collection)
+    assert point.label == label_of(name, None) == "net"
+    assert point.frames == WINDOW[0] and point.front_end == front_end("musicnn")
+    one, two = point.build(0), point.build(1)
+    windows = windows_of(rng, 2)
+    assert one is not two
+    np.testing.assert_array_equal(one(windows), two(windows))
+
+    for ending in (".pb", ".json"):
+        shutil.copy(package.path.with_suffix(ending), tmp_path / f"copy{ending}")
+    other = musicnn_like(tmp_path / "other.pb", seed=5)
+    assert read_package(tmp_path / "copy.pb").key == point.key != read_package(other.path).key
+    package.edit_json(purposes(predictions="embeddings"))
+    assert read_package(package.path).key != point.key
+
+
+def test_what_a_recipe_may_not_ask_for(package, make_collection, tmp_path):
+    name = str(package.path)
+    with pytest.raises(RecipeError, match=r"net\.pb: its graph is frozen: give --freeze"):
+        recipe_of(name)
+    with pytest.raises(RecipeError, match="--frames 24: only --model scratch reads it"):
+        recipe_of(name, freeze=True, frames=24)
+    paper = make_collection(tmp_path / "paper", [80])
+    with pytest.raises(FrontEndError, match="hop_length 256 against 188"):
+        starting_point(name, recipe_of(name, freeze=True), paper)
+
+
+@pytest.mark.parametrize("name", ["kernel_2", "model/Placeholder", "model/Placeholder_1"])
+def test_a_node_may_wait_for_what_becomes_an_argument(name, tmp_path, rng):
+    package = musicnn_like(tmp_path / "net.pb", switch=True)
+    windows = windows_of(rng, 3)
+    package.edit_graph(edit("bias_1", lambda node: node.input.append(f"^{name}")))
+    found = read_package(package.path).backbone()(windows)
+    np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
+
+
+def test_a_switch_that_nothing_takes(package, rng):
+    package.edit_graph(add("Placeholder", "training", dtype=type_of(tf.bool)))
+    found = read_package(package.path).backbone()(windows := windows_of(rng, 3))
+    np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_graph_that_does_not_know_its_shape(empty, tmp_path, rng):
+    package = musicnn_like(tmp_path / "net.pb", rank=None)
+    expected = package.original(windows := windows_of(rng, 3))
+
+    def change(node):
+        del node.attr["shape"]
+        if empty:
+            node.attr["shape"].shape.SetInParent()
+
+    package.edit_graph(edit("model/Placeholder", change))
+    found = read_package(package.path).backbone()(windows)
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
