@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-PRODUCTS = 4
+PRODUCTS, PAIRS_A_PRODUCT = 4, 8
 TAU = 0.1
 
 
@@ -21,6 +21,11 @@ class Case:
     rounds: int
     bare: bool
     matrix: int
+
+    @property
+    def products(self) -> int:
+        """Matrix products a round: a long step is not to be judged by one moment of the machine."""
+        return max(PRODUCTS, self.batch // PAIRS_A_PRODUCT)
 
 
 def settled(case: Case):
@@ -120,7 +125,7 @@ def products(case: Case):
         return tf.matmul(a, b)
 
     def several(round_):
-        for _ in range(PRODUCTS):
+        for _ in range(case.products):
             result = product()
         tf.cast(result[0, 0], tf.float32).numpy()
 

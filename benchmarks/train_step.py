@@ -29,7 +29,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from _fit import PRODUCTS, Case, Fit, bare_steps, products, settled
+from _fit import Case, Fit, bare_steps, products, settled
 from _steps import in_turn, peak_memory, ratio, step_operations
 from _table import print_table
 from windows import make_collection
@@ -58,7 +58,7 @@ def measure(case: Case) -> tuple[str, ...]:
             jobs["bare"] = bare_steps(model, fit)
         seconds = in_turn(jobs, case.rounds)
         waits = [row["input_wait"] for row in fit.table.rows[1:]]
-    reached = [PRODUCTS * 2 * case.matrix**3 / 1e9 / took for took in seconds["product"]]
+    reached = [case.products * 2 * case.matrix**3 / 1e9 / took for took in seconds["product"]]
     needed = step_operations(model, case.batch) / 1e9
     # Both of one round: what else the machine does slows both.
     shares = [
