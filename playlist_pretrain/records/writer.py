@@ -7,10 +7,11 @@ import itertools
 import json
 import math
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.before import Before
+from playlist_pretrain.records.shard_file import masked_crc
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -112,13 +114,12 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary.touch()
+        self._stream: IO[bytes] = open(self._temporary, "wb")
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
         self._sum = np.zeros(self.bands)
         self._square_sum = np.zeros(self.bands)
-        self._stream = None
         return self
 
     def add(
@@ -161,13 +162,12 @@ class ShardWriter:
             self._square_sum += np.square(exact).sum(axis=0)
 
     def _write(self, data: bytes) -> None:
-        import tensorflow as tf  # here: a shard without a readable track is made without
-
+        length = struct.pack("<Q", len(data))
         try:
-            if self._stream is None:
-                self._stream = tf.io.TFRecordWriter(str(self._temporary))
+            self._stream.write(length + struct.pack("<I", masked_crc(length)))
             self._stream.write(data)
-        except tf.errors.OpError as error:
+            self._stream.write(struct.pack("<I", masked_crc(data)))
+        except OSError as error:
             raise self._unwritable(error) from error
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -179,13 +179,9 @@ class ShardWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _close(self, failed: bool) -> None:
-        if self._stream is None:
-            return
-        import tensorflow as tf
-
         try:
             self._stream.close()
-        except tf.errors.OpError as error:
+        except OSError as error:
             if not failed:
                 raise self._unwritable(error) from error
 
@@ -213,7 +209,7 @@ class ShardWriter:
 
     def _unwritable(self, reason) -> CollectionError:
         return CollectionError(
-            f"{self.path}: cannot be written: {getattr(reason, 'message', reason)}"
+            f"{self.path}: cannot be written: {getattr(reason, 'strerror', None) or reason}"
         )
 
 
