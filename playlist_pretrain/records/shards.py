@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.light_tensorflow import light_tensorflow
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.records.pool import describe_exit
+from playlist_pretrain.records.pool import describe_exit, in_worker
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
@@ -134,6 +136,9 @@ class ShardWork:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # trouble is told by exceptions
         with warnings.catch_warnings():  # its dependencies' plans, once a worker, help nobody
             warnings.simplefilter("ignore")
+            # A user's loader might need all of TensorFlow, ours needs none of it.
+            if in_worker() and type(self.load) is AudioLoader:
+                light_tensorflow()
             import tensorflow as tf
 
         # One thread each: the workers are what keeps the cores busy, and sums have one order.
