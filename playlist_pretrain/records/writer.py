@@ -62,10 +62,10 @@ class ShardPart:
     band_square_sum: np.ndarray
 
     def save(self, path: str | Path) -> None:
-        """Write the part as ``.npz``, atomically."""
+        """Write the part as ``.npz``, atomically; :meth:`load` finds out if it is not whole."""
         content = dict(vars(self))
         ids = schema.PackedStrings.pack(content.pop("track_ids"))
-        with atomic_write(path) as stream:
+        with atomic_write(path, sync=False) as stream:
             name = content.pop("file")  # np.savez has a parameter of that name
             np.savez(stream, name=name, id_bytes=ids.data, id_ends=ids.ends, **content)
 
@@ -159,7 +159,7 @@ class ShardWriter:
         for start in range(0, len(stored), _SUM_FRAMES):
             exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
             self._sum += exact.sum(axis=0)
-            self._square_sum += np.square(exact).sum(axis=0)
+            self._square_sum += np.square(exact, out=exact).sum(axis=0)
 
     def _write(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))

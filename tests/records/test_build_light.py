@@ -9,8 +9,10 @@ from build_loaders import AlsoModules, OtherAudio
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.records.pool import in_worker, work_through
+from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.sources import find_audio
+from playlist_pretrain.records.writer import ShardWriter
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +49,12 @@ def test_shards_are_the_same_bytes(name, audio, tmp_path):
         content[folder.name] = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert len(content["AudioLoader"]) == 3
     assert content["AudioLoader"] == content["OtherAudio"]
+    with ShardWriter(tmp_path / "here", front_end(name).bands) as writer:
+        for track in task.tracks:
+            audio_of = AudioLoader()(str(audio / track.source))
+            mel = front_end(name).log_mel(audio_of.waveform).numpy()
+            writer.add(track.track_id, mel, audio_of.start_seconds, audio_of.source_seconds)
+    assert (tmp_path / "here").read_bytes() == content["AudioLoader"][shard_name(0)]
 
 
 def test_only_workers_do_so():
