@@ -23,7 +23,9 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path | RemotePath, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(
+    path: str | Path | RemotePath, mode: str = "wb", *, sync: bool = True
+) -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
     The data are synced to disk before the rename, so after a crash ``path`` holds either
@@ -36,6 +38,9 @@ def atomic_write(path: str | Path | RemotePath, mode: str = "wb") -> Iterator[IO
         temporary one and uploaded on success.
     mode : {"wb", "w"}
         Text is written as UTF-8 with ``\\n`` line ends.
+    sync : bool
+        False where a reader can tell: a crash of the machine, not of the process, may then leave
+        ``path`` empty or cut short. It saves waiting for the disk.
     """
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if isinstance(path, RemotePath):
@@ -51,7 +56,8 @@ def atomic_write(path: str | Path | RemotePath, mode: str = "wb") -> Iterator[IO
         with open(temporary, mode, **text) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -65,10 +71,10 @@ def check_writable(folder: str | Path | RemotePath) -> None:
             pass
 
 
-def write_json(path: str | Path | RemotePath, content: Any) -> None:
-    """Write ``content`` as readable JSON, atomically; floats keep every digit."""
+def write_json(path: str | Path | RemotePath, content: Any, *, sync: bool = True) -> None:
+    """Write ``content`` as readable JSON with :func:`atomic_write`; floats keep every digit."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_write(path) as stream:
+    with atomic_write(path, sync=sync) as stream:
         # What is no whole character, in the name of a file, becomes JSON's own escape for it.
         stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
 

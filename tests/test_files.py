@@ -29,6 +29,23 @@ def test_a_failure_keeps_what_was_there(tmp_path):
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
+def test_data_are_synced_before_the_rename_unless_told_otherwise(tmp_path, monkeypatch):
+    calls = []
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+
+        def call(*arguments, name=name, original=original):
+            calls.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(files.os, name, call)
+    write_json(tmp_path / "a.json", [1])
+    assert calls == ["fsync", "replace"]
+    write_json(tmp_path / "a.json", [2], sync=False)
+    assert calls == ["fsync", "replace", "replace"]
+    assert json.loads((tmp_path / "a.json").read_text()) == [2]
+
+
 def test_write_json_keeps_digits_and_refuses_nan(tmp_path):
     write_json(tmp_path / "a.json", {"x": 0.1 + 0.2, "y": "é"})
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"x": 0.1 + 0.2, "y": "é"}

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import math
 import os
 import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
@@ -191,7 +193,7 @@ def _run(
 
     The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds.
     """
-    essentia, streaming = _essentia()[0], _essentia()[2]
+    essentia, streaming = _essentia("essentia"), _essentia("essentia.streaming")
     loader = streaming.MonoLoader()
     part = streaming.Trimmer(sampleRate=sample_rate, startTime=first, endTime=last)
     length = streaming.Duration(sampleRate=sample_rate)
@@ -244,7 +246,7 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
     waveform = np.concatenate(means)
     if rate == sample_rate or waveform.size == 0:
         return waveform
-    resample = _essentia()[1].Resample(
+    resample = _essentia("essentia.standard").Resample(
         inputSampleRate=rate, outputSampleRate=sample_rate, quality=resample_quality
     )
     try:
@@ -254,23 +256,22 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
 
 
 @functools.cache
-def _essentia() -> tuple:
-    """Essentia and its two modes, kept from printing, as is the TensorFlow inside it."""
+def _essentia(module: str) -> ModuleType:
+    """``essentia`` or one of its two modes, kept from printing, as is the TensorFlow inside it.
+
+    Each mode makes one of every algorithm when it is imported, which takes half a second.
+    """
     level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
-        import essentia
-
-        log = essentia.log
+        log = importlib.import_module("essentia").log
         log.infoActive = log.warningActive = log.errorActive = False
-        import essentia.standard
-        import essentia.streaming
+        return importlib.import_module(module)
     finally:
         if level is None:
             del os.environ["TF_CPP_MIN_LOG_LEVEL"]
         else:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
-    return essentia, essentia.standard, essentia.streaming
 
 
 @functools.cache

@@ -18,6 +18,8 @@ RECORD_HEADER = 12
 RECORD_OVERHEAD = 16
 """Bytes a TFRecord adds to its data: the header and the checksum of the data (4)."""
 _MOST_FEATURES = 1000
+_BITS = np.dtype("<u2")
+_EXPONENT = np.uint16(0x7C00)  # all set in what is no number or infinite
 _FEATURES = {b"track_id": 1, b"mel": 1, b"frames": 3, b"start_seconds": 2, b"source_seconds": 2}
 """The features of a track and the kinds of their lists: bytes 1, float 2, int64 3."""
 
@@ -79,9 +81,8 @@ def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
         )
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(mel, dtype=MEL_DTYPE)
-    # Looking at the wider numbers first is ten times as fast, and nearly always enough.
-    small = mel.dtype == np.float32 and np.abs(mel).max() <= np.finfo(MEL_DTYPE).max
-    if not small and not np.isfinite(stored).all():
+    # By their bits, which is many times as fast as asking whether they are finite.
+    if ((stored.view(_BITS) & _EXPONENT) == _EXPONENT).any():
         frame, band = np.argwhere(~np.isfinite(stored))[0]
         value = mel[frame, band]
         why = "does not fit float16" if np.isfinite(value) else "is not a number to learn from"

@@ -7,10 +7,11 @@ import itertools
 import json
 import math
 import os
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.before import Before
+from playlist_pretrain.records.shard_file import masked_crc
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -60,10 +62,10 @@ class ShardPart:
     band_square_sum: np.ndarray
 
     def save(self, path: str | Path) -> None:
-        """Write the part as ``.npz``, atomically."""
+        """Write the part as ``.npz``, atomically; :meth:`load` finds out if it is not whole."""
         content = dict(vars(self))
         ids = schema.PackedStrings.pack(content.pop("track_ids"))
-        with atomic_write(path) as stream:
+        with atomic_write(path, sync=False) as stream:
             name = content.pop("file")  # np.savez has a parameter of that name
             np.savez(stream, name=name, id_bytes=ids.data, id_ends=ids.ends, **content)
 
@@ -112,13 +114,12 @@ class ShardWriter:
 
     def __enter__(self) -> ShardWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary.touch()
+        self._stream: IO[bytes] = open(self._temporary, "wb")
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
         self._sum = np.zeros(self.bands)
         self._square_sum = np.zeros(self.bands)
-        self._stream = None
         return self
 
     def add(
@@ -158,16 +159,15 @@ class ShardWriter:
         for start in range(0, len(stored), _SUM_FRAMES):
             exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
             self._sum += exact.sum(axis=0)
-            self._square_sum += np.square(exact).sum(axis=0)
+            self._square_sum += np.square(exact, out=exact).sum(axis=0)
 
     def _write(self, data: bytes) -> None:
-        import tensorflow as tf  # here: a shard without a readable track is made without
-
+        length = struct.pack("<Q", len(data))
         try:
-            if self._stream is None:
-                self._stream = tf.io.TFRecordWriter(str(self._temporary))
+            self._stream.write(length + struct.pack("<I", masked_crc(length)))
             self._stream.write(data)
-        except tf.errors.OpError as error:
+            self._stream.write(struct.pack("<I", masked_crc(data)))
+        except OSError as error:
             raise self._unwritable(error) from error
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -179,13 +179,9 @@ class ShardWriter:
             self._temporary.unlink(missing_ok=True)
 
     def _close(self, failed: bool) -> None:
-        if self._stream is None:
-            return
-        import tensorflow as tf
-
         try:
             self._stream.close()
-        except tf.errors.OpError as error:
+        except OSError as error:
             if not failed:
                 raise self._unwritable(error) from error
 
@@ -213,7 +209,7 @@ class ShardWriter:
 
     def _unwritable(self, reason) -> CollectionError:
         return CollectionError(
-            f"{self.path}: cannot be written: {getattr(reason, 'message', reason)}"
+            f"{self.path}: cannot be written: {getattr(reason, 'strerror', None) or reason}"
         )
 
 

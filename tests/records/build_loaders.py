@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import signal
+import sys
 import time
 import zlib
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
+from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.sources import TrackSource
 
 RATE = 16000
@@ -153,3 +156,19 @@ class Chore:
             raise Odd("cannot", "travel")
         announce(1)
         return len(task)
+
+
+@dataclass(frozen=True)
+class OtherAudio(AudioLoader):
+    """Reads as ``AudioLoader`` does, and might import anything, as a user's loader might."""
+
+
+@dataclass(frozen=True)
+class AlsoModules:
+    """Makes a shard and returns the names of the modules that this took."""
+
+    work: ShardWork
+
+    def __call__(self, task: ShardTask, announce) -> list[str]:
+        self.work(task, announce)
+        return list(sys.modules)

@@ -55,6 +55,12 @@ def test_an_interrupted_build_is_no_collection_and_goes_on(interrupted, make, tm
         lambda folder: os.truncate(folder / "mel-00000.tfrecord", 1000),
         lambda folder: (folder / "mel-00000.tfrecord.npz").write_bytes(b"PK"),
         lambda folder: (folder / "mel-00000.tfrecord.json").write_text("[{"),
+        # what a file that was not synced may be after a crash of the machine
+        lambda folder: os.truncate(folder / "mel-00000.tfrecord.npz", 0),
+        lambda folder: os.truncate(folder / "mel-00000.tfrecord.npz", 700),
+        lambda folder: _zero(folder / "mel-00000.tfrecord.npz"),
+        lambda folder: os.truncate(folder / "mel-00000.tfrecord.json", 0),
+        lambda folder: _zero(folder / "mel-00000.tfrecord.json"),
         lambda folder: _flip_byte(folder / "mel-00000.tfrecord"),
     ],
 )
@@ -62,6 +68,10 @@ def test_a_damaged_shard_is_made_anew(interrupted, make, tmp_path, damage):
     damage(tmp_path / "out" / ".build")
     assert make().made == 2
     assert content(tmp_path / "out") == interrupted
+
+
+def _zero(path):
+    path.write_bytes(bytes(path.stat().st_size))
 
 
 def _flip_byte(path):

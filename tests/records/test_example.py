@@ -49,6 +49,8 @@ def test_locating_in_a_truncated_record_is_a_value_error():
         (np.full((4, 3), np.nan), "nan at frame 0, band 0"),
         (np.array([[1, 2, 3], [1, np.inf, 3]]), "inf at frame 1, band 1"),
         (np.array([[1, 2, 7e4]]), "70000.0 at frame 0, band 2 does not fit float16"),
+        (np.array([[0, -np.inf, 0]], np.float16), "-inf at frame 0, band 1"),
+        (np.array([[0, 0, 0], [0, 0, -np.nan]], np.float16), "nan at frame 1, band 2"),
         (np.ones((4, 2)), r"shape \(4, 2\)"),
         (np.ones(3), r"shape \(3,\)"),
         (np.ones((0, 3)), "at least one frame"),
@@ -95,3 +97,25 @@ def test_the_bytes_are_those_of_protocol_buffers(track_id, frames, start, length
 def test_the_largest_values_are_kept(value):
     stored = example.stored_mel("x", np.full((2, 2), value, np.float32), 2)
     assert np.abs(stored).max() == 65504
+
+
+def test_every_finite_float16_is_kept():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)][:, None]
+    assert example.stored_mel("x", every, 1).tobytes() == every.tobytes()
+
+
+def test_tensorflow_rounds_to_float16_as_numpy_does():
+    import tensorflow as tf
+
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    every = np.unique(every[np.isfinite(every)])
+    between = ((every[1:].astype(np.float64) + every[:-1]) / 2).astype(np.float32)
+    far = np.array([65519.99, 65520, 1e9, np.inf, 1e-40, 1e-45], np.float32)
+    near = np.concatenate([every, between, far, -far])
+    near = np.concatenate([near, np.nextafter(near, np.inf), np.nextafter(near, -np.inf)])
+    with np.errstate(over="ignore"):
+        expected = near.astype(np.float16)
+    for start in range(4):  # wherever the registers of the processor begin
+        rounded = tf.cast(near[start:], tf.float16).numpy()
+        np.testing.assert_array_equal(rounded.view(np.uint16), expected[start:].view(np.uint16))

@@ -1,9 +1,11 @@
 """Shards and collections as they lie on disk."""
 
+import functools
 import hashlib
 import io
 import itertools
 import json
+import operator
 import struct
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import pytest
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.example import encode_track
 from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
 
 ODD_IDS = ["a/b.c/d", "..", "track with spaces\n", "日本語/é́", "x" * 300, "/etc/passwd", "🎵" * 40]
@@ -154,6 +157,37 @@ def test_plain_tensorflow_reads_the_shards(make_collection, tmp_path):
     assert ids == ODD_IDS == list(collection.track_ids)
 
 
+def test_the_file_is_the_one_that_tensorflow_writes(tmp_path, rng):
+    import tensorflow as tf
+
+    mels = [rng.normal(0, 3, (frames, 7)).astype(np.float16) for frames in (1, 300, 4000)]
+    with (
+        ShardWriter(tmp_path / "ours", bands=7) as writer,
+        tf.io.TFRecordWriter(str(tmp_path / "theirs")) as theirs,
+    ):
+        for track_id, mel in zip("abc", mels, strict=True):
+            writer.add(track_id, mel, 0.5, 30.0)
+            theirs.write(encode_track(track_id, mel, 0.5, 30.0)[0])
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_sums_are_added_frame_by_frame(tmp_path, rng):
+    mels = [rng.normal(0, 3, (frames, 3)).astype(np.float16) for frames in (5000, 1, 66_000)]
+    with ShardWriter(tmp_path / "mel", bands=3) as writer:
+        for track_id, mel in zip("abc", mels, strict=True):
+            writer.add(track_id, mel, 0, 1)
+    sums, square_sums = [0.0] * 3, [0.0] * 3
+    for mel in mels:
+        for start in range(0, len(mel), 1 << 16):
+            for band in range(3):
+                values = mel[start : start + (1 << 16), band].tolist()
+                # every rounding in its place: fsum, or another order, gives other last bits
+                sums[band] += functools.reduce(operator.add, values)
+                square_sums[band] += functools.reduce(operator.add, [v * v for v in values])
+    assert writer.part.band_sum.tolist() == sums
+    assert writer.part.band_square_sum.tolist() == square_sums
+
+
 def test_equal_tracks_make_equal_bytes(make_collection, tmp_path):
     first = make_collection(tmp_path / "a" / "c", [30, 80, 5, 9, 11])
     again = make_collection(tmp_path / "b" / "c", [30, 80, 5, 9, 11])
@@ -210,7 +244,6 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
         import numpy as np
         from playlist_pretrain.errors import CollectionError
         from playlist_pretrain.records.writer import ShardWriter
-        import tensorflow
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
             with ShardWriter(sys.argv[1] + "/mel", bands=96) as writer:
