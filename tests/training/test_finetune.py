@@ -165,6 +165,24 @@ def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_ends_in_float32_taggers(tagging_arguments, precision, monkeypatch):
+    arguments = with_option(tagging_arguments, "--runs", "1")
+    arguments = [*with_option(arguments, "--batch", "4"), "--precision", precision]
+    stopped_at(arguments, 8, "run-1", monkeypatch)
+    assert finetune.main(arguments) == 0
+    part = out_of(arguments).part(1)
+    model = load_tagger(part.saved_model).model
+    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
+    float32 = with_option(arguments, "--precision", "float32")
+    float32 = with_option(float32, "--out", str(part.path.parent.parent / "float32"))
+    assert finetune.main(float32) == 0
+    losses = [float(read_history(run.part(1).history, COLUMNS)[0]["loss"])
+              for run in (out_of(arguments), out_of(float32))]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.slow
 def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_path):
     other = tmp_path / "other" / "saved_model"
     collection = Collection.open(tagging_arguments[1])
@@ -278,6 +296,19 @@ def test_refuses_in_one_line_and_leaves_nothing(case, tagging_arguments, capsys)
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
     assert not out_of(arguments).path.exists()
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_refuses_a_split_where_nothing_can_be_measured(
+    split, tagging_arguments, tagged_world, tmp_path, capsys
+):
+    lines = [line.split("\t") for line in (tagged_world / "tags.tsv").read_text().splitlines()]
+    table = ["\t".join([*row[:2], "low|high" if row[1] == split else row[2]]) for row in lines]
+    (tmp_path / "tags.tsv").write_text("\n".join(table) + "\n")
+    assert finetune.main([*tagging_arguments, "--tags", str(tmp_path / "tags.tsv")]) == 1
+    error = capsys.readouterr().err
+    assert f", {split}: none of 4 classes has tracks with it and tracks without it" in error
+    assert error.count("\n") == 1 and not out_of(tagging_arguments).path.exists()
 
 
 def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection, tmp_path, capsys):
