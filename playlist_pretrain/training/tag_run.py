@@ -84,6 +84,10 @@ def build(recipe: FinetuneRecipe, run: OneRun, data: TaggingData, steps: int) ->
             loss=tf.keras.losses.BinaryCrossentropy(),
             metrics=[tf.keras.metrics.BinaryCrossentropy(name="cross_entropy")],
         )
+        # Keras makes the running means at the first step only; a checkpoint needs them before.
+        activations = tf.zeros([1, len(data.task.classes)])
+        model.compiled_loss.build(activations)
+        model.compiled_metrics.build(activations, activations)
     return model
 
 

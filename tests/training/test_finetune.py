@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -227,6 +229,37 @@ def test_goes_on_at_the_run_and_epoch_where_it_was(tagging_arguments, tmp_path, 
         scores = [load_scores(r.part(number).path / "scores.npz").scores
                   for r in (run, out_of(whole))]  # fmt: skip
         np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.slow
+def test_sigterm_at_any_step_changes_nothing(tagging_arguments, tmp_path, monkeypatch):
+    """Within an epoch, at the last step of one, and at the last step of all (3 an epoch)."""
+    arguments = with_option(tagging_arguments, "--runs", "1")
+    whole = with_option(arguments, "--out", str(tmp_path / "whole"))
+    assert finetune.main(whole) == 0
+    columns = [name for name in COLUMNS if "second" not in name]
+
+    def rows(run):
+        found = read_history(run.part(1).history, COLUMNS)
+        return [[row[name] for name in columns] for row in found]
+
+    steps = callbacks.Checkpoints.on_train_batch_end
+    for step in (5, 6, 12):
+        stopped = with_option(arguments, "--out", str(tmp_path / f"at-{step}"))
+
+        def stop(self, batch, logs=None, at=step):
+            steps(self, batch, logs)
+            if self._done == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            assert finetune.main(stopped) == 0
+        run = out_of(stopped)
+        assert not run.finished and (run.part(1).checkpoints / f"step-{step}.index").exists()
+        assert finetune.main(stopped) == 0
+        assert rows(run) == rows(out_of(whole))
+        assert table(run) == table(out_of(whole))
 
 
 @pytest.mark.slow
