@@ -122,6 +122,8 @@ def _all_runs(
     for number, (point, seed) in enumerate(planned, 1):
         shared = run.part(number)
         if workers.together("run folders", lambda: shared.finished, str):  # noqa: B023
+            if workers.is_chief:
+                shared.drop_checkpoints()  # a kill may have come before it
             continue
         say(f"run {number} of {len(planned)}: {point.label}, seed {seed}")
         part = OneRun(TaggingRuns(own.path).part(number), number, point, seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,7 +255,7 @@ def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
             "export_difference": difference,
         }
     )
-    shutil.rmtree(folder.checkpoints)  # gigabytes that nothing needs any more
+    folder.drop_checkpoints()
 
 
 def measure(path: Path) -> tuple[TaggingResult, dict[str, tuple[float, float]]]:

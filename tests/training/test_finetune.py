@@ -300,6 +300,46 @@ def test_replicas_and_workers_do_what_one_process_does(tagging_arguments, tmp_pa
     assert all(TaggingRuns(tmp_path / name).finished for name in ("replicas", "workers"))
 
 
+@pytest.mark.slow
+def test_a_kill_before_the_summing_up(tagging_arguments, tmp_path, monkeypatch):
+    """After the summary of the last run, before its checkpoints are gone."""
+    whole = with_option(tagging_arguments, "--out", str(tmp_path / "whole"))
+    assert finetune.main(whole) == 0
+    drop = Run.drop_checkpoints
+
+    def stop(self):
+        if self.path.name == "run-2":
+            raise Stop
+        drop(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "drop_checkpoints", stop)
+        with pytest.raises(Stop):
+            finetune.main(tagging_arguments)
+    run = out_of(tagging_arguments)
+    assert run.part(2).finished and run.part(2).checkpoints.exists() and not run.finished
+    assert finetune.main(tagging_arguments) == 0
+    assert not run.part(2).checkpoints.exists() and table(run) == table(out_of(whole))
+
+
+DAMAGED = {
+    "cut in a line": lambda text: text[: text.rindex(",0.") - 30],
+    "no number": lambda text: text.replace("0.", "x.", 1),
+    "another table": lambda text: text.replace("cross_entropy", "entropy"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(DAMAGED))
+def test_a_damaged_history_is_refused(case, tagging_arguments, monkeypatch, capsys):
+    stopped_at(tagging_arguments, 8, "run-1", monkeypatch)
+    history = out_of(tagging_arguments).part(1).history
+    history.write_text(DAMAGED[case](history.read_text()))
+    assert finetune.main(tagging_arguments) == 1
+    error = capsys.readouterr().err
+    assert f"{history}: damaged" in error and error.count("\n") == 1
+
+
 REFUSED = {
     "unknown task": (["--task", "jazz"], "unknown task 'jazz'"),
     "unknown backbone": (["--backbone", "alexnet"], "unknown backbone 'alexnet'"),
