@@ -394,6 +394,16 @@ def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection
     assert "musicnn" in error and "vggish" in error and error.count("\n") == 1
 
 
+def test_refuses_to_write_over_the_model_it_starts_from(tagging_arguments, backbone, capsys):
+    (backbone.parent / "recipe.json").write_text('{"recipe": {}, "inputs": {}}')
+    arguments = without(tagging_arguments, "--frames", "--width")
+    arguments = with_option(arguments, "--out", str(backbone.parent))
+    assert finetune.main([*arguments, "--model", str(backbone), "--overwrite"]) == 1
+    error = capsys.readouterr().err
+    assert f"--model {backbone} is in it" in error and error.count("\n") == 1
+    assert (backbone / "saved_model.pb").exists()
+
+
 def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
     arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
     assert finetune.main(arguments) == 0
