@@ -52,7 +52,7 @@ def save_backbone(
     path: str | Path,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a Keras SavedModel with the signatures ``serving_default``, ``waveform``, ``wav_bytes``.
+    """Write a Keras SavedModel: signatures ``serving_default``, ``waveform`` and ``wav_bytes``.
 
     Where the front end was imported, nobody knows how to make its mels, and the last two are left
     out; ``wav_bytes`` is too where files are resampled in another way than Essentia's default. The
