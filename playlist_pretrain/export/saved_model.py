@@ -52,10 +52,11 @@ def save_backbone(
     path: str | Path,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a Keras SavedModel with the signatures ``serving_default`` and ``waveform``.
+    """Write a Keras SavedModel: signatures ``serving_default``, ``waveform`` and ``wav_bytes``.
 
-    Where the front end was imported, nobody knows how to make its mels, and ``waveform`` is left
-    out. The folder appears whole or not at all.
+    Where the front end was imported, nobody knows how to make its mels, and the last two are left
+    out; ``wav_bytes`` is too where files are resampled in another way than Essentia's default. The
+    folder appears whole or not at all.
 
     Parameters
     ----------
@@ -234,6 +235,8 @@ def _signatures(
     """Signatures that answer with some tensors of a functional model."""
     import tensorflow as tf
 
+    from playlist_pretrain.export.wav import RESAMPLE_QUALITY, wav_waveform
+
     model = tf.keras.Model(inputs, list(outputs.values()))
     # All answers side by side, so that the means of a track are worked out once.
     flat = model.outputs[0] if len(outputs) == 1 else tf.concat(model.outputs, -1)
@@ -257,7 +260,23 @@ def _signatures(
     def waveform(waveform):
         return named(waveform_mean(wide, front_end, waveform))
 
-    return {"serving_default": serving_default, "waveform": waveform}
+    signatures = {"serving_default": serving_default, "waveform": waveform}
+    if front_end.resample_quality != RESAMPLE_QUALITY:  # the others are beyond core operations
+        return signatures
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "wav_bytes")])
+    def wav_bytes(wav_bytes):
+        def of_file(contents):
+            samples = wav_waveform(contents, front_end.sample_rate)
+            return waveform_mean(wide, front_end, samples[tf.newaxis])[0]
+
+        answer = tf.TensorSpec([sum(sizes)], tf.float32)
+        # Files differ in length, and one at a time bounds the memory of a request.
+        return named(
+            tf.map_fn(of_file, wav_bytes, parallel_iterations=1, fn_output_signature=answer)
+        )
+
+    return {**signatures, "wav_bytes": wav_bytes}
 
 
 def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:

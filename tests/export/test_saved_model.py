@@ -55,6 +55,29 @@ def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rate, channels", [(16000, 1), (44100, 2)])
+def test_wav_bytes_are_the_file_as_it_is_decoded(saved, rng, tmp_path, rate, channels):
+    import soundfile
+
+    from playlist_pretrain.audio.decode import decode
+
+    contents, waves = [], []
+    for number, seconds in enumerate((0.1, 4)):
+        path = tmp_path / f"{number}.wav"
+        wave = rng.uniform(-0.5, 0.5, (int(rate * seconds), channels))
+        soundfile.write(path, wave, rate, subtype="PCM_24")
+        contents.append(path.read_bytes())
+        waves.append(decode(path, 16000, None).waveform)
+    signatures = tf.saved_model.load(str(saved)).signatures
+    found = signatures["wav_bytes"](wav_bytes=tf.constant(contents))["embeddings"].numpy()
+    for answer, wave in zip(found, waves, strict=True):
+        expected = signatures["waveform"](waveform=tf.constant(wave[np.newaxis]))["embeddings"][0]
+        np.testing.assert_allclose(answer, expected, atol=1e-3 * np.std(expected))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a wav file"):
+        signatures["wav_bytes"](wav_bytes=tf.constant([contents[0], b"something else"]))
+
+
+@pytest.mark.slow
 def test_signatures_in_a_process_that_knows_only_tensorflow(backbone, saved, rng, tmp_path):
     windows = rng.normal(size=(3, FRAMES, 96)).astype(np.float32)
     wave = rng.normal(scale=0.1, size=(2, 3 * FRAMES * 188 + 500)).astype(np.float32)

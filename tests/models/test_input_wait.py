@@ -42,7 +42,8 @@ def test_a_slow_reader_is_waited_for(batches):
     model.fit(batches, verbose=0)
     ready = model.input_wait.seconds
     model.fit(slowly(batches), verbose=0)
-    assert model.input_wait.seconds - ready >= 0.9 * STEPS * SLOW
+    # The reader sleeps in tf.data, which begins with the next batch while a step is running.
+    assert model.input_wait.seconds - ready >= 0.5 * STEPS * SLOW
 
 
 def test_a_device_that_is_still_busy_waits_for_nothing():

@@ -196,11 +196,11 @@ def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, m
     whole = import_to(folder, "whole")
     write, written = shards.write_json, []
 
-    def killed(path, *arguments):
+    def killed(path, *arguments, **options):
         written.append(path)
         if len(written) == 2:
             raise KeyboardInterrupt
-        write(path, *arguments)
+        write(path, *arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shards, "write_json", killed)

@@ -1,0 +1,148 @@
+"""Wav files decoded by core operations, beside Essentia's MonoLoader."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.export.wav import wav_waveform
+
+RATES = (8000, 16000, 22050, 32000, 44100, 48000, 96000)
+SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+
+
+@pytest.fixture(scope="module")
+def decoded():
+    """Callable: bytes → waveform, through one graph for all."""
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def graph(contents):
+        return wav_waveform(contents, 16000)
+
+    return lambda contents: graph(contents).numpy()
+
+
+def wav(rate=16000, channels=1, subtype="PCM_16", samples=None, seed=0, **options):
+    samples = rate // 3 if samples is None else samples
+    shape = (samples, channels)
+    wave = np.random.default_rng(seed).uniform(-0.9, 0.9, shape).astype(np.float32)
+    stream = io.BytesIO()
+    soundfile.write(stream, wave, rate, subtype=subtype, format="WAV", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_equals_monoloader(rate, channels, subtype, decoded, tmp_path):
+    contents = wav(rate, channels, subtype)
+    (tmp_path / "a.wav").write_bytes(contents)
+    expected = decode(tmp_path / "a.wav", 16000, None).waveform
+    found = decoded(contents)
+    assert found.dtype == np.float32 and found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("subtype", SUBTYPES)
+def test_every_encoding(subtype, decoded):
+    contents = wav(subtype=subtype, channels=3)
+    expected, _ = soundfile.read(io.BytesIO(contents), dtype="float32", always_2d=True)
+    np.testing.assert_allclose(decoded(contents), expected.mean(axis=1), atol=2e-7)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 5, 441, 44100 * 60])
+def test_lengths_and_long_files_stay_in_step(samples, decoded, tmp_path):
+    contents = wav(44100, samples=samples)
+    (tmp_path / "a.wav").write_bytes(contents)
+    expected = decode(tmp_path / "a.wav", 16000, None).waveform
+    found = decoded(contents)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_single_sample_is_one(decoded):
+    """Essentia gives a zero for it when it resamples."""
+    (found,) = decoded(wav(44100, samples=1))
+    assert found == decoded(wav(16000, samples=1))[0]
+
+
+def chunk(name, body):
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
+FORMAT = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 32000, 2, 16))
+DATA = chunk(b"data", struct.pack("<4h", 0, 16384, -32768, 8192))
+WAVE = np.array([0, 0.5, -1, 0.25], np.float32)
+
+
+def riff(*chunks):
+    body = b"WAVE" + b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (FORMAT, DATA),
+        (chunk(b"LIST", b"odd"), FORMAT, chunk(b"fact", b"1234"), DATA, chunk(b"id3 ", b"x")),
+        (FORMAT, b"data\xff\xff\xff\xff" + DATA[8:]),  # written to a pipe
+    ],
+)
+def test_other_chunks_are_passed_over(chunks, decoded):
+    np.testing.assert_array_equal(decoded(riff(*chunks)), WAVE)
+
+
+REFUSED = {
+    "nothing": (b"", "not a wav file"),
+    "text": (b"this is no wav file at all", "not a wav file"),
+    "an mp3": (b"ID3\x03" + b"\0" * 100, "not a wav file"),
+    "a head alone": (riff(), "without a whole format"),
+    "no samples": (riff(FORMAT), "without samples"),
+    "samples before their format": (riff(DATA, FORMAT), "without samples"),
+    "no sample": (riff(FORMAT, chunk(b"data", b"")), "holds no samples"),
+    "a cut format": (riff(FORMAT)[:30], "without a whole format"),
+    "cut off": (riff(FORMAT, DATA)[:-3], "cut off"),
+    "no channels": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 0, 16000, 0, 0, 16)), DATA),
+                    "without channels"),
+    "no rate": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 0, 0, 2, 16)), DATA),
+                "impossible rate"),
+    "a huge rate": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 2**32 - 1, 0, 2, 16)), DATA),
+                    "impossible rate"),
+    "adpcm": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 2, 1, 16000, 0, 1, 4)), DATA),
+              "an encoding other than"),
+    "half floats": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 16000, 0, 2, 16)), DATA),
+                    "an encoding other than"),
+    "no bits": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16000, 0, 0, 0)), DATA),
+                "an encoding other than"),
+    "nan": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 16000, 0, 4, 32)),
+                 chunk(b"data", struct.pack("<2f", 0, float("nan")))), "NaN or infinite"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(REFUSED))
+def test_refuses_with_a_reason(case, decoded):
+    contents, words = REFUSED[case]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        decoded(contents)
+
+
+def test_damaged_files_never_crash(decoded, rng):
+    """Flipped bytes and cuts give a waveform or an error of the graph, nothing else."""
+    contents = bytearray(riff(chunk(b"LIST", b"odd"), FORMAT, DATA))
+    outcomes = set()
+    for _ in range(300):
+        damaged = bytearray(contents)
+        for place in rng.integers(len(damaged), size=rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        if rng.random() < 0.3:
+            damaged = damaged[: rng.integers(len(damaged))]
+        try:
+            assert np.isfinite(decoded(bytes(damaged))).all()
+            outcomes.add("read")
+        except tf.errors.InvalidArgumentError:
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
