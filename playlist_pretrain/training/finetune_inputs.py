@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import ScoresError, TaskError
 from playlist_pretrain.files import content_key
@@ -77,6 +79,10 @@ def settle(
         say(note)
     for name in MEASURED:
         _check_measurable(task.name, name, getattr(rows, name))
+    left_out = rows.validation.targets.all(axis=0) | ~rows.validation.targets.any(axis=0)
+    if left_out.any():
+        names = ", ".join(np.array(rows.classes)[left_out])
+        say(f"validation cannot measure, and leaves out: {names}")
     points = tuple(starting_point(name, recipe, collection) for name in recipe.model)
     parts = [part for name in SPLITS for part in _bytes_of(getattr(rows, name))]
     facts = {

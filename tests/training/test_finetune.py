@@ -412,3 +412,20 @@ def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
     assert "--l2: 1e-05 there, 0.1 now" in error and error.count("\n") == 1
     recipe = json.loads((out_of(arguments).path / "recipe.json").read_text())["recipe"]
     assert recipe["l2"] == 1e-05
+
+
+@pytest.mark.slow
+def test_damaged_scores_say_how_to_go_on(tagging_arguments, capsys):
+    arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
+    assert finetune.main(arguments) == 0
+    run = out_of(arguments)
+    whole = table(run)
+    (run.path / "summary.json").unlink()
+    scores = run.part(1).path / "scores.npz"
+    scores.write_bytes(scores.read_bytes()[:100])
+    assert finetune.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "scores.npz" in error and "summary.json" in error and error.count("\n") == 1
+    (run.part(1).path / "summary.json").unlink()
+    assert finetune.main(arguments) == 0
+    assert table(run) == whole
