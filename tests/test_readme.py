@@ -151,6 +151,7 @@ def test_the_three_commands_and_the_model_they_make(home):
         assert done.returncode == 0, f"{code}\n{done.stderr}"
 
 
+@pytest.mark.slow
 def test_make_says_why_python_311_and_how_to_get_it(tmp_path):
     ready = tmp_path / "venv" / ".ready"
     done = subprocess.run(

@@ -57,6 +57,7 @@ def backbone(tagged_world, tmp_path):
     return tmp_path / "run" / "saved_model"
 
 
+@pytest.mark.slow
 def test_leaves_what_the_readme_says(tagging_arguments, capsys):
     arguments = [a for a in tagging_arguments if a != "--quiet"]
     assert finetune.main(arguments) == 0
@@ -404,6 +405,7 @@ def test_refuses_to_write_over_the_model_it_starts_from(tagging_arguments, backb
     assert (backbone / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
     arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
     assert finetune.main(arguments) == 0

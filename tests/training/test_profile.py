@@ -65,7 +65,7 @@ def stop():
 @pytest.mark.parametrize(
     ("epochs", "steps"),
     [
-        pytest.param(8, range(10, 20), id="within an epoch"),
+        pytest.param(8, range(10, 20), id="within an epoch", marks=pytest.mark.slow),
         pytest.param(5, range(5, 15), id="fewer than twenty steps", marks=pytest.mark.slow),
         pytest.param(3, range(9), id="fewer than ten steps", marks=pytest.mark.slow),
     ],
