@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +77,7 @@ def check_name(name: str) -> None:
 def export_essentia(
     saved: SavedBackbone | SavedTagger,
     name: str,
-    out: Path,
+    out: str | Path,
     about: ModelInfo,
     *,
     audio: str | Path | None = None,
@@ -90,7 +91,7 @@ def export_essentia(
     saved : SavedBackbone or SavedTagger
     name : str
         Of the package.
-    out : Path
+    out : str or Path
         Folder of packages, created when missing.
     about : ModelInfo
         What its description says beside what the model says.
@@ -124,6 +125,8 @@ def export_essentia(
     from playlist_pretrain.models.tagger import embedding_of
 
     check_name(name)
+    refuse_remote(out, "export to a folder here, then copy it", ModelError)
+    out = Path(out)
     used = front_end or saved.front_end
     algorithm = essentia_algorithm(used)
     model = plain_float32(saved.model)
@@ -202,7 +205,6 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """Two empty folders, the first of which becomes ``out/name`` if nothing goes wrong."""
-    refuse_remote(out, "export to a folder here, then copy it", ModelError)
     final, replaced = out / name, out / f".{name}.replaced.tmp"
     staging = out / f".{name}.tmp"
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -215,10 +217,10 @@ def _staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Pa
                     raise ModelError(f"{final}: is there already; --overwrite replaces it")
                 shutil.rmtree(staging, ignore_errors=True)
                 shutil.rmtree(replaced, ignore_errors=True)
-                package, scratch = staging / "package", staging / "check"
+                package = staging / "package"
                 package.mkdir(parents=True)
-                scratch.mkdir()
-                yield package, scratch
+                # A name of its own: the check of an export that was killed may still be running.
+                yield package, Path(tempfile.mkdtemp(prefix="check-", dir=staging))
                 if os.path.lexists(final):
                     os.replace(final, replaced)
                 os.replace(package, final)
