@@ -26,12 +26,15 @@ from playlist_pretrain.export.essentia_metadata import (
     ModelInfo,
     describe,
 )
-from playlist_pretrain.export.essentia_parity import Parity, check_in_essentia
+from playlist_pretrain.export.essentia_parity import check_in_essentia
+from playlist_pretrain.export.essentia_report import Parity
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.storage import refuse_remote
 
-SAVED_MODEL, PARITY, CODE = "saved_model", "parity.json", "predict.py"
+SAVED_MODEL, CODE = "saved_model", "predict.py"
+LARGEST_GRAPH = 2**31 - 2**24
+"""Bytes of weights: the format of graphs ends at 2 GiB, and there is more in one than weights."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -46,7 +49,7 @@ class EssentiaFiles:
     graph, saved_model, description, script : Path
         ``NAME.pb``, ``saved_model/``, ``NAME.json`` and ``predict.py``.
     parity : Parity
-        How near it is to the model, also in ``parity.json``.
+        How near it is to the model, also in ``NAME-parity.json``.
     code : str
         Python that uses it, what is in ``script``; see
         :meth:`~playlist_pretrain.export.essentia_code.EssentiaAlgorithm.code`.
@@ -106,8 +109,9 @@ def export_essentia(
     Raises
     ------
     ModelError
-        A name that is refused, or taken; Essentia cannot run the package; or it differs there by
-        more than 1e-4 (windows) or 1e-3 (files) of the standard deviation of the embeddings.
+        A name that is refused, or taken; more than 2 GB of weights; Essentia cannot run the
+        package; or it differs there by more than 1e-4 (windows) or 1e-3 (files) of the standard
+        deviation of the embeddings, or by 1e-3 in an activation.
     FrontEndError
         No algorithm of Essentia makes the model's log-mels.
     AudioError
@@ -133,6 +137,10 @@ def export_essentia(
     frames, bands = model.input_shape[1:]
     if bands != used.bands:
         raise FrontEndError(f"{saved.path}: takes {bands} bands, {used.name!r} makes {used.bands}")
+    if (size := 4 * model.count_params()) > LARGEST_GRAPH:
+        raise ModelError(
+            f"{saved.path}: weights of {size / 1e9:.1f} GB; a frozen graph holds 2 GB at most"
+        )
     outputs = {EMBEDDINGS: model.output}
     if isinstance(saved, SavedTagger):
         outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
@@ -159,7 +167,7 @@ def export_essentia(
         _refuse(parity, name, used)
         with atomic_write(package / CODE, "w") as stream:
             stream.write(code)
-        write_json(package / PARITY, parity.to_dict())
+        write_json(package / f"{name}-parity.json", parity.to_dict())
     folder = out / name
     return EssentiaFiles(
         folder=folder,
@@ -202,6 +210,16 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _check_place(final: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is taken; what is no package is never replaced."""
+    if not os.path.lexists(final):
+        return
+    if final.is_symlink() or not (final / f"{final.name}.json").is_file():
+        raise ModelError(f"{final}: is there already and is no package; take another --name")
+    if not overwrite:
+        raise ModelError(f"{final}: is there already; --overwrite replaces it")
+
+
 @contextlib.contextmanager
 def _staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """Two empty folders, the first of which becomes ``out/name`` if nothing goes wrong."""
@@ -213,8 +231,7 @@ def _staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Pa
             try:
                 if replaced.exists() and not final.exists():  # killed between the two renames
                     os.replace(replaced, final)
-                if os.path.lexists(final) and not overwrite:
-                    raise ModelError(f"{final}: is there already; --overwrite replaces it")
+                _check_place(final, overwrite=overwrite)
                 shutil.rmtree(staging, ignore_errors=True)
                 shutil.rmtree(replaced, ignore_errors=True)
                 package = staging / "package"

@@ -151,10 +151,10 @@ def test_this_package_reads_it_as_a_published_one(package, rng):
 
 def test_what_is_written(package):
     _, files = package
-    names = ["net-1.json", "net-1.pb", "parity.json", "predict.py", "saved_model"]
+    names = ["net-1-parity.json", "net-1.json", "net-1.pb", "predict.py", "saved_model"]
     assert sorted(os.listdir(files.folder)) == names
     assert os.listdir(files.folder.parent) == ["net-1"]
-    written = json.loads((files.folder / "parity.json").read_text())
+    written = json.loads((files.folder / "net-1-parity.json").read_text())
     assert written == json.loads(json.dumps(files.parity.to_dict()))
 
 

@@ -22,7 +22,7 @@ from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request
 from playlist_pretrain.export.essentia_code import essentia_algorithm
 from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description
-from playlist_pretrain.export.essentia_parity import Compared
+from playlist_pretrain.export.essentia_report import Compared, Parity, compare
 from playlist_pretrain.export.saved_model import SavedBackbone, load_model, save_backbone
 from playlist_pretrain.models.vggish import vggish
 
@@ -46,7 +46,7 @@ def with_layer(function):
 @pytest.fixture
 def no_check(monkeypatch):
     """The check finds nothing wrong, in no time: what is tested comes before or after it."""
-    parity = essentia_parity.Parity("0", "none", ())
+    parity = Parity("0", "none", ())
     monkeypatch.setattr(essentia, "check_in_essentia", lambda *_, **__: parity)
 
 
@@ -88,9 +88,33 @@ def test_what_is_there_is_replaced_only_when_asked(tmp_path, no_check):
     assert json.loads((tmp_path / "net" / "net.json").read_text())["author"] == "B"
     assert os.listdir(tmp_path) == ["net"]
     assert not (tmp_path / "net" / "mine.txt").exists()
-    (tmp_path / "file").write_text("a file")
-    with pytest.raises(ModelError, match="is there already"):
-        export_essentia(saved(), "file", tmp_path, ModelInfo())
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "dangling"])
+def test_what_is_no_package_is_never_replaced(kind, overwrite, tmp_path, no_check):
+    place = tmp_path / "net"
+    if kind == "file":
+        place.write_text("mine")
+    elif kind == "folder":
+        place.mkdir()
+        (place / "song.mp3").write_text("mine")
+    elif kind == "link":
+        export_essentia(saved(), "net", tmp_path / "other", ModelInfo())
+        place.symlink_to(tmp_path / "other" / "net")
+    else:
+        place.symlink_to(tmp_path / "nothing")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ModelError, match="net: is there already and is no package"):
+        export_essentia(saved(), "net", tmp_path, ModelInfo(), overwrite=overwrite)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_more_weights_than_a_graph_holds(tmp_path, monkeypatch, no_check):
+    monkeypatch.setattr(essentia, "LARGEST_GRAPH", 1000)
+    with pytest.raises(ModelError, match=r"m: weights of .* GB; a frozen graph holds 2 GB"):
+        export_essentia(saved(), "net", tmp_path / "out", ModelInfo())
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -113,7 +137,7 @@ def test_two_exports_of_one_name_do_not_meet(tmp_path, monkeypatch, no_check):
     def meanwhile(*_, **__):
         with pytest.raises(ModelError, match="by another process"):
             export_essentia(saved(), "net", tmp_path, ModelInfo())
-        return essentia_parity.Parity("0", "none", ())
+        return Parity("0", "none", ())
 
     monkeypatch.setattr(essentia, "check_in_essentia", meanwhile)
     export_essentia(saved(), "net", tmp_path, ModelInfo())
@@ -174,7 +198,7 @@ def test_ten_kills_leave_all_or_nothing(tmp_path, rng):
         process.wait()
         stages.add(tuple(sorted(path.suffix for path in staging.rglob("*.*"))))
         if final.exists():
-            expected = {"net.pb", "net.json", "parity.json", "predict.py", "saved_model"}
+            expected = {"net.pb", "net.json", "net-parity.json", "predict.py", "saved_model"}
             assert set(os.listdir(final)) == expected
             break
     assert len(stages) > 1
@@ -212,7 +236,7 @@ def test_a_process_that_crashes(tmp_path):
 
 @pytest.mark.slow
 def test_a_model_that_is_not_the_same_there(tmp_path, monkeypatch):
-    """One band more is heard by the graph than by the model."""
+    """The model's own log-mels are a little louder than those that Essentia makes."""
     told = essentia_parity.cut
     monkeypatch.setattr(essentia_parity, "cut", lambda *a, **k: told(*a, **k) + 0.01)
     with pytest.raises(ModelError, match=r"not the same in Essentia .*, so nothing was exported"):
@@ -232,16 +256,14 @@ def test_differences_are_in_standard_deviations(rng):
     here = rng.normal(size=(10, 8)) * 3
     there = here.copy()
     there[4, 2] += 0.5
-    found = essentia_parity.compare("it", "embeddings", there, here, 1)
+    found = compare("it", "embeddings", there, here, 1)
     assert found.difference == pytest.approx(0.5 / here.std())
-    assert essentia_parity.compare("it", "activations", there, here, 1).difference == (
-        pytest.approx(0.5)
-    )
-    fewer = essentia_parity.compare("it", "embeddings", there[:3], here, 1)
+    assert compare("it", "activations", there, here, 1).difference == (pytest.approx(0.5))
+    fewer = compare("it", "embeddings", there[:3], here, 1)
     assert (fewer.windows, fewer.expected, fewer.difference) == (3, 10, 0)
-    assert not essentia_parity.compare("it", "embeddings", there[:0], here, 1).passes
+    assert not compare("it", "embeddings", there[:0], here, 1).passes
     there[0, 0] = np.nan
-    assert not essentia_parity.compare("it", "embeddings", there, here, 1).passes
+    assert not compare("it", "embeddings", there, here, 1).passes
 
 
 @pytest.mark.parametrize("name", list(IMPORTED))
