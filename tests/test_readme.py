@@ -148,7 +148,8 @@ def test_the_three_commands_and_the_model_they_make(home):
     (block,) = [text for text in blocks("bash") if "export.py" in text]
     run_all(block.strip().splitlines(), home)
     promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]
-    for name in ("mine-1.pb", "saved_model/", "mine-1.json", "predict.py", "mine-1-parity.json"):
+    for name in ("mine-1.pb", "saved_model/", "mine-1.json", "predict.py", "mine-1-parity.json",
+                 "README.md"):  # fmt: skip
         assert f"`{name}`" in promised
         assert (home / "exports" / "essentia" / "mine-1" / name).exists(), name
     command = re.search(r"`python (exports/.*predict.py) song.mp3`", promised)[1]

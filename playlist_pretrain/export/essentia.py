@@ -8,16 +8,14 @@ SavedModel; both have the same nodes here, so that one description fits both.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.export.card import model_card
 from playlist_pretrain.export.essentia_code import essentia_algorithm
 from playlist_pretrain.export.essentia_metadata import (
     ACTIVATIONS,
@@ -29,10 +27,11 @@ from playlist_pretrain.export.essentia_metadata import (
 from playlist_pretrain.export.essentia_parity import check_in_essentia
 from playlist_pretrain.export.essentia_report import Parity
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
-from playlist_pretrain.files import atomic_write, folder_lock, write_json
+from playlist_pretrain.export.staging import staged
+from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.storage import refuse_remote
 
-SAVED_MODEL, CODE = "saved_model", "predict.py"
+SAVED_MODEL, CODE, CARD = "saved_model", "predict.py", "README.md"
 LARGEST_GRAPH = 2**31 - 2**24
 """Bytes of weights: the format of graphs ends at 2 GiB, and there is more in one than weights."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -46,8 +45,8 @@ class EssentiaFiles:
     ----------
     folder : Path
         What holds the rest.
-    graph, saved_model, description, script : Path
-        ``NAME.pb``, ``saved_model/``, ``NAME.json`` and ``predict.py``.
+    graph, saved_model, description, script, card : Path
+        ``NAME.pb``, ``saved_model/``, ``NAME.json``, ``predict.py`` and ``README.md``.
     parity : Parity
         How near it is to the model, also in ``NAME-parity.json``.
     code : str
@@ -60,6 +59,7 @@ class EssentiaFiles:
     saved_model: Path
     description: Path
     script: Path
+    card: Path
     parity: Parity
     code: str
 
@@ -144,7 +144,7 @@ def export_essentia(
     outputs = {EMBEDDINGS: model.output}
     if isinstance(saved, SavedTagger):
         outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
-    with _staged(out, name, overwrite=overwrite) as (package, scratch), _quiet():
+    with staged(out, name, overwrite=overwrite) as (package, scratch), _quiet():
         definition = frozen_graph(model.inputs[0], outputs, INPUT)
         shapes = {node: (op_of(definition, node), outputs[node].shape[-1]) for node in outputs}
         classes = getattr(saved, "classes", ())
@@ -167,6 +167,9 @@ def export_essentia(
         _refuse(parity, name, used)
         with atomic_write(package / CODE, "w") as stream:
             stream.write(code)
+        with atomic_write(package / CARD) as stream:
+            card = model_card(description, about, code, parity.lines)
+            stream.write(card.encode("utf-8", "backslashreplace"))
         write_json(package / f"{name}-parity.json", parity.to_dict())
     folder = out / name
     return EssentiaFiles(
@@ -175,6 +178,7 @@ def export_essentia(
         saved_model=folder / SAVED_MODEL,
         description=folder / f"{name}.json",
         script=folder / CODE,
+        card=folder / CARD,
         parity=parity,
         code=code,
     )
@@ -208,45 +212,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-def _check_place(final: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is taken; what is no package is never replaced."""
-    if not os.path.lexists(final):
-        return
-    if final.is_symlink() or not (final / f"{final.name}.json").is_file():
-        raise ModelError(f"{final}: is there already and is no package; take another --name")
-    if not overwrite:
-        raise ModelError(f"{final}: is there already; --overwrite replaces it")
-
-
-@contextlib.contextmanager
-def _staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """Two empty folders, the first of which becomes ``out/name`` if nothing goes wrong."""
-    final, replaced = out / name, out / f".{name}.replaced.tmp"
-    staging = out / f".{name}.tmp"
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
-    try:
-        with folder_lock(out, f"{final}: exported", f".{name}.lock", ModelError):
-            try:
-                if replaced.exists() and not final.exists():  # killed between the two renames
-                    os.replace(replaced, final)
-                _check_place(final, overwrite=overwrite)
-                shutil.rmtree(staging, ignore_errors=True)
-                shutil.rmtree(replaced, ignore_errors=True)
-                package = staging / "package"
-                package.mkdir(parents=True)
-                # A name of its own: the check of an export that was killed may still be running.
-                yield package, Path(tempfile.mkdtemp(prefix="check-", dir=staging))
-                if os.path.lexists(final):
-                    os.replace(final, replaced)
-                os.replace(package, final)
-                shutil.rmtree(replaced, ignore_errors=True)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
-                (out / f".{name}.lock").unlink(missing_ok=True)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            for folder in made:
-                folder.rmdir()
-        raise

@@ -46,6 +46,10 @@ class ModelInfo:
         What it was trained on.
     metrics : mapping of str to float
         How good it is there.
+    licence : str
+        Of the model; it and the recipe are for the card, the description has no field for them.
+    recipe : mapping of str to any
+        Settings of the run.
     """
 
     description: str = ""
@@ -59,6 +63,8 @@ class ModelInfo:
     dataset_citation: str = ""
     dataset_size: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    licence: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 def describe(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ EXAMPLES = """
 examples:
   python scripts/export.py --model runs/demo-playlist_co-vggish/saved_model --name demo-vggish
   python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
-      --author "A. Person" --email a@example.org --link https://example.org/my-tags
+      --author "A. Person" --email a@example.org --licence "CC BY 4.0"
 """
 TARGETS = ("essentia",)
 PACKAGES = Path("exports") / "essentia"
@@ -69,6 +71,8 @@ class Export:
     """of the dataset [that of the task, where it has one]"""
     dataset_size: str | None = None
     """of the dataset, in words"""
+    licence: str | None = None
+    """of the model, for its card"""
     overwrite: bool = False
     """replace a package that is there"""
     quiet: bool = False
@@ -106,8 +110,11 @@ def export(options: Export) -> None:
     )
     for line in files.parity.lines:
         options.say(line)
-    options.say(f"{files.folder}: {files.graph.name}, {files.description.name}, the same graph as")
-    options.say(f"a SavedModel in {files.saved_model.name}/, and the code that was run:\n")
+    options.say(
+        f"{files.folder}: {files.graph.name}, the same graph as a SavedModel in "
+        f"{files.saved_model.name}/, {files.description.name}, {files.card.name}, and "
+        f"{files.script.name}, the code that was run:\n"
+    )
     options.say(files.code)
     options.say(f"next: python {shlex.quote(str(files.folder / files.script.name))} FILE")
 
@@ -117,6 +124,7 @@ def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
     from playlist_pretrain.export.saved_model import about_model
 
     known = about_model(saved.path)
+    recipe = known.get("recipe")
     given = {
         "description": options.description,
         "author": options.author,
@@ -127,11 +135,13 @@ def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
         "dataset": options.dataset or known.get("collection"),
         "dataset_citation": options.dataset_citation or known.get("citation"),
         "dataset_size": options.dataset_size,
+        "licence": options.licence,
+        "recipe": recipe if isinstance(recipe, dict) else None,
     }
     return ModelInfo(
         version=options.model_version,
         metrics=_metrics(saved),
-        **{name: text for name, text in given.items() if text},
+        **{name: value for name, value in given.items() if value},
     )
 
 
@@ -141,7 +151,9 @@ def _metrics(saved: SavedBackbone) -> dict[str, float]:
     if not run.finished:
         return {}
     summary = run.summary
-    return {name: summary[name] for name in METRICS if name in summary}
+    found = {name: summary.get(name) for name in METRICS}
+    # A split without positives of any class has measured nothing.
+    return {name: x for name, x in found.items() if isinstance(x, float) and math.isfinite(x)}
 
 
 def _front_end(options: Export, saved: SavedBackbone) -> FrontEnd | None:
@@ -155,7 +167,8 @@ def _front_end(options: Export, saved: SavedBackbone) -> FrontEnd | None:
             f"--front-end {options.front_end}: only vggish-essentia takes the place of another, of "
             f"vggish; {options.model} was trained with {saved.front_end.name!r}"
         )
-    return PRESETS[options.front_end]
+    quality = saved.front_end.resample_quality
+    return dataclasses.replace(PRESETS[options.front_end], resample_quality=quality)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

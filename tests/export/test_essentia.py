@@ -15,9 +15,13 @@ from tensorflow.core.protobuf import saved_model_pb2
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export import essentia_parity
+from playlist_pretrain.export.card import model_card
 from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request, window_key
-from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description
+from playlist_pretrain.export.essentia_code import essentia_algorithm
+from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description, describe
+from playlist_pretrain.export.essentia_reference import cut
+from playlist_pretrain.export.freeze import frozen_graph, write_graph
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.models.essentia_package import read_package
 from playlist_pretrain.models.resnet50 import resnet50
@@ -25,7 +29,13 @@ from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 
 CLASSES = ("piano", "dark – slow", "drums")
-ABOUT = ModelInfo(author="A. Person", release_date="2026-01-31", metrics={"roc_auc": 0.9})
+ABOUT = ModelInfo(
+    author="A. Person",
+    release_date="2026-01-31",
+    metrics={"roc_auc": 0.9},
+    licence="CC BY 4.0",
+    recipe={"batch": 32, "warmup_steps": None},
+)
 
 
 def saved(front_end="musicnn", classes=(), frames=None, net=None):
@@ -151,11 +161,35 @@ def test_this_package_reads_it_as_a_published_one(package, rng):
 
 def test_what_is_written(package):
     _, files = package
-    names = ["net-1-parity.json", "net-1.json", "net-1.pb", "predict.py", "saved_model"]
-    assert sorted(os.listdir(files.folder)) == names
+    names = {"README.md", "net-1-parity.json", "net-1.json", "net-1.pb", "predict.py"}
+    assert set(os.listdir(files.folder)) == {*names, "saved_model"}
     assert os.listdir(files.folder.parent) == ["net-1"]
     written = json.loads((files.folder / "net-1-parity.json").read_text())
     assert written == json.loads(json.dumps(files.parity.to_dict()))
+
+
+def test_its_card(package):
+    _, files = package
+    card = files.card.read_text("utf-8")
+    assert card.startswith("# net-1\n") and f"```python\n{files.code}```" in card
+    assert "| author | A. Person |" in card and "| licence | CC BY 4.0 |" in card
+    assert "| activations | any × 3 | of each class, from 0 to 1 | Sigmoid |" in card
+    assert "Classes: piano, dark – slow, drums" in card
+    assert "| roc\\_auc | 0.9000 |" in card and "| batch | 32 |" in card
+    assert "warmup" not in card  # a setting that has no value
+    assert card.count("largest difference") == 10
+
+
+def test_a_card_of_hostile_text():
+    about = ModelInfo(author="a|b\n# c", description="<b>*x*\n\n- y", licence="`|`")
+    outputs = {"embeddings": ("BiasAdd", 4)}
+    algorithm = essentia_algorithm(PRESETS["paper"])
+    description = describe("net", (64, 96), algorithm, outputs, ["a_b", "[c](d)"], about)
+    lines = model_card(description, about, "code\n", ["head", "  line"]).splitlines()
+    assert "| author | a\\|b \\# c |" in lines
+    assert "| licence | \\`\\|\\` |" in lines
+    assert lines[2].startswith("\\<b\\>\\*x\\* - y Takes 64 frames")
+    assert "Classes: a\\_b, \\[c\\](d)" in lines
 
 
 @pytest.mark.slow
@@ -189,3 +223,26 @@ def test_a_periodic_window_fails_the_check_and_its_distance_is_said(tmp_path):
     )
     assert files.parity.front_end_distance > 1e-3
     assert "moves embeddings of the same windows" in files.parity.lines[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["discard", "repeat"])
+@pytest.mark.parametrize("front_end", ["paper", "musicnn", "vggish-essentia"])
+def test_the_code_cuts_files_of_any_length_as_we_do(front_end, last, tmp_path, rng):
+    """A model that gives back what it takes."""
+    settings, frames = PRESETS[front_end], 5
+    inputs = tf.keras.layers.Input((frames, settings.bands), name="melspectrogram")
+    outputs = {"embeddings": tf.keras.layers.Flatten()(inputs)}
+    graph, audio = tmp_path / "net.pb", tmp_path / "it.wav"
+    write_graph(frozen_graph(inputs, outputs, "melspectrogram"), graph)
+    names = {}
+    exec(essentia_algorithm(settings).code(frames, graph.name, list(outputs)), names)
+    hop = settings.hop_length
+    for samples in (1, hop - 1, hop, hop + 1, 4 * hop, 4 * hop + 1, 5 * hop, 40 * hop + 77):
+        wave = rng.uniform(-0.5, 0.5, samples).astype(np.float32)
+        soundfile.write(audio, wave, 16000, subtype="FLOAT")
+        here = cut(settings, wave, frames, repeat=last == "repeat")
+        there = names["predict"](str(graph), str(audio), last=last)
+        assert len(there) == len(here), samples
+        if len(here):
+            np.testing.assert_allclose(there, here.reshape(len(here), -1), atol=1e-3)

@@ -151,7 +151,7 @@ def test_killed_while_it_is_put_in_place(moment, tmp_path, monkeypatch, no_check
     code = """
 import os, sys
 from pathlib import Path
-from playlist_pretrain.export import essentia, essentia_parity
+from playlist_pretrain.export.staging import staged
 done = 0
 def counted(*paths):
     global done
@@ -160,7 +160,7 @@ def counted(*paths):
         os.kill(os.getpid(), 9)
     return replace(*paths)
 replace = os.replace
-with essentia._staged(Path(sys.argv[1]), "net", overwrite=True) as (package, _):
+with staged(Path(sys.argv[1]), "net", overwrite=True) as (package, _):
     (package / "net.json").write_text('{"author": "new"}')
     os.replace = counted
 """
@@ -198,8 +198,8 @@ def test_ten_kills_leave_all_or_nothing(tmp_path, rng):
         process.wait()
         stages.add(tuple(sorted(path.suffix for path in staging.rglob("*.*"))))
         if final.exists():
-            expected = {"net.pb", "net.json", "net-parity.json", "predict.py", "saved_model"}
-            assert set(os.listdir(final)) == expected
+            files = {"net.pb", "net.json", "net-parity.json", "predict.py", "README.md"}
+            assert set(os.listdir(final)) == {*files, "saved_model"}
             break
     assert len(stages) > 1
     subprocess.run([*command, "--overwrite"], env=env, check=True)

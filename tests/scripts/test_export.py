@@ -21,9 +21,9 @@ def run_folder(tmp_path_factory):
     """What a run of finetune.py leaves, as far as it counts here."""
     folder = tmp_path_factory.mktemp("my runs") / "run-1"
     net = tagger(vggish(frames=64, bands=96, width=0.05), 2)
-    about = {"collection": "mine", "citation": "Somebody (2020)"}
+    about = {"collection": "mine", "citation": "Somebody (2020)", "recipe": {"batch": 16}}
     save_tagger(net, ["calm", "loud"], PRESETS["musicnn"], folder / "saved_model", about)
-    summary = {"roc_auc": 0.875, "average_precision": 0.5, "model": "scratch"}
+    summary = {"roc_auc": 0.875, "average_precision": float("nan"), "model": "scratch"}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 
@@ -50,6 +50,7 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
         capsys, *words, "--audio", audio, "--author", "A. Person", "--email", "a@example.org",
         "--link", "https://example.org", "--model-version", "3", "--release-date", "2026-02-03",
         "--description", "Moods of piano music.", "--dataset-size", "12 songs",
+        "--licence", "CC0", "--citation", "\udcff",
     )  # fmt: skip
     assert (code, err) == (0, "")
     folder = tmp_path / "my out" / "mood-1"
@@ -63,13 +64,15 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
         "release_date": "2026-02-03",
     }
     assert card["description"].startswith("Moods of piano music. Takes 64 frames of 96 bands")
-    assert card["citation"].endswith("arXiv:2304.12257") and card["classes"] == ["calm", "loud"]
+    assert card["citation"] == "\udcff" and card["classes"] == ["calm", "loud"]
     assert card["dataset"] == {
         "name": "mine",
         "citation": "Somebody (2020)",
         "size": "12 songs",
-        "metrics": {"roc_auc": 0.875, "average_precision": 0.5},
+        "metrics": {"roc_auc": 0.875},
     }
+    text = (folder / "README.md").read_text("utf-8")
+    assert "| licence | CC0 |" in text and "| batch | 16 |" in text
     assert "my song.flac, 5.0 s: activations of 4 windows, largest difference" in out
     assert (folder / "predict.py").read_text() in out
     last = out.splitlines()[-1]
@@ -84,7 +87,8 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
     code, out, err = run(capsys, *words)
     assert (code, out) == (1, "") and "is there already; --overwrite replaces it" in err
     assert run(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
-    assert json.loads((folder / "mood-1.json").read_text())["author"] == ""
+    card = json.loads((folder / "mood-1.json").read_text())
+    assert card["author"] == "" and card["citation"].endswith("arXiv:2304.12257")
 
 
 @pytest.mark.slow
