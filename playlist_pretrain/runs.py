@@ -175,6 +175,11 @@ class Run:
         for path in [*self.contents, *self.path.glob(".*.tmp"), *last]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished run: gigabytes that nothing needs any more."""
+        if self.checkpoints.exists():
+            shutil.rmtree(self.checkpoints)
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run as finished."""
         write_json(self.path / SUMMARY, summary)

@@ -84,9 +84,15 @@ class TaggerTrainer(tf.keras.Model):
     """
 
     def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs):
-        super().__init__(**kwargs)
+        # The layers cast what they take; windows in bfloat16 would be coarse before they are
+        # standardised.
+        super().__init__(autocast=False, **kwargs)
         self.tagger = tagger
         self.l2 = l2
+        if l2:
+            # As a callable Keras reads the kernels in float32 whatever the policy, and gives each
+            # of several replicas its part of it.
+            self.add_loss(lambda: l2 * tf.add_n([tf.reduce_sum(k**2) for k in self.kernels]))
 
     @property
     def kernels(self) -> list[tf.Variable]:
@@ -103,11 +109,7 @@ class TaggerTrainer(tf.keras.Model):
 
     def call(self, inputs, training=None):
         """Activations ``[batch, classes]`` of windows ``[batch, frames, bands]``."""
-        activations = self.tagger(inputs, training=training)
-        if training and self.l2:
-            # Keras gives each of several replicas its part of it.
-            self.add_loss(self.l2 * tf.add_n([tf.reduce_sum(k**2) for k in self.kernels]))
-        return activations
+        return self.tagger(inputs, training=training)
 
 
 def _kernel(layer: tf.keras.layers.Layer) -> Any:

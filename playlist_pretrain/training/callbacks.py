@@ -197,13 +197,18 @@ class Checkpoints(Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Save within an epoch."""
         self._done += 1
-        if self._done % self._steps_per_epoch and self._done % self._every_steps == 0:
+        if not self.at_end_of_epoch and self._done % self._every_steps == 0:
             self.save()
 
     def on_epoch_end(self, epoch, logs=None):
         """Save at the end of an epoch."""
         if (epoch + 1) % self._every_epochs == 0:
             self.save()
+
+    @property
+    def at_end_of_epoch(self) -> bool:
+        """Whether the step was the last one of its epoch."""
+        return self._done % self._steps_per_epoch == 0
 
     def save(self) -> int:
         """Write a checkpoint named after the steps done, unless it is there; returns the steps."""
@@ -259,7 +264,15 @@ class Preemption(Callback):
         self._asked = True
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stop when any worker was asked to."""
+        """Stop within an epoch; after its last step, what belongs to its end comes first."""
+        if not self._checkpoints.at_end_of_epoch:
+            self._stop_if_asked()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Stop between two epochs, or after the last."""
+        self._stop_if_asked()
+
+    def _stop_if_asked(self):
         if self._any_worker(self._asked):
             step = self._checkpoints.save()
             raise Preempted(f"stopped by SIGTERM after step {step}")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain import cli
+from playlist_pretrain.errors import RunError
 from playlist_pretrain.evaluation.predict import check_audio, predict_folder
 from playlist_pretrain.recipes import FinetuneRecipe
+from playlist_pretrain.recipes.finetuning import AUDIOSET, SCRATCH
 from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
 from playlist_pretrain.training.finetune_inputs import TaggingData, default_name, settle
 from playlist_pretrain.training.finetune_outcome import TaggingRuns, conclude, report
@@ -74,6 +76,7 @@ def finetune(command: FinetuneCommand) -> Run:
     quiet = command.quiet
     run = TaggingRuns(command.out or Path("runs") / default_name(command))
     run.check()
+    _keep_models(command.model, run)
     strategy = make_strategy(command.recipe)
     workers = Workers(strategy)
     quiet = command.quiet or not workers.is_chief
@@ -104,6 +107,15 @@ def finetune(command: FinetuneCommand) -> Run:
     return run
 
 
+def _keep_models(models: Sequence[str], run: Run) -> None:
+    """Refuse a run folder that a model is in: --overwrite would remove what it starts from."""
+    for name in models:
+        if name not in (SCRATCH, AUDIOSET) and Path(name).resolve().is_relative_to(
+            run.path.resolve()
+        ):
+            raise RunError(f"{run.path}: --model {name} is in it; choose another --out")
+
+
 def _all_runs(
     recipe: FinetuneRecipe,
     data: TaggingData,
@@ -122,6 +134,8 @@ def _all_runs(
     for number, (point, seed) in enumerate(planned, 1):
         shared = run.part(number)
         if workers.together("run folders", lambda: shared.finished, str):  # noqa: B023
+            if workers.is_chief:
+                shared.drop_checkpoints()  # a kill may have come before it
             continue
         say(f"run {number} of {len(planned)}: {point.label}, seed {seed}")
         part = OneRun(TaggingRuns(own.path).part(number), number, point, seed)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
-from playlist_pretrain.errors import TaskError
+from playlist_pretrain.errors import ScoresError, TaskError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.starting_points import StartingPoint, label_of, starting_point
 from playlist_pretrain.recipes import FinetuneRecipe
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.storage import RemotePath
-    from playlist_pretrain.tasks.match import TaskRows
+    from playlist_pretrain.tasks.match import SplitRows, TaskRows
 
 TAGS = "tags.tsv"
+MEASURED = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ def settle(
     say(f"task {task.name}")
     for note in rows.notes:
         say(note)
+    for name in MEASURED:
+        _check_measurable(task.name, name, getattr(rows, name))
+    left_out = rows.validation.targets.all(axis=0) | ~rows.validation.targets.any(axis=0)
+    if left_out.any():
+        names = ", ".join(np.array(rows.classes)[left_out])
+        say(f"validation cannot measure, and leaves out: {names}")
     points = tuple(starting_point(name, recipe, collection) for name in recipe.model)
     parts = [part for name in SPLITS for part in _bytes_of(getattr(rows, name))]
     facts = {
@@ -84,7 +93,17 @@ def settle(
     return recipe, TaggingData(collection, rows, points, task.name, task.citation, facts)
 
 
-def _bytes_of(split: Any) -> tuple[bytes, bytes]:
+def _check_measurable(task: str, name: str, split: SplitRows) -> None:
+    """Refuse, before hours of training, a split that no metric can be worked out for after it."""
+    from playlist_pretrain.evaluation.scores import measurable
+
+    try:
+        measurable(split.targets)
+    except ScoresError as error:
+        raise TaskError(f"{task}, {name}: {error}") from error
+
+
+def _bytes_of(split: SplitRows) -> tuple[bytes, bytes]:
     return split.rows.tobytes(), split.targets.tobytes()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from playlist_pretrain.errors import RunError, ScoresError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.recipes import FinetuneRecipe
 from playlist_pretrain.runs import SUMMARY, Run
@@ -41,7 +42,8 @@ class TaggingRuns(Run):
     def contents(self) -> list[Path]:
         """What the runs write, but for the recipe."""
         names = (RESULTS, "results.md", PER_TAG, "predictions")
-        return [*super().contents, *self.path.glob("run-*"), *(self.path / n for n in names)]
+        runs = (path for path in self.path.glob("run-*") if path.name[4:].isdecimal())
+        return [*super().contents, *runs, *(self.path / name for name in names)]
 
 
 def conclude(
@@ -55,7 +57,12 @@ def conclude(
     from playlist_pretrain.training.tag_callbacks import COLUMNS as HISTORY
 
     parts = [run.part(number) for number in range(1, count + 1)]
-    results = [measure(part.path / SCORES)[0] for part in parts]
+    try:
+        results = [measure(part.path / SCORES)[0] for part in parts]
+    except ScoresError as error:
+        raise RunError(
+            f"{error}; with the {SUMMARY} beside it removed, the same command does that run again"
+        ) from error
     runs = [part.summary for part in parts]
     write_per_tag_table(run.path / PER_TAG, results)
     draw_per_tag(results, run.figures / "per_tag.png")

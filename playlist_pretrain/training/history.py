@@ -138,8 +138,11 @@ def read_history(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str,
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
-        if any(set(row) != set(columns) or not row["step"].isdecimal() for row in rows):
-            raise ValueError(f"not a table of {', '.join(columns)}")
+        for row in rows:
+            if set(row) != set(columns) or None in row.values() or not row["step"].isdecimal():
+                raise ValueError(f"not a table of {', '.join(columns)}")
+            for value in filter(None, row.values()):
+                float(value)
     except (ValueError, csv.Error) as error:
         raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
     return rows

@@ -204,7 +204,7 @@ def fit(
     workers: Workers,
     *,
     resumes_from: Run,
-    profile: bool,
+    profile: bool = False,
     quiet: bool,
     say: Callable[[str], None],
 ) -> ProbeResult | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +83,10 @@ def build(recipe: FinetuneRecipe, run: OneRun, data: TaggingData, steps: int) ->
             loss=tf.keras.losses.BinaryCrossentropy(),
             metrics=[tf.keras.metrics.BinaryCrossentropy(name="cross_entropy")],
         )
+        # Keras makes the running means at the first step only; a checkpoint needs them before.
+        activations = tf.zeros([1, len(data.task.classes)])
+        model.compiled_loss.build(activations)
+        model.compiled_metrics.build(activations, activations)
     return model
 
 
@@ -252,7 +255,7 @@ def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
             "export_difference": difference,
         }
     )
-    shutil.rmtree(folder.checkpoints)  # gigabytes that nothing needs any more
+    folder.drop_checkpoints()
 
 
 def measure(path: Path) -> tuple[TaggingResult, dict[str, tuple[float, float]]]:

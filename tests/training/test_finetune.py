@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -165,6 +167,24 @@ def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_ends_in_float32_taggers(tagging_arguments, precision, monkeypatch):
+    arguments = with_option(tagging_arguments, "--runs", "1")
+    arguments = [*with_option(arguments, "--batch", "4"), "--precision", precision]
+    stopped_at(arguments, 8, "run-1", monkeypatch)
+    assert finetune.main(arguments) == 0
+    part = out_of(arguments).part(1)
+    model = load_tagger(part.saved_model).model
+    assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
+    float32 = with_option(arguments, "--precision", "float32")
+    float32 = with_option(float32, "--out", str(part.path.parent.parent / "float32"))
+    assert finetune.main(float32) == 0
+    losses = [float(read_history(run.part(1).history, COLUMNS)[0]["loss"])
+              for run in (out_of(arguments), out_of(float32))]  # fmt: skip
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+@pytest.mark.slow
 def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_path):
     other = tmp_path / "other" / "saved_model"
     collection = Collection.open(tagging_arguments[1])
@@ -212,6 +232,37 @@ def test_goes_on_at_the_run_and_epoch_where_it_was(tagging_arguments, tmp_path, 
 
 
 @pytest.mark.slow
+def test_sigterm_at_any_step_changes_nothing(tagging_arguments, tmp_path, monkeypatch):
+    """Within an epoch, at the last step of one, and at the last step of all (3 an epoch)."""
+    arguments = with_option(tagging_arguments, "--runs", "1")
+    whole = with_option(arguments, "--out", str(tmp_path / "whole"))
+    assert finetune.main(whole) == 0
+    columns = [name for name in COLUMNS if "second" not in name]
+
+    def rows(run):
+        found = read_history(run.part(1).history, COLUMNS)
+        return [[row[name] for name in columns] for row in found]
+
+    steps = callbacks.Checkpoints.on_train_batch_end
+    for step in (5, 6, 12):
+        stopped = with_option(arguments, "--out", str(tmp_path / f"at-{step}"))
+
+        def stop(self, batch, logs=None, at=step):
+            steps(self, batch, logs)
+            if self._done == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            assert finetune.main(stopped) == 0
+        run = out_of(stopped)
+        assert not run.finished and (run.part(1).checkpoints / f"step-{step}.index").exists()
+        assert finetune.main(stopped) == 0
+        assert rows(run) == rows(out_of(whole))
+        assert table(run) == table(out_of(whole))
+
+
+@pytest.mark.slow
 def test_kill_in_the_second_of_three_runs_changes_nothing(tagging_arguments, tmp_path):
     arguments = with_option(with_option(tagging_arguments, "--runs", "3"), "--epochs", "25")
     command = [sys.executable, str(SCRIPT), *with_option(arguments, "--patience", "25")]
@@ -249,6 +300,46 @@ def test_replicas_and_workers_do_what_one_process_does(tagging_arguments, tmp_pa
     assert all(TaggingRuns(tmp_path / name).finished for name in ("replicas", "workers"))
 
 
+@pytest.mark.slow
+def test_a_kill_before_the_summing_up(tagging_arguments, tmp_path, monkeypatch):
+    """After the summary of the last run, before its checkpoints are gone."""
+    whole = with_option(tagging_arguments, "--out", str(tmp_path / "whole"))
+    assert finetune.main(whole) == 0
+    drop = Run.drop_checkpoints
+
+    def stop(self):
+        if self.path.name == "run-2":
+            raise Stop
+        drop(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "drop_checkpoints", stop)
+        with pytest.raises(Stop):
+            finetune.main(tagging_arguments)
+    run = out_of(tagging_arguments)
+    assert run.part(2).finished and run.part(2).checkpoints.exists() and not run.finished
+    assert finetune.main(tagging_arguments) == 0
+    assert not run.part(2).checkpoints.exists() and table(run) == table(out_of(whole))
+
+
+DAMAGED = {
+    "cut in a line": lambda text: text[: text.rindex(",0.") - 30],
+    "no number": lambda text: text.replace("0.", "x.", 1),
+    "another table": lambda text: text.replace("cross_entropy", "entropy"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", list(DAMAGED))
+def test_a_damaged_history_is_refused(case, tagging_arguments, monkeypatch, capsys):
+    stopped_at(tagging_arguments, 8, "run-1", monkeypatch)
+    history = out_of(tagging_arguments).part(1).history
+    history.write_text(DAMAGED[case](history.read_text()))
+    assert finetune.main(tagging_arguments) == 1
+    error = capsys.readouterr().err
+    assert f"{history}: damaged" in error and error.count("\n") == 1
+
+
 REFUSED = {
     "unknown task": (["--task", "jazz"], "unknown task 'jazz'"),
     "unknown backbone": (["--backbone", "alexnet"], "unknown backbone 'alexnet'"),
@@ -280,6 +371,19 @@ def test_refuses_in_one_line_and_leaves_nothing(case, tagging_arguments, capsys)
     assert not out_of(arguments).path.exists()
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_refuses_a_split_where_nothing_can_be_measured(
+    split, tagging_arguments, tagged_world, tmp_path, capsys
+):
+    lines = [line.split("\t") for line in (tagged_world / "tags.tsv").read_text().splitlines()]
+    table = ["\t".join([*row[:2], "low|high" if row[1] == split else row[2]]) for row in lines]
+    (tmp_path / "tags.tsv").write_text("\n".join(table) + "\n")
+    assert finetune.main([*tagging_arguments, "--tags", str(tmp_path / "tags.tsv")]) == 1
+    error = capsys.readouterr().err
+    assert f", {split}: none of 4 classes has tracks with it and tracks without it" in error
+    assert error.count("\n") == 1 and not out_of(tagging_arguments).path.exists()
+
+
 def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection, tmp_path, capsys):
     collection = make_collection(tmp_path / "other", [40, 40], front_end="musicnn")
     path = tmp_path / "model"
@@ -290,6 +394,16 @@ def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection
     assert "musicnn" in error and "vggish" in error and error.count("\n") == 1
 
 
+def test_refuses_to_write_over_the_model_it_starts_from(tagging_arguments, backbone, capsys):
+    (backbone.parent / "recipe.json").write_text('{"recipe": {}, "inputs": {}}')
+    arguments = without(tagging_arguments, "--frames", "--width")
+    arguments = with_option(arguments, "--out", str(backbone.parent))
+    assert finetune.main([*arguments, "--model", str(backbone), "--overwrite"]) == 1
+    error = capsys.readouterr().err
+    assert f"--model {backbone} is in it" in error and error.count("\n") == 1
+    assert (backbone / "saved_model.pb").exists()
+
+
 def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
     arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
     assert finetune.main(arguments) == 0
@@ -298,3 +412,20 @@ def test_refuses_to_go_on_with_other_settings(tagging_arguments, capsys):
     assert "--l2: 1e-05 there, 0.1 now" in error and error.count("\n") == 1
     recipe = json.loads((out_of(arguments).path / "recipe.json").read_text())["recipe"]
     assert recipe["l2"] == 1e-05
+
+
+@pytest.mark.slow
+def test_damaged_scores_say_how_to_go_on(tagging_arguments, capsys):
+    arguments = with_option(with_option(tagging_arguments, "--runs", "1"), "--epochs", "1")
+    assert finetune.main(arguments) == 0
+    run = out_of(arguments)
+    whole = table(run)
+    (run.path / "summary.json").unlink()
+    scores = run.part(1).path / "scores.npz"
+    scores.write_bytes(scores.read_bytes()[:100])
+    assert finetune.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert "scores.npz" in error and "summary.json" in error and error.count("\n") == 1
+    (run.part(1).path / "summary.json").unlink()
+    assert finetune.main(arguments) == 0
+    assert table(run) == whole

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.windows import WindowReader
@@ -60,6 +61,33 @@ def test_the_penalty_is_l2_times_the_squares_of_the_trained_kernels(model, rng, 
     entropy = -np.mean(y * np.log(probability) + (1 - y) * np.log(1 - probability))
     assert found["cross_entropy"][0] == pytest.approx(entropy, rel=1e-4)
     assert found["loss"][0] == pytest.approx(entropy + 0.02 * squares, rel=1e-4)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_the_penalty_is_worked_out_in_float32(policy):
+    with precision(policy):
+        model = tagger(vggish(frames=16, bands=64, width=0.05, seed=3), 4, seed=5)
+        trainer = TaggerTrainer(model, l2=0.02)
+        trainer.compile(tf.keras.optimizers.SGD(0.0), tf.keras.losses.BinaryCrossentropy(),
+                        metrics=[tf.keras.metrics.BinaryCrossentropy(name="entropy")])  # fmt: skip
+    assert ("LossScale" in type(trainer.optimizer).__name__) == (policy == "mixed_float16")
+    x, y = np.zeros((6, 16, 64), np.float16), np.zeros((6, 4), np.float32)
+    found = {name: values[0] for name, values in trainer.fit(x, y, verbose=0).history.items()}
+    squares = sum(float((k.numpy().astype(np.float64) ** 2).sum()) for k in trainer.kernels)
+    assert found["loss"] - found["entropy"] == pytest.approx(0.02 * squares, rel=1e-4)
+
+
+def test_windows_reach_the_standardisation_as_they_are():
+    """In bfloat16 a log-mel near 10 has steps of 1/16, wide beside a quiet band's deviation."""
+    seen = []
+    with precision("mixed_bfloat16"):
+        model = tagger(vggish(frames=16, bands=64, width=0.05, mean=[0.0] * 64, std=[1.0] * 64), 4)
+        trainer = TaggerTrainer(model)
+    layer = model.get_layer("standardise")
+    call = layer.call
+    layer.call = lambda inputs: seen.append(inputs) or call(inputs)
+    trainer(tf.fill([1, 16, 64], tf.constant(10.03, tf.float16)), training=True)
+    np.testing.assert_array_equal(seen[-1].numpy(), np.float32(np.float16(10.03)))
 
 
 def test_the_gradient_has_the_penalty(model, rng):
