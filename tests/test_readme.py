@@ -145,6 +145,19 @@ def test_the_three_commands_and_the_model_they_make(home):
     assert len(tagging) == 2
     run_all(tagging, home, lambda command: " --batch 4 --epochs 1 --runs 1")
     assert (home / "runs" / "mine-tags-mine-playlist_co-vggish" / "predictions").is_dir()
+    (block,) = [text for text in blocks("bash") if "export.py" in text]
+    run_all(block.strip().splitlines(), home)
+    promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]
+    for name in ("mine-1.pb", "saved_model/", "mine-1.json", "predict.py", "mine-1-parity.json",
+                 "README.md"):  # fmt: skip
+        assert f"`{name}`" in promised
+        assert (home / "exports" / "essentia" / "mine-1" / name).exists(), name
+    command = re.search(r"`python (exports/.*predict.py) song.mp3`", promised)[1]
+    done = subprocess.run(
+        [sys.executable, command, "music/t0.wav"], cwd=home, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert "embeddings\n(1, 128)" in done.stdout, done.stderr
     shutil.copytree(run, home / "runs" / "demo-playlist_co-vggish")
     for code in blocks("python"):
         done = python(code, home)

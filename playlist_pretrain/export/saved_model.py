@@ -179,6 +179,28 @@ def load_tagger(path: str | Path) -> SavedTagger:
     metadata, *rest = _load(path)
     if "classes" not in metadata:
         raise ModelError(f"{path}: no tagger: it has no classes; scripts/finetune.py makes one")
+    return _tagger(path, metadata, rest)
+
+
+def load_model(path: str | Path) -> SavedBackbone | SavedTagger:
+    """Load whichever of the two it is.
+
+    Raises
+    ------
+    ModelError
+        As :func:`load_backbone` and :func:`load_tagger` do.
+    """
+    metadata, *rest = _load(path)
+    return _tagger(path, metadata, rest) if "classes" in metadata else SavedBackbone(*rest)
+
+
+def about_model(path: str | Path) -> dict[str, Any]:
+    """What was written with a model for people; of one that :func:`load_model` has loaded."""
+    about = json.loads((Path(path) / METADATA).read_text(encoding="utf-8")).get("about")
+    return about if isinstance(about, dict) else {}
+
+
+def _tagger(path: str | Path, metadata: Mapping[str, Any], rest: Sequence[Any]) -> SavedTagger:
     tagger = SavedTagger(*rest, tuple(metadata["classes"]))
     names, outputs = len(set(tagger.classes)), tagger.model.output_shape[-1]
     if not names == len(tagger.classes) == outputs:

@@ -1,0 +1,176 @@
+"""The command ``export``: a model as a package that runs elsewhere, and was run there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playlist_pretrain import cli
+from playlist_pretrain.errors import FrontEndError, RecipeError
+from playlist_pretrain.runs import Run
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.export.essentia_metadata import ModelInfo
+    from playlist_pretrain.export.saved_model import SavedBackbone
+
+EXAMPLES = """
+examples:
+  python scripts/export.py --model runs/demo-playlist_co-vggish/saved_model --name demo-vggish
+  python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
+      --author "A. Person" --email a@example.org --licence "CC BY 4.0"
+"""
+TARGETS = ("essentia",)
+PACKAGES = Path("exports") / "essentia"
+METRICS = ("roc_auc", "average_precision")
+"""Of a run of finetune.py that go into the description."""
+
+
+@dataclass
+class Export:
+    """Write a model as a package for Essentia: a frozen graph, the same as a SavedModel, and the
+    description that Essentia's models have. The package is run in the installed Essentia, on
+    windows and on a file, and appears only if it gives there what the model gives here.
+    """
+
+    model: str
+    """a saved_model of pretrain.py or finetune.py"""
+    name: str
+    """of the package: letters, digits and . _ -"""
+    target: str = "essentia"
+    """what it is to run in; there is: essentia"""
+    out: str | None = None
+    """folder of packages, in which NAME/ is made [exports/essentia]"""
+    audio: str | None = None
+    """file to check the package on, longer than a window [20 s that are made up]"""
+    front_end: str | None = None
+    """vggish-essentia: for a model that was trained with vggish, whose log-mels Essentia does not
+    make; says how far embeddings move"""
+    description: str | None = None
+    """what the model is, in a sentence; the kind of its input is added"""
+    author: str | None = None
+    """of the model"""
+    email: str | None = None
+    """of the author"""
+    link: str | None = None
+    """where the model is to be found"""
+    model_version: str = "1"
+    """of the model"""
+    release_date: str | None = None
+    """YYYY-MM-DD [today]"""
+    citation: str | None = None
+    """of the model [the paper of the method, arXiv 2304.12257]"""
+    dataset: str | None = None
+    """that it was trained on [the name of the collection]"""
+    dataset_citation: str | None = None
+    """of the dataset [that of the task, where it has one]"""
+    dataset_size: str | None = None
+    """of the dataset, in words"""
+    licence: str | None = None
+    """of the model, for its card"""
+    overwrite: bool = False
+    """replace a package that is there"""
+    quiet: bool = False
+    """print nothing"""
+
+    def say(self, text: str) -> None:
+        """Print, unless it is to be quiet."""
+        if not self.quiet:
+            print(text, flush=True)
+
+
+def export(options: Export) -> None:
+    """Export the model that ``options`` name; what ``scripts/export.py`` does.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        With the option or the file that has to be mended, or why the package does not run.
+    """
+    if options.target not in TARGETS:
+        raise RecipeError(f"--target {options.target}: there is {', '.join(TARGETS)}")
+    from playlist_pretrain.export.essentia import check_name, export_essentia
+    from playlist_pretrain.export.saved_model import load_model
+
+    check_name(options.name)
+    saved = load_model(options.model)
+    files = export_essentia(
+        saved,
+        options.name,
+        Path(options.out) if options.out else PACKAGES,
+        _about(options, saved),
+        audio=options.audio,
+        front_end=_front_end(options, saved),
+        overwrite=options.overwrite,
+    )
+    for line in files.parity.lines:
+        options.say(line)
+    options.say(
+        f"{files.folder}: {files.graph.name}, the same graph as a SavedModel in "
+        f"{files.saved_model.name}/, {files.description.name}, {files.card.name}, and "
+        f"{files.script.name}, the code that was run:\n"
+    )
+    options.say(files.code)
+    options.say(f"next: python {shlex.quote(str(files.folder / files.script.name))} FILE")
+
+
+def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
+    from playlist_pretrain.export.essentia_metadata import ModelInfo
+    from playlist_pretrain.export.saved_model import about_model
+
+    known = about_model(saved.path)
+    recipe = known.get("recipe")
+    given = {
+        "description": options.description,
+        "author": options.author,
+        "email": options.email,
+        "link": options.link,
+        "release_date": options.release_date,
+        "citation": options.citation,
+        "dataset": options.dataset or known.get("collection"),
+        "dataset_citation": options.dataset_citation or known.get("citation"),
+        "dataset_size": options.dataset_size,
+        "licence": options.licence,
+        "recipe": recipe if isinstance(recipe, dict) else None,
+    }
+    return ModelInfo(
+        version=options.model_version,
+        metrics=_metrics(saved),
+        **{name: value for name, value in given.items() if value},
+    )
+
+
+def _metrics(saved: SavedBackbone) -> dict[str, float]:
+    """What the run that a tagger lies in has measured on its test tracks."""
+    run = Run(saved.path.parent)
+    if not run.finished:
+        return {}
+    summary = run.summary
+    found = {name: summary.get(name) for name in METRICS}
+    # A split without positives of any class has measured nothing.
+    return {name: x for name, x in found.items() if isinstance(x, float) and math.isfinite(x)}
+
+
+def _front_end(options: Export, saved: SavedBackbone) -> FrontEnd | None:
+    """The one that takes the place of the model's."""
+    from playlist_pretrain.audio.front_end import PRESETS
+
+    if options.front_end is None or options.front_end == saved.front_end.name:
+        return None
+    if (saved.front_end.name, options.front_end) != ("vggish", "vggish-essentia"):
+        raise FrontEndError(
+            f"--front-end {options.front_end}: only vggish-essentia takes the place of another, of "
+            f"vggish; {options.model} was trained with {saved.front_end.name!r}"
+        )
+    quality = saved.front_end.resample_quality
+    return dataclasses.replace(PRESETS[options.front_end], resample_quality=quality)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code."""
+    return cli.run(Export, export, prog="export.py", epilog=EXAMPLES, argv=argv)
