@@ -17,7 +17,7 @@ test: $(READY)
 	$(RUN) -m pytest
 
 test-fast: $(READY)
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest -m "not slow" -n auto --dist loadfile
 
 lint: $(READY)
 	$(RUN) -m ruff check .

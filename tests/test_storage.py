@@ -125,6 +125,7 @@ def objects(s3, tmp_path):
     return RemotePath("s3://storage-objects/x")
 
 
+@pytest.mark.slow
 def test_a_server_that_stumbles_is_asked_again(objects, s3):
     s3.fail["/a.bin"] = servers.ATTEMPTS - 1
     assert read_pieces([objects / "a.bin"], [0], [10]) == [bytes(10)]
@@ -141,6 +142,7 @@ def test_only_pieces_that_failed_are_asked_for_again(objects, s3):
     assert len(s3.requests) == 8 + 3
 
 
+@pytest.mark.slow
 def test_a_server_that_stays_away_is_given_up(objects, s3):
     s3.fail["/"] = 10**6
     (error,) = read_pieces([objects / "a.bin"], [0], [10])

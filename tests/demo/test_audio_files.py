@@ -12,6 +12,7 @@ from playlist_pretrain.demo.world import PARTS, make_world
 from playlist_pretrain.errors import AudioError
 
 
+@pytest.mark.slow
 def test_wav_files_are_the_songs(tmp_path):
     world = make_world(1)
     write_songs(tmp_path / "songs", 1, seconds=0.25, quiet=True)

@@ -114,6 +114,7 @@ def test_resnet50(front_end, classes, tmp_path):
     assert embeddings["shape"] == [1, 4096] and embeddings["op"] == "ConcatV2"
 
 
+@pytest.mark.slow
 def test_what_a_description_says(package):
     _, files = package
     description = json.loads(files.description.read_text())

@@ -39,6 +39,7 @@ def test_round_trip(backbone, saved, rng):
     assert len(loaded.model.trainable_variables) == len(backbone.trainable_variables)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
@@ -146,6 +147,7 @@ def test_any_waveform_has_an_embedding(of_preset, samples):
     assert embeddings.shape == (2, 128) and np.isfinite(embeddings).all()
 
 
+@pytest.mark.slow
 def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
     for _ in range(2):
         save_backbone(backbone, FRONT_END, tmp_path / "m")

@@ -120,6 +120,7 @@ def made_in(policy, **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "micro_batch"),
     [
@@ -218,6 +219,7 @@ def test_a_learned_temperature_stops_at_a_hundredth(pairs):
     assert float(model.loss.temperature) == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "micro_batch"),
     [

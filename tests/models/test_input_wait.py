@@ -37,6 +37,7 @@ def slowly(batches):
     )
 
 
+@pytest.mark.slow
 def test_a_slow_reader_is_waited_for(batches):
     model = made()
     model.fit(batches, verbose=0)
@@ -71,6 +72,7 @@ def test_a_device_that_is_still_busy_waits_for_nothing():
     assert 0.5 * SLOW < waited <= time.monotonic() - started - SLOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"run_eagerly": True}, pytest.param({"steps_per_execution": 2}, marks=pytest.mark.slow)],

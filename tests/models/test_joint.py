@@ -101,6 +101,7 @@ def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
         assert error <= 1e-4 * np.linalg.norm(wanted[name]) + 1e-7
 
 
+@pytest.mark.slow
 @with_and_without_masks(slow=False)
 def test_inference_has_the_loss_of_training(data):
     model = joint(learning_rate=0.0)
@@ -109,6 +110,7 @@ def test_inference_has_the_loss_of_training(data):
     assert float(tf.function(model.train_step)(data)["loss"]) == pytest.approx(tested, rel=1e-5)
 
 
+@pytest.mark.slow
 @with_and_without_masks(slow=True)
 def test_pairs_of_another_pairing_are_no_negatives(data):
     """Equal projections are at the chance of one batch, however many there are."""

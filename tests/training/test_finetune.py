@@ -385,6 +385,7 @@ def test_refuses_a_split_where_nothing_can_be_measured(
     assert error.count("\n") == 1 and not out_of(tagging_arguments).path.exists()
 
 
+@pytest.mark.slow
 def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection, tmp_path, capsys):
     collection = make_collection(tmp_path / "other", [40, 40], front_end="musicnn")
     path = tmp_path / "model"

@@ -45,6 +45,7 @@ def test_the_temperature_of_every_epoch_is_in_the_history(arguments):
         assert (len(set(found)) > 1) == learned and found[0] == pytest.approx(0.2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_mask_is_spoken_of_and_lowers_chance(arguments, capsys):
     assert pretrain.main([*(a for a in arguments if a != "--quiet"), "--mask-false-negatives"]) == 0
     told = capsys.readouterr().out

@@ -169,6 +169,7 @@ def test_other_vectors_are_another_run(world, arguments, capsys):
     assert "--w2v-size: 128 there, 16 now" in refusal([*arguments, "--w2v-size", "16"], capsys)
 
 
+@pytest.mark.slow
 def test_simclr_needs_no_groups(world, arguments, capsys):
     arguments[arguments.index("--collection") + 1] = str(world)
     arguments += ["--pairs", "simclr"]

@@ -75,6 +75,7 @@ def test_a_finished_run_says_so(finished, arguments, capsys):
     assert finished.history.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_no_step_waits_for_its_numbers(arguments, monkeypatch):
     import tensorflow as tf
 
@@ -306,6 +307,7 @@ def test_warnings(summary, words):
         assert word in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pairs", "stop_at"),
     [

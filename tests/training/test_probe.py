@@ -103,6 +103,7 @@ def test_top_chance_and_p(rng):
     assert none.p_value(1) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(4, 20, 20), (1, 6, 40)])
 def test_p_values_of_chance_are_uniform(rng, shape):
     def ranks():

@@ -111,6 +111,7 @@ def test_a_profile_over_the_rest_of_an_epoch_and_the_next(call, monkeypatch):
     assert len(steps_in(call(4, "--checkpoint-steps", "2", "--profile"))) == 12 - 4
 
 
+@pytest.mark.slow
 def test_an_error_in_the_middle_leaves_what_there_is(call, monkeypatch, tmp_path):
     after(13, stop, monkeypatch)
     with pytest.raises(Stop):
@@ -121,6 +122,7 @@ def test_an_error_in_the_middle_leaves_what_there_is(call, monkeypatch, tmp_path
     assert steps_in(Run(tmp_path / "other")) == [10, 11, 12]
 
 
+@pytest.mark.slow
 def test_sigterm_in_the_middle_leaves_what_there_is(call, monkeypatch, capsys):
     after(12, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
     run = call(8, "--profile")
