@@ -53,12 +53,13 @@ class Fit:
 
     def __init__(self, case: Case, model, data, folder: Path):
         from playlist_pretrain.training import callbacks
-        from playlist_pretrain.training.history import HistoryTable
+        from playlist_pretrain.training.history import COLUMNS, HistoryTable
 
         self.case, self.model, self.data = case, model, data
         self.table = HistoryTable(
-            folder / "history.csv", folder / "tensorboard", case.steps, case.batch, 0, []
-        )
+            folder / "history.csv", folder / "tensorboard", COLUMNS, case.steps, 2 * case.batch,
+            0, [],
+        )  # fmt: skip
         looks = callbacks.FiniteLoss(lambda step: [])
         bar = callbacks.Progress(case.steps * (case.rounds + 1), 0, quiet=True)
         self.callbacks = [callbacks.KerasHistory(), looks, self.table, bar]

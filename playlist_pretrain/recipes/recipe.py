@@ -43,6 +43,12 @@ class Recipe:
             raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
         return cls(**fields)
 
+    @classmethod
+    def of_command(cls, command: Self) -> Self:
+        """The settings of a command, without those that only say where and how loudly to run."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: getattr(command, name) for name in names})
+
 
 def option(field: str) -> str:
     """Name of a field on the command line: ``learning_rate`` → ``--learning-rate``."""

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.windows import WindowReader
+
 
 def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
     """``(initial_epoch, epochs, steps_per_epoch)`` of the fits from step ``done`` to the end.
@@ -21,3 +28,14 @@ def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
     if epoch + bool(within) < epochs:
         parts.append((epoch + bool(within), epochs, per_epoch))
     return parts
+
+
+@contextlib.contextmanager
+def reading_errors(reader: WindowReader) -> Iterator[None]:
+    """What stopped a reader comes out as it was, not as the error TensorFlow makes of it."""
+    try:
+        yield
+    except Exception:
+        if reader.error is not None:
+            raise reader.error from None
+        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +50,7 @@ class FinetuneCommand(FinetuneRecipe):
     @property
     def recipe(self) -> FinetuneRecipe:
         """The settings without those that only say where and how loudly to run."""
-        fields = dataclasses.fields(FinetuneRecipe)
-        return FinetuneRecipe(**{field.name: getattr(self, field.name) for field in fields})
+        return FinetuneRecipe.of_command(self)
 
 
 def finetune(command: FinetuneCommand) -> Run:

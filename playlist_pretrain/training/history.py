@@ -32,7 +32,8 @@ class EpochTable(Callback):
         Folder of the event files.
     columns : sequence of str
         The first two are ``epoch`` and ``step``; what an epoch does not know stays empty.
-    steps_per_epoch : int
+    steps_per_epoch, windows : int
+        Steps of an epoch, and windows of a step.
     done : int
         Steps done before.
     before : sequence of dict
@@ -45,6 +46,7 @@ class EpochTable(Callback):
         tensorboard: Path,
         columns: Sequence[str],
         steps_per_epoch: int,
+        windows: int,
         done: int,
         before: Sequence[dict[str, str]],
     ):
@@ -52,6 +54,7 @@ class EpochTable(Callback):
         self._path = path
         self._columns = columns
         self._steps_per_epoch = steps_per_epoch
+        self._windows = windows
         self.rows = [row for row in before if int(row["step"]) <= done]
         self._writer = tf.summary.create_file_writer(str(tensorboard))
         self._steps = 0
@@ -78,6 +81,7 @@ class EpochTable(Callback):
             "step": step,
             "learning_rate": float(self.model.optimizer.learning_rate.numpy()),  # of the last step
             "seconds": round(self._seconds, 3),
+            "windows_per_second": round(self._windows * self._steps / self._seconds, 1),
             **self.values(),
             **{name: float(value) for name, value in (logs or {}).items()},
         }
@@ -95,19 +99,7 @@ class EpochTable(Callback):
 
 
 class HistoryTable(EpochTable):
-    """The table of a pre-training run; ``batch`` is its pairs a step."""
-
-    def __init__(
-        self,
-        path: Path,
-        tensorboard: Path,
-        steps_per_epoch: int,
-        batch: int,
-        done: int,
-        before: Sequence[dict[str, str]],
-    ):
-        super().__init__(path, tensorboard, COLUMNS, steps_per_epoch, done, before)
-        self._batch = batch
+    """The table of a pre-training run."""
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clocks."""
@@ -120,7 +112,6 @@ class HistoryTable(EpochTable):
         return {
             "skipped_steps": 0,  # only mixed_float16 skips any
             "temperature": float(self.model.loss.temperature),
-            "windows_per_second": round(2 * self._batch * self._steps / self._seconds, 1),
             "input_wait": round(waited / self._seconds, 4),
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from playlist_pretrain import cli
 from playlist_pretrain.models import describe
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
-from playlist_pretrain.training.epochs import fits
+from playlist_pretrain.training.epochs import fits, reading_errors
 from playlist_pretrain.training.inputs import Data, default_name, settle
 from playlist_pretrain.training.outcome import conclude, report
 from playlist_pretrain.training.strategy import (
@@ -59,8 +58,7 @@ class PretrainCommand(PretrainRecipe):
     @property
     def recipe(self) -> PretrainRecipe:
         """The settings without those that only say where and how loudly to run."""
-        fields = dataclasses.fields(PretrainRecipe)
-        return PretrainRecipe(**{field.name: getattr(self, field.name) for field in fields})
+        return PretrainRecipe.of_command(self)
 
 
 def pretrain(command: PretrainCommand) -> Run:
@@ -211,7 +209,7 @@ def fit(
     """Fit to the last step, from the newest checkpoint of ``resumes_from`` when there is one."""
     from playlist_pretrain.pairs.joint import step_dataset
     from playlist_pretrain.training import callbacks
-    from playlist_pretrain.training.history import HistoryTable, read_history
+    from playlist_pretrain.training.history import COLUMNS, HistoryTable, read_history
     from playlist_pretrain.training.profile import Profile
 
     stream = data.stream
@@ -232,10 +230,11 @@ def fit(
         probe = callbacks.RetrievalProbe(
             data.reader, data.probe_pairs, recipe.probe_epochs, recipe.epochs
         )
-    pairs = recipe.batch * len(stream.streams)
+    windows = 2 * recipe.batch * len(stream.streams)
     table = HistoryTable(
-        run.history, run.tensorboard, per_epoch, pairs, done, read_history(resumes_from.history)
-    )
+        run.history, run.tensorboard, COLUMNS, per_epoch, windows, done,
+        read_history(resumes_from.history),
+    )  # fmt: skip
     preemption = callbacks.Preemption(checkpoints, workers.any_true)
     bar = callbacks.Progress(total, done, quiet)
     profiling = None
@@ -246,32 +245,27 @@ def fit(
     used = [profiling, finite, probe, table, checkpoints, bar, preemption]
     used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
 
-    try:
-        with profiling or contextlib.nullcontext():
-            for first, last, steps in fits(done, per_epoch, recipe.epochs):
-                begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
-                dataset = functools.partial(
-                    step_dataset,
-                    data.reader,
-                    stream,
-                    seed=recipe.seed,
-                    first=begin,
-                    last=end,
-                    false_negatives=data.false_negatives,
+    with reading_errors(data.reader), profiling or contextlib.nullcontext():
+        for first, last, steps in fits(done, per_epoch, recipe.epochs):
+            begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
+            dataset = functools.partial(
+                step_dataset,
+                data.reader,
+                stream,
+                seed=recipe.seed,
+                first=begin,
+                last=end,
+                false_negatives=data.false_negatives,
+            )
+            with preemption.watching():
+                model.fit(
+                    shared_out(model.distribute_strategy, dataset),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    callbacks=used,
+                    verbose=0,
                 )
-                with preemption.watching():
-                    model.fit(
-                        shared_out(model.distribute_strategy, dataset),
-                        initial_epoch=first,
-                        epochs=last,
-                        steps_per_epoch=steps,
-                        callbacks=used,
-                        verbose=0,
-                    )
-    except Exception:
-        if data.reader.error is not None:  # TensorFlow wraps it into an error of its own
-            raise data.reader.error from None
-        raise
     checkpoints.save()
     return probe.final(model) if probe else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,26 +53,6 @@ class Validation(Callback):
         logs["validation_average_precision"] = average_precision
 
 
-class TaggingTable(EpochTable):
-    """The table of a fine-tuning run; ``batch`` is its windows a step."""
-
-    def __init__(
-        self,
-        path: Path,
-        tensorboard: Path,
-        steps_per_epoch: int,
-        batch: int,
-        done: int,
-        before: Sequence[dict[str, str]],
-    ):
-        super().__init__(path, tensorboard, COLUMNS, steps_per_epoch, done, before)
-        self._batch = batch
-
-    def values(self) -> dict[str, float]:
-        """Speed."""
-        return {"windows_per_second": round(self._batch * self._steps / self._seconds, 1)}
-
-
 class BestEpoch(Callback):
     """Keeps the weights of the epoch with the best average precision; stops when it stays.
 
@@ -84,13 +64,13 @@ class BestEpoch(Callback):
     folder, source : Path
         Of the files; where those are that an earlier process has left, the same folder but for
         workers that are not the chief.
-    table : TaggingTable
+    table : EpochTable
         Has the row of an epoch before this callback is called.
     patience : int
         Epochs without a better one after which the run stops.
     """
 
-    def __init__(self, folder: Path, source: Path, table: TaggingTable, patience: int):
+    def __init__(self, folder: Path, source: Path, table: EpochTable, patience: int):
         super().__init__()
         self._folder = folder
         self._source = source

@@ -13,7 +13,7 @@ import numpy as np
 
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training.epochs import fits
+from playlist_pretrain.training.epochs import fits, reading_errors
 from playlist_pretrain.training.strategy import Workers, shared_out
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _fit(model, recipe, run, data, reader, stream, workers, *, resumes_from, qui
     """Fit to the last epoch or the early stop, from the newest checkpoint if there is one."""
     from playlist_pretrain.tasks.dataset import tagging_dataset
     from playlist_pretrain.training import callbacks, tag_callbacks
-    from playlist_pretrain.training.history import read_history
+    from playlist_pretrain.training.history import EpochTable, read_history
 
     folder = run.folder
     per_epoch, total = stream.steps_per_epoch, recipe.epochs * stream.steps_per_epoch
@@ -132,9 +132,10 @@ def _fit(model, recipe, run, data, reader, stream, workers, *, resumes_from, qui
     if done and done < total:
         say(f"{resumes_from.path}: going on after step {done}")
     before = read_history(resumes_from.history, tag_callbacks.COLUMNS)
-    table = tag_callbacks.TaggingTable(
-        folder.history, folder.tensorboard, per_epoch, recipe.batch, done, before
-    )
+    table = EpochTable(
+        folder.history, folder.tensorboard, tag_callbacks.COLUMNS, per_epoch, recipe.batch, done,
+        before,
+    )  # fmt: skip
     metrics = functools.partial(
         _validation_metrics, reader, data.task.validation, data.task.classes
     )
@@ -151,7 +152,7 @@ def _fit(model, recipe, run, data, reader, stream, workers, *, resumes_from, qui
         callbacks.KerasHistory(), tag_callbacks.FiniteEpoch(), validation, table, best,
         checkpoints, bar, preemption,
     ]  # fmt: skip
-    try:
+    with reading_errors(reader):
         for first, last, steps in fits(done, per_epoch, recipe.epochs):
             if best.exhausted:
                 break
@@ -171,10 +172,6 @@ def _fit(model, recipe, run, data, reader, stream, workers, *, resumes_from, qui
                     callbacks=used,
                     verbose=0,
                 )
-    except Exception:
-        if reader.error is not None:  # TensorFlow wraps it into an error of its own
-            raise reader.error from None
-        raise
     return best
 
 
