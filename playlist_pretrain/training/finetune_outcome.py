@@ -58,7 +58,7 @@ def conclude(
 
     parts = [run.part(number) for number in range(1, count + 1)]
     try:
-        results = [measure(part.path / SCORES)[0] for part in parts]
+        results = [measure(part.path / SCORES) for part in parts]
     except ScoresError as error:
         raise RunError(
             f"{error}; with the {SUMMARY} beside it removed, the same command does that run again"

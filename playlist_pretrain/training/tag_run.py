@@ -214,7 +214,7 @@ def _validation_metrics(
 
 def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
     """Export the best epoch, prove it, test it, and sum up."""
-    from playlist_pretrain.evaluation.tagging import save_scores
+    from playlist_pretrain.evaluation.tagging import bootstrap_intervals, save_scores
     from playlist_pretrain.export.saved_model import save_tagger
     from playlist_pretrain.models.layers import plain_float32
 
@@ -235,7 +235,8 @@ def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
     scores = track_scores(tagger, reader, test.rows, None, quiet=quiet)
     track_ids = [data.collection.track_ids[row] for row in test.rows]
     save_scores(folder.path / SCORES, track_ids, test.targets, scores, classes)
-    result, intervals = measure(folder.path / SCORES)
+    result = measure(folder.path / SCORES)
+    intervals = bootstrap_intervals(test.targets, scores)
     row = best.row
     folder.finish(
         {
@@ -255,16 +256,12 @@ def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
     folder.drop_checkpoints()
 
 
-def measure(path: Path) -> tuple[TaggingResult, dict[str, tuple[float, float]]]:
-    """Metrics and 95 % bootstrap intervals of a file of per-track scores: all that is printed."""
-    from playlist_pretrain.evaluation.tagging import (
-        bootstrap_intervals,
-        load_scores,
-        tagging_metrics,
-    )
+def measure(path: Path) -> TaggingResult:
+    """Metrics of a file of per-track scores."""
+    from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
 
     _, targets, scores, classes = load_scores(path)
-    return tagging_metrics(targets, scores, classes), bootstrap_intervals(targets, scores)
+    return tagging_metrics(targets, scores, classes)
 
 
 def check_tagger(tagger: tf.keras.Model, saved_model: Path, windows: np.ndarray) -> float:
