@@ -9,12 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from playlist_pretrain.errors import ModelError
-
-if TYPE_CHECKING:
-    from playlist_pretrain.export.essentia_code import EssentiaAlgorithm
 
 INPUT, EMBEDDINGS, ACTIVATIONS = "melspectrogram", "embeddings", "activations"
 """Nodes of every package; the last one is a tagger's."""
@@ -67,13 +64,24 @@ class ModelInfo:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
+class MadeBy(Protocol):
+    """How the log-mels of a package are made and what runs it, as far as a description says."""
+
+    name: str
+    mel: str
+    sample_rate: int
+    frame_length: int
+    hop_length: int
+
+
 def describe(
     name: str,
     window: tuple[int, int],
-    algorithm: EssentiaAlgorithm,
+    made_by: MadeBy,
     outputs: Mapping[str, tuple[str, int]],
     classes: Sequence[str],
     about: ModelInfo,
+    model_types: Sequence[str] = ("frozen_model", "SavedModel"),
 ) -> dict[str, Any]:
     """The description of a package.
 
@@ -83,13 +91,15 @@ def describe(
         Of the package.
     window : (int, int)
         Frames and bands.
-    algorithm : EssentiaAlgorithm
-        What makes its log-mels in Essentia.
+    made_by : MadeBy
+        What makes its log-mels, and what runs it.
     outputs : mapping of str to (str, int)
         Node to the op that gives its values, and to their number for a window.
     classes : sequence of str
         Of a tagger, in the order of its activations.
     about : ModelInfo
+    model_types : sequence of str
+        Forms that the package has.
 
     Raises
     ------
@@ -98,8 +108,8 @@ def describe(
     """
     frames, bands = window
     takes = (
-        f"Takes {frames} frames of {bands} bands of {algorithm.mel} "
-        f"(frames of {algorithm.frame_length} samples, one every {algorithm.hop_length})."
+        f"Takes {frames} frames of {bands} bands of {made_by.mel} "
+        f"(frames of {made_by.frame_length} samples, one every {made_by.hop_length})."
     )
     description = {
         "name": name,
@@ -113,7 +123,7 @@ def describe(
         "framework": "tensorflow",
         "framework_version": metadata.version("tensorflow"),
         "classes": list(classes),
-        "model_types": ["frozen_model", "SavedModel"],
+        "model_types": list(model_types),
         "dataset": {
             "name": about.dataset,
             "citation": about.dataset_citation,
@@ -135,7 +145,7 @@ def describe(
             ],
         },
         "citation": about.citation,
-        "inference": {"sample_rate": algorithm.sample_rate, "algorithm": algorithm.name},
+        "inference": {"sample_rate": made_by.sample_rate, "algorithm": made_by.name},
     }
     check_description(description, name)
     return description

@@ -23,19 +23,20 @@ EXAMPLES = """
 examples:
   python scripts/export.py --model runs/demo-playlist_co-vggish/saved_model --name demo-vggish
   python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
-      --author "A. Person" --email a@example.org --licence "CC BY 4.0"
+      --target essentia,serving --author "A. Person" --email a@example.org --licence "CC BY 4.0"
 """
-TARGETS = ("essentia",)
-PACKAGES = Path("exports") / "essentia"
+TARGETS = ("essentia", "serving")
 METRICS = ("roc_auc", "average_precision")
 """Of a run of finetune.py that go into the description."""
 
 
 @dataclass
 class Export:
-    """Write a model as a package for Essentia: a frozen graph, the same as a SavedModel, and the
-    description that Essentia's models have. The package is run in the installed Essentia, on
-    windows and on a file, and appears only if it gives there what the model gives here.
+    """Write a model as a package that runs elsewhere. For Essentia: a frozen graph, the same as a
+    SavedModel, and the description that Essentia's models have, run in the installed Essentia on
+    windows and on a file. For TensorFlow Serving: a folder to serve, with warm-up and clients,
+    asked by the messages of its protocol. A package appears only if it gives there what the model
+    gives here.
     """
 
     model: str
@@ -43,14 +44,14 @@ class Export:
     name: str
     """of the package: letters, digits and . _ -"""
     target: str = "essentia"
-    """what it is to run in; there is: essentia"""
-    out: str | None = None
-    """folder of packages, in which NAME/ is made [exports/essentia]"""
+    """what it is to run in: essentia or serving, or both with a comma between"""
+    out: str = "exports"
+    """folder, in which essentia/NAME/ and serving/NAME/ are made"""
     audio: str | None = None
-    """file to check the package on, longer than a window [20 s that are made up]"""
+    """file to check the package for Essentia on, longer than a window [20 s that are made up]"""
     front_end: str | None = None
-    """vggish-essentia: for a model that was trained with vggish, whose log-mels Essentia does not
-    make; says how far embeddings move"""
+    """vggish-essentia, in the package for Essentia: for a model that was trained with vggish, whose
+    log-mels Essentia does not make; says how far embeddings move"""
     description: str | None = None
     """what the model is, in a sentence; the kind of its input is added"""
     author: str | None = None
@@ -60,7 +61,7 @@ class Export:
     link: str | None = None
     """where the model is to be found"""
     model_version: str = "1"
-    """of the model"""
+    """of the model; on a server a whole number"""
     release_date: str | None = None
     """YYYY-MM-DD [today]"""
     citation: str | None = None
@@ -92,20 +93,48 @@ def export(options: Export) -> None:
     PlaylistPretrainError
         With the option or the file that has to be mended, or why the package does not run.
     """
-    if options.target not in TARGETS:
-        raise RecipeError(f"--target {options.target}: there is {', '.join(TARGETS)}")
-    from playlist_pretrain.export.essentia import check_name, export_essentia
+    targets = _targets(options)
+    from playlist_pretrain.export.essentia import check_name
     from playlist_pretrain.export.saved_model import load_model
 
     check_name(options.name)
     saved = load_model(options.model)
+    about, front_end = _about(options, saved), _front_end(options, saved)
+    out = Path(options.out)
+    if "serving" in targets:  # the quicker one first: what it refuses need not wait
+        _serving(options, saved, out / "serving", about)
+    if "essentia" in targets:
+        _essentia(options, saved, out / "essentia", about, front_end)
+
+
+def _targets(options: Export) -> list[str]:
+    targets = [name.strip() for name in options.target.split(",")]
+    for name in targets:
+        if name not in TARGETS or targets.count(name) > 1:
+            raise RecipeError(
+                f"--target {options.target}: {name!r} twice"
+                if name in TARGETS
+                else f"--target {options.target}: there is {', '.join(TARGETS)}"
+            )
+    only = {"--audio": options.audio, "--front-end": options.front_end}
+    for name, value in only.items():
+        if value is not None and "essentia" not in targets:
+            raise RecipeError(f"{name} is for --target essentia, not for {options.target}")
+    return targets
+
+
+def _essentia(
+    options: Export, saved: SavedBackbone, out: Path, about: ModelInfo, front_end: FrontEnd | None
+) -> None:
+    from playlist_pretrain.export.essentia import export_essentia
+
     files = export_essentia(
         saved,
         options.name,
-        Path(options.out) if options.out else PACKAGES,
-        _about(options, saved),
+        out,
+        about,
         audio=options.audio,
-        front_end=_front_end(options, saved),
+        front_end=front_end,
         overwrite=options.overwrite,
     )
     for line in files.parity.lines:
@@ -117,6 +146,20 @@ def export(options: Export) -> None:
     )
     options.say(files.code)
     options.say(f"next: python {shlex.quote(str(files.folder / files.script.name))} FILE")
+
+
+def _serving(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo) -> None:
+    from playlist_pretrain.export.serving import GRPC, REST, export_serving
+
+    files = export_serving(saved, options.name, out, about, overwrite=options.overwrite)
+    for line in files.lines:
+        options.say(line)
+    options.say(
+        f"{files.folder}: the SavedModel with its warm-up requests in {files.saved_model.name}/, "
+        f"and {', '.join(sorted({p.name for p in files.folder.iterdir() if p.is_file()}))}"
+    )
+    options.say(f"next: cd {shlex.quote(str(out))} && {files.command}")
+    options.say(f"then: python {shlex.quote(str(files.folder / REST))} FILE (or {GRPC})")
 
 
 def _about(options: Export, saved: SavedBackbone) -> ModelInfo:

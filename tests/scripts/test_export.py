@@ -53,7 +53,7 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
         "--licence", "CC0", "--citation", "\udcff",
     )  # fmt: skip
     assert (code, err) == (0, "")
-    folder = tmp_path / "my out" / "mood-1"
+    folder = tmp_path / "my out" / "essentia" / "mood-1"
     card = json.loads((folder / "mood-1.json").read_text())
     told = {name: card[name] for name in ("author", "email", "link", "version", "release_date")}
     assert told == {
@@ -108,6 +108,10 @@ def test_original_weights_leave_by_the_front_end_that_essentia_has(capsys, tmp_p
     (["--model", "nowhere", "--name", "../x"], "--name '../x': letters, digits"),
     (["--model", "nowhere", "--name", ""], "--name '': letters, digits"),
     (["--model", "nowhere", "--name", "x", "--target", "lite"], "--target lite: there is essentia"),
+    (["--model", "nowhere", "--name", "x", "--target", "serving,serving"], "'serving' twice"),
+    (["--model", "nowhere", "--name", "x", "--target", ""], "--target : there is essentia"),
+    (["--model", "nowhere", "--name", "x", "--target", "serving", "--audio", "a"],
+     "--audio is for --target essentia, not for serving"),
     (["--name", "x"], "--model"),
     (["--model", "nowhere"], "--name"),
 ])  # fmt: skip
@@ -124,6 +128,7 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
     (["--front-end", "paper"], "--front-end paper: only vggish-essentia"),
     (["--release-date", "today"], "release_date: 'today' is not a 'date'"),
     (["--audio", "nothing.mp3"], "nothing.mp3: cannot be opened"),
+    (["--target", "serving", "--model-version", "1.0"], "--model-version '1.0': a server has"),
 ])  # fmt: skip
 def test_what_the_model_shows_to_be_a_mistake(
     run_folder, words, message, capsys, tmp_path, monkeypatch
@@ -133,3 +138,23 @@ def test_what_the_model_shows_to_be_a_mistake(
     code, out, err = run(capsys, *model, *words)
     assert (code, out) == (1, "") and message in err and err.count("\n") == 1
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_both_targets_at_once(run_folder, capsys, tmp_path):
+    words = ["--model", run_folder / "saved_model", "--name", "mood", "--out", tmp_path / "my out"]
+    code, out, err = run(capsys, *words, "--target", "serving, essentia", "--model-version", "2")
+    assert (code, err) == (0, "")
+    folder = tmp_path / "my out" / "serving" / "mood"
+    assert (folder / "2" / "saved_model.pb").is_file()
+    assert (tmp_path / "my out" / "essentia" / "mood" / "mood.pb").is_file()
+    card = (folder / "README.md").read_text("utf-8")
+    assert "| batch | 16 |" in card and "| roc\\_auc | 0.8750 |" in card
+    lines = out.splitlines()
+    assert any(line.startswith("  wav_bytes, ") for line in lines)
+    where = shlex.quote(str(folder.parent))
+    assert any(line.startswith(f"next: cd {where} && docker run") for line in lines)
+    code, out, err = run(capsys, *words, "--target", "serving")
+    assert (code, out) == (1, "") and "is there already; --overwrite replaces it" in err
+    assert run(capsys, *words, "--target", "serving", "--overwrite", "--quiet") == (0, "", "")
+    assert (folder / "1").is_dir() and not (folder / "2").exists()

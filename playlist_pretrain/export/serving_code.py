@@ -1,0 +1,111 @@
+"""Files of a serving package that a user runs or hands to the server."""
+
+from __future__ import annotations
+
+IMAGE = "tensorflow/serving:2.15.1"
+"""Of the server: the version of TensorFlow that the models are made with."""
+MOST_AT_ONCE = 32
+"""Rows of a batch that the server makes of several requests."""
+BATCHING = f"""\
+# For --batching_parameters_file: requests that arrive together are answered together.
+max_batch_size {{ value: {MOST_AT_ONCE} }}
+batch_timeout_micros {{ value: 2000 }}
+max_enqueued_batches {{ value: 100 }}
+"""
+
+_REST = """\
+{imports}
+
+
+def ask(path, server="localhost:8501"):
+    {read}
+    body = {{"signature_name": "{signature}", "instances": {instances}}}
+    url = f"http://{{server}}/v1/models/{name}:predict"
+    with urllib.request.urlopen(url, json.dumps(body).encode()) as response:
+        return json.load(response)["predictions"]
+
+
+if __name__ == "__main__":
+    print(ask(*sys.argv[1:]))
+"""
+_GRPC = """\
+import sys
+
+import grpc
+{imports}
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+
+def ask(path, server="localhost:8500"):
+    {read}
+    request = PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "{name}", "{signature}"
+    request.inputs["{input}"].CopyFrom(tf.make_tensor_proto({values}))
+    with grpc.insecure_channel(server) as channel:
+        response = PredictionServiceStub(channel).Predict(request, timeout=60)
+    return {{name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}}
+
+
+if __name__ == "__main__":
+    print(ask(*sys.argv[1:]))
+"""
+_STANDARD = "import json\nimport sys\nimport urllib.request"
+_READ_WAV = 'with open(path, "rb") as file:\n        wav = '
+_READ_WINDOWS = "windows = np.load(path).astype(np.float32)"
+_SENT = {
+    "wav_bytes": {
+        "rest": {
+            "imports": f"import base64\n{_STANDARD}",
+            "read": f"{_READ_WAV}base64.b64encode(file.read()).decode()",
+            "instances": '[{"wav_bytes": {"b64": wav}}]',
+        },
+        "grpc": {
+            "imports": "import tensorflow as tf",
+            "read": f"{_READ_WAV}file.read()",
+            "input": "wav_bytes",
+            "values": "[wav]",
+        },
+    },
+    "serving_default": {
+        "rest": {
+            "imports": f"{_STANDARD}\n\nimport numpy as np",
+            "read": _READ_WINDOWS,
+            "instances": "windows.tolist()",
+        },
+        "grpc": {
+            "imports": "import numpy as np\nimport tensorflow as tf",
+            "read": _READ_WINDOWS,
+            "input": "melspectrogram",
+            "values": "windows",
+        },
+    },
+}
+
+
+def rest_client(name: str, signature: str) -> str:
+    """Python that needs no TensorFlow and asks a server for the answer to a file.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    signature : {"wav_bytes", "serving_default"}
+        What the server is sent: a wav file, or log-mels [windows, frames, bands] of an ``.npy``
+        file.
+    """
+    return _REST.format(name=name, signature=signature, **_SENT[signature]["rest"])
+
+
+def grpc_client(name: str, signature: str) -> str:
+    """Python that does the same with ``tensorflow-serving-api``; see :func:`rest_client`."""
+    return _GRPC.format(name=name, signature=signature, **_SENT[signature]["grpc"])
+
+
+def docker_line(name: str) -> str:
+    """Shell command, in the folder of packages, that serves one on the ports 8500 and 8501."""
+    return (
+        f'docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD/{name}:/models/{name}" '
+        f"-e MODEL_NAME={name} {IMAGE} --enable_batching=true "
+        f"--batching_parameters_file=/models/{name}/batching.config"
+    )

@@ -1,0 +1,302 @@
+"""Folders for TensorFlow Serving: what they hold is answered as a server answers it."""
+
+import base64
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc as service
+
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.imported import ImportedFrontEnd
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.export import serving, serving_code, serving_parity
+from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description
+from playlist_pretrain.export.saved_model import load_model, save_backbone, save_tagger
+from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.vggish import vggish
+
+pytestmark = pytest.mark.slow
+CLASSES = ["calm", "loud – fast"]
+ABOUT = ModelInfo(author="A. Person", version="3", release_date="2026-01-31", licence="CC0")
+MELS = ImportedFrontEnd(
+    name="somebody", sample_rate=12000, frame_length=512, hop_length=256, bands=48,
+    window_frames=64, spectrum="power", log_base="10", log_factor=10.0, log_scale=1.0,
+    log_offset=0.0, silence=-100.0, framing="centred", made_by="",
+)  # fmt: skip
+
+
+def saved(folder, front_end=PRESETS["musicnn"], classes=()):
+    """A small model as a run leaves it."""
+    net = vggish(frames=64, bands=front_end.bands, width=0.05, seed=1)
+    if classes:
+        save_tagger(tagger(net, len(classes)), classes, front_end, folder, {"recipe": {"batch": 4}})
+    else:
+        save_backbone(net, front_end, folder)
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """A tagger's, with the model it was made of."""
+    folder = tmp_path_factory.mktemp("served")
+    model = saved(folder / "m", classes=CLASSES)
+    return model, serving.export_serving(model, "mood", folder / "out", ABOUT)
+
+
+@pytest.fixture(scope="module")
+def wav(tmp_path_factory):
+    """Path of three seconds of stereo."""
+    path = tmp_path_factory.mktemp("wav") / "a b.wav"
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, (3 * 22050, 2))
+    soundfile.write(path, sound, 22050, subtype="PCM_24")
+    return path
+
+
+def answers(package, wav):
+    """What the signature for wav files gives in this process."""
+    _, files = package
+    loaded = tf.saved_model.load(str(files.saved_model))
+    return loaded.signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
+
+
+def test_what_is_there(package):
+    _, files = package
+    assert set(os.listdir(files.folder)) == {
+        "3", "README.md", "batching.config", "grpc_client.py", "mood-parity.json", "mood.json",
+        "rest_client.py",
+    }  # fmt: skip
+    assert os.listdir(files.folder.parent) == ["mood"]
+    # Seven answers: two batches, a waveform and a wav file, of two outputs each.
+    assert len(files.compared) == 8 and all(one.passes for one in files.compared)
+    description = json.loads((files.folder / "mood.json").read_text())
+    check_description(description, "it")
+    assert description["classes"] == CLASSES and description["version"] == "3"
+    card = (files.folder / "README.md").read_text("utf-8")
+    assert files.command in card and "| licence | CC0 |" in card
+    assert card.count("largest difference") == 8
+
+
+def test_a_server_reads_the_warm_up(package):
+    model, files = package
+    path = files.saved_model / "assets.extra" / "tf_serving_warmup_requests"
+    logs = [
+        prediction_log_pb2.PredictionLog.FromString(raw.numpy())
+        for raw in tf.data.TFRecordDataset(str(path))
+    ]
+    requests = [log.predict_log.request for log in logs]
+    assert [request.model_spec.signature_name for request in requests] == [
+        "serving_default", "serving_default", "waveform", "wav_bytes",
+    ]  # fmt: skip
+    assert {request.model_spec.name for request in requests} == {"mood"}
+    shapes = [
+        tuple(size.size for size in request.inputs["melspectrogram"].tensor_shape.dim)
+        for request in requests[:2]
+    ]
+    assert shapes == [(1, 64, 96), (serving_code.MOST_AT_ONCE, 64, 96)]
+    found = serving_parity.asked(files.saved_model, requests, files.folder.parent.parent, "mood")
+    windows = tf.make_ndarray(requests[1].inputs["melspectrogram"])
+    np.testing.assert_allclose(found[1]["activations"], model.model(windows), atol=1e-5)
+
+
+def test_it_is_loaded_without_this_package(package, tmp_path, rng):
+    """By TensorFlow's own command, which a user without this package has too."""
+    _, files = package
+    windows = rng.uniform(0, 5, (2, 64, 96)).astype(np.float32)
+    np.save(tmp_path / "windows.npy", windows)
+    code = (
+        "import sys; sys.modules['playlist_pretrain'] = None;"
+        "from tensorflow.python.tools.saved_model_cli import main; main()"
+    )
+    words = ["run", "--dir", files.saved_model, "--tag_set", "serve", "--signature_def",
+             "serving_default", "--inputs", f"melspectrogram={tmp_path / 'windows.npy'}",
+             "--outdir", tmp_path]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code, *map(str, words)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    here = tf.saved_model.load(str(files.saved_model)).signatures["serving_default"](
+        melspectrogram=tf.constant(windows)
+    )
+    for output in ("activations", "embeddings"):
+        np.testing.assert_allclose(np.load(tmp_path / f"{output}.npy"), here[output], atol=1e-5)
+
+
+def run_client(files, name, wav, port):
+    done = subprocess.run(
+        [sys.executable, str(files.folder / name), str(wav), f"localhost:{port}"],
+        capture_output=True, text=True, check=False,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_grpc_client(package, wav):
+    """Against a service of the same protocol that runs the SavedModel."""
+    _, files = package
+    loaded = tf.saved_model.load(str(files.saved_model))
+
+    class Service(service.PredictionServiceServicer):
+        def Predict(self, request, context):
+            given = {
+                key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()
+            }
+            found = loaded.signatures[request.model_spec.signature_name](**given)
+            response = predict_pb2.PredictResponse(model_spec=request.model_spec)
+            for key, tensor in found.items():
+                response.outputs[key].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+            return response
+
+    import grpc
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    service.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    try:
+        said = run_client(files, "grpc_client.py", wav, port)
+    finally:
+        server.stop(None)
+    found = eval(said, {"array": np.array, "float32": np.float32})
+    expected = answers(package, wav)
+    for output in ("activations", "embeddings"):
+        np.testing.assert_allclose(found[output], expected[output], atol=1e-5)
+
+
+def test_the_rest_client(package, wav):
+    """Against a server that reads bodies as the REST API of TensorFlow Serving is documented."""
+    _, files = package
+    loaded = tf.saved_model.load(str(files.saved_model))
+    paths = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            paths.append(self.path)
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            (row,) = body["instances"]
+            contents = base64.b64decode(row["wav_bytes"]["b64"])
+            found = loaded.signatures[body["signature_name"]](wav_bytes=tf.constant([contents]))
+            row = {key: tensor.numpy()[0].tolist() for key, tensor in found.items()}
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"predictions": [row]}).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("localhost", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = run_client(files, "rest_client.py", wav, server.server_port)
+        server.shutdown()
+    assert paths == ["/v1/models/mood:predict"]
+    (found,), expected = eval(said), answers(package, wav)
+    for output in ("activations", "embeddings"):
+        np.testing.assert_allclose(found[output], expected[output][0], atol=1e-5)
+
+
+def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkeypatch):
+    model = saved(tmp_path / "m", MELS)
+    files = serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+    assert {one.what.split(",")[0] for one in files.compared} == {"serving_default"}
+    windows = rng.uniform(-50, 0, (2, 64, 48))
+    np.save(tmp_path / "windows.npy", windows)
+    sent = []
+
+    def post(url, body):
+        sent.append((url, json.loads(body)))
+        raise InterruptedError
+
+    monkeypatch.setattr("urllib.request.urlopen", post)
+    names = {"__name__": "client"}
+    exec((files.folder / "rest_client.py").read_text(), names)
+    with pytest.raises(InterruptedError):
+        names["ask"](str(tmp_path / "windows.npy"), "host:1")
+    ((url, body),) = sent
+    assert url == "http://host:1/v1/models/net:predict"
+    assert body["signature_name"] == "serving_default"
+    np.testing.assert_allclose(body["instances"], windows, rtol=1e-6)
+    exec((files.folder / "grpc_client.py").read_text(), names)
+    stub = Stub()
+    monkeypatch.setitem(names, "PredictionServiceStub", lambda _: stub)
+    with pytest.raises(InterruptedError):
+        names["ask"](str(tmp_path / "windows.npy"), "localhost:1")
+    (request,) = stub.requests
+    assert request.model_spec.signature_name == "serving_default"
+    given = tf.make_ndarray(request.inputs["melspectrogram"])
+    np.testing.assert_allclose(given, windows, rtol=1e-6)
+
+
+class Stub:
+    """Of a service: keeps what it is asked."""
+
+    def __init__(self):
+        self.requests = []
+
+    def Predict(self, request, timeout):
+        self.requests.append(request)
+        raise InterruptedError
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "1.0", "one", "", "01", "9" * 19])
+def test_versions_are_whole_numbers(version, package, tmp_path):
+    model, _ = package
+    with pytest.raises(ModelError, match=r"--model-version .*whole numbers"):
+        serving.export_serving(model, "net", tmp_path / "out", ModelInfo(version=version))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_cannot_be_served_is_not_exported(tmp_path, monkeypatch):
+    model = saved(tmp_path / "m")
+    save = serving._save
+
+    def damaged(saved_, folder):
+        save(saved_, folder)
+        for part in (folder / "variables").glob("*.data*"):
+            part.write_bytes(part.read_bytes()[:1000])
+
+    monkeypatch.setattr(serving, "_save", damaged)
+    with pytest.raises(ModelError, match=r"net: cannot be served: .*less bytes than requested"):
+        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_answers_differently_is_not_exported(tmp_path, monkeypatch):
+    model = saved(tmp_path / "m")
+    other = vggish(frames=64, bands=96, width=0.05, seed=2)
+    monkeypatch.setattr(
+        serving, "_save", lambda _, folder: save_backbone(other, PRESETS["musicnn"], folder)
+    )
+    with pytest.raises(ModelError, match="not the same when served") as caught:
+        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+    assert "serving_default, random windows, batch of 1: embeddings" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_process_that_dies_is_told(package, tmp_path, monkeypatch):
+    _, files = package
+    script = tmp_path / "dies.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setattr(serving_parity.serving_check, "__file__", str(script))
+    with pytest.raises(ModelError, match="cannot be served: it ended with SIGKILL"):
+        serving_parity.asked(files.saved_model, [], tmp_path, "mood")
+
+
+def test_the_line_for_the_server_is_one_command(package):
+    _, files = package
+    words = shlex.split(files.command)
+    assert words[:2] == ["docker", "run"] and "MODEL_NAME=mood" in words
+    assert "$PWD/mood:/models/mood" in words
+    assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)
