@@ -10,6 +10,7 @@ import tensorflow as tf
 from playlist_pretrain.models import replicas
 from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
 from playlist_pretrain.models.input_wait import InputWait, timed
+from playlist_pretrain.models.layers import at_least_float32
 from playlist_pretrain.models.nt_xent import NTXent
 from playlist_pretrain.models.similarity_metrics import NAMES, similarity_metrics
 
@@ -219,12 +220,12 @@ class ContrastiveModel(tf.keras.Model):
         if self.micro_batch is None:
             sides = self._windows(x, y)
             with tf.GradientTape() as tape:
-                z = self._float32(tf.concat(sides, 0), training=True)  # (2·pairs, dim')
+                z = self._project(tf.concat(sides, 0), training=True)  # (2·pairs, dim')
             loss, of_sides = of_projections(tuple(tf.split(z, len(sides))))
             gradients = tape.gradient(z, shared, tf.concat(of_sides, 0))
         else:
             loss, gradients = cached_gradients(
-                lambda windows: self._float32(windows, training=True),
+                lambda windows: self._project(windows, training=True),
                 shared,
                 self._moving_statistics,
                 self._windows(x, y),
@@ -277,18 +278,18 @@ class ContrastiveModel(tf.keras.Model):
         """The sides of a pair that are windows."""
         return (x,) if self.y_tower is not None else (x, y)
 
-    def _float32(self, windows, training):
-        return tf.cast(self(windows, training=training), tf.float32)
+    def _project(self, windows, training):
+        return at_least_float32(self(windows, training=training))
 
     def _projections(self, x, y):
         """Projections of this replica's pairs, in inference mode."""
         windows = self._windows(x, y)
         if self.micro_batch is not None:
             projections = cached_projections(
-                lambda some: self._float32(some, training=False), windows, self.micro_batch
+                lambda some: self._project(some, training=False), windows, self.micro_batch
             )
         else:
-            z = self._float32(tf.concat(windows, 0), training=False)
+            z = self._project(tf.concat(windows, 0), training=False)
             projections = tuple(tf.split(z, len(windows)))
         if self.y_tower is not None:
             projections = (*projections, self.y_tower(y, training=False))

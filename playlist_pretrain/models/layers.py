@@ -43,6 +43,11 @@ def initializers(name: str, seed: int) -> Iterator[tf.keras.initializers.Initial
         yield INITIALIZERS[name](seed=int(child.generate_state(1)[0] >> 1))
 
 
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """Cast what has 16 bits, for sums that need more; float64 stays."""
+    return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
+
+
 def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
     """The model as it is saved: float32 throughout, layers not synchronised, equal weights.
 

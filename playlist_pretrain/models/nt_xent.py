@@ -6,6 +6,7 @@ import math
 
 import tensorflow as tf
 
+from playlist_pretrain.models.layers import at_least_float32
 from playlist_pretrain.recipes import SMALLEST_LEARNED_TEMPERATURE
 
 
@@ -20,7 +21,8 @@ def nt_xent(
     """NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
 
     For each of the 2N projections, the cross-entropy of finding its partner among the 2N − 1
-    others by cosine similarity divided by ``temperature``. Computed in float32 whatever comes in.
+    others by cosine similarity divided by ``temperature``. Computed in float32, in float64
+    where that comes in.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def nt_xent(
 
     Returns
     -------
-    tf.Tensor float32 [N]
+    tf.Tensor float32 or float64 [N]
         Loss of each pair, the mean over its two directions. Chance is :func:`chance_loss`.
 
     Notes
@@ -49,9 +51,9 @@ def nt_xent(
     exponent of the similarity divided by τ, and the gradient goes through the weights too.
     """
     pairs = tf.shape(z_x)[0]
-    z = tf.concat([tf.cast(z_x, tf.float32), tf.cast(z_y, tf.float32)], 0)  # (2N, dim)
+    z = tf.concat([at_least_float32(z_x), at_least_float32(z_y)], 0)  # (2N, dim)
     z = tf.math.l2_normalize(z, axis=1)
-    logits = tf.matmul(z, z, transpose_b=True) / temperature  # (2N, 2N)
+    logits = tf.matmul(z, z, transpose_b=True) / tf.cast(temperature, z.dtype)  # (2N, 2N)
     partner = tf.concat([tf.range(pairs) + pairs, tf.range(pairs)], 0)  # (2N,)
     if hard_negatives or left_out is not None:
         logits = _among_negatives(logits, partner, hard_negatives, left_out)
@@ -70,7 +72,7 @@ def _among_negatives(logits, partner, hard_negatives, left_out):
     weighted = logits
     if hard_negatives:
         exponents = tf.where(negative, hard_negatives * logits, logits.dtype.min)
-        count = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1, keepdims=True)
+        count = tf.reduce_sum(tf.cast(negative, logits.dtype), axis=1, keepdims=True)
         total = tf.reduce_logsumexp(exponents, axis=1, keepdims=True)
         # A projection without negatives has no weights: its total is nothing to take from.
         weights = hard_negatives * logits - tf.where(count > 0, total, 0.0)
@@ -132,7 +134,7 @@ class NTXent(tf.keras.losses.Loss):
         return self._initial if self.log_temperature is None else tf.exp(self.log_temperature)
 
     def call(self, y_true, y_pred, left_out=None):
-        """Loss of each pair, float32 [N]; ``y_true`` and ``y_pred`` are the two sides.
+        """Loss of each pair [N], see :func:`nt_xent`; ``y_true`` and ``y_pred`` are the two sides.
 
         ``left_out`` is that of :func:`nt_xent`.
         """
