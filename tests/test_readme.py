@@ -145,8 +145,8 @@ def test_the_three_commands_and_the_model_they_make(home):
     assert len(tagging) == 2
     run_all(tagging, home, lambda command: " --batch 4 --epochs 1 --runs 1")
     assert (home / "runs" / "mine-tags-mine-playlist_co-vggish" / "predictions").is_dir()
-    (block,) = [text for text in blocks("bash") if "export.py" in text]
-    run_all(block.strip().splitlines(), home)
+    essentia, serving = [text for text in blocks("bash") if "export.py" in text]
+    run_all(essentia.strip().splitlines(), home)
     promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]
     for name in ("mine-1.pb", "saved_model/", "mine-1.json", "predict.py", "mine-1-parity.json",
                  "README.md"):  # fmt: skip
@@ -158,6 +158,15 @@ def test_the_three_commands_and_the_model_they_make(home):
         check=False,
     )  # fmt: skip
     assert "embeddings\n(1, 128)" in done.stdout, done.stderr
+    run_all(serving.strip().splitlines(), home)
+    promised = text.partition("## TensorFlow Serving")[2].partition("\n## ")[0]
+    for name in ("1/", "rest_client.py", "grpc_client.py", "batching.config", "mine-1.json",
+                 "README.md", "mine-1-parity.json"):  # fmt: skip
+        assert f"`{name}`" in promised
+        assert (home / "exports" / "serving" / "mine-1" / name).exists(), name
+    (docker,) = [block for block in blocks("bash") if "docker run" in block]
+    card = (home / "exports" / "serving" / "mine-1" / "README.md").read_text("utf-8")
+    assert docker.partition("&& ")[2].strip() in card
     shutil.copytree(run, home / "runs" / "demo-playlist_co-vggish")
     for code in blocks("python"):
         done = python(code, home)
