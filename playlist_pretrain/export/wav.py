@@ -13,12 +13,16 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.decode import LONGEST_WHOLE
+from playlist_pretrain.export.parts import in_parts
 
 RESAMPLE_QUALITY = 4
 """Of Essentia's qualities the one that is worked out here."""
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 """Hz; what a header states beyond that is no rate of audio, and from 1 Hz a file of a megabyte
 would be resampled to gigabytes."""
+LOUDEST = 2.0**31
+"""Times full scale: 32-bit integers that nobody scaled. Beyond them no sample is audio, and not far
+beyond them its power is none of 32 bits."""
 VALUES_AT_ONCE = 2**20
 """Samples of all channels that are worked on together; bounds memory for long files."""
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -50,7 +54,8 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     ------
     tf.errors.InvalidArgumentError
         For what is no wav file, one that is empty, cut off or too long, another encoding, an
-        impossible rate, and samples that are not finite; the message says which.
+        impossible rate, and samples that are not finite or beyond :data:`LOUDEST`; the message
+        says which.
     """
     format_at, data_at, size = _chunks(contents, where)
     code = _number(contents, format_at, 2)
@@ -82,15 +87,15 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
         data = tf.strings.substr(contents, data_at + first * frame, (stop - first) * frame)
         samples = _samples(data, code, bits, where)
         mean = tf.reduce_mean(tf.reshape(samples, [-1, channels]), axis=1)
-        finite = tf.reduce_all(tf.math.is_finite(mean))
-        message = "a wav file of NaN or infinite samples"
-        with tf.control_dependencies([_demand(finite, message, *where)]):
+        audible = tf.reduce_all(tf.abs(mean) <= LOUDEST)  # NaN is not
+        message = f"a wav file of NaN or infinite samples, or some beyond ±{LOUDEST:.0f}"
+        with tf.control_dependencies([_demand(audible, message, *where)]):
             return tf.identity(mean)
 
     at_once = tf.maximum(VALUES_AT_ONCE // channels, 1)
     return tf.cond(
         tf.equal(rate, sample_rate),
-        lambda: _in_parts(mono, count, at_once),
+        lambda: in_parts(mono, count, at_once),
         lambda: _resampled(mono, count, at_once, rate, sample_rate),
     )
 
@@ -127,31 +132,7 @@ def _resampled(
         return tf.cast(left + (right - left) * past, tf.float32)
 
     fewer = tf.cast(tf.cast(at_once, tf.float64) * tf.minimum(factor, 1.0), tf.int64)
-    return _in_parts(part, most, tf.maximum(fewer, 1))
-
-
-def _in_parts(
-    part: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], count: tf.Tensor, at_once: tf.Tensor
-) -> tf.Tensor:
-    """``part(first, stop)``, float32 [any], of one stretch of ``count`` after the other."""
-    pieces = tf.TensorArray(
-        tf.float32,
-        size=tf.cast(-(-count // at_once), tf.int32),
-        element_shape=[None],
-        infer_shape=False,
-    )
-
-    def add(index, first, pieces):
-        stop = tf.minimum(first + at_once, count)
-        return index + 1, stop, pieces.write(index, part(first, stop))
-
-    *_, pieces = tf.while_loop(
-        lambda _, first, __: first < count,
-        add,
-        (0, tf.constant(0, tf.int64), pieces),
-        parallel_iterations=1,
-    )
-    return pieces.concat()
+    return in_parts(part, most, tf.maximum(fewer, 1))
 
 
 def _demand(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
@@ -197,7 +178,7 @@ def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Te
     size = tf.where(tf.equal(size, _UNKNOWN_SIZE), left, size)
     checks = [
         _demand(format_at >= 0, "a wav file without a whole format chunk", *where),
-        _demand(data_at >= 0, "a wav file without samples", *where),
+        _demand(data_at >= 0, f"a wav file without samples in {_MOST_CHUNKS} chunks", *where),
         _demand(
             size <= left, "a wav file that is cut off: bytes stated, there", size, left, *where
         ),
