@@ -84,9 +84,9 @@ def signatures_of(
 
     @tf.function(input_signature=[waveform_spec])
     def waveform(waveform):
-        rows, samples = tf.unstack(tf.shape(tf.ensure_shape(waveform, [None, None]), tf.int64))
-        # Such a request is some bytes, whatever number of rows it states.
-        some = (samples > 0) | (rows <= ROWS_AT_ONCE)
+        rows, length = tf.unstack(tf.shape(tf.ensure_shape(waveform, [None, None]), tf.int64))
+        # Rows of nothing are a request of a few bytes, however many it states.
+        some = (length > 0) | (rows <= ROWS_AT_ONCE)
         message = f"waveform: more than {ROWS_AT_ONCE} rows without samples"
         with tf.control_dependencies([tf.debugging.Assert(some, [message, rows])]):
             samples = _checked(waveform, waveform_spec, LOUDEST)

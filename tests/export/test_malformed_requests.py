@@ -239,7 +239,7 @@ print(json.dumps({"added": added * 1024, "answer": answer[0].tolist()}))
 
 @pytest.mark.slow
 def test_ten_minutes_of_stereo_in_bounded_memory(saved, tmp_path):
-    """Beside the file it takes less than three times its size; 2.1 times were measured."""
+    """It adds less than three times the file to the peak; 2.1 times were measured."""
     minute = np.random.default_rng(2).integers(-20000, 20000, (44100 * 60, 2)).astype(np.int16)
     soundfile.write(tmp_path / "long.wav", np.tile(minute, (10, 1)), 44100, subtype="PCM_16")
     soundfile.write(tmp_path / "short.wav", minute[:44100], 44100, subtype="PCM_16")
