@@ -181,7 +181,7 @@ def _scored(
     """Seconds and scores [classes] in place of waveforms."""
     import tensorflow as tf
 
-    from playlist_pretrain.export.saved_model import waveform_mean
+    from playlist_pretrain.export.signatures import waveform_mean
 
     @tf.function(input_signature=[tf.TensorSpec([1, None], tf.float32)])
     def activations(waveform):

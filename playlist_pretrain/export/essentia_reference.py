@@ -62,7 +62,7 @@ def waveform_means(
     """What the signature ``waveform`` answers, [1, size] for each output."""
     import tensorflow as tf
 
-    from playlist_pretrain.export.saved_model import waveform_mean
+    from playlist_pretrain.export.signatures import waveform_mean
 
     def mean(output):
         single = tf.keras.Model(model.inputs, output)

@@ -7,27 +7,43 @@ server. What comes out is what :func:`playlist_pretrain.audio.decode.decode` giv
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
+
+from playlist_pretrain.audio.decode import LONGEST_WHOLE
+from playlist_pretrain.export.parts import in_parts
 
 RESAMPLE_QUALITY = 4
 """Of Essentia's qualities the one that is worked out here."""
-HIGHEST_RATE = 768_000
-"""Hz; what a header states beyond that is no rate of audio."""
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+"""Hz; what a header states beyond that is no rate of audio, and from 1 Hz a file of a megabyte
+would be resampled to gigabytes."""
+LOUDEST = 2.0**31
+"""Times full scale: 32-bit integers that nobody scaled. Beyond them no sample is audio, and not far
+beyond them its power is none of 32 bits."""
+VALUES_AT_ONCE = 2**20
+"""Samples of all channels that are worked on together; bounds memory for long files."""
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZE = 0xFFFFFFFF  # of a file that was written to a pipe
+_MOST_CHUNKS = 1_000  # looked at one after another, so a file of nothing else would take minutes
 
 
-def wav_waveform(contents: tf.Tensor, sample_rate: int) -> tf.Tensor:
+def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tensor:
     """Decode the bytes of a wav file to mono at ``sample_rate``; works in any graph.
 
     Parameters
     ----------
     contents : tf.Tensor string []
-        A RIFF file of 8, 16, 24 or 32 bit PCM, or of 32 or 64 bit floats, of any rate and number
-        of channels, whose mean is taken. Chunks may come in any order, as long as the format
-        comes before the samples.
+        A RIFF file of 8, 16, 24 or 32 bit PCM, or of 32 or 64 bit floats, of any number of
+        channels, whose mean is taken, and a rate from 1 to 768 kHz. Chunks may come in any order,
+        as long as the format comes before the samples, which are in one of the first thousand.
+        It lasts at most :data:`~playlist_pretrain.audio.decode.LONGEST_WHOLE` seconds.
     sample_rate : int
         Hz of the result.
+    *where
+        Ends every message: which file of many it is.
 
     Returns
     -------
@@ -37,10 +53,11 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int) -> tf.Tensor:
     Raises
     ------
     tf.errors.InvalidArgumentError
-        For what is no wav file, one that is empty or cut off, another encoding, and samples that
-        are not finite; the message says which.
+        For what is no wav file, one that is empty, cut off or too long, another encoding, an
+        impossible rate, and samples that are not finite or beyond :data:`LOUDEST`; the message
+        says which.
     """
-    format_at, data_at, size = _chunks(contents)
+    format_at, data_at, size = _chunks(contents, where)
     code = _number(contents, format_at, 2)
     channels = _number(contents, format_at + 2, 2)
     rate = _number(contents, format_at + 4, 4)
@@ -48,56 +65,74 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int) -> tf.Tensor:
     # The format proper is the beginning of an identifier that comes last.
     extended = (code == EXTENSIBLE) & (format_at + 26 <= data_at)
     code = tf.cond(extended, lambda: _number(contents, format_at + 24, 2), lambda: code)
+    possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
+    frame = tf.maximum(channels * (bits // 8), 1)  # bytes
+    count = size // frame
     checks = [
-        _demand(channels > 0, "a wav file without channels"),
-        _demand((rate > 0) & (rate <= HIGHEST_RATE), "a wav file of an impossible rate", rate),
-    ]
-    with tf.control_dependencies(checks):
-        frame = tf.maximum(channels * (bits // 8), 1)
-        data = tf.strings.substr(contents, data_at, size // frame * frame)
-    samples = _samples(data, code, bits)
-    waveform = tf.reduce_mean(tf.reshape(samples, [-1, tf.maximum(channels, 1)]), axis=1)
-    checks = [
-        _demand(tf.size(waveform) > 0, "a wav file that holds no samples"),
+        _demand(channels > 0, "a wav file without channels", *where),
+        _demand(possible, "a wav file of an impossible rate", rate, *where),
+        _demand(count > 0, "a wav file that holds no samples", *where),
         _demand(
-            tf.reduce_all(tf.math.is_finite(waveform)), "a wav file of NaN or infinite samples"
+            count <= LONGEST_WHOLE * rate,
+            f"a wav file of more than {LONGEST_WHOLE} seconds: samples, rate",
+            count,
+            rate,
+            *where,
         ),
     ]
     with tf.control_dependencies(checks):
-        waveform = tf.identity(waveform)
-    same = tf.equal(rate, sample_rate)
-    return tf.cond(same, lambda: waveform, lambda: resampled(waveform, rate, sample_rate))
+        channels, count = tf.identity(channels), tf.identity(count)
+
+    def mono(first, stop):
+        data = tf.strings.substr(contents, data_at + first * frame, (stop - first) * frame)
+        samples = _samples(data, code, bits, where)
+        mean = tf.reduce_mean(tf.reshape(samples, [-1, channels]), axis=1)
+        audible = tf.reduce_all(tf.abs(mean) <= LOUDEST)  # NaN is not
+        message = f"a wav file of NaN or infinite samples, or some beyond ±{LOUDEST:.0f}"
+        with tf.control_dependencies([_demand(audible, message, *where)]):
+            return tf.identity(mean)
+
+    at_once = tf.maximum(VALUES_AT_ONCE // channels, 1)
+    return tf.cond(
+        tf.equal(rate, sample_rate),
+        lambda: in_parts(mono, count, at_once),
+        lambda: _resampled(mono, count, at_once, rate, sample_rate),
+    )
 
 
-def resampled(waveform: tf.Tensor, rate: tf.Tensor, sample_rate: int) -> tf.Tensor:
+def _resampled(
+    mono: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    count: tf.Tensor,
+    at_once: tf.Tensor,
+    rate: tf.Tensor,
+    sample_rate: int,
+) -> tf.Tensor:
     """Linear interpolation, sample for sample as Essentia's ``Resample`` with quality 4.
 
-    Parameters
-    ----------
-    waveform : tf.Tensor float32 [samples]
-        At least one sample.
-    rate : tf.Tensor int32 []
-        Hz of it.
-    sample_rate : int
-        Hz of the result.
-
-    Returns
-    -------
-    tf.Tensor float32 [samples]
+    ``mono(first, stop)`` gives some of ``count`` samples, float32 and at least one, of which it
+    is asked for about ``at_once``.
     """
     # Essentia has the factor in 32 bits: over a minute that is some samples.
     factor = tf.cast(tf.constant(sample_rate, tf.float32) / tf.cast(rate, tf.float32), tf.float64)
-    count = tf.size(waveform)
     length = tf.cast(count, tf.float64)
-    most = tf.cast(length * factor, tf.int32) + 3
-    positions = tf.cast(tf.range(most), tf.float64) / factor
-    positions = positions[: tf.reduce_sum(tf.cast(positions < length, tf.int32))]
-    # libsamplerate starts on the first sample twice, so all comes one sample late.
-    before = tf.cast(positions, tf.int32)
-    part = positions - tf.cast(before, tf.float64)
-    left = tf.cast(tf.gather(waveform, tf.maximum(before - 1, 0)), tf.float64)
-    right = tf.cast(tf.gather(waveform, tf.minimum(before, count - 1)), tf.float64)
-    return tf.cast(left + (right - left) * part, tf.float32)
+    most = tf.cast(length * factor, tf.int64) + 3
+
+    def part(first, stop):
+        positions = tf.cast(tf.range(first, stop), tf.float64) / factor
+        ends = tf.cast(tf.cast([first, stop - 1], tf.float64) / factor, tf.int64)
+        start = tf.clip_by_value(ends[0] - 1, 0, count - 1)
+        samples = mono(start, tf.where(stop < most, tf.minimum(ends[1] + 1, count), count))
+        positions = positions[: tf.reduce_sum(tf.cast(positions < length, tf.int32))]
+        # libsamplerate starts on the first sample twice, so all comes one sample late.
+        before = tf.cast(positions, tf.int64)
+        past = positions - tf.cast(before, tf.float64)
+        left = tf.gather(samples, tf.maximum(before - 1, 0) - start)
+        right = tf.gather(samples, tf.minimum(before, count - 1) - start)
+        left, right = tf.cast(left, tf.float64), tf.cast(right, tf.float64)
+        return tf.cast(left + (right - left) * past, tf.float32)
+
+    fewer = tf.cast(tf.cast(at_once, tf.float64) * tf.minimum(factor, 1.0), tf.int64)
+    return in_parts(part, most, tf.maximum(fewer, 1))
 
 
 def _demand(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
@@ -111,7 +146,7 @@ def _number(contents: tf.Tensor, at: tf.Tensor, size: int) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(raw, tf.int64) * weights)
 
 
-def _chunks(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Where the format begins, where the samples begin, and how many bytes they are."""
     length = tf.cast(tf.strings.length(contents), tf.int64)
     long_enough = length >= 12
@@ -119,7 +154,7 @@ def _chunks(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     is_wav = tf.equal(tf.strings.substr(head, 0, 4), "RIFF") & tf.equal(
         tf.strings.substr(head, 8, 4), "WAVE"
     )
-    with tf.control_dependencies([_demand(is_wav, "not a wav file (RIFF, WAVE)")]):
+    with tf.control_dependencies([_demand(is_wav, "not a wav file (RIFF, WAVE)", *where)]):
         length = tf.identity(length)
     nowhere = tf.constant(-1, tf.int64)
 
@@ -136,19 +171,23 @@ def _chunks(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return body + size + size % 2, format_at, data_at, size
 
     start = (tf.constant(12, tf.int64), nowhere, nowhere, tf.constant(0, tf.int64))
-    _, format_at, data_at, size = tf.while_loop(searching, look, start)
+    _, format_at, data_at, size = tf.while_loop(
+        searching, look, start, maximum_iterations=_MOST_CHUNKS
+    )
     left = length - data_at
     size = tf.where(tf.equal(size, _UNKNOWN_SIZE), left, size)
     checks = [
-        _demand(format_at >= 0, "a wav file without a whole format chunk"),
-        _demand(data_at >= 0, "a wav file without samples"),
-        _demand(size <= left, "a wav file that is cut off: bytes stated, there", size, left),
+        _demand(format_at >= 0, "a wav file without a whole format chunk", *where),
+        _demand(data_at >= 0, f"a wav file without samples in {_MOST_CHUNKS} chunks", *where),
+        _demand(
+            size <= left, "a wav file that is cut off: bytes stated, there", size, left, *where
+        ),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(format_at), tf.identity(data_at), tf.identity(size)
 
 
-def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
+def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor, where: Sequence[Any]) -> tf.Tensor:
     """Interleaved samples, float32 of full scale ±1."""
 
     def unsigned8():
@@ -174,7 +213,7 @@ def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor) -> tf.Tensor:
 
     def other():
         message = "a wav file of an encoding other than PCM and floats: code, bits"
-        with tf.control_dependencies([_demand(tf.constant(False), message, code, bits)]):
+        with tf.control_dependencies([_demand(tf.constant(False), message, code, bits, *where)]):
             return tf.zeros([0])
 
     kinds = [(PCM, 8, unsigned8), (PCM, 16, signed16), (PCM, 24, signed24), (PCM, 32, signed32),

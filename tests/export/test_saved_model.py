@@ -10,7 +10,8 @@ import tensorflow as tf
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.export.saved_model import load_backbone, save_backbone, track_mean
+from playlist_pretrain.export.saved_model import load_backbone, save_backbone
+from playlist_pretrain.export.signatures import track_mean
 from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.vggish import vggish
 

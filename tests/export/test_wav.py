@@ -8,8 +8,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from playlist_pretrain.audio.decode import decode
-from playlist_pretrain.export.wav import wav_waveform
+from playlist_pretrain.audio.decode import LONGEST_WHOLE, decode
+from playlist_pretrain.export import wav as wav_module
+from playlist_pretrain.export.wav import HIGHEST_RATE, LOUDEST, LOWEST_RATE, wav_waveform
 
 RATES = (8000, 16000, 22050, 32000, 44100, 48000, 96000)
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
@@ -64,6 +65,29 @@ def test_lengths_and_long_files_stay_in_step(samples, decoded, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_parts_leave_no_seam(rate, at_once, decoded, monkeypatch):
+    """Bit for bit what comes of a file that is worked on in one go."""
+    contents = wav(rate, channels=2, samples=1501)
+    monkeypatch.setattr(wav_module, "VALUES_AT_ONCE", at_once)
+    graph = tf.function(lambda given: wav_waveform(given, 16000))
+    np.testing.assert_array_equal(graph(tf.constant(contents)), decoded(contents))
+
+
+@pytest.mark.parametrize("rate", [LOWEST_RATE, HIGHEST_RATE])
+def test_the_outermost_rates_are_read(rate, decoded):
+    found = decoded(wav(rate, samples=rate // 10))
+    assert abs(found.size - 1600) <= 1600 // (rate // 10) + 1
+
+
+def test_many_channels_are_read(decoded):
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 65535, 16000, 0, 0, 8))
+    data = bytes([128] * 65535 + [192] * 65535)
+    found = decoded(riff(form, chunk(b"data", data)))
+    np.testing.assert_allclose(found, [0, 0.5], atol=1e-6)
+
+
 def test_a_single_sample_is_one(decoded):
     """Essentia gives a zero for it when it resamples."""
     (found,) = decoded(wav(44100, samples=1))
@@ -112,6 +136,19 @@ REFUSED = {
                 "impossible rate"),
     "a huge rate": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 2**32 - 1, 0, 2, 16)), DATA),
                     "impossible rate"),
+    "1 Hz": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 1, 0, 2, 16)), DATA),
+             "impossible rate"),
+    "a low rate": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, LOWEST_RATE - 1, 0, 2, 16)),
+                        DATA), "impossible rate"),
+    "too long": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, LOWEST_RATE, 0, 1, 8)),
+                      chunk(b"data", bytes(LOWEST_RATE * LONGEST_WHOLE + 1))), "more than 5400 s"),
+    "a thousand chunks": (riff(FORMAT, *[chunk(b"junk", b"")] * 1000, DATA), "without samples"),
+    "too many channels": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 1, 65535, 16000, 0, 0, 16)),
+                               DATA), "holds no samples"),
+    "sizes of a gigabyte": (riff(FORMAT, b"data" + struct.pack("<I", 2**30) + b"\0" * 8),
+                            "cut off"),
+    "loud": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 16000, 0, 4, 32)),
+                  chunk(b"data", struct.pack("<2f", 0, 2 * LOUDEST))), "beyond"),
     "adpcm": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 2, 1, 16000, 0, 1, 4)), DATA),
               "an encoding other than"),
     "half floats": (riff(chunk(b"fmt ", struct.pack("<HHIIHH", 3, 1, 16000, 0, 2, 16)), DATA),
