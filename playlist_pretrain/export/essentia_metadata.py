@@ -96,12 +96,43 @@ def describe(
     ModelError
         If it is not what the models of Essentia have: names the field.
     """
-    frames, bands = window
     takes = (
-        f"Takes {frames} frames of {bands} bands of {algorithm.mel} "
+        f"Takes {window[0]} frames of {window[1]} bands of {algorithm.mel} "
         f"(frames of {algorithm.frame_length} samples, one every {algorithm.hop_length})."
     )
     description = {
+        **common_fields(name, window, takes, outputs, classes, about),
+        "inference": {"sample_rate": algorithm.sample_rate, "algorithm": algorithm.name},
+    }
+    check_description(description, name)
+    return description
+
+
+def common_fields(
+    name: str,
+    window: tuple[int, int],
+    takes: str,
+    outputs: Mapping[str, tuple[str, int]],
+    classes: Sequence[str],
+    about: ModelInfo,
+    *,
+    framework: str = "tensorflow",
+    model_types: Sequence[str] = ("frozen_model", "SavedModel"),
+) -> dict[str, Any]:
+    """What a description says of a package whatever it is to run in; what :func:`model_card` shows.
+
+    Parameters
+    ----------
+    takes : str
+        A sentence on the input.
+    framework : str
+        That runs it.
+    model_types : sequence of str
+        Its files.
+    name, window, outputs, classes, about
+        As in :func:`describe`.
+    """
+    return {
         "name": name,
         "type": "auto-tagging" if classes else "embedding extractor",
         "link": about.link,
@@ -110,10 +141,10 @@ def describe(
         "author": about.author,
         "email": about.email,
         "release_date": about.release_date,
-        "framework": "tensorflow",
+        "framework": framework,
         "framework_version": metadata.version("tensorflow"),
         "classes": list(classes),
-        "model_types": ["frozen_model", "SavedModel"],
+        "model_types": list(model_types),
         "dataset": {
             "name": about.dataset,
             "citation": about.dataset_citation,
@@ -121,7 +152,7 @@ def describe(
             "metrics": dict(about.metrics),
         },
         "schema": {
-            "inputs": [{"name": INPUT, "type": "float", "shape": [frames, bands]}],
+            "inputs": [{"name": INPUT, "type": "float", "shape": list(window)}],
             "outputs": [
                 {
                     "name": node,
@@ -135,10 +166,7 @@ def describe(
             ],
         },
         "citation": about.citation,
-        "inference": {"sample_rate": algorithm.sample_rate, "algorithm": algorithm.name},
     }
-    check_description(description, name)
-    return description
 
 
 def _purposes(
