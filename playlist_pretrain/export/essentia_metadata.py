@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import ModelError
+
+if TYPE_CHECKING:
+    from playlist_pretrain.export.essentia_code import EssentiaAlgorithm
 
 INPUT, EMBEDDINGS, ACTIVATIONS = "melspectrogram", "embeddings", "activations"
 """Nodes of every package; the last one is a tagger's."""
@@ -64,24 +67,13 @@ class ModelInfo:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
-class MadeBy(Protocol):
-    """How the log-mels of a package are made and what runs it, as far as a description says."""
-
-    name: str
-    mel: str
-    sample_rate: int
-    frame_length: int
-    hop_length: int
-
-
 def describe(
     name: str,
     window: tuple[int, int],
-    made_by: MadeBy,
+    algorithm: EssentiaAlgorithm,
     outputs: Mapping[str, tuple[str, int]],
     classes: Sequence[str],
     about: ModelInfo,
-    model_types: Sequence[str] = ("frozen_model", "SavedModel"),
 ) -> dict[str, Any]:
     """The description of a package.
 
@@ -91,27 +83,56 @@ def describe(
         Of the package.
     window : (int, int)
         Frames and bands.
-    made_by : MadeBy
-        What makes its log-mels, and what runs it.
+    algorithm : EssentiaAlgorithm
+        What makes its log-mels in Essentia.
     outputs : mapping of str to (str, int)
         Node to the op that gives its values, and to their number for a window.
     classes : sequence of str
         Of a tagger, in the order of its activations.
     about : ModelInfo
-    model_types : sequence of str
-        Forms that the package has.
 
     Raises
     ------
     ModelError
         If it is not what the models of Essentia have: names the field.
     """
-    frames, bands = window
     takes = (
-        f"Takes {frames} frames of {bands} bands of {made_by.mel} "
-        f"(frames of {made_by.frame_length} samples, one every {made_by.hop_length})."
+        f"Takes {window[0]} frames of {window[1]} bands of {algorithm.mel} "
+        f"(frames of {algorithm.frame_length} samples, one every {algorithm.hop_length})."
     )
     description = {
+        **common_fields(name, window, takes, outputs, classes, about),
+        "inference": {"sample_rate": algorithm.sample_rate, "algorithm": algorithm.name},
+    }
+    check_description(description, name)
+    return description
+
+
+def common_fields(
+    name: str,
+    window: tuple[int, int],
+    takes: str,
+    outputs: Mapping[str, tuple[str, int]],
+    classes: Sequence[str],
+    about: ModelInfo,
+    *,
+    framework: str = "tensorflow",
+    model_types: Sequence[str] = ("frozen_model", "SavedModel"),
+) -> dict[str, Any]:
+    """What a description says of a package whatever it is to run in; what :func:`model_card` shows.
+
+    Parameters
+    ----------
+    takes : str
+        A sentence on the input.
+    framework : str
+        That runs it.
+    model_types : sequence of str
+        Its files.
+    name, window, outputs, classes, about
+        As in :func:`describe`.
+    """
+    return {
         "name": name,
         "type": "auto-tagging" if classes else "embedding extractor",
         "link": about.link,
@@ -120,7 +141,7 @@ def describe(
         "author": about.author,
         "email": about.email,
         "release_date": about.release_date,
-        "framework": "tensorflow",
+        "framework": framework,
         "framework_version": metadata.version("tensorflow"),
         "classes": list(classes),
         "model_types": list(model_types),
@@ -131,7 +152,7 @@ def describe(
             "metrics": dict(about.metrics),
         },
         "schema": {
-            "inputs": [{"name": INPUT, "type": "float", "shape": [frames, bands]}],
+            "inputs": [{"name": INPUT, "type": "float", "shape": list(window)}],
             "outputs": [
                 {
                     "name": node,
@@ -145,10 +166,7 @@ def describe(
             ],
         },
         "citation": about.citation,
-        "inference": {"sample_rate": made_by.sample_rate, "algorithm": made_by.name},
     }
-    check_description(description, name)
-    return description
 
 
 def _purposes(

@@ -25,7 +25,8 @@ examples:
   python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
       --target essentia,serving --author "A. Person" --email a@example.org --licence "CC BY 4.0"
 """
-TARGETS = ("essentia", "serving")
+TARGETS = ("serving", "tflite", "essentia")
+"""In the order in which they are made: what the quick ones refuse need not wait."""
 METRICS = ("roc_auc", "average_precision")
 """Of a run of finetune.py that go into the description."""
 
@@ -35,8 +36,8 @@ class Export:
     """Write a model as a package that runs elsewhere. For Essentia: a frozen graph, the same as a
     SavedModel, and the description that Essentia's models have, run in the installed Essentia on
     windows and on a file. For TensorFlow Serving: a folder to serve, with warm-up and clients,
-    asked by the messages of its protocol. A package appears only if it gives there what the model
-    gives here.
+    asked by the messages of its protocol. For TensorFlow Lite: a file of its built-in operations.
+    A package appears only if it gives there what the model gives here.
     """
 
     model: str
@@ -44,9 +45,9 @@ class Export:
     name: str
     """of the package: letters, digits and . _ -"""
     target: str = "essentia"
-    """what it is to run in: essentia or serving, or both with a comma between"""
+    """what it is to run in: essentia, serving, tflite, or several with commas between"""
     out: str = "exports"
-    """folder, in which essentia/NAME/ and serving/NAME/ are made"""
+    """folder, in which TARGET/NAME/ is made"""
     audio: str | None = None
     """file to check the package for Essentia on, longer than a window [20 s that are made up]"""
     front_end: str | None = None
@@ -101,8 +102,10 @@ def export(options: Export) -> None:
     saved = load_model(options.model)
     about, front_end = _about(options, saved), _front_end(options, saved)
     out = Path(options.out)
-    if "serving" in targets:  # the quicker one first: what it refuses need not wait
+    if "serving" in targets:
         _serving(options, saved, out / "serving", about)
+    if "tflite" in targets:
+        _tflite(options, saved, out / "tflite", about)
     if "essentia" in targets:
         _essentia(options, saved, out / "essentia", about, front_end)
 
@@ -160,6 +163,20 @@ def _serving(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo)
     )
     options.say(f"next: cd {shlex.quote(str(out))} && {files.command}")
     options.say(f"then: python {shlex.quote(str(files.folder / REST))} FILE (or {GRPC})")
+
+
+def _tflite(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo) -> None:
+    from playlist_pretrain.export.tflite import export_tflite
+
+    files = export_tflite(saved, options.name, out, about, overwrite=options.overwrite)
+    for line in files.lines:
+        options.say(line)
+    size = files.model.stat().st_size / 1e6
+    options.say(
+        f"{files.folder}: {files.model.name} ({size:.1f} MB), {files.description.name}, "
+        f"{files.card.name}, and {files.script.name}, the code that was run"
+    )
+    options.say(f"next: python {shlex.quote(str(files.script))} WINDOWS.npy")
 
 
 def _about(options: Export, saved: SavedBackbone) -> ModelInfo:

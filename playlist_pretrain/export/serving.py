@@ -13,7 +13,7 @@ from playlist_pretrain.export.essentia_metadata import (
     ACTIVATIONS,
     EMBEDDINGS,
     ModelInfo,
-    describe,
+    common_fields,
 )
 from playlist_pretrain.export.saved_model import (
     SavedBackbone,
@@ -34,7 +34,6 @@ from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.storage import refuse_remote
 
 if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.export.essentia_report import Compared
 
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -67,17 +66,6 @@ class ServingFiles:
     def lines(self) -> list[str]:
         """The check, for people."""
         return _lines(self.compared)
-
-
-@dataclass(frozen=True)
-class _Served:
-    """See :class:`playlist_pretrain.export.essentia_metadata.MadeBy`."""
-
-    mel: str
-    sample_rate: int
-    frame_length: int
-    hop_length: int
-    name: str = "TensorFlow Serving"
 
 
 def export_serving(
@@ -142,15 +130,20 @@ def export_serving(
                 f"{name}: not the same when served, so nothing was exported: {'; '.join(far)}"
             )
         write_requests(folder / WARM_UP, requests)
-        description = describe(
-            name,
-            model.input_shape[1:],
-            _served(front_end),
-            {node: ("", tensor.shape[-1]) for node, tensor in outputs.items()},
-            getattr(saved, "classes", ()),
-            about,
-            ["SavedModel"],
-        )
+        frames, bands = model.input_shape[1:]
+        description = {
+            **common_fields(
+                name,
+                (frames, bands),
+                f"Takes {frames} frames of {bands} bands of the front end {front_end.name!r}.",
+                {node: ("", tensor.shape[-1]) for node, tensor in outputs.items()},
+                getattr(saved, "classes", ()),
+                about,
+                model_types=("SavedModel",),
+            ),
+            "signatures": sorted(signatures),
+            "front_end": front_end.to_dict(),
+        }
         write_json(package / f"{name}.json", description)
         write_json(package / f"{name}-parity.json", {"compared": [asdict(one) for one in compared]})
         sent = "wav_bytes" if "wav_bytes" in signatures else "serving_default"
@@ -182,12 +175,7 @@ def _signatures(folder: Path) -> set[str]:
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     (graph,) = SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
-    return set(graph.signature_def)
-
-
-def _served(front_end: FrontEnd) -> _Served:
-    constants = front_end.sample_rate, front_end.frame_length, front_end.hop_length
-    return _Served(f"log-mels of the front end {front_end.name!r}", *constants)
+    return set(graph.signature_def) - {"__saved_model_init_op"}  # asked by nobody
 
 
 def _lines(compared: tuple[Compared, ...]) -> list[str]:

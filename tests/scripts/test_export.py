@@ -107,9 +107,9 @@ def test_original_weights_leave_by_the_front_end_that_essentia_has(capsys, tmp_p
     (["--model", "nowhere", "--name", "x"], "nowhere: no SavedModel"),
     (["--model", "nowhere", "--name", "../x"], "--name '../x': letters, digits"),
     (["--model", "nowhere", "--name", ""], "--name '': letters, digits"),
-    (["--model", "nowhere", "--name", "x", "--target", "lite"], "--target lite: there is essentia"),
+    (["--model", "nowhere", "--name", "x", "--target", "lite"], "--target lite: there is serving"),
     (["--model", "nowhere", "--name", "x", "--target", "serving,serving"], "'serving' twice"),
-    (["--model", "nowhere", "--name", "x", "--target", ""], "--target : there is essentia"),
+    (["--model", "nowhere", "--name", "x", "--target", ""], "--target : there is serving"),
     (["--model", "nowhere", "--name", "x", "--target", "serving", "--audio", "a"],
      "--audio is for --target essentia, not for serving"),
     (["--name", "x"], "--model"),
@@ -141,13 +141,18 @@ def test_what_the_model_shows_to_be_a_mistake(
 
 
 @pytest.mark.slow
-def test_both_targets_at_once(run_folder, capsys, tmp_path):
+def test_several_targets_at_once(run_folder, capsys, tmp_path):
     words = ["--model", run_folder / "saved_model", "--name", "mood", "--out", tmp_path / "my out"]
-    code, out, err = run(capsys, *words, "--target", "serving, essentia", "--model-version", "2")
+    code, out, err = run(
+        capsys, *words, "--target", "serving, tflite,essentia", "--model-version", "2"
+    )
     assert (code, err) == (0, "")
     folder = tmp_path / "my out" / "serving" / "mood"
     assert (folder / "2" / "saved_model.pb").is_file()
     assert (tmp_path / "my out" / "essentia" / "mood" / "mood.pb").is_file()
+    lite = tmp_path / "my out" / "tflite" / "mood"
+    assert (lite / "mood.tflite").is_file()
+    assert f"next: python {shlex.quote(str(lite / 'predict.py'))} WINDOWS.npy" in out.splitlines()
     card = (folder / "README.md").read_text("utf-8")
     assert "| batch | 16 |" in card and "| roc\\_auc | 0.8750 |" in card
     lines = out.splitlines()
