@@ -31,6 +31,7 @@ bench: $(READY)
 	$(RUN) benchmarks/remote.py
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/micro_batch.py
+	$(RUN) benchmarks/essentia_package.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.export.saved_model import load_model
 from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups
@@ -22,6 +23,10 @@ SMALL = {
     "pairs": ["--shares", "0.002"],
     "playlists": ["--slices", "2", "--playlists", "20", "--many", "10", "--rounds", "1"],
     "records": ["--files", "4", "--many", "6", "--rounds", "1", "--workers", "1"],
+    "essentia_package": [
+        "--width", "0.05", "--only", "^vggish .* musicnn", "--steps", "1", "--windows", "4",
+        "--rounds", "1",
+    ],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
     "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
     "train_step": [
@@ -89,6 +94,22 @@ def test_operations_of_a_pass_are_those_that_tensorflow_counts(steps, name):
     options = profiler.ProfileOptionBuilder.float_operation()
     counted = profiler.profile(frozen.graph, options={**options, "output": "none"})
     assert steps.forward_operations(backbone) == pytest.approx(counted.total_float_ops, rel=0.01)
+
+
+@pytest.mark.slow
+def test_few_steps_change_every_weight(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    trained = importlib.import_module("_trained")
+    trained.train("vggish tagger musicnn", 0.05, 1, tmp_path / "model")
+    saved = load_model(tmp_path / "model")
+    assert saved.front_end.name == "musicnn" and len(saved.classes) == trained.CLASSES
+    windows = trained.made_up_windows(saved.front_end, 3, tmp_path)
+    assert windows.shape == (3, saved.frames, 96)
+    biases = [weight for weight in saved.model.get_weights() if weight.ndim == 1]
+    assert len(biases) == 11 and all(bias.any() for bias in biases)
+    with pytest.raises(AssertionError, match="as before training"):
+        trained.train("vggish backbone paper", 0.05, 0, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_invented_playlists_have_the_averages_of_the_paper(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playlist_pretrain.export.essentia_metadata import ModelInfo
+    from playlist_pretrain.export.description import ModelInfo
 
 
 def model_card(

@@ -16,16 +16,16 @@ from pathlib import Path
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.export.card import model_card
-from playlist_pretrain.export.essentia_code import essentia_algorithm
-from playlist_pretrain.export.essentia_metadata import (
+from playlist_pretrain.export.description import (
     ACTIVATIONS,
     EMBEDDINGS,
     INPUT,
     ModelInfo,
     describe,
 )
+from playlist_pretrain.export.essentia_code import essentia_algorithm
 from playlist_pretrain.export.essentia_parity import check_in_essentia
-from playlist_pretrain.export.essentia_report import Parity
+from playlist_pretrain.export.parity import Parity
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.export.staging import staged
 from playlist_pretrain.files import atomic_write, write_json

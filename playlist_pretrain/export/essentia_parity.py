@@ -15,24 +15,24 @@ import numpy as np
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.errors import AudioError, ModelError, printable
+from playlist_pretrain.export.description import EMBEDDINGS
 from playlist_pretrain.export.essentia_check import (
     ANSWERS,
     Request,
     file_key,
     window_key,
 )
-from playlist_pretrain.export.essentia_metadata import EMBEDDINGS
-from playlist_pretrain.export.essentia_reference import (
-    answers,
-    cut,
-    waveform_means,
-    write_synthetic,
-)
-from playlist_pretrain.export.essentia_report import (
+from playlist_pretrain.export.parity import (
     FILES_LIMIT,
     WINDOWS_LIMIT,
     Parity,
     compare,
+)
+from playlist_pretrain.export.reference import (
+    answers,
+    cut,
+    waveform_means,
+    write_synthetic,
 )
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 import shlex
 from collections.abc import Sequence
@@ -11,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
-from playlist_pretrain.errors import FrontEndError, RecipeError
+from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, RecipeError
 from playlist_pretrain.runs import Run
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.export.essentia_metadata import ModelInfo
+    from playlist_pretrain.export.description import ModelInfo
     from playlist_pretrain.export.saved_model import SavedBackbone
 
 EXAMPLES = """
@@ -102,6 +103,7 @@ def export(options: Export) -> None:
     saved = load_model(options.model)
     about, front_end = _about(options, saved), _front_end(options, saved)
     out = Path(options.out)
+    _check_places(options, saved, targets, front_end)
     if "serving" in targets:
         _serving(options, saved, out / "serving", about)
     if "tflite" in targets:
@@ -124,6 +126,23 @@ def _targets(options: Export) -> list[str]:
         if value is not None and "essentia" not in targets:
             raise RecipeError(f"{name} is for --target essentia, not for {options.target}")
     return targets
+
+
+def _check_places(
+    options: Export, saved: SavedBackbone, targets: list[str], front_end: FrontEnd | None
+) -> None:
+    """Refuse before the first package what would be refused before the last."""
+    from playlist_pretrain.export.essentia_code import essentia_algorithm
+    from playlist_pretrain.export.staging import check_place
+    from playlist_pretrain.storage import refuse_remote
+
+    refuse_remote(options.out, "export to a folder here, then copy it", ModelError)
+    for target in targets:
+        check_place(Path(options.out) / target / options.name, overwrite=options.overwrite)
+    if "essentia" in targets:
+        essentia_algorithm(front_end or saved.front_end)
+        if options.audio and not Path(options.audio).is_file():
+            raise AudioError(f"{options.audio}: cannot be opened: no such file")
 
 
 def _essentia(
@@ -180,10 +199,15 @@ def _tflite(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo) 
 
 
 def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
-    from playlist_pretrain.export.essentia_metadata import ModelInfo
+    from playlist_pretrain.export.description import ModelInfo
     from playlist_pretrain.export.saved_model import about_model
 
     known = about_model(saved.path)
+    if options.release_date is not None:
+        try:
+            datetime.date.fromisoformat(options.release_date)
+        except ValueError:
+            raise RecipeError(f"--release-date {options.release_date!r}: not YYYY-MM-DD") from None
     recipe = known.get("recipe")
     given = {
         "description": options.description,

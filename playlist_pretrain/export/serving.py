@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.errors import ModelError
+from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.export.card import model_card
-from playlist_pretrain.export.essentia_metadata import (
+from playlist_pretrain.export.description import (
     ACTIVATIONS,
     EMBEDDINGS,
     ModelInfo,
     common_fields,
 )
+from playlist_pretrain.export.essentia import check_name
 from playlist_pretrain.export.saved_model import (
     SavedBackbone,
     SavedTagger,
@@ -34,7 +35,7 @@ from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.storage import refuse_remote
 
 if TYPE_CHECKING:
-    from playlist_pretrain.export.essentia_report import Compared
+    from playlist_pretrain.export.parity import Compared
 
 WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
 REST, GRPC, BATCHING_FILE, CARD = "rest_client.py", "grpc_client.py", "batching.config", "README.md"
@@ -98,9 +99,11 @@ def export_serving(
     Raises
     ------
     ModelError
-        A name that is taken, a version that is no whole number, or answers that differ from the
-        model's by more than 1e-4 (windows) or 1e-3 (files) of the standard deviation of the
-        embeddings, or by 1e-3 in an activation.
+        A name that is refused, or taken; a version that is no whole number; other classes than
+        the model's, or answers that differ by more than 1e-4 (windows) or 1e-3 (files) of the
+        standard deviation of the embeddings, or by 1e-3 in an activation.
+    FrontEndError
+        The model takes another number of bands than its front end makes.
     """
     import tensorflow as tf
 
@@ -112,9 +115,15 @@ def export_serving(
             f"--model-version {about.version!r}: a server has whole numbers, 1 or more, and serves "
             "the largest"
         )
+    check_name(name)
     refuse_remote(out, "export to a folder here, then copy it", ModelError)
     out, front_end = Path(out), saved.front_end
     model = plain_float32(saved.model)
+    frames, bands = model.input_shape[1:]
+    if bands != front_end.bands:
+        raise FrontEndError(
+            f"{saved.path}: takes {bands} bands, {front_end.name!r} makes {front_end.bands}"
+        )
     outputs = {EMBEDDINGS: model.output}
     if isinstance(saved, SavedTagger):
         outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
@@ -123,14 +132,19 @@ def export_serving(
         _save(saved, folder)
         signatures = _signatures(folder)
         requests, compared = check_served(
-            folder, name, tf.keras.Model(model.inputs, outputs), front_end, signatures, scratch
+            folder,
+            name,
+            tf.keras.Model(model.inputs, outputs),
+            front_end,
+            signatures,
+            getattr(saved, "classes", ()),
+            scratch,
         )
         if far := [str(one) for one in compared if not one.passes]:
             raise ModelError(
                 f"{name}: not the same when served, so nothing was exported: {'; '.join(far)}"
             )
         write_requests(folder / WARM_UP, requests)
-        frames, bands = model.input_shape[1:]
         description = {
             **common_fields(
                 name,

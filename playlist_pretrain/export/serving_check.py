@@ -1,6 +1,6 @@
 """A model answers logged requests as TensorFlow Serving does, in a process without this package.
 
-``python -I serving_check.py MODEL REQUESTS RESPONSES`` loads the SavedModel as a model server does,
+``python -P serving_check.py MODEL REQUESTS RESPONSES`` loads the SavedModel as a model server does,
 feeds the tensors that its signatures name, and writes the answers. Both files hold
 ``PredictionLog`` messages, the former's with requests, the latter's with responses. What TensorFlow
 says when it cannot is on the last line of standard error, and the exit code is 1.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,18 @@ import numpy as np
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export import serving_check
-from playlist_pretrain.export.essentia_metadata import ACTIVATIONS, EMBEDDINGS, INPUT
-from playlist_pretrain.export.essentia_reference import (
-    answers,
-    cut,
-    waveform_means,
-    write_synthetic,
-)
-from playlist_pretrain.export.essentia_report import (
+from playlist_pretrain.export.description import ACTIVATIONS, EMBEDDINGS, INPUT
+from playlist_pretrain.export.parity import (
     FILES_LIMIT,
     WINDOWS_LIMIT,
     Compared,
     compare,
+)
+from playlist_pretrain.export.reference import (
+    answers,
+    cut,
+    waveform_means,
+    write_synthetic,
 )
 from playlist_pretrain.export.serving_code import MOST_AT_ONCE
 
@@ -80,9 +81,14 @@ def asked(
 
     questions, found = scratch / "requests", scratch / "responses"
     write_requests(questions, requests)
-    command = [sys.executable, "-I", serving_check.__file__, saved_model, questions, found]
+    command = [sys.executable, "-P", serving_check.__file__, saved_model, questions, found]
     done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, errors="replace", check=False
+        list(map(str, command)),
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     if done.returncode:
         said = done.stderr.strip().splitlines()
@@ -103,6 +109,7 @@ def check_served(
     model: tf.keras.Model,
     front_end: FrontEnd,
     signatures: Iterable[str],
+    classes: Sequence[str],
     scratch: Path,
 ) -> tuple[list[PredictRequest], tuple[Compared, ...]]:
     """Ask a SavedModel for all that it answers, and compare that with the model.
@@ -118,6 +125,8 @@ def check_served(
         Makes its log-mels.
     signatures : iterable of str
         That it has, of those that take log-mels, waveforms and wav files.
+    classes : sequence of str
+        Of a tagger, which the signature ``class_names`` gives.
     scratch : Path
         Folder to work in.
 
@@ -132,10 +141,13 @@ def check_served(
     ModelError
         It cannot be served, and why.
     """
+    import tensorflow as tf
+
     frames, bands = model.input_shape[1:]
     random = np.random.default_rng(0).uniform(0, 5, (MOST_AT_ONCE, frames, bands))
     windows = (random + front_end.silence).astype(np.float32)
-    here = answers(model, windows)
+    with tf.device("/CPU:0"):  # which is where the other process answers
+        here = answers(model, windows)
     cases: list[tuple[str, str, Tensors, Tensors, float]] = [
         (f"random windows, batch of {count}", "serving_default", {INPUT: windows[:count]},
          {key: value[:count] for key, value in here.items()}, WINDOWS_LIMIT)
@@ -148,8 +160,9 @@ def check_served(
         write_synthetic(path, seconds)
         rate, quality = front_end.sample_rate, front_end.resample_quality
         waveform = decode(path, rate, None, quality).waveform
-        means = waveform_means(model, front_end, waveform)
-        spread = answers(model, cut(front_end, waveform, frames))
+        with tf.device("/CPU:0"):
+            means = waveform_means(model, front_end, waveform)
+            spread = answers(model, cut(front_end, waveform, frames))
         text = f"{seconds:.1f} s of sound"
         for signature, value in (
             ("waveform", waveform[np.newaxis]),
@@ -158,7 +171,12 @@ def check_served(
             if signature in signatures:
                 cases.append((text, signature, {signature: value}, means, FILES_LIMIT))
     requests = [predict_request(name, signature, inputs) for _, signature, inputs, *_ in cases]
-    found = asked(saved_model, requests, scratch, name)
+    names = [predict_request(name, "class_names", {})] if classes else []
+    found = asked(saved_model, [*requests, *names], scratch, name)
+    if classes:
+        said = [word.decode() for word in found.pop()["class_names"]]
+        if said != list(classes):
+            raise ModelError(f"{name}: not the same when served: class_names {said}")
     compared = []
     for (what, signature, _, expected, limit), there in zip(cases, found, strict=True):
         for output in (ACTIVATIONS, EMBEDDINGS):

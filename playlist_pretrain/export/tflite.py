@@ -12,14 +12,14 @@ from typing import Any
 
 from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.export.card import model_card
-from playlist_pretrain.export.essentia import check_name
-from playlist_pretrain.export.essentia_metadata import (
+from playlist_pretrain.export.description import (
     ACTIVATIONS,
     EMBEDDINGS,
     ModelInfo,
     common_fields,
 )
-from playlist_pretrain.export.essentia_report import Compared
+from playlist_pretrain.export.essentia import check_name
+from playlist_pretrain.export.parity import Compared
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.export.staging import staged
 from playlist_pretrain.export.tflite_run import check, convert, usage

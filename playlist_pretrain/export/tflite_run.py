@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import ModelError, first_line
-from playlist_pretrain.export.essentia_metadata import INPUT
+from playlist_pretrain.export.description import INPUT
 from playlist_pretrain.export.essentia_parity import BATCHES
-from playlist_pretrain.export.essentia_reference import answers
-from playlist_pretrain.export.essentia_report import WINDOWS_LIMIT, Compared, compare
+from playlist_pretrain.export.parity import WINDOWS_LIMIT, Compared, compare
+from playlist_pretrain.export.reference import answers
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -31,7 +31,9 @@ except ImportError:
 
 def predict(model, windows):
     run = lite.Interpreter(model_path=model).get_signature_runner("serving_default")
-    windows = np.asarray(windows, np.float32)  # [windows, {frames}, {bands}]
+    windows = np.asarray(windows, np.float32)
+    if windows.shape[1:] != ({frames}, {bands}) or not len(windows):
+        raise SystemExit(f"windows of shape {{windows.shape}}, not [1 or more, {frames}, {bands}]")
     starts = range(0, len(windows), 64)
     answers = [run({input}=windows[first : first + 64]) for first in starts]
     return {{name: np.concatenate([one[name] for one in answers]) for name in answers[0]}}

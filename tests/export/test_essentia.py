@@ -16,12 +16,12 @@ from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export import essentia_parity
 from playlist_pretrain.export.card import model_card
+from playlist_pretrain.export.description import ModelInfo, check_description, describe
 from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request, window_key
 from playlist_pretrain.export.essentia_code import essentia_algorithm
-from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description, describe
-from playlist_pretrain.export.essentia_reference import cut
 from playlist_pretrain.export.freeze import frozen_graph, write_graph
+from playlist_pretrain.export.reference import cut
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.models.essentia_package import read_package
 from playlist_pretrain.models.resnet50 import resnet50

@@ -18,11 +18,11 @@ from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError
 from playlist_pretrain.export import essentia, essentia_parity
+from playlist_pretrain.export.description import ModelInfo, check_description
 from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request
 from playlist_pretrain.export.essentia_code import essentia_algorithm
-from playlist_pretrain.export.essentia_metadata import ModelInfo, check_description
-from playlist_pretrain.export.essentia_report import Compared, Parity, compare
+from playlist_pretrain.export.parity import Compared, Parity, compare
 from playlist_pretrain.export.saved_model import SavedBackbone, load_model, save_backbone
 from playlist_pretrain.models.vggish import vggish
 

@@ -1,12 +1,14 @@
 """Folders for TensorFlow Serving: what they hold is answered as a server answers it."""
 
 import base64
+import io
 import json
 import os
 import shlex
 import subprocess
 import sys
 import threading
+import urllib.error
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,9 +22,9 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.audio.imported import ImportedFrontEnd
-from playlist_pretrain.errors import ModelError
+from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.export import serving, serving_code, serving_parity
-from playlist_pretrain.export.essentia_metadata import ModelInfo
+from playlist_pretrain.export.description import ModelInfo
 from playlist_pretrain.export.saved_model import load_model, save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
@@ -217,43 +219,73 @@ def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkey
     model = saved(tmp_path / "m", MELS)
     files = serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
     assert {one.what.split(",")[0] for one in files.compared} == {"serving_default"}
-    windows = rng.uniform(-50, 0, (2, 64, 48))
+    windows = rng.uniform(-50, 0, (serving_code.MOST_AT_ONCE + 2, 64, 48))
     np.save(tmp_path / "windows.npy", windows)
     sent = []
 
     def post(url, body):
         sent.append((url, json.loads(body)))
-        raise InterruptedError
+        if "wrong" in url:
+            raise urllib.error.HTTPError(url, 400, "Bad Request", {}, io.BytesIO(b"the reason"))
+        return io.BytesIO(json.dumps({"predictions": sent[-1][1]["instances"]}).encode())
 
     monkeypatch.setattr("urllib.request.urlopen", post)
     names = {"__name__": "client"}
     exec((files.folder / "rest_client.py").read_text(), names)
-    with pytest.raises(InterruptedError):
-        names["ask"](str(tmp_path / "windows.npy"), "host:1")
-    ((url, body),) = sent
-    assert url == "http://host:1/v1/models/net:predict"
-    assert body["signature_name"] == "serving_default"
-    np.testing.assert_allclose(body["instances"], windows, rtol=1e-6)
+    np.testing.assert_allclose(
+        names["ask"](str(tmp_path / "windows.npy"), "host:1"), windows, rtol=1e-6
+    )
+    assert [len(body["instances"]) for _, body in sent] == [serving_code.MOST_AT_ONCE, 2]
+    assert {url for url, _ in sent} == {"http://host:1/v1/models/net:predict"}
+    assert {body["signature_name"] for _, body in sent} == {"serving_default"}
+    with pytest.raises(SystemExit, match="the reason"):
+        names["ask"](str(tmp_path / "windows.npy"), "wrong")
     exec((files.folder / "grpc_client.py").read_text(), names)
     stub = Stub()
     monkeypatch.setitem(names, "PredictionServiceStub", lambda _: stub)
-    with pytest.raises(InterruptedError):
-        names["ask"](str(tmp_path / "windows.npy"), "localhost:1")
-    (request,) = stub.requests
-    assert request.model_spec.signature_name == "serving_default"
-    given = tf.make_ndarray(request.inputs["melspectrogram"])
-    np.testing.assert_allclose(given, windows, rtol=1e-6)
+    found = names["ask"](str(tmp_path / "windows.npy"), "localhost:1")
+    np.testing.assert_allclose(found["embeddings"], windows, rtol=1e-6)
+    assert stub.asked == [("serving_default", serving_code.MOST_AT_ONCE), ("serving_default", 2)]
 
 
 class Stub:
-    """Of a service: keeps what it is asked."""
+    """Of a service: gives back what it is given."""
 
     def __init__(self):
-        self.requests = []
+        self.asked = []
 
     def Predict(self, request, timeout):
-        self.requests.append(request)
-        raise InterruptedError
+        given = request.inputs["melspectrogram"]
+        rows = given.tensor_shape.dim[0].size
+        self.asked.append((request.model_spec.signature_name, rows))
+        response = predict_pb2.PredictResponse()
+        response.outputs["embeddings"].CopyFrom(given)
+        return response
+
+
+def test_a_model_of_other_bands_than_its_front_end(tmp_path):
+    save_backbone(vggish(frames=64, bands=64, width=0.05), PRESETS["musicnn"], tmp_path / "m")
+    with pytest.raises(FrontEndError, match="takes 64 bands, 'musicnn' makes 96"):
+        serving.export_serving(load_model(tmp_path / "m"), "net", tmp_path / "out", ModelInfo())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ['a b"c', "../x", ""])
+def test_names_are_checked(name, package, tmp_path):
+    with pytest.raises(ModelError, match=r"letters, digits"):
+        serving.export_serving(package[0], name, tmp_path / "out", ModelInfo())
+    assert not (tmp_path / "out").exists()
+
+
+def test_classes_are_asked_for(tmp_path, monkeypatch):
+    model = saved(tmp_path / "m", classes=CLASSES)
+    front_end = PRESETS["musicnn"]
+    monkeypatch.setattr(
+        serving, "_save", lambda _, folder: save_tagger(model.model, ["x", "y"], front_end, folder)
+    )
+    with pytest.raises(ModelError, match=r"class_names \['x', 'y'\]"):
+        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "1.0", "one", "", "01", "9" * 19])

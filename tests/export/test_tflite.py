@@ -14,7 +14,7 @@ from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.imported import IMPORTED
 from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.export import tflite, tflite_run
-from playlist_pretrain.export.essentia_metadata import ModelInfo
+from playlist_pretrain.export.description import ModelInfo
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.export.tflite import export_tflite
 from playlist_pretrain.models.layers import precision

@@ -126,8 +126,10 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
     (["--out", "s3://bucket/x"], "s3:/bucket/x"),
     (["--front-end", "vggish-essentia"], "was trained with 'musicnn'"),
     (["--front-end", "paper"], "--front-end paper: only vggish-essentia"),
-    (["--release-date", "today"], "release_date: 'today' is not a 'date'"),
+    (["--release-date", "today"], "--release-date 'today': not YYYY-MM-DD"),
     (["--audio", "nothing.mp3"], "nothing.mp3: cannot be opened"),
+    (["--audio", "nothing.mp3", "--target", "serving,essentia"], "nothing.mp3: cannot be opened"),
+    (["--target", "tflite", "--release-date", "2026"], "--release-date '2026': not YYYY-MM-DD"),
     (["--target", "serving", "--model-version", "1.0"], "--model-version '1.0': a server has"),
 ])  # fmt: skip
 def test_what_the_model_shows_to_be_a_mistake(

@@ -1,4 +1,4 @@
-"""The JSON that describes a package, with the fields of https://essentia.upf.edu/models/."""
+"""The JSON that describes a package; for Essentia with the fields of its own models."""
 
 from __future__ import annotations
 

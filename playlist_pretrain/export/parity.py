@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.export.essentia_metadata import ACTIVATIONS
+from playlist_pretrain.export.description import ACTIVATIONS
 
 WINDOWS_LIMIT, FILES_LIMIT = 1e-4, 1e-3
 """Largest differences of embeddings that pass, in their standard deviations."""
