@@ -123,7 +123,7 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--out", "s3://bucket/x"], "s3:/bucket/x"),
+    (["--out", "s3://bucket/x"], "s3://bucket/x"),
     (["--front-end", "vggish-essentia"], "was trained with 'musicnn'"),
     (["--front-end", "paper"], "--front-end paper: only vggish-essentia"),
     (["--release-date", "today"], "--release-date 'today': not YYYY-MM-DD"),
