@@ -79,5 +79,9 @@ class MelError(PlaylistPretrainError):
     """Mels made elsewhere that cannot be imported."""
 
 
+class EmbeddingsError(PlaylistPretrainError):
+    """Embeddings that have no neighbours, or of which something impossible is asked."""
+
+
 class ScoresError(PlaylistPretrainError):
     """Per-track scores of a tagger that cannot be measured, or whose file cannot be used."""

@@ -51,10 +51,7 @@ def bootstrap_intervals(
     RecipeError
         For ``resamples`` or ``confidence`` that are not possible.
     """
-    if resamples < 1:
-        raise RecipeError(f"resamples {resamples}: must be at least 1")
-    if not 0 < confidence < 1:
-        raise RecipeError(f"confidence {confidence}: must be between 0 and 1")
+    _check(resamples, confidence)
     targets, scores = check_scores(targets, scores)
     measured = measurable(targets)
     ranking = _Ranking(targets[:, measured], scores[:, measured])
@@ -71,6 +68,41 @@ def bootstrap_intervals(
     low, high = np.percentile(means, [50 - 50 * confidence, 50 + 50 * confidence], axis=0)
     names = ("roc_auc", "average_precision")
     return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+
+
+def mean_intervals(
+    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+) -> list[tuple[float, float]]:
+    """Percentile intervals of the means of columns, from resampling rows with replacement.
+
+    Parameters
+    ----------
+    values : np.ndarray float [rows, columns]
+        At least one row; the rows of all columns are drawn together.
+    resamples, confidence, seed
+        As in :func:`bootstrap_intervals`.
+
+    Raises
+    ------
+    RecipeError
+        As there.
+    """
+    _check(resamples, confidence)
+    generator = np.random.default_rng(seed)
+    rows = len(values)
+    means = np.empty((resamples, values.shape[1]))
+    for resample in range(resamples):
+        drawn = np.bincount(generator.integers(rows, size=rows), minlength=rows)
+        means[resample] = drawn @ values / rows
+    low, high = np.percentile(means, [50 - 50 * confidence, 50 + 50 * confidence], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def _check(resamples: int, confidence: float) -> None:
+    if resamples < 1:
+        raise RecipeError(f"resamples {resamples}: must be at least 1")
+    if not 0 < confidence < 1:
+        raise RecipeError(f"confidence {confidence}: must be between 0 and 1")
 
 
 class _Ranking:

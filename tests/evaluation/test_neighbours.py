@@ -1,0 +1,179 @@
+"""Nearest tracks against loops, and what they say of groups and hubs."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import EmbeddingsError
+from playlist_pretrain.evaluation import neighbours as module
+from playlist_pretrain.evaluation.bootstrap import mean_intervals
+from playlist_pretrain.evaluation.neighbours import (
+    Mates,
+    Neighbours,
+    hubness,
+    mates_among,
+    nearest,
+    retrieval,
+)
+from playlist_pretrain.playlists.groups import TrackGroups
+
+
+def groups_of(lists, tracks, name="artists"):
+    return TrackGroups.from_lists(name, lists, tracks=tracks, collection_key="")
+
+
+def by_loop(vectors, k):
+    """Rows of the nearest, in whole numbers of a similarity's last digits."""
+    rows = []
+    for i, query in enumerate(vectors):
+        similar = [
+            (-float(other @ query / np.sqrt(other @ other) / np.sqrt(query @ query)), j)
+            for j, other in enumerate(vectors)
+            if j != i
+        ]
+        rows.append([j for _, j in sorted(similar)[:k]])
+    return np.array(rows)
+
+
+@pytest.mark.parametrize("block", [1, 7 * 40, 1 << 24])
+def test_equals_a_loop(block, rng, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_VALUES", block)
+    vectors = rng.normal(size=(40, 6))
+    found = nearest(vectors, 5)
+    np.testing.assert_array_equal(found.rows, by_loop(vectors, 5))
+    assert (np.diff(found.similarities, axis=1) <= 0).all()
+    a, b = vectors[3], vectors[found.rows[3, 2]]
+    cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert found.similarities[3, 2] == pytest.approx(cosine, rel=1e-12)
+
+
+def test_some_queries(rng):
+    vectors = rng.normal(size=(30, 4))
+    every, some = nearest(vectors, 29), nearest(vectors, 29, [7, 3, 7])
+    np.testing.assert_array_equal(some.rows, every.rows[[7, 3, 7]])
+    np.testing.assert_array_equal(some.queries, [7, 3, 7])
+    assert nearest(vectors, 2, []).rows.shape == (0, 2)
+
+
+@pytest.mark.parametrize("block", [1, 3 * 50, 1 << 24])
+def test_of_equal_ones_the_lower_row_comes_first(block, rng, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_VALUES", block)
+    vectors = np.repeat(rng.normal(size=(5, 64)), 10, axis=0)
+    found = nearest(vectors, 9)
+    for query, rows in enumerate(found.rows):
+        first = query // 10 * 10
+        assert rows.tolist() == [row for row in range(first, first + 10) if row != query]
+
+
+def test_turning_and_stretching_change_nothing(rng):
+    vectors = rng.normal(size=(50, 8))
+    turned = vectors @ np.linalg.qr(rng.normal(size=(8, 8)))[0] * rng.uniform(0.01, 9, (50, 1))
+    np.testing.assert_array_equal(nearest(turned, 10).rows, nearest(vectors, 10).rows)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e200])
+def test_very_small_and_very_large_ones(scale, rng):
+    vectors = rng.normal(size=(20, 4))
+    np.testing.assert_array_equal(nearest(vectors * scale, 3).rows, nearest(vectors, 3).rows)
+
+
+def test_float16_that_would_overflow(rng):
+    vectors = rng.integers(1, 9, (20, 4)).astype(np.float16)
+    expected = nearest(vectors.astype(np.float64), 3)
+    np.testing.assert_array_equal(nearest(vectors * np.float16(5000), 3).rows, expected.rows)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda v: v[0], r"float64 \(4,\), not numbers"),
+    (lambda v: v.astype(str), "not numbers"),
+    (lambda v: v[:, :0], r"\(9, 0\), not numbers"),
+    (lambda v: v[:0], "3 nearest of 0 tracks"),
+    (lambda v: v[:1], "3 nearest of 1 tracks"),
+    (lambda v: v[:3], "3 nearest of 3 tracks: between 1 and 2"),
+    (lambda v: np.where(np.arange(9)[:, None] == 4, 0, v), "row 4: all zeros"),
+    (lambda v: np.where(v == v[5, 1], np.nan, v), "row 5: NaN or infinite"),
+    (lambda v: np.where(v == v[8, 0], -np.inf, v), "row 8: NaN or infinite"),
+])  # fmt: skip
+def test_refuses(change, message, rng):
+    with pytest.raises(EmbeddingsError, match=message):
+        nearest(change(rng.normal(size=(9, 4))), 3)
+
+
+@pytest.mark.parametrize(("k", "queries"), [(0, None), (-1, None), (2, [9]), (2, [-1, 3])])
+def test_refuses_what_is_out_of_range(k, queries, rng):
+    with pytest.raises(EmbeddingsError, match="of 9 tracks"):
+        nearest(rng.normal(size=(9, 4)), k, queries)
+
+
+def test_mates_are_who_share_a_group(rng):
+    lists = [[0, 1, 2], [2, 3], [5], [1, 2, 7], []]
+    found = nearest(rng.normal(size=(9, 3)), 8)
+    mates = mates_among(found, groups_of(lists, 9))
+    expected = {i: {j for one in lists if i in one for j in one} - {i} for i in range(9)}
+    assert mates.there.tolist() == [len(expected[i]) for i in range(9)]
+    for i, rows in enumerate(found.rows):
+        assert mates.found[i].tolist() == [j in expected[i] for j in rows]
+    assert mates.share == pytest.approx(sum(map(len, expected.values())) / 72)
+    with pytest.raises(EmbeddingsError, match="'artists' are of 10 tracks, the embeddings of 9"):
+        mates_among(found, groups_of(lists, 10))
+
+
+def test_recall_and_precision_equal_a_loop(rng):
+    found = rng.random((60, 12)) < 0.3
+    there = found.sum(1) + rng.integers(0, 6, 60)
+    result = retrieval(Mates(found, there), (1, 5, 12))
+    assert result.queries + result.left_out == 60
+    for k in (1, 5, 12):
+        recalls, precisions = [], []
+        for hits, relevant in zip(found.tolist(), there.tolist(), strict=True):
+            if not relevant:
+                continue
+            recalls.append(sum(hits[:k]) / relevant)
+            at = [sum(hits[: i + 1]) / (i + 1) for i in range(k) if hits[i]]
+            precisions.append(sum(at) / min(k, relevant))
+        assert result.recall[k] == pytest.approx(np.mean(recalls))
+        assert result.average_precision[k] == pytest.approx(np.mean(precisions))
+        low, high = result.intervals[f"map@{k}"]
+        assert low < result.average_precision[k] < high
+
+
+def test_a_space_of_clusters_is_perfect_and_noise_is_chance(rng):
+    centres = np.repeat(rng.normal(size=(40, 16)), 5, axis=0)
+    artists = groups_of([range(5 * i, 5 * i + 5) for i in range(40)], 200)
+    near = centres + 0.01 * rng.normal(size=centres.shape)
+    perfect = retrieval(mates_among(nearest(near, 10), artists), (4, 10))
+    assert perfect.recall == {4: 1, 10: 1} and perfect.average_precision == {4: 1, 10: 1}
+    noise = retrieval(mates_among(nearest(rng.normal(size=(200, 16)), 10), artists), (10,))
+    # 800 mates, each found with chance 10 / 199; pairs come twice, so twice the variance.
+    chance = 10 / 199
+    assert abs(noise.recall[10] - chance) < 4 * np.sqrt(2 * chance * (1 - chance) / 800)
+
+
+def test_tracks_without_mates_are_counted_not_measured(rng):
+    found = nearest(rng.normal(size=(6, 3)), 2)
+    result = retrieval(mates_among(found, groups_of([[0, 1], [4]], 6)), (1, 2))
+    assert (result.queries, result.left_out) == (2, 4)
+    with pytest.raises(EmbeddingsError, match="no track shares a group"):
+        retrieval(mates_among(found, groups_of([[4]], 6)), (1,))
+    for ks in ([], [0], [3]):
+        with pytest.raises(EmbeddingsError, match="between 1 and the 2 neighbours"):
+            retrieval(mates_among(found, groups_of([[0, 1]], 6)), ks)
+
+
+def test_hubs(rng):
+    from scipy.stats import skew
+
+    rows = rng.integers(0, 30, (30, 4))
+    found = Neighbours(np.arange(30), rows, np.zeros(rows.shape), 30)
+    assert hubness(found) == pytest.approx(skew(np.bincount(rows.ravel(), minlength=30)))
+    ring = np.stack([np.roll(np.arange(30), 1), np.roll(np.arange(30), -1)], 1)
+    assert hubness(Neighbours(np.arange(30), ring, np.zeros(ring.shape), 30)) == 0
+    few = hubness(nearest(rng.normal(size=(1000, 2)), 10))
+    assert hubness(nearest(rng.normal(size=(1000, 100)) + 0.3, 10)) > few + 0.5
+
+
+def test_intervals_of_means_are_those_of_a_binomial():
+    values = np.repeat([[1.0, 0.2], [0.0, 0.2]], [320, 80], axis=0)
+    (low, high), constant = mean_intervals(values)
+    half = 1.96 * np.sqrt(0.8 * 0.2 / 400)
+    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.006)
+    assert constant == pytest.approx((0.2, 0.2))
