@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.errors import EmbeddingsError, TableError
+from playlist_pretrain.evaluation.bootstrap import mean_intervals
 from playlist_pretrain.tables import read_columns
 
 if TYPE_CHECKING:
@@ -32,12 +33,43 @@ class TripletResult:
         95 % interval of the accuracy, bootstrap over triplets.
     difference : float
         Mean of distance(anchor, negative) − distance(anchor, positive), as in arXiv 2304.12257.
+    centred_difference : float
+        The same of embeddings less the mean of those that the triplets name: where all embeddings
+        share a direction, the former is small whatever they know.
+    ties : int
+        Triplets that count half.
     """
 
     right: np.ndarray
     accuracy: float
     interval: tuple[float, float]
     difference: float
+    centred_difference: float
+    ties: int
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Two models on the same triplets.
+
+    Attributes
+    ----------
+    difference : float
+        Accuracy of the first less that of the second.
+    interval : tuple of float
+        95 % interval, bootstrap over triplets.
+    first, second : int
+        Triplets that only the one, or only the other, has right; a tie is no side's.
+    p_value : float
+        McNemar's exact test, two-sided: how likely a split of these at least as uneven is if both
+        models are equally good.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    first: int
+    second: int
+    p_value: float
 
 
 def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0) -> TripletResult:
@@ -46,23 +78,70 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     Parameters
     ----------
     embeddings : np.ndarray [tracks, dim]
-        One vector a track.
+        One vector a track; only those that the triplets name are looked at.
     triplets : np.ndarray int [triplets, 3]
-        Rows of anchor, positive and negative.
+        Rows of anchor, positive and negative, at least one triplet.
     seed : int
         Of the bootstrap.
+
+    Raises
+    ------
+    EmbeddingsError
+        No triplets, or an embedding that is not finite.
     """
-    vectors = embeddings.astype(np.float64)
-    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    anchor, positive, negative = (vectors[triplets[:, side]] for side in range(3))
-    margin = (anchor * positive).sum(axis=1) - (anchor * negative).sum(axis=1)
+    if not len(triplets):
+        raise EmbeddingsError("no triplets to judge embeddings by")
+    named, places = np.unique(triplets, return_inverse=True)
+    places = places.reshape(triplets.shape)
+    vectors = embeddings[named].astype(np.float64)
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        raise EmbeddingsError(f"embedding of row {named[np.argmax(bad)]}: NaN or infinite values")
+    margin = _margins(vectors, places)
     right = np.where(margin == 0, 0.5, margin > 0)
-    generator = np.random.default_rng(seed)
-    means = [generator.choice(right, len(right)).mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
+    (interval,) = mean_intervals(right[:, np.newaxis], resamples=RESAMPLES, seed=seed)
     return TripletResult(
-        right, float(right.mean()), (float(low), float(high)), float(margin.mean())
+        right,
+        float(right.mean()),
+        interval,
+        float(margin.mean()),
+        float(_margins(vectors - vectors.mean(axis=0), places).mean()),
+        int((margin == 0).sum()),
     )
+
+
+def _margins(vectors: np.ndarray, triplets: np.ndarray) -> np.ndarray:
+    """Distance(anchor, negative) − distance(anchor, positive) of each triplet."""
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    anchor, positive, negative = (vectors[triplets[:, side]] for side in range(3))
+    return (anchor * positive).sum(axis=1) - (anchor * negative).sum(axis=1)
+
+
+def paired_difference(
+    first: TripletResult, second: TripletResult, seed: int = 0
+) -> PairedDifference:
+    """Compare two models that were judged by the same triplets.
+
+    Raises
+    ------
+    EmbeddingsError
+        Different numbers of triplets.
+    """
+    from scipy.stats import binomtest
+
+    if len(first.right) != len(second.right):
+        raise EmbeddingsError(
+            f"{len(first.right)} triplets and {len(second.right)}: only models that were judged "
+            "by the same ones can be compared"
+        )
+    apart = first.right - second.right
+    (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES, seed=seed)
+    counts = [
+        int(((one.right == 1) & (other.right == 0)).sum())
+        for one, other in ((first, second), (second, first))
+    ]
+    p_value = float(binomtest(counts[0], sum(counts)).pvalue) if any(counts) else 1.0
+    return PairedDifference(float(apart.mean()), interval, *counts, p_value)
 
 
 def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
@@ -83,7 +162,8 @@ def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
     Raises
     ------
     TableError
-        For a table that cannot be read, or an id that is not in the collection.
+        For a table that cannot be read, an id that is not in the collection, or a triplet that
+        names a track twice.
     """
     numbers, ids = zip(*read_columns(path, COLUMNS), strict=True)
     triplets = np.stack([collection.rows(column) for column in zip(*ids, strict=True)], 1)
@@ -93,4 +173,7 @@ def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
             f"{path}: line {numbers[row]}: the {COLUMNS[side]} {ids[row][side]!r} is not in "
             f"{collection.name}"
         )
+    for row, (anchor, positive, negative) in enumerate(triplets):
+        if len({anchor, positive, negative}) < 3:
+            raise TableError(f"{path}: line {numbers[row]}: a track is named twice")
     return triplets
