@@ -8,17 +8,14 @@ SavedModel; both have the same nodes here, so that one description fits both.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
-from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export.card import model_card
 from playlist_pretrain.export.description import (
-    ACTIVATIONS,
-    EMBEDDINGS,
     INPUT,
     ModelInfo,
     describe,
@@ -26,15 +23,14 @@ from playlist_pretrain.export.description import (
 from playlist_pretrain.export.essentia_code import essentia_algorithm
 from playlist_pretrain.export.essentia_parity import check_in_essentia
 from playlist_pretrain.export.parity import Parity
+from playlist_pretrain.export.prepared import named_model
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.export.staging import staged
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.storage import refuse_remote
 
 SAVED_MODEL, CODE, CARD = "saved_model", "predict.py", "README.md"
 LARGEST_GRAPH = 2**31 - 2**24
 """Bytes of weights: the format of graphs ends at 2 GiB, and there is more in one than weights."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -62,19 +58,6 @@ class EssentiaFiles:
     card: Path
     parity: Parity
     code: str
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that could not be that of a file everywhere.
-
-    Raises
-    ------
-    ModelError
-    """
-    if not _NAME.fullmatch(name):
-        raise ModelError(
-            f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
-        )
 
 
 def export_essentia(
@@ -117,33 +100,21 @@ def export_essentia(
     AudioError
         ``audio`` cannot be used.
     """
-    import tensorflow as tf
-
     from playlist_pretrain.export.freeze import (
         frozen_graph,
         op_of,
         write_frozen_saved_model,
         write_graph,
     )
-    from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.tagger import embedding_of
 
-    check_name(name)
-    refuse_remote(out, "export to a folder here, then copy it", ModelError)
-    out = Path(out)
     used = front_end or saved.front_end
     algorithm = essentia_algorithm(used)
-    model = plain_float32(saved.model)
-    frames, bands = model.input_shape[1:]
-    if bands != used.bands:
-        raise FrontEndError(f"{saved.path}: takes {bands} bands, {used.name!r} makes {used.bands}")
+    model = named_model(saved, name, out, used)
+    out, (frames, bands), outputs = Path(out), model.input_shape[1:], model.output
     if (size := 4 * model.count_params()) > LARGEST_GRAPH:
         raise ModelError(
             f"{saved.path}: weights of {size / 1e9:.1f} GB; a frozen graph holds 2 GB at most"
         )
-    outputs = {EMBEDDINGS: model.output}
-    if isinstance(saved, SavedTagger):
-        outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
     with staged(out, name, overwrite=overwrite) as (package, scratch), _quiet():
         definition = frozen_graph(model.inputs[0], outputs, INPUT)
         shapes = {node: (op_of(definition, node), outputs[node].shape[-1]) for node in outputs}
@@ -158,7 +129,7 @@ def export_essentia(
             graphs,
             description,
             code,
-            tf.keras.Model(model.inputs, outputs),
+            model,
             used,
             scratch,
             audio=audio,

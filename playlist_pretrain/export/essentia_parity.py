@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from playlist_pretrain.export.parity import (
     WINDOWS_LIMIT,
     Parity,
     compare,
+    why_it_ended,
 )
 from playlist_pretrain.export.reference import (
     answers,
@@ -189,10 +189,6 @@ def run_apart(
         check=False,
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else "it says nothing"
-        if done.returncode < 0:
-            reason = f"it ended with {signal.Signals(-done.returncode).name}; {reason}"
-        raise ModelError(f"{name}: Essentia cannot run it: {reason}")
+        raise ModelError(f"{name}: Essentia cannot run it: {why_it_ended(done)}")
     with np.load(folder / ANSWERS, allow_pickle=False) as archive:
         return dict(archive)

@@ -96,7 +96,7 @@ def export(options: Export) -> None:
         With the option or the file that has to be mended, or why the package does not run.
     """
     targets = _targets(options)
-    from playlist_pretrain.export.essentia import check_name
+    from playlist_pretrain.export.prepared import check_name
     from playlist_pretrain.export.saved_model import load_model
 
     check_name(options.name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,3 +116,12 @@ def compare(
     else:
         difference /= max(float((here if spread is None else spread).std()), SMALLEST_STD)
     return Compared(what, output, len(there), len(here), difference, limit)
+
+
+def why_it_ended(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line that a process which failed has said, and the signal that ended it."""
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else "it says nothing"
+    if done.returncode < 0:
+        reason = f"it ended with {signal.Signals(-done.returncode).name}; {reason}"
+    return reason

@@ -7,15 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export.card import model_card
 from playlist_pretrain.export.description import (
-    ACTIVATIONS,
-    EMBEDDINGS,
     ModelInfo,
     common_fields,
 )
-from playlist_pretrain.export.essentia import check_name
+from playlist_pretrain.export.prepared import named_model
 from playlist_pretrain.export.saved_model import (
     SavedBackbone,
     SavedTagger,
@@ -32,7 +30,6 @@ from playlist_pretrain.export.serving_code import (
 from playlist_pretrain.export.serving_parity import check_served, write_requests
 from playlist_pretrain.export.staging import staged
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.storage import refuse_remote
 
 if TYPE_CHECKING:
     from playlist_pretrain.export.parity import Compared
@@ -105,28 +102,14 @@ def export_serving(
     FrontEndError
         The model takes another number of bands than its front end makes.
     """
-    import tensorflow as tf
-
-    from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.tagger import embedding_of
-
     if not _VERSION.fullmatch(about.version):
         raise ModelError(
             f"--model-version {about.version!r}: a server has whole numbers, 1 or more, and serves "
             "the largest"
         )
-    check_name(name)
-    refuse_remote(out, "export to a folder here, then copy it", ModelError)
-    out, front_end = Path(out), saved.front_end
-    model = plain_float32(saved.model)
-    frames, bands = model.input_shape[1:]
-    if bands != front_end.bands:
-        raise FrontEndError(
-            f"{saved.path}: takes {bands} bands, {front_end.name!r} makes {front_end.bands}"
-        )
-    outputs = {EMBEDDINGS: model.output}
-    if isinstance(saved, SavedTagger):
-        outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
+    front_end = saved.front_end
+    model = named_model(saved, name, out, front_end)
+    out, (frames, bands), outputs = Path(out), model.input_shape[1:], model.output
     with staged(out, name, overwrite=overwrite) as (package, scratch):
         folder = package / about.version
         _save(saved, folder)
@@ -134,7 +117,7 @@ def export_serving(
         requests, compared = check_served(
             folder,
             name,
-            tf.keras.Model(model.inputs, outputs),
+            model,
             front_end,
             signatures,
             getattr(saved, "classes", ()),

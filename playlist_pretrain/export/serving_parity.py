@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from playlist_pretrain.export.parity import (
     WINDOWS_LIMIT,
     Compared,
     compare,
+    why_it_ended,
 )
 from playlist_pretrain.export.reference import (
     answers,
@@ -91,11 +91,7 @@ def asked(
         check=False,
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()
-        reason = said[-1] if said else "it says nothing"
-        if done.returncode < 0:
-            reason = f"it ended with {signal.Signals(-done.returncode).name}; {reason}"
-        raise ModelError(f"{name}: cannot be served: {reason}")
+        raise ModelError(f"{name}: cannot be served: {why_it_ended(done)}")
     logs = (PredictionLog.FromString(raw.numpy()) for raw in tf.data.TFRecordDataset(str(found)))
     return [
         {key: tf.make_ndarray(tensor) for key, tensor in log.predict_log.response.outputs.items()}

@@ -10,21 +10,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export.card import model_card
 from playlist_pretrain.export.description import (
-    ACTIVATIONS,
-    EMBEDDINGS,
     ModelInfo,
     common_fields,
 )
-from playlist_pretrain.export.essentia import check_name
 from playlist_pretrain.export.parity import Compared
+from playlist_pretrain.export.prepared import named_model
 from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.export.staging import staged
 from playlist_pretrain.export.tflite_run import check, convert, usage
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.storage import refuse_remote
 
 CODE, CARD = "predict.py", "README.md"
 LARGEST_MODEL = 2**31 - 2**24
@@ -95,34 +92,19 @@ def export_tflite(
     FrontEndError
         The model takes another number of bands than its front end makes.
     """
-    import tensorflow as tf
-
-    from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.tagger import embedding_of
-
-    check_name(name)
-    refuse_remote(out, "export to a folder here, then copy it", ModelError)
-    out = Path(out)
-    model, front_end = plain_float32(saved.model), saved.front_end
-    frames, bands = model.input_shape[1:]
-    if bands != front_end.bands:
-        raise FrontEndError(
-            f"{saved.path}: takes {bands} bands, {front_end.name!r} makes {front_end.bands}"
-        )
+    front_end = saved.front_end
+    model = named_model(saved, name, out, front_end)
+    out, (frames, bands), outputs = Path(out), model.input_shape[1:], model.output
     if (size := 4 * model.count_params()) > LARGEST_MODEL:
         raise ModelError(
             f"{saved.path}: weights of {size / 1e9:.1f} GB; a .tflite file holds 2 GB at most"
         )
-    outputs = {EMBEDDINGS: model.output}
-    if isinstance(saved, SavedTagger):
-        outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
-    named = tf.keras.Model(model.inputs, outputs)
     file = f"{name}.tflite"
     code = usage((frames, bands), file, list(outputs))
     with staged(out, name, overwrite=overwrite) as (package, _):
         with atomic_write(package / file) as stream:
-            stream.write(convert(named, saved.path))
-        compared = check(named, package / file, code, front_end.silence)
+            stream.write(convert(model, saved.path))
+        compared = check(model, package / file, code, front_end.silence)
         if far := [str(one) for one in compared if not one.passes]:
             raise ModelError(
                 f"{name}: not the same in TensorFlow Lite, so nothing was exported: "
