@@ -115,12 +115,13 @@ def _audioset(recipe: FinetuneRecipe) -> StartingPoint:
         label_of(AUDIOSET, None),
         FRONT_END,
         model.input_shape[1],
-        _key(model),
+        weights_key(model),
         lambda seed: under_policy(model),
     )
 
 
-def _key(model: tf.keras.Model) -> str:
+def weights_key(model: tf.keras.Model) -> str:
+    """Changes when the weights of a model do."""
     return content_key(*(weights.tobytes() for weights in model.get_weights()))
 
 
@@ -151,6 +152,6 @@ def _saved(path: Path) -> StartingPoint:
         label_of(str(path), None),
         saved.front_end,
         saved.frames,
-        _key(saved.model),
+        weights_key(saved.model),
         lambda seed: under_policy(saved.model),
     )

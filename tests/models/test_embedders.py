@@ -1,0 +1,75 @@
+"""Whatever gives embeddings is run in the same way."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.errors import ModelError, RecipeError
+from playlist_pretrain.export.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
+from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.vggish import vggish
+
+FRONT_END = PRESETS["paper"]
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return vggish(frames=64, bands=96, width=0.05, seed=3)
+
+
+@pytest.fixture
+def windows(rng):
+    return rng.uniform(0, 6, (3, 64, 96)).astype(np.float32)
+
+
+def untrained(rng, **settings):
+    mean, std = rng.uniform(1, 2, (2, 96)).astype(np.float32)
+    return Untrained(FRONT_END, mean, std, width=0.05, frames=64, **settings)
+
+
+def test_a_backbone_and_its_tagger_give_the_same(tmp_path, backbone, windows):
+    save_backbone(backbone, FRONT_END, tmp_path / "mine" / "saved_model")
+    save_tagger(tagger(backbone, 2), ["x", "y"], FRONT_END, tmp_path / "tags")
+    one = load_embedder(str(tmp_path / "mine" / "saved_model"))
+    other = load_embedder(str(tmp_path / "tags"))
+    expected = backbone(windows).numpy()
+    for embedder in (one, other):
+        np.testing.assert_allclose(embedder.model(windows).numpy(), expected, atol=1e-5)
+        assert (embedder.frames, embedder.dim) == (64, 128)
+        assert embedder.front_end == FRONT_END
+    assert (one.label, other.label) == ("mine", "tags")
+    assert one.key == other.key
+
+
+def test_mean_of_mel_is_the_mean_of_what_is_standardised(rng, windows):
+    material = untrained(rng)
+    embedder = load_embedder(MEAN_OF_MEL, material)
+    expected = ((windows - material.mean) / material.std).mean(axis=1)
+    np.testing.assert_allclose(embedder.model(windows).numpy(), expected, atol=1e-5)
+    assert embedder.label == MEAN_OF_MEL
+
+
+def test_scratch_depends_on_its_seed_alone(rng, windows):
+    material = untrained(rng)
+    one, same = load_embedder("scratch", material), load_embedder("scratch", material)
+    other = load_embedder("scratch", Untrained(**{**vars(material), "seed": 1}))
+    assert one.key == same.key != other.key
+    np.testing.assert_array_equal(one.model(windows), same.model(windows))
+    assert not np.allclose(one.model(windows), other.model(windows))
+
+
+@pytest.mark.parametrize("name", ["scratch", MEAN_OF_MEL])
+def test_no_trained_model(name):
+    with pytest.raises(RecipeError, match=f"--model {name}: it is no trained model"):
+        load_embedder(name)
+
+
+def test_no_model(tmp_path):
+    with pytest.raises(ModelError, match="no such folder"):
+        load_embedder(str(tmp_path / "none"))
+    with pytest.raises(ModelError, match="missing"):
+        load_embedder(str(tmp_path / "none.pb"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="no SavedModel"):
+        load_embedder(str(tmp_path / "empty"))
