@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
 
 _CORNER_HZ, _CORNER_MEL = 1000.0, 15.0
 _SLOPE = 3.0 / 200.0
@@ -105,3 +110,23 @@ def mel_filters(
     if norm == "area":
         filters = filters / ((edges[2:] - edges[:-2]) / edges.dtype.type(2))
     return filters.astype(np.float32)
+
+
+def front_end_taper(front_end: FrontEnd) -> np.ndarray:
+    """Window of ``front_end``, float32 [frame_length]."""
+    return hann(front_end.frame_length, periodic=front_end.taper == "hann-periodic")
+
+
+def front_end_filters(front_end: FrontEnd) -> np.ndarray:
+    """Mel filters of ``front_end``, float32 [fft_length // 2 + 1, bands]."""
+    return mel_filters(
+        sample_rate=front_end.sample_rate,
+        fft_length=front_end.fft_length,
+        bands=front_end.bands,
+        f_min=front_end.f_min,
+        f_max=front_end.f_max,
+        scale=front_end.mel_scale,
+        slopes=front_end.mel_slopes,
+        norm=front_end.mel_norm,
+        precision=front_end.mel_precision,
+    )

@@ -1,8 +1,8 @@
 """Waveform to log-mel: one frozen set of constants and one function, used everywhere.
 
-Building a collection, training, embedding and the exported models all call
-:meth:`FrontEnd.log_mel`; a collection and a saved model carry the constants and refuse
-each other when these differ.
+Training, embedding and the exported models all call :meth:`FrontEnd.log_mel`; collections are
+built by :mod:`.numpy_log_mel`, which differs by rounding. A collection and a saved model carry the
+constants and refuse each other when these differ.
 
 >>> mel = front_end("paper").log_mel(waveform)  # float32 [samples] → float32 [frames, 96]
 """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.audio.filters import hann, mel_filters
+from playlist_pretrain.audio.filters import front_end_filters, front_end_taper
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -21,26 +21,6 @@ if TYPE_CHECKING:
 CHUNK_FRAMES = 512
 # Below it a magnitude counts as constant, so that the gradient at silence is 0 and not 0/0.
 _SMALLEST_POWER = 1e-30
-
-
-def front_end_taper(front_end: FrontEnd) -> np.ndarray:
-    """Window of ``front_end``, float32 [frame_length]."""
-    return hann(front_end.frame_length, periodic=front_end.taper == "hann-periodic")
-
-
-def front_end_filters(front_end: FrontEnd) -> np.ndarray:
-    """Mel filters of ``front_end``, float32 [fft_length // 2 + 1, bands]."""
-    return mel_filters(
-        sample_rate=front_end.sample_rate,
-        fft_length=front_end.fft_length,
-        bands=front_end.bands,
-        f_min=front_end.f_min,
-        f_max=front_end.f_max,
-        scale=front_end.mel_scale,
-        slopes=front_end.mel_slopes,
-        norm=front_end.mel_norm,
-        precision=front_end.mel_precision,
-    )
 
 
 @functools.lru_cache(maxsize=32)

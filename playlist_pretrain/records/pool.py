@@ -21,8 +21,6 @@ from typing import Any
 
 from playlist_pretrain.errors import PlaylistPretrainError
 
-_in_worker = False
-
 
 @dataclass
 class _Worker:
@@ -100,11 +98,6 @@ def work_through(
         _stop(list(busy.values()))
 
 
-def in_worker() -> bool:
-    """Whether this process is one that :func:`work_through` started: it runs nothing but work."""
-    return _in_worker
-
-
 def describe_exit(code: int) -> str:
     """Words for the exit code of a process that was not meant to end."""
     if code >= 0:
@@ -157,8 +150,6 @@ def _interrupts_held():
 
 
 def _serve(work: Callable, pipe: connection.Connection) -> None:
-    global _in_worker
-    _in_worker = True
     threading.Thread(target=_end_with_parent, daemon=True).start()
     while True:
         try:

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from playlist_pretrain.audio.filters import mel_filters
+from playlist_pretrain.audio.filters import front_end_filters, mel_filters
 from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.audio.log_mel import front_end_filters
 
 
 def test_filters_equal_essentias_to_the_bit(essentia_reference):

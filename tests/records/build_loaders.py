@@ -16,7 +16,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records.shards import ShardTask, ShardWork
@@ -156,11 +155,6 @@ class Chore:
             raise Odd("cannot", "travel")
         announce(1)
         return len(task)
-
-
-@dataclass(frozen=True)
-class OtherAudio(AudioLoader):
-    """Reads as ``AudioLoader`` does, and might import anything, as a user's loader might."""
 
 
 @dataclass(frozen=True)

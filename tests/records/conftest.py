@@ -13,19 +13,17 @@ from build_loaders import PAPER, Tones, sources
 
 from playlist_pretrain.records import build, build_folder
 from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.shards import ShardWork
 
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Work in this process: TensorFlow is started once for all tests."""
+    """Work in this process: no other is started."""
 
     def work_through(work, tasks, workers, *, on_step, on_death):
         for task in tasks:
             yield task, work(task, lambda step, task=task: on_step(task, step))
 
     monkeypatch.setattr(build, "work_through", work_through)
-    monkeypatch.setattr(ShardWork, "_log_mel", property(lambda self: self.front_end.log_mel))
 
 
 @pytest.fixture

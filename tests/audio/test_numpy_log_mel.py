@@ -1,0 +1,86 @@
+"""The log-mel without TensorFlow against the graph that models have inside, and golden values."""
+
+import dataclasses
+import tracemalloc
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+
+# Around a hop, a frame and a chunk of 256 frames, for every preset.
+LENGTHS = (0, 1, 159, 188, 189, 255, 256, 399, 400, 401, 512, 513, 4096, 40_960, 48_000, 48_128)
+LENGTHS += (48_129, 65_535, 96_257, 100_001)
+PLAIN = {
+    hop: dataclasses.replace(PRESETS["musicnn"], hop_length=hop, framing="whole")
+    for hop in (188, 256)
+}
+
+
+def waveforms(rng):
+    for samples in LENGTHS:
+        time = np.arange(samples) / 16000
+        chirp = 0.5 * np.sin(2 * np.pi * (50 * time + 900 * time**2))
+        yield (chirp + rng.normal(0, 0.01, samples)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_it_is_the_log_mel_of_the_graph(name, rng):
+    log_mel = NumpyLogMel(PRESETS[name])
+    for waveform in waveforms(rng):
+        expected = PRESETS[name].log_mel(waveform).numpy()
+        mel = log_mel(waveform)
+        assert (mel.dtype, mel.shape) == (np.float32, expected.shape)
+        np.testing.assert_allclose(mel, expected, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_silence_is_silence(name):
+    mel = NumpyLogMel(PRESETS[name])(np.zeros(70_000, np.float32))
+    np.testing.assert_allclose(mel, PRESETS[name].silence, rtol=1e-6)
+
+
+@pytest.mark.parametrize("hop", [188, 256])
+@pytest.mark.parametrize(("wave", "mel"), [("wave", "mel_hop"), ("wave_music", "music_mel_hop")])
+def test_musicnn_mel_equals_golden_values(golden, hop, wave, mel):
+    with np.load(golden / "musicnn_mel.npz", allow_pickle=False) as values:
+        made = NumpyLogMel(PLAIN[hop])(values[wave])
+        np.testing.assert_allclose(made, values[f"{mel}{hop}"], atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("signal", ["chirp", "sine"])
+def test_vggish_mel_equals_golden_values(golden, signal):
+    with np.load(golden / "vggish_mel.npz", allow_pickle=False) as values:
+        expected = values[f"{signal}_log_mel"].reshape(-1, 64)
+        mel = NumpyLogMel(PRESETS["vggish"])(values[f"{signal}_wave"])[: len(expected)]
+        np.testing.assert_allclose(mel, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("bands", [1, 5, 128])
+def test_any_number_of_bands(bands, rng):
+    preset = dataclasses.replace(PRESETS["paper"], bands=bands)
+    waveform = rng.normal(0, 0.1, 8000).astype(np.float32)
+    expected = preset.log_mel(waveform).numpy()
+    np.testing.assert_allclose(NumpyLogMel(preset)(waveform), expected, atol=2e-5, rtol=0)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads(rng):
+    log_mel = NumpyLogMel(PRESETS["paper"])
+    waveform = rng.normal(0, 0.1, 300_000).astype(np.float32)
+    with threadpool_limits(1):
+        one = log_mel(waveform)
+    with threadpool_limits(2):
+        np.testing.assert_array_equal(log_mel(waveform), one)
+    np.testing.assert_array_equal(log_mel(waveform), one)
+
+
+def test_it_takes_little_memory_beside_its_result():
+    log_mel = NumpyLogMel(PRESETS["paper"])
+    waveform = np.zeros(16_000_000, np.float32)  # 17 minutes, 64 MB
+    tracemalloc.start()
+    mel = log_mel(waveform)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < mel.nbytes + 8e6
