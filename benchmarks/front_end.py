@@ -1,4 +1,4 @@
-"""Log-mels a second on one core: Essentia's frame loop, ours two, and bare FFT and product in SciPy.
+"""Log-mels a second on one core: Essentia's frame loop, our two, and bare FFT and product in SciPy.
 
 python benchmarks/front_end.py [--seconds 120] [--rounds 9]
 
