@@ -27,7 +27,7 @@ _PRODUCTS = 6
 
 
 class NumpyLogMel:
-    """Log-mel of one waveform at a time, on one thread.
+    """Log-mel of one waveform at a time, on one thread; not to be called by several at once.
 
     Parameters
     ----------
@@ -51,6 +51,9 @@ class NumpyLogMel:
             bins = np.flatnonzero(filters[:, columns].any(axis=1))
             lines = slice(bins[0], bins[-1] + 1) if len(bins) else slice(0, 0)
             self._products.append((columns, lines, np.ascontiguousarray(filters[lines, columns])))
+        # Memory that is there already is not asked of the system anew for every step.
+        self._frames = np.empty((_CHUNK_FRAMES, front_end.frame_length), np.float32)
+        self._spectrum = np.empty((_CHUNK_FRAMES, front_end.fft_length // 2 + 1), np.float32)
         # The workers are what keeps the cores busy, and on one thread sums have one order.
         self._threads = ThreadpoolController()
 
@@ -81,9 +84,10 @@ class NumpyLogMel:
     def _fill(self, mel: np.ndarray, samples: np.ndarray) -> None:
         """Log-mel of all frames of some samples, into ``mel`` [frames, bands]."""
         front_end = self.front_end
-        frames = np.lib.stride_tricks.sliding_window_view(samples, front_end.frame_length)
-        frames = frames[:: front_end.hop_length] * self._taper
-        spectrum = np.abs(rfft(frames, front_end.fft_length, axis=1, overwrite_x=True))
+        views = np.lib.stride_tricks.sliding_window_view(samples, front_end.frame_length)
+        frames, spectrum = self._frames[: len(mel)], self._spectrum[: len(mel)]
+        np.multiply(views[:: front_end.hop_length], self._taper, out=frames)
+        np.abs(rfft(frames, front_end.fft_length, axis=1, overwrite_x=True), out=spectrum)
         if front_end.spectrum == "power":
             np.square(spectrum, out=spectrum)
         for bands, bins, filters in self._products:

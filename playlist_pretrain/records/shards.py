@@ -128,7 +128,7 @@ class ShardWork:
 
     def _is_silent(self, audio: Any) -> bool:
         if self.front_end.takes_waveforms:
-            return np.abs(audio.waveform).max() < SILENCE
+            return max(audio.waveform.max(), -audio.waveform.min()) < SILENCE
         return audio.mel.max() <= self.front_end.silence
 
     @cached_property

@@ -158,8 +158,8 @@ class ShardWriter:
         self._position += len(data) + example.RECORD_OVERHEAD
         for start in range(0, len(stored), _SUM_FRAMES):
             exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
-            self._sum += exact.sum(axis=0)
-            self._square_sum += np.square(exact, out=exact).sum(axis=0)
+            self._sum += np.einsum("ij->j", exact)
+            self._square_sum += np.einsum("ij,ij->j", exact, exact)  # without a table of squares
 
     def _write(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
