@@ -16,8 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.records.pool import describe_exit
