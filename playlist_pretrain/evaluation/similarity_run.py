@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
+from playlist_pretrain.audio.decode import LONGEST_WHOLE
 from playlist_pretrain.errors import RecipeError, TableError, printable
 from playlist_pretrain.evaluation.similarity_files import Results
 from playlist_pretrain.evaluation.similarity_inputs import (
@@ -108,6 +110,8 @@ class Similarity:
         check_choices(self, {"short": ("repeat", "pad")})
         check_above_zero(self, "seconds", "width")
         check_at_least(self, 1, "frames")
+        if self.seconds is not None and self.seconds > LONGEST_WHOLE:
+            raise RecipeError(f"--seconds {self.seconds}: at most {LONGEST_WHOLE}")
         if not 0 <= self.seed < 2**31:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^31 − 1")
         if not self.model:
@@ -202,7 +206,9 @@ def _source(options: Similarity) -> tuple[Collection | None, Source]:
     from playlist_pretrain.records.collection import Collection
 
     if options.audio is not None:
-        return None, Source("audio", options.audio, Path(options.audio).resolve().name, options.cut)
+        return None, Source(
+            "audio", options.audio, os.path.basename(os.path.abspath(options.audio)), options.cut
+        )
     if options.collection is None:
         path = ready_demo(options.say, quiet=options.quiet)
         path = path.with_name(f"{DEMO_COLLECTION.name}-eval")

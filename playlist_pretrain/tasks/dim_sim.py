@@ -43,6 +43,7 @@ SONGS = ("anchor", "song1", "song2")
 START = "_start_seconds"
 OWN_COLUMNS = ROLES
 DIM_SIM_COLUMNS = (*(f"{song}{what}" for song in SONGS for what in ("_id", START)), "song1_vote")
+LATEST_START, MOST_VOTES = 1e6, 1e9
 SECOND_VOTE, AGREEMENT = "song2_vote", "agreement"
 NEEDED = f"needed are {', '.join(OWN_COLUMNS)}, or {', '.join(DIM_SIM_COLUMNS)}"
 CITATION = (
@@ -160,7 +161,10 @@ def read_triplets(path: str | Path) -> Triplets:
         where = f"{path}: line {line}"
         values = dict(zip(columns, cells, strict=True))
         clips = [
-            Clip(values[name], _number(where, start, values[start]) if has_starts else None)
+            Clip(
+                values[name],
+                _number(where, start, values[start], LATEST_START) if has_starts else None,
+            )
             for name, start in zip(ids, starts, strict=True)
         ]
         for place, clip in enumerate(clips):
@@ -174,7 +178,7 @@ def read_triplets(path: str | Path) -> Triplets:
             if votes[1] > votes[0]:
                 clips[1:] = clips[:0:-1]
         elif extra:
-            agreement.append(_number(where, AGREEMENT, values[AGREEMENT], most=1))
+            agreement.append(_number(where, AGREEMENT, values[AGREEMENT], 1))
         rows.append([positions.setdefault(clip, len(positions)) for clip in clips])
         lines.append(line)
     counted = bool(agreement) and not (dim_sim and verdicts)
@@ -197,7 +201,7 @@ def _all_or_none(path: Path, header: Sequence[str], names: Sequence[str]) -> boo
 
 
 def _votes(where: str, values: dict[str, str]) -> tuple[float, float]:
-    first = _number(where, "song1_vote", values["song1_vote"])
+    first = _number(where, "song1_vote", values["song1_vote"], MOST_VOTES)
     if SECOND_VOTE not in values:
         if first not in (0, 1):
             raise TableError(
@@ -205,7 +209,7 @@ def _votes(where: str, values: dict[str, str]) -> tuple[float, float]:
                 f"similar, 0 that song 2 is; numbers of votes need a column {SECOND_VOTE!r} too"
             )
         return first, 1 - first
-    second = _number(where, SECOND_VOTE, values[SECOND_VOTE])
+    second = _number(where, SECOND_VOTE, values[SECOND_VOTE], MOST_VOTES)
     if first == second:
         raise TableError(
             f"{where}: song1_vote and {SECOND_VOTE} are both {first:g}: this does not say which "
@@ -214,13 +218,14 @@ def _votes(where: str, values: dict[str, str]) -> tuple[float, float]:
     return first, second
 
 
-def _number(where: str, column: str, text: str, most: float = math.inf) -> float:
-    """A finite number from 0 on, at most ``most``."""
+def _number(where: str, column: str, text: str, most: float) -> float:
+    """A number from 0 to ``most``."""
     try:
         number = float(text) + 0.0  # −0 is 0
     except ValueError:
         number = math.nan
-    if not (0 <= number <= most and math.isfinite(number)):
-        limit = "0 or more" if most == math.inf else f"from 0 to {most:g}"
-        raise TableError(f"{where}: column {column!r}: {text[:60]!r} is not a number {limit}")
+    if not 0 <= number <= most:
+        raise TableError(
+            f"{where}: column {column!r}: {text[:60]!r} is not a number from 0 to {most:,.0f}"
+        )
     return number

@@ -407,6 +407,7 @@ def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch)
 @pytest.mark.parametrize(("words", "message"), [
     (["--model", "nowhere", "--short", "skip"], "--short skip: one of repeat, pad"),
     (["--model", "nowhere", "--seconds", "0"], "--seconds 0.0: must be above 0"),
+    (["--model", "nowhere", "--seconds", "1e308"], "--seconds 1e+308: at most 5400"),
     (["--model", "nowhere", "--seed", "-1"], "--seed -1: must be from 0"),
     (["--model", "x", "y", "x"], "--model x: named twice"),
     (["--model", "x", "--audio", "a"], "--audio: needs --triplets"),

@@ -146,12 +146,16 @@ def test_refuses(table, content, word):
     [
         ("a,0,b,1,c,2,2", "song1_vote '2': 1 says .* need a column 'song2_vote'"),
         ("a,0,b,1,c,2,0.5", "song1_vote '0.5': 1 says"),
-        ("a,0,b,1,c,2,-1", "column 'song1_vote': '-1' is not a number 0 or more"),
+        ("a,0,b,1,c,2,-1", "column 'song1_vote': '-1' is not a number from 0 to 1,000,000,000"),
         ("a,0,b,1,c,2,nan", "column 'song1_vote': 'nan' is not a number"),
         ("a,0,b,1,c,2,yes", "column 'song1_vote': 'yes' is not a number"),
         ("a,0,b,1,c,2, ", "column 'song1_vote' is empty"),
-        ("a,-0.5,b,1,c,2,1", "column 'anchor_start_seconds': '-0.5' is not a number 0 or more"),
+        (
+            "a,-0.5,b,1,c,2,1",
+            "column 'anchor_start_seconds': '-0.5' is not a number from 0 to 1,000,000",
+        ),
         ("a,0,b,inf,c,2,1", "column 'song1_start_seconds': 'inf' is not a number"),
+        ("a,0,b,1,c,1e300,1", "column 'song2_start_seconds': '1e300' is not a number"),
         ("a,0,b,1,c,,1", "column 'song2_start_seconds' is empty"),
         ("a,3,b,1,a,3.0,1", "an excerpt is named twice: 'a' at 3 s"),
         ("a,0,b,1,b,1,0", "an excerpt is named twice: 'b' at 1 s"),
