@@ -48,11 +48,13 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed of the runs")
     seed = parser.parse_args().seed
 
+    from playlist_pretrain.evaluation.clips import collection_rows
     from playlist_pretrain.evaluation.embeddings import mean_of_mel, track_embeddings
-    from playlist_pretrain.evaluation.similarity import read_triplets, triplet_accuracy
+    from playlist_pretrain.evaluation.similarity import triplet_accuracy
     from playlist_pretrain.export.saved_model import load_backbone
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.tasks.dim_sim import read_triplets
     from playlist_pretrain.training.inputs import DEMO_COLLECTION, settle
     from playlist_pretrain.training.pretrain import PretrainCommand, build_model, pretrain
 
@@ -71,7 +73,7 @@ def main():
 
     eval_path = DEMO_COLLECTION.with_name(DEMO_COLLECTION.name + "-eval")
     collection = Collection.open(eval_path)
-    triplets = read_triplets(eval_path / "triplets.csv", collection)
+    triplets = collection_rows(read_triplets(eval_path / "triplets.csv"), collection)
 
     def embed(backbone) -> np.ndarray:
         return track_embeddings(backbone, collection.front_end, collection)

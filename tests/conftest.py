@@ -41,6 +41,18 @@ def shared_data():
     return folder
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Decode in this process, where Essentia is started once for all tests."""
+    from playlist_pretrain.records import decoding
+
+    def one_by_one(work, tasks, workers, *, on_step, on_death):
+        for task in tasks:
+            yield task, work(task, lambda step: None)
+
+    monkeypatch.setattr(decoding, "work_through", one_by_one)
+
+
 @pytest.fixture(scope="session")
 def make_collection():
     """Callable: make a collection of random mels in a folder and open it.

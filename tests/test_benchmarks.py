@@ -38,7 +38,7 @@ SMALL = {
 
 def test_all_are_known_here():
     found = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
-    assert found == {*SMALL, "demo_proof"}
+    assert found == {*SMALL, "demo_proof", "triplets"}
 
 
 @pytest.mark.slow

@@ -66,6 +66,14 @@ def _other_sources(home):
     rows = [f"t{track},{'train' if track < 4 else 'validation' if track < 7 else 'test'},"
             f"{'odd' if track % 2 else 'even'}" for track in range(10)]  # fmt: skip
     (home / "tags.csv").write_text("track_id,split,tags\n" + "\n".join(rows) + "\n")
+    (home / "previews").symlink_to("music")
+    ends = (
+        "anchor_id,anchor_start_seconds,song1_id,song1_start_seconds,song2_id,song2_start_seconds"
+    )
+    (home / "clean-dim-sim.csv").write_text(
+        f"{ends},song1_vote\nt0,0,t1,1.5,t2,2,1\nt3,1,t4,0,t3,2,0\n"
+    )
+    (home / "triplets.csv").write_text("anchor,positive,negative\nt0,t2,t1\nt5,t7,t6\n")
     listens = [
         {"user_name": "u", "timestamp": 1_600_000_000 + 60 * track,
          "track_metadata": {"additional_info": {"recording_mbid": f"t{track}"}}}
@@ -145,6 +153,16 @@ def test_the_three_commands_and_the_model_they_make(home):
     assert len(tagging) == 2
     run_all(tagging, home, lambda command: " --batch 4 --epochs 1 --runs 1")
     assert (home / "runs" / "mine-tags-mine-playlist_co-vggish" / "predictions").is_dir()
+    (block,) = [text for text in blocks("bash") if "similarity.py" in text]
+    judging = block.strip().splitlines()
+    assert len(judging) == 2
+    run_all(judging, home, lambda command: " --width 0.05" if "scratch" in command else "")
+    for name in ("previews-similarity-mine-playlist_co-vggish+2",
+                 "mine-similarity-mine-playlist_co-vggish"):  # fmt: skip
+        promised = text.partition("## Judging a model by triplets")[2].partition("\n## ")[0]
+        for file in ("results.md", "results.csv", "results.json", "per_triplet.csv"):
+            assert f"`{file}`" in promised
+            assert (home / "runs" / name / file).exists(), file
     essentia, serving = [text for text in blocks("bash") if "export.py" in text]
     run_all(essentia.strip().splitlines(), home)
     promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]

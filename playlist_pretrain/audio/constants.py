@@ -64,6 +64,19 @@ class Constants:
             return 1 + -(-samples // self.hop_length)
         return max(0, 1 + (samples - self.frame_length) // self.hop_length)
 
+    def same_as(self, other: Constants) -> bool:
+        """Whether the mels of both are the same, whatever the two are called."""
+        return not self._differing(other)
+
+    def _differing(self, other: Constants) -> list[str]:
+        if type(self) is not type(other):
+            return ["the mels of one were imported, those of the other are computed here"]
+        return [
+            f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
+            for field in self.field_types()
+            if field not in self._not_compared and getattr(self, field) != getattr(other, field)
+        ]
+
     def check_same(self, other: Constants, what_self: str, what_other: str) -> None:
         """Refuse two things whose mels differ.
 
@@ -79,15 +92,7 @@ class Constants:
             Names both and every constant that differs, but for ``window_frames``, and ``name``
             where the constants say everything; or that one was imported and the other was not.
         """
-        if type(self) is not type(other):
-            differing = ["the mels of one were imported, those of the other are computed here"]
-        else:
-            differing = [
-                f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
-                for field in self.field_types()
-                if field not in self._not_compared and getattr(self, field) != getattr(other, field)
-            ]
-        if differing:
+        if differing := self._differing(other):
             raise FrontEndError(
                 f"{what_self} (front end {self.name!r}) and {what_other} (front end "
                 f"{other.name!r}) do not fit: {'; '.join(differing)}"

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, TrackError, printable
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.progress import progress
-from playlist_pretrain.records.decoding import decode_files
+from playlist_pretrain.records.decoding import decode_files, in_order
 from playlist_pretrain.records.report import Note, write_report
 from playlist_pretrain.records.schema import check_track_id
 from playlist_pretrain.records.sources import TrackSource, find_audio
@@ -117,7 +117,7 @@ def predict_folder(
         )
         decoded = enter(contextlib.closing(decode_files(tracks, folder, load, workers)))
         bar = enter(progress(total=len(tracks), quiet=quiet, desc="tagging", unit=" files"))
-        for track, result in _in_order(tracks, _scored(tagger, tracks, decoded, bar.update)):
+        for track, result in in_order(tracks, _scored(tagger, tracks, decoded, bar.update)):
             if isinstance(result, str):
                 notes.append(_note(track, result))
             else:
@@ -197,18 +197,6 @@ def _scored(
             result = audio.source_seconds, scores
         advance()
         yield position, result
-
-
-def _in_order(
-    tracks: Sequence[TrackSource], results: Iterable[tuple[int, Any]]
-) -> Iterator[tuple[TrackSource, Any]]:
-    """Each track with its result; results that come before their turn wait."""
-    early, turn = {}, 0
-    for position, result in results:
-        early[position] = result
-        while turn in early:
-            yield tracks[turn], early.pop(turn)
-            turn += 1
 
 
 def _writer(

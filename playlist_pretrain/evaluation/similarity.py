@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import EmbeddingsError, TableError
+from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.bootstrap import mean_intervals
-from playlist_pretrain.tables import read_columns
 
-if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
-
-COLUMNS = ("anchor", "positive", "negative")
 RESAMPLES = 10_000
+BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
+"""Of bins of agreement; of two answers one has half of the votes at least."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +21,8 @@ class TripletResult:
 
     Attributes
     ----------
+    margins : np.ndarray float64 [triplets]
+        Distance(anchor, negative) − distance(anchor, positive), −2 to 2.
     right : np.ndarray float64 [triplets]
         1 where the negative is farther from the anchor than the positive, 0.5 for a tie.
     accuracy : float
@@ -32,7 +30,7 @@ class TripletResult:
     interval : tuple of float
         95 % interval of the accuracy, bootstrap over triplets.
     difference : float
-        Mean of distance(anchor, negative) − distance(anchor, positive), as in arXiv 2304.12257.
+        Mean of ``margins``, as in arXiv 2304.12257.
     centred_difference : float
         The same of embeddings less the mean of those that the triplets name: where all embeddings
         share a direction, the former is small whatever they know.
@@ -40,6 +38,7 @@ class TripletResult:
         Triplets that count half.
     """
 
+    margins: np.ndarray
     right: np.ndarray
     accuracy: float
     interval: tuple[float, float]
@@ -101,6 +100,7 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     right = np.where(margin == 0, 0.5, margin > 0)
     (interval,) = mean_intervals(right[:, np.newaxis], resamples=RESAMPLES, seed=seed)
     return TripletResult(
+        margin,
         right,
         float(right.mean()),
         interval,
@@ -144,36 +144,24 @@ def paired_difference(
     return PairedDifference(float(apart.mean()), interval, *counts, p_value)
 
 
-def read_triplets(path: str | Path, collection: Collection) -> np.ndarray:
-    """Read a table of track ids with the columns ``anchor``, ``positive`` and ``negative``.
+def agreement_bins(agreement: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Triplets by how far people agree about them.
 
     Parameters
     ----------
-    path : str or Path
-        CSV or TSV as ``playlist_pretrain.tables`` reads it. Other columns are ignored.
-    collection : Collection
-        Holds the tracks.
+    agreement : np.ndarray float [triplets]
+        0 to 1, as the larger share of the votes.
 
     Returns
     -------
-    np.ndarray int32 [triplets, 3]
-        Rows of the collection.
-
-    Raises
-    ------
-    TableError
-        For a table that cannot be read, an id that is not in the collection, or a triplet that
-        names a track twice.
+    list of (str, np.ndarray bool [triplets])
+        Of each bin that holds triplets its name and its triplets; bins hold their lower edge,
+        the last its upper one too.
     """
-    numbers, ids = zip(*read_columns(path, COLUMNS), strict=True)
-    triplets = np.stack([collection.rows(column) for column in zip(*ids, strict=True)], 1)
-    if (triplets < 0).any():
-        row, side = np.argwhere(triplets < 0)[0]
-        raise TableError(
-            f"{path}: line {numbers[row]}: the {COLUMNS[side]} {ids[row][side]!r} is not in "
-            f"{collection.name}"
-        )
-    for row, (anchor, positive, negative) in enumerate(triplets):
-        if len({anchor, positive, negative}) < 3:
-            raise TableError(f"{path}: line {numbers[row]}: a track is named twice")
-    return triplets
+    edges = (0.0, *BIN_EDGES, 1.0)
+    places = np.searchsorted(BIN_EDGES, agreement, side="right")
+    return [
+        (f"{low:g} to {high:g}" if high == 1 else f"{low:g} to below {high:g}", places == place)
+        for place, (low, high) in enumerate(itertools.pairwise(edges))
+        if (places == place).any()
+    ]

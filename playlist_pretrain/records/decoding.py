@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,25 @@ def decode_files(
     with contextlib.closing(done):
         for task, audio in done:
             yield task.position, audio
+
+
+def in_order(
+    tracks: Sequence[TrackSource], results: Iterable[tuple[int, Any]]
+) -> Iterator[tuple[TrackSource, Any]]:
+    """Each track with its result; results that come before their turn wait.
+
+    Parameters
+    ----------
+    tracks : sequence of TrackSource
+    results : iterable of (int, any)
+        Position in ``tracks`` and result, as of :func:`decode_files`.
+    """
+    early, turn = {}, 0
+    for position, result in results:
+        early[position] = result
+        while turn in early:
+            yield tracks[turn], early.pop(turn)
+            turn += 1
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def test_an_unknown_preset_lists_those_there_are():
 
 def test_different_front_ends_refuse_each_other():
     paper, musicnn = PRESETS["paper"], PRESETS["musicnn"]
-    paper.check_same(dataclasses.replace(paper, name="mine", window_frames=128), "a", "b")
+    paper.check_same(mine := dataclasses.replace(paper, name="mine", window_frames=128), "a", "b")
+    assert paper.same_as(mine) and not paper.same_as(musicnn)
     with pytest.raises(FrontEndError) as caught:
         paper.check_same(musicnn, "collection tfrecords/x", "model runs/y")
     for part in ("collection tfrecords/x", "model runs/y", "hop_length 188 against 256"):

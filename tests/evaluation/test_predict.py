@@ -53,17 +53,6 @@ def audio(tmp_path, rng):
     return folder
 
 
-def one_by_one(work, tasks, workers, *, on_step, on_death):
-    for task in tasks:
-        yield task, work(task, lambda step: None)
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Decode in this process, where Essentia is started once for all tests."""
-    monkeypatch.setattr(decoding, "work_through", one_by_one)
-
-
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "out"
@@ -252,11 +241,11 @@ def test_classes_that_do_not_fit_the_model_are_refused(saved, classes, tmp_path)
 
 
 @pytest.mark.slow
-def test_worker_processes_give_the_same_bytes(tagger, audio, out, monkeypatch):
+def test_worker_processes_give_the_same_bytes(tagger, audio, out, request):
     (audio / "broken.mp3").write_bytes(b"no music" * 1000)
     predicted = predict_folder(tagger, audio, out / "workers", workers=2)
     assert (predicted.files, predicted.failed) == (len(SECONDS), 1)
-    monkeypatch.setattr(decoding, "work_through", one_by_one)
+    request.getfixturevalue("in_process")
     here = predict_folder(tagger, audio, out / "here")
     assert sorted(os.listdir(out / "workers")) == sorted(os.listdir(out / "here"))
     for name in os.listdir(here.table.parent):

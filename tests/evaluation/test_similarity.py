@@ -1,12 +1,12 @@
-"""Triplets: against a loop, ties, intervals, and tables that cannot be read."""
+"""Triplets: against a loop, ties, intervals, comparisons."""
 
 import numpy as np
 import pytest
 
-from playlist_pretrain.errors import EmbeddingsError, TableError
+from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.similarity import (
+    agreement_bins,
     paired_difference,
-    read_triplets,
     triplet_accuracy,
 )
 
@@ -98,56 +98,23 @@ def test_two_models_on_the_same_triplets():
         paired_difference(first, triplet_accuracy(vectors, np.array([right])))
 
 
-@pytest.fixture
-def collection(make_collection, tmp_path):
-    return make_collection(tmp_path / "c", [4] * 3, front_end="vggish", ids=["a", "b/ö", "c"])
+def test_margins_are_those_of_the_difference(rng):
+    vectors = rng.normal(size=(10, 4))
+    result = triplet_accuracy(vectors, np.array([[0, 1, 2], [3, 4, 5], [0, 2, 1]]))
+    assert result.margins.mean() == pytest.approx(result.difference)
+    assert result.margins[0] == -result.margins[2]
+    np.testing.assert_array_equal(result.right, result.margins > 0)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "votes,anchor,positive,negative\r\n3,a,b/ö,c\r\n1,c,b/ö,a\r\n",
-        "\ufeffnegative\tanchor\tpositive\nc\ta\tb/ö\n\na\tc\tb/ö",
-        'anchor;positive;negative\n"a";"b/ö";"c"\nc;b/ö;a\n',
-    ],
-)
-def test_reads(collection, tmp_path, text):
-    path = tmp_path / "t.csv"
-    path.write_bytes(text.encode())
-    triplets = read_triplets(path, collection)
-    np.testing.assert_array_equal(triplets, [[0, 1, 2], [2, 1, 0]])
-    assert triplets.dtype == np.int32
-
-
-HEADER = b"anchor,positive,negative"
-
-
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        (b"", "the file is empty"),
-        (b"anchor,x\n", "no column 'positive', 'negative'; its columns are: 'anchor', 'x'"),
-        (HEADER + b"\n", "a header and no rows"),
-        (HEADER + b"\na,b/\xc3\xb6,c\na,c,a\n", "line 3: a track is named twice"),
-        (HEADER + b"\na,c,a\na,x,c\n", "line 3: the positive 'x' is not in c"),
-        (HEADER + b'\n\na,c,a\n\n"a",c,x\nx,a,a', "line 5: the negative 'x' is not in c"),
-        (HEADER + b',note\na,c,a,"1\n2"\nx,c,a,\n', "line 4: the anchor 'x' is not in c"),
-        (HEADER + b"\na,c\n", "line 2: 2 cells, the header has 3"),
-        (HEADER + b"\na,,c\n", "line 2: column 'positive' is empty"),
-        (b"\xff\xfe\x00", "UTF-8"),
-        (HEADER + b"\na,b,\xff\n", "line 2: not UTF-8"),
-    ],
-)
-def test_refuses(collection, tmp_path, content, word):
-    path = tmp_path / "t.csv"
-    path.write_bytes(content)
-    with pytest.raises(TableError, match=word) as refused:
-        read_triplets(path, collection)
-    assert str(path) in str(refused.value)
-
-
-def test_refuses_what_is_no_file(collection, tmp_path):
-    with pytest.raises(TableError, match=r"t\.csv: no such file"):
-        read_triplets(tmp_path / "t.csv", collection)
-    with pytest.raises(TableError, match="a folder, not a file"):
-        read_triplets(tmp_path, collection)
+def test_bins_of_agreement_hold_their_lower_edge():
+    agreement = np.array([0.5, 3 / 5, 2 / 3, 7 / 10, 4 / 5, 1.0, 0.9, 0.2, 0.55])
+    bins = agreement_bins(agreement)
+    assert [(name, np.flatnonzero(inside).tolist()) for name, inside in bins] == [
+        ("0 to below 0.5", [7]),
+        ("0.5 to below 0.6", [0, 8]),
+        ("0.6 to below 0.7", [1, 2]),
+        ("0.7 to below 0.8", [3]),
+        ("0.8 to below 0.9", [4]),
+        ("0.9 to 1", [5, 6]),
+    ]
+    assert [name for name, _ in agreement_bins(agreement[5:6])] == ["0.9 to 1"]

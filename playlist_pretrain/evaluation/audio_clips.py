@@ -1,0 +1,177 @@
+"""The clips of triplets as mels, from audio files: whole ones, excerpts of them, or cut ones."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.errors import AudioError, TrackError
+from playlist_pretrain.evaluation.clips import ClipMels, ClipStore, span_text
+from playlist_pretrain.progress import progress
+from playlist_pretrain.records.decoding import decode_files, in_order
+from playlist_pretrain.records.sources import TrackSource, find_audio
+from playlist_pretrain.tasks.dim_sim import Clip, Triplets, seconds_text
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+
+MISSING_SECONDS = 0.1
+"""An excerpt may end that long after its file: codecs add and drop some samples."""
+
+
+def audio_of_clips(
+    triplets: Triplets, audio: str | Path, *, cut: bool
+) -> tuple[dict[int, TrackSource], dict[int, str]]:
+    """Find the audio files of clips; reads none of them.
+
+    A track's file has its id as its path below the folder, without extension. The file of an
+    excerpt that was cut out is named ``ID_START``, START as short as it can be (``x_30``,
+    ``x_27.5``) or with a decimal (``x_30.0``); one of a track that the table names at one start
+    only may be named ``ID``.
+
+    Returns
+    -------
+    dict of int to TrackSource
+        By position of the clip.
+    dict of int to str
+        Position of each clip that has no file, and why.
+
+    Raises
+    ------
+    AudioError
+        No such folder, no audio in it, or a file that two clips are to be cut out as.
+    TrackError
+        Two files with one id.
+    """
+    files = {track.track_id: track for track in find_audio(audio).tracks}
+    starts = Counter(clip.track_id for clip in triplets.clips)
+    found, lacking = {}, {}
+    owner: dict[str, Clip] = {}
+    for position in triplets.named.tolist():
+        clip = triplets.clips[position]
+        names = [clip.track_id]
+        if cut and clip.start is not None:
+            start = seconds_text(clip.start)
+            names = [f"{clip.track_id}_{start}", f"{clip.track_id}_{clip.start!r}", *names]
+            if starts[clip.track_id] > 1:  # one file cannot be several excerpts
+                del names[2:]
+        name = next((name for name in names if name in files), None)
+        if name is None:
+            named = " or ".join(repr(name) for name in dict.fromkeys(names))
+            lacking[position] = f"no audio file named {named}"
+            continue
+        if cut and owner.setdefault(name, clip) != clip:
+            raise AudioError(
+                f"{audio}: the file {files[name].source!r} could be that of {owner[name]} and of "
+                f"{clip}; name both ID_START"
+            )
+        found[position] = files[name]
+    return found, lacking
+
+
+def clips_of_audio(
+    triplets: Triplets,
+    audio: str | Path,
+    files: Mapping[int, TrackSource],
+    front_ends: Sequence[FrontEnd],
+    folder: str | Path,
+    *,
+    seconds: float,
+    cut: bool,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> tuple[list[ClipMels | None], dict[int, str]]:
+    """Mels of the clips of triplets, by several front ends.
+
+    A file is decoded whole, once a sample rate, and its excerpts are cut out of the waveform, from
+    the sample nearest to their start.
+
+    Parameters
+    ----------
+    triplets : Triplets
+    audio : str or Path
+        The folder.
+    files : mapping of int to TrackSource
+        Of the clips that triplets name, as :func:`audio_of_clips` finds them.
+    front_ends : sequence of FrontEnd
+        All different, and such that take waveforms.
+    folder : str or Path
+        Empty, and to be kept as long as the mels are read; for a collection a front end.
+    seconds : float
+        Length of an excerpt.
+    cut : bool
+        Whether a file is an excerpt already, whatever its start and its length.
+    workers : int, optional
+        Processes that decode; default one for each core this process may use.
+    quiet : bool
+        No progress.
+
+    Returns
+    -------
+    list of ClipMels or None
+        One for each front end; None when no file can be read.
+    dict of int to str
+        Position of each clip whose file cannot be read, or ends before the excerpt does, and why.
+    """
+    clips_in: dict[TrackSource, list[int]] = defaultdict(list)
+    for position in triplets.named.tolist():
+        clips_in[files[position]].append(position)
+    tracks = sorted(clips_in, key=lambda track: track.track_id)
+    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for number, front_end in enumerate(front_ends):
+        groups[front_end.sample_rate, front_end.resample_quality].append(number)
+    lacking: dict[int, str] = {}
+    stores = [
+        ClipStore(Path(folder) / str(number), front_end, len(triplets.clips))
+        for number, front_end in enumerate(front_ends)
+    ]
+    total = len(tracks) * len(groups)
+    with progress(total=total, quiet=quiet, desc="decoding", unit=" files") as bar:
+        for (rate, quality), numbers in groups.items():
+            load = AudioLoader(rate, None, quality)
+            with contextlib.ExitStack() as stack:
+                own = [stack.enter_context(stores[number]) for number in numbers]
+                decoded = decode_files(tracks, audio, load, workers)
+                stack.enter_context(contextlib.closing(decoded))
+                for track, result in in_order(tracks, decoded):
+                    bar.update()
+                    for position in clips_in[track]:
+                        clip = triplets.clips[position]
+                        try:
+                            if isinstance(result, str):
+                                raise AudioError(result)
+                            waveform = _excerpt(result.waveform, rate, clip, seconds, cut=cut)
+                            for store in own:
+                                mel = _log_mel(store.front_end, waveform)
+                                store.add(position, mel, clip.start or 0.0, result.source_seconds)
+                        except (AudioError, TrackError) as error:
+                            lacking[position] = f"{track.source}: {error}"
+    return [store.mels for store in stores], lacking
+
+
+def _excerpt(
+    waveform: np.ndarray, rate: int, clip: Clip, seconds: float, *, cut: bool
+) -> np.ndarray:
+    """The samples of a clip."""
+    if cut or clip.start is None:
+        return waveform
+    first, count = round(clip.start * rate), max(1, round(seconds * rate))
+    part = waveform[first : first + count]
+    if not len(part) or count - len(part) > MISSING_SECONDS * rate:
+        raise AudioError(
+            f"lasts {len(waveform) / rate:.1f} s, the excerpt is {span_text(clip.start, seconds)}"
+        )
+    return part
+
+
+def _log_mel(front_end: FrontEnd, waveform: np.ndarray) -> np.ndarray:
+    """Log-mel [at least 1 frame, bands]; silence follows samples that are too few for a frame."""
+    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
+    missing = max(shortest - len(waveform), 0)
+    return front_end.log_mel(np.pad(waveform, (0, missing))).numpy()

@@ -1,0 +1,6 @@
+"""Judge models by triplets: python scripts/similarity.py --help."""
+
+from playlist_pretrain.evaluation.similarity_run import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

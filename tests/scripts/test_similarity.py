@@ -1,0 +1,449 @@
+"""The command as a user runs it: against a loop by hand, what is lacking, what is refused."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from playlist_pretrain import demo
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.evaluation import similarity_run
+from playlist_pretrain.export.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.vggish import vggish
+
+RATE = 16000
+HEADER = (
+    "anchor_id,anchor_start_seconds,song1_id,song1_start_seconds,song2_id,song2_start_seconds,"
+    "song1_vote,song2_vote"
+)
+NAMES = "abcdefgh"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folder of a backbone, a tagger made of it, and one that takes another front end."""
+    folder = tmp_path_factory.mktemp("models")
+    net = vggish(frames=64, bands=96, width=0.05, seed=3)
+    save_backbone(net, PRESETS["paper"], folder / "paper" / "saved_model")
+    save_tagger(tagger(net, 2), ["x", "y"], PRESETS["paper"], folder / "tags" / "saved_model")
+    other = vggish(frames=32, bands=64, width=0.05, seed=4)
+    save_backbone(other, PRESETS["vggish"], folder / "vggish" / "saved_model")
+    return folder
+
+
+@pytest.fixture
+def waves(rng):
+    """Noises of a few seconds, each through a filter of its own."""
+    noise = rng.normal(scale=0.1, size=(len(NAMES), 2 * RATE))
+    tones = np.sin(np.outer(rng.uniform(0.02, 2, len(NAMES)), np.arange(2 * RATE)))
+    return dict(zip(NAMES, (0.3 * tones + noise).astype(np.float32), strict=True))
+
+
+@pytest.fixture
+def previews(tmp_path, waves):
+    (tmp_path / "previews").mkdir()
+    for name, samples in waves.items():
+        soundfile.write(tmp_path / "previews" / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    return tmp_path / "previews"
+
+
+@pytest.fixture
+def triplets(rng):
+    """(anchor, positive, negative, votes), each clip a name and a start."""
+
+    def clip(name):
+        return name, float(rng.choice([0.0, 0.5, 0.8125]))
+
+    drawn = [[clip(n) for n in rng.choice(list(NAMES), 3, replace=False)] for _ in range(12)]
+    return [(*clips, (3 + k % 3, k % 3)) for k, clips in enumerate(drawn)]
+
+
+@pytest.fixture
+def table(tmp_path, triplets):
+    """The triplets as dim-sim has them, in every second of which song 2 is the positive."""
+    lines = [HEADER]
+    for k, (anchor, positive, negative, votes) in enumerate(triplets):
+        songs = [positive, negative] if k % 2 else [negative, positive]
+        counts = votes if k % 2 else votes[::-1]
+        cells = [*anchor, *songs[0], *songs[1], *counts]
+        lines.append(",".join(map(str, cells)))
+    path = tmp_path / "dim sim.csv"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def run(capsys, *words):
+    code = similarity_run.main(list(map(str, words)))
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def refused(capsys, *words):
+    """The message."""
+    code, _, err = run(capsys, *words)
+    assert code == 1
+    return err
+
+
+def read(folder):
+    """Results, rows of the table of models, rows of the table of triplets."""
+    results = json.loads((folder / "results.json").read_text("utf-8"))
+    tables = []
+    for name in ("results.csv", "per_triplet.csv"):
+        with open(folder / name, encoding="utf-8", newline="") as stream:
+            tables.append(list(csv.DictReader(stream, strict=True)))
+    return results, *tables
+
+
+def by_hand(net, front_end, waves, triplets, seconds):
+    """Distance to the negative less that to the positive, clip by clip."""
+
+    def embedding(clip):
+        name, start = clip
+        samples = waves[name][round(start * RATE) : round(start * RATE) + round(seconds * RATE)]
+        mel = front_end.log_mel(samples).numpy().astype(np.float16).astype(np.float32)
+        frames = net.input_shape[1]
+        mel = np.tile(mel, (-(-frames // len(mel)), 1)) if len(mel) < frames else mel
+        windows = [mel[i * frames : (i + 1) * frames] for i in range(len(mel) // frames)]
+        return np.mean([net(window[None]).numpy()[0] for window in windows], axis=0)
+
+    def distance(one, other):
+        a, b = embedding(one).astype(np.float64), embedding(other).astype(np.float64)
+        return 1 - a @ b / np.sqrt(a @ a) / np.sqrt(b @ b)
+
+    return [distance(a, n) - distance(a, p) for a, p, n, _ in triplets]
+
+
+@pytest.mark.slow
+def test_equals_a_loop_by_hand(
+    models, previews, table, waves, triplets, tmp_path, capsys, in_process
+):
+    paths = [models / name / "saved_model" for name in ("paper", "vggish", "tags")]
+    out = tmp_path / "out"
+    code, text, err = run(
+        capsys, "--model", *paths, "mean-of-mel", "--front-end", "paper", "--frames", 40,
+        "--triplets", table, "--audio", previews, "--seconds", 0.9, "--out", out,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    results, rows, per_triplet = read(out)
+    nets = [
+        (vggish(frames=64, bands=96, width=0.05, seed=3), PRESETS["paper"]),
+        (vggish(frames=32, bands=64, width=0.05, seed=4), PRESETS["vggish"]),
+    ]
+    for number, (net, front_end) in enumerate(nets):
+        margins = by_hand(net, front_end, waves, triplets, 0.9)
+        found, row = results["models"][number], rows[number]
+        right = [float(margin > 0) for margin in margins]
+        assert found["right"] == right and found["accuracy"] == pytest.approx(np.mean(right))
+        assert found["difference"] == pytest.approx(np.mean(margins), abs=1e-5)
+        label = found["model"]
+        column = [float(line[f"margin {label}"]) for line in per_triplet]
+        np.testing.assert_allclose(column, margins, atol=1e-5)
+        assert [float(line[f"right {label}"]) for line in per_triplet] == right
+        assert float(row["accuracy"]) == found["accuracy"]
+        assert found["accuracy_low"] <= found["accuracy"] <= found["accuracy_high"]
+    assert [one["model"] for one in results["models"]] == ["paper", "vggish", "tags", "mean-of-mel"]
+    assert [one["frames"] for one in results["models"]] == [64, 32, 64, 40]
+    first, _, same, _ = results["models"]
+    assert same["right"] == first["right"] and same["p_value"] == 1 and same["against_first"] == 0
+    assert results["models"][1]["against_first"] == pytest.approx(
+        results["models"][1]["accuracy"] - first["accuracy"]
+    )
+    assert results["excerpt_seconds"] == 0.9 and results["triplets"]["used"] == 12
+    line = per_triplet[0]
+    assert (line["line"], line["anchor"], line["anchor_start_seconds"]) == (
+        "2", triplets[0][0][0], str(triplets[0][0][1])
+    )  # fmt: skip
+    assert line["agreement"] == "1.0"
+    shares = [votes[0] / sum(votes) for *_, votes in triplets]
+    for part, inside in zip(
+        results["agreement"],
+        [[k for k, s in enumerate(shares) if low <= s < high]
+         for low, high in ((0.7, 0.8), (0.8, 0.9), (0.9, 1.1))
+         if any(low <= s < high for s in shares)],
+        strict=True,
+    ):  # fmt: skip
+        assert part["triplets"] == len(inside)
+        expected = [np.mean([one["right"][k] for k in inside]) for one in results["models"]]
+        assert part["accuracy"] == pytest.approx(expected)
+    shown = (out / "results.md").read_text("utf-8")
+    assert shown.strip() in text
+    assert f"| paper | {first['accuracy']:.3f} [" in shown
+    assert "mean-of-mel: each band is standardised by the statistics of the clips" in text
+    assert text.splitlines()[-1].startswith("next: python scripts/finetune.py --model ")
+    assert sorted(os.listdir(out)) == [
+        "per_triplet.csv", "results.csv", "results.json", "results.md",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_cut_files_give_what_whole_ones_do(
+    models, previews, table, waves, triplets, tmp_path, capsys, in_process
+):
+    (tmp_path / "cut").mkdir()
+    for name, start in {clip for *clips, _ in triplets for clip in clips}:
+        samples = waves[name][round(start * RATE) :][:RATE]
+        start = f"{start:g}"
+        soundfile.write(tmp_path / "cut" / f"{name}_{start}.wav", samples, RATE, subtype="FLOAT")
+    words = ["--model", models / "paper" / "saved_model", "--triplets", table]
+    whole, cut = tmp_path / "whole", tmp_path / "was cut"
+    more = ["--audio", previews, "--seconds", 1]
+    assert run(capsys, *words, *more, "--out", whole, "--quiet") == (0, "", "")
+    more = ["--audio", tmp_path / "cut", "--cut"]
+    assert run(capsys, *words, *more, "--out", cut, "--quiet") == (0, "", "")
+    assert (whole / "per_triplet.csv").read_bytes() == (cut / "per_triplet.csv").read_bytes()
+    found = [read(folder)[0] for folder in (whole, cut)]
+    assert [one["excerpt_seconds"] for one in found] == [1.0, None]
+    assert found[0]["models"] == found[1]["models"]
+
+
+@pytest.mark.slow
+def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, capsys, in_process):
+    (previews / "a.wav").unlink()
+    (previews / "b.wav").write_bytes(b"RIFF of nothing")
+    words = [
+        "--model", models / "paper" / "saved_model", "--triplets", table, "--audio", previews,
+        "--seconds", 0.9, "--out", tmp_path / "out",
+    ]  # fmt: skip
+    code, out, err = run(capsys, *words)
+    first = next(k for k, (*clips, _) in enumerate(triplets, 2) if any(n == "a" for n, _ in clips))
+    gone = {n for n in NAMES if n == "a"}
+    left = [t for t in triplets if not gone & {n for n, _ in t[:3]}]
+    assert code == 1 and f"and so {12 - len(left)} of 12 triplets" in err
+    assert f"\n  line {first}: 'a' at " in err and "no audio file named 'a'" in err
+    assert err.endswith("--partial goes on without these triplets\n")
+    missing = tmp_path / "out" / "missing.tsv"
+    with open(missing, encoding="utf-8", newline="") as stream:
+        listed = list(csv.DictReader(stream, delimiter="\t"))
+    assert {line["track_id"] for line in listed} == {"a"}
+    assert len(listed) == len({clip for *clips, _ in triplets for clip in clips if clip[0] == "a"})
+    code, out, err = run(capsys, *words, "--partial")
+    assert (code, err) == (0, "") and out.count("WARNING: ") == 2
+    gone = {"a", "b"}
+    left = [t for t in triplets if not gone & {n for n, _ in t[:3]}]
+    assert 0 < len(left) < 12
+    assert f"{len(left)} triplets of 12, {12 - len(left)} left out (--partial)" in out
+    results, _, per_triplet = read(tmp_path / "out")
+    assert results["triplets"]["in_table"] == 12 and results["triplets"]["used"] == len(left)
+    assert [line["positive"] for line in per_triplet] == [t[1][0] for t in left]
+    with open(missing, encoding="utf-8", newline="") as stream:
+        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == gone
+    for path in previews.iterdir():
+        path.write_bytes(b"")
+    err = refused(capsys, *words, "--partial", "--overwrite", "--quiet")
+    assert "and so 12 of 12 triplets" in err and "--partial" not in err
+
+
+@pytest.fixture
+def collection(make_collection, tmp_path):
+    ids = [f"{name}/ö" for name in NAMES]
+    made = make_collection(tmp_path / "mine", [200, 30, 300, 128, 64, 90, 70, 65], ids=ids)
+    rows = [(0, 1, 2), (3, 4, 5), (5, 6, 7), (1, 0, 4), (2, 6, 0)]
+    lines = ["anchor,positive,negative", *(",".join(ids[k] for k in row) for row in rows)]
+    (made.path / "triplets.csv").write_text("\n".join(lines), encoding="utf-8")
+    return made
+
+
+@pytest.mark.slow
+def test_whole_tracks_of_a_collection(models, collection, tmp_path, capsys, monkeypatch):
+    from playlist_pretrain.evaluation.clips import collection_rows
+    from playlist_pretrain.evaluation.embeddings import track_embeddings
+    from playlist_pretrain.evaluation.similarity import triplet_accuracy
+    from playlist_pretrain.tasks.dim_sim import read_triplets
+
+    monkeypatch.chdir(tmp_path)
+    words = ["--model", models / "paper" / "saved_model", "--collection", collection.path]
+    code, out, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    net = vggish(frames=64, bands=96, width=0.05, seed=3)
+    vectors = track_embeddings(net, collection.front_end, collection)
+    triplets = collection_rows(read_triplets(collection.path / "triplets.csv"), collection)
+    expected = triplet_accuracy(vectors, triplets)
+    folder = Path("runs") / "mine-similarity-paper"
+    (found,) = read(folder)[0]["models"]
+    for name in ("accuracy", "difference", "centred_difference", "ties"):
+        assert found[name] == pytest.approx(getattr(expected, name), abs=1e-5)
+    assert found["short_clips"] == 1 and "| 1 of 8 |" in out
+    assert "next: the same command with scratch mean-of-mel after --model" in out
+    err = refused(capsys, *words)
+    assert f"{folder}: holds results; --overwrite replaces them" in err
+    assert run(capsys, *words, "--overwrite", "--quiet", "--short", "pad") == (0, "", "")
+    assert read(folder)[0]["models"][0]["difference"] != found["difference"]
+    (folder / "mine.txt").touch()
+    err = refused(capsys, *words, "--overwrite")
+    assert f"{folder}: holds 'mine.txt', so it is no folder of such results" in err
+    err = refused(capsys, *words, "--out", models / "paper", "--overwrite")
+    assert "holds 'saved_model'" in err
+
+
+@pytest.mark.slow
+def test_excerpts_of_a_collection(models, collection, tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "anchor,anchor_start_seconds,positive,positive_start_seconds,negative,"
+        "negative_start_seconds\na/ö,0.5,c/ö,0,a/ö,0\na/ö,1,c/ö,2,d/ö,0.9\na/ö,0,x,0,c/ö,0\n",
+        encoding="utf-8",
+    )
+    words = ["--model", models / "paper" / "saved_model", "--collection", collection.path,
+             "--triplets", path, "--seconds", 0.8, "--out", tmp_path / "out"]  # fmt: skip
+    err = refused(capsys, *words)
+    assert (
+        "line 3: 'd/ö' at 0.9 s: mine has 0.0 to 1.5 s of the track, the excerpt is 0.9 to" in err
+    )
+    assert "line 4: 'x' at 0 s: not in mine" in err and "2 of 7 clips" in err
+    assert run(capsys, *words, "--partial")[0] == 0
+    (line,) = read(tmp_path / "out")[2]
+    net = vggish(frames=64, bands=96, width=0.05, seed=3)
+    vectors = [
+        net(collection.mel(row)[first : first + 64].astype(np.float32)[None]).numpy()[0]
+        for row, first in ((0, 43), (2, 0), (0, 0))
+    ]
+    a, p, n = (v / np.linalg.norm(v) for v in vectors)
+    assert float(line["margin paper"]) == pytest.approx(a @ p - a @ n, abs=1e-5)
+
+
+def test_models_that_know_nothing(collection, tmp_path, capsys):
+    words = ["--model", "mean-of-mel", "scratch", "--collection", collection.path, "--frames", 64,
+             "--width", 0.05, "--out", tmp_path / "out"]  # fmt: skip
+    code, out, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    assert "scratch: each band is standardised by the statistics of collection mine" in out
+    assert "next: the same command with a --model that was trained" in out
+    one = read(tmp_path / "out")[0]
+    assert run(capsys, *words, "--overwrite", "--quiet", "--seed", 1) == (0, "", "")
+    other = read(tmp_path / "out")[0]
+    assert one["models"][0]["right"] == other["models"][0]["right"]
+    assert one["models"][1]["key"] != other["models"][1]["key"]
+    assert run(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
+    assert read(tmp_path / "out")[0] == one
+
+
+@pytest.mark.slow
+def test_a_model_of_essentias(models, previews, table, tmp_path, capsys, in_process, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "models")
+    from essentia_packages import musicnn_like
+
+    package = musicnn_like(tmp_path / "net.pb")
+    words = ["--model", package.path, models / "paper" / "saved_model", "--triplets", table,
+             "--audio", previews, "--seconds", 0.9, "--out", tmp_path / "out"]  # fmt: skip
+    code, _, err = run(capsys, *words)
+    assert (code, err) == (0, "")
+    results, _, per_triplet = read(tmp_path / "out")
+    assert [(one["model"], one["front_end"]) for one in results["models"]] == [
+        ("net", "musicnn"), ("paper", "paper"),
+    ]  # fmt: skip
+    front_end, line = PRESETS["musicnn"], per_triplet[3]
+
+    def embedding(role):
+        samples, _ = soundfile.read(previews / f"{line[role]}.wav", dtype="float32")
+        first = round(float(line[f"{role}_start_seconds"]) * RATE)
+        mel = front_end.log_mel(samples[first : first + round(0.9 * RATE)]).numpy()
+        windows = mel[: len(mel) // 24 * 24].reshape(-1, 24, 96)
+        vector = package.original(windows).mean(axis=0)
+        return vector / np.linalg.norm(vector)
+
+    a, p, n = map(embedding, ("anchor", "positive", "negative"))
+    assert float(line["margin net"]) == pytest.approx(a @ p - a @ n, abs=1e-3)
+    err = refused(capsys, *words[:3], "scratch", *words[3:], "--overwrite")
+    assert "have different front ends, musicnn, paper; choose one with" in err
+
+
+@pytest.mark.slow
+def test_two_models_of_one_name_keep_their_paths(models, collection, tmp_path, capsys):
+    for part in "ab":
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "run-1").symlink_to(models / "paper")
+    paths = [str(tmp_path / part / "run-1" / "saved_model") for part in "ab"]
+    options = similarity_run.Similarity(model=tuple(paths))
+    labels = {Path(label).name for label in options.labels}
+    assert labels == {"saved_model"} and options.labels == paths
+
+
+@pytest.mark.slow
+def test_a_model_and_a_collection_that_disagree(models, collection, capsys, tmp_path):
+    words = ["--collection", collection.path, "--out", tmp_path / "out"]
+    err = refused(capsys, "--model", models / "vggish" / "saved_model", *words)
+    assert "(front end 'vggish') and collection mine (front end 'paper') do" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_imported_mels_hears_no_audio(previews, table, tmp_path, capsys):
+    net = vggish(frames=64, bands=48, width=0.05)
+    save_backbone(net, IMPORTED["melon"], tmp_path / "melon")
+    words = ["--triplets", table, "--audio", previews, "--out", tmp_path / "out"]
+    err = refused(capsys, "--model", tmp_path / "melon", *words)
+    assert "its front end 'melon' takes no waveforms" in err
+    err = refused(capsys, "--model", "scratch", "--front-end", "melon", *words)
+    assert "front end 'melon' takes no waveforms" in err
+
+
+def test_embeddings_that_are_not_finite(collection, capsys, tmp_path):
+    net = vggish(frames=64, bands=96, width=0.05)
+    net.weights[-1].assign(net.weights[-1] * np.nan)
+    save_backbone(net, PRESETS["paper"], tmp_path / "broken")
+    words = ["--model", tmp_path / "broken", "--collection", collection.path]
+    err = refused(capsys, *words, "--out", tmp_path / "out")
+    assert "broken: its embedding of 'a/ö' is not finite" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.rename(collection.path, tmp_path / "demo-eval")
+    monkeypatch.setattr(demo, "ready_demo", lambda say, quiet: tmp_path / "demo")
+    code, out, err = run(capsys, "--model", "mean-of-mel")
+    assert (code, err) == (0, "") and "demo-eval: 5 triplets" in out
+    assert (tmp_path / "runs" / "demo-eval-similarity-mean-of-mel" / "results.json").exists()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--model", "nowhere", "--short", "skip"], "--short skip: one of repeat, pad"),
+    (["--model", "nowhere", "--seconds", "0"], "--seconds 0.0: must be above 0"),
+    (["--model", "nowhere", "--seconds", "1e308"], "--seconds 1e+308: at most 5400"),
+    (["--model", "nowhere", "--seed", "-1"], "--seed -1: must be from 0"),
+    (["--model", "x", "y", "x"], "--model x: named twice"),
+    (["--model", "x", "--audio", "a"], "--audio: needs --triplets"),
+    (["--model", "x", "--audio", "a", "--collection", "c"], "--audio and --collection"),
+    (["--model", "x", "--cut"], "--cut: only with --audio"),
+    (["--model", "x", "--audio", "a", "--triplets", "t", "--cut", "--seconds", "3"],
+     "--seconds 3.0: only for files that are not --cut"),
+    (["--model", "scratch", "--front-end", "paper"], "--front-end paper: only with --audio"),
+    (["--model", "x", "--frames", "64"], "--frames 64: only for --model scratch mean-of-mel"),
+    (["--model", "mean-of-mel", "--width", "0.5"], "--width 0.5: only for --model scratch"),
+    (["--model", "scratch", "--backbone", "resnet50", "--width", "1"], "only for --backbone"),
+    (["--model", "x", "--collection", "none"], "none: "),
+    (["--model", "x", "--audio", "a", "--triplets", "t.csv"], "t.csv: no such file"),
+    (["--model", "x", "--audio", "a", "--triplets", "t", "--out", "s3://b/x"], "s3://b/x"),
+    (["--triplets", "t.csv"], "--model"),
+])  # fmt: skip
+def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (1, "") and message in err and err.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_what_the_table_shows_to_be_a_mistake(models, collection, capsys, tmp_path):
+    words = ["--model", models / "paper" / "saved_model", "--collection", collection.path,
+             "--out", tmp_path / "out"]  # fmt: skip
+    err = refused(capsys, *words, "--seconds", 3)
+    assert "triplets.csv: has no starts, so --seconds cuts nothing out" in err
+    (collection.path / "triplets.csv").unlink()
+    err = refused(capsys, *words)
+    assert "no triplets.csv that can be read; --triplets FILE" in err
+    path = tmp_path / "t.csv"
+    path.write_text("anchor,positive,negative\na,b,c\n")
+    err = refused(capsys, *words, "--triplets", path, "--partial")
+    assert "line 2: 'a': not in mine" in err and "1 of 1 triplets" in err
+    path.write_text("anchor_id,x\n1,2\n")
+    err = refused(capsys, *words, "--triplets", path)
+    assert "its columns are: 'anchor_id', 'x'; needed are" in err
