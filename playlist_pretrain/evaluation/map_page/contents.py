@@ -109,7 +109,7 @@ def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
     parts = path.split("/")
     if "\0" in path or path.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
         return None
-    if _LIKE_URL.match(path) and not Path(folder, path).is_file():
+    if _LIKE_URL.match(path) and not os.path.isfile(os.path.join(folder, path)):
         return None
     beside = os.path.relpath(os.path.abspath(folder), os.path.dirname(os.path.abspath(page)))
     # A colon is quoted too, so that nothing before it is taken for the scheme of a URL.

@@ -11,6 +11,11 @@ MOST_CANVAS = 2_000
 COLUMNS = ("x", "y", "color", "marker", "alpha")
 
 
+def with_webgl(tracks: int) -> bool:
+    """Whether a plot of so many tracks needs Bokeh's WebGL part."""
+    return tracks > MOST_CANVAS
+
+
 def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
     """What ``Bokeh.embed.embed_item`` takes: a plot whose points the page's scripts fill in.
 
@@ -34,7 +39,7 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
         tools="pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset",
         active_scroll="wheel_zoom",
         toolbar_location="above",
-        output_backend="webgl" if tracks > MOST_CANVAS else "canvas",
+        output_backend="webgl" if with_webgl(tracks) else "canvas",
         sizing_mode="stretch_both",
         min_width=100,
         min_height=100,

@@ -26,7 +26,7 @@ from playlist_pretrain.evaluation.map_page.contents import (
     shown,
     titles_of,
 )
-from playlist_pretrain.evaluation.map_page.figure import MOST_CANVAS, plot_item
+from playlist_pretrain.evaluation.map_page.figure import plot_item, with_webgl
 from playlist_pretrain.evaluation.map_page.layout import plane_coordinates
 from playlist_pretrain.evaluation.neighbours import nearest, unit_vectors
 from playlist_pretrain.files import atomic_write
@@ -111,7 +111,7 @@ def write_map_page(
         )
     if selected is not None and selected not in ids:
         raise EmbeddingsError(f"track {selected!r} has no embedding")
-    columns = [labels_of(ids, name, values) for name, values in (labels or {}).items()]
+    columns = [labels_of(ids, name, values) for name, values in (labels or {}).items() if values]
     names = titles_of(ids, titles or {})
     links, refused = _links(path, table, audio)
     rows, similarities = _neighbours(table.vectors)
@@ -142,7 +142,7 @@ def _links(
     page: str | Path, table: EmbeddingTable, audio: str | Path | None
 ) -> tuple[list[str] | None, list[str]]:
     folder = table.about.get("audio") if audio is None else audio
-    if table.paths is None or not folder:
+    if table.paths is None or not isinstance(folder, str | Path) or "://" in str(folder):
         return None, []
     links = [audio_link(page, folder, path) for path in table.paths]
     refused = [
@@ -177,7 +177,7 @@ def _facts(table: EmbeddingTable, columns: Sequence[Mapping[str, Any]], method: 
 def _page(facts: str, data: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     from bokeh.resources import Resources
 
-    webgl = len(data["ids"]) > MOST_CANVAS
+    webgl = with_webgl(len(data["ids"]))
     parts = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
     bokeh = Resources(mode="inline", components=parts, log_level="error", minified=True)
     folder = resources.files(__package__)

@@ -24,6 +24,7 @@ function trackButton(row, figure) {
 }
 
 function fill(list, buttons) {
+  point(null); // a button that is taken away does not say that it is left
   list.replaceChildren(...buttons.map((button) => element("li", {}, button)));
   if (buttons.length) buttons[0].tabIndex = 0; // the arrows lead to the others
   markSelected();
