@@ -51,12 +51,14 @@ function screenOf(row) {
 }
 
 function rowAt(sx, sy, matching) {
-  const { x_scale, y_scale } = plot.view.frame;
+  const { x_scale, y_scale, bbox } = plot.view.frame;
   let best = null;
   let least = reach * reach;
   for (let row = 0; row < tracks; row++) {
-    const dx = x_scale.compute(xs[row]) - sx;
-    const dy = y_scale.compute(ys[row]) - sy;
+    const x = x_scale.compute(xs[row]);
+    const y = y_scale.compute(ys[row]);
+    if (!bbox.contains(x, y)) continue; // zoomed out of sight
+    const [dx, dy] = [x - sx, y - sy];
     // Of points on one spot the one that matches is meant, which is the one that is seen.
     const distance = dx * dx + dy * dy + (matching[row] ? 0 : 1e-3);
     if (distance < least) [best, least] = [row, distance];
