@@ -63,9 +63,8 @@ def opened(browser, path, viewport=WIDE, **options):
     page.wait_for_selector("html[data-ready]")
     yield page
     context.close()
-    assert set(fetched) <= {f"file://{path}", f"file://{path.parent}/audio/{ODD_NAME}"} | {
-        url for url in fetched if url.endswith("/audio/missing.wav")
-    }
+    audio = [f"file://{path.parent}/audio/{name}" for name in (ODD_NAME, "missing.wav")]
+    assert set(fetched) <= {f"file://{path}", *audio}
     assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
 
 
@@ -256,7 +255,7 @@ def test_a_narrow_screen(browser, tmp_path):
     ids = [f"{i}" + "x" * 150 for i in range(TRACKS)]
     labels = {"y" * 150: {track: ["z" * 150, track] for track in ids}}
     narrow = world(tmp_path / "map.html", ids=ids, labels=labels)
-    with opened(browser, narrow.path, NARROW) as page:
+    with opened(browser, narrow.path, NARROW, has_touch=True) as page:
         page.fill("#search", "1x")
         page.keyboard.press("Enter")
         widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
@@ -266,6 +265,10 @@ def test_a_narrow_screen(browser, tmp_path):
         assert boxes[0]["width"] > 380 and boxes[0]["height"] > 280
         places = screen(page)
         assert (places.min(axis=0) > 0).all() and places[:, 0].max() < 400
+        row = lonely(places)
+        page.touchscreen.tap(*places[row])
+        eventually(page, "!tip.hidden")
+        assert page.locator("#track dd").first.inner_text() == ids[row]
 
 
 def test_text_of_anybody_is_shown_and_never_run(browser, tmp_path):

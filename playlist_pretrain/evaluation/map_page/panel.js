@@ -194,7 +194,10 @@ function listenToPointer() {
   model.on_event("mouseleave", () => point(null));
   model.on_event("tap", ({ sx, sy }) => {
     const row = rowAt(sx, sy, state.matching);
-    if (row !== null) select(row, true);
+    if (row === null) return;
+    select(row, true);
+    // A finger does not hover: it leaves as soon as it has tapped, and after that its track is named.
+    setTimeout(() => point(row, [sx, sy]));
   });
 }
 
