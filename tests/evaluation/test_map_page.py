@@ -121,7 +121,9 @@ def test_windows_become_tracks(tmp_path, rng):
 
 
 def test_a_single_track(tmp_path):
-    write_map_page(tmp_path / "map.html", table_of([[1.0, 2.0]]))
+    said = []
+    write_map_page(tmp_path / "map.html", table_of([[1.0, 2.0]]), say=said.append)
+    assert said == ["Looking for nearest tracks (1)", "Laying out the map (1)"]
     assert script(tmp_path / "map.html", "data")["nearest"] == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -65,6 +65,7 @@ def write_map_page(
     audio: str | Path | None = None,
     selected: str | None = None,
     seed: int = 0,
+    say: Callable[[str], object] = lambda line: None,
 ) -> MapPage:
     """Write a page on which an embedding space is seen and heard.
 
@@ -91,6 +92,8 @@ def write_map_page(
         Id of a track that is selected when the page opens.
     seed : int
         Of the layout.
+    say : callable
+        Gets a line before each step that takes long with many tracks.
 
     Returns
     -------
@@ -114,7 +117,9 @@ def write_map_page(
     columns = [labels_of(ids, name, values) for name, values in (labels or {}).items() if values]
     names = titles_of(ids, titles or {})
     links, refused = _links(path, table, audio)
+    say(f"Looking for nearest tracks ({len(ids):,})")
     rows, similarities = _neighbours(table.vectors)
+    say(f"Laying out the map ({len(ids):,})")
     coordinates, method = plane_coordinates(table.vectors, seed)
     data = {
         "ids": [shown(track_id) for track_id in ids],
