@@ -52,16 +52,16 @@ function screenOf(row) {
 
 function rowAt(sx, sy, matching) {
   const { x_scale, y_scale, bbox } = plot.view.frame;
+  const [x0, y0] = [x_scale.compute(0), y_scale.compute(0)];
+  const [dx, dy] = [x_scale.compute(1) - x0, y_scale.compute(1) - y0]; // both scales are linear
   let best = null;
   let least = reach * reach;
   for (let row = 0; row < tracks; row++) {
-    const x = x_scale.compute(xs[row]);
-    const y = y_scale.compute(ys[row]);
-    if (!bbox.contains(x, y)) continue; // zoomed out of sight
-    const [dx, dy] = [x - sx, y - sy];
+    const x = x0 + dx * xs[row];
+    const y = y0 + dy * ys[row];
     // Of points on one spot the one that matches is meant, which is the one that is seen.
-    const distance = dx * dx + dy * dy + (matching[row] ? 0 : 1e-3);
-    if (distance < least) [best, least] = [row, distance];
+    const distance = (x - sx) ** 2 + (y - sy) ** 2 + (matching[row] ? 0 : 1e-3);
+    if (distance < least && bbox.contains(x, y)) [best, least] = [row, distance];
   }
   return best;
 }
