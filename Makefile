@@ -14,7 +14,7 @@ demo: $(READY)
 	$(RUN) scripts/pretrain.py --pairs playlist_co
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)
 	$(RUN) -m pytest -m "not slow" -n auto --dist loadfile

@@ -1,6 +1,7 @@
 """Fixtures every test may use: seeded, offline, on the CPU, in temporary folders."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -100,3 +101,21 @@ def s3(s3_port, monkeypatch):
         monkeypatch.setenv(name, value)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium, headless; skips where there is none.
+
+    Not of the whole session: while it runs, no other test could start an event loop.
+    """
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip(f"no browser is installed: none of {', '.join(names)} is on the PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield started
+        started.close()
