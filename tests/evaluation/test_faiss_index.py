@@ -55,7 +55,7 @@ def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
         recalls.append(np.mean([len(set(a) & set(b)) / 10 for a, b in pairs]))
         assert not (found.rows == found.queries[:, np.newaxis]).any()
         assert (np.diff(found.similarities, axis=1) <= 0).all()
-    assert recalls[0] < recalls[1] < recalls[2] == 1 and recalls[1] > 0.95
+    assert recalls[0] < recalls[1] < recalls[2] == 1 and recalls[1] > 0.9
 
 
 def test_of_equal_ones_the_lower_row_comes_first(rng):
