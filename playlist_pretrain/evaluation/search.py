@@ -120,6 +120,7 @@ def _groups(
         artist_groups,
         collection_groups,
         collection_of,
+        text_about,
     )
     from playlist_pretrain.playlists.groups import groups_path
 
@@ -140,6 +141,10 @@ def _groups(
                 raise GroupsError(
                     f"--groups {options.groups}: the embeddings name no collection, so it needs "
                     "--collection too"
+                )
+            if reports and text_about(table, "collection_key"):
+                options.say(
+                    "the embeddings do not say where their collection is; --collection does"
                 )
             return own
         if not reports:

@@ -180,6 +180,16 @@ def test_a_table_of_nothing_known(search, vectors, tmp_path, collection):
     assert code == 1 and "name no collection" in errors
 
 
+def test_a_table_that_does_not_say_where_its_collection_is(search, vectors, tmp_path, collection):
+    path = tmp_path / "other.parquet"
+    with embedding_writer(path, 5, {"collection_key": collection.content_key}) as add:
+        add(IDS, vectors)
+    _, text, _ = search(embeddings=path)
+    assert "do not say where their collection is" in text and "same artists" not in text
+    _, text, _ = search("--collection", collection.path, embeddings=path)
+    assert "do not say" not in text and "same artists" in text
+
+
 def test_a_collection_that_moved_or_changed_is_said(search, vectors, tmp_path, collection):
     path = tmp_path / "other.parquet"
     about = {"collection": str(collection.path), "collection_key": "2" * 32}
