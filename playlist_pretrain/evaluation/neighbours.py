@@ -11,6 +11,7 @@ from playlist_pretrain.errors import EmbeddingsError
 
 BLOCK_VALUES = 1 << 24
 """Similarities in memory at once."""
+_ROWS_AT_ONCE = 1 << 14
 _ROUNDING = 1e-5
 """Of a similarity by the fast product; what is so near the last place is worked out exactly."""
 
@@ -207,8 +208,8 @@ def checked_vectors(
     return units, rows
 
 
-def unit_vectors(embeddings: np.ndarray) -> np.ndarray:
-    """Embeddings of length 1, float64 [tracks, dim].
+def unit_vectors(embeddings: np.ndarray, dtype: str = "float64") -> np.ndarray:
+    """Embeddings of length 1 [tracks, dim], worked out in double precision.
 
     Raises
     ------
@@ -218,15 +219,18 @@ def unit_vectors(embeddings: np.ndarray) -> np.ndarray:
     array = np.asarray(embeddings)
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
         raise EmbeddingsError(f"embeddings: {array.dtype} {array.shape}, not numbers [tracks, dim]")
-    array = array.astype(np.float64)
-    largest = np.abs(array).max(axis=1, initial=0)
-    bad = ~(np.isfinite(largest) & (largest > 0))
-    if bad.any():
-        row = int(np.argmax(bad))
-        what = "all zeros" if largest[row] == 0 else "NaN or infinite values"
-        raise EmbeddingsError(f"embedding of row {row}: {what}, so it has no direction")
-    array /= largest[:, np.newaxis]  # else the square of a very small or large one is none
-    return array / np.linalg.norm(array, axis=1, keepdims=True)
+    units = np.empty(array.shape, dtype)
+    for first in range(0, len(array), _ROWS_AT_ONCE):
+        rows = array[first : first + _ROWS_AT_ONCE].astype(np.float64)
+        largest = np.abs(rows).max(axis=1, initial=0)
+        bad = ~(np.isfinite(largest) & (largest > 0))
+        if bad.any():
+            row = int(np.argmax(bad))
+            what = "all zeros" if largest[row] == 0 else "NaN or infinite values"
+            raise EmbeddingsError(f"embedding of row {first + row}: {what}, so it has no direction")
+        rows /= largest[:, np.newaxis]  # else the square of a very small or large one is none
+        units[first : first + len(rows)] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units
 
 
 def hubness(neighbours: Neighbours) -> float:

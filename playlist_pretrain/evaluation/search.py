@@ -160,10 +160,16 @@ def _groups(
 
 def _engine(options: SearchOptions, table: EmbeddingTable) -> Search:
     if options.index == "faiss":
-        from playlist_pretrain.evaluation.faiss_index import IndexSettings, cached_search
+        from playlist_pretrain.evaluation.faiss_index import TRIED, IndexSettings, cached_search
 
         settings = IndexSettings(options.faiss_lists, options.faiss_probes, options.seed)
-        return cached_search(options.embeddings, table.vectors, settings, options.say)
+        found = cached_search(options.embeddings, table.vectors, settings, options.say)
+        tried = min(TRIED, len(table))
+        options.say(
+            f"it finds {found.recall():.1%} of the ten nearest (of {tried:,} tracks drawn); more "
+            "with more --faiss-probes"
+        )
+        return found
     from playlist_pretrain.evaluation.neighbours import ExactSearch
 
     return ExactSearch(table.vectors)

@@ -54,11 +54,11 @@ class SearchOptions:
     artists: str | None = None
     """table with track_id and artist [the collection's groups artists]"""
     index: str = "exact"
-    """exact, or faiss for hundreds of thousands of tracks: nearly exact, the index is kept beside
-    the embeddings"""
+    """exact, or faiss for hundreds of thousands of tracks: the index is kept beside the embeddings,
+    and how much it finds is said"""
     faiss_lists: int | None = None
     """lists that the index is cut into [4 times the square root of the tracks]"""
-    faiss_probes: int = 16
+    faiss_probes: int = 64
     """lists that are looked into: more find more, and take longer"""
     seed: int = 0
     """of the index, of what is drawn for the report of many tracks, and of its intervals"""

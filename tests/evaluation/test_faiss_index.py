@@ -56,6 +56,9 @@ def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
         assert not (found.rows == found.queries[:, np.newaxis]).any()
         assert (np.diff(found.similarities, axis=1) <= 0).all()
     assert recalls[0] < recalls[1] < recalls[2] == 1 and recalls[1] > 0.9
+    tried = FaissSearch.build(vectors, IndexSettings(probes=16))
+    assert tried.recall(queries=10**6) == pytest.approx(recalls[1])
+    assert tried.recall() == pytest.approx(recalls[1], abs=0.05)
 
 
 def test_of_equal_ones_the_lower_row_comes_first(rng):

@@ -14,6 +14,7 @@ from playlist_pretrain.evaluation.neighbours import (
     hubness,
     nearest,
     occurrences,
+    unit_vectors,
 )
 from playlist_pretrain.playlists.groups import TrackGroups
 
@@ -153,6 +154,18 @@ def test_progress_reaches_every_query(rng, monkeypatch):
 def test_refuses(change, message, rng):
     with pytest.raises(EmbeddingsError, match=message):
         nearest(change(rng.normal(size=(9, 4))), 3)
+
+
+def test_units_are_the_same_row_by_row_and_the_bad_one_is_named(rng, monkeypatch):
+    vectors = rng.normal(size=(20, 5)).astype(np.float32)
+    whole = unit_vectors(vectors)
+    np.testing.assert_array_equal(unit_vectors(vectors[7:9]), whole[7:9])
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 3)
+    np.testing.assert_array_equal(unit_vectors(vectors), whole)
+    np.testing.assert_array_equal(unit_vectors(vectors, "float32"), whole.astype(np.float32))
+    vectors[13] = 0
+    with pytest.raises(EmbeddingsError, match="row 13: all zeros"):
+        unit_vectors(vectors)
 
 
 @pytest.mark.parametrize(("k", "queries"), [(0, None), (-1, None), (2, [9]), (2, [-1, 3])])
