@@ -4,7 +4,7 @@ Unit vectors are cut into lists by k-means; a query looks into the lists whose c
 to it (Sivic & Zisserman 2003; Johnson, Douze & Jégou, arXiv 1702.08734). What it finds there is
 ranked by the similarities of exact search, so that only a track in a list that was not looked into
 can be missed, and similarities are the same to the last bit. HNSW finds more where tracks hardly
-cluster, but is built in two to four times the time (``benchmarks/search.py``).
+cluster, but takes several times as long to build (``benchmarks/search.py``).
 """
 
 from __future__ import annotations
