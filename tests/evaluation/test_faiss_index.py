@@ -46,7 +46,7 @@ def test_with_every_list_it_is_exact_search(rng):
 
 
 def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
-    vectors = clustered(rng, noise=1)
+    vectors = clustered(rng, 1500, noise=1)
     exact = ExactSearch(vectors).of_tracks(10)
     recalls = []
     for probes in (1, 16, 10**6):
