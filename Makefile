@@ -34,6 +34,7 @@ bench: $(READY)
 	$(RUN) benchmarks/essentia_package.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py
+	$(RUN) benchmarks/search.py
 
 $(READY): setup.cfg pyproject.toml constraints.txt
 ifeq ($(strip $(PYTHON)),)

@@ -14,6 +14,7 @@ VERBS = {
     "pretrain": "playlist_pretrain.training.pretrain",
     "finetune": "playlist_pretrain.training.finetune",
     "similarity": "playlist_pretrain.evaluation.similarity_run",
+    "search": "playlist_pretrain.evaluation.search",
     "export": "playlist_pretrain.export.make",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""

@@ -100,7 +100,8 @@ class _Formatter(SimpleHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = (action.help or "").replace("(default: %(default)s)", "").strip()
-        if any(action.default is nothing for nothing in (None, False, argparse.SUPPRESS)):
+        nothings = (None, False, argparse.SUPPRESS)
+        if action.default == [] or any(action.default is nothing for nothing in nothings):
             return text
         return f"{text} [%(default)s]"
 

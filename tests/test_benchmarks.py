@@ -27,6 +27,7 @@ SMALL = {
         "--width", "0.05", "--only", "^vggish .* musicnn", "--steps", "1", "--windows", "4",
         "--rounds", "1",
     ],
+    "search": ["--tracks", "400", "--dim", "8", "--queries", "20", "--rounds", "1"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
     "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
     "train_step": [

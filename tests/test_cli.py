@@ -102,6 +102,23 @@ def test_help_shows_every_field_once(capsys):
     assert "--nooverwrite" not in text and text.count("In two lines.") == 1
 
 
+def test_several_values_and_no_default_where_there_are_none(capsys):
+    @dataclasses.dataclass(frozen=True)
+    class Several:
+        """Do things."""
+
+        names: list[str] = dataclasses.field(default_factory=list)
+        """whose"""
+
+    seen = []
+    assert cli.run(Several, seen.append, prog="do.py", argv=["--names", "x", "y z"]) == 0
+    assert cli.run(Several, seen.append, prog="do.py", argv=[]) == 0
+    assert seen == [Several(["x", "y z"]), Several([])]
+    with pytest.raises(SystemExit):
+        cli.run(Several, print, prog="do.py", argv=["--help"])
+    assert "[" not in capsys.readouterr().out.partition("--names")[2]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_every_script_is_a_verb_with_help_and_no_heavy_import(script):
     assert script.stem in VERBS

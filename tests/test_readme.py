@@ -135,6 +135,31 @@ def test_the_commands_of_the_chapter_on_checking(home):
 
 
 @pytest.mark.slow
+def test_the_commands_of_the_chapter_on_nearest_tracks(home):
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.evaluation.embedding_table import embedding_writer
+    from playlist_pretrain.export.saved_model import save_backbone
+    from playlist_pretrain.models.embedders import load_embedder
+    from playlist_pretrain.models.vggish import vggish
+
+    saved = home / "runs" / "saved_model"
+    save_backbone(vggish(frames=256, bands=96, width=0.05), front_end("paper"), saved)
+    model = load_embedder(str(saved))
+    about = {"model": "runs/saved_model", "model_key": model.key}
+    ids = [f"{artist}/{song:02}" for artist in ("futu", "zena") for song in range(1, 21)]
+    table = home / "embeddings" / "demo.parquet"
+    with embedding_writer(table, model.dim, about) as add:
+        add(ids, np.random.default_rng(0).normal(size=(40, model.dim)))
+    shutil.copy(home / "music" / "t0.wav", home / "music" / "song.wav")
+    (home / "party.m3u8").write_text("futu/02.ogg\nzena/05.ogg\n")
+    (block,) = [text for text in blocks("bash") if "search.py" in text]
+    commands = block.strip().splitlines()
+    assert len(commands) == 4
+    run_all(commands, home)
+    assert len((home / "longer.m3u8").read_text().splitlines()) == 22
+
+
+@pytest.mark.slow
 def test_the_three_commands_and_the_model_they_make(home):
     (commands,) = [text for text in blocks("bash") if "make_tfrecords.py" in text]
     commands = commands.strip().splitlines()

@@ -132,6 +132,17 @@ class TagTableReader:
         )
 
 
+def read_tags(path: Path | RemotePath) -> dict[str, list[str]]:
+    """Tags of each track of a table, in its order.
+
+    Raises
+    ------
+    TableError, TaskError
+        It cannot be read, a track comes twice, or a cell of tags is none.
+    """
+    return _read(path, USUAL_SPLIT).tags_of
+
+
 def _read(path: Path | RemotePath, split_column: str) -> Rows:
     table = RemoteTable(path) if isinstance(path, RemotePath) else path
     header = read_header(table, (TRACK, TAGS), MEND)

@@ -6,13 +6,15 @@ import pytest
 from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation import neighbours as module
 from playlist_pretrain.evaluation.bootstrap import mean_intervals
+from playlist_pretrain.evaluation.mates import Mates, mates_among, retrieval
 from playlist_pretrain.evaluation.neighbours import (
-    Mates,
+    ExactSearch,
     Neighbours,
+    centre,
     hubness,
-    mates_among,
     nearest,
-    retrieval,
+    occurrences,
+    unit_vectors,
 )
 from playlist_pretrain.playlists.groups import TrackGroups
 
@@ -82,6 +84,62 @@ def test_float16_that_would_overflow(rng):
     np.testing.assert_array_equal(nearest(vectors * np.float16(5000), 3).rows, expected.rows)
 
 
+@pytest.mark.parametrize("block", [1, 3 * 40, 1 << 24])
+def test_of_vectors_equals_a_loop(block, rng, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_VALUES", block)
+    vectors, queries = rng.normal(size=(40, 6)), rng.normal(size=(7, 6)) * 1e-9
+    rows, similarities = ExactSearch(vectors).of_vectors(queries, 5, [3, 17, 3])
+    for query, found, values in zip(queries, rows, similarities, strict=True):
+        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+        expected = {row: vectors[row] @ query / lengths[row] for row in set(range(40)) - {3, 17}}
+        order = sorted(expected, key=expected.get, reverse=True)[:5]
+        assert found.tolist() == order
+        np.testing.assert_allclose(values, [expected[row] for row in order], rtol=1e-9)
+
+
+def test_a_track_as_a_vector_finds_what_the_track_does(rng):
+    vectors = np.repeat(rng.normal(size=(10, 5)), 3, axis=0)
+    search = ExactSearch(vectors)
+    by_row = search.of_tracks(29)
+    for row in range(30):
+        rows, similarities = search.of_vectors(vectors[[row]], 29, [row])
+        np.testing.assert_array_equal(rows[0], by_row.rows[row])
+        np.testing.assert_array_equal(similarities[0], by_row.similarities[row])
+
+
+def test_the_centre_is_between_directions_whatever_their_lengths():
+    vectors = np.array([[1.0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    middle = centre(vectors[:2] * [[7], [0.1]])
+    np.testing.assert_allclose(middle, [0.5, 0.5, 0])
+    rows, similarities = ExactSearch(vectors).of_vectors(middle[np.newaxis], 2, [0, 1])
+    assert rows.tolist() == [[2, 3]]
+    np.testing.assert_allclose(similarities, [[1, 0]], atol=1e-12)
+    with pytest.raises(EmbeddingsError, match="2 embeddings cancel each other out"):
+        centre(np.array([[1.0, 2], [-2, -4]]))
+
+
+@pytest.mark.parametrize(("vectors", "k", "left_out", "message"), [
+    (np.ones((1, 3)), 2, [], "a query has 3 values, the embeddings 4"),
+    (np.zeros((1, 4)), 2, [], "all zeros"),
+    (np.full((1, 4), np.nan), 2, [], "NaN"),
+    (np.ones((1, 4)), 10, [], "10 nearest of 9 tracks: at most 9"),
+    (np.ones((1, 4)), 8, [1, 5], "8 nearest of 9 tracks without the 2 asked about: at most 7"),
+    (np.ones((1, 4)), 0, [], "0 nearest"),
+    (np.ones((1, 4)), 2, [9], "rows 9 to 9 of 9 tracks"),
+    (np.ones((1, 4)), 2, [-1], "rows -1 to -1 of 9 tracks"),
+])  # fmt: skip
+def test_of_vectors_refuses(vectors, k, left_out, message, rng):
+    with pytest.raises(EmbeddingsError, match=message):
+        ExactSearch(rng.normal(size=(9, 4))).of_vectors(vectors, k, left_out)
+
+
+def test_progress_reaches_every_query(rng, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK_VALUES", 4 * 30)
+    told = []
+    ExactSearch(rng.normal(size=(30, 4))).of_tracks(2, advance=told.append)
+    assert told == [4] * 7 + [2]
+
+
 @pytest.mark.parametrize(("change", "message"), [
     (lambda v: v[0], r"float64 \(4,\), not numbers"),
     (lambda v: v.astype(str), "not numbers"),
@@ -96,6 +154,18 @@ def test_float16_that_would_overflow(rng):
 def test_refuses(change, message, rng):
     with pytest.raises(EmbeddingsError, match=message):
         nearest(change(rng.normal(size=(9, 4))), 3)
+
+
+def test_units_are_the_same_row_by_row_and_the_bad_one_is_named(rng, monkeypatch):
+    vectors = rng.normal(size=(20, 5)).astype(np.float32)
+    whole = unit_vectors(vectors)
+    np.testing.assert_array_equal(unit_vectors(vectors[7:9]), whole[7:9])
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 3)
+    np.testing.assert_array_equal(unit_vectors(vectors), whole)
+    np.testing.assert_array_equal(unit_vectors(vectors, "float32"), whole.astype(np.float32))
+    vectors[13] = 0
+    with pytest.raises(EmbeddingsError, match="row 13: all zeros"):
+        unit_vectors(vectors)
 
 
 @pytest.mark.parametrize(("k", "queries"), [(0, None), (-1, None), (2, [9]), (2, [-1, 3])])
@@ -164,6 +234,7 @@ def test_hubs(rng):
 
     rows = rng.integers(0, 30, (30, 4))
     found = Neighbours(np.arange(30), rows, np.zeros(rows.shape), 30)
+    assert occurrences(found).sum() == 120 and occurrences(found)[3] == (rows == 3).sum()
     assert hubness(found) == pytest.approx(skew(np.bincount(rows.ravel(), minlength=30)))
     ring = np.stack([np.roll(np.arange(30), 1), np.roll(np.arange(30), -1)], 1)
     assert hubness(Neighbours(np.arange(30), ring, np.zeros(ring.shape), 30)) == 0

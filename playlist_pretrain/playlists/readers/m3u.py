@@ -7,7 +7,7 @@ Provenance: written by most players. See ``paths.py`` for how an entry becomes a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import TableError
@@ -69,10 +69,27 @@ def _is_m3u(path: PurePosixPath) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
+def lines_of(source: Source) -> list[str]:
+    """All lines of a playlist, comments too, without the blanks around them.
+
+    Raises
+    ------
+    TableError
+        As :meth:`M3uReader.read` has it.
+    """
+    return [text for _, text in _lines(source, lambda read: None)]
+
+
 def _entries(source: Source, request: Request) -> Iterator[tuple[int, str]]:
+    for number, text in _lines(source, request.advance):
+        if text and not text.startswith("#"):
+            yield number, text
+
+
+def _lines(source: Source, advance: Callable[[int], object]) -> Iterator[tuple[int, str]]:
     strict = source.path.suffix.lower() == ".m3u8"
     seen = False
-    with source.open(request.advance) as stream:
+    with source.open(advance) as stream:
         number = 0
         while line := stream.readline(LONGEST_LINE):
             number += 1
@@ -87,8 +104,7 @@ def _entries(source: Source, request: Request) -> Iterator[tuple[int, str]]:
             if "\r" in text:
                 raise TableError(f"{where}: a line end that is neither LF nor CRLF")
             seen = seen or bool(text)
-            if text and not text.startswith("#"):
-                yield number, text
+            yield number, text
     if not seen:
         raise TableError(f"{source.name}: the file is empty")
 

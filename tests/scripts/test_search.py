@@ -1,0 +1,299 @@
+"""The command as a user runs it: what it finds, prints and writes, and what it refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.evaluation import search as module
+from playlist_pretrain.evaluation.embedding_table import embedding_writer
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"
+IDS = [f"artist{i // 4}/song{i % 4}" for i in range(24)]
+
+
+@pytest.fixture(scope="module")
+def collection(make_collection, tmp_path_factory):
+    made = make_collection(tmp_path_factory.mktemp("c") / "my music", [4] * 24, ids=IDS)
+    artists = [range(first, first + 4) for first in range(0, 24, 4)]
+    for name, lists in {"artists": artists, "playlists": [range(0, 24, 2), range(5)]}.items():
+        TrackGroups.from_lists(
+            name, lists, tracks=24, collection_key=made.content_key
+        ).save(groups_path(made.path, name))  # fmt: skip
+    rows = "".join(f"{track}\ttrain\tgenre---{i % 2}\n" for i, track in enumerate(IDS))
+    (made.path / "tags.tsv").write_text("track_id\tsplit\ttags\n" + rows)
+    return made
+
+
+@pytest.fixture
+def vectors(rng):
+    """Of songs that lie around their artist."""
+    centres = np.repeat(rng.normal(size=(6, 5)), 4, axis=0)
+    return (centres + 0.3 * rng.normal(size=centres.shape)).astype(np.float32)
+
+
+@pytest.fixture
+def table(collection, vectors, tmp_path):
+    path = tmp_path / "e.parquet"
+    about = {"model": "mine", "model_key": "1" * 32, "collection": str(collection.path),
+             "collection_key": collection.content_key}  # fmt: skip
+    with embedding_writer(path, 5, about) as add:
+        add(IDS, vectors)
+    return path
+
+
+@pytest.fixture
+def search(table, capsys):
+    """Callable: run the command on the table; ``(exit code, output, errors)``."""
+
+    def run(*words, embeddings=table):
+        code = module.main(["--embeddings", str(embeddings), *map(str, words)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def nearest_by_loop(vectors, query, left_out):
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(query)
+    similar = {i: vectors[i] @ query / lengths[i] for i in range(24) if i not in left_out}
+    return sorted(similar, key=lambda i: -similar[i]), similar
+
+
+@pytest.mark.parametrize("index", ["exact", "faiss"])
+@pytest.mark.parametrize("asked", [[5], [5, 6, 20]])
+def test_tracks(asked, index, search, vectors, tmp_path):
+    out = tmp_path / "found.json"
+    words = ["--track", *(IDS[i] for i in asked), "--top", 7, "--out", out, "--index", index]
+    code, text, errors = search(*words)
+    assert (code, errors) == (0, "")
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    order, similar = nearest_by_loop(vectors, units[asked].mean(axis=0), asked)
+    content = json.loads(out.read_text())
+    assert [one["track_id"] for one in content["neighbours"]] == [IDS[i] for i in order[:7]]
+    assert [one["rank"] for one in content["neighbours"]] == [1, 2, 3, 4, 5, 6, 7]
+    for one, i in zip(content["neighbours"], order, strict=False):
+        assert one["similarity"] == pytest.approx(similar[i], abs=1e-6)
+        assert one["artist"] == str(i // 4)
+    assert content["query"] == {"track": [IDS[i] for i in asked]} and content["model"] == "mine"
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.split()[:1] == ["rank"])
+    assert lines[start].split() == ["rank", "similarity", "track", "artist"]
+    assert lines[start + 1].split() == [
+        "1", f"{similar[order[0]]:.4f}", repr(IDS[order[0]]), repr(str(order[0] // 4)),
+    ]  # fmt: skip
+    assert lines[-1] == (
+        f"next: python scripts/search.py --embeddings {tmp_path}/e.parquet --track {IDS[order[0]]}"
+    )
+
+
+def test_as_csv_and_never_over_another_file(search, tmp_path):
+    out = tmp_path / "new" / "found.csv"
+    assert search("--track", IDS[0], "--out", out)[0] == 0
+    with open(out, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert list(rows[0]) == ["rank", "similarity", "track_id", "artist"] and len(rows) == 10
+    content = out.read_bytes()
+    code, text, errors = search("--track", IDS[1], "--out", out)
+    assert (code, text) == (1, "") and "is there already; --overwrite" in errors
+    assert out.read_bytes() == content
+    assert search("--track", IDS[1], "--out", out, "--overwrite")[0] == 0
+    assert out.read_bytes() != content
+
+
+def test_equally_near_ones_are_in_the_order_of_the_table(search, collection, tmp_path):
+    path = tmp_path / "equal.parquet"
+    with embedding_writer(path, 2, {}) as add:
+        add(IDS, np.repeat([[1.0, 2.0], [2.0, 1.0]], 12, axis=0))
+    for index in ("exact", "faiss"):
+        code, text, _ = search("--track", IDS[3], "--top", 11, "--index", index, embeddings=path)
+        found = [
+            line.split("'")[1] for line in text.splitlines() if "1.0000" in line and "'" in line
+        ]
+        assert code == 0 and found == [IDS[i] for i in range(12) if i != 3]
+
+
+def test_a_playlist_goes_on_with_what_is_not_in_it(search, vectors, tmp_path):
+    playlist = tmp_path / "list.m3u8"
+    entries = [2, 9, 2, 13]
+    playlist.write_text("#EXTM3U\n" + "".join(f"{IDS[i]}.ogg\n" for i in entries) + "no/such.ogg\n")
+    out = tmp_path / "longer.m3u8"
+    code, text, _ = search("--playlist", playlist, "--add", 6, "--out", out)
+    assert code == 0
+    assert "5 entries, 4 in the embeddings (3 different tracks), 1 not" in text
+    assert "not there: 'no/such'" in text
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    order, _ = nearest_by_loop(vectors, units[[2, 9, 13]].mean(axis=0), entries)
+    lines = out.read_text().splitlines()
+    assert lines[:6] == playlist.read_text().splitlines()
+    assert lines[6:] == [IDS[i] for i in order[:6]]
+    # All there are, when no number is given and there are fewer than are usual.
+    rest = [IDS[i] for i in range(24) if i not in range(5)]
+    playlist.write_text("".join(f"{track}\n" for track in rest))
+    code, text, _ = search("--playlist", playlist)
+    assert code == 0 and text.splitlines()[-1].endswith("--out longer.m3u8")
+    assert sorted(line.split("'")[1] for line in text.splitlines() if "   0." in line) == IDS[:5]
+    for more in ("longer.csv", "longer.json"):
+        assert search("--playlist", playlist, "--out", tmp_path / more)[0] == 0
+
+
+def test_of_a_space(search, collection, tmp_path):
+    code, text, _ = search("--out", tmp_path / "space.json")
+    assert code == 0
+    for name in ("artists", "playlists", "tags-genre"):
+        assert f"  same {name} " in text
+    space = json.loads((tmp_path / "space.json").read_text())["space"]
+    found = {one["name"]: one for one in space["groups"]}
+    assert found["artists"]["share"] > 2 * found["artists"]["share_chance"]
+    low, high = found["artists"]["retrieval"]["intervals"]["recall@1"]
+    assert low < found["artists"]["retrieval"]["recall"]["1"] < high
+    _, text, _ = search("--groups", "playlists", "--top", 3)
+    assert "same artists" not in text and "; 3 nearest of all 24 tracks" in text
+    _, text, _ = search("--track", IDS[0], "--report", "--out", tmp_path / "both.json")
+    assert "nearest to 'artist0/song0'" in text and "hubness" in text
+    assert {"neighbours", "space"} <= set(json.loads((tmp_path / "both.json").read_text()))
+
+
+def test_artists_of_a_table(search, tmp_path):
+    (tmp_path / "artists.csv").write_text(
+        "track_id,artist\n" + "".join(f"{track},name {i // 12}\n" for i, track in enumerate(IDS))
+    )
+    _, text, _ = search("--track", IDS[0], "--artists", tmp_path / "artists.csv")
+    assert "'name 0'" in text and "left out" not in text
+    _, text, _ = search("--artists", tmp_path / "artists.csv")
+    assert text.count("same artists") == 1 and "same playlists" in text
+
+
+def test_faiss_says_how_much_it_finds(search, rng, tmp_path):
+    path = tmp_path / "noise.parquet"
+    with embedding_writer(path, 8, {}) as add:
+        add([f"t{i}" for i in range(400)], rng.normal(size=(400, 8)))
+    words = ["--track", "t0", "--index", "faiss", "--faiss-probes"]
+    _, text, _ = search(*words, 500, embeddings=path)
+    assert "it finds 100.0% of the ten nearest (of 100 tracks drawn)" in text
+    _, text, _ = search(*words, 1, "--faiss-lists", 10, embeddings=path)
+    assert "an index of other lists; made again" in text
+    assert "it finds " in text and "it finds 100.0%" not in text
+
+
+def test_a_table_of_nothing_known(search, vectors, tmp_path, collection):
+    path = tmp_path / "other.parquet"
+    with embedding_writer(path, 5, {}) as add:
+        add(IDS, vectors)
+    code, text, _ = search(embeddings=path)
+    assert code == 0 and "hubness" in text and "same" not in text
+    _, text, _ = search("--collection", collection.path, embeddings=path)
+    assert "same artists" in text
+    code, _, errors = search("--groups", "artists", embeddings=path)
+    assert code == 1 and "name no collection" in errors
+
+
+def test_a_table_that_does_not_say_where_its_collection_is(search, vectors, tmp_path, collection):
+    path = tmp_path / "other.parquet"
+    with embedding_writer(path, 5, {"collection_key": collection.content_key}) as add:
+        add(IDS, vectors)
+    _, text, _ = search(embeddings=path)
+    assert "do not say where their collection is" in text and "same artists" not in text
+    _, text, _ = search("--collection", collection.path, embeddings=path)
+    assert "do not say" not in text and "same artists" in text
+
+
+def test_a_collection_that_moved_or_changed_is_said(search, vectors, tmp_path, collection):
+    path = tmp_path / "other.parquet"
+    about = {"collection": str(collection.path), "collection_key": "2" * 32}
+    with embedding_writer(path, 5, about) as add:
+        add(IDS, vectors)
+    for words in ([], ["--track", IDS[0]]):
+        code, text, _ = search(*words, embeddings=path)
+        assert code == 0 and "groups of the collection are left out: " in text
+        assert "another content" in text and "'0'" not in text
+    for words in (["--collection", collection.path], ["--groups", "artists"]):
+        code, _, errors = search(*words, embeddings=path)
+        assert code == 1 and "another content" in errors
+
+
+ERRORS = {
+    "two queries": (["--track", "x", "--audio", "y"], "--track and --audio: one of them at a time"),
+    "unknown track": (["--track", "artist1/song9"], "no track 'artist1/song9'"),
+    "closest": (["--track", "artist1/song9"], "'artist1/song0'"),
+    "too many": (["--track", IDS[0], "--top", "24"], "24 nearest of 24 tracks without the 1"),
+    "too many for a report": (["--top", "24"], "24 nearest of 24 tracks"),
+    "top": (["--track", IDS[0], "--top", "0"], "--top 0: at least 1"),
+    "all": (["--track", *IDS], "without the 24 asked about: at most 0"),
+    "index": (["--index", "annoy"], "--index annoy: exact or faiss"),
+    "lists": (["--faiss-lists", "3"], "--faiss-lists: nothing reads it without --index faiss"),
+    "probes": (["--index", "faiss", "--faiss-probes", "0"], "probes 0: 1 to"),
+    "seed": (["--seed", "-1"], "--seed -1: at least 0"),
+    "model": (["--track", IDS[0], "--model", "x"], "--model: nothing reads it without --audio"),
+    "add": (["--add", "3"], "--add: nothing reads it without --playlist"),
+    "unread top": (["--playlist", "x", "--top", "3"], "--top: nothing reads it without"),
+    "unread groups": (["--track", IDS[0], "--groups", "x"], "--groups: nothing reads it without"),
+    "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
+    "groups twice": (["--groups", "artists,artists"], "names, each once"),
+    "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
+    "artists": (["--artists", "/no/x.csv"], "/no/x.csv: no such file"),
+    "collection": (["--collection", "/no/such"], "/no/such: no such folder"),
+    "audio": (["--audio", "/no/x.mp3"], "/no/x.mp3: no such file"),
+    "playlist": (["--playlist", "/no/x.m3u8"], "/no/x.m3u8: no such file or folder"),
+    "columns": (["--playlist", "x.csv", "--columns", "a"], "--columns 'a': expected"),
+    "suffix": (["--track", IDS[0], "--out", "x.m3u8"], "must end in .csv or .json"),
+    "suffix of a report": (["--out", "x.csv"], "must end in .json"),
+    "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", list(ERRORS))
+def test_one_line_and_exit_code_1(case, search):
+    words, message = ERRORS[case]
+    code, _, errors = search(*words)
+    assert code == 1 and message in errors
+    assert errors.startswith("search.py: error: ") and errors.count("\n") == 1
+
+
+def test_files_that_are_no_embeddings(search, tmp_path):
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + bytes(90))
+    for name in ("empty", "cut", "no"):
+        code, text, errors = search(embeddings=tmp_path / f"{name}.parquet")
+        assert (code, text) == (1, "") and f"{name}.parquet: no" in errors
+    with embedding_writer(tmp_path / "zero.parquet", 2, {}) as add:
+        add(["a", "b"], [[1.0, 0.0], [0.0, 0.0]])
+    _, _, errors = search(embeddings=tmp_path / "zero.parquet")
+    assert "zero.parquet: row 1 (track 'b'): all zeros" in errors
+
+
+def test_out_is_not_the_table(search, table):
+    same = table.with_name("same.json")
+    same.hardlink_to(table)
+    code, _, errors = search("--track", IDS[0], "--out", same, "--overwrite")
+    assert code == 1 and "the file of the embeddings" in errors
+    (table.parent / "d.json").mkdir()
+    code, _, errors = search("--track", IDS[0], "--out", table.parent / "d.json", "--overwrite")
+    assert code == 1 and "a folder, not a file" in errors
+
+
+def test_quiet(search):
+    assert search("--track", IDS[0], "--report", "--index", "faiss", "--quiet") == (0, "", "")
+
+
+@pytest.mark.slow
+def test_in_a_process_of_its_own(table, tmp_path):
+    words = [sys.executable, SCRIPT, "--embeddings", table, "--track", "nothing"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the closest ids: " in done.stderr
+    done = subprocess.run([*words, "--debug"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+
+
+def test_help_in_under_a_second(processor_seconds):
+    before = processor_seconds()
+    done = subprocess.run([sys.executable, SCRIPT, "--help"], capture_output=True, text=True)
+    assert processor_seconds() - before < 1
+    assert done.returncode == 0
+    for option in ("--embeddings", "--track", "--audio", "--playlist", "--index", "--out"):
+        assert option in done.stdout
