@@ -42,7 +42,8 @@ def main():
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from playlist_pretrain.evaluation.embeddings import track_embeddings
-    from playlist_pretrain.evaluation.neighbours import Mates, mates_among, nearest, retrieval
+    from playlist_pretrain.evaluation.mates import Mates, mates_among, retrieval
+    from playlist_pretrain.evaluation.neighbours import nearest
     from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
     from playlist_pretrain.playlists.groups import TrackGroups, load_groups
     from playlist_pretrain.records.collection import Collection

@@ -28,6 +28,7 @@ examples:
   python scripts/search.py --embeddings embeddings/mine.parquet --audio new.mp3 --top 20
   python scripts/search.py --embeddings embeddings/mine.parquet --playlist party.m3u8 --add 20
       --out longer.m3u8
+  python scripts/search.py --embeddings embeddings/mine.parquet --page map.html
 """
 TOP, ADD = 10, 20
 
@@ -55,7 +56,7 @@ def search(options: SearchOptions) -> Searched:
     known = KnownTracks(table.track_ids)
     query, playlist = _query(options, table, known)
     reports = options.report or query is None
-    groups = _groups(options, table, known, reports=reports)
+    groups = _groups(options, table, known, all_there=reports or options.page is not None)
     engine = _engine(options, table)
     rows, similarities = np.empty(0, np.int64), np.empty(0)
     if query is not None:
@@ -76,6 +77,10 @@ def search(options: SearchOptions) -> Searched:
     if options.out is not None:
         write_found(options, searched)
         options.say(f"{options.out}: written")
+    if options.page is not None:
+        from playlist_pretrain.evaluation.search_page import write_page
+
+        write_page(options, searched)
     options.say("next: " + next_command(options, searched))
     return searched
 
@@ -112,9 +117,9 @@ def _query(
 
 
 def _groups(
-    options: SearchOptions, table: EmbeddingTable, known: KnownTracks, *, reports: bool
+    options: SearchOptions, table: EmbeddingTable, known: KnownTracks, *, all_there: bool
 ) -> list[TrackGroups]:
-    """All groups for a report, or those that artists are known by."""
+    """All groups that there are, or those that artists are known by."""
     from playlist_pretrain.evaluation.table_groups import (
         ARTISTS,
         artist_groups,
@@ -132,7 +137,7 @@ def _groups(
         if options.artists and ARTISTS in names:
             raise RecipeError(f"--groups {options.groups} and --artists: artists come from one")
     own = [artist_groups(options.artists, known)] if options.artists else []
-    if own and not reports:
+    if own and not all_there:
         return own
     try:
         collection = collection_of(table, options.collection)
@@ -142,12 +147,12 @@ def _groups(
                     f"--groups {options.groups}: the embeddings name no collection, so it needs "
                     "--collection too"
                 )
-            if reports and text_about(table, "collection_key"):
+            if all_there and text_about(table, "collection_key"):
                 options.say(
                     "the embeddings do not say where their collection is; --collection does"
                 )
             return own
-        if not reports:
+        if not all_there:
             names = [ARTISTS] if groups_path(collection.path, ARTISTS).exists() else []
         found = collection_groups(table, known, collection, names, options.say)
     except (CollectionError, GroupsError) as error:

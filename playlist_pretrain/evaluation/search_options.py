@@ -11,6 +11,7 @@ from playlist_pretrain.errors import RecipeError, printable
 
 INDEXES = ("exact", "faiss")
 RESULTS = (".csv", ".json")
+PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class SearchOptions:
     columns: str | None = None
     """columns of a table of playlists [group=group_id,track=track_id]"""
     audio_folder: str | None = None
-    """folder below which the paths in a playlist become track ids [that of the embeddings]"""
+    """folder below which the paths in a playlist become track ids, and whose files a page plays
+    [that of the embeddings]"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists whose ids are others"""
     top: int | None = None
@@ -52,7 +54,8 @@ class SearchOptions:
     groups: str | None = None
     """names of groups of the collection, with commas between [all that there are, and tags]"""
     artists: str | None = None
-    """table with track_id and artist [the collection's groups artists]"""
+    """table with track_id and artist [the collection's groups artists]; a page shows its title
+    too"""
     index: str = "exact"
     """exact, or faiss for hundreds of thousands of tracks: the index is kept beside the embeddings,
     and how much it finds is said"""
@@ -64,8 +67,10 @@ class SearchOptions:
     """of the index, of what is drawn for the report of many tracks, and of its intervals"""
     out: str | None = None
     """file for what was found: .csv or .json; .m3u8 too for a playlist, .json alone for a report"""
+    page: str | None = None
+    """HTML file for a map of the tracks to look at and to listen to; it works offline"""
     overwrite: bool = False
-    """replace a file that is there"""
+    """replace files that are there"""
     quiet: bool = False
     """print nothing"""
 
@@ -88,16 +93,27 @@ def check_options(options: SearchOptions) -> None:
     if options.index not in INDEXES:
         raise RecipeError(f"--index {options.index}: {' or '.join(INDEXES)}")
     _refuse(options, ("model",), options.audio, "--audio")
-    only = ("add", "name", "format", "columns", "audio_folder", "map")
+    only = ("add", "name", "format", "columns", "map")
     _refuse(options, only, options.playlist, "--playlist")
+    _refuse(options, ("audio_folder",), options.playlist or options.page, "--playlist or --page")
     _refuse(options, ("faiss_lists", "faiss_probes"), options.index == "faiss", "--index faiss")
     report = options.report or not asked
     _refuse(options, ("top",), report or not options.playlist, "--track, --audio or --report")
-    _refuse(options, ("groups",), report, "--report")
+    _refuse(options, ("groups",), report or options.page, "--report or --page")
     if options.seed < 0:
         raise RecipeError(f"--seed {options.seed}: at least 0")
-    if options.out is not None:
-        _check_out(options, asked)
+    from playlist_pretrain.evaluation.continuation import FORMATS
+
+    outs = FORMATS if "--playlist" in asked else RESULTS if asked else (".json",)
+    for name, kinds in {"out": outs, "page": PAGES}.items():
+        if getattr(options, name) is not None:
+            _check_file(options, name, kinds)
+    if (
+        options.page
+        and options.out
+        and Path(options.page).absolute() == Path(options.out).absolute()
+    ):
+        raise RecipeError(f"--page {options.page}: the same file as --out")
 
 
 def _refuse(options: SearchOptions, names: Sequence[str], read: object, missing: str) -> None:
@@ -108,18 +124,17 @@ def _refuse(options: SearchOptions, names: Sequence[str], read: object, missing:
             raise RecipeError(f"{option}: nothing reads it without {missing}")
 
 
-def _check_out(options: SearchOptions, asked: Sequence[str]) -> None:
-    from playlist_pretrain.evaluation.continuation import FORMATS
+def _check_file(options: SearchOptions, name: str, kinds: Sequence[str]) -> None:
     from playlist_pretrain.storage import refuse_remote
 
-    refuse_remote(options.out, "write to a file here, then copy it", RecipeError)
-    out = Path(options.out)
-    kinds = FORMATS if "--playlist" in asked else RESULTS if asked else (".json",)
-    if out.suffix.lower() not in kinds:
-        raise RecipeError(f"--out {out}: its name must end in {' or '.join(kinds)}")
-    if out.is_dir():
-        raise RecipeError(f"--out {out}: a folder, not a file")
-    if out.exists() and Path(options.embeddings).exists() and out.samefile(options.embeddings):
-        raise RecipeError(f"--out {out}: the file of the embeddings")
-    if out.exists() and not options.overwrite:
-        raise RecipeError(f"--out {out}: is there already; --overwrite replaces it")
+    text = getattr(options, name)
+    refuse_remote(text, "write to a file here, then copy it", RecipeError)
+    path = Path(text)
+    if path.suffix.lower() not in kinds:
+        raise RecipeError(f"--{name} {path}: its name must end in {' or '.join(kinds)}")
+    if path.is_dir():
+        raise RecipeError(f"--{name} {path}: a folder, not a file")
+    if path.exists() and Path(options.embeddings).exists() and path.samefile(options.embeddings):
+        raise RecipeError(f"--{name} {path}: the file of the embeddings")
+    if path.exists() and not options.overwrite:
+        raise RecipeError(f"--{name} {path}: is there already; --overwrite replaces it")

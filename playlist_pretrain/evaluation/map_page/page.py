@@ -63,6 +63,7 @@ def write_map_page(
     labels: Mapping[str, Labels] | None = None,
     titles: Mapping[str, str] | None = None,
     audio: str | Path | None = None,
+    files: Mapping[str, str] | None = None,
     selected: str | None = None,
     seed: int = 0,
     say: Callable[[str], object] = lambda line: None,
@@ -87,7 +88,9 @@ def write_map_page(
     titles : mapping of str to str, optional
         Track id → title.
     audio : str or Path, optional
-        Folder that the paths in ``embeddings`` are below; default the one that they were made from.
+        Folder that audio files are below; default the one that ``embeddings`` were made from.
+    files : mapping of str to str, optional
+        Track id → POSIX path of its audio file below ``audio``; default those of ``embeddings``.
     selected : str, optional
         Id of a track that is selected when the page opens.
     seed : int
@@ -116,7 +119,7 @@ def write_map_page(
         raise EmbeddingsError(f"track {selected!r} has no embedding")
     columns = [labels_of(ids, name, values) for name, values in (labels or {}).items() if values]
     names = titles_of(ids, titles or {})
-    links, refused = _links(path, table, audio)
+    links, refused = _links(path, table, audio, files)
     say(f"Looking for nearest tracks ({len(ids):,})")
     rows, similarities = _neighbours(table.vectors)
     say(f"Laying out the map ({len(ids):,})")
@@ -144,16 +147,23 @@ def write_map_page(
 
 
 def _links(
-    page: str | Path, table: EmbeddingTable, audio: str | Path | None
+    page: str | Path,
+    table: EmbeddingTable,
+    audio: str | Path | None,
+    files: Mapping[str, str] | None,
 ) -> tuple[list[str] | None, list[str]]:
     folder = table.about.get("audio") if audio is None else audio
-    if table.paths is None or not isinstance(folder, str | Path) or "://" in str(folder):
+    if files is None:
+        files = dict(zip(table.track_ids, table.paths or (), strict=False))
+    if not files or not isinstance(folder, str | Path) or "://" in str(folder):
         return None, []
-    links = [audio_link(page, folder, path) for path in table.paths]
-    refused = [
-        track_id for track_id, link in zip(table.track_ids, links, strict=True) if link is None
-    ]
-    return [link or "" for link in links], refused
+    links, refused = [], []
+    for track_id in table.track_ids:
+        link = audio_link(page, folder, files[track_id]) if track_id in files else ""
+        if link is None:
+            refused.append(track_id)
+        links.append(link or "")
+    return links, refused
 
 
 def _neighbours(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
