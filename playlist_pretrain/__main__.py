@@ -13,6 +13,7 @@ VERBS = {
     "match_playlists": "playlist_pretrain.playlists.make",
     "pretrain": "playlist_pretrain.training.pretrain",
     "finetune": "playlist_pretrain.training.finetune",
+    "embed": "playlist_pretrain.evaluation.embed",
     "export": "playlist_pretrain.export.make",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -20,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.audio.light_tensorflow import light_tensorflow
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.records.pool import describe_exit, in_worker
+from playlist_pretrain.records.pool import describe_exit
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.worker_mel import stored_log_mel
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
 
 if TYPE_CHECKING:
@@ -135,25 +134,8 @@ class ShardWork:
 
     @cached_property
     def _log_mel(self) -> Callable:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # trouble is told by exceptions
-        with warnings.catch_warnings():  # its dependencies' plans, once a worker, help nobody
-            warnings.simplefilter("ignore")
-            # A user's loader might need all of TensorFlow, ours needs none of it.
-            if in_worker() and type(self.load) is AudioLoader:
-                light_tensorflow()
-            import tensorflow as tf
-
-        # One thread each: the workers are what keeps the cores busy, and sums have one order.
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        any_length = tf.TensorSpec([None], tf.float32)
-
-        def stored(waveform):  # rounded as NumPy rounds, at a quarter of the time
-            return tf.cast(self.front_end.log_mel(waveform), tf.float16)
-
-        # The control flow is TensorFlow's own: nothing to convert.
-        return tf.function(stored, input_signature=[any_length], autograph=False)
+        # A user's loader might need all of TensorFlow, ours needs none of it.
+        return stored_log_mel(self.front_end, "float16", light=type(self.load) is AudioLoader)
 
 
 class Deaths:
