@@ -179,6 +179,7 @@ def test_tracks_of_audio_are_what_the_signature_says(run, out, model, audio, in_
         )
 
 
+@pytest.mark.slow
 def test_too_few_samples_for_a_frame_are_silence(run, out, tmp_path, in_process):
     settings = PRESETS["vggish"]
     save_backbone(vggish(frames=96, bands=64, width=0.05), settings, tmp_path / "m")
@@ -281,6 +282,7 @@ def test_none_that_can_be_read_is_an_error(run, out, tmp_path, in_process, names
         assert len(read_report(out / "e_report.tsv")) == len(names)
 
 
+@pytest.mark.slow
 def test_a_tagger_gives_the_embedding_before_its_head(run, out, model, collection, tmp_path):
     save_tagger(tagger(load_backbone(model).model, 2), ["x", "y"], FRONT_END, tmp_path / "tags")
     run("--collection", collection.path)
