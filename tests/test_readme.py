@@ -145,6 +145,10 @@ def test_the_three_commands_and_the_model_they_make(home):
     assert len(tagging) == 2
     run_all(tagging, home, lambda command: " --batch 4 --epochs 1 --runs 1")
     assert (home / "runs" / "mine-tags-mine-playlist_co-vggish" / "predictions").is_dir()
+    (block,) = [text for text in blocks("bash") if "embed.py" in text]
+    run_all(block.strip().splitlines(), home)
+    assert len(np.load(home / "mine.npy")) == len(np.load(home / "windows.npy")) == 10
+    assert (home / "projector" / "metadata.tsv").read_text().startswith("track_id\tstart_seconds")
     essentia, serving = [text for text in blocks("bash") if "export.py" in text]
     run_all(essentia.strip().splitlines(), home)
     promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]
