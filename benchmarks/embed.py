@@ -109,12 +109,19 @@ def measure(folder, options):
     seconds, number = {}, iter(range(1000))
 
     def ours(files):
-        out = folder / f"{next(number)}.parquet"
+        out = folder / f"embed-{next(number)}.parquet"
         words = ["--model", model, "--audio", audio[files], "--out", out, "--quiet"]
         return run(SCRIPT, *words, "--workers", options.workers)[0]
 
     def theirs(files):
-        own = ["--essentia", graph, "--audio", audio[files], "--out", folder / f"{files}.npy"]
+        own = [
+            "--essentia",
+            graph,
+            "--audio",
+            audio[files],
+            "--out",
+            folder / f"essentia-{files}.npy",
+        ]
         return run(__file__, *own)[0]
 
     def decoding(files):
@@ -125,8 +132,8 @@ def measure(folder, options):
         wanted = {name: lambda _, job=job, files=files: job(files) for name, job in jobs.items()}
         seconds[files] = in_turn(wanted, options.rounds)
     run(__file__, "--model", model, "--batch", 64, "--out", folder / "rate.npy")
-    found = np.load(folder / "0.npy")
-    other = np.load(folder / f"{options.few}.npy")
+    found = np.load(folder / "embed-0.npy")
+    other = np.load(folder / f"essentia-{options.few}.npy")
     difference = float(np.abs(found - other).max() / found.std(axis=0).max())
     return seconds, float(np.load(folder / "rate.npy")), difference
 

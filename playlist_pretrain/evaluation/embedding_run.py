@@ -105,7 +105,7 @@ class EmbeddingRun:
         function = embedding_function(self._embedder.model, self._strategy, batch, source.dtype)
         window = self._embedder.frames * self._embedder.front_end.hop_length
         window_seconds = window / self._embedder.front_end.sample_rate
-        done: list[tuple[Batch, np.ndarray]] = []
+        done: list[tuple[np.ndarray, ...]] = []
         stop, seconds, windows = first, 0.0, 0
         with contextlib.ExitStack() as stack:
             enter = stack.enter_context
@@ -115,7 +115,7 @@ class EmbeddingRun:
             bar = enter(progress(quiet=quiet, desc="embedding", **shown))
             for item, embeddings in results:
                 if isinstance(item, Batch):
-                    done.append((item, embeddings))
+                    done.append((item.tracks, item.starts, embeddings))  # not its windows
                     windows += len(item)
                     rate = windows * window_seconds / max(bar.format_dict["elapsed"], 1e-9)
                     bar.set_postfix_str(f"{rate:,.0f} times real time", refresh=False)
@@ -186,12 +186,11 @@ class EmbeddingRun:
             f"none of {len(notes):,} {what} could be embedded (see {self.report}):{''.join(shown)}"
         )
 
-    def _part(self, end: PartEnd, done: Sequence[tuple[Batch, np.ndarray]]) -> Part:
+    def _part(self, end: PartEnd, done: Sequence[tuple[np.ndarray, ...]]) -> Part:
+        """A part out of the tracks, starts and embeddings of its batches."""
         per, dtype = self._about["per"], self._about["dtype"]
-        dim = self._embedder.dim
-        tracks = np.concatenate([np.empty(0, np.int64), *(batch.tracks for batch, _ in done)])
-        starts = np.concatenate([np.empty(0), *(batch.starts for batch, _ in done)])
-        vectors = np.concatenate([np.empty((0, dim), np.float32), *(found for _, found in done)])
+        nothing = np.empty(0, np.int64), np.empty(0), np.empty((0, self._embedder.dim), np.float32)
+        tracks, starts, vectors = map(np.concatenate, zip(nothing, *done, strict=True))
         if per == "track" and len(tracks):
             tracks, first, counts = np.unique(tracks, return_index=True, return_counts=True)
             sums = np.add.reduceat(vectors, first, axis=0, dtype=np.float64)

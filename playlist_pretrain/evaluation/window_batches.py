@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.records.buffers import BufferPool
 from playlist_pretrain.records.report import Note
 
 if TYPE_CHECKING:
@@ -82,10 +83,11 @@ class BatchFiller:
 
     def __init__(self, batch: int, frames: int, bands: int):
         self._shape = (batch, frames, bands)
+        self._pool = BufferPool(AHEAD + 2)
         self._begin()
 
     def _begin(self) -> None:
-        self._windows = np.empty(self._shape, np.float32)
+        self._windows = self._pool.take(self._shape, np.float32)
         self._tracks = np.empty(self._shape[0], np.int64)
         self._starts = np.empty(self._shape[0])
         self._filled = 0
