@@ -32,6 +32,7 @@ bench: $(READY)
 	$(RUN) benchmarks/train_step.py
 	$(RUN) benchmarks/micro_batch.py
 	$(RUN) benchmarks/essentia_package.py
+	$(RUN) benchmarks/embed.py
 	$(RUN) benchmarks/playlists.py
 	$(RUN) benchmarks/pairs.py
 	$(RUN) benchmarks/search.py

@@ -11,47 +11,16 @@ the same files and does nothing with them, which is the limit.
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from _audio_files import cut, link, recordings
+from _commands import run
 from _table import print_table
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "scripts" / "make_tfrecords.py"
-
-
-def cut(sources, folder, count):
-    """``count`` files of up to 30 s, half ogg and half mp3, no two of them alike."""
-    import imageio_ffmpeg
-
-    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    folder.mkdir()
-
-    def one(number):
-        lap, source = divmod(number, len(sources))
-        codec = [("ogg", "libvorbis"), ("mp3", "libmp3lame")][number % 2]
-        path = folder / f"{number:04d}.{codec[0]}"
-        command = [ffmpeg, "-v", "error", "-ss", 0.1 * lap, "-i", sources[source], "-ac", 2,
-                   "-ar", 44100, "-c:a", codec[1], "-b:a", "128k", path]  # fmt: skip
-        subprocess.run(list(map(str, command)), check=True)
-        return path
-
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
-        return list(threads.map(one, range(count)))
-
-
-def link(files, folder, count):
-    """Folder with ``count`` names for ``files``."""
-    for number in range(count):
-        name = folder / f"{number // len(files):03d}" / files[number % len(files)].name
-        name.parent.mkdir(parents=True, exist_ok=True)
-        os.link(files[number % len(files)], name)
-    return folder
 
 
 @dataclass(frozen=True)
@@ -86,39 +55,6 @@ def decode_alone(audio, workers):
         pass
 
 
-def run(*words):
-    """Seconds a command took, and the peak memory in MB of it and of its largest child."""
-    began = time.perf_counter()
-    with subprocess.Popen([sys.executable, *map(str, words)]) as process:
-        peaks = {}
-        while process.poll() is None:
-            for pid in [process.pid, *_children(process.pid)]:
-                peaks[pid] = max(peaks.get(pid, 0), _peak(pid))
-            time.sleep(0.05)
-    if process.returncode:
-        raise SystemExit(f"{words}: exit code {process.returncode}")
-    seconds = time.perf_counter() - began
-    own = peaks.pop(process.pid, 0)
-    return seconds, own, max(peaks.values(), default=0)
-
-
-def _children(pid):
-    try:
-        return [
-            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        ]
-    except OSError:
-        return []
-
-
-def _peak(pid):
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) / 1000
-    except (OSError, IndexError):  # it has just ended
-        return 0
-
-
 def measure(audio, folder, workers, rounds):
     """Figures of ``rounds`` runs of both commands in turn: lists of (seconds, own, child)."""
     ours, limit = [], []
@@ -143,14 +79,8 @@ def main():
     if options.decode:
         decode_alone(options.decode, options.workers)
         return
-    names = ("pop909", "esc10")
-    data = options.data or ROOT.parent / "shared" / "data"
-    sources = [path for name in names for path in sorted((data / name).rglob("*.ogg"))]
+    sources = recordings(options.data, "pop909", "esc10")
     if not sources:
-        said = f"nothing is measured: no recordings in {data}/pop909 and esc10; give --data"
-        if options.data:
-            raise SystemExit(said)
-        print(said)
         return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:

@@ -15,6 +15,7 @@ VERBS = {
     "finetune": "playlist_pretrain.training.finetune",
     "similarity": "playlist_pretrain.evaluation.similarity_run",
     "search": "playlist_pretrain.evaluation.search",
+    "embed": "playlist_pretrain.evaluation.embed",
     "export": "playlist_pretrain.export.make",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""

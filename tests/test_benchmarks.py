@@ -28,6 +28,7 @@ SMALL = {
         "--rounds", "1",
     ],
     "search": ["--tracks", "400", "--dim", "8", "--queries", "20", "--rounds", "1"],
+    "embed": ["--width", "0.05", "--few", "2", "--many", "4", "--rounds", "1", "--workers", "1"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
     "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
     "train_step": [
@@ -45,7 +46,7 @@ def test_all_are_known_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SMALL))
 def test_prints_a_table(name, shared_data):
-    if name == "records":
+    if name in ("records", "embed"):
         shared_data("pop909")  # skips where the recordings are not
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / f"{name}.py"), *SMALL[name]],

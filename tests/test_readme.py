@@ -154,8 +154,9 @@ def test_the_commands_of_the_chapter_on_nearest_tracks(home):
     (home / "party.m3u8").write_text("futu/02.ogg\nzena/05.ogg\n")
     (block,) = [text for text in blocks("bash") if "search.py" in text]
     commands = block.strip().splitlines()
-    assert len(commands) == 4
+    assert len(commands) == 5
     run_all(commands, home)
+    assert (home / "map.html").stat().st_size > 1e6  # what it needs to work offline is in it
     assert len((home / "longer.m3u8").read_text().splitlines()) == 22
 
 
@@ -188,6 +189,10 @@ def test_the_three_commands_and_the_model_they_make(home):
         for file in ("results.md", "results.csv", "results.json", "per_triplet.csv"):
             assert f"`{file}`" in promised
             assert (home / "runs" / name / file).exists(), file
+    (block,) = [text for text in blocks("bash") if "embed.py" in text]
+    run_all(block.strip().splitlines(), home)
+    assert len(np.load(home / "mine.npy")) == len(np.load(home / "windows.npy")) == 10
+    assert (home / "projector" / "metadata.tsv").read_text().startswith("track_id\tstart_seconds")
     essentia, serving = [text for text in blocks("bash") if "export.py" in text]
     run_all(essentia.strip().splitlines(), home)
     promised = text.partition("## Essentia")[2].partition("\n## ")[0].partition("A SavedModel")[0]

@@ -14,11 +14,12 @@ from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.errors import AudioError, TrackError
 from playlist_pretrain.evaluation.clips import ClipMels, ClipStore, span_text
 from playlist_pretrain.progress import progress
-from playlist_pretrain.records.decoding import decode_files, in_order
+from playlist_pretrain.records.decoding import decode_in_order
 from playlist_pretrain.records.sources import TrackSource, find_audio
 from playlist_pretrain.tasks.dim_sim import Clip, Triplets, seconds_text
 
 if TYPE_CHECKING:
+    from playlist_pretrain.audio.decode import Decoded
     from playlist_pretrain.audio.front_end import FrontEnd
 
 MISSING_SECONDS = 0.1
@@ -137,9 +138,10 @@ def clips_of_audio(
             load = AudioLoader(rate, None, quality)
             with contextlib.ExitStack() as stack:
                 own = [stack.enter_context(stores[number]) for number in numbers]
-                decoded = decode_files(tracks, audio, load, workers)
+                decoded = decode_in_order(tracks, audio, load, workers, size_of=_size)
                 stack.enter_context(contextlib.closing(decoded))
-                for track, result in in_order(tracks, decoded):
+                for number, result in decoded:
+                    track = tracks[number]
                     bar.update()
                     for position in clips_in[track]:
                         clip = triplets.clips[position]
@@ -153,6 +155,10 @@ def clips_of_audio(
                         except (AudioError, TrackError) as error:
                             lacking[position] = f"{track.source}: {error}"
     return [store.mels for store in stores], lacking
+
+
+def _size(result: Decoded | str) -> int:
+    return 0 if isinstance(result, str) else result.waveform.nbytes
 
 
 def _excerpt(

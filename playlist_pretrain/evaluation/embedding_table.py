@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import EmbeddingsError, first_line
+from playlist_pretrain.evaluation.embedding_columns import (
+    check_ids,
+    check_schema,
+    numbers_of_column,
+    texts_of_column,
+    vectors_of_column,
+)
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.schema import PackedStrings
-from playlist_pretrain.tables import listed
 
 if TYPE_CHECKING:
-    from pyarrow import ChunkedArray, Schema
+    from pyarrow import Schema
 
 FORMAT = 1
 METADATA = b"playlist_pretrain"
@@ -48,8 +54,9 @@ class EmbeddingTable:
     about : mapping
         ``format``, ``model`` (as it was given), ``model_key`` (changes with the weights),
         ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
-        ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder).
-        Empty where the file is not of this package.
+        ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
+        ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
+        whether the file is finished. Empty where the file is not of this package.
     """
 
     track_ids: PackedStrings
@@ -152,36 +159,88 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
         missing or of other types; no rows; vectors of several lengths, or not finite; a track id
         that is empty, comes twice, or whose windows are not adjacent; a newer format.
     """
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
-
     path = Path(path)
-    try:
+    with _damage(path):
+        from pyarrow.parquet import ParquetFile
+
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             about = _about(path, schema)
             names = [
                 n for n in ("track_id", "start_seconds", "path", "embedding") if n in schema.names
             ]
-            _check_schema(path, schema)
+            check_schema(path, schema)
             table = file.read(columns=names)
+    if not len(table):
+        raise EmbeddingsError(f"{path}: no rows")
+    columns = dict(zip(names, table.columns, strict=True))
+    ids = texts_of_column(path, "track_id", columns["track_id"])
+    starts = columns.get("start_seconds")
+    starts = None if starts is None else numbers_of_column(path, starts)
+    check_ids(path, ids, adjacent=starts is not None)
+    paths = texts_of_column(path, "path", columns["path"]) if "path" in columns else None
+    vectors = vectors_of_column(path, columns["embedding"], ids)
+    packed = [None if texts is None else PackedStrings.pack(texts) for texts in (ids, paths)]
+    return EmbeddingTable(packed[0], vectors, starts, packed[1], about)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a file of embeddings says without being read.
+
+    Attributes
+    ----------
+    rows, dim : int
+        ``dim`` is 0 where vectors may have several lengths.
+    first_track : str
+        Id of the first row; empty without rows.
+    about : mapping
+        See :class:`EmbeddingTable`.
+    """
+
+    rows: int
+    dim: int
+    first_track: str
+    about: Mapping[str, Any]
+
+
+def overview(path: str | Path) -> Overview:
+    """Look at a file; reads none of the embeddings.
+
+    Raises
+    ------
+    EmbeddingsError
+        Not a whole Parquet file, another table, or a newer format.
+    """
+    path = Path(path)
+    with _damage(path):
+        from pyarrow import types
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(path) as file:
+            schema = file.schema_arrow
+            about = _about(path, schema)
+            check_schema(path, schema)
+            kind = schema.field("embedding").type
+            dim = kind.list_size if types.is_fixed_size_list(kind) else 0
+            batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
+            first = "" if batch is None else str(batch["track_id"][0])
+            return Overview(file.metadata.num_rows, dim, first, about)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """One message for what pyarrow says of a file that is not whole."""
+    import pyarrow as pa
+
+    try:
+        yield
     except FileNotFoundError:
         raise EmbeddingsError(f"{path}: no such file; scripts/embed.py makes one") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise EmbeddingsError(
             f"{path}: not a whole Parquet file, or damaged: {first_line(error)}"
         ) from error
-    if not len(table):
-        raise EmbeddingsError(f"{path}: no rows")
-    columns = dict(zip(names, table.columns, strict=True))
-    ids = _texts(path, "track_id", columns["track_id"])
-    starts = columns.get("start_seconds")
-    starts = None if starts is None else _numbers(path, starts)
-    _check_ids(path, ids, adjacent=starts is not None)
-    paths = _texts(path, "path", columns["path"]) if "path" in columns else None
-    vectors = _vectors(path, columns["embedding"], ids)
-    packed = [None if texts is None else PackedStrings.pack(texts) for texts in (ids, paths)]
-    return EmbeddingTable(packed[0], vectors, starts, packed[1], about)
 
 
 def _about(path: Path, schema: Schema) -> dict[str, Any]:
@@ -196,71 +255,3 @@ def _about(path: Path, schema: Schema) -> dict[str, Any]:
     if version != FORMAT:
         raise EmbeddingsError(f"{path}: format {version!r}, this version reads {FORMAT}")
     return about
-
-
-def _check_schema(path: Path, schema: Schema) -> None:
-    from pyarrow import types
-
-    missing = [name for name in ("track_id", "embedding") if name not in schema.names]
-    if missing:
-        raise EmbeddingsError(
-            f"{path}: no column {listed(missing)}; its columns are: {listed(schema.names)}"
-        )
-    if len(set(schema.names)) < len(schema.names):
-        raise EmbeddingsError(f"{path}: several columns have the same name")
-    kind = schema.field("embedding").type
-    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
-    if not lists or not types.is_floating(kind.value_type):
-        raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
-    for name in {"track_id", "path"} & set(schema.names):
-        kind = schema.field(name).type
-        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
-            raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
-    if "start_seconds" in schema.names:
-        kind = schema.field("start_seconds").type
-        if not types.is_floating(kind):
-            raise EmbeddingsError(f"{path}: column 'start_seconds' holds {kind}, not floats")
-
-
-def _texts(path: Path, name: str, column: ChunkedArray) -> list[str]:
-    texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
-    bad = next((row for row, text in enumerate(texts) if not text), None)
-    if bad is not None:
-        raise EmbeddingsError(f"{path}: row {bad}: no {name}")
-    return texts
-
-
-def _numbers(path: Path, column: ChunkedArray) -> np.ndarray:
-    numbers = column.to_numpy().astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise EmbeddingsError(f"{path}: row {np.argmin(np.isfinite(numbers))}: no start_seconds")
-    return numbers
-
-
-def _check_ids(path: Path, ids: Sequence[str], *, adjacent: bool) -> None:
-    seen: set[str] = set()
-    for row, track_id in enumerate(ids):
-        if track_id in seen and not (adjacent and ids[row - 1] == track_id):
-            how = "its windows are not adjacent" if adjacent else "it comes twice"
-            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
-        seen.add(track_id)
-
-
-def _vectors(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
-    from pyarrow import compute
-
-    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
-    dim = lengths[0]
-    odd = np.flatnonzero(~(lengths == dim))  # NaN, of a missing list, too
-    if len(odd) or not dim > 0:
-        row = int(odd[0]) if len(odd) else 0
-        raise EmbeddingsError(
-            f"{path}: row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
-        )
-    values = compute.list_flatten(column)
-    vectors = values.to_numpy().astype(np.float32).reshape(len(ids), int(dim))
-    bad = ~np.isfinite(vectors).all(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise EmbeddingsError(f"{path}: row {row} (track {ids[row]!r}): NaN or infinite values")
-    return vectors

@@ -16,7 +16,7 @@ from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, TrackError, printable
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.progress import progress
-from playlist_pretrain.records.decoding import decode_files, in_order
+from playlist_pretrain.records.decoding import decode_files
 from playlist_pretrain.records.report import Note, write_report
 from playlist_pretrain.records.schema import check_track_id
 from playlist_pretrain.records.sources import TrackSource, find_audio
@@ -106,7 +106,7 @@ def predict_folder(
     """
     front_end = tagger.front_end
     folder, tracks = check_audio(audio, front_end)
-    tracks, notes = _writable(tracks)
+    tracks, notes = text_ids(tracks)
     load = AudioLoader(front_end.sample_rate, None, front_end.resample_quality)
     table, lines, report = (Path(out) / name for name in (TABLE_FILE, LINES_FILE, REPORT_FILE))
     tagged = 0
@@ -117,9 +117,9 @@ def predict_folder(
         )
         decoded = enter(contextlib.closing(decode_files(tracks, folder, load, workers)))
         bar = enter(progress(total=len(tracks), quiet=quiet, desc="tagging", unit=" files"))
-        for track, result in in_order(tracks, _scored(tagger, tracks, decoded, bar.update)):
+        for track, result in _in_order(tracks, _scored(tagger, tracks, decoded, bar.update)):
             if isinstance(result, str):
-                notes.append(_note(track, result))
+                notes.append(unreadable(track, result))
             else:
                 write(track, *result)
                 tagged += 1
@@ -151,20 +151,20 @@ def check_audio(audio: str | Path, front_end: FrontEnd) -> tuple[Path, list[Trac
     return audio, find_audio(audio).tracks
 
 
-def _writable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
+def text_ids(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
     """Tracks whose ids are text, and a note on each of the others."""
     named, notes = [], []
     for track in tracks:
         try:
             check_track_id(track.track_id)
         except TrackError as error:
-            notes.append(_note(track, str(error)))
+            notes.append(unreadable(track, str(error)))
         else:
             named.append(track)
     return named, notes
 
 
-def _note(track: TrackSource, reason: str) -> Note:
+def unreadable(track: TrackSource, reason: str) -> Note:
     track_id, source, reason = (
         text.encode("utf-8", "backslashreplace").decode("utf-8")
         for text in (track.track_id, track.source, reason)
@@ -197,6 +197,18 @@ def _scored(
             result = audio.source_seconds, scores
         advance()
         yield position, result
+
+
+def _in_order(
+    tracks: Sequence[TrackSource], results: Iterable[tuple[int, Any]]
+) -> Iterator[tuple[TrackSource, Any]]:
+    """Each track with its result; results that come before their turn wait."""
+    early, turn = {}, 0
+    for position, result in results:
+        early[position] = result
+        while turn in early:
+            yield tracks[turn], early.pop(turn)
+            turn += 1
 
 
 def _writer(

@@ -8,8 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.export.parts import in_parts
-from playlist_pretrain.export.wav import LOUDEST, RESAMPLE_QUALITY, wav_waveform
+from playlist_pretrain.audio.parts import in_parts
+from playlist_pretrain.audio.wav import LOUDEST, RESAMPLE_QUALITY, wav_waveform
 
 WINDOWS_AT_ONCE = 32
 """Windows of tracks that go through the backbone together; bounds memory for long ones."""

@@ -18,12 +18,16 @@ from playlist_pretrain.errors import AudioError, PlaylistPretrainError
 from playlist_pretrain.records.pool import describe_exit, work_through
 from playlist_pretrain.records.sources import TrackSource
 
+MOST_WAITING = 1 << 28
+"""Bytes that wait for a file that takes longer."""
+
 
 def decode_files(
     tracks: Sequence[TrackSource],
     folder: str | Path,
     load: Callable[[str], Any],
     workers: int | None = None,
+    hold: Callable[[], bool] | None = None,
 ) -> Iterator[tuple[int, Any]]:
     """Yield the position in ``tracks`` and the audio of each, as they are decoded.
 
@@ -36,6 +40,8 @@ def decode_files(
         Of a path, as :class:`~playlist_pretrain.audio.decode.AudioLoader`.
     workers : int, optional
         Processes; default one for each core this process may use.
+    hold : callable, optional
+        See :func:`~playlist_pretrain.records.pool.work_through`.
 
     Yields
     ------
@@ -51,29 +57,39 @@ def decode_files(
     tasks = [_Task(position, track.source) for position, track in enumerate(tracks)]
     workers = workers or len(os.sched_getaffinity(0))
     work = _Work(os.fspath(folder), load)
-    done = work_through(work, tasks, workers, on_step=lambda *_: None, on_death=_again)
+    more = {} if hold is None else {"hold": hold}
+    done = work_through(work, tasks, workers, on_step=lambda *_: None, on_death=_again, **more)
     with contextlib.closing(done):
         for task, audio in done:
             yield task.position, audio
 
 
-def in_order(
-    tracks: Sequence[TrackSource], results: Iterable[tuple[int, Any]]
-) -> Iterator[tuple[TrackSource, Any]]:
-    """Each track with its result; results that come before their turn wait.
+def decode_in_order(
+    tracks: Sequence[TrackSource],
+    folder: str | Path,
+    load: Callable[[str], Any],
+    workers: int | None = None,
+    *,
+    size_of: Callable[[Any], int],
+    most_waiting: int = MOST_WAITING,
+) -> Iterator[tuple[int, Any]]:
+    """:func:`decode_files` in the order of ``tracks``.
 
-    Parameters
-    ----------
-    tracks : sequence of TrackSource
-    results : iterable of (int, any)
-        Position in ``tracks`` and result, as of :func:`decode_files`.
+    What comes before its turn waits; while more than ``most_waiting`` does, by ``size_of``, no
+    further file is begun. So memory is bounded however long one file among many takes.
     """
-    early, turn = {}, 0
-    for position, result in results:
-        early[position] = result
-        while turn in early:
-            yield tracks[turn], early.pop(turn)
-            turn += 1
+    early: dict[int, Any] = {}
+    waiting = turn = 0
+    decoded = decode_files(tracks, folder, load, workers, hold=lambda: waiting > most_waiting)
+    with contextlib.closing(decoded):
+        for position, result in decoded:
+            early[position] = result
+            waiting += size_of(result)
+            while turn in early:
+                result = early.pop(turn)
+                waiting -= size_of(result)
+                yield turn, result
+                turn += 1
 
 
 @dataclass(frozen=True)

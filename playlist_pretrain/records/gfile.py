@@ -10,7 +10,8 @@ import ctypes
 import functools
 import os
 
-from playlist_pretrain.errors import CollectionError, first_line
+from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.tfio import tensorflow_io
 
 _SAME = {
     "S3_ENDPOINT": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -41,14 +42,7 @@ def register_file_systems() -> None:
         value = next((os.environ[other] for other in others if os.environ.get(other)), None)
         if value is not None:
             os.environ.setdefault(name, value)
-    try:
-        import tensorflow_io
-    except Exception as error:  # a library that does not fit raises what it likes
-        raise CollectionError(
-            f"tensorflow-io cannot be used ({first_line(error)}); "
-            "pip install -c constraints.txt -e '.[remote]'"
-        ) from error
-    assert tensorflow_io
+    tensorflow_io("remote", CollectionError)
     # Once s3:// was used, tensorflow-io 0.36 aborts a process that ends (exit code 134, "pure
     # virtual method called"): a client of the AWS library is destroyed after its logger. Of the
     # system's handlers at exit the last registered runs first, when Python has ended already;

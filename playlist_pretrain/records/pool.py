@@ -26,7 +26,7 @@ from playlist_pretrain.errors import PlaylistPretrainError
 class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: connection.Connection
-    task: Any
+    task: Any = None
     step: Any = None
 
 
@@ -37,6 +37,7 @@ def work_through(
     *,
     on_step: Callable[[Any, Any], None],
     on_death: Callable[[Any, Any, int], Any],
+    hold: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Any, Any]]:
     """Do ``tasks`` in spawned processes and yield (task, result) as they are done.
 
@@ -57,6 +58,9 @@ def work_through(
     on_death : callable
         ``on_death(task, step, exit_code)`` returns the task to try next in its place, or raises.
         ``step`` is the last one announced, None before the first.
+    hold : callable
+        Whether to begin no further task as long as others are being done: for who takes results
+        in the order of the tasks, and would have to keep too many that came early.
 
     Raises
     ------
@@ -65,12 +69,14 @@ def work_through(
     RuntimeError
         Stands for any other error of ``work``.
     """
-    waiting, busy = deque(tasks), {}
+    waiting, busy, idle = deque(tasks), {}, []
     try:
         while waiting or busy:
-            while waiting and len(busy) < workers:
-                worker = _start(work, waiting.popleft())
+            while waiting and len(busy) < workers and not (busy and hold()):
+                task = waiting.popleft()
+                worker = idle.pop() if idle else _start(work)
                 busy[worker.pipe] = worker
+                _hand_over(worker, task)
             for pipe in connection.wait(list(busy)):
                 worker = busy[pipe]
                 try:
@@ -88,14 +94,16 @@ def work_through(
                     raise value
                 else:
                     done = worker.task
-                    if waiting:
-                        _hand_over(worker, waiting.popleft())
-                    else:
+                    if not waiting:
                         del busy[pipe]
                         _stop([worker])
+                    elif hold():
+                        idle.append(busy.pop(pipe))
+                    else:
+                        _hand_over(worker, waiting.popleft())
                     yield done, value
     finally:
-        _stop(list(busy.values()))
+        _stop([*busy.values(), *idle])
 
 
 def describe_exit(code: int) -> str:
@@ -109,16 +117,14 @@ def describe_exit(code: int) -> str:
     return f"{name}, often a sign of too little memory" if name == "SIGKILL" else name
 
 
-def _start(work: Callable, task: Any) -> _Worker:
+def _start(work: Callable) -> _Worker:
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
     with _interrupts_held():
         process.start()
     theirs.close()
-    worker = _Worker(process, pipe, task)
-    _hand_over(worker, task)
-    return worker
+    return _Worker(process, pipe)
 
 
 def _hand_over(worker: _Worker, task: Any) -> None:

@@ -96,6 +96,12 @@ def _touch(source, rest, samples):
     return _noise(source, rest, samples)
 
 
+def _until(source, rest, samples):
+    while not Path(rest).exists():
+        time.sleep(0.02)
+    return _noise(source, rest, samples)
+
+
 def _die_once(source, rest, samples):
     marker = Path(rest)
     if not marker.exists():
@@ -113,6 +119,7 @@ _ACTIONS = {
     "kill": _kill,
     "kill-once": _kill_once,
     "touch": _touch,
+    "until": _until,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),
     "short": lambda source, rest, samples: _noise(source, rest, RATE),
     "nothing": lambda source, rest, samples: np.zeros(0),

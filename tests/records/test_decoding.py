@@ -1,6 +1,7 @@
 """Whole files decoded in worker processes, whatever a file does to them."""
 
 import os
+import threading
 import time
 from contextlib import closing
 
@@ -12,7 +13,7 @@ from build_loaders import Tones, sources
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records import decoding
-from playlist_pretrain.records.decoding import decode_files
+from playlist_pretrain.records.decoding import decode_files, decode_in_order
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,42 @@ def test_no_more_is_decoded_than_the_workers_hold(tmp_path):
             time.sleep(1)
             assert len(os.listdir(tmp_path)) <= taken + 2
         assert len(list(decoded)) == 9
+
+
+@pytest.mark.parametrize("first", ["until:{}", "die-once:{}"])
+def test_in_order_and_what_waits_is_bounded(tmp_path, first):
+    flag, others = tmp_path / "flag", tmp_path / "others"
+    others.mkdir()
+    names = [first.format(flag), *(f"touch:{others / str(n)}" for n in range(10)), "bug:"]
+    seen = []
+
+    def release():
+        until = time.monotonic() + 60
+        while len(os.listdir(others)) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(1)  # for what must not begin
+        seen.append(len(os.listdir(others)))
+        flag.touch()
+
+    def size_of(found):
+        return 0 if isinstance(found, str) else found.waveform.nbytes
+
+    load = Tones()
+    size = size_of(load("noise:a"))
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    found = list(
+        decode_in_order(
+            sources(*names, count=len(names)), "", load, 2, size_of=size_of, most_waiting=2 * size
+        )
+    )
+    releasing.join()
+    assert [position for position, _ in found] == list(range(12))
+    assert size_of(found[0][1]) == size
+    assert found[11][1] == "KeyError: 'no such thing'"
+    if first.startswith("until"):
+        # Three pass the limit, and a fourth is begun before the third has come.
+        assert 3 <= seen[0] <= 4
 
 
 def test_processes_that_cannot_begin_are_an_error(monkeypatch):

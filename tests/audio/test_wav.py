@@ -8,9 +8,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from playlist_pretrain.audio import wav as wav_module
 from playlist_pretrain.audio.decode import LONGEST_WHOLE, decode
-from playlist_pretrain.export import wav as wav_module
-from playlist_pretrain.export.wav import HIGHEST_RATE, LOUDEST, LOWEST_RATE, wav_waveform
+from playlist_pretrain.audio.wav import HIGHEST_RATE, LOUDEST, LOWEST_RATE, wav_waveform
 
 RATES = (8000, 16000, 22050, 32000, 44100, 48000, 96000)
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.decode import LONGEST_WHOLE
-from playlist_pretrain.export.parts import in_parts
+from playlist_pretrain.audio.parts import in_parts
 
 RESAMPLE_QUALITY = 4
 """Of Essentia's qualities the one that is worked out here."""
@@ -69,10 +69,10 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     frame = tf.maximum(channels * (bits // 8), 1)  # bytes
     count = size // frame
     checks = [
-        _demand(channels > 0, "a wav file without channels", *where),
-        _demand(possible, "a wav file of an impossible rate", rate, *where),
-        _demand(count > 0, "a wav file that holds no samples", *where),
-        _demand(
+        demand(channels > 0, "a wav file without channels", *where),
+        demand(possible, "a wav file of an impossible rate", rate, *where),
+        demand(count > 0, "a wav file that holds no samples", *where),
+        demand(
             count <= LONGEST_WHOLE * rate,
             f"a wav file of more than {LONGEST_WHOLE} seconds: samples, rate",
             count,
@@ -89,18 +89,18 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
         mean = tf.reduce_mean(tf.reshape(samples, [-1, channels]), axis=1)
         audible = tf.reduce_all(tf.abs(mean) <= LOUDEST)  # NaN is not
         message = f"a wav file of NaN or infinite samples, or some beyond ±{LOUDEST:.0f}"
-        with tf.control_dependencies([_demand(audible, message, *where)]):
+        with tf.control_dependencies([demand(audible, message, *where)]):
             return tf.identity(mean)
 
     at_once = tf.maximum(VALUES_AT_ONCE // channels, 1)
     return tf.cond(
         tf.equal(rate, sample_rate),
         lambda: in_parts(mono, count, at_once),
-        lambda: _resampled(mono, count, at_once, rate, sample_rate),
+        lambda: resampled(mono, count, at_once, rate, sample_rate),
     )
 
 
-def _resampled(
+def resampled(
     mono: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
     count: tf.Tensor,
     at_once: tf.Tensor,
@@ -109,8 +109,20 @@ def _resampled(
 ) -> tf.Tensor:
     """Linear interpolation, sample for sample as Essentia's ``Resample`` with quality 4.
 
-    ``mono(first, stop)`` gives some of ``count`` samples, float32 and at least one, of which it
-    is asked for about ``at_once``.
+    Parameters
+    ----------
+    mono : callable
+        ``(first, stop)`` gives some of the samples, float32 and at least one.
+    count, at_once : tf.Tensor int64 []
+        How many samples there are, and about how many ``mono`` is asked for.
+    rate : tf.Tensor int64 []
+        Of the samples, in Hz.
+    sample_rate : int
+        Hz of the result.
+
+    Returns
+    -------
+    tf.Tensor float32 [any]
     """
     # Essentia has the factor in 32 bits: over a minute that is some samples.
     factor = tf.cast(tf.constant(sample_rate, tf.float32) / tf.cast(rate, tf.float32), tf.float64)
@@ -135,7 +147,8 @@ def _resampled(
     return in_parts(part, most, tf.maximum(fewer, 1))
 
 
-def _demand(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
+def demand(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
+    """Raises tf.errors.InvalidArgumentError with ``message`` and ``values`` unless it is so."""
     return tf.debugging.Assert(condition, [message, *values])
 
 
@@ -154,7 +167,7 @@ def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Te
     is_wav = tf.equal(tf.strings.substr(head, 0, 4), "RIFF") & tf.equal(
         tf.strings.substr(head, 8, 4), "WAVE"
     )
-    with tf.control_dependencies([_demand(is_wav, "not a wav file (RIFF, WAVE)", *where)]):
+    with tf.control_dependencies([demand(is_wav, "not a wav file (RIFF, WAVE)", *where)]):
         length = tf.identity(length)
     nowhere = tf.constant(-1, tf.int64)
 
@@ -177,11 +190,9 @@ def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Te
     left = length - data_at
     size = tf.where(tf.equal(size, _UNKNOWN_SIZE), left, size)
     checks = [
-        _demand(format_at >= 0, "a wav file without a whole format chunk", *where),
-        _demand(data_at >= 0, f"a wav file without samples in {_MOST_CHUNKS} chunks", *where),
-        _demand(
-            size <= left, "a wav file that is cut off: bytes stated, there", size, left, *where
-        ),
+        demand(format_at >= 0, "a wav file without a whole format chunk", *where),
+        demand(data_at >= 0, f"a wav file without samples in {_MOST_CHUNKS} chunks", *where),
+        demand(size <= left, "a wav file that is cut off: bytes stated, there", size, left, *where),
     ]
     with tf.control_dependencies(checks):
         return tf.identity(format_at), tf.identity(data_at), tf.identity(size)
@@ -213,7 +224,7 @@ def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor, where: Sequence[
 
     def other():
         message = "a wav file of an encoding other than PCM and floats: code, bits"
-        with tf.control_dependencies([_demand(tf.constant(False), message, code, bits, *where)]):
+        with tf.control_dependencies([demand(tf.constant(False), message, code, bits, *where)]):
             return tf.zeros([0])
 
     kinds = [(PCM, 8, unsigned8), (PCM, 16, signed16), (PCM, 24, signed24), (PCM, 32, signed32),

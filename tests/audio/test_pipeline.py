@@ -1,0 +1,285 @@
+"""Audio files inside tf.data: every format, what is damaged, and the numbers of AudioLoader."""
+
+import dataclasses
+import subprocess
+import sys
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.graph_decode import file_waveform
+from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.audio.pipeline import audio_windows
+from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError
+
+FRONT_END, FRAMES = PRESETS["paper"], 32
+
+
+def sound(seconds, rate, channels=1, seed=0):
+    """Tones under noise [samples, channels], at most ±0.8."""
+    time = np.arange(round(seconds * rate)) / rate
+    tones = sum(np.sin(2 * np.pi * f * time + f) for f in (220.0, 555.0, 1234.0)) / 6
+    noise = np.random.default_rng(seed).uniform(-0.1, 0.1, (len(time), channels))
+    return tones[:, np.newaxis] * np.linspace(1, 0.5, channels) + noise
+
+
+def write(path, samples, rate, **how):
+    """By libsndfile, or by ffmpeg where that is an mp3."""
+    if path.suffix != ".mp3":
+        soundfile.write(path, samples, rate, **how)
+        return path
+    soundfile.write(path.with_suffix(".tmp.wav"), samples, rate, subtype="PCM_16")
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-i",
+               path.with_suffix(".tmp.wav"), "-b:a", "192k", path]  # fmt: skip
+    subprocess.run(list(map(str, command)), check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def waveform():
+    graph = tf.function(
+        lambda path: file_waveform(path, 16000), input_signature=[tf.TensorSpec([], tf.string)]
+    )
+    return lambda path: graph(str(path)).numpy()
+
+
+def windows_of(*args, **options):
+    return [window.numpy() for window in audio_windows(*args, **options)]
+
+
+def whole_windows(path, frames=FRAMES, settings=FRONT_END):
+    mel = settings.log_mel(AudioLoader(excerpt=None)(str(path)).waveform).numpy()
+    return mel[: len(mel) // frames * frames].reshape(-1, frames, settings.bands)
+
+
+WAV = [("wav", subtype) for subtype in ("PCM_16", "PCM_24", "FLOAT")]
+FLAC = [("flac", subtype) for subtype in ("PCM_S8", "PCM_16", "PCM_24")]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize(("ending", "subtype"), [*WAV, *FLAC])
+def test_lossless_files_are_what_audio_loader_gives(tmp_path, waveform, ending, subtype, channels):
+    for rate in (16000, 44100, 8000):
+        samples = sound(1.3, rate, channels)
+        path = write(tmp_path / f"{rate}.{ending}", samples, rate, subtype=subtype)
+        expected = AudioLoader(excerpt=None)(str(path)).waveform
+        found = waveform(path)
+        assert len(found) == len(expected)
+        # Resampling included: it is the same interpolation, positions in double precision.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate", [16000, 44100, 48000])
+@pytest.mark.parametrize(("ending", "bound"), [("ogg", 2e-4), ("mp3", 2e-4)])
+def test_lossy_files_differ_by_what_two_decoders_do(
+    tmp_path, waveform, ending, rate, channels, bound
+):
+    path = write(tmp_path / f"a.{ending}", sound(1.3, rate, channels), rate)
+    expected = AudioLoader(excerpt=None)(str(path)).waveform
+    found = waveform(path)
+    assert abs(len(found) - len(expected)) <= 1152
+    length = min(len(found), len(expected))
+    np.testing.assert_allclose(found[:length], expected[:length], rtol=0, atol=bound)
+
+
+def test_log_mels_of_wav_are_those_of_audio_loader(tmp_path):
+    paths = [
+        write(tmp_path / f"{k}.wav", sound(1.0 + k, 16000, seed=k), 16000, subtype="PCM_16")
+        for k in range(3)
+    ]
+    found = windows_of(paths, FRONT_END, FRAMES)
+    expected = np.concatenate([whole_windows(path) for path in paths])
+    assert len(found) == len(expected) > 10
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg", "mp3"])
+def test_log_mels_of_other_formats_are_near(tmp_path, ending):
+    path = write(tmp_path / f"a.{ending}", sound(2.0, 44100, 2), 44100)
+    expected = whole_windows(path)
+    found = np.stack(windows_of([path], FRONT_END, FRAMES))[: len(expected)]
+    assert np.abs(found - expected[: len(found)]).max() < 0.01
+    assert expected.std() > 0.3
+
+
+def test_a_file_is_told_by_its_content(tmp_path, waveform):
+    for ending in ("flac", "ogg", "mp3", "wav"):
+        path = write(tmp_path / f"a.{ending}", sound(0.5, 16000), 16000)
+        expected = waveform(path)
+        np.testing.assert_array_equal(waveform(path.rename(tmp_path / f"b{ending}")), expected)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A file of each format, of several lengths."""
+    folder = tmp_path_factory.mktemp("mixed")
+    endings = ["wav", "flac", "mp3", "ogg", "wav"]
+    return [
+        write(folder / f"{k}.{ending}", sound(0.9 + k / 2, 22050, seed=k), 22050)
+        for k, ending in enumerate(endings)
+    ]
+
+
+@pytest.mark.slow
+def test_labels_stay_with_their_files(mixed):
+    labels = np.eye(len(mixed), dtype=np.float32)
+    pairs = list(audio_windows(mixed, FRONT_END, FRAMES, labels=labels))
+    found = [int(np.argmax(label)) for _, label in pairs]
+    plain = windows_of(mixed, FRONT_END, FRAMES)
+    counts = [len(whole_windows(path)) for path in mixed]
+    assert found == np.repeat(np.arange(len(mixed)), counts).tolist()
+    np.testing.assert_array_equal([window for window, _ in pairs], plain)
+
+
+@pytest.mark.slow
+def test_random_windows_depend_on_seed_and_epoch_alone(mixed):
+    def epochs(seed, calls):
+        dataset = audio_windows(mixed, FRONT_END, FRAMES, seed=seed, parallel_calls=calls)
+        return [np.stack(list(dataset.as_numpy_iterator())) for _ in range(2)]
+
+    one, again, other = epochs(3, 1), epochs(3, 4), epochs(4, 2)
+    assert one[0].shape == (len(mixed), FRAMES, 96)
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one[0], one[1]) and not np.allclose(one[0], other[0])
+
+
+def test_random_windows_reach_every_place(tmp_path):
+    settings = PRESETS["vggish"]
+    path = write(tmp_path / "a.wav", sound(0.1, 16000), 16000)
+    mel = settings.log_mel(AudioLoader(excerpt=None)(str(path)).waveform).numpy()
+    dataset = audio_windows([path] * 60, settings, len(mel) - 2, seed=0)
+    starts = {
+        next(k for k in range(3) if np.allclose(window, mel[k : k + len(mel) - 2], atol=1e-4))
+        for window in dataset.as_numpy_iterator()
+    }
+    assert starts == {0, 1, 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [None, 5])
+def test_short_files(tmp_path, seed):
+    path = write(tmp_path / "a.wav", sound(0.2, 16000), 16000)
+    mel = FRONT_END.log_mel(AudioLoader(excerpt=None)(str(path)).waveform).numpy()
+    frames = 2 * len(mel) - 3
+    (padded,) = windows_of([path], FRONT_END, frames, short="pad", seed=seed)
+    np.testing.assert_allclose(padded[: len(mel)], mel, atol=1e-5)
+    np.testing.assert_allclose(padded[len(mel) :], FRONT_END.silence, atol=1e-6)
+    (repeated,) = windows_of([path], FRONT_END, frames, short="repeat")
+    np.testing.assert_allclose(repeated, np.tile(mel, (2, 1))[:frames], atol=1e-5)
+    skipped = []
+    assert windows_of([path], FRONT_END, frames, short="skip", seed=seed, skipped=skipped) == []
+    ((name, reason),) = skipped
+    assert name == str(path) and f"a window needs {frames} frames" in reason
+
+
+def test_less_than_a_frame_is_followed_by_silence(tmp_path):
+    settings = PRESETS["vggish"]
+    samples = sound(0.01, 16000)
+    path = write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    (window,) = windows_of([path], settings, 2)
+    padded = np.pad(samples[:, 0].astype(np.float32), (0, 400 - len(samples)))
+    np.testing.assert_allclose(window, np.repeat(settings.log_mel(padded), 2, axis=0), atol=1e-4)
+
+
+def damaged(folder, good):
+    """Files that cannot be read, by name."""
+    contents = {path.suffix[1:]: path.read_bytes() for path in good}
+    files = {
+        "empty.wav": b"", "short.mp3": b"ab", "text.ogg": b"no music here\n" * 100,
+        "zeros.flac": b"fLaC" + bytes(1000), "zeros.ogg": b"OggS" + bytes(1000),
+        "frames.mp3": b"\xff\xfb\x90\x00" + bytes(2000), "tag.mp3": b"ID3" + b"\x7f" * 50,
+    }  # fmt: skip
+    for ending, content in contents.items():
+        if ending != "ogg":  # states no length
+            files[f"cut.{ending}"] = content[: len(content) // 2]
+        files[f"head.{ending}"] = content[:30]
+    # What its header states would not fit into memory.
+    files["huge.flac"] = contents["flac"][:21] + b"\xff" * 5 + contents["flac"][26:]
+    flac = bytearray(contents["flac"])
+    flac[18:21] = b"\0\0" + bytes([flac[20] & 15])  # a rate of 0 Hz
+    files["rate.flac"] = bytes(flac)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files] + [folder / "missing.mp3", folder]
+
+
+def test_of_an_ogg_that_is_cut_off_what_is_there_is_read(tmp_path, mixed, waveform):
+    (whole,) = [path for path in mixed if path.suffix == ".ogg"]
+    content = whole.read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(content[: len(content) // 2])
+    found, expected = waveform(tmp_path / "cut.ogg"), waveform(whole)
+    assert 0 < len(found) < len(expected)
+    np.testing.assert_array_equal(found, expected[: len(found)])
+
+
+@pytest.mark.slow
+def test_damaged_files_are_named_and_the_others_read(tmp_path, mixed):
+    bad = damaged(tmp_path, mixed)
+    paths = [bad[0], mixed[0], *bad[1:9], *mixed[1:], *bad[9:]]
+    skipped = []
+    dataset = audio_windows(paths, FRONT_END, FRAMES, labels=range(len(paths)), skipped=skipped)
+    for _ in range(2):
+        found = [int(label) for _, label in dataset]
+        assert sorted({*found}) == [paths.index(path) for path in mixed]
+        assert [name for name, _ in skipped] == [str(path) for path in bad]
+        assert all(reason and "can be now" not in reason for _, reason in skipped)
+    expected = [window.numpy() for window in audio_windows(mixed, FRONT_END, FRAMES)]
+    np.testing.assert_array_equal([window for window, _ in dataset], expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_without_a_list_the_first_damaged_file_is_an_error(tmp_path, mixed, first):
+    (tmp_path / "empty.wav").touch()
+    paths = [tmp_path / "empty.wav", mixed[0]]
+    dataset = audio_windows(paths if first else paths[::-1], FRONT_END, FRAMES)
+    with pytest.raises(tf.errors.OpError, match=r"AudioError: .*empty\.wav: .*RIFF|AudioError"):
+        list(dataset)
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"paths": []}, AudioError, "the list of paths is empty"),
+    ({"front_end": IMPORTED["melon"]}, FrontEndError, "takes no waveforms"),
+    ({"front_end": dataclasses.replace(FRONT_END, resample_quality=1)}, FrontEndError,
+     "resamples with quality 1"),
+    ({"frames": 0}, RecipeError, "a window of 0 frames"),
+    ({"seed": -1}, RecipeError, "seed -1"),
+    ({"short": "drop"}, RecipeError, "'drop' is none of"),
+    ({"short": "skip"}, RecipeError, "takes a list as skipped"),
+    ({"labels": [1, 2]}, RecipeError, "2 labels for 1 files"),
+])  # fmt: skip
+def test_mistakes_are_named(change, error, message):
+    settings = {"paths": ["a.wav"], "front_end": FRONT_END, "frames": 8, **change}
+    with pytest.raises(error, match=message):
+        audio_windows(settings.pop("paths"), settings.pop("front_end"), settings.pop("frames"),
+                      **settings)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_without_tensorflow_io_it_says_what_to_install(tmp_path):
+    code = (
+        "import sys; sys.modules['tensorflow_io'] = None\n"
+        "from playlist_pretrain.audio.front_end import front_end\n"
+        "from playlist_pretrain.audio.pipeline import audio_windows\n"
+        "audio_windows(['a.wav'], front_end('paper'), 8)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "AudioError: tensorflow-io cannot be used" in done.stderr
+    assert "-e '.[audio]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_model_is_fitted_on_it(mixed):
+    labels = np.arange(len(mixed)) % 2
+    dataset = audio_windows(mixed, FRONT_END, FRAMES, labels=labels, seed=1)
+    model = tf.keras.Sequential(
+        [tf.keras.layers.GlobalAveragePooling1D(), tf.keras.layers.Dense(1)]
+    )
+    model.compile("adam", tf.keras.losses.BinaryCrossentropy(from_logits=True))
+    history = model.fit(dataset.shuffle(8, seed=0).batch(2), epochs=2, verbose=0)
+    assert np.isfinite(history.history["loss"]).all() and len(history.history["loss"]) == 2

@@ -1,0 +1,616 @@
+"""Embeddings as a user asks for them: the numbers, the files, what goes on, what is refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+import tensorflow as tf
+from pyarrow import parquet
+
+from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.evaluation import (
+    embed,
+    embedding_run,
+    windows_of_audio,
+    windows_of_collection,
+)
+from playlist_pretrain.evaluation.embedding_table import read_embeddings
+from playlist_pretrain.evaluation.embeddings import track_embeddings
+from playlist_pretrain.export.saved_model import load_backbone, save_backbone, save_tagger
+from playlist_pretrain.models import embedders
+from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.records import decoding
+from playlist_pretrain.records.report import read_report
+
+ROOT = Path(__file__).parent.parent.parent
+FRONT_END, FRAMES = PRESETS["paper"], 64
+LENGTHS = [300, 64, 20, 200, 130, 63, 650, 64, 128]
+SECONDS = {"a/long": 4.1, "a/short": 0.1, "b, c": 1.5, "c": 0.8, "é": 2.0}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "mine" / "saved_model"
+    save_backbone(vggish(frames=FRAMES, bands=96, width=0.05, seed=3), FRONT_END, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory, make_collection):
+    return make_collection(tmp_path_factory.mktemp("c") / "mine", LENGTHS)
+
+
+@pytest.fixture
+def audio(tmp_path, rng):
+    """Folder of noise, louder from file to file."""
+    folder = tmp_path / "audio"
+    for loud, (track_id, seconds) in enumerate(SECONDS.items(), 1):
+        path = folder / f"{track_id}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.uniform(-0.15, 0.15, round(seconds * 16000)) * loud
+        soundfile.write(path, noise, 16000, subtype="FLOAT")
+    return folder
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Decode in this process, where Essentia is started once for all tests."""
+
+    def one_by_one(work, tasks, workers, *, on_step, on_death, hold):
+        for task in tasks:
+            yield task, work(task, lambda step: None)
+
+    monkeypatch.setattr(decoding, "work_through", one_by_one)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    for module in (windows_of_collection, windows_of_audio):
+        monkeypatch.setattr(module, "PART_WINDOWS", 6)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return {}
+
+
+@pytest.fixture
+def run(model, loaded, capsys, tmp_path, monkeypatch):
+    """Callable: the command with this model into ``tmp_path/out/e.parquet``.
+
+    The model is loaded once for all tests.
+    """
+
+    def load_once(name):
+        if name != str(model):
+            return embedders_load(name)
+        if name not in loaded:
+            loaded[name] = embedders_load(name)
+        return loaded[name]
+
+    embedders_load = embedders.load_embedder
+    monkeypatch.setattr(embedders, "load_embedder", load_once)
+
+    def command(*words, code=0):
+        words = list(map(str, words))
+        for name, value in (("--model", model), ("--out", tmp_path / "out" / "e.parquet")):
+            words += [] if name in words else [name, str(value)]
+        found = embed.main(words)
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return err if code else out
+
+    return command
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def written(folder):
+    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+
+
+def test_tracks_of_a_collection(run, out, model, collection):
+    said = run("--collection", collection.path, "--batch", 8)
+    table = read_embeddings(out / "e.parquet")
+    assert list(table.track_ids) == list(collection.track_ids)
+    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    np.testing.assert_allclose(table.vectors, expected, rtol=0, atol=2e-5)
+    assert np.ptp(expected, axis=0).max() > 0.01  # tracks differ by more than that
+    np.testing.assert_array_equal(np.load(out / "e.npy"), table.vectors)
+    assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
+    assert table.about["collection_key"] == collection.content_key
+    assert (table.about["model"], table.about["left_out"]) == (str(model), 0)
+    last = said.splitlines()[-1]
+    assert last.endswith(f"--embeddings {out / 'e.parquet'} --track track/0000")
+    assert f"{len(LENGTHS)} tracks, 0.3 minutes of audio" in said
+
+
+def test_windows_say_where_they_start(run, out, model, collection):
+    run("--collection", collection.path, "--per", "window", "--dtype", "float16")
+    table = read_embeddings(out / "e.parquet")
+    counts = [max(1, length // FRAMES) for length in LENGTHS]
+    ids = [collection.track_ids[row] for row, count in enumerate(counts) for _ in range(count)]
+    assert list(table.track_ids) == ids
+    hop = FRAMES * FRONT_END.hop_length / FRONT_END.sample_rate
+    starts = [window * hop for count in counts for window in range(count)]
+    np.testing.assert_allclose(table.start_seconds, starts)
+    stored = np.load(out / "e.npy")
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored.astype(np.float32), table.vectors)
+    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    np.testing.assert_allclose(table.by_track().vectors, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_tracks_of_audio_are_what_the_signature_says(run, out, model, audio, in_process):
+    stereo = np.stack([np.sin(np.arange(44100) / 9), np.zeros(44100)], 1)
+    soundfile.write(audio / "stereo.flac", stereo, 44100)
+    said = run("--audio", audio, "--batch", 4)
+    table = read_embeddings(out / "e.parquet")
+    assert list(table.track_ids) == sorted([*SECONDS, "stereo"])
+    signature = tf.saved_model.load(str(model)).signatures["waveform"]
+    for path, vector in zip(table.paths, table.vectors, strict=True):
+        waveform = decode(audio / path, excerpt=None).waveform
+        expected = signature(waveform=tf.constant(waveform[None]))["embeddings"].numpy()[0]
+        np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-5)
+    assert np.ptp(table.vectors, axis=0).max() > 0.01
+    assert "--track a/long" in said.splitlines()[-1]
+    for name in ("é", "a/short"):
+        single = audio / f"{name}.wav"
+        run("--audio", single, "--overwrite")
+        one = read_embeddings(out / "e.parquet")
+        assert list(one.track_ids) == [single.stem] and list(one.paths) == [single.name]
+        np.testing.assert_allclose(
+            one.vectors[0], table.vectors[list(table.track_ids).index(name)], atol=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_too_few_samples_for_a_frame_are_silence(run, out, tmp_path, in_process):
+    settings = PRESETS["vggish"]
+    save_backbone(vggish(frames=96, bands=64, width=0.05), settings, tmp_path / "m")
+    (tmp_path / "audio").mkdir()
+    click = np.linspace(-0.5, 0.5, 100, dtype=np.float32)
+    soundfile.write(tmp_path / "audio" / "click.wav", click, 16000, subtype="FLOAT")
+    run("--model", tmp_path / "m", "--audio", tmp_path / "audio")
+    signature = tf.saved_model.load(str(tmp_path / "m")).signatures["waveform"]
+    expected = signature(waveform=tf.constant(click[None]))["embeddings"]
+    np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, expected, atol=1e-5)
+
+
+def test_batches_cross_tracks_and_the_model_is_traced_once(
+    run, audio, collection, in_process, monkeypatch
+):
+    shapes, traces = [], []
+
+    def watched(model, strategy, batch, dtype):
+        def traced(windows, training):
+            traces.append(windows.shape)
+            return model(windows, training=training)
+
+        traced.input_shape = model.input_shape
+        function = original(traced, strategy, batch, dtype)
+
+        def call(windows):
+            shapes.append(windows.shape)
+            return function(windows)
+
+        return call
+
+    original = embedding_run.embedding_function
+    monkeypatch.setattr(embedding_run, "embedding_function", watched)
+    windows = sum(max(1, length // FRAMES) for length in LENGTHS)
+    run("--collection", collection.path, "--batch", 4)
+    assert shapes == [(4, FRAMES, 96)] * -(-windows // 4) and len(traces) == 1
+    shapes.clear(), traces.clear()
+    frames = [FRONT_END.frames(round(seconds * 16000)) for seconds in SECONDS.values()]
+    windows = sum(max(1, length // FRAMES) for length in frames)
+    run("--audio", audio, "--batch", 4, "--overwrite")
+    assert shapes == [(4, FRAMES, 96)] * -(-windows // 4) and len(traces) == 1
+
+
+@pytest.mark.parametrize("short", ["repeat", "pad", "skip"])
+@pytest.mark.parametrize("kind", ["collection", "audio"])
+def test_short_tracks(run, out, model, collection, audio, in_process, short, kind):
+    where = collection.path if kind == "collection" else audio
+    said = run(f"--{kind}", where, "--short", short)
+    table = read_embeddings(out / "e.parquet")
+    ids = list(table.track_ids)
+    if kind == "collection":
+        rows = [row for row, length in enumerate(LENGTHS) if short != "skip" or length >= FRAMES]
+        assert ids == [collection.track_ids[row] for row in rows]
+        expected = track_embeddings(
+            load_backbone(model).model, FRONT_END, collection, rows=np.array(rows), short=short
+        )
+        np.testing.assert_allclose(table.vectors, expected, atol=2e-5)
+    else:
+        assert ids == sorted(set(SECONDS) - ({"a/short"} if short == "skip" else set()))
+    if short == "pad" and kind == "audio":
+        mel = FRONT_END.log_mel(decode(audio / "a/short.wav").waveform).numpy()
+        window = np.full((1, FRAMES, 96), FRONT_END.silence, np.float32)
+        window[0, : len(mel)] = mel
+        expected = load_backbone(model).model(window)[0]
+        np.testing.assert_allclose(table.vectors[ids.index("a/short")], expected, atol=1e-5)
+    if short == "skip":
+        notes = read_report(out / "e_report.tsv")
+        frames = {"collection": [20, 63], "audio": [FRONT_END.frames(1600)]}[kind]
+        assert [note.reason for note in notes] == [
+            f"{count} frames, a window needs {FRAMES}" for count in frames
+        ]
+        assert f"{len(notes)} track" in said and "left out: see" in said
+
+
+def test_files_that_cannot_be_read(run, out, audio, in_process):
+    (audio / "b.mp3").touch()
+    (audio / "text\n.ogg").write_text("no music here\n" * 1000)
+    shutil.copy(audio / "é.wav", audio / os.fsdecode(b"caf\xe9.wav"))
+    said = run("--audio", audio)
+    assert list(read_embeddings(out / "e.parquet").track_ids) == sorted(SECONDS)
+    notes = {note.source: note.reason for note in read_report(out / "e_report.tsv")}
+    assert sorted(notes) == ["b.mp3", "caf\\udce9.wav", "text\n.ogg"]
+    assert notes["b.mp3"] == "is empty" and "not valid Unicode" in notes["caf\\udce9.wav"]
+    assert f"WARNING: 3 tracks are left out: see {out / 'e_report.tsv'}" in said
+    for name in ("b.mp3", "text\n.ogg", os.fsdecode(b"caf\xe9.wav")):
+        (audio / name).unlink()
+    assert "left out" not in run("--audio", audio, "--overwrite")
+    assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
+
+
+@pytest.mark.parametrize("names", [[f"{k}.mp3" for k in range(5)], [os.fsdecode(b"\xe9.wav")]])
+def test_none_that_can_be_read_is_an_error(run, out, tmp_path, in_process, names):
+    (tmp_path / "broken").mkdir()
+    for name in names:
+        (tmp_path / "broken" / name).touch()
+    for _ in range(2):
+        error = run("--audio", tmp_path / "broken", code=1)
+        assert f"none of {len(names)} audio files could be embedded" in error
+        assert os.listdir(out) == ["e_report.tsv"]
+        assert len(read_report(out / "e_report.tsv")) == len(names)
+
+
+@pytest.mark.slow
+def test_a_tagger_gives_the_embedding_before_its_head(run, out, model, collection, tmp_path):
+    save_tagger(tagger(load_backbone(model).model, 2), ["x", "y"], FRONT_END, tmp_path / "tags")
+    run("--collection", collection.path)
+    one = read_embeddings(out / "e.parquet").vectors
+    run("--collection", collection.path, "--model", tmp_path / "tags", "--overwrite")
+    np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, one, atol=1e-5)
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", ["collection", "audio"])
+@pytest.mark.parametrize("per", ["track", "window"])
+def test_an_interrupted_run_goes_on(
+    run, out, collection, audio, in_process, small_parts, monkeypatch, kind, per
+):
+    (audio / "broken.mp3").write_bytes(b"no music" * 1000)
+    words = [f"--{kind}", collection.path if kind == "collection" else audio, "--per", per]
+    words += ["--batch", 4]
+    run(*words)
+    whole = written(out)
+    shutil.rmtree(out)
+    add = embedding_run.EmbeddingParts.add
+
+    def add_once(self, part):
+        if len(self) == 1:
+            raise Stopped
+        add(self, part)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(embedding_run.EmbeddingParts, "add", add_once)
+        run(*words)
+    assert os.listdir(out) == [".e.parquet.parts"]
+    error = run(*words, "--dtype", "float16", code=1)
+    assert "was begun with other" in error and "(dtype: float32 there, float16 now)" in error
+    begun = []
+    source = {"collection": windows_of_collection.CollectionWindows,
+              "audio": windows_of_audio.AudioWindows}[kind]  # fmt: skip
+    batches = source.batches
+
+    def watched(self, first, batch):
+        begun.append(first)
+        return batches(self, first, batch)
+
+    monkeypatch.setattr(source, "batches", watched)
+    said = run(*words)
+    assert begun[0] > 0 and f"going on after {begun[0]} of " in said
+    assert written(out) == whole
+    assert f"{out / 'e.parquet'} is finished" in run(*words) and written(out) == whole
+    assert len(begun) == 1
+
+
+def test_another_request_is_refused_with_what_differs(run, out, collection, audio, in_process):
+    run("--audio", audio)
+    before = written(out)
+    error = run("--audio", audio, "--short", "pad", "--batch", 8, code=1)
+    assert "batch: 64 there, 8 now; short: repeat there, pad now" in error
+    os.utime(audio / "c.wav", ns=(1, 1))
+    assert "files_key" in run("--audio", audio, code=1)
+    error = run("--collection", collection.path, code=1)
+    assert "collection_key: None there" in error and error.count("\n") == 1
+    assert written(out) == before
+    run("--collection", collection.path, "--overwrite")
+    assert len(read_embeddings(out / "e.parquet")) == len(LENGTHS)
+
+
+def test_a_finished_file_without_its_vectors_gets_them_again(run, out, collection):
+    run("--collection", collection.path, "--dtype", "float16")
+    before = written(out)
+    (out / "e.npy").unlink()
+    assert "is finished" in run("--collection", collection.path, "--dtype", "float16")
+    assert written(out) == before
+
+
+def test_what_is_not_ours_is_not_replaced(run, out, collection):
+    out.mkdir()
+    foreign = pa.table({"track_id": ["x"], "embedding": [[1.0]]})
+    parquet.write_table(foreign, out / "e.parquet")
+    assert "is not of embed.py" in run("--collection", collection.path, code=1)
+    (out / "e.parquet").write_bytes(b"no parquet")
+    error = run("--collection", collection.path, code=1)
+    assert "not a whole Parquet file" in error and "--overwrite to replace it" in error
+    assert os.listdir(out) == ["e.parquet"]
+    run("--collection", collection.path, "--overwrite")
+    assert len(read_embeddings(out / "e.parquet")) == len(LENGTHS)
+
+
+def test_damaged_parts_are_named(run, out, collection, small_parts, monkeypatch):
+    def stop(self, parts):
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(embedding_run.EmbeddingRun, "write", stop)
+        run("--collection", collection.path)
+    parts = out / ".e.parquet.parts"
+    first = parts / "part-00000.npz"
+    first.write_bytes(first.read_bytes()[:-100])
+    error = run("--collection", collection.path, code=1)
+    assert "part-00000.npz: damaged" in error and "--overwrite" in error
+    (parts / "plan.json").write_text("{")
+    assert "plan.json: damaged" in run("--collection", collection.path, code=1)
+    run("--collection", collection.path, "--overwrite")
+    assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e6], ids=["NaN", "too large for float16"])
+def test_embeddings_that_are_not_finite(run, out, collection, tmp_path, value):
+    backbone = vggish(frames=FRAMES, bands=96, width=0.05)
+    weights = backbone.get_weights()
+    weights[-1][:] = value  # the biases of the last layer
+    backbone.set_weights(weights)
+    save_backbone(backbone, FRONT_END, tmp_path / "m")
+    dtype = "float32" if np.isnan(value) else "float16"
+    words = ["--model", tmp_path / "m", "--collection", collection.path, "--dtype", dtype]
+    error = run(*words, code=1)
+    assert f"embedding of track 'track/0000' is not finite {dtype}" in error
+    assert os.listdir(out) == []
+
+
+def test_front_ends_that_do_not_fit(run, out, tmp_path, make_collection, audio):
+    other = make_collection(tmp_path / "other", [300], front_end="musicnn")
+    error = run("--collection", other.path, code=1)
+    assert "(front end 'paper')" in error and "(front end 'musicnn') do not fit" in error
+    from playlist_pretrain.audio.imported import IMPORTED
+
+    melon = IMPORTED["melon"]
+    save_backbone(vggish(frames=FRAMES, bands=melon.bands, width=0.05), melon, tmp_path / "m")
+    error = run("--model", tmp_path / "m", "--audio", audio, code=1)
+    assert "front end 'melon' of the model takes no waveforms" in error
+    assert os.listdir(out) == []
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--out", "e.npy"], "--out e.npy: its name must be FILE.parquet"),
+    (["--out", ".parquet"], "--out .parquet: its name must be FILE.parquet"),
+    (["--out", "folder.parquet"], "is a folder"),
+    (["--out", "s3://bucket/e.parquet"], "s3://bucket/e.parquet"),
+    (["--out", "file/e.parquet"], "file"),
+    (["--audio", "a", "--collection", "c"], "--audio, --collection: give one"),
+    (["--per", "song"], "--per song: there is track, window"),
+    (["--dtype", "float64"], "--dtype float64: there is float32, float16"),
+    (["--short", "drop"], "--short drop"),
+    (["--strategy", "multi_worker_mirrored"], "--strategy multi_worker_mirrored: there is"),
+    (["--batch", "0"], "--batch 0: must be at least 1"),
+    (["--replicas", "2"], "--replicas is for --strategy mirrored"),
+    (["--workers", "2"], "--workers is for --audio"),
+    (["--projector", "file"], "--projector file: is a file"),
+    (["--projector", "foreign"], "is there already and of something else"),
+    (["--model", "nowhere"], "--model nowhere: no such folder"),
+    (["--model", "scratch"], "it is no trained model"),
+    (["--audio", "nowhere"], "the audio folder nowhere does not exist"),
+    (["--audio", "folder.parquet"], "no audio in folder.parquet"),
+    (["--collection", "nowhere"], "nowhere"),
+])  # fmt: skip
+def test_mistakes_are_one_message(run, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.parquet").mkdir()
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "projector_config.pbtxt").write_text("embeddings {}")
+    error = run(*words, code=1)
+    assert message in error and error.count("\n") == 1
+    assert not list(tmp_path.rglob("*.parts")) and not list(tmp_path.rglob("*.npy"))
+
+
+def test_two_at_once(run, out, collection, monkeypatch):
+    def meanwhile(self, parts):
+        assert "is being made already" in run("--collection", collection.path, code=1)
+        write(self, parts)
+
+    write = embedding_run.EmbeddingRun.write
+    monkeypatch.setattr(embedding_run.EmbeddingRun, "write", meanwhile)
+    run("--collection", collection.path)
+    assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
+
+
+def test_the_demo_is_what_is_embedded_without_anything_named(
+    run, collection, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def ready(say, *, quiet):
+        asked.append(quiet)
+        return collection.path
+
+    monkeypatch.setattr("playlist_pretrain.demo.ready_demo", ready)
+    assert run("--quiet") == "" and asked == [True]
+
+
+def lines(path):
+    return [line.split("\t") for line in path.read_text("utf-8").removesuffix("\n").split("\n")]
+
+
+def test_projector_files(run, out, tmp_path, make_collection):
+    ids = ["plain", "tab\tand\nline\r\u2028", "back\\slash"]
+    mine = make_collection(tmp_path / "mine", [130, 64, 64], ids=ids)
+    table = 'track_id,tags,split\nplain,rock|pop,train\n"back\\slash","a\tb",train\n'
+    (mine.path / "tags.tsv").write_text(table)
+    keys = {"tracks": 3, "collection_key": mine.content_key}
+    TrackGroups("artists", [0, 2, 3], [0, 1, 0], group_ids=["x", "y"], **keys).save(
+        mine.path / "groups-artists.npz"
+    )
+    folder = tmp_path / "projector"
+    words = ["--collection", mine.path, "--projector", folder, "--per", "window"]
+    run(*words)
+    vectors = np.loadtxt(folder / "vectors.tsv", delimiter="\t", dtype=np.float32)
+    np.testing.assert_array_equal(vectors, np.load(out / "e.npy"))
+    escaped = ["plain", "plain", r"tab\tand\nline\r\u2028", r"back\\slash"]
+    header, *rows = lines(folder / "metadata.tsv")
+    assert header == ["track_id", "tags", "artist", "start_seconds"]
+    assert [row[0] for row in rows] == escaped
+    assert [row[1] for row in rows] == ["rock|pop", "rock|pop", "", r"a\tb"]
+    assert [row[2] for row in rows] == ["x|y", "x|y", "x", ""]
+    assert [row[3] for row in rows] == ["0.00", "0.75", "0.00", "0.00"]
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector import ProjectorConfig
+
+    config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    (one,) = config.embeddings
+    assert (one.tensor_path, one.metadata_path) == ("vectors.tsv", "metadata.tsv")
+    before = written(folder)
+    shutil.rmtree(folder)
+    assert "is finished" in run(*words) and written(folder) == before
+
+
+def test_projector_of_audio_has_ids_and_no_header(run, audio, tmp_path, in_process):
+    run("--audio", audio, "--projector", tmp_path / "p")
+    assert lines(tmp_path / "p" / "metadata.tsv") == [[name] for name in sorted(SECONDS)]
+
+
+def test_artists_of_other_content_are_left_out_with_a_warning(run, tmp_path, make_collection):
+    mine = make_collection(tmp_path / "mine", [130, 64])
+    TrackGroups.from_lists("artists", [[0, 1]], tracks=2, collection_key="other").save(
+        mine.path / "groups-artists.npz"
+    )
+    said = run("--collection", mine.path, "--projector", tmp_path / "p")
+    assert "WARNING: --projector: without artists" in said
+    assert lines(tmp_path / "p" / "metadata.tsv") == [["track/0000"], ["track/0001"]]
+
+
+def start(words):
+    """The command in a process of its own, with parts of six windows."""
+    code = (
+        "import sys\n"
+        "from playlist_pretrain.evaluation import embed, windows_of_audio, windows_of_collection\n"
+        "windows_of_audio.PART_WINDOWS = windows_of_collection.PART_WINDOWS = 6\n"
+        "raise SystemExit(embed.main(sys.argv[1:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def finish(process):
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["collection", "audio"])
+def test_kills_change_nothing(model, make_collection, tmp_path, rng, kind):
+    place = tmp_path / kind
+    if kind == "collection":
+        make_collection(place, rng.integers(30, 500, 150).tolist())
+    else:
+        place.mkdir()
+        for track in range(150):
+            noise = rng.uniform(-0.3, 0.3, rng.integers(8000, 64000))
+            soundfile.write(place / f"{track:03d}.wav", noise, 16000)
+    words = ["--model", model, f"--{kind}", place, "--batch", 4]
+    whole, killed = (tmp_path / name / "e.parquet" for name in ("whole", "killed"))
+    finish(start([*words, "--out", whole]))
+    parts = killed.with_name(".e.parquet.parts")
+    reached = 0
+    for _ in range(3):
+        process = start([*words, "--out", killed])
+        until = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < until:
+            if len(list(parts.glob("part-*"))) >= reached + 3:
+                break
+            time.sleep(0.002)
+        assert process.poll() is None, "the run is too short to be killed"
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        now = len(list(parts.glob("part-*")))
+        assert now > reached and not killed.exists()
+        reached = now
+    assert "going on after" in finish(start([*words, "--out", killed]))
+    assert written(killed.parent) == written(whole.parent)
+
+
+@pytest.mark.slow
+def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tmp_path):
+    run("--collection", collection.path, "--batch", 6)
+    one = read_embeddings(out / "e.parquet")
+    words = ["--model", model, "--strategy", "mirrored", "--replicas", 2, "--batch", 6]
+    for kind, place in (("collection", collection.path), ("audio", audio)):
+        finish(start([*words, f"--{kind}", place, "--out", tmp_path / kind / "e.parquet"]))
+    both = read_embeddings(tmp_path / "collection" / "e.parquet")
+    assert list(both.track_ids) == list(one.track_ids)
+    np.testing.assert_allclose(both.vectors, one.vectors, atol=1e-5)
+    refused = start(
+        [*words[:-1], 7, "--collection", collection.path, "--out", tmp_path / "x.parquet"]
+    )
+    _, error = refused.communicate(timeout=300)
+    assert refused.returncode == 1 and "--batch 7: 2 replicas need a multiple of 2" in error
+    # Worker processes, and two replicas, give what this process gives.
+    run("--audio", audio, "--overwrite", "--batch", 6)
+    np.testing.assert_allclose(
+        read_embeddings(tmp_path / "audio" / "e.parquet").vectors,
+        read_embeddings(out / "e.parquet").vectors, atol=1e-5,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_package_for_essentia_embeds_too(run, out, collection, tmp_path, make_collection):
+    net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
+    save_backbone(net, PRESETS["musicnn"], tmp_path / "m")
+    from playlist_pretrain.export import make
+
+    words = ["--model", tmp_path / "m", "--name", "net", "--out", tmp_path, "--quiet"]
+    assert make.main(list(map(str, words))) == 0
+    mine = make_collection(tmp_path / "mine", LENGTHS, front_end="musicnn")
+    run("--model", tmp_path / "essentia" / "net" / "net.pb", "--collection", mine.path)
+    expected = track_embeddings(net, PRESETS["musicnn"], mine)
+    np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, expected, atol=2e-5)
+    assert json.loads(json.dumps(read_embeddings(out / "e.parquet").about["frames"])) == FRAMES
