@@ -47,7 +47,7 @@ def in_process(monkeypatch):
     """Decode in this process, where Essentia is started once for all tests."""
     from playlist_pretrain.records import decoding
 
-    def one_by_one(work, tasks, workers, *, on_step, on_death):
+    def one_by_one(work, tasks, workers, *, on_step, on_death, hold=None):
         for task in tasks:
             yield task, work(task, lambda step: None)
 
