@@ -108,10 +108,13 @@ def measure(folder, options):
     audio = {n: folder / f"audio-{n}" for n in (options.few, options.many)}
     seconds, number = {}, iter(range(1000))
 
-    def ours(files):
+    def ours(files, precision="float32"):
         out = folder / f"embed-{next(number)}.parquet"
         words = ["--model", model, "--audio", audio[files], "--out", out, "--quiet"]
-        return run(SCRIPT, *words, "--workers", options.workers)[0]
+        return run(SCRIPT, *words, "--workers", options.workers, "--precision", precision)[0]
+
+    def bfloat16(files):
+        return ours(files, "mixed_bfloat16")
 
     def theirs(files):
         own = [
@@ -127,7 +130,12 @@ def measure(folder, options):
     def decoding(files):
         return run(__file__, "--decode", "--audio", audio[files], "--workers", options.workers)[0]
 
-    jobs = {"embed.py": ours, "Essentia, file by file": theirs, "decoding alone": decoding}
+    jobs = {
+        "embed.py": ours,
+        "embed.py --precision mixed_bfloat16": bfloat16,
+        "Essentia, file by file": theirs,
+        "decoding alone": decoding,
+    }
     for files in audio:
         wanted = {name: lambda _, job=job, files=files: job(files) for name, job in jobs.items()}
         seconds[files] = in_turn(wanted, options.rounds)

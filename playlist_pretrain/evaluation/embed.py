@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from playlist_pretrain import cli
 from playlist_pretrain.errors import EmbeddingsError, RecipeError
 from playlist_pretrain.evaluation.embedding_table import DTYPES, overview
 from playlist_pretrain.files import check_writable
+from playlist_pretrain.recipes.finetuning import ESSENTIA
 from playlist_pretrain.storage import location, refuse_remote
 
 if TYPE_CHECKING:
@@ -28,11 +30,14 @@ examples:
       --per window --dtype float16 --out windows.parquet --projector projector
 """
 ENDING = ".parquet"
+REQUESTED = ("short", "per", "dtype", "precision", "batch")
+"""Options that decide the numbers."""
 CHOICES = {
     "per": ("track", "window"),
     "dtype": DTYPES,
     "short": ("repeat", "pad", "skip"),
     "strategy": ("one_device", "mirrored"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
 
 
@@ -62,6 +67,9 @@ class Embed:
     """windows that go through the model together, of all replicas"""
     workers: int | None = None
     """processes that decode --audio [one for each core]"""
+    precision: str = "float32"
+    """that the model computes in: float32; mixed_bfloat16 or mixed_float16 are faster where the
+    machine has them, and move embeddings by some percent of their spread"""
     strategy: str = "one_device"
     """one_device or mirrored: the GPUs of this machine share each batch"""
     replicas: int | None = None
@@ -94,6 +102,8 @@ class Embed:
                 raise RecipeError(f"--{name} {value}: must be at least 1")
         if self.replicas is not None and self.strategy != "mirrored":
             raise RecipeError(f"--replicas is for --strategy mirrored, not for {self.strategy}")
+        if self.precision != "float32" and self.model.endswith(ESSENTIA):
+            raise RecipeError(f"--precision {self.precision}: {self.model} computes in float32")
         if self.workers is not None and self.audio is None:
             raise RecipeError("--workers is for --audio")
         refuse_remote(self.out, "embed to a file here, then copy it", EmbeddingsError)
@@ -138,7 +148,7 @@ def embed(options: Embed) -> Path:
         "model_key": embedder.key,
         "front_end": embedder.front_end.to_dict(),
         "frames": embedder.frames,
-        **{name: getattr(options, name) for name in ("short", "per", "dtype", "batch")},
+        **{name: getattr(options, name) for name in REQUESTED},
         **source.facts,
     }
     run = EmbeddingRun(embedder, strategy, source, _about(options, source, request), out)
@@ -164,16 +174,25 @@ def embed(options: Embed) -> Path:
 
 def _model(options: Embed) -> tuple[Any, Embedder]:
     """The strategy, None for one device, and the model in its scope."""
-    from playlist_pretrain.models.embedders import load_embedder
-
     if options.strategy == "one_device":
-        return None, load_embedder(options.model)
+        return None, _loaded(options)
     from playlist_pretrain.training.strategy import check_share, make_strategy
 
     strategy = make_strategy(options)
     check_share(options.batch, strategy)
     with strategy.scope():
-        return strategy, load_embedder(options.model)
+        return strategy, _loaded(options)
+
+
+def _loaded(options: Embed) -> Embedder:
+    from playlist_pretrain.models.embedders import load_embedder
+    from playlist_pretrain.models.layers import precision, under_policy
+
+    embedder = load_embedder(options.model)
+    if options.precision == "float32":
+        return embedder
+    with precision(options.precision):
+        return dataclasses.replace(embedder, model=under_policy(embedder.model))
 
 
 def _source(options: Embed, embedder: Embedder, say: Callable[[str], None]) -> Source:
@@ -194,7 +213,7 @@ def _source(options: Embed, embedder: Embedder, say: Callable[[str], None]) -> S
 
 
 def _about(options: Embed, source: Source, request: dict[str, Any]) -> dict[str, Any]:
-    names = ("model_key", "front_end", "frames", "short", "per", "dtype")
+    names = ("model_key", "front_end", "frames", "short", "per", "dtype", "precision")
     about = {"model": options.model, **{name: request[name] for name in names}}
     if options.audio is not None:
         about["audio"] = options.audio.encode("utf-8", "backslashreplace").decode()

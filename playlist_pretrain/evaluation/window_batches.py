@@ -132,6 +132,7 @@ def embedding_function(
         Of the windows.
     """
     import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     share = batch // replicas
@@ -143,7 +144,9 @@ def embedding_function(
     if replicas == 1:
         spec = tf.TensorSpec([share, *model.input_shape[1:]], tf.as_dtype(dtype))
         alone = tf.function(embed, input_signature=[spec], autograph=False)
-        return lambda windows: alone(windows).numpy()
+        # Weights that cannot change are laid out for the processor once, not for every batch.
+        frozen = convert_variables_to_constants_v2(alone.get_concrete_function())
+        return lambda windows: frozen(tf.constant(windows))[0].numpy()
     together = tf.function(lambda shares: strategy.run(embed, (shares,)), autograph=False)
 
     def shared_out(windows: np.ndarray) -> np.ndarray:

@@ -140,6 +140,19 @@ def test_tracks_of_a_collection(run, out, model, collection):
     assert f"{len(LENGTHS)} tracks, 0.3 minutes of audio" in said
 
 
+def test_half_precision_is_near_and_is_said(run, out, model, collection):
+    words = ["--collection", collection.path, "--precision", "mixed_bfloat16"]
+    run(*words)
+    table = read_embeddings(out / "e.parquet")
+    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    apart = np.abs(table.vectors - expected).max() / np.abs(expected).max()
+    assert 1e-5 < apart < 0.05
+    assert table.vectors.dtype == np.float32 and table.about["precision"] == "mixed_bfloat16"
+    assert "precision" in run("--collection", collection.path, code=1)
+    refused = run("--model", "net.pb", *words, code=1)
+    assert "--precision mixed_bfloat16: net.pb computes in float32" in refused
+
+
 def test_windows_say_where_they_start(run, out, model, collection):
     run("--collection", collection.path, "--per", "window", "--dtype", "float16")
     table = read_embeddings(out / "e.parquet")
