@@ -4,7 +4,8 @@ python benchmarks/artist_retrieval.py [--data ../shared/data/pop909] [--folds 3]
 
 Builds a collection of real songs by 24 artists (music-x-lab/POP909-Dataset, rendered with one
 piano timbre) and, for each fold, pre-trains with ``artist_co`` on all artists but those of the
-fold, whose tracks ``--exclude`` names. The tracks left out are then searched among themselves.
+fold, whose tracks ``--exclude`` names. The tracks left out are then searched among themselves, and
+so are those of the training, which show whether it learned anything at all.
 Queries of all folds count together; their intervals are over tracks, and those of an artist are
 not independent. What is built and trained is kept in ``--work`` and not made again.
 """
@@ -27,6 +28,24 @@ def script(name, *words):
     subprocess.run([sys.executable, ROOT / "scripts" / name, *map(str, words)], check=True)
 
 
+def artist_mates(embedder, collection, groups):
+    """The tracks of some artists, searched among each other."""
+    from playlist_pretrain.evaluation.embeddings import track_embeddings
+    from playlist_pretrain.evaluation.mates import mates_among
+    from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.playlists.groups import TrackGroups
+
+    rows = np.sort(np.concatenate(groups))
+    vectors = track_embeddings(embedder.model, embedder.front_end, collection, rows=rows)
+    there = TrackGroups.from_lists(
+        "artists",
+        [np.searchsorted(rows, group) for group in groups],
+        tracks=len(rows),
+        collection_key=collection.content_key,
+    )
+    return mates_among(nearest(vectors, max(KS)), there)
+
+
 def main():
     """Build, train, judge, print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -41,11 +60,9 @@ def main():
         print(f"nothing is measured: no folder {options.data}; give --data")
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from playlist_pretrain.evaluation.embeddings import track_embeddings
-    from playlist_pretrain.evaluation.mates import Mates, mates_among, retrieval
-    from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.evaluation.mates import Mates, retrieval
     from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
-    from playlist_pretrain.playlists.groups import TrackGroups, load_groups
+    from playlist_pretrain.playlists.groups import load_groups
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.runs import Run
 
@@ -67,8 +84,8 @@ def main():
     )
     judged, losses = {}, []
     for fold, left_out in enumerate(np.array_split(order, options.folds)):
-        groups = [artists.group(artist) for artist in left_out]
-        rows = np.sort(np.concatenate(groups))
+        trained = np.setdiff1d(order, left_out)
+        rows = np.sort(np.concatenate([artists.group(artist) for artist in left_out]))
         exclude = options.work / f"left-out-{options.seed}-{fold}.txt"
         exclude.write_text("".join(f"{collection.track_ids[row]}\n" for row in rows))
         out = options.work / f"run-{options.seed}-{fold}-{options.batch}-{options.epochs}"
@@ -76,22 +93,18 @@ def main():
                "--exclude", exclude, "--seed", options.seed, "--out", out,
                "--batch", options.batch, "--epochs", options.epochs)  # fmt: skip
         losses.append(Run(out).summary)
-        there = TrackGroups.from_lists(
-            "artists",
-            [np.searchsorted(rows, group) for group in groups],
-            tracks=len(rows),
-            collection_key=collection.content_key,
-        )
-        for label, name in {
+        models = {
             "mean of the mel": MEAN_OF_MEL,
             "random weights": "scratch",
-            "artist_co on the other artists": str(out / "saved_model"),
-        }.items():
+            "artist_co": str(out / "saved_model"),
+        }
+        for label, name in models.items():
             embedder = load_embedder(name, untrained)
-            vectors = track_embeddings(embedder.model, embedder.front_end, collection, rows=rows)
-            judged.setdefault(label, []).append(mates_among(nearest(vectors, max(KS)), there))
+            for whose, some in {"left out": left_out, "trained on": trained}.items():
+                mates = artist_mates(embedder, collection, [artists.group(a) for a in some])
+                judged.setdefault((whose, label), []).append(mates)
     lines = []
-    for label, parts in judged.items():
+    for (whose, label), parts in sorted(judged.items(), key=lambda item: item[0][0]):
         mates = Mates(
             np.concatenate([part.found for part in parts]),
             np.concatenate([part.there for part in parts]),
@@ -101,11 +114,11 @@ def main():
         means = [*result.recall.values(), *result.average_precision.values()]
         spans = [result.intervals[name] for name in names]
         cells = [f"{m:.3f} [{a:.3f}, {b:.3f}]" for m, (a, b) in zip(means, spans, strict=True)]
-        lines.append((label, *cells))
+        lines.append((f"{whose}: {label}", result.queries, *cells))
     print_table(
-        f"{sum(len(part.there) for part in judged[label])} tracks of artists left out, in "
-        f"{options.folds} folds, each searched among those of its fold",
-        ("", *names),
+        f"Tracks of the same artist among the nearest, {options.folds} folds: artists that were "
+        "left out of training, searched among each other, and those that it was on",
+        ("", "queries", *names),
         lines,
     )
     for fold, summary in enumerate(losses):
