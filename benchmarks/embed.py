@@ -1,6 +1,7 @@
 """Audio files to embeddings: embed.py beside Essentia, decoding alone and the model alone.
 
-python benchmarks/embed.py [--width 1.0] [--few 60] [--many 240] [--rounds 3]
+python benchmarks/embed.py [--width 1.0] [--few 60] [--many 240] [--essentia-few 4]
+    [--essentia-many 16] [--rounds 3]
 
 Makes ogg and mp3 files of 30 s from the real recordings of ``--data`` (folder pop909), and VGGish
 for the front end ``musicnn``, trained for a step so that no weight is what it was, and its package
@@ -8,7 +9,8 @@ for Essentia. Times whole commands in turn, from the shell to their end:
 
 * ``embed.py --audio``;
 * Essentia's ``MonoLoader`` and ``TensorflowPredictMusiCNN`` with the same frozen model, which is
-  loaded once, one file after the other, without overlap of windows, and the mean over them;
+  loaded once, one file after the other, without overlap of windows, and the mean over them. It
+  makes a session anew for every file, so it has fewer of them;
 * the same worker processes decoding the same files and doing nothing with them: a limit.
 
 Each has ``--few`` files and ``--many``: what the others add, over the time they add, is the rate
@@ -103,9 +105,10 @@ def model_alone(saved_model, batch, out):
 
 
 def measure(folder, options):
-    """Seconds of each command with few and with many files, by name, and the model's rate."""
+    """Seconds of each command by name and number of files, and the model's rate."""
     model, graph = folder / "trained", folder / "packages" / "package" / "package.pb"
-    audio = {n: folder / f"audio-{n}" for n in (options.few, options.many)}
+    both = {"ours": (options.few, options.many), "theirs": counts_of_essentia(options)}
+    audio = {n: folder / f"audio-{n}" for counts in both.values() for n in counts}
     seconds, number = {}, iter(range(1000))
 
     def ours(files, precision="float32"):
@@ -131,19 +134,29 @@ def measure(folder, options):
         return run(__file__, "--decode", "--audio", audio[files], "--workers", options.workers)[0]
 
     jobs = {
-        "embed.py": ours,
-        "embed.py --precision mixed_bfloat16": bfloat16,
-        "Essentia, file by file": theirs,
-        "decoding alone": decoding,
+        "embed.py": (ours, both["ours"]),
+        "embed.py --precision mixed_bfloat16": (bfloat16, both["ours"]),
+        "Essentia, file by file": (theirs, both["theirs"]),
+        "decoding alone": (decoding, both["ours"]),
     }
-    for files in audio:
-        wanted = {name: lambda _, job=job, files=files: job(files) for name, job in jobs.items()}
-        seconds[files] = in_turn(wanted, options.rounds)
+    for step in (0, 1):
+        wanted = {
+            name: lambda _, job=job, files=counts[step]: job(files)
+            for name, (job, counts) in jobs.items()
+        }
+        for name, took in in_turn(wanted, options.rounds).items():
+            seconds.setdefault(name, {})[jobs[name][1][step]] = took
     run(__file__, "--model", model, "--batch", 64, "--out", folder / "rate.npy")
     found = np.load(folder / "embed-0.npy")
-    other = np.load(folder / f"essentia-{options.few}.npy")
+    other = np.load(folder / f"essentia-{both['theirs'][0]}.npy")
+    found = found[: len(other)]
     difference = float(np.abs(found - other).max() / found.std(axis=0).max())
     return seconds, float(np.load(folder / "rate.npy")), difference
+
+
+def counts_of_essentia(options):
+    """Few and many files, but no more than the others have."""
+    return min(options.essentia_few, options.few), min(options.essentia_many, options.many)
 
 
 def minutes_of(folder):
@@ -160,6 +173,8 @@ def main():
     parser.add_argument("--width", type=float, default=1.0, help="of VGGish")
     parser.add_argument("--few", type=int, default=60)
     parser.add_argument("--many", type=int, default=240)
+    parser.add_argument("--essentia-few", type=int, default=4)
+    parser.add_argument("--essentia-many", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     for hidden in ("--audio", "--essentia", "--model", "--out"):
@@ -186,7 +201,7 @@ def main():
         files = cut(sources, folder / "files", min(options.many, 2 * len(sources)))
         minutes = {
             count: minutes_of(link(files, folder / f"audio-{count}", count))
-            for count in (options.few, options.many)
+            for count in {options.few, options.many, *counts_of_essentia(options)}
         }
         run(__file__, "--export", folder, "--width", options.width)
         seconds, rate, difference = measure(folder, options)
@@ -202,27 +217,27 @@ def show(options, minutes, seconds, rate, difference):
     window = front_end.window_frames * front_end.hop_length / front_end.sample_rate
     base = None
     rows = []
-    few, many = options.few, options.many
-    for name in seconds[many]:
-        took = {files: statistics.median(seconds[files][name]) for files in (few, many)}
-        whole = 60 * minutes[many] / took[many]
-        later = 60 * (minutes[many] - minutes[few]) / (took[many] - took[few])
-        rows.append((name, took[few], took[many], whole, later))
+    for name, of_counts in seconds.items():
+        (few, first), (many, last) = sorted(
+            (files, statistics.median(times)) for files, times in of_counts.items()
+        )
+        whole = 60 * minutes[many] / last
+        later = 60 * (minutes[many] - minutes[few]) / (last - first)
+        rows.append((name, f"{few} / {many}", first, last, whole, later))
         if name.startswith("Essentia"):
             base = whole, later
     shown = [
-        (name, f"{first:.1f}", f"{last:.1f}", f"{whole:,.0f}", f"{whole / base[0]:.2f}",
+        (name, files, f"{first:.1f} / {last:.1f}", f"{whole:,.0f}", f"{whole / base[0]:.2f}",
          f"{later:,.0f}", f"{later / base[1]:.2f}")
-        for name, first, last, whole, later in rows
+        for name, files, first, last, whole, later in rows
     ]  # fmt: skip
     alone = rate * window
     shown.append(("the model alone", "", "", "", "", f"{alone:,.0f}", f"{alone / base[1]:.2f}"))
     print_table(
-        f"VGGish, width {options.width}, {options.workers} workers; {few} and {many} files, "
-        f"{minutes[many]:.0f} minutes; medians of {options.rounds} rounds; largest difference of "
-        f"embeddings {difference:.1e} standard deviations",
-        ("seconds of audio a second", f"{few} files, s", f"{many} files, s", "with start",
-         "of Essentia's", "without", "of Essentia's"),
+        f"VGGish, width {options.width}, {options.workers} workers; medians of {options.rounds} "
+        f"rounds; largest difference of embeddings {difference:.1e} standard deviations",
+        ("seconds of audio a second", "files", "took, s", "with start", "of Essentia's", "without",
+         "of Essentia's"),
         shown,
     )  # fmt: skip
 
