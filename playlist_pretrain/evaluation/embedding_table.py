@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import EmbeddingsError, first_line
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.schema import PackedStrings
@@ -166,7 +167,7 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
             _check_schema(path, schema)
             table = file.read(columns=names)
     except FileNotFoundError:
-        raise EmbeddingsError(f"{path}: no such file; scripts/embed.py makes one") from None
+        raise EmbeddingsError(f"{path}: no such file; {command('embed')} makes one") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise EmbeddingsError(
             f"{path}: not a whole Parquet file, or damaged: {first_line(error)}"

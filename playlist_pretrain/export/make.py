@@ -42,7 +42,7 @@ class Export:
     """
 
     model: str
-    """a saved_model of pretrain.py or finetune.py"""
+    """a saved_model of pretrain or finetune"""
     name: str
     """of the package: letters, digits and . _ -"""
     target: str = "essentia"

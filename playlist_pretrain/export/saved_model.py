@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import write_json
 
@@ -177,7 +178,7 @@ def load_tagger(path: str | Path) -> SavedTagger:
     """
     metadata, *rest = _load(path)
     if "classes" not in metadata:
-        raise ModelError(f"{path}: no tagger: it has no classes; scripts/finetune.py makes one")
+        raise ModelError(f"{path}: no tagger: it has no classes; {command('finetune')} makes one")
     return _tagger(path, metadata, rest)
 
 

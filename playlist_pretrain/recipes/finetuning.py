@@ -57,7 +57,7 @@ class FinetuneSettings:
     input_norm: str | None = None
     """scratch: band, standardise each band by the collection's statistics, or none [band]"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     partial: bool = False
     """go on although the collection lacks tracks of the task, or has excerpts where whole tracks

@@ -46,10 +46,10 @@ class TrainingSettings:
     pair_weights: str | None = None
     """weights of the losses of several pairings, with commas between them [equal]"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     groups: str | None = None
-    """name of the groups made by match_playlists.py [artist_co: artists, others: playlists];
+    """name of the groups made by match_playlists [artist_co: artists, others: playlists];
     several pairings have their own each"""
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""

@@ -203,9 +203,9 @@ def _reason(failure: Exception) -> str:
 
 @dataclass
 class BeamBuild(MakeTfrecords):
-    """Build a collection as make_tfrecords.py does, with Apache Beam.
+    """Build a collection as make_tfrecords does, with Apache Beam.
 
-    An interrupted build goes on with the same command, or with make_tfrecords.py. All workers and
+    An interrupted build goes on with the same command, or with make_tfrecords. All workers and
     this machine must reach --audio and --out under the same path.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 from playlist_pretrain.demo import ready_demo
 from playlist_pretrain.errors import CollectionError, RecipeError
 
@@ -38,7 +38,7 @@ class CheckCollection:
     """
 
     collection: str | None = None
-    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
+    """folder made by make_tfrecords [tfrecords/demo, made when missing]"""
     verify: bool = False
     """compare the SHA-256 of every file too"""
     repair: bool = False
@@ -89,9 +89,9 @@ def check_collection(options: CheckCollection) -> None:
     _show(options, collection, found)
     if options.verify:
         options.say("verified: every record, its checksums and values, the index and all files")
-        options.say(f"next: python scripts/pretrain.py{_named(options)} --pairs playlist_co")
+        options.say("next: " + command("pretrain", *_named(options), "--pairs", "playlist_co"))
     else:
-        options.say(f"next: python scripts/check_collection.py{_named(options)} --verify")
+        options.say("next: " + command("check_collection", *_named(options), "--verify"))
 
 
 def _folder(options: CheckCollection) -> Path:
@@ -110,8 +110,8 @@ def _folder(options: CheckCollection) -> Path:
     return ready_demo(options.say, quiet=options.quiet)
 
 
-def _named(options: CheckCollection) -> str:
-    return f" --collection {shlex.quote(options.collection)}" if options.collection else ""
+def _named(options: CheckCollection) -> list[str]:
+    return ["--collection", options.collection] if options.collection else []
 
 
 def _refuse(problems: Sequence[Problem], folder: Path) -> None:
@@ -121,8 +121,7 @@ def _refuse(problems: Sequence[Problem], folder: Path) -> None:
         count = "1 thing is" if len(problems) == 1 else f"{len(problems):,} things are"
         raise CollectionError(
             f"{folder}: {count} wrong, listed above; copy the collection again, or keep what is "
-            f"sound with: python scripts/check_collection.py --collection "
-            f"{shlex.quote(str(folder))} --repair"
+            f"sound with: {command('check_collection', '--collection', str(folder), '--repair')}"
         )
 
 
@@ -160,12 +159,12 @@ def _repair(options: CheckCollection, folder: Path, made_by) -> None:
             f"{counted(done.rewritten, 'shard')} written anew; key {done.collection.content_key}"
         )
     for name in _groups_of_other_content(done.collection):
-        words = ["--name", name, "--collection", str(folder), "--overwrite"]
+        words = ["--playlists", "FILE", "--name", name, "--collection", str(folder)]
         print(
             f"groups {name!r} are of the old content, whose rows were others; make them again: "
-            f"python scripts/match_playlists.py --playlists FILE {shlex.join(words)}"
+            f"{command('match_playlists', *words, '--overwrite')}"
         )
-    options.say(f"next: python scripts/check_collection.py{_named(options)} --verify")
+    options.say("next: " + command("check_collection", *_named(options), "--verify"))
 
 
 def _groups_of_other_content(collection: Collection) -> Iterator[str]:

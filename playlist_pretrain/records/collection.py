@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.id_table import IdTable
@@ -174,8 +175,8 @@ def _mend(path: Path | RemotePath) -> str:
         return "copy the collection there again"
     return (
         "copy the collection again, keep what is sound with "
-        f"scripts/check_collection.py --collection {path} --repair, or build it again with "
-        f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
+        f"{command('check_collection', '--collection', str(path), '--repair')}, or build it again "
+        f"with {command('make_tfrecords', '--audio', 'DIR', '--out', str(path), '--overwrite')}"
     )
 
 
@@ -204,12 +205,13 @@ def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None
     elif not path.exists():
         raise CollectionError(
             f"{path}: no such folder; build the collection with "
-            f"scripts/make_tfrecords.py --audio DIR --out {path}"
+            f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(path))}"
         )
     elif not file.is_file():
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
-            f"interrupted, scripts/make_tfrecords.py --audio DIR --out {path} finishes it"
+            f"interrupted, {command('make_tfrecords', '--audio', 'DIR', '--out', str(path))} "
+            "finishes it"
         )
     else:
         data = file.read_bytes()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import content_key
 
@@ -178,7 +179,7 @@ def check_document(document: Any, where: str) -> dict:
     if not isinstance(document, dict) or document.get("type") != TYPE:
         raise CollectionError(
             f'{where}: not the description of a collection (no "type": "{TYPE}"); a collection '
-            "is made by scripts/make_tfrecords.py"
+            f"is made by {command('make_tfrecords')}"
         )
     if document.get("format") != FORMAT:
         raise CollectionError(
