@@ -12,7 +12,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
@@ -82,7 +82,7 @@ def run(
 class _Parser(simple_parsing.ArgumentParser):
     """Raises instead of leaving with exit code 2, so every user error looks the same."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise PlaylistPretrainError(f"{message} (see {self.prog} --help)")
 
 

@@ -141,7 +141,8 @@ def test_every_requirement_has_its_version_in_the_constraints(settings):
 @pytest.mark.slow
 def test_the_wheel_is_the_package_and_nothing_else(wheel):
     found = {name for name in contents(wheel) if ".dist-info/" not in name}
-    own = [path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    every = (path for path in PACKAGE.rglob("*") if path.is_file())
+    own = [path for path in every if "__pycache__" not in path.parts]
     assert found == {path.relative_to(ROOT).as_posix() for path in own}
     assert "playlist_pretrain/py.typed" in found
     suffixes = {Path(name).suffix for name in found}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -188,7 +188,7 @@ def _scored(
         return waveform_mean(tagger.model, tagger.front_end, waveform)
 
     for position, audio in decoded:
-        result = audio
+        result: Any = audio
         if not isinstance(audio, str):
             scores = activations(audio.waveform[np.newaxis]).numpy()[0]
             if not np.isfinite(scores).all():

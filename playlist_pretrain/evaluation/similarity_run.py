@@ -224,7 +224,7 @@ def _own_triplets(collection: Collection) -> Path:
         raise TableError(
             f"{collection.path}: no {TRIPLETS} that can be read; --triplets FILE names a table"
         )
-    return path
+    return path  # type: ignore[return-value]
 
 
 def _name(options: Similarity, source: Source) -> str:

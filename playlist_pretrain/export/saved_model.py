@@ -201,7 +201,7 @@ def about_model(path: str | Path) -> dict[str, Any]:
 
 
 def _tagger(path: str | Path, metadata: Mapping[str, Any], rest: Sequence[Any]) -> SavedTagger:
-    tagger = SavedTagger(*rest, tuple(metadata["classes"]))
+    tagger = SavedTagger(*rest, tuple(metadata["classes"]))  # type: ignore[call-arg]
     names, outputs = len(set(tagger.classes)), tagger.model.output_shape[-1]
     if not names == len(tagger.classes) == outputs:
         raise ModelError(
@@ -238,4 +238,4 @@ def _load(path: str | Path) -> tuple[dict, tf.keras.Model, FrontEnd, int, Path]:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
-    return metadata, model, front_end, frames, path
+    return metadata, model, front_end, frames, path  # type: ignore[return-value]

@@ -124,7 +124,7 @@ class TrackGroups:
             rows=np.concatenate([np.empty(0, np.int32), *lists]),
             tracks=tracks,
             collection_key=collection_key,
-            group_ids=[str(i) for i in range(len(lists))],
+            group_ids=[str(i) for i in range(len(lists))],  # type: ignore[arg-type]
         )
 
     def __len__(self) -> int:
@@ -293,7 +293,7 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
     return dataclasses.replace(groups, name=name)
 
 
-def _same_command(path: Path, name: str, folder: str) -> str | None:
+def _same_command(path: Path | RemotePath, name: str, folder: str) -> str | None:
     """The command that made the groups in ``path``, as their report remembers it."""
     try:
         report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))

@@ -228,7 +228,7 @@ def _match(
 
 
 def _report(
-    path: Path,
+    path: Path | RemotePath,
     options: MatchOptions,
     reader: Reader,
     request: Request,
@@ -277,7 +277,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return columns
 
 
-def _same(path: Path, groups: TrackGroups, overwrite: bool) -> bool:
+def _same(path: Path | RemotePath, groups: TrackGroups, overwrite: bool) -> bool:
     mend = "--overwrite replaces them, --name NAME keeps both"
     try:
         old = TrackGroups.load(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.settings import TableSettings
@@ -182,7 +182,7 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
                 "checkpoint_epochs": 20,
             },
         }[preset]
-        filled = {
+        filled: dict[str, Any] = {
             name: value
             for name, value in defaults.items()
             if getattr(self, name) is None and self._reads(name)

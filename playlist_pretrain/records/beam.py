@@ -209,7 +209,7 @@ class BeamBuild(MakeTfrecords):
     this machine must reach --audio and --out under the same path.
     """
 
-    workers: ClassVar[None] = None  # it is the runner that knows
+    workers: ClassVar[None] = None  # type: ignore[misc]  # it is the runner that knows
     beam: str = ""
     """Options of Beam, as in --beam="--runner=FlinkRunner --flink_master=HOST:PORT"."""
 

@@ -16,6 +16,7 @@ from playlist_pretrain.demo import ready_demo
 from playlist_pretrain.errors import CollectionError, RecipeError
 
 if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.verify import Problem, Verification
 
@@ -76,14 +77,14 @@ def check_collection(options: CheckCollection) -> None:
         made_by = IMPORTED.get(options.front_end) or front_end(options.front_end)
     folder = _folder(options)
     if options.repair:
-        _repair(options, folder, made_by)
+        _repair(options, folder, made_by)  # type: ignore[arg-type]
         return
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.verify import verify_collection
 
     if not options.verify:
         Collection.open(folder)
-    found = verify_collection(folder, front_end=made_by, hashed=options.verify, quiet=options.quiet)
+    found = verify_collection(folder, front_end=made_by, hashed=options.verify, quiet=options.quiet)  # type: ignore[arg-type]
     _refuse(found.problems, folder)
     collection = Collection.open(folder)
     _show(options, collection, found)
@@ -139,7 +140,7 @@ def _show(options: CheckCollection, collection: Collection, found: Verification)
     options.say(f"{path}: drawn")
 
 
-def _repair(options: CheckCollection, folder: Path, made_by) -> None:
+def _repair(options: CheckCollection, folder: Path, made_by: FrontEnd | None) -> None:
     from playlist_pretrain.records.overview import counted
     from playlist_pretrain.records.repair import CHECK_REPORT_FILE, repair_collection
 
@@ -169,14 +170,14 @@ def _repair(options: CheckCollection, folder: Path, made_by) -> None:
 
 def _groups_of_other_content(collection: Collection) -> Iterator[str]:
     """Names of the groups in the folder that speak of another content of the collection."""
-    for path in sorted(collection.path.glob("groups-*.npz")):
+    for path in sorted(collection.path.glob("groups-*.npz")):  # type: ignore[type-var]
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:  # type: ignore[arg-type]
                 key = json.loads(archive["header"].tobytes())["collection_key"]
         except Exception:  # damaged in one of many ways: who opens them says so
             continue
         if key != collection.content_key:
-            yield path.name.removeprefix("groups-").removesuffix(".npz")
+            yield path.name.removeprefix("groups-").removesuffix(".npz")  # type: ignore[attr-defined]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -89,7 +89,7 @@ class Collection:
             be reached.
         """
         path = location(path)
-        listing = _listing(path) if is_remote(path) else None
+        listing = _listing(path) if is_remote(path) else None  # type: ignore[arg-type]
         document = read_document(path, listing)
         front_end = front_end_of(document, path / schema.COLLECTION_FILE)
         for shard in document["shards"]:
@@ -201,7 +201,7 @@ def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None
     """
     file = path / schema.COLLECTION_FILE
     if listing is not None:
-        data = file.read_bytes(listing[schema.COLLECTION_FILE])
+        data = file.read_bytes(listing[schema.COLLECTION_FILE])  # type: ignore[call-arg]
     elif not path.exists():
         raise CollectionError(
             f"{path}: no such folder; build the collection with "
@@ -238,7 +238,7 @@ def front_end_of(document: dict, file: Path | RemotePath) -> FrontEnd:
             f"{file}: {document['bands']} bands, but its front end {front_end.name!r} makes "
             f"{front_end.bands}"
         )
-    return front_end
+    return front_end  # type: ignore[return-value]
 
 
 def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | None) -> None:

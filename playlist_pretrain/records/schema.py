@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -187,7 +187,7 @@ def check_document(document: Any, where: str) -> dict:
             "install the version that made the collection, or build it again"
         )
 
-    def refuse(what: str):
+    def refuse(what: str) -> NoReturn:
         raise CollectionError(f"{where}: {what}; the file was damaged or edited: restore it")
 
     for name, kind in EXPECTED.items():
@@ -217,7 +217,7 @@ def check_document(document: Any, where: str) -> dict:
     return document
 
 
-def _check_file_entry(entry: Any, refuse) -> None:
+def _check_file_entry(entry: Any, refuse: Callable[[str], NoReturn]) -> None:
     kinds = {"file": str, "size": int, "sha256": str, "tracks": int}
     fits = isinstance(entry, dict) and all(
         isinstance(entry.get(name), kind) and (kind is str or entry[name] >= 0)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.pairs.dataset import Share
-    from playlist_pretrain.recipes import PretrainRecipe
+    from playlist_pretrain.recipes import FinetuneRecipe, PretrainRecipe
 
 
-def make_strategy(recipe: PretrainRecipe) -> tf.distribute.Strategy:
+def make_strategy(recipe: PretrainRecipe | FinetuneRecipe) -> tf.distribute.Strategy:
     """The strategy of ``--strategy`` and ``--replicas``; several workers find each other here.
 
     To be called before TensorFlow is used for anything else: devices and the connections between
