@@ -61,7 +61,7 @@ def test_the_table_of_platforms_says_what_was_not_run():
     states = {row[0].strip(): row[-1].strip() for row in rows[1:]}
     tested = [name for name, state in states.items() if state == "tested"]
     assert tested == ["Debian 12, x86_64, Python 3.11"]
-    assert set(states.values()) == {"tested", "not run", "not built"}
+    assert set(states.values()) == {"tested", "not run", "not built", "not supported"}
     for name in FILES:
         assert f"`{name}`" in text
     commands = re.findall(r"^(docker .*)$", text, re.M)
