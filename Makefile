@@ -22,6 +22,7 @@ test-fast: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 
 bench: $(READY)
 	$(RUN) benchmarks/front_end.py

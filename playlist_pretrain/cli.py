@@ -12,12 +12,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
 from playlist_pretrain import __version__
+from playlist_pretrain.commands import as_started, program
 from playlist_pretrain.errors import PlaylistPretrainError, printable
 
 Options = TypeVar("Options")
@@ -40,9 +41,10 @@ def run(
     function : callable
         Called with one instance of ``options``.
     prog : str
-        Name of the command in help and errors.
+        Name of the command in help and errors, as a script of the checkout; see
+        :mod:`playlist_pretrain.commands`.
     epilog : str
-        Shown below the options, for examples.
+        Shown below the options, for examples, which begin with ``python scripts/VERB.py``.
     argv : sequence of str, optional
         Arguments; default ``sys.argv[1:]``.
 
@@ -51,6 +53,7 @@ def run(
     int
         0 on success, 1 when the user has to mend something, 130 after Ctrl-C.
     """
+    prog = program(prog)
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
     # TensorFlow's notes on CPU instructions and missing GPU libraries are not for a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -79,7 +82,7 @@ def run(
 class _Parser(simple_parsing.ArgumentParser):
     """Raises instead of leaving with exit code 2, so every user error looks the same."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise PlaylistPretrainError(f"{message} (see {self.prog} --help)")
 
 
@@ -116,7 +119,7 @@ def _parser(options: type, prog: str, epilog: str) -> argparse.ArgumentParser:
         prog=prog,
         usage=f"{prog} [options]",
         description=inspect.cleandoc(options.__doc__ or ""),
-        epilog=inspect.cleandoc(epilog),
+        epilog=inspect.cleandoc(as_started(epilog)),
         add_option_string_dash_variants=simple_parsing.DashVariant.DASH,
         formatter_class=_Formatter,
         allow_abbrev=False,

@@ -42,7 +42,7 @@ def atomic_write(
         False where a reader can tell: a crash of the machine, not of the process, may then leave
         ``path`` empty or cut short. It saves waiting for the disk.
     """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if isinstance(path, RemotePath):
         with tempfile.NamedTemporaryFile(mode, **text) as stream:
             yield stream

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 
-def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options: Any):
+def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options: Any) -> Any:
     """``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
 
     Parameters

@@ -19,6 +19,7 @@ class Constants:
     how a mel is called and cut, not what its values are) belong to each.
     """
 
+    name: str
     framing: str
     frame_length: int
     hop_length: int
@@ -30,7 +31,7 @@ class Constants:
     def field_types(cls) -> dict[str, type]:
         """Type of every field."""
         hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
     def _check_fields(self) -> None:
         for field, kind in self.field_types().items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.audio.imported import ImportedFrontEnd
 
-_CHOICES = {
+_CHOICES: dict[str, tuple[str, ...]] = {
     "taper": ("hann-symmetric", "hann-periodic"),
     "spectrum": ("power", "magnitude"),
     "mel_scale": ("slaney", "htk"),
@@ -100,7 +100,7 @@ class FrontEnd(Constants):
     window_frames: int
     resample_quality: int = 4
 
-    _choices = _CHOICES
+    _choices: ClassVar[dict[str, tuple[str, ...]]] = _CHOICES
     _not_compared = ("name", "window_frames")
 
     def __post_init__(self):

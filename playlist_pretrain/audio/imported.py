@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.constants import FORMAT, Constants
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import FrontEndError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class ImportedFrontEnd(Constants):
         """
         raise FrontEndError(
             f"front end {self.name!r} takes no waveforms: its mels are made elsewhere and imported "
-            "by scripts/import_mels.py"
+            f"by {command('import_mels')}"
         )
 
     def seconds(self, frames: int) -> float:

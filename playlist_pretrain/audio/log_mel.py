@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,7 +78,9 @@ def _frames(front_end: FrontEnd, samples: tf.Tensor) -> tf.Tensor:
     return tf.maximum(0, 1 + (samples - front_end.frame_length) // front_end.hop_length)
 
 
-def _in_chunks(mel_of_steps, steps: tf.Tensor, overlap: int, bands: int) -> tf.Tensor:
+def _in_chunks(
+    mel_of_steps: Callable[[tf.Tensor], tf.Tensor], steps: tf.Tensor, overlap: int, bands: int
+) -> tf.Tensor:
     """Apply ``mel_of_steps`` to stretches of ``steps`` [n + overlap − 1, hop] → [n, bands]."""
     import tensorflow as tf
 
@@ -135,7 +138,7 @@ def to_power(front_end: FrontEnd, mel: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     if not front_end.takes_waveforms:
-        return front_end.to_power(mel)
+        return front_end.to_power(mel)  # type: ignore[attr-defined]
     unit = 1.0 if front_end.log_base == "e" else math.log(10.0)
     linear = tf.exp(mel * np.float32(unit)) - np.float32(front_end.log_offset)
     linear = tf.maximum(linear, 0.0) / np.float32(front_end.log_scale)
@@ -147,5 +150,5 @@ def from_power(front_end: FrontEnd, power: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     if not front_end.takes_waveforms:
-        return front_end.from_power(power)
+        return front_end.from_power(power)  # type: ignore[attr-defined]
     return _logarithm(front_end, tf.sqrt(power) if front_end.spectrum == "magnitude" else power)

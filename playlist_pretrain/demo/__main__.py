@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 
 EXAMPLES = """
 examples:
@@ -69,9 +69,9 @@ def make_demo(options: MakeDemo) -> None:
         if options.audio is not None:
             print(f"{options.audio}: the same songs as wav files")
         demo = collections[0].path
-        elsewhere = f" --collection {shlex.quote(str(demo))} --preset demo"
-        where = "" if demo == Path("tfrecords", "demo") else elsewhere
-        print(f"next: python scripts/pretrain.py --pairs playlist_co{where}")
+        elsewhere = ["--collection", str(demo), "--preset", "demo"]
+        where = [] if demo == Path("tfrecords", "demo") else elsewhere
+        print("next: " + command("pretrain", "--pairs", "playlist_co", *where))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

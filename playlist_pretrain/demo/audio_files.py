@@ -20,7 +20,9 @@ def check_empty(folder: Path) -> None:
         raise AudioError(f"{folder} is not empty; give the wav files a folder of their own")
 
 
-def write_songs(folder: str | Path, seed: int, *, seconds: float = 30.0, quiet: bool = False):
+def write_songs(
+    folder: str | Path, seed: int, *, seconds: float = 30.0, quiet: bool = False
+) -> None:
     """Write every song of a world as ``folder/<part>/<track id>.wav``, 16 bits, 16 kHz, mono.
 
     Parameters

@@ -117,7 +117,7 @@ def build_demo(
             overwrite=overwrite,
             quiet=quiet,
         ).collection
-        _write_tables(world, part, collection.path)
+        _write_tables(world, part, collection.path)  # type: ignore[arg-type]
         _write_groups(world, part, collection)
         collections.append(collection)
     demo, demo_eval = collections
@@ -161,7 +161,7 @@ def _check_same_world(folder: Path, there: dict | None, asked: SongLoader) -> No
 def _write_tables(world: World, part: str, folder: Path) -> None:
     ids, songs = world.track_ids, world.songs(part)
     tagged, splits = tables.tags(world), tables.splits(world)
-    files = {
+    files: dict[str, list[tuple]] = {
         "tracks.csv": [
             ("track_id", "artist", "style", "title"),
             *(

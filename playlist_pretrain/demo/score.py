@@ -7,6 +7,7 @@ cues of every knob. Key and tempo are nuisances: they are drawn without regard t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ SCALES = (
 METRE = np.array([9, 0, 3, 1, 6, 0, 4, 2, 8, 0, 3, 1, 7, 0, 4, 2], float)
 STRAIGHT_KICK, BROKEN_KICK = (0, 4, 8, 12), (0, 3, 6, 11, 14)
 STRAIGHT_SNARE, BROKEN_SNARE = (4, 12), (5, 10, 13)
+
+Traits = Mapping[str, float]
+Random = np.random.Generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +104,13 @@ def write_score(latent: np.ndarray, rng: np.random.Generator, seconds: float) ->
     return Score(traits, step, **timed)
 
 
-def _pitch(degree: np.ndarray, scale: tuple[int, ...]) -> np.ndarray:
+def _pitch(degree: np.ndarray | int, scale: Sequence[int]) -> np.ndarray:
     """Semitones above the key note of scale degrees, which may be negative."""
     octave, place = np.divmod(np.asarray(degree), 7)
     return 12 * octave + np.asarray(scale)[place]
 
 
-def _lead(traits, rng, bars, scale, key) -> np.ndarray:
+def _lead(traits: Traits, rng: Random, bars: int, scale: Sequence[int], key: int) -> np.ndarray:
     onsets = round(2 + 12 * traits["lead_density"])
     size = 0.6 + 5.5 * traits["lead_leap"]
     reach = 3 + 9 * traits["lead_leap"]
@@ -130,7 +134,9 @@ def _lead(traits, rng, bars, scale, key) -> np.ndarray:
     return rows
 
 
-def _chords(traits, rng, bars, scale, roots, key) -> np.ndarray:
+def _chords(
+    traits: Traits, rng: Random, bars: int, scale: Sequence[int], roots: np.ndarray, key: int
+) -> np.ndarray:
     hits = round(1 + 9 * (1 - traits["chord_length"]) ** 1.5)
     degrees = [0, 4, 2, 6, 8][: 2 + round(3 * traits["chord_thickness"])]
     weight = METRE * (1 - 2 * traits["beat_broken"]) + rng.uniform(0, 4, 16)
@@ -146,7 +152,9 @@ def _chords(traits, rng, bars, scale, roots, key) -> np.ndarray:
     return np.array(rows, float)
 
 
-def _bass(traits, rng, bars, scale, roots, key) -> np.ndarray:
+def _bass(
+    traits: Traits, rng: Random, bars: int, scale: Sequence[int], roots: np.ndarray, key: int
+) -> np.ndarray:
     legato = traits["bass_glide"]
     hits = round(2 + 7 * (1 - legato))
     weight = METRE * (1 - 1.6 * traits["beat_broken"]) + rng.uniform(0, 4, 16)
@@ -161,7 +169,7 @@ def _bass(traits, rng, bars, scale, roots, key) -> np.ndarray:
     return np.array(rows, float)
 
 
-def _drums(traits, rng, bars) -> dict[str, np.ndarray]:
+def _drums(traits: Traits, rng: Random, bars: int) -> dict[str, np.ndarray]:
     broken = traits["beat_broken"]
     kick, snare = (
         (STRAIGHT_KICK, STRAIGHT_SNARE)

@@ -18,6 +18,8 @@ Triplets
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from playlist_pretrain.demo.world import KNOBS, SONGS_PER_ARTIST, STYLES, World, generator
@@ -84,7 +86,7 @@ def playlists(world: World) -> list[tuple[str, list[int]]]:
 def tags(world: World) -> list[tuple[str, ...]]:
     """Tags of every song of the world, as ``style---…``, ``mood---…``, ``instrument---…``."""
     column = {knob: world.latents[:, place] for place, knob in enumerate(KNOBS)}
-    found: dict[str, np.ndarray] = {
+    found: dict[str, Any] = {
         f"style---{style}": world.song_style == k for k, style in enumerate(STYLES)
     }
     for mood, direction in MOODS.items():

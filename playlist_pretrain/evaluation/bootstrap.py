@@ -57,7 +57,7 @@ def bootstrap_intervals(
     ranking = _Ranking(targets[:, measured], scores[:, measured])
     generator = np.random.default_rng(seed)
     tracks = len(targets)
-    means = []
+    means: list[np.ndarray] = []
     with progress(total=resamples, quiet=quiet, desc="bootstrap", unit="resample") as bar:
         while len(means) < resamples:
             drawn = np.bincount(generator.integers(tracks, size=tracks), minlength=tracks)

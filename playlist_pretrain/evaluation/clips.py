@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -110,7 +110,7 @@ class ClipStore:
         self._rows[clip] = self._count
         self._count += 1
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         self._writer.__exit__(kind, error, traceback)
         if kind is None and self._count:
             write_collection(self._folder, self.front_end, [self._writer.part], {"made": "clips"})
@@ -186,7 +186,7 @@ def clips_of_collection(
             row, start = int(rows[clip]), triplets.clips[clip].start
             first, frames = float(collection.start_seconds[row]), int(collection.frames[row])
             begin = round((start - first) * front_end.sample_rate / front_end.hop_length)
-            if incomplete_excerpts(np.array(begin), np.array(begin + length), frames):
+            if incomplete_excerpts(np.array(begin), np.array(begin + length), frames):  # type: ignore[arg-type]
                 last = first + frames * front_end.hop_length / front_end.sample_rate
                 lacking[clip] = (
                     f"{collection.name} has {first:.1f} to {last:.1f} s of the track, the excerpt "

@@ -245,7 +245,8 @@ def _project(options: Embed, source: Source, say: Callable[[str], None]) -> None
     from playlist_pretrain.evaluation.projector_files import columns_of, write_projector
 
     table = read_embeddings(options.out)
-    columns, notes = {}, []
+    columns: dict[str, list[str]] = {}
+    notes: list[str] = []
     if source.collection is not None:
         columns, notes = columns_of(source.collection, table.track_ids)
     for note in notes:

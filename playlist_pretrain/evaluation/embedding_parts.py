@@ -143,8 +143,8 @@ class EmbeddingParts:
             with np.load(path, allow_pickle=False) as arrays:
                 about = json.loads(arrays["about"].tobytes())
                 notes = [Note(**note) for note in about["notes"]]
-                vectors = (arrays[name] for name in ("tracks", "vectors", "starts"))
-                return Part(about["stop"], *vectors, notes, about["seconds"])
+                tracks, vectors, starts = (arrays[n] for n in ("tracks", "vectors", "starts"))
+                return Part(about["stop"], tracks, vectors, starts, notes, about["seconds"])
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise EmbeddingsError(
                 f"{path}: damaged ({error}); --overwrite starts {self._out} over"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.models.embedders import Embedder
-    from playlist_pretrain.records.collection import Collection
 
 MOST_SHOWN = 3
 """Tracks that the error names when none has an embedding."""
@@ -37,14 +36,17 @@ class Source(Protocol):
     """Tracks in an order, and their windows."""
 
     dtype: str
-    ids: Sequence[str]
+    ids: Any
     paths: Sequence[str] | None
-    facts: Mapping[str, Any]
-    collection: Collection | None
+    collection: Any
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides its windows, but for the front end."""
 
     def __len__(self) -> int: ...
 
-    def batches(self, first: int, batch: int) -> Iterator[Batch | PartEnd]:
+    def batches(self, first: int, batch: int) -> Generator[Batch | PartEnd, None, None]:
         """Batches of the tracks from ``first`` on, part by part."""
 
 
@@ -111,8 +113,10 @@ class EmbeddingRun:
             enter = stack.enter_context
             items = enter(contextlib.closing(source.batches(first, batch)))
             results = enter(contextlib.closing(through_model(function, items)))
-            shown = {"total": len(source), "initial": first, "unit": " tracks"}
-            bar = enter(progress(quiet=quiet, desc="embedding", **shown))
+            bar = progress(
+                quiet=quiet, desc="embedding", total=len(source), initial=first, unit=" tracks"
+            )
+            enter(bar)
             for item, embeddings in results:
                 if isinstance(item, Batch):
                     done.append((item.tracks, item.starts, embeddings))  # not its windows

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import EmbeddingsError, first_line
 from playlist_pretrain.evaluation.embedding_columns import (
     check_ids,
@@ -236,7 +237,7 @@ def _damage(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise EmbeddingsError(f"{path}: no such file; scripts/embed.py makes one") from None
+        raise EmbeddingsError(f"{path}: no such file; {command('embed')} makes one") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise EmbeddingsError(
             f"{path}: not a whole Parquet file, or damaged: {first_line(error)}"

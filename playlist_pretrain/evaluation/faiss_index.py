@@ -118,7 +118,7 @@ class FaissSearch:
     def of_tracks(
         self,
         k: int,
-        queries: Sequence[int] | None = None,
+        queries: Sequence[int] | np.ndarray | None = None,
         advance: Callable[[int], object] = lambda queries: None,
     ) -> Neighbours:
         """The ``k`` nearest others of some tracks; see ``neighbours.ExactSearch.of_tracks``."""
@@ -138,7 +138,7 @@ class FaissSearch:
         )
 
     def of_vectors(
-        self, vectors: np.ndarray, k: int, left_out: Sequence[int] = ()
+        self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ``k`` nearest to some vectors; see ``neighbours.ExactSearch.of_vectors``."""
         shape = (len(self), self.index.d)
@@ -158,7 +158,9 @@ class FaissSearch:
         pairs = zip(self.of_tracks(k, asked).rows, exact.rows, strict=True)
         return float(np.mean([np.isin(found, expected).mean() for found, expected in pairs]))
 
-    def _search(self, units, k, left_out) -> tuple[np.ndarray, np.ndarray]:
+    def _search(
+        self, units: np.ndarray, k: int, left_out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """For unit vectors [queries, dim], without some rows [queries, any] of each."""
         wanted = min(len(self), k + left_out.shape[1] + MORE)
         candidates = self._candidates(units, wanted, self.settings.probes)
@@ -252,7 +254,7 @@ def _about_path(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
-def _load(path: Path, about: dict[str, Any], shape: tuple[int, int]) -> Any:
+def _load(path: Path, about: dict[str, Any], shape: tuple[int, ...]) -> Any:
     """The index in ``path``, when it is whole and what ``about`` says; EmbeddingsError else."""
     try:
         found = json.loads(_about_path(path).read_text("utf-8"))

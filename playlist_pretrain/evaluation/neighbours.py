@@ -38,7 +38,9 @@ class Neighbours:
     tracks: int
 
 
-def nearest(embeddings: np.ndarray, k: int, queries: Sequence[int] | None = None) -> Neighbours:
+def nearest(
+    embeddings: np.ndarray, k: int, queries: Sequence[int] | np.ndarray | None = None
+) -> Neighbours:
     """Find the ``k`` nearest tracks of each query among all others, exactly.
 
     Parameters
@@ -79,7 +81,7 @@ class ExactSearch:
     def of_tracks(
         self,
         k: int,
-        queries: Sequence[int] | None = None,
+        queries: Sequence[int] | np.ndarray | None = None,
         advance: Callable[[int], object] = lambda queries: None,
     ) -> Neighbours:
         """The ``k`` nearest others of some tracks; see :func:`nearest`.
@@ -91,7 +93,7 @@ class ExactSearch:
         return Neighbours(asked, *found, len(self))
 
     def of_vectors(
-        self, vectors: np.ndarray, k: int, left_out: Sequence[int] = ()
+        self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """The ``k`` tracks nearest to each of some vectors.
 
@@ -118,7 +120,14 @@ class ExactSearch:
         units, left_out = checked_vectors(self._vectors.shape, vectors, k, left_out)
         return self._search(units, k, None, left_out, lambda queries: None)
 
-    def _search(self, units, k, own, left_out, advance) -> tuple[np.ndarray, np.ndarray]:
+    def _search(
+        self,
+        units: np.ndarray,
+        k: int,
+        own: np.ndarray | None,
+        left_out: np.ndarray,
+        advance: Callable[[int], object],
+    ) -> tuple[np.ndarray, np.ndarray]:
         """For unit vectors [queries, dim]; ``own`` has the row of each that is no answer to it."""
         tracks = len(self)
         rows, similarities = np.empty((len(units), k), np.int64), np.empty((len(units), k))
@@ -179,7 +188,7 @@ def centre(embeddings: np.ndarray) -> np.ndarray:
     return mean
 
 
-def checked_queries(tracks: int, k: int, queries: Sequence[int] | None) -> np.ndarray:
+def checked_queries(tracks: int, k: int, queries: Sequence[int] | np.ndarray | None) -> np.ndarray:
     """Rows that are asked for, int64 [queries]; EmbeddingsError as :func:`nearest`."""
     if not 1 <= k < tracks:
         raise EmbeddingsError(f"{k} nearest of {tracks} tracks: between 1 and {tracks - 1} can be")
@@ -190,7 +199,7 @@ def checked_queries(tracks: int, k: int, queries: Sequence[int] | None) -> np.nd
 
 
 def checked_vectors(
-    shape: tuple[int, int], vectors: np.ndarray, k: int, left_out: Sequence[int]
+    shape: tuple[int, ...], vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors, and rows that are left out; EmbeddingsError as ``ExactSearch.of_vectors``."""
     tracks, dim = shape

@@ -188,7 +188,7 @@ def _scored(
         return waveform_mean(tagger.model, tagger.front_end, waveform)
 
     for position, audio in decoded:
-        result = audio
+        result: Any = audio
         if not isinstance(audio, str):
             scores = activations(audio.waveform[np.newaxis]).numpy()[0]
             if not np.isfinite(scores).all():

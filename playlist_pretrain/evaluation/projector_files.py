@@ -100,7 +100,8 @@ def columns_of(
     """
     from playlist_pretrain.tasks.tag_table import RemoteTable
 
-    columns, notes = {}, []
+    columns: dict[str, list[str]] = {}
+    notes: list[str] = []
     path = collection.path / TAGS
     if path.is_file():
         tags = path if isinstance(path, Path) else RemoteTable(path)

@@ -84,13 +84,14 @@ def _values(groups: TrackGroups, searched: Searched) -> dict[str, list[str]]:
 
 def _titles(options: SearchOptions, searched: Searched) -> dict[str, str]:
     place = options.collection or text_about(searched.table, "collection")
-    tables = [options.artists, Path(place) / TRACKS_FILE if place else None]
-    for path in filter(None, tables):
+    tables = [Path(options.artists)] if options.artists else []
+    tables += [Path(place) / TRACKS_FILE] if place else []
+    for path in tables:
         try:
             if "title" in read_header(path, ["track_id"]):
                 return dict(_pairs(path, set(searched.table.track_ids)))
         except PlaylistPretrainError as error:
-            if Path(path).exists():  # the collection need not have one
+            if path.exists():  # the collection need not have one
                 options.say(f"no titles: {error}")
     return {}
 

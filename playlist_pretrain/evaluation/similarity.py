@@ -136,12 +136,13 @@ def paired_difference(
         )
     apart = first.right - second.right
     (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES, seed=seed)
-    counts = [
+    only_first, only_second = (
         int(((one.right == 1) & (other.right == 0)).sum())
         for one, other in ((first, second), (second, first))
-    ]
-    p_value = float(binomtest(counts[0], sum(counts)).pvalue) if any(counts) else 1.0
-    return PairedDifference(float(apart.mean()), interval, *counts, p_value)
+    )
+    uneven = only_first + only_second
+    p_value = float(binomtest(only_first, uneven).pvalue) if uneven else 1.0
+    return PairedDifference(float(apart.mean()), interval, only_first, only_second, p_value)
 
 
 def agreement_bins(agreement: np.ndarray) -> list[tuple[str, np.ndarray]]:

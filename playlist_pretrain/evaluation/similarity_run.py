@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
 from playlist_pretrain.audio.decode import LONGEST_WHOLE
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import RecipeError, TableError, printable
 from playlist_pretrain.evaluation.similarity_files import Results
 from playlist_pretrain.evaluation.similarity_inputs import (
@@ -64,7 +64,7 @@ class Similarity:
     audio: str | None = None
     """folder of audio files, each named by the id of its track"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its URL, in place of audio files [tfrecords/demo-eval,
+    """folder made by make_tfrecords, or its URL, in place of audio files [tfrecords/demo-eval,
     made when missing]"""
     cut: bool = False
     """--audio: the files are the excerpts already, named ID, or ID_START where the table names a
@@ -224,7 +224,7 @@ def _own_triplets(collection: Collection) -> Path:
         raise TableError(
             f"{collection.path}: no {TRIPLETS} that can be read; --triplets FILE names a table"
         )
-    return path
+    return path  # type: ignore[return-value]
 
 
 def _name(options: Similarity, source: Source) -> str:
@@ -241,12 +241,10 @@ def _next(options: Similarity, source: Source) -> str:
             f"the same command with {' '.join(UNTRAINED)} after --model: what a model that knows "
             "nothing comes to"
         )
-    frozen = " --freeze" if known[0].endswith(ESSENTIA) else ""
-    where = f" --collection {shlex.quote(source.path)}" if source.kind == "collection" else ""
-    return (
-        f"python scripts/finetune.py --model {shlex.quote(known[0])}{frozen}{where} judges it "
-        "by tags"
-    )
+    words = ["--model", known[0], *(["--freeze"] if known[0].endswith(ESSENTIA) else [])]
+    if source.kind == "collection":
+        words += ["--collection", source.path]
+    return f"{command('finetune', *words)} judges it by tags"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,12 +29,15 @@ class Search(Protocol):
     """What finds the nearest: ``ExactSearch`` or ``FaissSearch``."""
 
     def of_tracks(
-        self, k: int, queries: Sequence[int] | None, advance: Callable[[int], object]
+        self,
+        k: int,
+        queries: Sequence[int] | np.ndarray | None,
+        advance: Callable[[int], object],
     ) -> Neighbours:
         """See ``ExactSearch.of_tracks``."""
 
     def of_vectors(
-        self, vectors: np.ndarray, k: int, left_out: Sequence[int] = ()
+        self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
     ) -> tuple[np.ndarray, np.ndarray]:
         """See ``ExactSearch.of_vectors``."""
 

@@ -24,6 +24,7 @@ from playlist_pretrain.tables import listed, read_columns, read_header
 if TYPE_CHECKING:
     from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
     from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.storage import RemotePath
 
 ARTISTS = "artists"
 TAGS_FILE = "tags.tsv"
@@ -154,7 +155,7 @@ def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroup
     )  # fmt: skip
 
 
-def tag_groups(path: Path, known: KnownTracks) -> list[TrackGroups]:
+def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]:
     """A group a tag; tags such as ``genre---rock`` are groups of their kind, ``tags-genre``.
 
     Raises
@@ -223,7 +224,7 @@ def _groups(name: str, members: Mapping[str, Iterable[int]], tracks: int) -> Tra
     )
 
 
-def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int]) -> list[str | None]:
+def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int] | np.ndarray) -> list[str | None]:
     """Artists of some rows, joined with commas; None where no groups ``artists`` know them."""
     artists = next((one for one in groups if one.name == ARTISTS), None)
     if artists is None:

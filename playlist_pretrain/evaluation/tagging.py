@@ -77,8 +77,15 @@ def tagging_metrics(
         values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
     means = values[:, measured].mean(axis=1)
     left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
+    roc_auc, precision = values
     return TaggingResult(
-        tuple(classes), targets.sum(axis=0), *values, left_out, float(means[0]), float(means[1])
+        tuple(classes),
+        targets.sum(axis=0),
+        roc_auc,
+        precision,
+        left_out,
+        float(means[0]),
+        float(means[1]),
     )
 
 

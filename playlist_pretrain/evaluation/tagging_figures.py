@@ -54,7 +54,7 @@ def draw_per_tag(results: TaggingResult | Sequence[TaggingResult], path: str | P
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.set_xlim(0, 1)
     axes.set_xlabel("Average Precision of each class (tracks that have it)")
-    macro = np.mean([result.macro_average_precision for result in results])
+    macro = float(np.mean([result.macro_average_precision for result in results]))
     axes.axvline(macro, color="grey", linestyle=":")
     title = f"macro {macro:.3f}"
     if len(results) > 1:

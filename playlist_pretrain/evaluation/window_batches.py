@@ -8,10 +8,10 @@ of a part, so that the numbers of a part depend on nothing that was done before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class BatchFiller:
         self._begin()
 
     def _begin(self) -> None:
-        self._windows = self._pool.take(self._shape, np.float32)
+        self._windows = self._pool.take(self._shape, np.dtype(np.float32))
         self._tracks = np.empty(self._shape[0], np.int64)
         self._starts = np.empty(self._shape[0])
         self._filled = 0
@@ -162,13 +162,13 @@ def embedding_function(
 
 def through_model(
     embed: Callable[[np.ndarray], np.ndarray], items: Iterable[Batch | PartEnd]
-) -> Iterator[tuple[Batch, np.ndarray] | tuple[PartEnd, None]]:
+) -> Generator[tuple[Batch, np.ndarray] | tuple[PartEnd, None], None, None]:
     """Each batch with its embeddings [n, dim], in their order; ends of parts pass through.
 
     The model works in a thread of its own while the next batches are made, :data:`AHEAD` of them
     at most.
     """
-    ahead: deque[tuple[Batch | PartEnd, Future | None]] = deque()
+    ahead: deque[tuple[Any, Future | None]] = deque()
     model = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     def first() -> tuple:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -166,7 +166,7 @@ class AudioWindows:
             lines += [os.fsencode(track.source), state.encode()]
         return {"files": len(self) + len(self._unnamed), "files_key": content_key(*lines)}
 
-    def batches(self, first: int, batch: int) -> Iterator[Batch | PartEnd]:
+    def batches(self, first: int, batch: int) -> Generator[Batch | PartEnd, None, None]:
         """Batches of the files from ``first`` on, part by part."""
         load = self._load
         window_seconds = load.frames * load.front_end.hop_length / load.front_end.sample_rate

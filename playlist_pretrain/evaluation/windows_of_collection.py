@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class CollectionWindows:
     """
 
     dtype = "float16"
-    paths = None
+    paths: Sequence[str] | None = None
 
     def __init__(self, collection: Collection, frames: int, short: str):
         if not len(collection):
@@ -60,7 +60,7 @@ class CollectionWindows:
         """What decides its windows, but for the front end."""
         return {"collection_key": self.collection.content_key}
 
-    def batches(self, first: int, batch: int) -> Iterator[Batch | PartEnd]:
+    def batches(self, first: int, batch: int) -> Generator[Batch | PartEnd, None, None]:
         """Batches of the tracks from ``first`` on, part by part; read ahead in threads."""
         reader = self._reader
         reader.pool.keep(2 * reader.calls + AHEAD + 2)
@@ -73,7 +73,7 @@ class CollectionWindows:
             rows, starts = (np.pad(a, fill, mode="edge") for a in (item.rows, item.starts))
             return Batch(reader.read(rows, starts), item.rows.astype(np.int64), self._seconds(item))
 
-        return read_ahead(read, items, reader.calls, reader.calls)
+        yield from read_ahead(read, items, reader.calls, reader.calls)
 
     def _items(self, first: int, batch: int) -> Iterator[WindowBlock | PartEnd]:
         while first < len(self):

@@ -125,7 +125,7 @@ def essentia_algorithm(front_end: FrontEnd | ImportedFrontEnd) -> EssentiaAlgori
     for preset, (name, mel) in _ALGORITHMS.items():
         if not front_end.takes_waveforms:
             break
-        if _other(front_end, PRESETS[preset]):
+        if _other(front_end, PRESETS[preset]):  # type: ignore[arg-type]
             continue
         if front_end.hop_length != PRESETS[preset].hop_length:
             name = "TensorflowPredict"
@@ -136,7 +136,7 @@ def essentia_algorithm(front_end: FrontEnd | ImportedFrontEnd) -> EssentiaAlgori
             frame_length=front_end.frame_length,
             hop_length=front_end.hop_length,
             bands=front_end.bands,
-            resample_quality=front_end.resample_quality,
+            resample_quality=front_end.resample_quality,  # type: ignore[union-attr]
         )
     raise FrontEndError(
         f"front end {front_end.name!r}: no algorithm of Essentia makes its log-mels; there are "

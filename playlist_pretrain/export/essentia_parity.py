@@ -146,8 +146,8 @@ def check_in_essentia(
             there = [found[window_key(parameter, batch, output)] for batch in BATCHES]
             mine = [here["windows"][output][:batch] for batch in BATCHES]
             text = f"{path.name}, random windows in batches of {', '.join(map(str, BATCHES))}"
-            pair = np.concatenate(there), np.concatenate(mine)
-            compared.append(compare(text, output, *pair, WINDOWS_LIMIT))
+            theirs, ours = np.concatenate(there), np.concatenate(mine)
+            compared.append(compare(text, output, theirs, ours, WINDOWS_LIMIT))
         for number, (what, text) in enumerate(texts.items()):
             there = found[file_key(number, output)]
             compared.append(compare(text, output, there, here[what][output], FILES_LIMIT))

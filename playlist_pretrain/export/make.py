@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, RecipeError
@@ -42,7 +42,7 @@ class Export:
     """
 
     model: str
-    """a saved_model of pretrain.py or finetune.py"""
+    """a saved_model of pretrain or finetune"""
     name: str
     """of the package: letters, digits and . _ -"""
     target: str = "essentia"
@@ -209,7 +209,7 @@ def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
         except ValueError:
             raise RecipeError(f"--release-date {options.release_date!r}: not YYYY-MM-DD") from None
     recipe = known.get("recipe")
-    given = {
+    given: dict[str, Any] = {
         "description": options.description,
         "author": options.author,
         "email": options.email,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import write_json
 
@@ -177,7 +178,7 @@ def load_tagger(path: str | Path) -> SavedTagger:
     """
     metadata, *rest = _load(path)
     if "classes" not in metadata:
-        raise ModelError(f"{path}: no tagger: it has no classes; scripts/finetune.py makes one")
+        raise ModelError(f"{path}: no tagger: it has no classes; {command('finetune')} makes one")
     return _tagger(path, metadata, rest)
 
 
@@ -200,7 +201,7 @@ def about_model(path: str | Path) -> dict[str, Any]:
 
 
 def _tagger(path: str | Path, metadata: Mapping[str, Any], rest: Sequence[Any]) -> SavedTagger:
-    tagger = SavedTagger(*rest, tuple(metadata["classes"]))
+    tagger = SavedTagger(*rest, tuple(metadata["classes"]))  # type: ignore[call-arg]
     names, outputs = len(set(tagger.classes)), tagger.model.output_shape[-1]
     if not names == len(tagger.classes) == outputs:
         raise ModelError(
@@ -237,4 +238,4 @@ def _load(path: str | Path) -> tuple[dict, tf.keras.Model, FrontEnd, int, Path]:
         model = tf.keras.models.load_model(path, compile=False)
     except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
-    return metadata, model, front_end, frames, path
+    return metadata, model, front_end, frames, path  # type: ignore[return-value]

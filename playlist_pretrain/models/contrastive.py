@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -71,7 +72,7 @@ class ContrastiveModel(tf.keras.Model):
         views: Callable | None = None,
         y_tower: tf.keras.Model | None = None,
         micro_batch: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if views is not None and y_tower is not None:
             raise ValueError("views have windows on both sides, a y_tower has not: give one")

@@ -146,7 +146,7 @@ class FrozenEmbedding(tf.keras.layers.Layer):
         Several layers may share one; each has its own copy of the weights.
     """
 
-    def __init__(self, function: FrozenFunction, **kwargs):
+    def __init__(self, function: FrozenFunction, **kwargs: Any):
         super().__init__(trainable=False, dtype="float32", **kwargs)
         self.function = function.call
         self.batch, *self.window = function.shape

@@ -138,7 +138,8 @@ def _moved(moved, statistics, before):
 
 def _by_side(array: tf.TensorArray, sides: Sides) -> Sides:
     """Projections [pairs, dim'] of each side from those of all slices."""
-    count, slices, size = len(sides), *sides[0].shape[:2]
+    count = len(sides)
+    slices, size = sides[0].shape[:2]
     z = array.stack()  # (slices, sides · size, dim')
     z = tf.reshape(z, [slices, count, size, z.shape[-1]])
     z = tf.reshape(tf.transpose(z, [1, 0, 2, 3]), [count, slices * size, z.shape[-1]])

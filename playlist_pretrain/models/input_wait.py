@@ -32,7 +32,7 @@ class InputWait:
         self._done: Future | None = None
         self._watcher = ThreadPoolExecutor(1, "step-watcher")
 
-    def __deepcopy__(self, memo) -> InputWait:
+    def __deepcopy__(self, memo: dict) -> InputWait:
         return InputWait()  # of a copied model, which has waited for nothing
 
     def next(self, batches: Iterator[Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -45,7 +46,7 @@ class JointModel(ContrastiveModel):
         views: Callable | None = None,
         y_tower: tf.keras.Model | None = None,
         micro_batch: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         for kind, given in (("views", views), ("vector", y_tower)):
             if kinds.count(kind) != (given is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -113,7 +114,7 @@ class NTXent(tf.keras.losses.Loss):
         hard_negatives: float = 0.0,
         learnable: bool = False,
         name: str = "nt_xent",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         self._initial = temperature

@@ -83,7 +83,7 @@ class TaggerTrainer(tf.keras.Model):
         a normalisation).
     """
 
-    def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs):
+    def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs: Any):
         # The layers cast what they take; windows in bfloat16 would be coarse before they are
         # standardised.
         super().__init__(autocast=False, **kwargs)

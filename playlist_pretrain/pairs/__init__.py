@@ -36,8 +36,13 @@ class Pairing(Protocol):
         The vectors of the positive side, where ``y`` is ``vector``; there is none otherwise.
     """
 
-    name: str
-    y: Literal["window", "views", "vector"]
+    @property
+    def name(self) -> str:
+        """Its key in :data:`PAIRINGS`; a pairing may have this and ``y`` as attributes."""
+
+    @property
+    def y(self) -> Literal["window", "views", "vector"]:
+        """What the positive row of a pair stands for."""
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the pairs of an epoch in their final order, in blocks of any size ≥ 1.

@@ -35,7 +35,7 @@ class CountedEpochs:
         """Mean number of pairs of epochs 0, 1 and 2."""
         return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
 
-    def _made(self, epoch: int):
+    def _made(self, epoch: int) -> object:
         """Make the pairs of an epoch, and note their number in ``_counts``."""
         raise NotImplementedError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class EveryTrack:
     seed : int
     """
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, rows: np.ndarray, seed: int):
         self.rows = np.asarray(rows, np.int32)

@@ -38,7 +38,8 @@ class FalseNegatives:
         """Index the groups by their tracks; takes as much memory as the groups themselves."""
         numbers = np.repeat(np.arange(len(groups), dtype=np.int32), groups.lengths)
         ones = np.ones(len(numbers), np.int32)
-        return cls(*gather_runs(groups.rows, ones, numbers, groups.tracks), len(groups))
+        indptr, of_track = gather_runs(groups.rows, ones, numbers, groups.tracks)
+        return cls(indptr, of_track, len(groups))
 
     def left_out(self, pairs: np.ndarray) -> np.ndarray:
         """Which projections of a batch are no negatives of which.

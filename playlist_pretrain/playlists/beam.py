@@ -16,6 +16,7 @@ import numpy as np
 
 from playlist_pretrain import cli
 from playlist_pretrain.beam_options import checked_options, one_line
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import GroupsError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
@@ -175,17 +176,17 @@ def _take_in(text: str, rows: np.ndarray, counts: np.ndarray) -> None:
 class BeamOptions:
     """Count the co-occurrences of groups with Apache Beam, for --pairs playlist_tco.
 
-    The groups are those that pretrain.py trains on: without the ones held out for the probe.
+    The groups are those that pretrain trains on: without the ones held out for the probe.
     """
 
     collection: str
-    """folder made by make_tfrecords.py"""
+    """folder made by make_tfrecords"""
     name: str = "playlists"
     """name of the groups"""
     max_group_length: int = 1000
     """longer groups are left out"""
     exclude: str | None = None
-    """file of track ids to keep out of training, as given to pretrain.py"""
+    """file of track ids to keep out of training, as given to pretrain"""
     probe_share: float = 0.05
     """share of the groups kept out of training for the retrieval probe"""
     temp: str | None = None
@@ -248,7 +249,8 @@ def count(options: BeamOptions) -> TopTable:
     )
     save_table(table, path)
     say(f"{path}: written; {table.left_out:,} groups were too long")
-    say(f"next: python scripts/pretrain.py --pairs playlist_tco --collection {options.collection}")
+    words = ["--pairs", "playlist_tco", "--collection", str(options.collection)]
+    say("next: " + command("pretrain", *words))
     return table
 
 

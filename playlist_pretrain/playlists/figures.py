@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.playlists.top_table import TopTable
+    from playlist_pretrain.storage import RemotePath
 
 BINS = 40
 
 
 def draw_groups(
-    groups: TrackGroups, table: TopTable, folder: Path, artists: TrackGroups | None = None
+    groups: TrackGroups,
+    table: TopTable,
+    folder: Path | RemotePath,
+    artists: TrackGroups | None = None,
 ) -> list[Path]:
     """Draw what there is to see of groups.
 
@@ -55,7 +59,7 @@ def draw_groups(
     return [_draw(folder / f"{name}.png", paint) for name, paint in figures.items()]
 
 
-def _draw(path: Path, paint: Callable[[Axes], None]) -> Path:
+def _draw(path: Path | RemotePath, paint: Callable[[Axes], None]) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,14 +68,14 @@ def _draw(path: Path, paint: Callable[[Axes], None]) -> Path:
     paint(figure.subplots())
     with atomic_write(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
-    return path
+    return path  # type: ignore[return-value]
 
 
 def _histogram(axes: Axes, values: np.ndarray, across: str, up: str) -> None:
     """Histogram with logarithmic axes, bins a whole number wide or wider."""
     largest = int(values.max(initial=1))
     edges = np.unique(np.geomspace(1, largest + 1, BINS).round()) - 0.5
-    axes.hist(values, bins=edges if len(edges) > 1 else np.array([0.5, 1.5]), log=True)
+    axes.hist(values, bins=edges.tolist() if len(edges) > 1 else [0.5, 1.5], log=True)
     axes.set_xscale("log")
     axes.set_xlabel(across)
     axes.set_ylabel(up)

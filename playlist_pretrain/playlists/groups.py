@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import atomic_write, content_key
 from playlist_pretrain.playlists.archive import read_archive, write_archive
@@ -124,7 +124,7 @@ class TrackGroups:
             rows=np.concatenate([np.empty(0, np.int32), *lists]),
             tracks=tracks,
             collection_key=collection_key,
-            group_ids=[str(i) for i in range(len(lists))],
+            group_ids=[str(i) for i in range(len(lists))],  # type: ignore[arg-type]
         )
 
     def __len__(self) -> int:
@@ -232,7 +232,7 @@ class TrackGroups:
             except Exception as error:  # a damaged zip or header fails in a dozen ways
                 raise GroupsError(
                     f"{path}: not a whole groups file ({error}); make it again with "
-                    "scripts/match_playlists.py … --overwrite"
+                    f"{command('match_playlists')} … --overwrite"
                 ) from error
 
 
@@ -268,10 +268,11 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
         were made for a collection of another content.
     """
     path = groups_path(collection.path, name)
-    folder = shlex.quote(str(collection.path))
-    command = f"scripts/match_playlists.py --playlists FILE --collection {folder}"
+    folder = str(collection.path)
+    words = ["--playlists", "FILE", "--collection", folder]
     if name != "playlists":
-        command += f" --name {name}"
+        words += ["--name", name]
+    made_by = command("match_playlists", *words)
     if not path.is_file():
         known = sorted(
             file.name.removeprefix("groups-").removesuffix(".npz")
@@ -279,7 +280,7 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
         )
         raise GroupsError(
             f"collection {str(collection.path)!r} has no groups {name!r}; there are: "
-            f"{', '.join(known) or 'none'}; make them with {command}"
+            f"{', '.join(known) or 'none'}; make them with {made_by}"
         )
     groups = TrackGroups.load(path)
     if groups.collection_key != collection.content_key or groups.tracks != len(collection):
@@ -287,12 +288,12 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
             f"{path}: made for another content of the collection (key "
             f"{groups.collection_key[:8]}, {groups.tracks} tracks; now "
             f"{collection.content_key[:8]}, {len(collection)} tracks); make them again with "
-            f"{_same_command(path, name, folder) or command} --overwrite"
+            f"{_same_command(path, name, folder) or made_by} --overwrite"
         )
     return dataclasses.replace(groups, name=name)
 
 
-def _same_command(path: Path, name: str, folder: str) -> str | None:
+def _same_command(path: Path | RemotePath, name: str, folder: str) -> str | None:
     """The command that made the groups in ``path``, as their report remembers it."""
     try:
         report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))
@@ -305,6 +306,6 @@ def _same_command(path: Path, name: str, folder: str) -> str | None:
             words.append("--keep-going")
         if name != report["kind"]:
             words += ["--name", name]
-        return f"scripts/match_playlists.py {shlex.join(words)} --collection {folder}"
+        return command("match_playlists", *words, "--collection", folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

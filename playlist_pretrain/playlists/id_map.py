@@ -14,7 +14,7 @@ from playlist_pretrain.playlists.look_up import LOOK_UP, NOT_MAPPED, NOT_THERE
 from playlist_pretrain.tables import read_columns
 
 if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.playlists.look_up import Rows
 
 COLUMNS = ("foreign_id", "track_id")
 
@@ -38,7 +38,7 @@ class IdMap:
     def read(
         cls,
         path: str | Path,
-        collection: Collection,
+        collection: Rows,
         advance: Callable[[int], object] | None = None,
     ) -> IdMap:
         """Read a table (CSV or TSV) with the columns ``foreign_id`` and ``track_id``.

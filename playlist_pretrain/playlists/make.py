@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 from playlist_pretrain.demo import ready_demo
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError, printable
 from playlist_pretrain.files import write_json
@@ -52,10 +52,10 @@ class _Source:
     playlists: str | None = None
     """file, folder or zip file with the playlists; without it, groups NAME that are there"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     name: str | None = None
-    """name of the groups: groups-NAME.npz, and --groups NAME in pretrain.py [as --kind]"""
+    """name of the groups: groups-NAME.npz, and --groups NAME in pretrain [as --kind]"""
     format: str = "auto"
     """auto, mpd, melon, jspf, xspf, m3u, history or table (CSV, TSV, Parquet)"""
     kind: str | None = None
@@ -76,7 +76,7 @@ class _Source:
     workers: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """processes that read slices of the Million Playlist Dataset [as many as there are cores]"""
     tables: str | None = None
-    """tables to make for pretrain.py: tco, w2v or both, with a comma between"""
+    """tables to make for pretrain: tco, w2v or both, with a comma between"""
     nearest: str | None = None
     """ids whose nearest tracks are shown, with commas between [the three in most groups]"""
     figures: bool = False
@@ -228,7 +228,7 @@ def _match(
 
 
 def _report(
-    path: Path,
+    path: Path | RemotePath,
     options: MatchOptions,
     reader: Reader,
     request: Request,
@@ -277,7 +277,7 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
     return columns
 
 
-def _same(path: Path, groups: TrackGroups, overwrite: bool) -> bool:
+def _same(path: Path | RemotePath, groups: TrackGroups, overwrite: bool) -> bool:
     mend = "--overwrite replaces them, --name NAME keeps both"
     try:
         old = TrackGroups.load(path)
@@ -301,7 +301,7 @@ def _next_command(options: MatchOptions, name: str) -> str:
     words = ["--pairs", pairs, "--groups", name]
     if options.collection:
         words[2:2] = ["--collection", options.collection]
-    return "python scripts/pretrain.py " + shlex.join(words)
+    return command("pretrain", *words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

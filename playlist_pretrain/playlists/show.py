@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.figures import draw_groups
@@ -54,7 +54,7 @@ def show_groups(
         f"{len(split.kept):,} groups to train on, {len(split.held_out):,} held out for the probe "
         "and in no table"
     )
-    common = {"quiet": options.quiet, "say": options.say}
+    common: dict[str, Any] = {"quiet": options.quiet, "say": options.say}
     found = {}
     table = None
     if "tco" in tables or options.figures:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -255,18 +255,18 @@ class _Losses:
         self.losses: list[float] = []
         self._words, self._epochs, self._say = words, epochs, say
 
-    def on_train_begin(self, model) -> None:
+    def on_train_begin(self, model: Any) -> None:
         """Nothing has to be prepared."""
 
-    def on_train_end(self, model) -> None:
+    def on_train_end(self, model: Any) -> None:
         """Nothing has to be put away."""
 
-    def on_epoch_begin(self, model) -> None:
+    def on_epoch_begin(self, model: Any) -> None:
         """Start adding up."""
         model.loss_sum = 0.0
         self._started = time.monotonic()
 
-    def on_epoch_end(self, model) -> None:
+    def on_epoch_end(self, model: Any) -> None:
         """Tell the mean loss of a word, and the speed."""
         self.losses.append(model.loss_sum / self._words)
         speed = self._words / max(time.monotonic() - self._started, 1e-9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.recipes.recipe import (
@@ -57,7 +57,7 @@ class FinetuneSettings:
     input_norm: str | None = None
     """scratch: band, standardise each band by the collection's statistics, or none [band]"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     partial: bool = False
     """go on although the collection lacks tracks of the task, or has excerpts where whole tracks
@@ -127,7 +127,7 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        filled = dict(PRESETS[preset])
+        filled: dict[str, Any] = dict(PRESETS[preset])
         if SCRATCH in self.model:
             filled |= {"backbone": "vggish", "frames": window_frames, "input_norm": "band"}
         if SCRATCH not in self.model or self.backbone not in (None, "vggish"):

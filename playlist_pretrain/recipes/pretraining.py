@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.settings import TableSettings
@@ -46,10 +46,10 @@ class TrainingSettings:
     pair_weights: str | None = None
     """weights of the losses of several pairings, with commas between them [equal]"""
     collection: str | None = None
-    """folder made by make_tfrecords.py, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     groups: str | None = None
-    """name of the groups made by match_playlists.py [artist_co: artists, others: playlists];
+    """name of the groups made by match_playlists [artist_co: artists, others: playlists];
     several pairings have their own each"""
     preset: str = "auto"
     """paper, demo, or auto: demo for the demo collection, paper for any other"""
@@ -182,7 +182,7 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
                 "checkpoint_epochs": 20,
             },
         }[preset]
-        filled = {
+        filled: dict[str, Any] = {
             name: value
             for name, value in defaults.items()
             if getattr(self, name) is None and self._reads(name)

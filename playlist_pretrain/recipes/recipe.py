@@ -37,7 +37,7 @@ class Recipe:
             fields = content["recipe"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecipeError(f"{path}: not a recipe: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if set(fields) != known:
             odd = ", ".join(sorted(set(fields) ^ known))
             raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
@@ -46,7 +46,7 @@ class Recipe:
     @classmethod
     def of_command(cls, command: Self) -> Self:
         """The settings of a command, without those that only say where and how loudly to run."""
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         return cls(**{name: getattr(command, name) for name in names})
 
 

@@ -203,13 +203,13 @@ def _reason(failure: Exception) -> str:
 
 @dataclass
 class BeamBuild(MakeTfrecords):
-    """Build a collection as make_tfrecords.py does, with Apache Beam.
+    """Build a collection as make_tfrecords does, with Apache Beam.
 
-    An interrupted build goes on with the same command, or with make_tfrecords.py. All workers and
+    An interrupted build goes on with the same command, or with make_tfrecords. All workers and
     this machine must reach --audio and --out under the same path.
     """
 
-    workers: ClassVar[None] = None  # it is the runner that knows
+    workers: ClassVar[None] = None  # type: ignore[misc]  # it is the runner that knows
     beam: str = ""
     """Options of Beam, as in --beam="--runner=FlinkRunner --flink_master=HOST:PORT"."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 from playlist_pretrain.demo import ready_demo
 from playlist_pretrain.errors import CollectionError, RecipeError
 
 if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.verify import Problem, Verification
 
@@ -38,7 +39,7 @@ class CheckCollection:
     """
 
     collection: str | None = None
-    """folder made by make_tfrecords.py [tfrecords/demo, made when missing]"""
+    """folder made by make_tfrecords [tfrecords/demo, made when missing]"""
     verify: bool = False
     """compare the SHA-256 of every file too"""
     repair: bool = False
@@ -76,22 +77,22 @@ def check_collection(options: CheckCollection) -> None:
         made_by = IMPORTED.get(options.front_end) or front_end(options.front_end)
     folder = _folder(options)
     if options.repair:
-        _repair(options, folder, made_by)
+        _repair(options, folder, made_by)  # type: ignore[arg-type]
         return
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.verify import verify_collection
 
     if not options.verify:
         Collection.open(folder)
-    found = verify_collection(folder, front_end=made_by, hashed=options.verify, quiet=options.quiet)
+    found = verify_collection(folder, front_end=made_by, hashed=options.verify, quiet=options.quiet)  # type: ignore[arg-type]
     _refuse(found.problems, folder)
     collection = Collection.open(folder)
     _show(options, collection, found)
     if options.verify:
         options.say("verified: every record, its checksums and values, the index and all files")
-        options.say(f"next: python scripts/pretrain.py{_named(options)} --pairs playlist_co")
+        options.say("next: " + command("pretrain", *_named(options), "--pairs", "playlist_co"))
     else:
-        options.say(f"next: python scripts/check_collection.py{_named(options)} --verify")
+        options.say("next: " + command("check_collection", *_named(options), "--verify"))
 
 
 def _folder(options: CheckCollection) -> Path:
@@ -110,8 +111,8 @@ def _folder(options: CheckCollection) -> Path:
     return ready_demo(options.say, quiet=options.quiet)
 
 
-def _named(options: CheckCollection) -> str:
-    return f" --collection {shlex.quote(options.collection)}" if options.collection else ""
+def _named(options: CheckCollection) -> list[str]:
+    return ["--collection", options.collection] if options.collection else []
 
 
 def _refuse(problems: Sequence[Problem], folder: Path) -> None:
@@ -121,8 +122,7 @@ def _refuse(problems: Sequence[Problem], folder: Path) -> None:
         count = "1 thing is" if len(problems) == 1 else f"{len(problems):,} things are"
         raise CollectionError(
             f"{folder}: {count} wrong, listed above; copy the collection again, or keep what is "
-            f"sound with: python scripts/check_collection.py --collection "
-            f"{shlex.quote(str(folder))} --repair"
+            f"sound with: {command('check_collection', '--collection', str(folder), '--repair')}"
         )
 
 
@@ -140,7 +140,7 @@ def _show(options: CheckCollection, collection: Collection, found: Verification)
     options.say(f"{path}: drawn")
 
 
-def _repair(options: CheckCollection, folder: Path, made_by) -> None:
+def _repair(options: CheckCollection, folder: Path, made_by: FrontEnd | None) -> None:
     from playlist_pretrain.records.overview import counted
     from playlist_pretrain.records.repair import CHECK_REPORT_FILE, repair_collection
 
@@ -160,24 +160,24 @@ def _repair(options: CheckCollection, folder: Path, made_by) -> None:
             f"{counted(done.rewritten, 'shard')} written anew; key {done.collection.content_key}"
         )
     for name in _groups_of_other_content(done.collection):
-        words = ["--name", name, "--collection", str(folder), "--overwrite"]
+        words = ["--playlists", "FILE", "--name", name, "--collection", str(folder)]
         print(
             f"groups {name!r} are of the old content, whose rows were others; make them again: "
-            f"python scripts/match_playlists.py --playlists FILE {shlex.join(words)}"
+            f"{command('match_playlists', *words, '--overwrite')}"
         )
-    options.say(f"next: python scripts/check_collection.py{_named(options)} --verify")
+    options.say("next: " + command("check_collection", *_named(options), "--verify"))
 
 
 def _groups_of_other_content(collection: Collection) -> Iterator[str]:
     """Names of the groups in the folder that speak of another content of the collection."""
-    for path in sorted(collection.path.glob("groups-*.npz")):
+    for path in sorted(collection.path.glob("groups-*.npz")):  # type: ignore[type-var]
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:  # type: ignore[arg-type]
                 key = json.loads(archive["header"].tobytes())["collection_key"]
         except Exception:  # damaged in one of many ways: who opens them says so
             continue
         if key != collection.content_key:
-            yield path.name.removeprefix("groups-").removesuffix(".npz")
+            yield path.name.removeprefix("groups-").removesuffix(".npz")  # type: ignore[attr-defined]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

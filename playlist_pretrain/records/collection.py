@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.id_table import IdTable
@@ -88,7 +89,7 @@ class Collection:
             be reached.
         """
         path = location(path)
-        listing = _listing(path) if is_remote(path) else None
+        listing = _listing(path) if is_remote(path) else None  # type: ignore[arg-type]
         document = read_document(path, listing)
         front_end = front_end_of(document, path / schema.COLLECTION_FILE)
         for shard in document["shards"]:
@@ -174,8 +175,8 @@ def _mend(path: Path | RemotePath) -> str:
         return "copy the collection there again"
     return (
         "copy the collection again, keep what is sound with "
-        f"scripts/check_collection.py --collection {path} --repair, or build it again with "
-        f"scripts/make_tfrecords.py --audio DIR --out {path} --overwrite"
+        f"{command('check_collection', '--collection', str(path), '--repair')}, or build it again "
+        f"with {command('make_tfrecords', '--audio', 'DIR', '--out', str(path), '--overwrite')}"
     )
 
 
@@ -200,16 +201,17 @@ def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None
     """
     file = path / schema.COLLECTION_FILE
     if listing is not None:
-        data = file.read_bytes(listing[schema.COLLECTION_FILE])
+        data = file.read_bytes(listing[schema.COLLECTION_FILE])  # type: ignore[call-arg]
     elif not path.exists():
         raise CollectionError(
             f"{path}: no such folder; build the collection with "
-            f"scripts/make_tfrecords.py --audio DIR --out {path}"
+            f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(path))}"
         )
     elif not file.is_file():
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
-            f"interrupted, scripts/make_tfrecords.py --audio DIR --out {path} finishes it"
+            f"interrupted, {command('make_tfrecords', '--audio', 'DIR', '--out', str(path))} "
+            "finishes it"
         )
     else:
         data = file.read_bytes()
@@ -236,7 +238,7 @@ def front_end_of(document: dict, file: Path | RemotePath) -> FrontEnd:
             f"{file}: {document['bands']} bands, but its front end {front_end.name!r} makes "
             f"{front_end.bands}"
         )
-    return front_end
+    return front_end  # type: ignore[return-value]
 
 
 def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | None) -> None:

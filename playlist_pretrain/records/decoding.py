@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def decode_files(
     load: Callable[[str], Any],
     workers: int | None = None,
     hold: Callable[[], bool] | None = None,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """Yield the position in ``tracks`` and the audio of each, as they are decoded.
 
     Parameters
@@ -72,7 +72,7 @@ def decode_in_order(
     *,
     size_of: Callable[[Any], int],
     most_waiting: int = MOST_WAITING,
-) -> Iterator[tuple[int, Any]]:
+) -> Generator[tuple[int, Any], None, None]:
     """:func:`decode_files` in the order of ``tracks``.
 
     What comes before its turn waits; while more than ``most_waiting`` does, by ``size_of``, no

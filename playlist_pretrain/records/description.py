@@ -138,7 +138,7 @@ def _salvage(found: Description, raw: dict) -> None:
         found.entries = entries if sealed else []
     if sealed or any(constants == known.to_dict() for known in (PRESETS | IMPORTED).values()):
         try:
-            found.front_end = FrontEnd.from_dict(constants)
+            found.front_end = FrontEnd.from_dict(constants)  # type: ignore[assignment]
         except FrontEndError:
             found.entries = []
 

@@ -110,7 +110,7 @@ def encode_track(
     """
     # Put together here, since protocol buffers copy the mel several times, which would cost more
     # than all else that is done to write it; the bytes are theirs, features in order of name.
-    payload = memoryview(np.ascontiguousarray(mel, MEL_DTYPE).reshape(-1).view(np.uint8))
+    payload = memoryview(np.ascontiguousarray(mel, MEL_DTYPE).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     parts = _wrapped(
         0x0A,
         *_feature(b"frames", 0x1A, _varint_bytes(len(mel))),
@@ -154,13 +154,13 @@ def locate_mel(data: bytes) -> tuple[int, int]:
         When ``data`` is no such Example.
     """
     for _, *features in _fields(data, 0, len(data), number=1):
-        for _, *entry in _fields(data, *features, number=1):
-            keys = [data[a:b] for _, a, b in _fields(data, *entry, number=1)]
+        for _, *entry in _fields(data, *features, number=1):  # type: ignore[misc]
+            keys = [data[a:b] for _, a, b in _fields(data, *entry, number=1)]  # type: ignore[misc]
             if keys != [b"mel"]:
                 continue
-            for _, *feature in _fields(data, *entry, number=2):
-                for _, *bytes_list in _fields(data, *feature, number=1):
-                    for _, start, end in _fields(data, *bytes_list, number=1):
+            for _, *feature in _fields(data, *entry, number=2):  # type: ignore[misc]
+                for _, *bytes_list in _fields(data, *feature, number=1):  # type: ignore[misc]
+                    for _, start, end in _fields(data, *bytes_list, number=1):  # type: ignore[misc]
                         return start, end
     raise ValueError("no feature 'mel' with bytes in this record")
 

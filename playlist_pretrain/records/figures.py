@@ -9,12 +9,13 @@ import numpy as np
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.values import Tally
+from playlist_pretrain.storage import RemotePath
 
 _LENGTH_BINS = 60
 
 
 def draw_collection(
-    collection: Collection, tally: Tally, seconds: np.ndarray, unit: str, path: Path
+    collection: Collection, tally: Tally, seconds: np.ndarray, unit: str, path: Path | RemotePath
 ) -> None:
     """Draw values, values by band, and lengths of tracks.
 

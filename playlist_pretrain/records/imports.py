@@ -81,7 +81,7 @@ def import_mels(options: ImportMels) -> None:
     report = build_collection(
         options.out,
         tracks,
-        source.front_end,
+        source.front_end,  # type: ignore[arg-type]
         MelLoader(source.front_end, source.orientation, source.unit, excerpt),
         root=found.folder,
         notes=notes,

@@ -140,7 +140,7 @@ class Listing:
         """The listing of ``collection``; None when there is none, or it is not as it was."""
         try:
             path = collection.path / sources_name(generation(read_document(collection.path)))
-            with open(path, encoding="ascii", newline="\n") as stream:
+            with open(path, encoding="ascii", newline="\n") as stream:  # type: ignore[arg-type]
                 lines = list(stream)
             total = int(collection.source["listed_tracks"])
             added = [int(count) for count in collection.source.get(ADDITIONS, [])]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import AudioError, RecipeError
 from playlist_pretrain.records.report import REPORT_FILE, notes_of, report_text
 
@@ -86,7 +87,9 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
         print(report_text(notes_of(options.out), options.out))
         return
     if options.audio is None:
-        raise RecipeError("--audio: give the folder with the audio (see make_tfrecords.py --help)")
+        raise RecipeError(
+            f"--audio: give the folder with the audio (see {command('make_tfrecords')} --help)"
+        )
     BuildFolder(options.out)  # refuses what is no place to build in before it looks for audio
     made_by = dataclasses.replace(
         front_end(options.front_end), resample_quality=options.resample_quality
@@ -189,7 +192,8 @@ def print_summary(out: Path, report: BuildReport, other_files: int, listed: Path
         print(f"built {report.made} shards in {report.seconds:.1f} s{resumed}")
     elif not (report.waiting or report.interrupted):
         print("it is complete: nothing was left to build")
-    print(f"next: python scripts/match_playlists.py --playlists FILE --collection {out}")
+    words = ["--playlists", "FILE", "--collection", str(out)]
+    print("next: " + command("match_playlists", *words))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

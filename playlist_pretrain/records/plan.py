@@ -80,7 +80,7 @@ class Plan:
             "listing_sha256": listing_digest(lines),
             "tracks_per_shard": self._per_shard,
         }
-        self.document = {
+        self.document: dict[str, Any] = {
             "type": "mel collection build",
             "format": schema.FORMAT,
             "version": __version__,
@@ -95,7 +95,7 @@ class Plan:
         line_of = {t.track_id: line for t, line in zip(self.tracks, self.lines, strict=True)}
         plan = copy.copy(self)
         lines = [line_of[track.track_id] for track in tracks]
-        plan._set(tracks, lines, self.document["front_end"], self.source["loader"])
+        plan._set(tracks, lines, self.document["front_end"], self.source["loader"])  # type: ignore[arg-type]
         plan.document["addition_to"] = collection.content_key
         plan.onto = collection
         names = [schema.SHARD_FILE.fullmatch(p.name) for p in collection.shard_paths]

@@ -13,11 +13,11 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
-from typing import Any
+from typing import Any, cast
 
 from playlist_pretrain.errors import PlaylistPretrainError
 
@@ -38,7 +38,7 @@ def work_through(
     on_step: Callable[[Any, Any], None],
     on_death: Callable[[Any, Any, int], Any],
     hold: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """Do ``tasks`` in spawned processes and yield (task, result) as they are done.
 
     Processes are spawned, never forked, because a forked TensorFlow may hang. When the iterator
@@ -69,7 +69,9 @@ def work_through(
     RuntimeError
         Stands for any other error of ``work``.
     """
-    waiting, busy, idle = deque(tasks), {}, []
+    waiting = deque(tasks)
+    busy: dict[Any, _Worker] = {}
+    idle: list[_Worker] = []
     try:
         while waiting or busy:
             while waiting and len(busy) < workers and not (busy and hold()):
@@ -77,7 +79,7 @@ def work_through(
                 worker = idle.pop() if idle else _start(work)
                 busy[worker.pipe] = worker
                 _hand_over(worker, task)
-            for pipe in connection.wait(list(busy)):
+            for pipe in cast(list[connection.Connection], connection.wait(list(busy))):
                 worker = busy[pipe]
                 try:
                     kind, value = pipe.recv()

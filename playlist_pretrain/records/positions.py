@@ -98,7 +98,9 @@ class WindowPositions:
         A row that does not exist.
     """
 
-    def __init__(self, reader: WindowReader, rows=None, seconds: float | None = None):
+    def __init__(
+        self, reader: WindowReader, rows: np.ndarray | None = None, seconds: float | None = None
+    ):
         if seconds is not None and not 0 < seconds < math.inf:
             raise RecipeError(f"an excerpt of {seconds} seconds: it must be above 0")
         tracks = len(reader.collection)
@@ -151,7 +153,8 @@ class WindowPositions:
         """
         for block in self.blocks(batch):
             fill = (0, batch - len(block))
-            yield tuple(np.pad(a, fill, mode="edge")[None] for a in (block.rows, block.starts))
+            rows, starts = (np.pad(a, fill, mode="edge")[None] for a in (block.rows, block.starts))
+            yield rows, starts
 
     def random_starts(
         self, tracks: np.ndarray, seed: int, epoch: int, first_position: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import math
 import os
 import resource
 from collections.abc import Callable, Sequence
@@ -66,10 +67,11 @@ def _open(path: Path) -> int:
 
 def _limits() -> tuple[float, float]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return tuple(float("inf") if x == resource.RLIM_INFINITY else x for x in (soft, hard))
+    unlimited = resource.RLIM_INFINITY
+    return (math.inf if soft == unlimited else soft, math.inf if hard == unlimited else hard)
 
 
-def _allow(files: int) -> None:
+def _allow(files: float) -> None:
     soft, hard = _limits()
     if soft < min(files, hard):
         resource.setrlimit(

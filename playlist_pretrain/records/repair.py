@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.records import schema
@@ -120,7 +121,7 @@ def _alone(folder: Path) -> Iterator[None]:
     if (build / schema.COLLECTION_FILE).exists():
         raise CollectionError(
             f"{folder}: a build was interrupted while it moved its files here: finish it first, "
-            "with the same scripts/make_tfrecords.py command"
+            f"with the same {command('make_tfrecords')} command"
         )
     with folder_lock(build, f"{folder} is being built", LOCK_FILE, CollectionError):
         try:
@@ -147,7 +148,7 @@ def _check_possible(found: Verification, folder: Path) -> None:
         raise CollectionError(
             f"{folder}: nothing is left to repair, no shard holds a sound record of "
             f"{found.front_end.bands} bands{first}; build it again with "
-            f"scripts/make_tfrecords.py --audio DIR --out {folder} --overwrite"
+            f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(folder), '--overwrite')}"
         )
 
 

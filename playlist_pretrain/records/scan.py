@@ -155,7 +155,7 @@ class _Found:
             np.maximum(high, mel.sums[3], out=high)
             silent += mel.silent
             not_finite += mel.not_finite
-            digest.update(mel.sums)
+            digest.update(mel.sums.data)
         if not_finite:
             self._damaged(record, f"{not_finite} values of its mel are not finite")
             return

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import content_key
 
@@ -178,7 +179,7 @@ def check_document(document: Any, where: str) -> dict:
     if not isinstance(document, dict) or document.get("type") != TYPE:
         raise CollectionError(
             f'{where}: not the description of a collection (no "type": "{TYPE}"); a collection '
-            "is made by scripts/make_tfrecords.py"
+            f"is made by {command('make_tfrecords')}"
         )
     if document.get("format") != FORMAT:
         raise CollectionError(
@@ -186,7 +187,7 @@ def check_document(document: Any, where: str) -> dict:
             "install the version that made the collection, or build it again"
         )
 
-    def refuse(what: str):
+    def refuse(what: str) -> NoReturn:
         raise CollectionError(f"{where}: {what}; the file was damaged or edited: restore it")
 
     for name, kind in EXPECTED.items():
@@ -216,7 +217,7 @@ def check_document(document: Any, where: str) -> dict:
     return document
 
 
-def _check_file_entry(entry: Any, refuse) -> None:
+def _check_file_entry(entry: Any, refuse: Callable[[str], NoReturn]) -> None:
     kinds = {"file": str, "size": int, "sha256": str, "tracks": int}
     fits = isinstance(entry, dict) and all(
         isinstance(entry.get(name), kind) and (kind is str or entry[name] >= 0)

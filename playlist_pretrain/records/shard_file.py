@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,7 @@ class ShardFile:
     def __enter__(self) -> ShardFile:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
     def read(self, start: int, end: int) -> bytes:
@@ -192,7 +192,7 @@ def mask(crc: int) -> int:
 
 def read_shard(
     file: ShardFile, bands: int | None, known: Collection[int] | None = None
-) -> Iterator[Record | Damage]:
+) -> Generator[Record | Damage, None, None]:
     """What a shard holds, in order; every byte belongs to one of the results.
 
     A record whose checksum is wrong is skipped by its length. When the length is damaged too, the

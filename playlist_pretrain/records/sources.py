@@ -132,16 +132,17 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
     AudioError
         No track is left.
     """
-    named, unnamed = {}, []
+    named: dict[str, TrackSource] = {}
+    unnamed: list[Note] = []
     for track in tracks:
         try:
             check_track_id(track.track_id)
         except TrackError as error:
-            readable = [
+            shown_id, shown_source = (
                 name.encode("utf-8", "backslashreplace").decode("utf-8")
                 for name in (track.track_id, track.source)
-            ]
-            unnamed.append(Note(*readable, "unreadable", str(error)))
+            )
+            unnamed.append(Note(shown_id, shown_source, "unreadable", str(error)))
             continue
         if track.track_id in named:
             sources = f"{named[track.track_id].source!r} and {track.source!r}"

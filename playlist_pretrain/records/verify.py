@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -152,7 +152,7 @@ def repeated(scans: list[ShardScan | None]) -> Iterator[tuple[ShardScan, int, st
     """Records whose id another shard has too: scan, position in it, id, the first one's file."""
     scans = [scan for scan in scans if scan]
     hashes = [np.fromiter(map(hash, s.part.track_ids), np.int64) for s in scans]
-    every, counts = np.unique(np.concatenate(hashes or [np.zeros(0)]), return_counts=True)
+    every, counts = np.unique(np.concatenate(hashes or [np.zeros(0, np.int64)]), return_counts=True)
     twice = every[counts > 1]
     first: dict[str, str] = {}
     for scan, own in zip(scans, hashes, strict=True):
@@ -251,7 +251,7 @@ def _against_index(result: Verification, number: int, scan: ShardScan) -> Iterat
         yield Problem(part.file, "its rows are not in the order of its records")
 
 
-def _same(index: dict, rows: slice, part) -> bool:
+def _same(index: dict, rows: slice, part: Any) -> bool:
     ids = index["track_ids"]
     return (
         np.array_equal(index["offset"][rows], part.offsets)
@@ -268,8 +268,8 @@ def _statistics(document: dict, scans: list[ShardScan]) -> Iterator[Problem]:
     if not frames:
         yield Problem(schema.COLLECTION_FILE, "no tracks")
         return
-    sums = (sum(getattr(s.part, name) for s in scans) for name in ("band_sum", "band_square_sum"))
-    computed = band_statistics(*sums, frames)
+    band_sum = sum(scan.part.band_sum for scan in scans)
+    computed = band_statistics(band_sum, sum(scan.part.band_square_sum for scan in scans), frames)  # type: ignore[arg-type]
     for name, here in zip(("band_mean", "band_std"), computed, strict=True):
         there = np.array(document[name], np.float32)
         rounding = np.spacing(np.maximum(np.abs(here), np.abs(there)))

@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -227,7 +227,7 @@ def window_dataset(
 
     # TensorFlow never forgets a Python function that a dataset called, so the function refers to
     # what it needs through a list that is emptied when the dataset goes.
-    held = [reader, requests]
+    held: list[Any] = [reader, requests]
 
     def windows() -> Iterator:
         if not held:
@@ -237,7 +237,7 @@ def window_dataset(
         reader, requests = held
         reader.error = None
 
-        def read(rows: np.ndarray, starts: np.ndarray):
+        def read(rows: np.ndarray, starts: np.ndarray) -> Any:
             tensors = tuple(reader.read(rows[part], starts[part]) for part in range(parts))
             return tensors if parts > 1 else tensors[0]
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -170,7 +170,7 @@ class ShardWriter:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def __exit__(self, kind, error, traceback) -> None:
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
             self._close(failed=kind is not None)
             if kind is None:
@@ -207,7 +207,7 @@ class ShardWriter:
             band_square_sum=self._square_sum,
         )
 
-    def _unwritable(self, reason) -> CollectionError:
+    def _unwritable(self, reason: object) -> CollectionError:
         return CollectionError(
             f"{self.path}: cannot be written: {getattr(reason, 'strerror', None) or reason}"
         )
@@ -269,7 +269,7 @@ def write_collection(
     generation = before.generation if generation is None else generation
     index_path = folder / schema.index_name(generation)
     with atomic_write(index_path) as stream:
-        arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}
+        arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}  # type: ignore[call-overload]
         np.savez(stream, **arrays, band_sum=band_sum, band_square_sum=band_square_sum)
     index = index_path.read_bytes()
 

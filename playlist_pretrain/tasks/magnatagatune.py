@@ -103,7 +103,7 @@ class MagnaTagATuneReader:
         return TaggingTask(
             name=f"mtat {protocol}",
             classes=TOP_50,
-            **splits,
+            **splits,  # type: ignore[arg-type]
             whole_tracks=True,
             notes=(
                 counts_note(TOP_50, splits),

@@ -92,7 +92,7 @@ class TagTableReader:
             )
         else:
             splits, notes = rows.splits, _artists_in_several(rows)
-        tracks = {split: {} for split in SPLITS}
+        tracks: dict[str, dict] = {split: {} for split in SPLITS}
         for split, (track_id, tags) in zip(splits, rows.tags_of.items(), strict=True):
             tracks[split][track_id] = tags
         if empty := [split for split in SPLITS if not tracks[split]]:
@@ -116,7 +116,7 @@ class TagTableReader:
         return TaggingTask(
             name=f"{self.name} {path.name}",
             classes=tuple(classes),
-            **made,
+            **made,  # type: ignore[arg-type]
             whole_tracks=True,
             notes=(
                 counts_note(classes, made),

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.progress import progress
+from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
 from playlist_pretrain.training.strategy import Preempted
 
@@ -48,7 +50,7 @@ class FiniteLoss(Callback):
         nothing and misses nothing.
     """
 
-    def __init__(self, track_ids_of, every: int = 20):
+    def __init__(self, track_ids_of: Callable, every: int = 20):
         super().__init__()
         self._track_ids_of = track_ids_of
         self._every = every
@@ -89,7 +91,7 @@ class RetrievalProbe(Callback):
         Epochs between two probes, and of the run; the last epoch is always probed.
     """
 
-    def __init__(self, reader, pairs: ProbePairs, every: int, epochs: int):
+    def __init__(self, reader: WindowReader, pairs: ProbePairs, every: int, epochs: int):
         super().__init__()
         self._reader = reader
         self._pairs = pairs
@@ -146,7 +148,7 @@ class Checkpoints(Callback):
         self._steps_per_epoch = steps_per_epoch
         self._every_epochs = every_epochs
         self._every_steps = every_steps
-        self._resumed_metrics = None
+        self._resumed_metrics: list[Any] | None = None
 
     def restore(self, model: tf.keras.Model, source: Path | None = None) -> int:
         """Fill the model and its optimizer from the newest checkpoint; returns the steps done.
@@ -192,7 +194,7 @@ class Checkpoints(Callback):
             variables = self._metric_variables(self.model)
             for variable, value in zip(variables, self._resumed_metrics, strict=True):
                 variable.assign(value)
-        self._resumed_metrics = None
+        self._resumed_metrics: list[Any] | None = None
 
     def on_train_batch_end(self, batch, logs=None):
         """Save within an epoch."""
@@ -222,7 +224,7 @@ class Checkpoints(Callback):
     def _metric_variables(model: tf.keras.Model) -> list[tf.Variable]:
         return [variable for metric in model.metrics for variable in metric.variables]
 
-    def _remove_others(self, whole: set[int]):
+    def _remove_others(self, whole: set[int]) -> None:
         """Keep the newest of ``whole``; remove older ones, and what a kill left unfinished."""
         self._kept = set(sorted(whole)[-KEPT:])
         names = {f"step-{step}" for step in self._kept}

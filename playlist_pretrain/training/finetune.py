@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import RunError
@@ -120,7 +121,7 @@ def _all_runs(
     run: TaggingRuns,
     own: Run,
     workers: Workers,
-    strategy,
+    strategy: Any,
     *,
     quiet: bool,
     say: Callable[[str], None],

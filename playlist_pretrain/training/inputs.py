@@ -135,7 +135,7 @@ def settle(
     keys = _keys(parts)
     for pairing in pairings:
         if pairing.y == "vector":
-            keys["vectors"] = content_key(pairing.table.tobytes())
+            keys["vectors"] = content_key(pairing.table.tobytes())  # type: ignore[attr-defined]
     facts = {
         "collection": collection.content_key,
         **keys,
@@ -212,7 +212,7 @@ def _material(
     from playlist_pretrain.playlists.groups import groups_path, load_groups
     from playlist_pretrain.playlists.split import split_groups, usable_tracks
 
-    chosen = {"frames": recipe.frames, "exclude": recipe.exclude, "say": say}
+    chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude, "say": say}
     there = groups_path(collection.path, recipe.groups).exists()
     if recipe.pairs == "simclr" and not (there or groups_given):
         # Its pairs need no groups; where there are some they serve the probe.

@@ -54,7 +54,7 @@ def conclude(
     loss = float(np.mean([float(row["loss"]) for row in tail]))
     probe_chance = probe_result.chance(1) if probe_result else float("nan")
     draw_curves(history, run.figures / "curves.png", data.chance, probe_chance)
-    summary = {
+    summary: dict[str, Any] = {
         "steps": recipe.epochs * data.stream.steps_per_epoch,
         "skipped_steps": sum(int(float(row["skipped_steps"])) for row in history),
         "loss": loss,

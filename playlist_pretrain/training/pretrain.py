@@ -185,12 +185,12 @@ def _other_sides(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
             sides["views"] = MixedViews(data.collection.front_end, recipe.seed)
         if pairing.y == "vector":
             head = projector(
-                pairing.table.shape[1],
+                pairing.table.shape[1],  # type: ignore[attr-defined]
                 initializer=recipe.initializer,
                 seed=recipe.seed + 2,
                 name="y_projector",
             )
-            sides["y_tower"] = vector_tower(pairing.table, head)
+            sides["y_tower"] = vector_tower(pairing.table, head)  # type: ignore[attr-defined]
     return sides
 
 

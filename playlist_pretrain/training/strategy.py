@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from playlist_pretrain.recipes import PretrainRecipe
 
 
-def make_strategy(recipe: PretrainRecipe) -> tf.distribute.Strategy:
+class Devices(Protocol):
+    """A recipe, or the options of a command, that says where to run."""
+
+    @property
+    def strategy(self) -> str:
+        """``--strategy``."""
+
+    @property
+    def replicas(self) -> int | None:
+        """``--replicas``."""
+
+
+def make_strategy(recipe: Devices) -> tf.distribute.Strategy:
     """The strategy of ``--strategy`` and ``--replicas``; several workers find each other here.
 
     To be called before TensorFlow is used for anything else: devices and the connections between

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -212,7 +212,16 @@ def _validation_metrics(
     return result.macro_roc_auc, result.macro_average_precision
 
 
-def _conclude(model, best, recipe, run, data, reader, *, quiet) -> None:
+def _conclude(
+    model: tf.keras.Model,
+    best: Any,
+    recipe: FinetuneRecipe,
+    run: OneRun,
+    data: TaggingData,
+    reader: WindowReader,
+    *,
+    quiet: bool,
+) -> None:
     """Export the best epoch, prove it, test it, and sum up."""
     from playlist_pretrain.evaluation.tagging import bootstrap_intervals, save_scores
     from playlist_pretrain.export.saved_model import save_tagger

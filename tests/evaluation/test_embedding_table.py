@@ -105,7 +105,7 @@ def test_a_file_cut_short(tmp_path, rng, cut):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(EmbeddingsError, match=r"no such file; scripts/embed\.py makes one"):
+    with pytest.raises(EmbeddingsError, match=r"no such file; python scripts/embed\.py makes one"):
         read_embeddings(tmp_path / "e.parquet")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -74,7 +74,7 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
             line_width=width,
             name=name,
         )
-    return with_plain_ids(json_item(plot, "plot"))
+    return with_plain_ids(json_item(plot, cast(Any, "plot")))
 
 
 def with_plain_ids(item: Any) -> Any:

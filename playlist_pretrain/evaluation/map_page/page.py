@@ -193,7 +193,7 @@ def _page(facts: str, data: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     from bokeh.resources import Resources
 
     webgl = with_webgl(len(data["ids"]))
-    parts = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
+    parts: list[Any] = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
     bokeh = Resources(mode="inline", components=parts, log_level="error", minified=True)
     folder = resources.files(__package__)
     own = "\n".join(folder.joinpath(name).read_text("utf-8") for name in _SCRIPTS)

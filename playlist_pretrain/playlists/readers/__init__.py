@@ -37,10 +37,21 @@ class Reader(Protocol):
         Fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``.
     """
 
-    name: str
-    description: str
-    kinds: tuple[str, ...]
-    options: frozenset[str]
+    @property
+    def name(self) -> str:
+        """See above; a reader may have these four as attributes."""
+
+    @property
+    def description(self) -> str:
+        """See above."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """See above."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """See above."""
 
     def sniff(self, path: Path) -> bool:
         """Whether the existing ``path`` looks like a source for this reader."""

@@ -88,8 +88,10 @@ class HistoryReader:
                     track_of.append(tracks.setdefault(track, len(tracks)))
             except TableError as error:
                 request.damaged(error)
-        arrays = (np.frombuffer(part, part.typecode) for part in (user_of, time_of, track_of))
-        yield from _sessions(*arrays, list(users), list(tracks), request.gap * 60)
+        who, when, what = (
+            np.frombuffer(part, part.typecode) for part in (user_of, time_of, track_of)
+        )
+        yield from _sessions(who, when, what, list(users), list(tracks), request.gap * 60)
 
 
 def _is_json(path: PurePosixPath) -> bool:
@@ -208,7 +210,7 @@ def _seconds(value: float | str, where: str) -> int:
             seconds /= 1000
     except ValueError:
         try:
-            moment = datetime.datetime.fromisoformat(value.strip())
+            moment = datetime.datetime.fromisoformat(str(value).strip())
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=datetime.UTC)
             seconds = moment.timestamp()

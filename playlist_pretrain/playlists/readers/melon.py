@@ -36,7 +36,7 @@ class MelonReader:
         "with them and song_meta.json; tracks are song ids"
     )
     kinds = ("playlists", "artists", "albums", "genres")
-    options = frozenset()
+    options: frozenset[str] = frozenset()
 
     def sniff(self, path: Path) -> bool:
         """True where there is one of its files, by name in a folder and by content alone."""

@@ -42,7 +42,7 @@ class MpdReader:
         "playlists by pid, artists or albums, tracks are track_uri"
     )
     kinds = ("playlists", "artists", "albums")
-    options = frozenset()
+    options: frozenset[str] = frozenset()
 
     def sniff(self, path: Path) -> bool:
         """True for slices by name, and for JSON that names playlists and pids."""
@@ -133,11 +133,11 @@ def _decoder(kind: str) -> Any:
     import msgspec
 
     text = Annotated[str, msgspec.Meta(min_length=1)]
-    fields = [("track_uri", text)]
+    fields: list[Any] = [("track_uri", text)]
     if kind != "playlists":
         fields.append((GROUP_URI[kind], text))
-    track = msgspec.defstruct("Track", fields, gc=False)
-    playlist = msgspec.defstruct("Playlist", [("pid", int), ("tracks", list[track])])
+    track: Any = msgspec.defstruct("Track", fields, gc=False)
+    playlist: Any = msgspec.defstruct("Playlist", [("pid", int), ("tracks", list[track])])
     return msgspec.json.Decoder(msgspec.defstruct("Slice", [("playlists", list[playlist])]))
 
 

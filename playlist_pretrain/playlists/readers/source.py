@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import files_below
@@ -117,7 +117,7 @@ class Source:
         content = bytearray()
         try:
             with self.open(advance) as stream:
-                while chunk := stream.read1():
+                while chunk := stream.read1():  # type: ignore[attr-defined]
                     content += chunk
                     if len(content) > largest:
                         raise TableError(f"{self.name}: larger than {largest:,} bytes")
@@ -156,14 +156,14 @@ def _words(error: BaseException) -> str:
 class _Counted(io.RawIOBase):
     """Tells how much of the source has been read; a zip file does so by the share expanded."""
 
-    def __init__(self, stream, source: Source, advance, whole: int):
+    def __init__(self, stream: Any, source: Source, advance: Callable, whole: int):
         self._stream, self._source, self._advance = stream, source, advance
         self._whole, self._read, self._told = whole, 0, 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
         buffer[: len(data)] = data
         self._read += len(data)
@@ -179,14 +179,14 @@ class _Counted(io.RawIOBase):
 class _Limited(io.RawIOBase):
     """Refuses what is damaged, and what expands beyond all measure."""
 
-    def __init__(self, stream, source: Source):
+    def __init__(self, stream: Any, source: Source):
         self._source, self._read = source, 0
         self._read_some = getattr(stream, "read1", stream.read)
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         try:
             data = self._read_some(len(buffer))
         except (*_DAMAGES, OSError) as error:

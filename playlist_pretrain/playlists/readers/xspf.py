@@ -131,7 +131,7 @@ class _Parser:
     def _where(self) -> str:
         return f"{self._source.name}: line {self._expat.CurrentLineNumber}"
 
-    def _refuse_doctype(self, *arguments) -> None:
+    def _refuse_doctype(self, *arguments: object) -> None:
         raise TableError(f"{self._where}: a document type, which XSPF does not have")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:

@@ -99,7 +99,7 @@ def _header(stream: io.BytesIO) -> tuple[tuple[int, ...], bool, np.dtype]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that Python 2 wrote it
             version = np.lib.format.read_magic(stream)
-            return readers[version](stream, max_header_size=_LONGEST_HEADER)
+            return readers[version](stream, max_header_size=_LONGEST_HEADER)  # type: ignore[call-arg]
     except Exception as error:  # a damaged header fails in as many ways as the parser has
         raise MelError(f"no .npy file, or a damaged one: {_words(error)}") from error
 

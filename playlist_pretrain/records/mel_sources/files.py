@@ -152,11 +152,11 @@ def _members(path: Path) -> Iterator[tarfile.TarInfo]:
         try:
             archive = tarfile.TarFile(fileobj=stream)
             while True:
-                position = archive.offset if archive.firstmember is None else -1
+                position = archive.offset if archive.firstmember is None else -1  # type: ignore[attr-defined]
                 member = archive.next()
                 if member is None:
                     break
-                archive.members.clear()  # it keeps them all
+                archive.members.clear()  # type: ignore[attr-defined]  # it keeps them all
                 if archive.offset <= position or member.size < 0:
                     raise tarfile.ReadError("a member of negative size")
                 if member.offset_data + member.size > size:

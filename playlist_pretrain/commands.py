@@ -1,0 +1,51 @@
+"""How the program was started, so that the commands it prints can be typed as they stand.
+
+From a checkout that is ``python scripts/VERB.py``; where the package was installed there are no
+scripts, and it is ``playlist-pretrain VERB``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+CONSOLE = "playlist-pretrain"
+"""Name of the console command (``setup.cfg``)."""
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+PACKAGE_MAIN = Path(__file__).parent / "__main__.py"
+
+
+def command(verb: str, *words: str) -> str:
+    """Command line of ``verb``, in the form in which this program was started.
+
+    Parameters
+    ----------
+    verb : str
+        A key of :data:`playlist_pretrain.__main__.VERBS`.
+    *words : str
+        Options and values; each is quoted for a shell where it needs to be.
+    """
+    return " ".join([_start(verb), *map(shlex.quote, words)])
+
+
+def as_started(text: str) -> str:
+    """``text`` with every ``python scripts/VERB.py`` in the form of :func:`command`."""
+    return re.sub(r"python scripts/(\w+)\.py", lambda found: _start(found[1]), text)
+
+
+def program(script: str) -> str:
+    """Name of a command in its help and errors: ``VERB.py``, or the console command's."""
+    if script.endswith(".py") and not _start("").startswith("python scripts"):
+        return _start(script.removesuffix(".py"))
+    return script
+
+
+def _start(verb: str) -> str:
+    started = Path(sys.argv[0] if sys.argv else "")
+    if started.name == PACKAGE_MAIN.name and started.resolve() == PACKAGE_MAIN:
+        return f"python -m playlist_pretrain {verb}"
+    if started.name == CONSOLE or not SCRIPTS.is_dir():
+        return f"{CONSOLE} {verb}"
+    return f"python scripts/{verb}.py"
