@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain import cli
-from playlist_pretrain.errors import EmbeddingsError, RecipeError
+from playlist_pretrain.errors import EmbeddingsError, RecipeError, printable
 from playlist_pretrain.evaluation.embedding_table import DTYPES, overview
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.recipes.finetuning import ESSENTIA
@@ -140,7 +140,7 @@ def embed(options: Embed) -> Path:
 
     def say(text: str) -> None:
         if not options.quiet:
-            print(text, flush=True)
+            print(printable(text), flush=True)
 
     strategy, embedder = _model(options)
     source = _source(options, embedder, say)
@@ -160,6 +160,11 @@ def embed(options: Embed) -> Path:
             say(f"{out} is finished; --overwrite starts over")
         else:
             began = time.monotonic()
+            if parts.last is None and not options.overwrite and run.vectors.exists():
+                raise EmbeddingsError(
+                    f"{run.vectors}: is there already, without {out}; choose another --out, or "
+                    "--overwrite to replace it"
+                )
             _go_on(parts, source, say)
             made = run.embed(parts, quiet=options.quiet)
             run.write(parts)
@@ -216,7 +221,7 @@ def _about(options: Embed, source: Source, request: dict[str, Any]) -> dict[str,
     names = ("model_key", "front_end", "frames", "short", "per", "dtype", "precision")
     about = {"model": options.model, **{name: request[name] for name in names}}
     if options.audio is not None:
-        about["audio"] = options.audio.encode("utf-8", "backslashreplace").decode()
+        about["audio"] = str(source.folder).encode("utf-8", "backslashreplace").decode()
     else:
         about["collection"] = str(source.collection.path)
         about["collection_key"] = request["collection_key"]
@@ -250,7 +255,7 @@ def _project(options: Embed, source: Source, say: Callable[[str], None]) -> None
     if source.collection is not None:
         columns, notes = columns_of(source.collection, table.track_ids)
     for note in notes:
-        print(f"WARNING: {note}", flush=True)
+        print(f"WARNING: {printable(note)}", flush=True)
     folder = Path(options.projector)
     write_projector(folder, table, columns)
     say(f"{folder}: for the projector: tensorboard --logdir {shlex.quote(str(folder))}")
@@ -258,15 +263,17 @@ def _project(options: Embed, source: Source, say: Callable[[str], None]) -> None
 
 def _tell(options: Embed, run: EmbeddingRun, say: Callable[[str], None]) -> None:
     """Say what is there, and what comes next."""
+    from playlist_pretrain.evaluation.search_output import track_words
+
     found = overview(run.out)
     say(f"{run.out}, {run.vectors}: {found.rows:,} vectors of {found.dim}, {options.dtype}")
     left_out = found.about["left_out"]
     if left_out:
         what = "1 track is" if left_out == 1 else f"{left_out:,} tracks are"
-        print(f"WARNING: {what} left out: see {run.report}", flush=True)
+        print(printable(f"WARNING: {what} left out: see {run.report}"), flush=True)
     say(
         f"next: python scripts/search.py --embeddings {shlex.quote(str(run.out))} "
-        f"--track {shlex.quote(found.first_track)}"
+        f"{track_words(found.first_track)}"
     )
 
 

@@ -115,4 +115,11 @@ def next_command(options: SearchOptions, searched: Searched) -> str:
     if options.playlist and options.out is None:
         return shlex.join([*words, "--playlist", options.playlist, "--out", "longer.m3u8"])
     row = int(searched.rows[0]) if len(searched.rows) else searched.report.hubs[0][0]
-    return shlex.join([*words, "--track", searched.table.track_ids[row]])
+    return f"{shlex.join(words)} {track_words(searched.table.track_ids[row])}"
+
+
+def track_words(track_id: str) -> str:
+    """The option that names a track, for a shell; an id may begin as an option does."""
+    if track_id.startswith("-"):
+        return shlex.quote(f"--track={track_id}")
+    return f"--track {shlex.quote(track_id)}"

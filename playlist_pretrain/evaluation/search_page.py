@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import PlaylistPretrainError
 from playlist_pretrain.evaluation.map_page import write_map_page
-from playlist_pretrain.evaluation.table_groups import ARTISTS, audio_folder, text_about
+from playlist_pretrain.evaluation.table_groups import (
+    ARTISTS,
+    BETWEEN_KIND_AND_TAG,
+    audio_folder,
+    text_about,
+)
 from playlist_pretrain.records.sources import find_audio
+from playlist_pretrain.storage import RemotePath, location
 from playlist_pretrain.tables import read_columns, read_header
+from playlist_pretrain.tasks.tag_table import RemoteTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from playlist_pretrain.evaluation.search_options import SearchOptions
     from playlist_pretrain.evaluation.search_output import Searched
     from playlist_pretrain.playlists.groups import TrackGroups
@@ -75,28 +83,32 @@ def _label(name: str) -> str:
 
 def _values(groups: TrackGroups, searched: Searched) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
+    of_tags = groups.name.startswith("tags")
     for number, name in enumerate(groups.group_ids):
+        # A tag of the kind genre is called genre---rock; any other name stays whole.
+        text = name.rpartition(BETWEEN_KIND_AND_TAG)[2] if of_tags else name
         for row in groups.group(number).tolist():
-            # A tag of the kind genre is called genre---rock where no kinds are told apart.
-            values.setdefault(searched.table.track_ids[row], []).append(name.rpartition("---")[2])
+            values.setdefault(searched.table.track_ids[row], []).append(text)
     return values
 
 
 def _titles(options: SearchOptions, searched: Searched) -> dict[str, str]:
     place = options.collection or text_about(searched.table, "collection")
-    tables = [Path(options.artists)] if options.artists else []
-    tables += [Path(place) / TRACKS_FILE] if place else []
-    for path in tables:
+    paths = [location(options.artists)] if options.artists else []
+    paths += [location(place) / TRACKS_FILE] if place else []
+    for path in paths:
         try:
-            if "title" in read_header(path, ["track_id"]):
-                return dict(_pairs(path, set(searched.table.track_ids)))
+            if not path.exists():  # the collection need not have one
+                continue
+            table = RemoteTable(path) if isinstance(path, RemotePath) else path
+            if "title" in read_header(table, ["track_id"]):
+                return dict(_pairs(table, set(searched.table.track_ids)))
         except PlaylistPretrainError as error:
-            if path.exists():  # the collection need not have one
-                options.say(f"no titles: {error}")
+            options.say(f"no titles: {error}")
     return {}
 
 
-def _pairs(path: str | Path, known: set[str]) -> Iterable[tuple[str, str]]:
+def _pairs(path: Path | RemoteTable, known: set[str]) -> Iterable[tuple[str, str]]:
     for _, (track_id, title) in read_columns(path, ["track_id", "title"], blank={"title"}):
         if track_id in known and title.strip():
             yield track_id, title

@@ -384,6 +384,27 @@ def test_what_is_not_ours_is_not_replaced(run, out, collection):
     assert len(read_embeddings(out / "e.parquet")) == len(LENGTHS)
 
 
+def test_vectors_of_something_else_are_not_replaced(run, out, collection):
+    out.mkdir()
+    (out / "e.npy").write_bytes(b"mine")
+    assert f"{out / 'e.npy'}: is there already" in run("--collection", collection.path, code=1)
+    assert written(out) == {"e.npy": b"mine"}
+    run("--collection", collection.path, "--overwrite")
+    assert len(np.load(out / "e.npy")) == len(LENGTHS)
+
+
+def test_one_file_lies_in_the_folder_that_the_table_names(run, out, audio, in_process):
+    run("--audio", audio / "c.wav")
+    table = read_embeddings(out / "e.parquet")
+    assert (table.about["audio"], list(table.paths)) == (str(audio), ["c.wav"])
+
+
+def test_names_do_not_steer_a_terminal(run, tmp_path, make_collection):
+    mine = make_collection(tmp_path / "mine", [64], ids=["\x1b[31mred\nline"])
+    said = run("--collection", mine.path)
+    assert "\x1b" not in said and r"\x1b[31mred\nline" in said.splitlines()[-1]
+
+
 def test_damaged_parts_are_named(run, out, collection, small_parts, monkeypatch):
     def stop(self, parts):
         raise Stopped

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
 import soundfile
+from remote_server import upload
 
 from playlist_pretrain.evaluation import search as module
 from playlist_pretrain.evaluation.embedding_table import embedding_writer
@@ -75,6 +77,34 @@ def test_without_audio_and_with_a_track_that_is_selected(search, tmp_path):
     code, text, _ = search("--page", page, "--track", IDS[9])
     assert code == 0 and "none with audio (--audio-folder)" in text
     assert data_of(page)["selected"] == 9 and data_of(page)["links"] is None
+
+
+def test_an_artist_is_called_what_the_table_says(search, tmp_path):
+    table = tmp_path / "artists.csv"
+    table.write_text(f"track_id,artist\n{IDS[0]},one---two\n")
+    assert search("--page", tmp_path / "map.html", "--artists", table)[0] == 0
+    assert data_of(tmp_path / "map.html")["labels"][0]["values"] == ["one---two"]
+
+
+def test_titles_of_a_remote_collection(world, s3, tmp_path, capsys):
+    url = f"s3://search-page/{tmp_path.name}/music"
+    upload(world / "music", url)
+    words = ["--embeddings", world / "e.parquet", "--collection", url]
+    page = tmp_path / "map.html"
+    assert module.main([*map(str, words), "--page", str(page)]) == 0, capsys.readouterr()
+    data = data_of(page)
+    assert data["titles"][7] == "Song no. 7"
+    assert [one["name"] for one in data["labels"]] == ["artist", "genre"]
+
+
+def test_the_next_command_works_for_an_id_like_an_option(tmp_path, capsys):
+    with embedding_writer(tmp_path / "e.parquet", 2, {}) as add:
+        add(["-a", "-b"], np.array([[1.0, 0], [0.5, 1]]))
+    words = ["--embeddings", str(tmp_path / "e.parquet")]
+    assert module.main(words) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert module.main(shlex.split(command.partition("search.py ")[2])) == 0
+    assert "nearest to" in capsys.readouterr().out
 
 
 def test_titles_of_a_table_of_artists(search, tmp_path):
