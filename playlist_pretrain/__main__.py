@@ -15,6 +15,7 @@ VERBS = {
     "finetune": "playlist_pretrain.training.finetune",
     "similarity": "playlist_pretrain.evaluation.similarity_run",
     "export": "playlist_pretrain.export.make",
+    "tables": "playlist_pretrain.experiments.command",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""
 
