@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from playlist_pretrain.experiments.cells import (
 from playlist_pretrain.experiments.paired_intervals import PairedIntervals, read_key
 from playlist_pretrain.experiments.paper import PaperNumbers
 from playlist_pretrain.experiments.plan import Plan
-from playlist_pretrain.experiments.state import State
+from playlist_pretrain.experiments.state import NOT_YET, State
 from playlist_pretrain.files import atomic_write, write_json
 
 FORMAT = 1
@@ -83,10 +84,11 @@ class Collected:
             if self.done[cell.id] is not None:
                 continue
             needed = [id for id in cell.needs if id in lost]
-            reason = self.state.failed(cell) or (f"needs {needed[0]}" if needed else "not done yet")
+            reason = self.state.failed(cell) or (f"needs {needed[0]}" if needed else NOT_YET)
             lost[cell.id] = reason
         return [{"cell": id, "why": reason} for id, reason in lost.items()]
 
+    @cached_property
     def counts(self) -> list[PairCounts]:
         """Table 1."""
         found = []
@@ -102,6 +104,7 @@ class Collected:
                 found.append(pair_counts(pairing, STARTS[pairing], counts, figures))
         return found
 
+    @cached_property
     def tables(self) -> Tables:
         """Tables 2 and 3.
 
@@ -177,8 +180,8 @@ class Collected:
         return read_key(self.state.folder(cell) / "results.json", "models")
 
     def write(self) -> list[Path]:
-        """Write all files; see :func:`document_of` for ``tables.json``."""
-        tables, counts = self.tables(), self.counts()
+        """Write all files; see :meth:`document` for ``tables.json``."""
+        tables, counts = self.tables, self.counts
         title = f"Tables of the plan {self.plan.name}"
         page = tables_text.markdown(tables, counts, title, self.plan.about)
         if lacking := self.not_done:
@@ -193,10 +196,10 @@ class Collected:
         for name, text in contents.items():
             with atomic_write(self.state.out / name, "w") as stream:
                 stream.write(text)
-        write_json(self.state.out / "tables.json", self.document(tables, counts))
+        write_json(self.state.out / "tables.json", self.document())
         return [self.state.out / name for name in FILES]
 
-    def document(self, tables: Tables, counts: Sequence[PairCounts]) -> dict[str, Any]:
+    def document(self) -> dict[str, Any]:
         """What ``tables.json`` holds: everything that a page about the tables needs.
 
         Returns
@@ -216,9 +219,9 @@ class Collected:
             "format": FORMAT,
             "version": __version__,
             "plan": plan,
-            "pairs": [dataclasses.asdict(row) for row in counts],
-            "tables": document(tables),
-            "notes": tables_text.notes(tables) if tables.entries else [],
+            "pairs": [dataclasses.asdict(row) for row in self.counts],
+            "tables": document(self.tables),
+            "notes": tables_text.notes(self.tables) if self.tables.entries else [],
             "paper_source": self.paper.source if self.paper else None,
             "cells": [
                 {

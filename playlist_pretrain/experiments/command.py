@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import RecipeError, RunError
 from playlist_pretrain.experiments.cells import cells_of, shard_cells
 from playlist_pretrain.experiments.paper import read_paper
 from playlist_pretrain.experiments.plan_file import read_plan
-from playlist_pretrain.experiments.state import State
+from playlist_pretrain.experiments.state import NOT_YET, State
 from playlist_pretrain.recipes.recipe import check_at_least
 from playlist_pretrain.storage import refuse_remote
+
+if TYPE_CHECKING:
+    from playlist_pretrain.experiments.collect import Collected
 
 EXAMPLES = """
 examples:
@@ -102,6 +106,7 @@ def make_tables(options: MakeTables) -> None:
         options.say(f"next: the same command without --dry-run makes them, in {out}")
         return
 
+    from playlist_pretrain.experiments.collect import Collected
     from playlist_pretrain.experiments.pool import Pool, Stop
 
     for cell in cells:
@@ -111,40 +116,27 @@ def make_tables(options: MakeTables) -> None:
     except Stop:
         options.say(f"{out}: stopped by SIGTERM; the same command goes on")
         return
-    _conclude(options, Collecting(plan, cells, own, state, paper))
+    collected = Collected(plan, cells, state, paper, options.say)
+    _conclude(collected, {cell.id for cell in own}, options.say)
 
 
-@dataclass(frozen=True)
-class Collecting:
-    """What tables are made of, once the cells of a process are through."""
-
-    plan: object
-    cells: Sequence
-    own: Sequence
-    state: State
-    paper: object
-
-
-def _conclude(options: MakeTables, done: Collecting) -> None:
-    from playlist_pretrain.experiments.collect import Collected
-
-    collected = Collected(done.plan, done.cells, done.state, done.paper, options.say)
-    lacking, own = collected.not_done, {cell.id for cell in done.own}
-    waiting = [one for one in lacking if one["why"] == "not done yet" and one["cell"] not in own]
+def _conclude(collected: Collected, own: set[str], say: Callable[[str], None]) -> None:
+    """Write the tables, unless another shard will, and say what is lacking."""
+    lacking = collected.not_done
+    waiting = [one for one in lacking if one["why"] == NOT_YET and one["cell"] not in own]
     if waiting:
-        options.say(
+        say(
             f"{len(waiting)} cells of other shards are not done yet: the last shard to end writes "
             "the tables, and so does the same command without --shard"
         )
     else:
         files = collected.write()
-        if collected.tables().entries:
-            options.say(files[0].read_text("utf-8"))
-        options.say("tables: " + ", ".join(map(str, files)))
+        say(files[0].read_text("utf-8"))
+        say("tables: " + ", ".join(map(str, files)))
     if failed := [one for one in lacking if one["cell"] in own]:
         lines = "".join(f"\n  {one['cell']}: {one['why']}" for one in failed)
         raise RunError(f"{len(failed)} of {len(own)} cells are not done:{lines}")
-    options.say(f"next: the run folders are below {done.state.out / 'cells'}")
+    say(f"next: the run folders are below {collected.state.out / 'cells'}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from playlist_pretrain.errors import RunError
 from playlist_pretrain.experiments.cells import WORLD, Cell
 from playlist_pretrain.files import write_json
 
+NOT_YET = "not done yet"
 DONE, FAILED, LOG = "done.json", "failed.json", "log.txt"
 
 
