@@ -45,7 +45,7 @@ CELLS = {
     ("artist", "triplets/b/acc"): [0.75],
     ("playlist", "triplets/b/acc"): [0.875],
 }
-# By hand: t of playlist against artist is 0.02 / (0.002 · sqrt(2/3)) = 12.2 for ROC-AUC, p = 0.0001;
+# By hand: t of playlist against artist is 0.02 / (0.002 · sqrt(2/3)) = 12.2 for ROC-AUC, p 0.0001;
 # for AP 0.01 / (0.02 · sqrt(2/3)) = 0.61, p = 0.29. Scratch is below the baseline.
 TABLE_2 = r"""
 | backbone | starts from | genre_1 \| 50 %: ROC-AUC | genre_1 \| 50 %: AP |
