@@ -61,12 +61,21 @@ class Estimates:
         found = self._tried[key]
         return None if found is None else (found["seconds"], found["bytes"], "a few steps timed")
 
+    def left(self, workers: int) -> str:
+        """How long what is not done takes, in words; empty when nothing is known of it."""
+        estimates = [self.of(cell) for cell in self.cells if self.done[cell.id] is None]
+        known = [estimate[0] for estimate in estimates if estimate is not None]
+        if not known:
+            return ""
+        bound = "about" if len(known) == len(estimates) else "more than"
+        return f"{bound} {time_text(sum(known) / workers)} left"
+
     def lines(self, workers: int) -> Iterator[str]:
         """A line a cell, then the sums."""
         left, size, unknown = 0.0, 0.0, 0
         for cell in self.cells:
             if (found := self.done[cell.id]) is not None:
-                yield f"{cell.id}  done, {_time(found['seconds'])}, {_size(found['bytes'])}"
+                yield f"{cell.id}  done, {time_text(found['seconds'])}, {_size(found['bytes'])}"
                 continue
             failed = self.state.failed(cell)
             why = f"failed: {failed}; " if failed else ""
@@ -77,12 +86,12 @@ class Estimates:
                 continue
             seconds, bytes_, source = estimate
             left, size = left + seconds, size + bytes_
-            yield f"{cell.id}  {why}to do, {_time(seconds)}, {_size(bytes_)} ({source})"
+            yield f"{cell.id}  {why}to do, {time_text(seconds)}, {_size(bytes_)} ({source})"
         todo = sum(found is None for found in self.done.values())
         yield f"{len(self.cells)} cells, {todo} to do"
         if todo > unknown:
             yield (
-                f"{todo - unknown} of these take about {_time(left / workers)} with {workers} "
+                f"{todo - unknown} of these take about {time_text(left / workers)} with {workers} "
                 f"workers, and {_size(size)}"
             )
         if unknown:
@@ -121,7 +130,8 @@ def _existing(path: Path) -> Path:
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Seconds for people."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

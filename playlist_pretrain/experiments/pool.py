@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from playlist_pretrain.experiments.cell_run import BUSY, FAILED, STOPPED
 from playlist_pretrain.experiments.cells import Cell
+from playlist_pretrain.experiments.estimate import Estimates, time_text
 from playlist_pretrain.experiments.state import LOG, State
 
 POLL_SECONDS = 0.1
@@ -63,7 +64,7 @@ class Pool:
     ):
         self.state, self.workers, self.say = state, workers, say
         self.threads = threads or max(1, len(os.sched_getaffinity(0)) // workers)
-        self._waiting = list(cells)
+        self._cells, self._waiting = cells, list(cells)
         self._count, self._finished = len(cells), 0
         self._running: list[_Running] = []
         self._not_before: dict[str, float] = {}
@@ -117,6 +118,7 @@ class Pool:
             "cell": {"id": cell.id, "kind": cell.kind, "spec": cell.spec},
         }
         threads = {"TF_NUM_INTRAOP_THREADS": str(self.threads), "TF_NUM_INTEROP_THREADS": "1"}
+        shared = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         notes = self.state.notes(cell)
         notes.mkdir(parents=True, exist_ok=True)
         with open(notes / LOG, "ab") as log:
@@ -124,7 +126,7 @@ class Pool:
                 [sys.executable, "-m", "playlist_pretrain.experiments.cell_run",
                  json.dumps(request)],
                 stdin=subprocess.PIPE, stdout=log, stderr=log,
-                env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **threads},
+                env={**shared, **os.environ, **threads},
                 start_new_session=True,  # Ctrl-C is for this process, which passes it on
             )  # fmt: skip
 
@@ -143,8 +145,10 @@ class Pool:
                 self._waiting.append(cell)
             elif code == 0:
                 self._settle(cell, self._done)
-                seconds = self.state.done(cell)["seconds"]
-                self.say(f"[{self._finished}/{self._count}] {cell.id}: done, {seconds:.0f} s")
+                took = time_text(self.state.done(cell)["seconds"])
+                left = Estimates(self._cells, self.state).left(self.workers)
+                told = f"{took}; {left}" if left else took
+                self.say(f"[{self._finished}/{self._count}] {cell.id}: done, {told}")
             else:
                 if code != FAILED or self.state.failed(cell) is None:
                     how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -234,8 +234,9 @@ def test_time_is_estimated_from_the_done_cells_most_like(write_plan, results):
     plan = read_plan(write_plan())
     cells = cells_of(plan)
     left = [c.id for c in cells if c.row.start == "playlist_co" or c.kind == "triplets"]
-    lines = list(Estimates(cells, results(plan, without=left)).lines(2))
-    text = "\n".join(lines)
+    estimates = Estimates(cells, results(plan, without=left))
+    assert estimates.left(2) == "more than 12 s left"
+    text = "\n".join(estimates.lines(2))
     assert "pretrain/seed-0/vggish-playlist_co  to do, 12 s" in text
     assert "(1 done of its backbone)" in text
     assert "2 of these take about 12 s with 2 workers" in text
