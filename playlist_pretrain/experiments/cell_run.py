@@ -57,7 +57,7 @@ def run_cell(cell: Cell, state: State) -> None:
         if state.done(cell) is not None:
             return
         state.forget_failure(cell)
-        resumed, start = state.folder(cell).exists(), time.monotonic()
+        resumed, start = state.made(cell).exists(), time.monotonic()
         counts = VERBS[cell.spec["verb"]](cell, state)
         state.finish(cell, time.monotonic() - start, resumed=resumed, counts=counts)
 

@@ -143,7 +143,8 @@ def _of_row(
             spec["frames"] = plan.pretrain.settings.get("frames")
         id = f"tags/{task.name}/{below}/{row.id}"
         yield Cell(id, TAGS, spec, task=task.name, needs=needs, **shared)
-    if row.start in (SCRATCH, AUDIOSET):  # without fine-tuning, new weights are the random ones
+    # Without fine-tuning new weights are the random ones; similarity takes no checkpoint.
+    if row.start in (SCRATCH, AUDIOSET):
         return
     for task in plan.triplets:
         spec = {"verb": "similarity", "model": model}

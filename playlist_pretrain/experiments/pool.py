@@ -20,8 +20,8 @@ from playlist_pretrain.experiments.state import LOG, State
 POLL_SECONDS = 0.1
 BUSY_SECONDS = 2.0
 """Between two looks at a cell that another process works on."""
-PATIENCE_SECONDS = 60.0
-"""For a process to save what it has after SIGTERM."""
+PATIENCE_SECONDS = 300.0
+"""For a process to end its step, and save what it has, after SIGTERM."""
 
 
 class Stop(Exception):

@@ -32,6 +32,10 @@ class State:
         """Folder of what is known about a cell."""
         return self.out / "state" / cell.id
 
+    def made(self, cell: Cell) -> Path:
+        """Folder of what a cell makes: its run folder, or that of the collections of a world."""
+        return Path(cell.spec["options"]["out"]) if cell.kind == WORLD else self.folder(cell)
+
     def done(self, cell: Cell) -> dict[str, Any] | None:
         """What is known of a cell that is done.
 
@@ -52,7 +56,7 @@ class State:
                 f"({differing}); choose another --out, or remove {self.notes(cell)} and that folder"
             )
         if cell.kind == WORLD:
-            there = [Path(cell.spec["options"]["out"]) / part for part in ("demo", "demo-eval")]
+            there = [self.made(cell) / part for part in ("demo", "demo-eval")]
             if not all((folder / "collection.json").exists() for folder in there):
                 return None
         elif not self.folder(cell).is_dir():
@@ -74,11 +78,8 @@ class State:
 
     def finish(self, cell: Cell, seconds: float, *, resumed: bool, counts: dict[str, Any]) -> None:
         """Record that a cell is done."""
-        folder = self.folder(cell)
-        if cell.kind == WORLD:
-            folder = Path(cell.spec["options"]["out"])
         about = {"spec": cell.spec, "seconds": seconds, "resumed": resumed, "counts": counts}
-        write_json(self.notes(cell) / DONE, {**about, "bytes": size_of(folder)})
+        write_json(self.notes(cell) / DONE, {**about, "bytes": size_of(self.made(cell))})
         self.forget_failure(cell)
 
 

@@ -69,7 +69,7 @@ def test_shards_and_a_killed_process_end_with_the_tables_of_one(write_plan, tmp_
     assert not (killed / "tables.md").exists()
 
     process = start("--plan", plan, "--out", killed)
-    wait_for("cells/tags/*/*/*/run-1/*", killed, process)
+    wait_for("cells/tags/own/seed-0/vggish-artist_co/run-1/*", killed, process)
     process.send_signal(signal.SIGTERM)
     assert "the same command goes on" in end(process)
     assert not _running(killed)
