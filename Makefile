@@ -1,4 +1,4 @@
-# make demo · test · test-fast · lint · bench: each sets up what it needs, and is quick when it is there.
+# make demo · demo-tables · test · test-fast · lint · bench: each sets up what it needs, and is quick when it is there.
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && \
@@ -8,10 +8,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint bench
+.PHONY: demo demo-tables test test-fast lint bench
 
 demo: $(READY)
 	$(RUN) scripts/pretrain.py --pairs playlist_co
+
+demo-tables: $(READY)
+	$(RUN) scripts/tables.py --plan experiments/demo.toml --workers 2
 
 test: $(READY)
 	$(RUN) -m pytest -n 2 --dist loadfile

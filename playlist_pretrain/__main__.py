@@ -17,6 +17,7 @@ VERBS = {
     "search": "playlist_pretrain.evaluation.search",
     "embed": "playlist_pretrain.evaluation.embed",
     "export": "playlist_pretrain.export.make",
+    "tables": "playlist_pretrain.experiments.command",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""
 

@@ -85,3 +85,7 @@ class EmbeddingsError(PlaylistPretrainError):
 
 class ScoresError(PlaylistPretrainError):
     """Per-track scores of a tagger that cannot be measured, or whose file cannot be used."""
+
+
+class PlanError(PlaylistPretrainError):
+    """A plan of experiments that cannot be carried out, with file, table and key."""

@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from remote_server import Proxy, s3_server, variables
+from tiny_plan import tiny_collection, write_plan  # noqa: F401 (fixtures of several folders)
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)
 SMALL = " --batch 4 --epochs 1 --width 0.05"
 
 
@@ -83,7 +84,7 @@ def _other_sources(home):
 
 
 def run_all(commands, home, more=lambda command: ""):
-    """Run the commands of a block, one after the other, as a user would with ``.venv`` active."""
+    """Run the commands of a block as a user would with ``.venv`` active; what the last says."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in commands:
         command = command.replace("~/music", "music") + more(command)
@@ -93,6 +94,7 @@ def run_all(commands, home, more=lambda command: ""):
         )  # fmt: skip
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         assert "next: " in done.stdout
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -122,6 +124,24 @@ def test_the_commands_of_the_chapter_without_audio(home):
     assert len(commands) == 3
     run_all(commands, home, lambda command: SMALL if "pretrain" in command else "")
     assert (home / "runs" / "melon-playlist_co-vggish" / "saved_model").is_dir()
+
+
+def test_the_commands_of_the_chapter_on_tables(tmp_path):
+    for name in ("scripts", "experiments"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (block,) = [text for text in blocks("bash") if "tables.py" in text]
+    commands = block.strip().splitlines()
+    assert len(commands) == 2 and all("--dry-run" in command for command in commands)
+    run_all(commands, tmp_path)
+    promised = README.partition("## The paper's tables")[2].partition("\n## ")[0]
+    assert "105 cells" in promised
+    (shards,) = [text for text in blocks("text") if "--shard" in text]
+    assert re.findall(r"--shard (\d/\d)", shards) == ["1/2", "2/2"]
+    run_all(shards.strip().splitlines(), tmp_path, lambda command: " --dry-run")
+    rule = (ROOT / "Makefile").read_text("utf-8").partition("demo-tables: $(READY)\n")[2]
+    made = rule.splitlines()[0].replace("$(RUN)", "python").strip()
+    told = run_all([made], tmp_path, lambda command: " --dry-run")
+    assert "105 cells, 105 to do" in told
 
 
 @pytest.mark.slow

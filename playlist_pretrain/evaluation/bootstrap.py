@@ -9,6 +9,9 @@ from playlist_pretrain.evaluation.scores import check_scores, measurable
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.progress import progress
 
+METRICS = ("roc_auc", "average_precision")
+"""In the order of what is resampled."""
+
 
 def bootstrap_intervals(
     targets: np.ndarray,
@@ -52,6 +55,34 @@ def bootstrap_intervals(
         For ``resamples`` or ``confidence`` that are not possible.
     """
     _check(resamples, confidence)
+    means = resampled_means(targets, scores, resamples=resamples, seed=seed, quiet=quiet)
+    low, high = np.percentile(means, [50 - 50 * confidence, 50 + 50 * confidence], axis=0)
+    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(METRICS)}
+
+
+def resampled_means(
+    targets: np.ndarray,
+    scores: np.ndarray,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    quiet: bool = True,
+) -> np.ndarray:
+    """Macro ROC-AUC and Average Precision of resampled tracks, float64 [resamples, 2].
+
+    With equal targets and an equal seed the same tracks are drawn: the results of two models can
+    then be subtracted, resample by resample.
+
+    Parameters
+    ----------
+    targets, scores, resamples, seed, quiet
+        As in :func:`bootstrap_intervals`.
+
+    Raises
+    ------
+    ScoresError
+        As there.
+    """
     targets, scores = check_scores(targets, scores)
     measured = measurable(targets)
     ranking = _Ranking(targets[:, measured], scores[:, measured])
@@ -65,9 +96,7 @@ def bootstrap_intervals(
             if not np.isnan(values).all():  # else no class is left, and it is drawn again
                 means.append(np.nanmean(values, axis=1))
                 bar.update()
-    low, high = np.percentile(means, [50 - 50 * confidence, 50 + 50 * confidence], axis=0)
-    names = ("roc_auc", "average_precision")
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(names)}
+    return np.array(means)
 
 
 def mean_intervals(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import EmbeddingsError, RecipeError, printable
 from playlist_pretrain.evaluation.embedding_table import DTYPES, overview
 from playlist_pretrain.files import check_writable
@@ -271,10 +272,7 @@ def _tell(options: Embed, run: EmbeddingRun, say: Callable[[str], None]) -> None
     if left_out:
         what = "1 track is" if left_out == 1 else f"{left_out:,} tracks are"
         print(printable(f"WARNING: {what} left out: see {run.report}"), flush=True)
-    say(
-        f"next: python scripts/search.py --embeddings {shlex.quote(str(run.out))} "
-        f"{track_words(found.first_track)}"
-    )
+    say(f"next: {command('search', '--embeddings', str(run.out))} {track_words(found.first_track)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ class Source(Protocol):
     ids: Any
     paths: Sequence[str] | None
     collection: Any
+    folder: Any
 
     @property
     def facts(self) -> dict[str, Any]:

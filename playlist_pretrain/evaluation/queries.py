@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import (
     AudioError,
     EmbeddingsError,
@@ -143,7 +144,7 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None) -> 
     if key is None:
         raise EmbeddingsError(
             "the embeddings do not say which model they are of, so no audio can be compared with "
-            "them; scripts/embed.py writes it"
+            f"them; {command('embed')} writes it"
         )
     if not Path(audio).exists():
         raise AudioError(f"{audio}: no such file")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.evaluation.continuation import Continued
 from playlist_pretrain.evaluation.table_groups import artists_of, audio_folder, text_about
 from playlist_pretrain.files import atomic_write, write_json
@@ -111,11 +112,11 @@ def write_found(options: SearchOptions, searched: Searched) -> None:
 
 def next_command(options: SearchOptions, searched: Searched) -> str:
     """A command that makes sense after the search."""
-    words = ["python", "scripts/search.py", "--embeddings", options.embeddings]
+    start = command("search", "--embeddings", options.embeddings)
     if options.playlist and options.out is None:
-        return shlex.join([*words, "--playlist", options.playlist, "--out", "longer.m3u8"])
+        return f"{start} {shlex.join(['--playlist', options.playlist, '--out', 'longer.m3u8'])}"
     row = int(searched.rows[0]) if len(searched.rows) else searched.report.hubs[0][0]
-    return f"{shlex.join(words)} {track_words(searched.table.track_ids[row])}"
+    return f"{start} {track_words(searched.table.track_ids[row])}"
 
 
 def track_words(track_id: str) -> str:

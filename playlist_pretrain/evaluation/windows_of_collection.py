@@ -41,6 +41,7 @@ class CollectionWindows:
 
     dtype = "float16"
     paths: Sequence[str] | None = None
+    folder = None
 
     def __init__(self, collection: Collection, frames: int, short: str):
         if not len(collection):

@@ -1,0 +1,156 @@
+"""The command: one process, two shards, and one that is killed come to the same tables."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from playlist_pretrain.experiments import command
+
+ROOT = Path(__file__).parent.parent.parent
+FILES = ("tables.md", "tables.csv", "tables.tex", "tables.json")
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "tables.py"), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def end(process, code=0):
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == code, said[-3000:]
+    return said
+
+
+def tables(out):
+    return {name: (out / name).read_bytes() for name in FILES}
+
+
+def wait_for(pattern, out, process):
+    until = time.monotonic() + 300
+    while not list(out.glob(pattern)):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_shards_and_a_killed_process_end_with_the_tables_of_one(write_plan, tmp_path):
+    plan = write_plan()
+    whole, shards, killed = (tmp_path / name for name in ("whole", "shards", "killed"))
+    said = end(start("--plan", plan, "--out", whole))
+    assert "## Table 3" in said and "[7/7]" in said
+    again = end(start("--plan", plan, "--out", whole))
+    assert "7 of 7 cells are done already" in again
+
+    parts = [start("--plan", plan, "--out", shards, "--shard", f"{k}/2") for k in (1, 2)]
+    for part in parts:
+        end(part)
+    assert tables(shards) == tables(whole)
+    done = [json.loads(file.read_text()) for file in shards.glob("state/**/done.json")]
+    assert len(done) == 7 and not any(one["resumed"] for one in done)  # none was made twice
+
+    process = start("--plan", plan, "--out", killed)
+    wait_for("cells/pretrain/*/*/checkpoints/*", killed, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    # The cell's own process stops when nobody waits for it.
+    until = time.monotonic() + 120
+    while _running(killed):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert not (killed / "tables.md").exists()
+
+    process = start("--plan", plan, "--out", killed)
+    wait_for("cells/tags/own/seed-0/vggish-artist_co/run-1/*", killed, process)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in end(process)
+    assert not _running(killed)
+    end(start("--plan", plan, "--out", killed))
+    assert tables(killed) == tables(whole)
+
+
+def _running(out):
+    """Processes of cells below a folder."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                words = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"cell_run" in words and str(out).encode() in words:
+                found.append(folder.name)
+    return found
+
+
+@pytest.mark.slow
+def test_a_failed_cell_is_told_at_the_end_and_the_rest_is_there(write_plan, tmp_path, capsys):
+    # One cell cannot be: 24 steps are no whole number of epochs of the artists' 2.
+    path = write_plan({"batch = 6": "batch = 10", "steps = 24": "steps = 25"})
+    assert command.main(["--plan", str(path), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "steps are no whole number of epochs" in said.err
+    assert "needs pretrain/" in said.err and "Traceback" not in said.err
+    page = (tmp_path / "out" / "tables.md").read_text()
+    assert "From Scratch" in page and "## Not done" in page
+
+
+def test_dry_run_lists_cells_and_makes_nothing(write_plan, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command.main(["--plan", str(write_plan()), "--out", str(out), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "pretrain/seed-0/vggish-artist_co  to do" in said and "7 cells, 7 to do" in said
+    assert "are free" in said and not out.exists()
+
+
+@pytest.mark.slow
+def test_dry_run_times_steps_where_it_is_told_to(write_plan, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["--plan", str(write_plan()), "--out", str(out), "--dry-run", "--measure"]
+    assert command.main(arguments) == 0
+    assert capsys.readouterr().out.count("(a few steps timed)") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--shard", "3/2"], "--shard 3/2"),
+        (["--shard", "1"], "--shard 1"),
+        (["--shard", "0/2"], "--shard 0/2"),
+        (["--workers", "0"], "--workers 0"),
+        (["--measure"], "--measure"),
+        (["--out", "s3://bucket/tables"], "s3://bucket/tables"),
+        (["--out", __file__], "is a file"),
+    ],
+)
+def test_what_cannot_be_is_refused(write_plan, arguments, words, capsys, tmp_path):
+    given = ["--plan", str(write_plan()), *arguments]
+    if "--out" not in arguments:
+        given += ["--out", str(tmp_path / "out")]
+    assert command.main(given) == 1
+    said = capsys.readouterr()
+    assert words in said.err and "Traceback" not in said.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_that_has_changed_is_refused_before_anything_is_made(write_plan, tmp_path, capsys):
+    from playlist_pretrain.experiments.cells import cells_of
+    from playlist_pretrain.experiments.plan_file import read_plan
+    from playlist_pretrain.experiments.state import State
+
+    state = State(tmp_path / "out")
+    last = cells_of(read_plan(write_plan()))[-1]
+    state.folder(last).mkdir(parents=True)
+    state.finish(last, 1.0, resumed=False, counts={})
+    changed = write_plan({"[triplets.own]": "[triplets.own]\npartial = true"})
+    assert command.main(["--plan", str(changed), "--out", str(state.out)]) == 1
+    assert "partial: False there, True now" in capsys.readouterr().err
+    assert not list(state.out.glob("**/log.txt"))
