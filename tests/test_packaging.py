@@ -38,7 +38,8 @@ def sources(folder):
     folder.mkdir()
     for name in kept:
         shutil.copy(ROOT / name, folder)
-    for name in ("playlist_pretrain", "scripts", "tests", "notebooks", "docs", "benchmarks"):
+    folders = ("playlist_pretrain", "scripts", "tests", "notebooks", "docs", "benchmarks")
+    for name in (*folders, "experiments"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "tfrecords").mkdir()
