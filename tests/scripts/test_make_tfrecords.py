@@ -188,7 +188,7 @@ def test_adding_trying_again_and_reporting(tmp_path, monkeypatch):
     Path("music/empty.ogg").touch()
     assert run("--audio", "music", "--out", "mine").returncode == 0
     Path("p.csv").write_text("group_id,track_id\n1,a\n1,b\n1,c\n1,d\n")
-    match = "scripts/match_playlists.py --playlists p.csv --format table --kind playlists"
+    match = "python scripts/match_playlists.py --playlists p.csv --format table --kind playlists"
     groups = ["--playlists", "p.csv", "--collection", "mine"]
     assert make_groups([*groups, "--quiet"]) == 0
 
@@ -222,5 +222,5 @@ def test_adding_trying_again_and_reporting(tmp_path, monkeypatch):
         load_groups(collection, "playlists")
     command = str(caught.value).partition("again with ")[2]
     assert command == f"{match} --collection mine --overwrite"
-    assert make_groups([*command.split()[1:], "--quiet"]) == 0
+    assert make_groups([*command.split()[2:], "--quiet"]) == 0
     assert load_groups(collection, "playlists").lengths.tolist() == [4]
