@@ -30,7 +30,7 @@ def script(name, *words):
 
 def artist_mates(embedder, collection, groups):
     """The tracks of some artists, searched among each other."""
-    from playlist_pretrain.evaluation.embeddings import track_embeddings
+    from playlist_pretrain.embedding.tracks import track_embeddings
     from playlist_pretrain.evaluation.mates import mates_among
     from playlist_pretrain.evaluation.neighbours import nearest
     from playlist_pretrain.playlists.groups import TrackGroups

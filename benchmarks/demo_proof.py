@@ -48,8 +48,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed of the runs")
     seed = parser.parse_args().seed
 
+    from playlist_pretrain.embedding.tracks import mean_of_mel, track_embeddings
     from playlist_pretrain.evaluation.clips import collection_rows
-    from playlist_pretrain.evaluation.embeddings import mean_of_mel, track_embeddings
     from playlist_pretrain.evaluation.similarity import triplet_accuracy
     from playlist_pretrain.export.saved_model import load_backbone
     from playlist_pretrain.pairs import PAIRINGS

@@ -88,7 +88,7 @@ class Length:
 
 def model_alone(saved_model, batch, out):
     """The other limit: windows a second of the model, warm, from memory."""
-    from playlist_pretrain.evaluation.window_batches import embedding_function
+    from playlist_pretrain.embedding.window_batches import embedding_function
     from playlist_pretrain.models.embedders import load_embedder
 
     embedder = load_embedder(saved_model)

@@ -63,8 +63,8 @@ def measure(options) -> None:
     """Print a JSON list of figures, one a search; the exact neighbours travel as a file."""
     import faiss
 
-    from playlist_pretrain.evaluation.faiss_index import FaissSearch, IndexSettings
     from playlist_pretrain.evaluation.neighbours import ExactSearch, unit_vectors
+    from playlist_pretrain.search.faiss_index import FaissSearch, IndexSettings
 
     vectors = make_vectors(options.tracks, options.dim, options.noise)
     rows = np.random.default_rng(1).choice(len(vectors), options.queries, replace=False)

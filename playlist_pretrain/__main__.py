@@ -14,8 +14,8 @@ VERBS = {
     "pretrain": "playlist_pretrain.training.pretrain",
     "finetune": "playlist_pretrain.training.finetune",
     "similarity": "playlist_pretrain.evaluation.similarity_run",
-    "search": "playlist_pretrain.evaluation.search",
-    "embed": "playlist_pretrain.evaluation.embed",
+    "search": "playlist_pretrain.search.command",
+    "embed": "playlist_pretrain.embedding.command",
     "export": "playlist_pretrain.export.make",
     "tables": "playlist_pretrain.experiments.command",
 }

@@ -157,7 +157,7 @@ def test_the_commands_of_the_chapter_on_checking(home):
 @pytest.mark.slow
 def test_the_commands_of_the_chapter_on_nearest_tracks(home):
     from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.evaluation.embedding_table import embedding_writer
+    from playlist_pretrain.embedding.table import embedding_writer
     from playlist_pretrain.export.saved_model import save_backbone
     from playlist_pretrain.models.embedders import load_embedder
     from playlist_pretrain.models.vggish import vggish

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from playlist_pretrain.embedding.tracks import track_means
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.evaluation.embeddings import track_means
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.positions import WindowPositions, incomplete_excerpts
 from playlist_pretrain.records.schema import shard_name

@@ -196,7 +196,7 @@ def track_scores(
     quiet : bool
         No progress.
     """
-    from playlist_pretrain.evaluation.embeddings import track_means
+    from playlist_pretrain.embedding.tracks import track_means
     from playlist_pretrain.records.positions import WindowPositions
 
     return track_means(model, WindowPositions(reader, rows, seconds), quiet=quiet)

@@ -18,14 +18,11 @@ from pyarrow import parquet
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.evaluation import (
-    embed,
-    embedding_run,
-    windows_of_audio,
-    windows_of_collection,
-)
-from playlist_pretrain.evaluation.embedding_table import read_embeddings
-from playlist_pretrain.evaluation.embeddings import track_embeddings
+from playlist_pretrain.embedding import command as embed
+from playlist_pretrain.embedding import run as embedding_run
+from playlist_pretrain.embedding import windows_of_audio, windows_of_collection
+from playlist_pretrain.embedding.table import read_embeddings
+from playlist_pretrain.embedding.tracks import track_embeddings
 from playlist_pretrain.export.saved_model import load_backbone, save_backbone, save_tagger
 from playlist_pretrain.models import embedders
 from playlist_pretrain.models.tagger import tagger
@@ -563,9 +560,9 @@ def start(words):
     """The command in a process of its own, with parts of six windows."""
     code = (
         "import sys\n"
-        "from playlist_pretrain.evaluation import embed, windows_of_audio, windows_of_collection\n"
+        "from playlist_pretrain.embedding import command, windows_of_audio, windows_of_collection\n"
         "windows_of_audio.PART_WINDOWS = windows_of_collection.PART_WINDOWS = 6\n"
-        "raise SystemExit(embed.main(sys.argv[1:]))"
+        "raise SystemExit(command.main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE,

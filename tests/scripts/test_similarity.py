@@ -253,8 +253,8 @@ def collection(make_collection, tmp_path):
 
 @pytest.mark.slow
 def test_whole_tracks_of_a_collection(models, collection, tmp_path, capsys, monkeypatch):
+    from playlist_pretrain.embedding.tracks import track_embeddings
     from playlist_pretrain.evaluation.clips import collection_rows
-    from playlist_pretrain.evaluation.embeddings import track_embeddings
     from playlist_pretrain.evaluation.similarity import triplet_accuracy
     from playlist_pretrain.tasks.dim_sim import read_triplets
 

@@ -8,13 +8,13 @@ import re
 import numpy as np
 import pytest
 
+from playlist_pretrain.embedding.table import EmbeddingTable
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-from playlist_pretrain.evaluation.map_page import MapPage, layout, write_map_page
-from playlist_pretrain.evaluation.map_page.contents import audio_link, labels_of, packed, shown
-from playlist_pretrain.evaluation.map_page.layout import plane_coordinates
 from playlist_pretrain.evaluation.neighbours import nearest
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search.map_page import MapPage, layout, write_map_page
+from playlist_pretrain.search.map_page.contents import audio_link, labels_of, packed, shown
+from playlist_pretrain.search.map_page.layout import plane_coordinates
 
 
 def table_of(vectors, ids=None, paths=None, **about):
@@ -238,7 +238,7 @@ def test_refuses(change, message, tmp_path, rng):
 
 
 def test_refuses_more_tracks_than_a_browser_shows(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("playlist_pretrain.evaluation.map_page.page.MOST_TRACKS", 4)
+    monkeypatch.setattr("playlist_pretrain.search.map_page.page.MOST_TRACKS", 4)
     with pytest.raises(EmbeddingsError, match="a page of 5 tracks: between 1 and 4"):
         write_map_page(tmp_path / "map.html", table_of(rng.normal(size=(5, 2))))
 

@@ -6,6 +6,6 @@ browser is beside them: ``page.html``, ``page.css`` and the scripts ``data.js``,
 ``panel.js``, in that order.
 """
 
-from playlist_pretrain.evaluation.map_page.page import MapPage, write_map_page
+from playlist_pretrain.search.map_page.page import MapPage, write_map_page
 
 __all__ = ["MapPage", "write_map_page"]

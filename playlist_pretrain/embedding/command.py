@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain import cli
 from playlist_pretrain.commands import command
+from playlist_pretrain.embedding.table import DTYPES, overview
 from playlist_pretrain.errors import EmbeddingsError, RecipeError, printable
-from playlist_pretrain.evaluation.embedding_table import DTYPES, overview
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.recipes.finetuning import ESSENTIA
 from playlist_pretrain.storage import location, refuse_remote
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.embedding_parts import EmbeddingParts
-    from playlist_pretrain.evaluation.embedding_run import EmbeddingRun, Source
+    from playlist_pretrain.embedding.parts import EmbeddingParts
+    from playlist_pretrain.embedding.run import EmbeddingRun, Source
     from playlist_pretrain.models.embedders import Embedder
 
 EXAMPLES = """
@@ -121,7 +121,7 @@ def embed(options: Embed) -> Path:
     Returns
     -------
     Path
-        The table; see :mod:`~playlist_pretrain.evaluation.embedding_table`.
+        The table; see :mod:`~playlist_pretrain.embedding.table`.
 
     Raises
     ------
@@ -131,13 +131,13 @@ def embed(options: Embed) -> Path:
     options.check()
     out = Path(options.out)
     if options.projector is not None:
-        from playlist_pretrain.evaluation.projector_files import check_projector
+        from playlist_pretrain.embedding.projector_files import check_projector
 
         check_projector(Path(options.projector), overwrite=options.overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     check_writable(out.parent)
-    from playlist_pretrain.evaluation.embedding_parts import EmbeddingParts, check_request
-    from playlist_pretrain.evaluation.embedding_run import EmbeddingRun
+    from playlist_pretrain.embedding.parts import EmbeddingParts, check_request
+    from playlist_pretrain.embedding.run import EmbeddingRun
 
     def say(text: str) -> None:
         if not options.quiet:
@@ -203,8 +203,8 @@ def _loaded(options: Embed) -> Embedder:
 
 def _source(options: Embed, embedder: Embedder, say: Callable[[str], None]) -> Source:
     from playlist_pretrain.demo import ready_demo
-    from playlist_pretrain.evaluation.windows_of_audio import AudioWindows
-    from playlist_pretrain.evaluation.windows_of_collection import CollectionWindows
+    from playlist_pretrain.embedding.windows_of_audio import AudioWindows
+    from playlist_pretrain.embedding.windows_of_collection import CollectionWindows
     from playlist_pretrain.records.collection import Collection
 
     front_end, frames = embedder.front_end, embedder.frames
@@ -247,8 +247,8 @@ def _go_on(parts: EmbeddingParts, source: Source, say: Callable[[str], None]) ->
 
 
 def _project(options: Embed, source: Source, say: Callable[[str], None]) -> None:
-    from playlist_pretrain.evaluation.embedding_table import read_embeddings
-    from playlist_pretrain.evaluation.projector_files import columns_of, write_projector
+    from playlist_pretrain.embedding.projector_files import columns_of, write_projector
+    from playlist_pretrain.embedding.table import read_embeddings
 
     table = read_embeddings(options.out)
     columns: dict[str, list[str]] = {}
@@ -264,7 +264,7 @@ def _project(options: Embed, source: Source, say: Callable[[str], None]) -> None
 
 def _tell(options: Embed, run: EmbeddingRun, say: Callable[[str], None]) -> None:
     """Say what is there, and what comes next."""
-    from playlist_pretrain.evaluation.search_output import track_words
+    from playlist_pretrain.search.output import track_words
 
     found = overview(run.out)
     say(f"{run.out}, {run.vectors}: {found.rows:,} vectors of {found.dim}, {options.dtype}")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.audio.front_end import front_end
+from playlist_pretrain.embedding import tracks
+from playlist_pretrain.embedding.tracks import mean_of_mel, track_embeddings
 from playlist_pretrain.errors import FrontEndError
-from playlist_pretrain.evaluation import embeddings
-from playlist_pretrain.evaluation.embeddings import mean_of_mel, track_embeddings
 from playlist_pretrain.models.vggish import vggish
 
 LENGTHS = [16, 5, 50, 31, 90]
@@ -19,7 +19,7 @@ def collection(make_collection, tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_mean_over_whole_windows(collection, monkeypatch, batch):
-    monkeypatch.setattr(embeddings, "BATCH", batch)
+    monkeypatch.setattr(tracks, "BATCH", batch)
     backbone = vggish(frames=16, bands=64, width=0.05)
     expected = []
     for row in range(len(LENGTHS)):

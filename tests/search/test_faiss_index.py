@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation import faiss_index
-from playlist_pretrain.evaluation.faiss_index import (
+from playlist_pretrain.evaluation.neighbours import ExactSearch
+from playlist_pretrain.search import faiss_index
+from playlist_pretrain.search.faiss_index import (
     FaissSearch,
     IndexSettings,
     cached_search,
     index_path,
 )
-from playlist_pretrain.evaluation.neighbours import ExactSearch
 
 EVERY_LIST = IndexSettings(probes=10**6)
 
@@ -210,7 +210,7 @@ def test_killed_while_it_is_written(tmp_path, rng):
     code = (
         "import os, signal, sys, numpy as np\n"
         "from playlist_pretrain import files\n"
-        "from playlist_pretrain.evaluation.faiss_index import IndexSettings, cached_search\n"
+        "from playlist_pretrain.search.faiss_index import IndexSettings, cached_search\n"
         "replace, calls = os.replace, []\n"
         "def dying(*names):\n"
         "    calls.append(names)\n"

@@ -14,7 +14,7 @@ from playlist_pretrain.files import atomic_write
 from playlist_pretrain.tables import read_columns, read_header
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
+    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.records.collection import Collection
 
 VECTORS, METADATA, CONFIG = "vectors.tsv", "metadata.tsv", "projector_config.pbtxt"

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from playlist_pretrain.errors import AudioError, CollectionError, EmbeddingsError, printable
-from playlist_pretrain.evaluation.embedding_parts import EmbeddingParts, Part
-from playlist_pretrain.evaluation.embedding_table import embedding_writer, read_embeddings
-from playlist_pretrain.evaluation.window_batches import (
+from playlist_pretrain.embedding.parts import EmbeddingParts, Part
+from playlist_pretrain.embedding.table import embedding_writer, read_embeddings
+from playlist_pretrain.embedding.window_batches import (
     Batch,
     PartEnd,
     embedding_function,
     through_model,
 )
+from playlist_pretrain.errors import AudioError, CollectionError, EmbeddingsError, printable
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records.report import Note, write_report

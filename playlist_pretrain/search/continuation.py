@@ -21,10 +21,10 @@ from playlist_pretrain.playlists.readers.m3u import lines_of
 from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-    from playlist_pretrain.evaluation.table_groups import KnownTracks
+    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.playlists.readers import Reader
     from playlist_pretrain.playlists.readers.source import Source
+    from playlist_pretrain.search.table_groups import KnownTracks
 
 FORMATS = (".m3u8", ".csv", ".json")
 MOST_LISTED = 20

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.commands import command
-from playlist_pretrain.evaluation.continuation import Continued
-from playlist_pretrain.evaluation.table_groups import artists_of, audio_folder, text_about
 from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.playlists.coverage import shown
+from playlist_pretrain.search.continuation import Continued
+from playlist_pretrain.search.table_groups import artists_of, audio_folder, text_about
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.continuation import Playlist
-    from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-    from playlist_pretrain.evaluation.queries import Query
-    from playlist_pretrain.evaluation.search_options import SearchOptions
-    from playlist_pretrain.evaluation.space import SpaceReport
+    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.search.continuation import Playlist
+    from playlist_pretrain.search.options import SearchOptions
+    from playlist_pretrain.search.queries import Query
+    from playlist_pretrain.search.space import SpaceReport
 
 
 @dataclass(frozen=True)

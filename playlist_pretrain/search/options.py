@@ -102,7 +102,7 @@ def check_options(options: SearchOptions) -> None:
     _refuse(options, ("groups",), report or options.page, "--report or --page")
     if options.seed < 0:
         raise RecipeError(f"--seed {options.seed}: at least 0")
-    from playlist_pretrain.evaluation.continuation import FORMATS
+    from playlist_pretrain.search.continuation import FORMATS
 
     outs = FORMATS if "--playlist" in asked else RESULTS if asked else (".json",)
     for name, kinds in {"out": outs, "page": PAGES}.items():

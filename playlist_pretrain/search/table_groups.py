@@ -22,7 +22,7 @@ from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.tables import listed, read_columns, read_header
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
+    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.storage import RemotePath
 

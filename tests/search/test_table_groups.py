@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from playlist_pretrain.embedding.table import EmbeddingTable
 from playlist_pretrain.errors import CollectionError, EmbeddingsError, GroupsError, TableError
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-from playlist_pretrain.evaluation.table_groups import (
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search.table_groups import (
     KnownTracks,
     artist_groups,
     artists_of,
@@ -13,8 +15,6 @@ from playlist_pretrain.evaluation.table_groups import (
     collection_of,
     tag_groups,
 )
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.records.schema import PackedStrings
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import PlaylistPretrainError
-from playlist_pretrain.evaluation.map_page import write_map_page
-from playlist_pretrain.evaluation.table_groups import (
+from playlist_pretrain.records.sources import find_audio
+from playlist_pretrain.search.map_page import write_map_page
+from playlist_pretrain.search.table_groups import (
     ARTISTS,
     BETWEEN_KIND_AND_TAG,
     audio_folder,
     text_about,
 )
-from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.storage import RemotePath, location
 from playlist_pretrain.tables import read_columns, read_header
 from playlist_pretrain.tasks.tag_table import RemoteTable
@@ -21,9 +21,9 @@ from playlist_pretrain.tasks.tag_table import RemoteTable
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from playlist_pretrain.evaluation.search_options import SearchOptions
-    from playlist_pretrain.evaluation.search_output import Searched
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.search.options import SearchOptions
+    from playlist_pretrain.search.output import Searched
 
 TRACKS_FILE = "tracks.csv"
 _NOT_SHOWN = ("playlists", "sessions")
@@ -40,7 +40,7 @@ def write_page(options: SearchOptions, searched: Searched) -> None:
     Raises
     ------
     PlaylistPretrainError
-        See :func:`~playlist_pretrain.evaluation.map_page.write_map_page`; or an audio folder that
+        See :func:`~playlist_pretrain.search.map_page.write_map_page`; or an audio folder that
         cannot be read.
     """
     table = searched.table

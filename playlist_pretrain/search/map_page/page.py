@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from playlist_pretrain import __version__
+from playlist_pretrain.embedding.table import EmbeddingTable
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-from playlist_pretrain.evaluation.map_page.contents import (
+from playlist_pretrain.evaluation.neighbours import nearest, unit_vectors
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.search.map_page.contents import (
     Labels,
     audio_link,
     labels_of,
@@ -26,10 +28,8 @@ from playlist_pretrain.evaluation.map_page.contents import (
     shown,
     titles_of,
 )
-from playlist_pretrain.evaluation.map_page.figure import plot_item, with_webgl
-from playlist_pretrain.evaluation.map_page.layout import plane_coordinates
-from playlist_pretrain.evaluation.neighbours import nearest, unit_vectors
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.search.map_page.figure import plot_item, with_webgl
+from playlist_pretrain.search.map_page.layout import plane_coordinates
 
 MOST_TRACKS = 100_000
 """A browser does not show more in one page."""

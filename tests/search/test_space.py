@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation import space as module
-from playlist_pretrain.evaluation.faiss_index import FaissSearch, IndexSettings
 from playlist_pretrain.evaluation.neighbours import ExactSearch
-from playlist_pretrain.evaluation.space import mean_cosine, space_report
 from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.search import space as module
+from playlist_pretrain.search.faiss_index import FaissSearch, IndexSettings
+from playlist_pretrain.search.space import mean_cosine, space_report
 
 
 def groups_of(lists, tracks, name="artists"):

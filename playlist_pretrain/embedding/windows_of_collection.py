@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.evaluation.window_batches import (
+from playlist_pretrain.embedding.window_batches import (
     AHEAD,
     PART_WINDOWS,
     Batch,
     PartEnd,
     too_short,
 )
+from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.positions import WindowBlock, WindowPositions
 from playlist_pretrain.records.windows import WindowReader, read_ahead
 

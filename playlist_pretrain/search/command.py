@@ -10,16 +10,16 @@ import numpy as np
 
 from playlist_pretrain import cli
 from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError
-from playlist_pretrain.evaluation.search_options import SearchOptions, check_options
+from playlist_pretrain.search.options import SearchOptions, check_options
 
 if TYPE_CHECKING:
-    from playlist_pretrain.evaluation.continuation import Playlist
-    from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-    from playlist_pretrain.evaluation.queries import Query
-    from playlist_pretrain.evaluation.search_output import Searched
-    from playlist_pretrain.evaluation.space import Search, SpaceReport
-    from playlist_pretrain.evaluation.table_groups import KnownTracks
+    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.search.continuation import Playlist
+    from playlist_pretrain.search.output import Searched
+    from playlist_pretrain.search.queries import Query
+    from playlist_pretrain.search.space import Search, SpaceReport
+    from playlist_pretrain.search.table_groups import KnownTracks
 
 EXAMPLES = """
 examples:
@@ -42,15 +42,15 @@ def search(options: SearchOptions) -> Searched:
         With the option, file, row or track that has to be mended.
     """
     check_options(options)
-    from playlist_pretrain.evaluation.queries import open_table
-    from playlist_pretrain.evaluation.search_output import (
+    from playlist_pretrain.search.output import (
         Searched,
         neighbours_text,
         next_command,
         write_found,
     )
-    from playlist_pretrain.evaluation.space import mean_cosine
-    from playlist_pretrain.evaluation.table_groups import KnownTracks
+    from playlist_pretrain.search.queries import open_table
+    from playlist_pretrain.search.space import mean_cosine
+    from playlist_pretrain.search.table_groups import KnownTracks
 
     table = open_table(options.embeddings)
     known = KnownTracks(table.track_ids)
@@ -78,7 +78,7 @@ def search(options: SearchOptions) -> Searched:
         write_found(options, searched)
         options.say(f"{options.out}: written")
     if options.page is not None:
-        from playlist_pretrain.evaluation.search_page import write_page
+        from playlist_pretrain.search.page import write_page
 
         write_page(options, searched)
     options.say("next: " + next_command(options, searched))
@@ -88,7 +88,7 @@ def search(options: SearchOptions) -> Searched:
 def _query(
     options: SearchOptions, table: EmbeddingTable, known: KnownTracks
 ) -> tuple[Query | None, Playlist | None]:
-    from playlist_pretrain.evaluation.queries import Query, audio_query, tracks_query
+    from playlist_pretrain.search.queries import Query, audio_query, tracks_query
 
     if options.track:
         return tracks_query(table, known, options.track), None
@@ -96,11 +96,11 @@ def _query(
         return audio_query(table, options.audio, options.model), None
     if not options.playlist:
         return None, None
-    from playlist_pretrain.evaluation.continuation import PlaylistSource, read_playlist
     from playlist_pretrain.evaluation.neighbours import centre
-    from playlist_pretrain.evaluation.table_groups import audio_folder
     from playlist_pretrain.playlists.coverage import shown
     from playlist_pretrain.playlists.make import parse_columns
+    from playlist_pretrain.search.continuation import PlaylistSource, read_playlist
+    from playlist_pretrain.search.table_groups import audio_folder
 
     source = PlaylistSource(
         path=Path(options.playlist),
@@ -120,14 +120,14 @@ def _groups(
     options: SearchOptions, table: EmbeddingTable, known: KnownTracks, *, all_there: bool
 ) -> list[TrackGroups]:
     """All groups that there are, or those that artists are known by."""
-    from playlist_pretrain.evaluation.table_groups import (
+    from playlist_pretrain.playlists.groups import groups_path
+    from playlist_pretrain.search.table_groups import (
         ARTISTS,
         artist_groups,
         collection_groups,
         collection_of,
         text_about,
     )
-    from playlist_pretrain.playlists.groups import groups_path
 
     names = None
     if options.groups is not None:
@@ -165,7 +165,7 @@ def _groups(
 
 def _engine(options: SearchOptions, table: EmbeddingTable) -> Search:
     if options.index == "faiss":
-        from playlist_pretrain.evaluation.faiss_index import TRIED, IndexSettings, cached_search
+        from playlist_pretrain.search.faiss_index import TRIED, IndexSettings, cached_search
 
         settings = IndexSettings(options.faiss_lists, options.faiss_probes, options.seed)
         found = cached_search(options.embeddings, table.vectors, settings, options.say)
@@ -188,8 +188,8 @@ def _number(options: SearchOptions, others: int) -> int:
 def _report(
     options: SearchOptions, engine: Search, table: EmbeddingTable, groups: Sequence[TrackGroups]
 ) -> SpaceReport:
-    from playlist_pretrain.evaluation.space import report_queries, space_report
     from playlist_pretrain.progress import progress
+    from playlist_pretrain.search.space import report_queries, space_report
 
     queries = len(report_queries(len(table), options.seed))
     k = min(TOP, len(table) - 1) if options.top is None else options.top

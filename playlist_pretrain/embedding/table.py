@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.commands import command
-from playlist_pretrain.errors import EmbeddingsError, first_line
-from playlist_pretrain.evaluation.embedding_columns import (
+from playlist_pretrain.embedding.columns import (
     check_ids,
     check_schema,
     numbers_of_column,
     texts_of_column,
     vectors_of_column,
 )
+from playlist_pretrain.errors import EmbeddingsError, first_line
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.schema import PackedStrings
 

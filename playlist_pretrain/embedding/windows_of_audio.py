@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.decode import decode
-from playlist_pretrain.errors import FrontEndError
-from playlist_pretrain.evaluation.predict import text_ids
-from playlist_pretrain.evaluation.window_batches import (
+from playlist_pretrain.embedding.window_batches import (
     PART_WINDOWS,
     Batch,
     BatchFiller,
     PartEnd,
     too_short,
 )
+from playlist_pretrain.errors import FrontEndError
+from playlist_pretrain.evaluation.predict import text_ids
 from playlist_pretrain.files import content_key
 from playlist_pretrain.records.decoding import decode_in_order
 from playlist_pretrain.records.report import Note

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-from playlist_pretrain.evaluation.map_page import figure, write_map_page
+from playlist_pretrain.embedding.table import EmbeddingTable
 from playlist_pretrain.evaluation.neighbours import nearest
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search.map_page import figure, write_map_page
 
 STYLES = ["ambient", "techno", "folk", "free jazz"]
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}

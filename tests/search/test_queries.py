@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from playlist_pretrain.embedding.table import EmbeddingTable, embedding_writer
 from playlist_pretrain.errors import (
     AudioError,
     EmbeddingsError,
@@ -14,12 +15,11 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.evaluation import queries as module
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable, embedding_writer
-from playlist_pretrain.evaluation.queries import audio_query, closest_ids, open_table, tracks_query
-from playlist_pretrain.evaluation.table_groups import KnownTracks
 from playlist_pretrain.models.embedders import Embedder
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search import queries as module
+from playlist_pretrain.search.queries import audio_query, closest_ids, open_table, tracks_query
+from playlist_pretrain.search.table_groups import KnownTracks
 
 
 def table_of(ids, vectors, **about):

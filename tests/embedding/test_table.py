@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from playlist_pretrain.embedding.table import embedding_writer, read_embeddings
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation.embedding_table import embedding_writer, read_embeddings
 
 ABOUT = {"model": "runs/a/saved_model", "model_key": "0" * 32, "frames": 256}
 

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
+from playlist_pretrain.embedding.table import EmbeddingTable
 from playlist_pretrain.errors import EmbeddingsError, TableError
-from playlist_pretrain.evaluation.continuation import (
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search.continuation import (
     Continued,
     PlaylistSource,
     read_playlist,
 )
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable
-from playlist_pretrain.evaluation.table_groups import KnownTracks
-from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.search.table_groups import KnownTracks
 
 IDS = ["a/1", "a/2", "#b", "c:d", "e"]
 PATHS = ["a/1.ogg", "a/2.mp3", "#b.ogg", "c:d.ogg", "e.flac"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.commands import command
+from playlist_pretrain.embedding.table import EmbeddingTable, read_embeddings
 from playlist_pretrain.errors import (
     AudioError,
     EmbeddingsError,
@@ -19,10 +20,9 @@ from playlist_pretrain.errors import (
     TrackError,
     printable,
 )
-from playlist_pretrain.evaluation.embedding_table import EmbeddingTable, read_embeddings
 from playlist_pretrain.evaluation.neighbours import centre
-from playlist_pretrain.evaluation.table_groups import KnownTracks, text_about
 from playlist_pretrain.playlists.coverage import shown
+from playlist_pretrain.search.table_groups import KnownTracks, text_about
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.embedders import Embedder
@@ -57,7 +57,7 @@ def open_table(path: str | Path) -> EmbeddingTable:
     Raises
     ------
     EmbeddingsError
-        As :func:`~playlist_pretrain.evaluation.embedding_table.read_embeddings`; an embedding
+        As :func:`~playlist_pretrain.embedding.table.read_embeddings`; an embedding
         that is all zeros; fewer than two tracks.
     """
     table = read_embeddings(path).by_track()
@@ -172,8 +172,8 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None) -> 
 
 def _embedder(name: str, table: EmbeddingTable) -> Embedder:
     """The model; one that is not trained is made from what the table's collection says."""
-    from playlist_pretrain.evaluation.table_groups import collection_of
     from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
+    from playlist_pretrain.search.table_groups import collection_of
 
     if name != MEAN_OF_MEL or text_about(table, "collection") is None:
         return load_embedder(name)

@@ -1,0 +1,1 @@
+"""Embeddings of whole collections and audio folders, as files."""

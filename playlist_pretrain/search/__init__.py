@@ -1,0 +1,1 @@
+"""Nearest tracks, playlists that go on, and the map of a space."""
