@@ -64,6 +64,15 @@ def atomic_write(
         raise
 
 
+def sync_file(path: str | Path) -> None:
+    """Wait until a file is on the disk; OSError, which names it, when it cannot get there."""
+    with open(path, "rb") as stream:
+        try:
+            os.fsync(stream.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def check_writable(folder: str | Path | RemotePath) -> None:
     """Raise OSError when nothing can be written to ``folder``: before long work, not after it."""
     if not isinstance(folder, RemotePath):  # there it takes a request, and the writing tries again

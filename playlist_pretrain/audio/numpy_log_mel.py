@@ -70,6 +70,7 @@ class NumpyLogMel:
         np.ndarray float32 [frames, bands]
         """
         front_end = self.front_end
+        waveform = np.ascontiguousarray(waveform)
         frames = front_end.frames(len(waveform))
         before = front_end.frame_length // 2 if front_end.framing == "centred" else 0
         mel = np.empty((frames, front_end.bands), np.float32)
@@ -84,9 +85,11 @@ class NumpyLogMel:
     def _fill(self, mel: np.ndarray, samples: np.ndarray) -> None:
         """Log-mel of all frames of some samples, into ``mel`` [frames, bands]."""
         front_end = self.front_end
-        views = np.lib.stride_tricks.sliding_window_view(samples, front_end.frame_length)
         frames, spectrum = self._frames[: len(mel)], self._spectrum[: len(mel)]
-        np.multiply(views[:: front_end.hop_length], self._taper, out=frames)
+        # sliding_window_view takes as long to begin with as all products of a step.
+        strides = (front_end.hop_length * samples.itemsize, samples.itemsize)
+        views = np.ndarray(frames.shape, samples.dtype, samples, strides=strides)
+        np.multiply(views, self._taper, out=frames)
         np.abs(rfft(frames, front_end.fft_length, axis=1, overwrite_x=True), out=spectrum)
         if front_end.spectrum == "power":
             np.square(spectrum, out=spectrum)

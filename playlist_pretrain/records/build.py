@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import time
@@ -27,7 +28,14 @@ from playlist_pretrain.records.report import (
     read_report,
     write_report,
 )
-from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_notes
+from playlist_pretrain.records.shards import (
+    Deaths,
+    ShardTask,
+    ShardWork,
+    part_path,
+    read_notes,
+    sync_shard,
+)
 from playlist_pretrain.records.sources import TrackSource, storable
 from playlist_pretrain.records.writer import ShardPart, write_collection
 
@@ -182,6 +190,8 @@ def _make_shards(
         folder.remove_temporaries(schema.shard_name(task.number))
         return deaths(task, position, code)
 
+    # The disk is waited for here, while the workers go on.
+    work = dataclasses.replace(work, sync=False)
     try:
         with (
             bar,
@@ -190,6 +200,7 @@ def _make_shards(
             ) as results,
         ):
             for task, was_made in results:
+                sync_shard(folder.path, task.number)
                 finished += 1
                 made += was_made
                 if not was_made:  # found, not worked for: no part of rate and time left
@@ -232,6 +243,8 @@ def _complete(
             write_report(folder.out / REPORT_FILE, notes)
         return False
     try:
+        for task in tasks:  # those found may come from a build that was killed before it waited
+            sync_shard(folder.path, task.number)
         write_report(folder.path / REPORT_FILE, notes)
         plan.save_sources(folder.path)
         write_collection(folder.path, front_end, parts, plan.source, onto=plan.onto)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
-from playlist_pretrain.files import write_json
+from playlist_pretrain.files import sync_file, write_json
 from playlist_pretrain.records.pool import describe_exit
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
@@ -62,12 +62,16 @@ class ShardWork:
     front_end : FrontEnd
     load : callable
         ``load(source)`` returns the decoded audio, or the mel where the front end was imported.
+    sync : bool
+        Whether a shard that is made is on the disk; otherwise :func:`sync_shard` is for the
+        caller to do.
     """
 
     folder: Path
     root: str | None
     front_end: FrontEnd
     load: Callable[[str], Any]
+    sync: bool = True
 
     def __call__(self, task: ShardTask, announce: Callable[[int], None]) -> bool:
         """Make the shard unless it is finished; True when it was made.
@@ -79,14 +83,15 @@ class ShardWork:
             return False
         crashes = dict(task.crashes)
         notes: list[Note] = []
-        with ShardWriter(self.folder / shard_name(task.number), self.front_end.bands) as writer:
+        path = self.folder / shard_name(task.number)
+        with ShardWriter(path, self.front_end.bands, sync=self.sync) as writer:
             for position, track in enumerate(task.tracks):
                 announce(position)
                 reason = crashes.get(position) or self._add(writer, track, notes)
                 if reason:
                     notes.append(Note(track.track_id, track.source, "unreadable", reason))
             announce(len(task.tracks))
-        # Not synced, unlike the shard: is_finished tells what a crash of the machine may leave.
+        # Not synced: is_finished tells what a crash of the machine may leave.
         write_json(
             notes_path(self.folder, task.number), [asdict(note) for note in notes], sync=False
         )
@@ -177,6 +182,21 @@ def notes_path(folder: Path, number: int) -> Path:
 def part_path(folder: Path, number: int) -> Path:
     """Where the part of shard ``number`` is, while the collection is built."""
     return folder / f"{shard_name(number)}.npz"
+
+
+def sync_shard(folder: Path, number: int) -> None:
+    """See that a shard is on the disk; one that does not get there is no longer finished.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        sync_file(folder / shard_name(number))
+    except OSError:
+        # Its bytes may be read from memory as if nothing had happened.
+        part_path(folder, number).unlink(missing_ok=True)
+        raise
 
 
 def read_notes(folder: Path, number: int) -> list[Note]:

@@ -89,8 +89,8 @@ class ShardPart:
 class ShardWriter:
     """Context manager that writes one shard of a collection.
 
-    On normal exit the shard is synced to disk and renamed to ``path``, and :attr:`part`
-    describes it; after an exception nothing of it is left.
+    On normal exit the shard is renamed to ``path``, and :attr:`part` describes it; after an
+    exception nothing of it is left.
 
     Parameters
     ----------
@@ -98,6 +98,9 @@ class ShardWriter:
         Final name.
     bands : int
         Bands of every mel.
+    sync : bool
+        Wait until the shard is on the disk before it gets its name. Whoever does not has to see
+        to it with :func:`~playlist_pretrain.files.sync_file` before a collection names the shard.
 
     Examples
     --------
@@ -106,9 +109,10 @@ class ShardWriter:
     >>> writer.part.frames
     """
 
-    def __init__(self, path: str | Path, bands: int):
+    def __init__(self, path: str | Path, bands: int, *, sync: bool = True):
         self.path = Path(path)
         self.bands = bands
+        self.sync = sync
         self.part: ShardPart | None = None
         self._temporary = temporary_beside(self.path)
 
@@ -187,7 +191,8 @@ class ShardWriter:
 
     def _finish(self) -> ShardPart:
         with open(self._temporary, "rb") as stream:
-            os.fsync(stream.fileno())
+            if self.sync:
+                os.fsync(stream.fileno())
             size = os.fstat(stream.fileno()).st_size
             sha = hashlib.file_digest(stream, "sha256").hexdigest()
         if size != self._position:

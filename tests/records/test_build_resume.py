@@ -256,6 +256,44 @@ def test_a_full_disk_is_told_and_what_is_finished_stays(make, tmp_path):
     assert make().kept == 1
 
 
+def test_a_shard_that_does_not_get_to_the_disk_is_made_anew(make, tmp_path, monkeypatch):
+    def failing(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("mel-00001.tfrecord"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        original(descriptor)
+
+    make()
+    expected = content(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    original = os.fsync
+    with monkeypatch.context() as patch, pytest.raises(CollectionError) as caught:
+        patch.setattr(os, "fsync", failing)
+        make()
+    assert f"mel-00001.tfrecord: {os.strerror(errno.EIO)}. 1 of 3 shards are" in str(caught.value)
+    report = make()
+    assert (report.made, report.kept) == (2, 1)
+    assert content(tmp_path / "out") == expected
+
+
+def test_every_shard_is_on_the_disk_before_the_collection_names_it(make, tmp_path, monkeypatch):
+    def fsync(descriptor):
+        synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        original(descriptor)
+
+    def write(*args, **options):
+        before.extend(synced)
+        return original_write(*args, **options)
+
+    synced, before, original, original_write = [], [], os.fsync, build.write_collection
+    monkeypatch.setattr(build, "write_collection", write)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_at_shard(patch, 2)
+        make()
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert make().kept == 2
+    assert {"mel-00000.tfrecord", "mel-00001.tfrecord", "mel-00002.tfrecord"} <= set(before)
+
+
 def test_a_full_disk_at_the_very_end(make, tmp_path):
     def full(*args, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "index-0.npz")
