@@ -45,12 +45,15 @@ class Playlist:
         Rows of a table; below 0 where it has no such track.
     lines : list of str or None
         Of an M3U file, all of them.
+    folder : Path or None
+        That the M3U file is in, which its relative paths start from.
     """
 
     name: str
     entries: list[str]
     entry_rows: np.ndarray
     lines: list[str] | None = None
+    folder: Path | None = None
 
     @property
     def rows(self) -> np.ndarray:
@@ -124,7 +127,7 @@ def read_playlist(source: PlaylistSource, known: KnownTracks) -> Playlist:
     if not entries:
         raise TableError(f"{source.path}: playlist {shown(name)} has no entries")
     ids = known if source.id_map is None else IdMap.read(source.id_map, known)
-    playlist = Playlist(name, entries, ids.rows(entries), _m3u_lines(reader, files, name))
+    playlist = Playlist(name, entries, ids.rows(entries), *_m3u_lines(reader, files, name))
     if not len(playlist.rows):
         raise EmbeddingsError(
             f"{source.path}: none of the {len(entries):,} entries of playlist {shown(name)} is a "
@@ -157,10 +160,13 @@ def _one(groups: Iterator[tuple[str, list[str]]], source: PlaylistSource) -> tup
     return (next(iter(names)) if source.name is None else source.name), found
 
 
-def _m3u_lines(reader: Reader, files: Sequence[Source], name: str) -> list[str] | None:
+def _m3u_lines(
+    reader: Reader, files: Sequence[Source], name: str
+) -> tuple[list[str] | None, Path | None]:
     if reader is not READERS.get("m3u"):
-        return None
-    return lines_of(next(file for file in files if group_id_of(file.path) == name))
+        return None, None
+    source = next(file for file in files if group_id_of(file.path) == name)
+    return lines_of(source), source.file.absolute().parent if source.file else None
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,9 @@ class Continued:
         """Write the playlist and what is added as ``.m3u8``, ``.csv`` or ``.json``, whole.
 
         ``.m3u8`` keeps the lines of an M3U file, and adds the paths that the table has, or else
-        ids: absolute paths where the playlist has such. ``.csv`` is a table with ``group_id``,
+        ids: absolute paths where the playlist has such. In another folder than the playlist's
+        all paths become absolute where ``audio`` is known, since relative ones would lead
+        elsewhere. ``.csv`` is a table with ``group_id``,
         ``track_id`` and, of what is added, ``similarity``. ``.json`` is JSPF, beside which stand
         ``added`` and ``not_in_embeddings``. Each can be read as a playlist again.
 
@@ -211,6 +219,9 @@ class Continued:
     def _m3u(self, out: Path) -> None:
         lines = self.playlist.lines
         absolute = any(_is_absolute(line) for line in lines or [])
+        folder = self.playlist.folder
+        if lines and folder and self.audio and folder.resolve() != out.parent.resolve():
+            lines, absolute = [_from_folder(line, folder) for line in lines], True
         if lines is None:
             pairs = zip(self.playlist.entries, self.playlist.entry_rows.tolist(), strict=True)
             known = (self._line(row, absolute) if row >= 0 else _line(id_) for id_, row in pairs)
@@ -254,6 +265,14 @@ class Continued:
 
 def _is_absolute(line: str) -> bool:
     return line.startswith("/") or line.lower().startswith("file:")
+
+
+def _from_folder(line: str, folder: Path) -> str:
+    """A line of an M3U file in ``folder``, with a path that leads there from anywhere."""
+    relative = line and not line.startswith(("#", "/", "\\")) and "\\" not in line
+    if not relative or SCHEME.match(line) or DRIVE.match(line):
+        return line
+    return posixpath.normpath(posixpath.join(folder.as_posix(), line))
 
 
 def _line(text: str) -> str:

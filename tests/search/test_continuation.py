@@ -69,7 +69,7 @@ def test_what_is_written_reads_back_as_the_playlist_and_what_is_added(
     Continued(
         playlist, np.array([4, 2, 3]), np.array([0.9, 0.8, 0.1]), table(paths), tmp_path
     ).write(out)  # fmt: skip
-    again = read(out)
+    again = read(out, audio=tmp_path)
     assert (again.name, again.entries) == ("list", [*entries, "e", "#b", "c:d"])
     assert again.rows.tolist() == [0, 1, 4, 2, 3]
 
@@ -100,6 +100,29 @@ def test_absolute_paths_stay_absolute(tmp_path):
     assert read(out, audio=music).rows.tolist() == [0, 1, 3, 2]
     with pytest.raises(EmbeddingsError, match="none of the 2 entries"):
         read(path)
+
+
+def test_relative_paths_still_lead_to_their_files_from_another_folder(tmp_path):
+    music, out = tmp_path / "music", tmp_path / "elsewhere" / "out.m3u8"
+    lines = [
+        "#EXTM3U",
+        "",
+        "a/1.ogg",
+        "../music/a/2.mp3",
+        "./#b.ogg",
+        "http://x/y.mp3",
+        "C:\\z.mp3",
+    ]
+    music.mkdir()
+    path = write(music / "list.m3u8", "\n".join(lines) + "\n")
+    playlist = read(path, audio=music)
+    Continued(playlist, np.array([3]), np.ones(1), table(PATHS), music).write(out)
+    moved = [f"{music}/a/1.ogg", f"{music}/a/2.mp3", f"{music}/#b.ogg"]
+    assert out.read_text().splitlines() == [*lines[:2], *moved, *lines[5:], f"{music}/c:d.ogg"]
+    assert read(out, audio=music).rows.tolist() == [0, 1, 2, 3]
+    there = music / "new.m3u8"
+    Continued(playlist, np.array([3]), np.ones(1), table(PATHS), music).write(there)
+    assert there.read_text().splitlines() == [*lines, "c:d.ogg"]
 
 
 @pytest.mark.parametrize("name", [" x", "x\ny", "x\r"])
