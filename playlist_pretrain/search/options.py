@@ -100,6 +100,8 @@ def check_options(options: SearchOptions) -> None:
     report = options.report or not asked
     _refuse(options, ("top",), report or not options.playlist, "--track, --audio or --report")
     _refuse(options, ("groups",), report or options.page, "--report or --page")
+    artists_known = options.artists and not (report or options.page)
+    _refuse(options, ("collection",), not artists_known, "--report or --page, given --artists")
     if options.seed < 0:
         raise RecipeError(f"--seed {options.seed}: at least 0")
     from playlist_pretrain.search.continuation import FORMATS

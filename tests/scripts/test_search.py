@@ -232,6 +232,10 @@ ERRORS = {
     "add": (["--add", "3"], "--add: nothing reads it without --playlist"),
     "unread top": (["--playlist", "x", "--top", "3"], "--top: nothing reads it without"),
     "unread groups": (["--track", IDS[0], "--groups", "x"], "--groups: nothing reads it without"),
+    "unread collection": (
+        ["--track", IDS[0], "--artists", "x.csv", "--collection", "y"],
+        "--collection: nothing reads it without --report or --page, given --artists",
+    ),
     "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
     "groups twice": (["--groups", "artists,artists"], "names, each once"),
     "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
