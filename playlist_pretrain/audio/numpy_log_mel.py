@@ -88,7 +88,7 @@ class NumpyLogMel:
         frames, spectrum = self._frames[: len(mel)], self._spectrum[: len(mel)]
         # sliding_window_view takes as long to begin with as all products of a step.
         strides = (front_end.hop_length * samples.itemsize, samples.itemsize)
-        views = np.ndarray(frames.shape, samples.dtype, samples, strides=strides)
+        views: np.ndarray = np.ndarray(frames.shape, samples.dtype, samples, strides=strides)
         np.multiply(views, self._taper, out=frames)
         np.abs(rfft(frames, front_end.fft_length, axis=1, overwrite_x=True), out=spectrum)
         if front_end.spectrum == "power":

@@ -20,6 +20,9 @@ RECORD_OVERHEAD = 16
 _MOST_FEATURES = 1000
 _BITS = np.dtype("<u2")
 _EXPONENT = np.uint16(0x7C00)  # all set in what is no number or infinite
+_SIGNED_BITS = np.dtype("<i2")
+_OF_FLOAT32 = np.int32(-0x70002000)  # 0x8fffe000: all bits but those that the sign was spread over
+_CHUNK_FRAMES = 256  # they stay in the processor's cache
 _FEATURES = {b"track_id": 1, b"mel": 1, b"frames": 3, b"start_seconds": 2, b"source_seconds": 2}
 """The features of a track and the kinds of their lists: bytes 1, float 2, int64 3."""
 
@@ -82,12 +85,28 @@ def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(mel, dtype=MEL_DTYPE)
     # By their bits, which is many times as fast as asking whether they are finite.
-    if ((stored.view(_BITS) & _EXPONENT) == _EXPONENT).any():
+    if (stored.view(_BITS) & _EXPONENT).max() == _EXPONENT:
         frame, band = np.argwhere(~np.isfinite(stored))[0]
         value = mel[frame, band]
         why = "does not fit float16" if np.isfinite(value) else "is not a number to learn from"
         raise TrackError(f"track {track_id!r}: {value} at frame {frame}, band {band} {why}")
     return stored
+
+
+def exact_values(stored: np.ndarray) -> np.ndarray:
+    """float64 of the same shape, of finite float16: ``astype``, in less than half its time.
+
+    NumPy converts each half by itself. Their bits, put where float32 has its sign, exponent and
+    fraction, are the values times 2^-112, and all of these steps take many at once.
+    """
+    exact = np.empty(stored.shape)
+    for start in range(0, len(stored), _CHUNK_FRAMES):
+        bits = stored[start : start + _CHUNK_FRAMES].view(_SIGNED_BITS).astype(np.int32)
+        bits <<= 13
+        bits &= _OF_FLOAT32
+        exact[start : start + _CHUNK_FRAMES] = bits.view(np.float32)
+    exact *= 2.0**112
+    return exact
 
 
 def encode_track(

@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
 from playlist_pretrain.files import sync_file, write_json
 from playlist_pretrain.records.pool import describe_exit
@@ -131,7 +133,9 @@ class ShardWork:
 
     def _is_silent(self, audio: Any) -> bool:
         if self.front_end.takes_waveforms:
-            return max(audio.waveform.max(), -audio.waveform.min()) < SILENCE
+            samples = audio.waveform
+            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
+            return not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
         return audio.mel.max() <= self.front_end.silence
 
     @cached_property

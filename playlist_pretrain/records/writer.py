@@ -161,7 +161,7 @@ class ShardWriter:
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
         for start in range(0, len(stored), _SUM_FRAMES):
-            exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
+            exact = example.exact_values(stored[start : start + _SUM_FRAMES])
             self._sum += np.einsum("ij->j", exact)
             self._square_sum += np.einsum("ij,ij->j", exact, exact)  # without a table of squares
 

@@ -119,3 +119,12 @@ def test_tensorflow_rounds_to_float16_as_numpy_does():
     for start in range(4):  # wherever the registers of the processor begin
         rounded = tf.cast(near[start:], tf.float16).numpy()
         np.testing.assert_array_equal(rounded.view(np.uint16), expected[start:].view(np.uint16))
+
+
+def test_exact_values_of_every_finite_half():
+    every = np.arange(1 << 16, dtype="<u2").view("<f2")
+    finite = every[np.isfinite(every)].reshape(-1, 2)
+    found = example.exact_values(finite)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found.view(np.int64), finite.astype(np.float64).view(np.int64))
+    assert example.exact_values(finite[:0]).shape == (0, 2)
