@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from playlist_pretrain.testing.clauses import (
 )
 
 SOURCES = ("splits", "tags")
+NOWHERE = "/nowhere/at-all"
 
 
 def check_task(reader: TaskReader, settings: TaskSettings) -> None:
@@ -44,12 +46,10 @@ def check_task(reader: TaskReader, settings: TaskSettings) -> None:
     _same(task, reader.read(settings))
     for option in used:
         lacking = dataclasses.replace(settings, **{option: None})
-        refusal(lambda case=lacking: reader.read(case), TaskError, f"--{option}", f"no --{option}")
-        nowhere = dataclasses.replace(settings, **{option: "/nowhere/at-all"})
-        refusal(
-            lambda case=nowhere: reader.read(case),
-            PlaylistPretrainError, "/nowhere/at-all", f"--{option} that is not there",
-        )  # fmt: skip
+        refusal(partial(reader.read, lacking), TaskError, f"--{option}", f"no --{option}")
+        nowhere = dataclasses.replace(settings, **{option: NOWHERE})
+        case = f"--{option} that is not there"
+        refusal(partial(reader.read, nowhere), PlaylistPretrainError, NOWHERE, case)
 
 
 def _task(reader: TaskReader, task: TaggingTask) -> None:
