@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -45,9 +46,10 @@ def check_task(reader: TaskReader, settings: TaskSettings) -> None:
     _task(reader, task)
     _same(task, reader.read(settings))
     for option in used:
-        lacking = dataclasses.replace(settings, **{option: None})
+        paths: dict[str, Any] = {option: NOWHERE}
+        lacking = dataclasses.replace(settings, **dict.fromkeys(paths))
         refusal(partial(reader.read, lacking), TaskError, f"--{option}", f"no --{option}")
-        nowhere = dataclasses.replace(settings, **{option: NOWHERE})
+        nowhere = dataclasses.replace(settings, **paths)
         case = f"--{option} that is not there"
         refusal(partial(reader.read, nowhere), PlaylistPretrainError, NOWHERE, case)
 
