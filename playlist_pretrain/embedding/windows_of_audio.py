@@ -20,7 +20,6 @@ from playlist_pretrain.embedding.window_batches import (
     too_short,
 )
 from playlist_pretrain.errors import FrontEndError
-from playlist_pretrain.evaluation.predict import text_ids
 from playlist_pretrain.files import content_key
 from playlist_pretrain.records.decoding import decode_in_order
 from playlist_pretrain.records.report import Note
@@ -133,6 +132,8 @@ class AudioWindows:
         short: str,
         workers: int | None = None,
     ):
+        from playlist_pretrain.evaluation.predict import text_ids
+
         if not front_end.takes_waveforms:
             raise FrontEndError(
                 f"--audio {audio}: front end {front_end.name!r} of the model takes no waveforms, "

@@ -1,0 +1,80 @@
+"""How a clause of a contract is stated and found broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from playlist_pretrain.errors import PlaylistPretrainError
+
+
+class ContractError(AssertionError):
+    """An implementation breaks a clause of its contract; the message is the clause."""
+
+
+def require(holds: object, clause: str) -> None:
+    """Refuse what does not hold.
+
+    Raises
+    ------
+    ContractError
+        With ``clause`` as its message.
+    """
+    if not holds:
+        raise ContractError(clause)
+
+
+def require_name(name: object) -> None:
+    """A name that users can type behind an option: text without blanks or commas."""
+    typed = (
+        isinstance(name, str) and name and not any(sign.isspace() or sign == "," for sign in name)
+    )
+    require(typed, f"name: text without blanks or commas, not {name!r}")
+
+
+def require_line(text: object, what: str) -> None:
+    """One line of text that a screen can show."""
+    require(isinstance(text, str) and text.strip(), f"{what}: text, not {text!r}")
+    require(str(text).isprintable(), f"{what}: one line without control characters, not {text!r}")
+
+
+def require_options(options: object, known: Collection[str]) -> None:
+    """A frozenset of options that there are."""
+    require(isinstance(options, frozenset), f"options: a frozenset, not {options!r}")
+    unknown = set(options) - set(known)  # type: ignore[call-overload]
+    require(not unknown, f"options: of {', '.join(known)}; not {', '.join(sorted(unknown))}")
+
+
+def refusal(
+    call: Callable[[], object], error: type[PlaylistPretrainError], named: str, case: str
+) -> None:
+    """``call`` is refused with one line that names what is wrong.
+
+    Parameters
+    ----------
+    call : callable
+    error : type
+        Of the error, or one that it is derived from.
+    named : str
+        What the message has in it.
+    case : str
+        What is wrong, for the clause.
+
+    Raises
+    ------
+    ContractError
+        When nothing is raised, something else is, or the message is another.
+    """
+    try:
+        call()
+    except error as raised:
+        message = str(raised)
+        require(
+            message.isprintable() and named in message,
+            f"{case}: the message is one line with {named!r} in it, not {message!r}",
+        )
+    except Exception as raised:
+        raise ContractError(
+            f"{case}: raises {error.__name__}, not {type(raised).__name__}: {raised}"
+        ) from raised
+    else:
+        raise ContractError(f"{case}: raises {error.__name__}, but nothing was raised")

@@ -1,0 +1,214 @@
+"""The contract of playlist readers."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.testing.clauses import (
+    ContractError,
+    refusal,
+    require,
+    require_line,
+    require_name,
+    require_options,
+)
+
+if TYPE_CHECKING:
+    from playlist_pretrain.playlists.readers import Reader, Request
+
+Groups = Sequence[tuple[str, Sequence[str]]]
+OPTIONS = ("columns", "separator", "gap", "audio")
+MOST_CUTS = 200
+NOT_TEXT = b"\0" * 99
+
+
+def check_reader(
+    reader: Reader, example: Path, groups: Groups, request: Request | None = None
+) -> None:
+    """Check a playlist reader against :class:`playlist_pretrain.playlists.readers.Reader`.
+
+    Parameters
+    ----------
+    reader : Reader
+    example : Path
+        A plain file of the format, or a folder of such files: neither gzipped nor zipped, which is
+        done here. It is copied, and its copies are damaged.
+    groups : sequence of (str, sequence of str)
+        What is in it: id and tracks of each group, in its order.
+    request : Request, optional
+        What is asked of the reader; by default its first kind and nothing else.
+
+    Raises
+    ------
+    ContractError
+        At the first clause that is broken.
+    """
+    from playlist_pretrain.playlists.readers import Request
+
+    _anatomy(reader)
+    request = request or Request(reader.kinds[0])
+    expected = {group: list(tracks) for group, tracks in groups}
+    with tempfile.TemporaryDirectory() as name:
+        _sniffing(reader, example, Path(name))
+        _reading(reader, example, expected, request)
+        for packed in _packed(reader, example, Path(name)):
+            case = packed.suffix.lstrip(".") or "gz"
+            found = _merged(_parts(reader, packed, request))
+            require(found == expected, f"the same packed ({case}): {found!r} is not {expected!r}")
+            require(_recognised(reader, packed), f"sniff: the same packed ({case}) is recognised")
+        _damage(reader, _copy(example, Path(name) / "damaged"), expected, request)
+        _cuts(reader, _copy(example, Path(name) / "cut"), groups, request)
+
+
+def _anatomy(reader: Reader) -> None:
+    require_name(reader.name)
+    require(reader.name != "auto", "name: 'auto' stands for any reader")
+    require_line(reader.description, "description")
+    kinds = reader.kinds
+    require(isinstance(kinds, tuple) and kinds, f"kinds: a tuple of at least one, not {kinds!r}")
+    for kind in kinds:
+        require_name(kind)
+    require(len(set(kinds)) == len(kinds), f"kinds: each once, not {kinds!r}")
+    require_options(reader.options, OPTIONS)
+
+
+def _recognised(reader: Reader, path: Path) -> bool:
+    try:
+        found = reader.sniff(path)
+    except Exception as error:
+        raise ContractError(f"sniff: answers whatever is there, but raised {error!r}") from error
+    require(isinstance(found, bool), f"sniff: True or False, not {found!r}")
+    return found
+
+
+def _sniffing(reader: Reader, example: Path, folder: Path) -> None:
+    require(_recognised(reader, example), "sniff: the example is recognised")
+    (folder / "nothing").mkdir()
+    (folder / "empty").write_bytes(b"")
+    (folder / "zeros").write_bytes(NOT_TEXT)
+    for name in ("nothing", "empty", "zeros"):
+        require(not _recognised(reader, folder / name), f"sniff: {name} is not recognised")
+    refusal(lambda: reader.sources(folder / "nothing"), TableError, "nothing", "an empty folder")
+
+
+def _parts(reader: Reader, path: Path, request: Request) -> list[tuple[str, list[str]]]:
+    sources = reader.sources(path)
+    require(isinstance(sources, list) and sources, f"sources: a list of some, not {sources!r}")
+    parts = reader.read(sources, request)
+    require(isinstance(parts, Iterator), "read: streams, so it returns an iterator")
+    return list(parts)
+
+
+def _merged(parts: Iterable[tuple[str, list[str]]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for part in parts:
+        require(isinstance(part, tuple) and len(part) == 2, f"read: pairs, not {part!r}")
+        group, tracks = part
+        require(isinstance(tracks, list), f"read: track ids are a list, not {tracks!r}")
+        for found_id in (group, *tracks):
+            require(isinstance(found_id, str) and found_id, f"ids: text, not {found_id!r}")
+            try:
+                found_id.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise ContractError(f"ids: valid Unicode, not {found_id!r}") from error
+        found.setdefault(group, []).extend(tracks)
+    return found
+
+
+def _reading(reader: Reader, path: Path, expected: dict[str, list[str]], request: Request) -> None:
+    told: list[int] = []
+    counting = dataclasses.replace(request, advance=told.append)
+    found = _merged(_parts(reader, path, counting))
+    require(found == expected, f"read: the example holds {expected!r}, not {found!r}")
+    size = sum(source.size for source in reader.sources(path))
+    require(min(told, default=0) >= 0, f"advance: is told more bytes, never fewer: {told}")
+    require(sum(told) == size, f"advance: is told {size} bytes in all, not {sum(told)}")
+    require(_merged(_parts(reader, path, request)) == expected, "read: again, the same")
+
+
+def _copy(example: Path, folder: Path) -> Path:
+    folder.mkdir()
+    if example.is_dir():
+        return Path(shutil.copytree(example, folder / example.name))
+    return Path(shutil.copy(example, folder / example.name))
+
+
+def _packed(reader: Reader, example: Path, folder: Path) -> Iterator[Path]:
+    """The example gzipped, file by file, and in one zip file."""
+    copy = _copy(example, folder / "gzipped")
+    for source in reader.sources(copy):
+        require(source.file is not None, "the example is a plain file, or a folder of plain files")
+        with open(source.file, "rb") as plain, gzip.open(f"{source.file}.gz", "wb") as packed:
+            shutil.copyfileobj(plain, packed)
+        source.file.unlink()
+    yield copy if copy.is_dir() else copy.with_name(copy.name + ".gz")
+    packed_path = folder / "all.zip"
+    with zipfile.ZipFile(packed_path, "w") as archive:
+        for source in reader.sources(example):
+            archive.write(source.file, str(source.path))
+    yield packed_path
+
+
+def _damage(reader: Reader, path: Path, expected: dict[str, list[str]], request: Request) -> None:
+    file = reader.sources(path)[-1].file
+    file.write_bytes(NOT_TEXT)
+    refusal(lambda: _parts(reader, path, request), TableError, file.name, "zero bytes")
+    damage: list[TableError] = []
+    going_on = dataclasses.replace(request, damaged=damage.append)
+    found = _merged(_reported(reader, path, going_on, "zero bytes"))
+    require(
+        len(damage) == 1 and isinstance(damage[0], TableError),
+        f"damaged: is told of one TableError a damaged source, not {damage!r}",
+    )
+    for group, tracks in found.items():
+        require(tracks == expected.get(group), f"damage: group {group!r} was made up: {tracks!r}")
+
+
+def _cuts(reader: Reader, path: Path, groups: Groups, request: Request) -> None:
+    """Cut off anywhere, a source is read from its beginning, or reported."""
+    every = [(group, track) for group, tracks in groups for track in tracks]
+    file = reader.sources(path)[-1].file
+    whole = file.read_bytes()
+    for size in range(0, len(whole), -(-len(whole) // MOST_CUTS)):
+        file.write_bytes(whole[:size])
+        case = f"cut off after {size} of {len(whole)} bytes"
+        damage: list[TableError] = []
+        going_on = dataclasses.replace(request, damaged=damage.append)
+        found = [
+            (group, track)
+            for group, tracks in _merged(_reported(reader, path, going_on, case)).items()
+            for track in tracks
+        ]
+        require(len(damage) <= 1, f"{case}: reported once, not {damage!r}")
+        for error in damage:
+            message = str(error)
+            require(
+                message.isprintable() and file.name in message,
+                f"{case}: the message is one line with {file.name!r} in it, not {message!r}",
+            )
+        # The last id may have lost its end, which a text without an end mark cannot tell.
+        require(
+            len(found) <= len(every) and found[:-1] == every[: len(found)][:-1],
+            f"{case}: what is read is a beginning of what was written, not {found!r}",
+        )
+
+
+def _reported(
+    reader: Reader, path: Path, request: Request, case: str
+) -> list[tuple[str, list[str]]]:
+    try:
+        return _parts(reader, path, request)
+    except ContractError:
+        raise
+    except Exception as error:
+        raise ContractError(
+            f"{case}: request.damaged is told, and what was read is kept; raised {error!r}"
+        ) from error
