@@ -23,7 +23,7 @@ GROUPS = {
     },
 }
 ELSEWHERE = {"docs/extending/": "test_extending.py"}
-"""Pages whose Python are files to write, which a test of their own does, and runs their commands."""
+"""Pages whose Python is files to write: a test of their own does, and runs their commands."""
 
 
 def is_elsewhere(page):

@@ -20,7 +20,7 @@ def run(command, home, more=None):
     }
     words = ["bash", "-c", command] if isinstance(command, str) else command
     done = subprocess.run(
-        words, cwd=home, capture_output=True, text=True, env=environment, check=False, timeout=400
+        words, cwd=home, capture_output=True, text=True, env=environment, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
