@@ -1,4 +1,4 @@
-# make demo · demo-tables · test · test-fast · lint · bench: each sets up what it needs, and is quick when it is there.
+# make demo · demo-tables · test · test-fast · lint · docs · bench: each sets up what it needs, and is quick when it is there.
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && \
@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-tables test test-fast lint bench
+.PHONY: demo demo-tables test test-fast lint docs bench
 
 demo: $(READY)
 	$(RUN) scripts/pretrain.py --pairs playlist_co
@@ -26,6 +26,9 @@ lint: $(READY)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+docs: $(READY)
+	$(RUN) -m mkdocs build --strict
 
 bench: $(READY)
 	$(RUN) benchmarks/front_end.py

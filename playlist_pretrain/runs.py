@@ -33,7 +33,7 @@ def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
 
 
 class Run:
-    """A folder under ``runs/`` (see the README for what is in it).
+    """A folder under ``runs/`` (``docs/formats.md`` says what is in it).
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ def settings():
 def sources(folder):
     """A checkout's own files, copied: a build leaves its traces beside what it builds."""
     kept = ("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "Makefile", "README.md",
-            "constraints.txt", "pyproject.toml", "setup.cfg")  # fmt: skip
+            "constraints.txt", "mkdocs.yml", "pyproject.toml", "setup.cfg")  # fmt: skip
     folder.mkdir()
     for name in kept:
         shutil.copy(ROOT / name, folder)
@@ -186,7 +186,8 @@ def test_the_sdist_has_what_its_tests_need(built):
         names = {name.partition("/")[2] for name in archive.getnames()}
     for name in ("constraints.txt", "CITATION.cff", "CHANGELOG.md", "LICENSE", "Makefile",
                  "scripts/pretrain.py", "tests/conftest.py", "tests/golden/musicnn_mel.npz",
-                 "notebooks/first_hour.ipynb", "docs/platforms.md",
+                 "notebooks/first_hour.ipynb", "docs/platforms.md", "mkdocs.yml", "docs/hooks.py",
+                 "docs/pipeline.svg", "docs/guides/pretrain.md", "tests/docs/pages.py",
                  "tfrecords/README.md"):  # fmt: skip
         assert name in names, name
     assert not any("__pycache__" in name for name in names)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.recipes import PretrainRecipe, option
+from playlist_pretrain.recipes import FinetuneRecipe, PretrainRecipe, option
 
 
 def test_the_papers_recipe_is_the_default_of_any_collection():
@@ -30,6 +30,27 @@ def test_the_demo_aims_at_800_steps():
     recipe, told = PretrainRecipe().resolve(demo=True, window_frames=256).with_steps(3)
     assert (recipe.preset, recipe.batch, recipe.width) == ("demo", 32, 0.25)
     assert recipe.epochs == 267 and recipe.warmup_steps == 240 and told == ""
+
+
+@pytest.mark.parametrize("demo", [False, True])
+def test_fast_is_one_small_epoch_of_any_collection(demo):
+    asked = PretrainRecipe(preset="fast").resolve(demo=demo, window_frames=256)
+    recipe, told = asked.with_steps(3)
+    assert (recipe.preset, recipe.batch, recipe.width, recipe.epochs) == ("fast", 4, 0.05, 1)
+    assert recipe.warmup_steps == 0 and told == ""
+    tagger = FinetuneRecipe(preset="fast").resolve(demo=demo, window_frames=256)
+    assert (tagger.batch, tagger.width, tagger.epochs, tagger.runs) == (4, 0.05, 1, 1)
+    two = FinetuneRecipe(preset="fast", model=("a", "b")).resolve(demo=demo, window_frames=256)
+    assert (two.width, two.runs) == (None, 1)
+    given = FinetuneRecipe(preset="fast", runs=2, epochs=3, width=0.1)
+    given = given.resolve(demo=demo, window_frames=256)
+    assert (given.width, given.epochs, given.runs) == (0.1, 3, 2)
+
+
+def test_a_fine_tuning_has_fifty_epochs_and_three_runs():
+    for demo, batch in ((False, 64), (True, 16)):
+        recipe = FinetuneRecipe().resolve(demo=demo, window_frames=256)
+        assert (recipe.epochs, recipe.runs, recipe.batch) == (50, 3, batch)
 
 
 def test_what_is_given_wins_over_the_preset():
@@ -57,7 +78,7 @@ def test_a_short_run_warms_up_for_a_tenth_and_says_so():
     [
         {"batch": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")},
         {"temperature": -1.0}, {"width": 0.0}, {"warmup_steps": -1}, {"probe_share": 1.0},
-        {"preset": "fast"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
+        {"preset": "slow"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
         {"micro_batch": 0}, {"micro_batch": 40}, {"seed": -1}, {"checkpoint_steps": 0},
         {"probe_epochs": 0}, {"precision": "float16"}, {"hard_negatives": -1.0},
         {"hard_negatives": float("nan")},

@@ -21,7 +21,7 @@ from typing import Any
 
 from playlist_pretrain.evaluation.statistics import LEVEL
 from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.recipes.finetuning import PAPER_RUNS
+from playlist_pretrain.recipes.presets import PAPER_RUNS
 from playlist_pretrain.recipes.pretraining import ONLY_OF
 
 BACKBONES = ("vggish", "resnet50")

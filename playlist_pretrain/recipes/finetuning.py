@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.recipes.presets import FINETUNE_PRESETS
 from playlist_pretrain.recipes.recipe import (
     Recipe,
     check_above_zero,
@@ -19,23 +20,8 @@ from playlist_pretrain.tasks import TaskSettings
 SCRATCH, AUDIOSET = "scratch", "audioset"
 ESSENTIA = ".pb"
 """How the name of a model ends that Essentia publishes."""
-PAPER_RUNS = 3
 OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
 """Settings that a saved model, or the original weights, have settled already."""
-PRESETS = {
-    "paper": {
-        "width": 1.0,
-        "batch": 64,
-        "low_learning_rate": 1e-5,
-        "high_learning_rate": 1e-4,
-    },
-    "demo": {
-        "width": 0.25,
-        "batch": 16,
-        "low_learning_rate": 1e-4,
-        "high_learning_rate": 1e-3,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +37,7 @@ class FinetuneSettings:
     backbone: str | None = None
     """scratch: vggish or resnet50 [vggish]"""
     width: float | None = None
-    """scratch: scales the channels of VGGish [paper: 1.0, demo: 0.25]"""
+    """scratch: scales the channels of VGGish [paper: 1.0, demo: 0.25, fast: 0.05]"""
     frames: int | None = None
     """scratch: frames of a window [the front end's own]"""
     input_norm: str | None = None
@@ -63,23 +49,24 @@ class FinetuneSettings:
     """go on although the collection lacks tracks of the task, or has excerpts where whole tracks
     are tested; the report says which share was there"""
     preset: str = "auto"
-    """paper, demo, or auto: demo for the demo collections, paper for any other"""
+    """paper; demo; fast, seconds to try a command, for figures that are worth nothing; or auto:
+    demo for the demo collections, paper for any other"""
     runs: int | None = None
-    """runs with a seed of their own [3; one for each of several models]"""
+    """runs with a seed of their own [3, fast: 1; one for each of several models]"""
     freeze: bool = False
     """train the head alone, a probe of the embeddings; with --model scratch, of random weights"""
     head: str = "mlp"
     """mlp, one hidden layer of 128 units as in the paper, or linear"""
     batch: int | None = None
-    """windows a step; the paper does not say [paper: 64, demo: 16]"""
-    epochs: int = 50
-    """most passes over the training tracks, one random window each"""
+    """windows a step; the paper does not say [paper: 64, demo: 16, fast: 4]"""
+    epochs: int | None = None
+    """most passes over the training tracks, one random window each [50, fast: 1]"""
     patience: int = 10
     """epochs without a better validation average precision after which a run stops"""
     low_learning_rate: float | None = None
-    """lower end of the triangular cycles of the learning rate [paper: 1e-5, demo: 1e-4]"""
+    """lower end of the triangular cycles of the learning rate [paper: 1e-5, demo and fast: 1e-4]"""
     high_learning_rate: float | None = None
-    """upper end of the cycles [paper: 1e-4, demo: 1e-3]"""
+    """upper end of the cycles [paper: 1e-4, demo and fast: 1e-3]"""
     cycle_epochs: float = 8.0
     """epochs of a cycle, up and down; the paper does not say, Smith (arXiv 1506.01186) advises 4
     to 20"""
@@ -127,12 +114,13 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        filled: dict[str, Any] = dict(PRESETS[preset])
+        filled: dict[str, Any] = dict(FINETUNE_PRESETS[preset])
         if SCRATCH in self.model:
             filled |= {"backbone": "vggish", "frames": window_frames, "input_norm": "band"}
         if SCRATCH not in self.model or self.backbone not in (None, "vggish"):
             del filled["width"]
-        filled["runs"] = 1 if len(self.model) > 1 else PAPER_RUNS
+        if len(self.model) > 1:
+            filled["runs"] = 1
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
         settled = dataclasses.replace(self, preset=preset, **missing)
         if settled.low_learning_rate > settled.high_learning_rate:
@@ -144,7 +132,7 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
 
     def _check(self) -> None:
         choices = {
-            "preset": ("auto", "paper", "demo"),
+            "preset": ("auto", *FINETUNE_PRESETS),
             "head": ("mlp", "linear"),
             "initializer": ("he_normal", "glorot_uniform"),
             "precision": ("float32", "mixed_float16", "mixed_bfloat16"),

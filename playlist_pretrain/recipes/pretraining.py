@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.recipes.presets import PRETRAIN_PRESETS
 from playlist_pretrain.recipes.recipe import (
     Recipe,
     check_above_zero,
@@ -52,25 +53,26 @@ class TrainingSettings:
     """name of the groups made by match_playlists [artist_co: artists, others: playlists];
     several pairings have their own each"""
     preset: str = "auto"
-    """paper, demo, or auto: demo for the demo collection, paper for any other"""
+    """paper; demo; fast, seconds to try a command, for a model that is worth nothing; or auto: demo
+    for the demo collection, paper for any other"""
     backbone: str = "vggish"
     """backbone to train: vggish or resnet50"""
     width: float | None = None
-    """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25]"""
+    """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25, fast: 0.05]"""
     frames: int | None = None
     """frames of a window [the front end's own: 256, VGGish front ends 96]"""
     batch: int | None = None
-    """pairs a step [paper: 384, demo: 32]"""
+    """pairs a step [paper: 384, demo: 32, fast: 4]"""
     micro_batch: int | None = None
     """pairs in memory at a time, a divisor of --batch: same gradient by gradient caching, at the
     cost of a second forward pass; batch normalisation (resnet50) then sees the statistics of a
     slice [whole batch]"""
     epochs: int | None = None
-    """passes over the pairing [paper: 50, demo: as many as give about 800 steps]"""
+    """passes over the pairing [paper: 50, demo: as many as give about 800 steps, fast: 1]"""
     learning_rate: float | None = None
-    """peak of the learning rate [paper: 1e-4, demo: 2e-4]"""
+    """peak of the learning rate [paper: 1e-4, demo and fast: 2e-4]"""
     warmup_steps: int | None = None
-    """steps of linear warm-up before the cosine [paper: 5000, demo: 240]"""
+    """steps of linear warm-up before the cosine [paper: 5000, demo: 240, fast: 0]"""
     temperature: float = 0.1
     """temperature of NT-Xent"""
     learnable_temperature: bool = False
@@ -98,9 +100,9 @@ class TrainingSettings:
     """GPUs that --strategy mirrored uses; without any GPU, parts of the CPU, for trials
     [all GPUs]"""
     probe_epochs: int | None = None
-    """epochs between two retrieval probes [paper: 1, demo: 20]"""
+    """epochs between two retrieval probes [paper and fast: 1, demo: 20]"""
     checkpoint_epochs: int | None = None
-    """epochs between two checkpoints [paper: 1, demo: 20]"""
+    """epochs between two checkpoints [paper and fast: 1, demo: 20]"""
     checkpoint_steps: int = 1000
     """steps between two checkpoints within an epoch"""
     seed: int = 0
@@ -112,7 +114,8 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
     """Pre-train a backbone on pairs of tracks that belong together.
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
-    (section 3.1), ``demo`` a run of some minutes on two CPU cores.
+    (section 3.1), ``demo`` a run of some minutes on two CPU cores, ``fast`` one epoch of a tiny
+    model.
     """
 
     not_decisive: ClassVar = (
@@ -162,26 +165,7 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        defaults = {
-            "paper": {
-                "width": 1.0,
-                "batch": 384,
-                "epochs": 50,
-                "learning_rate": 1e-4,
-                "warmup_steps": 5000,
-                "probe_epochs": 1,
-                "checkpoint_epochs": 1,
-            },
-            "demo": {
-                "width": 0.25,
-                "batch": 32,
-                "epochs": None,
-                "learning_rate": 2e-4,
-                "warmup_steps": 240,
-                "probe_epochs": 20,
-                "checkpoint_epochs": 20,
-            },
-        }[preset]
+        defaults = PRETRAIN_PRESETS[preset]
         filled: dict[str, Any] = {
             name: value
             for name, value in defaults.items()
@@ -211,7 +195,7 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
 
     def _check(self) -> None:
         choices = {
-            "preset": ("auto", "paper", "demo"),
+            "preset": ("auto", *PRETRAIN_PRESETS),
             "input_norm": ("band", "none"),
             "initializer": ("he_normal", "glorot_uniform"),
             "precision": ("float32", "mixed_float16", "mixed_bfloat16"),

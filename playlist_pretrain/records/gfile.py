@@ -25,8 +25,8 @@ _SAME = {
 def register_file_systems() -> None:
     """Let ``tf.io.gfile`` and ``tf.data`` read ``s3://`` and ``hdfs://`` paths.
 
-    The variables are those that the program itself reads, see the README. TensorFlow has
-    ``gs://`` of its own. Call it before TensorFlow is given such a path.
+    The variables are those that the program itself reads, see ``docs/guides/make_tfrecords.md``.
+    TensorFlow has ``gs://`` of its own. Call it before TensorFlow is given such a path.
 
     Raises
     ------

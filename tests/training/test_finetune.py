@@ -58,7 +58,7 @@ def backbone(tagged_world, tmp_path):
 
 
 @pytest.mark.slow
-def test_leaves_what_the_readme_says(tagging_arguments, capsys):
+def test_leaves_what_the_guide_says(tagging_arguments, capsys):
     arguments = [a for a in tagging_arguments if a != "--quiet"]
     assert finetune.main(arguments) == 0
     run = out_of(arguments)

@@ -44,7 +44,7 @@ def refusal(arguments, capsys):
     return error
 
 
-def test_a_run_leaves_what_the_readme_says(finished_once):
+def test_a_run_leaves_what_the_formats_say(finished_once):
     run, told = Run(finished_once[0]), finished_once[1]
     recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
     assert recipe["preset"] == "paper" and recipe["batch"] == 6 and recipe["frames"] == 16

@@ -1,0 +1,87 @@
+"""Commands of the pages that no test can run: why, and what is checked of them instead."""
+
+import configparser
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pages import PAGES, ROOT, check_options, steps
+
+
+def installs(command):
+    """Files and extras that an installation names are there."""
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    (extras,) = re.findall(r"\[([\w,-]+)\]", command) or [""]
+    for extra in filter(None, extras.split(",")):
+        assert extra in settings["options.extras_require"], command
+    if "playlist_pretrain-" in command or " -e " in command:
+        assert "-c constraints.txt" in command and (ROOT / "constraints.txt").is_file()
+
+
+def is_in_a_dockerfile(command):
+    """The line stands in the Dockerfile that it is about, or in what ``export.py`` writes."""
+    shown = "".join((ROOT / name).read_text("utf-8") for name in ("Dockerfile", "Dockerfile.gpu"))
+    shown = re.sub(r" \\\n#\s*", " ", shown)
+    if command.startswith("cd exports/serving"):  # test_models.py compares it with the card
+        return
+    assert command in shown
+
+
+def is_a_target(command):
+    target = command.split()[1]
+    words = ["make", "--dry-run", "PYTHON=python3.11", "READY=Makefile", target]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def is_a_file(command):
+    path = re.search(r"\S+\.py", command)[0]
+    assert path.startswith("exports/") or (ROOT / path).is_file(), path
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Commands that match are not run, for a reason, but checked."""
+
+    pattern: str
+    reason: str
+    check: Callable[[str], object] = lambda command: None
+
+    def fits(self, command):
+        return re.search(self.pattern, command) is not None
+
+
+NOT_RUN = (
+    Excuse(r"^docker |&& docker ", "needs Docker", is_in_a_dockerfile),
+    Excuse(r"pip install ", "fetches packages; test_packaging.py installs the wheel", installs),
+    Excuse(r"^pip wheel ", "fetches what builds; test_packaging.py builds the wheel"),
+    Excuse(r"^python3\.11 -m venv ", "the environment that its next line fills"),
+    Excuse(r"^make (test|docs|lint|bench|test-fast|demo PYTHON=.*)$",
+               "this is make test; test_site.py builds the pages", is_a_target),
+    Excuse(r"^aws s3 ", "another program: its copy is made by fsspec here"),
+    Excuse(r"^tensorboard ", "a server, which runs until it is stopped"),
+    Excuse(r"^python benchmarks/", "takes minutes; test_benchmarks.py runs them small",
+               is_a_file),
+    Excuse(r"^python exports/serving/\S+_client\.py", "asks a model server; test_serving.py "
+               "has one of the documented protocol", is_a_file),
+)  # fmt: skip
+
+
+def reason_not_to_run(step):
+    """Why a step is not run, '' where it is."""
+    if step.python:
+        return ""
+    for excuse in NOT_RUN:
+        if excuse.fits(step.text):
+            excuse.check(step.text)
+            return excuse.reason
+    if step.form:
+        check_options(step.text)
+        return "shows a form; its options were compared with --help"
+    return ""
+
+
+def every_command():
+    return [step for page in PAGES for step in steps(page) if not step.python]

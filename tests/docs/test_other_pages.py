@@ -1,0 +1,10 @@
+"""Pages without a test of their own: what they tell a user to type works."""
+
+import pytest
+from page_groups import OTHERS, with_steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", with_steps(OTHERS))
+def test_follow(page, home_at, demo, follow):
+    follow(page, home_at("model", demo))

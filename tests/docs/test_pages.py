@@ -1,0 +1,130 @@
+"""No command of a page escapes: each is found, and run by the tests beside this, or excused."""
+
+import re
+from pathlib import Path
+
+import pytest
+from not_run import NOT_RUN, every_command, reason_not_to_run
+from page_groups import ELSEWHERE, GROUPS, OTHERS, is_elsewhere
+from pages import FENCE, PAGES, ROOT, check_options, steps_of, text_of
+from running import as_run
+
+from playlist_pretrain.__main__ import VERBS
+
+PAGE = """
+Do `python scripts/pretrain.py
+--pairs simclr`, not `python`.
+
+```bash
+# a remark
+make demo   # another
+python scripts/match_playlists.py --separator "|" \\
+    --name artists
+```
+
+```python
+x = "# no remark"
+```
+
+* an item
+
+  ```sh
+  python scripts/embed.py --model NAME
+  ```
+"""
+
+
+def test_all_steps_are_found_in_their_order():
+    found = steps_of(PAGE)
+    assert [step.text for step in found] == [
+        "python scripts/pretrain.py --pairs simclr",
+        "make demo",
+        'python scripts/match_playlists.py --separator "|" --name artists',
+        'x = "# no remark"\n',
+        "python scripts/embed.py --model NAME",
+    ]
+    assert [step.python for step in found] == [False, False, False, True, False]
+    assert [step.line for step in found] == [2, 5, 5, 12, 18]
+    assert [step.form for step in found] == [False, False, False, False, True]
+
+
+@pytest.mark.parametrize("language", ["", "text", "toml"])
+def test_a_command_cannot_hide_in_another_block(language):
+    with pytest.raises(AssertionError, match="commands in a block"):
+        steps_of(f"```{language}\nplaylist-pretrain tables --plan x\n```\n")
+    assert steps_of(f"```{language}\nmade = by python\n```\n") == []
+
+
+def test_long_commands_are_made_short_as_the_pages_say():
+    assert as_run("python scripts/pretrain.py") == ["python scripts/pretrain.py --preset fast"]
+    assert as_run("make demo") == ["python scripts/pretrain.py --pairs playlist_co --preset fast"]
+    (tables,) = as_run("make demo-tables")
+    assert tables.endswith(" --dry-run")
+    for page in (
+        "README.md",
+        "docs/index.md",
+        "docs/guides/pretrain.md",
+        "docs/guides/finetune.md",
+    ):
+        assert "`--preset fast`" in text_of(page), page
+
+
+def test_every_page_is_in_one_group():
+    listed = [page for pages in GROUPS.values() for page in pages]
+    assert len(set(listed)) == len(listed) and set(listed) <= set(PAGES)
+    elsewhere = [page for page in PAGES if is_elsewhere(page)]
+    assert {*listed, *OTHERS, *elsewhere} == set(PAGES)
+    for folder, test in ELSEWHERE.items():
+        pages = [Path(page) for page in elsewhere if page.startswith(folder)]
+        text = (Path(__file__).parent / test).read_text("utf-8") if pages else ""
+        assert all(f'"{page.stem}"' in text for page in pages), test
+
+
+def test_every_excuse_is_needed():
+    texts = [step.text for step in every_command()]
+    for excuse in NOT_RUN:
+        assert any(map(excuse.fits, texts)), excuse.pattern
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_that_are_not_run_name_options_and_files_that_are_there(page):
+    for step in every_command():
+        if step.page == page:
+            reason_not_to_run(step)
+
+
+def test_an_option_that_is_none_is_found():
+    check_options("python scripts/pretrain.py --pairs NAME")
+    with pytest.raises(AssertionError, match="no option --pair"):
+        check_options("playlist-pretrain pretrain --pair NAME")
+
+
+def test_every_verb_has_a_guide_and_its_line_in_the_readme():
+    for verb in VERBS:
+        guide = f"docs/guides/{verb}.md"
+        assert text_of(guide).startswith(f"# {verb}: ")
+        assert re.search(
+            rf"^\| `{verb}` \| .+ \| \[guide\]\({guide}\) \|$", text_of("README.md"), re.M
+        )
+        assert f"(guides/{verb}.md)" in text_of("docs/index.md")
+
+
+def test_the_readme_is_of_two_screens():
+    assert len(text_of("README.md").splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", [*PAGES, "tfrecords/README.md", "CHANGELOG.md"])
+def test_every_link_leads_to_a_file_of_the_repository(page):
+    prose = FENCE.sub("", text_of(page))
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose):
+        if not re.match(r"[a-z]+:", link):
+            assert (ROOT / page).parent.joinpath(link).is_file(), link
+
+
+def test_every_folder_of_the_layout_is_there():
+    layout = text_of("docs/index.md").partition("## Layout")[2]
+    (tree,) = (fence[3] for fence in FENCE.finditer(layout))
+    for line in tree.splitlines():
+        folder = ROOT / "playlist_pretrain" if line.startswith("  ") else ROOT
+        assert (folder / line.split()[0]).is_dir(), line
