@@ -9,6 +9,7 @@ import numpy as np
 
 from playlist_pretrain.experiments.report.looks import (
     EDGE,
+    INK,
     LOOKS,
     OKABE_ITO,
     QUIET,
@@ -38,23 +39,35 @@ class Points(NamedTuple):
     markers: Sequence[str]
 
 
-def curves(
-    lines: Sequence[Line], x: str, y: str, *, chance: float | None = None, points: bool = False
-) -> Any:
-    """A line a run, those of one start alike; ``points`` where values are few."""
-    from bokeh.models import Span
-
+def curves(lines: Sequence[Line], x: str, y: str) -> Any:
+    """A line a run, those of one start alike."""
     made = plot(x, y, height=360, legend=True)
+    made.xaxis.ticker.min_interval = 1
     for line in lines:
         look, there = LOOKS[line.start], np.isfinite(line.y)
-        shape: dict[str, Any] = {"x": line.x[there], "y": line.y[there], "legend_label": line.title}
-        made.line(**shape, color=look.colour, line_dash=look.dash, line_width=1.7, alpha=0.85)
-        if points:
-            made.scatter(**shape, color=look.colour, marker=look.marker, size=6, alpha=0.85)
-    if chance is not None and np.isfinite(chance):
-        made.add_layout(
-            Span(location=chance, dimension="width", line_color=EDGE, line_dash="dotted")
-        )
+        if there.any():
+            made.line(
+                line.x[there], line.y[there], color=look.colour, line_dash=look.dash,
+                line_width=1.7, alpha=0.85, legend_label=line.title,
+            )  # fmt: skip
+    return made
+
+
+def probe_curves(lines: Sequence[Line], x: str, y: str, chance: float) -> Any:
+    """The same of shares, known at a few steps, and a line where chance is."""
+    from bokeh.models import DataRange1d
+    from bokeh.models.annotations import Span
+
+    made = curves(lines, x, y)
+    for line in lines:
+        look, there = LOOKS[line.start], np.isfinite(line.y)
+        if there.any():
+            made.scatter(
+                line.x[there], line.y[there], color=look.colour, marker=look.marker, size=6,
+                alpha=0.85, legend_label=line.title,
+            )  # fmt: skip
+    made.add_layout(Span(location=chance, dimension="width", line_color=EDGE, line_dash="dotted"))
+    made.y_range = DataRange1d(start=0, min_interval=0.05)
     return made
 
 
@@ -81,7 +94,7 @@ def tag_bars(
     places = np.arange(len(tags))[::-1].astype(float)
     made = plot(
         "Average Precision", "", height=130 + _PIXELS_A_TAG * len(tags), legend=True,
-        x_range=Range1d(0, 1.02), y_range=Range1d(-0.7, len(tags) - 0.3),
+        x_range=Range1d(start=0, end=1.02), y_range=Range1d(start=-0.7, end=len(tags) - 0.3),
     )  # fmt: skip
     made.yaxis.ticker = FixedTicker(ticks=places.tolist())
     made.yaxis.major_label_overrides = {int(p): label(t) for p, t in zip(places, tags, strict=True)}
@@ -103,7 +116,7 @@ def tag_bars(
 
 def margin_histogram(values: np.ndarray) -> Any:
     """Triplets by how much nearer the positive is than the negative, to both sides of 0."""
-    from bokeh.models import Span
+    from bokeh.models.annotations import Span
 
     counts, edges = np.histogram(values, BINS, _range(values))
     made = plot("distance to negative − to positive", "triplets", height=220)
@@ -113,8 +126,8 @@ def margin_histogram(values: np.ndarray) -> Any:
             left=edges[:-1][side], right=edges[1:][side], top=counts[side], bottom=0,
             fill_color=colour, line_color="white", line_width=0.5,
         )  # fmt: skip
-    made.add_layout(Span(location=0, dimension="height", line_color="#18181b"))
-    made.y_range.start = 0
+    made.add_layout(Span(location=0, dimension="height", line_color=INK))
+    made.y_range.start, made.yaxis.ticker.min_interval = 0, 1
     return made
 
 
@@ -131,7 +144,7 @@ def cosine_histogram(cosines: np.ndarray) -> Any:
             left=edges[:-1], right=edges[1:], top=counts, bottom=0, fill_color=colour,
             fill_alpha=filled, line_color=colour, line_width=1.3, legend_label=name,
         )  # fmt: skip
-    made.y_range.start = 0
+    made.y_range.start, made.yaxis.ticker.min_interval = 0, 1
     return made
 
 

@@ -10,7 +10,7 @@ from playlist_pretrain.search.map_page.contents import shown
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 """Colours that people of any colour vision tell apart (Okabe & Ito 2008), without black."""
 MARKERS = ("circle", "triangle")
-QUIET, EDGE = "#d4d4d8", "#767676"
+INK, EDGE, QUIET = "#18181b", "#767676", "#d4d4d8"
 LONGEST_LABEL = 24
 
 
@@ -37,7 +37,7 @@ LOOKS = {
 
 def plot(x: str, y: str, *, height: int = 280, legend: bool = False, **more: Any) -> Any:
     """An empty Bokeh figure that is as wide as its place and lets a finger scroll the page."""
-    from bokeh.models import Legend
+    from bokeh.models.annotations import Legend
     from bokeh.plotting import figure
 
     made = figure(
@@ -54,11 +54,12 @@ def plot(x: str, y: str, *, height: int = 280, legend: bool = False, **more: Any
     made.toolbar.logo = None
     for axis in made.axis:
         axis.axis_label_text_font_style = "normal"
-        axis.axis_label_text_color = axis.major_label_text_color = "#18181b"
+        axis.axis_label_text_color = axis.major_label_text_color = INK
         axis.minor_tick_line_color = None
     made.grid.grid_line_color = "#e4e4e7"
     if legend:
-        place = Legend(ncols=2, border_line_color=None, label_text_color="#18181b", glyph_width=34)
+        place = Legend(ncols=2, location="left", margin=2, glyph_width=34, border_line_color=None)
+        place.label_text_color = INK
         made.add_layout(place, "below")
     return made
 

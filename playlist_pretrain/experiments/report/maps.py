@@ -42,7 +42,9 @@ def embedding_maps(done: DoneCells) -> list[Section]:
 
 def _of_task(done: DoneCells, task: str, title: str) -> Section:
     several = len(done.plan.triplets) > 1
-    drawn, without, methods, keys, label = [], [], {}, [], None
+    drawn: list[Figure] = []
+    keys: list[Key] = []
+    without, methods, label = [], {}, None
     colours: Mapping[str, tuple[str, str]] = {}
     for row, cell in _of_one_unit(done, task).items():
         table = folders.embeddings(done.folder(cell))
@@ -146,7 +148,8 @@ def _colours(
 
 
 def _values(groups: TrackGroups, ids: Sequence[str]) -> dict[str, list[str]]:
-    of_tags, values = groups.name.startswith("tags"), {}
+    of_tags = groups.name.startswith("tags")
+    values: dict[str, list[str]] = {}
     for number, name in enumerate(groups.group_ids):
         text = name.rpartition(BETWEEN_KIND_AND_TAG)[2] if of_tags else name
         for row in groups.group(number).tolist():

@@ -13,7 +13,7 @@ from playlist_pretrain.errors import printable
 from playlist_pretrain.evaluation import tables_text
 from playlist_pretrain.evaluation.pair_counts import COUNTS, OF_PAPER, count_text
 from playlist_pretrain.evaluation.tables import TableColumn, Tables
-from playlist_pretrain.experiments.cells import WORLD
+from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS
 from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
 from playlist_pretrain.experiments.report.maps import embedding_maps
 from playlist_pretrain.experiments.report.parts import Section
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.experiments.collect import Collected
 
 REPORT = "report.html"
+FOLDERS = {PRETRAIN: "Pre-training", TAGS: "Fine-tuning", TRIPLETS: "Triplets"}
 _JOINERS = "\u200c\u200d"  # invisible, but they make words of Persian and many an emoji
 
 
@@ -126,9 +127,11 @@ def _tasks(tables: Tables, number: int) -> list[tuple[str, list[TableColumn]]]:
 
 
 def _links(collected: Collected) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Kind, and id and link of each of its finished run folders."""
+    """What it is, and id and link of each of its finished run folders."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for cell in collected.cells:
-        if cell.kind != WORLD and collected.done[cell.id] is not None:
-            found.setdefault(cell.kind, []).append((cell.id, quote(f"cells/{cell.id}/")))
+    for kind, title in FOLDERS.items():
+        for cell in collected.cells:
+            if cell.kind == kind and collected.done[cell.id] is not None:
+                link = quote(f"cells/{cell.id}/")
+                found.setdefault(title, []).append((cell.id, link))
     return list(found.items())

@@ -36,16 +36,14 @@ def pretraining(done: DoneCells) -> Section:
             drawn.append(
                 Figure(title, _lines_text(losses), figures.curves(losses, "step", "NT-Xent"))
             )
-        if any(np.isfinite(line.y).any() for line in probes):
-            title = f"{backbone}: retrieval of held-out pairs" if backbone else (
-                "Retrieval of held-out pairs"
-            )  # fmt: skip
-            chance = float(np.mean(chances)) if chances else None
+        if chances:
+            title = "retrieval of held-out pairs"
+            chance = float(np.mean(chances))
             drawn.append(Figure(
-                title,
-                "Share of held-out pairs whose positive is the nearest of its batch (probe, top 1)"
-                + (f"; the dotted line is chance, {chance:.3f}." if chance is not None else "."),
-                figures.curves(probes, "step", "top 1", chance=chance, points=True),
+                f"{backbone}: {title}" if backbone else title.capitalize(),
+                "Share of held-out pairs whose positive is the nearest of its batch; the dotted "
+                f"line is chance, {chance:.3f}.",
+                figures.probe_curves(probes, "step", "top 1 of the probe", chance),
             ))  # fmt: skip
     tables = []
     if ends:

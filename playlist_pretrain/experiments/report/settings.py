@@ -68,7 +68,7 @@ def environments(done: DoneCells) -> Section:
                 found[key] = found.get(key, 0) + 1
     names = list(dict.fromkeys(name for key in found for name, _ in key))
     sides = [dict(key) for key in found]
-    rows = [[name.replace("_", " "), *(side.get(name, "–") for side in sides)] for name in names]
+    rows = [[name, *(side.get(name, "–") for side in sides)] for name in names]
     tables = []
     if rows:
         heads = ["", *(f"{count} run folder{'s' if count > 1 else ''}" for count in found.values())]
