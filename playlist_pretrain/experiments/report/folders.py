@@ -159,11 +159,16 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value)
-        elif isinstance(value, list):
-            kinds = [one.get("type", one) if isinstance(one, dict) else one for one in value]
-            yield name, value_text(kinds)
+        elif name == "devices" and isinstance(value, list):
+            yield name, ", ".join(map(_device, value))
         else:
             yield name, value_text(value)
+
+
+def _device(about: Any) -> str:
+    if not isinstance(about, dict):
+        return value_text(about)
+    return " ".join(str(about[name]) for name in ("type", "device_name") if name in about)
 
 
 def _object(file: Path, key: str | None = None) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def _of_task(done: DoneCells, task: str, title: str) -> Section:
     about = []
     if drawn:
         told = (
-            f"coloured by {label}" if label else "without colours: nothing is known of the tracks"
+            f"coloured by {label}" if label else "in one colour: they have no tags or groups"
         )
         about = [
             f"The tracks that the triplets name, {told}. Layout: {'; '.join(methods)}. Only who is "

@@ -12,7 +12,7 @@ from playlist_pretrain import __version__
 from playlist_pretrain.errors import printable
 from playlist_pretrain.evaluation import tables_text
 from playlist_pretrain.evaluation.pair_counts import COUNTS, OF_PAPER, count_text
-from playlist_pretrain.evaluation.tables import TableColumn, Tables
+from playlist_pretrain.evaluation.tables import Entry, TableColumn, TableRow, Tables
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS
 from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
 from playlist_pretrain.experiments.report.maps import embedding_maps
@@ -95,6 +95,7 @@ def _page(collected: Collected, sections: Sequence[Section]) -> str:
         tables=tables,
         numbers=[(n, t) for n, t in tables_text.TITLES.items() if tables.rows_of_table(n)],
         tasks_of=lambda number: _tasks(tables, number),
+        compared_of=lambda number: _compared(tables, number),
         paper_text=tables_text.paper_text,
         against=tables_text.against_texts,
         nothing=tables_text.NOTHING,
@@ -124,6 +125,17 @@ def _tasks(tables: Tables, number: int) -> list[tuple[str, list[TableColumn]]]:
         task = column.id.rpartition("/")[0]
         found.setdefault(task, (column.task, []))[1].append(column)
     return list(found.values())
+
+
+def _compared(tables: Tables, number: int) -> list[tuple[TableRow, TableColumn, Entry]]:
+    """Entries of a table that are compared with a baseline."""
+    return [
+        (row, column, entry)
+        for column in tables.of_table(number)
+        for row in tables.rows_of_table(number)
+        if (entry := tables.entries.get((row.id, column.id))) is not None
+        and (entry.against is not None or entry.test is not None)
+    ]
 
 
 def _links(collected: Collected) -> list[tuple[str, list[tuple[str, str]]]]:
