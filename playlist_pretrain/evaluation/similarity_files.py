@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.evaluation.similarity_outcome import Outcome
 
 JSON, MARKDOWN, TABLE = "results.json", "results.md", "results.csv"
-PER_TRIPLET, MISSING = "per_triplet.csv", "missing.tsv"
+PER_TRIPLET, MISSING, EMBEDDINGS = "per_triplet.csv", "missing.tsv", "embeddings.parquet"
 MOST_SHOWN = 3
 """Clips that a message names when some are lacking."""
 COLUMNS = (
@@ -60,7 +60,7 @@ class Results:
         if not self.path.is_dir():
             raise RunError(f"{self.path}: is a file; choose another --out")
         there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
-        if others := sorted(there - {*self.names, MISSING}):
+        if others := sorted(there - {*self.names, MISSING, EMBEDDINGS}):
             raise RunError(
                 f"{self.path}: holds {others[0]!r}, so it is no folder of such results; choose "
                 "another --out"
@@ -93,6 +93,7 @@ class Results:
         OSError
         """
         (self.path / JSON).unlink(missing_ok=True)
+        (self.path / EMBEDDINGS).unlink(missing_ok=True)
         if not keep_missing:
             (self.path / MISSING).unlink(missing_ok=True)
         with atomic_write(self.path / TABLE, "w") as stream:
@@ -127,3 +128,32 @@ class Results:
                         *(float(column[number]) for column in numbers),
                     ]
                 )
+
+    def write_embeddings(self, outcome: Outcome) -> None:
+        """Keep the embeddings of the first model's clips: a file that ``search.py`` reads.
+
+        The clips are sorted by track and start.
+
+        Raises
+        ------
+        OSError
+        """
+        from playlist_pretrain.embedding.table import embedding_writer
+
+        one, triplets, source = outcome.models[0], outcome.used, outcome.source
+        clips = [triplets.clips[position] for position in triplets.named]
+        order = sorted(range(len(clips)), key=lambda k: (clips[k].track_id, clips[k].start or 0.0))
+        about = {
+            "model": one.path,
+            "model_key": one.key,
+            "frames": one.frames,
+            "short": outcome.short,
+            source.kind: source.path,
+        }
+        vectors, starts = one.embeddings[order], None
+        if triplets.has_starts:
+            starts = [clips[place].start for place in order]
+        with embedding_writer(
+            self.path / EMBEDDINGS, vectors.shape[1], about, windows=triplets.has_starts
+        ) as write:
+            write([clips[place].track_id for place in order], vectors, starts)

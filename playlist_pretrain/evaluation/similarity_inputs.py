@@ -127,7 +127,7 @@ class TripletClips:
         result = triplet_accuracy(vectors, self.triplets.rows, self.options.seed)
         return Judged(
             label, name, embedder.key, embedder.front_end.name, embedder.frames,
-            mels.shorter(named, embedder.frames), result,
+            mels.shorter(named, embedder.frames), result, vectors[named],
         )  # fmt: skip
 
     def _leave_out(self, lacking: dict[int, str], error: type[Exception]) -> None:

@@ -58,6 +58,8 @@ class Judged:
     short_clips : int
         Clips that have fewer frames: their window was filled up.
     result : TripletResult
+    embeddings : np.ndarray float32 [clips named, dim]
+        Of the clips that the triplets name, in their order.
     """
 
     label: str
@@ -67,6 +69,7 @@ class Judged:
     frames: int
     short_clips: int
     result: TripletResult
+    embeddings: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

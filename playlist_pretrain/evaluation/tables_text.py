@@ -98,11 +98,12 @@ def _markdown_cell(tables: Tables, row: TableRow, column: TableColumn) -> str:
     if entry is not None:
         text = f"**{entry.text}**" if entry.best else entry.text
         text += f" {GREY}" if entry.grey else ""
-    paper = _paper(tables, row, column)
+    paper = paper_text(tables, row, column)
     return f"{text} (paper: {paper})" if paper else text
 
 
-def _paper(tables: Tables, row: TableRow, column: TableColumn) -> str:
+def paper_text(tables: Tables, row: TableRow, column: TableColumn) -> str:
+    """The paper's figure, empty where it has none."""
     if (row.id, column.id) not in tables.paper:
         return ""
     mean, std = tables.paper[row.id, column.id]
@@ -118,10 +119,11 @@ def _markdown_against(tables: Tables, number: int, rows: Sequence[TableRow]) -> 
             if entry is None or (entry.against is None and entry.test is None):
                 continue
             of = f"{_escaped(column.task)}: {_escaped(column.metric)}"
-            yield _line([_escaped(row.backbone), _escaped(row.start), of, *_against(entry)])
+            yield _line([_escaped(row.backbone), _escaped(row.start), of, *against_texts(entry)])
 
 
-def _against(entry: Entry) -> list[str]:
+def against_texts(entry: Entry) -> list[str]:
+    """Difference with its interval, effect size and p of the t-test."""
     apart, low_high = entry.against, NOTHING
     if apart is not None:
         low_high = "{:+.3f} [{:+.3f}, {:+.3f}]".format(apart.difference, *apart.interval)

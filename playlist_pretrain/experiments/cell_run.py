@@ -150,6 +150,7 @@ def _mean_of_mel(cell: Cell, state: State) -> str:
 
 
 def _similarity(cell: Cell, state: State) -> dict[str, Any]:
+    from playlist_pretrain.evaluation.similarity_files import Results
     from playlist_pretrain.evaluation.similarity_run import Similarity, similarity
 
     model = _named(cell.spec["model"], state)
@@ -158,6 +159,7 @@ def _similarity(cell: Cell, state: State) -> dict[str, Any]:
         model=(model,), out=str(state.folder(cell)), overwrite=True, **cell.spec["options"]
     )
     outcome = similarity(options)
+    Results(options.out).write_embeddings(outcome)  # for the report's map; they are there already
     return {"triplets": len(outcome.used), "asked": len(outcome.asked)}
 
 

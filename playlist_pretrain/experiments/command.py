@@ -121,7 +121,9 @@ def make_tables(options: MakeTables) -> None:
 
 
 def _conclude(collected: Collected, own: set[str], say: Callable[[str], None]) -> None:
-    """Write the tables, unless another shard will, and say what is lacking."""
+    """Write the tables and the report, unless another shard will, and say what is lacking."""
+    from playlist_pretrain.experiments.report import write_report
+
     lacking = collected.not_done
     waiting = [one for one in lacking if one["why"] == NOT_YET and one["cell"] not in own]
     if waiting:
@@ -133,6 +135,7 @@ def _conclude(collected: Collected, own: set[str], say: Callable[[str], None]) -
         files = collected.write()
         say(files[0].read_text("utf-8"))
         say("tables: " + ", ".join(map(str, files)))
+        say(f"report: {write_report(collected)}")
     if failed := [one for one in lacking if one["cell"] in own]:
         lines = "".join(f"\n  {one['cell']}: {one['why']}" for one in failed)
         raise RunError(f"{len(failed)} of {len(own)} cells are not done:{lines}")

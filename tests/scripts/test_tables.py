@@ -47,13 +47,16 @@ def test_shards_and_a_killed_process_end_with_the_tables_of_one(write_plan, tmp_
     whole, shards, killed = (tmp_path / name for name in ("whole", "shards", "killed"))
     said = end(start("--plan", plan, "--out", whole))
     assert "## Table 3" in said and "[7/7]" in said
+    report = (whole / "report.html").read_bytes()
+    assert report.count(b"<figure>") == 2 + 2 + 1 + 4 + 2
     again = end(start("--plan", plan, "--out", whole))
     assert "7 of 7 cells are done already" in again
+    assert (whole / "report.html").read_bytes() == report
 
     parts = [start("--plan", plan, "--out", shards, "--shard", f"{k}/2") for k in (1, 2)]
     for part in parts:
         end(part)
-    assert tables(shards) == tables(whole)
+    assert tables(shards) == tables(whole) and (shards / "report.html").exists()
     done = [json.loads(file.read_text()) for file in shards.glob("state/**/done.json")]
     assert len(done) == 7 and not any(one["resumed"] for one in done)  # none was made twice
 
@@ -101,6 +104,8 @@ def test_a_failed_cell_is_told_at_the_end_and_the_rest_is_there(write_plan, tmp_
     assert "needs pretrain/" in said.err and "Traceback" not in said.err
     page = (tmp_path / "out" / "tables.md").read_text()
     assert "From Scratch" in page and "## Not done" in page
+    report = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "steps are no whole number of epochs" in report and "needs pretrain/" in report
 
 
 def test_dry_run_lists_cells_and_makes_nothing(write_plan, tmp_path, capsys):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from playlist_pretrain.search.map_page.contents import (
     audio_link,
     labels_of,
     packed,
+    script_hash,
     script_json,
     shown,
     titles_of,
@@ -206,10 +205,5 @@ def _page(facts: str, data: Mapping[str, Any], item: Mapping[str, Any]) -> str:
         library=library,
         script=own,
         # Nothing else runs, whatever an id may smuggle in; Bokeh's WebGL compiles drawing code.
-        scripts=" ".join([*map(_hash, (library, own)), *["'unsafe-eval'"] * webgl]),
+        scripts=" ".join([*map(script_hash, (library, own)), *["'unsafe-eval'"] * webgl]),
     )
-
-
-def _hash(script: str) -> str:
-    digest = hashlib.sha256(script.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"

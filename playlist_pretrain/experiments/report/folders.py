@@ -1,0 +1,209 @@
+"""What run folders hold for a page; every damage is one message that names the file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from playlist_pretrain.errors import EmbeddingsError, RunError, TableError
+from playlist_pretrain.evaluation.similarity_files import EMBEDDINGS, PER_TRIPLET
+from playlist_pretrain.runs import ENVIRONMENT, RECIPE
+from playlist_pretrain.tables import read_columns, read_header
+from playlist_pretrain.tasks.dim_sim import ROLES, START
+
+HISTORY, PER_TAG = "history.csv", "per_tag.csv"
+MEND = "remove its folder to have it made anew"
+
+
+class TagScore(NamedTuple):
+    """Of one tag: test tracks that have it, and Average Precision, NaN where it is left out."""
+
+    support: int
+    average_precision: float
+
+
+def history(folder: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns of ``history.csv`` as float64 [epochs], NaN where an epoch does not know.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    rows = list(_cells(folder / HISTORY, columns, numbers=range(len(columns))))
+    return dict(zip(columns, np.array(rows, np.float64).T, strict=True))
+
+
+def per_tag(folder: Path) -> dict[str, TagScore]:
+    """Means over the runs of a fine-tuning, tag by tag in the order of the classes.
+
+    Raises
+    ------
+    RunError
+        If ``per_tag.csv`` is missing or damaged.
+    """
+    file = folder / PER_TAG
+    name = "average_precision"
+    name += "_mean" if f"{name}_mean" in _header(file, "class") else ""
+    rows = _cells(file, ["class", "support", name], numbers=(1, 2), blank=(name,))
+    return {tag: TagScore(int(support), value) for tag, support, value in rows}
+
+
+def margins(folder: Path) -> np.ndarray:
+    """Distance to the negative less distance to the positive, float64 [triplets].
+
+    Raises
+    ------
+    RunError
+        If ``per_triplet.csv`` is missing or damaged.
+    """
+    file = folder / PER_TRIPLET
+    name = next((name for name in _header(file, "anchor") if name.startswith("margin ")), "margin")
+    return np.array([value for (value,) in _cells(file, [name], numbers=(0,), blank=())])
+
+
+def cosines(folder: Path) -> np.ndarray | None:
+    """Cosine similarity of each anchor to its positive and its negative, float64 [triplets, 2].
+
+    None where the cell keeps no embeddings.
+
+    Raises
+    ------
+    RunError
+        If a file is damaged, or the embeddings are not those of the triplets.
+    """
+    from playlist_pretrain.evaluation.neighbours import unit_vectors
+
+    table = embeddings(folder)
+    if table is None:
+        return None
+    file = folder / PER_TRIPLET
+    starts = [] if table.start_seconds is None else [f"{role}{START}" for role in ROLES]
+    numbers = range(len(ROLES), len(ROLES) + len(starts))
+    of = [float("nan")] * len(table) if not starts else table.start_seconds.tolist()
+    place = {(i, None if math.isnan(s) else s): k
+             for k, (i, s) in enumerate(zip(table.track_ids, of, strict=True))}  # fmt: skip
+    rows = []
+    for cells in _cells(file, [*ROLES, *starts], numbers=numbers, blank=()):
+        ids, at = cells[: len(ROLES)], cells[len(ROLES) :] or [None] * len(ROLES)
+        clips = list(zip(ids, at, strict=True))
+        if lacking := [clip for clip in clips if clip not in place]:
+            raise RunError(f"{folder / EMBEDDINGS}: has no {lacking[0][0]!r} of {file}; {MEND}")
+        rows.append([place[clip] for clip in clips])
+    anchor, positive, negative = unit_vectors(table.vectors)[np.array(rows)].transpose(1, 0, 2)
+    return np.stack([(anchor * positive).sum(axis=1), (anchor * negative).sum(axis=1)], axis=1)
+
+
+def embeddings(folder: Path) -> Any:
+    """The :class:`EmbeddingTable` that a cell keeps; None of a cell made before any was kept.
+
+    Raises
+    ------
+    RunError
+        If it is damaged.
+    """
+    from playlist_pretrain.embedding.table import read_embeddings
+
+    if not (folder / EMBEDDINGS).exists():
+        return None
+    try:
+        return read_embeddings(folder / EMBEDDINGS)
+    except EmbeddingsError as error:
+        raise RunError(f"{error}; {MEND}") from error
+
+
+def no_embeddings(what: str, cells: Sequence[str]) -> str:
+    """A sentence about cells of which there is no ``what``, since they keep no embeddings."""
+    return f"No {what} of {', '.join(cells)}: made before cells kept their embeddings."
+
+
+def recipe(folder: Path) -> dict[str, Any]:
+    """Settings of a run.
+
+    Raises
+    ------
+    RunError
+        If ``recipe.json`` is missing or damaged.
+    """
+    return _object(folder / RECIPE, "recipe")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What a run recorded of its machine, as text by name.
+
+    Raises
+    ------
+    RunError
+        If ``environment.json`` is missing or damaged.
+    """
+    return dict(_flat(_object(folder / ENVIRONMENT)))
+
+
+def value_text(value: Any) -> str:
+    """A value of JSON for people."""
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(map(value_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {value_text(one)}" for name, one in value.items())
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value)
+        elif name == "devices" and isinstance(value, list):
+            yield name, ", ".join(map(_device, value))
+        else:
+            yield name, value_text(value)
+
+
+def _device(about: Any) -> str:
+    if not isinstance(about, dict):
+        return value_text(about)
+    return " ".join(str(about[name]) for name in ("type", "device_name") if name in about)
+
+
+def _object(file: Path, key: str | None = None) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        found = found if key is None else found[key]
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); {MEND}") from error
+    return found
+
+
+def _header(file: Path, wanted: str) -> list[str]:
+    try:
+        return read_header(file, [wanted])
+    except TableError as error:
+        raise RunError(f"{error}; {MEND}") from error
+
+
+def _cells(
+    file: Path, names: Sequence[str], numbers: Sequence[int], blank: Sequence[str] | None = None
+) -> Iterator[list[Any]]:
+    """Rows of a table, cells at the places ``numbers`` as numbers, NaN where they are blank."""
+    try:
+        for line, cells in read_columns(file, names, blank=names if blank is None else blank):
+            row: list[Any] = list(cells)
+            for place in numbers:
+                try:
+                    row[place] = float(cells[place] or "nan")
+                except ValueError:
+                    raise RunError(
+                        f"{file}: line {line}: {names[place]} is {cells[place]!r}, no number; "
+                        f"{MEND}"
+                    ) from None
+            yield row
+    except TableError as error:
+        raise RunError(f"{error}; {MEND}") from error
