@@ -61,6 +61,8 @@ NOT_RUN = (
     Excuse(r"^make (test|docs|lint|bench|test-fast|demo PYTHON=.*)$",
                "this is make test; test_site.py builds the pages", is_a_target),
     Excuse(r"^aws s3 ", "another program: its copy is made by fsspec here"),
+    Excuse(r"--task (jamendo-|mtat)", "needs a public dataset, whose official counts are checked; "
+           "tests/tasks has files of its layout", check_options),
     Excuse(r"^tensorboard ", "a server, which runs until it is stopped"),
     Excuse(r"^python benchmarks/", "takes minutes; test_benchmarks.py runs them small",
                is_a_file),
