@@ -2,11 +2,11 @@
 
 import configparser
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from pages import PAGES, ROOT, check_options, steps
+from running import dry_run
 
 
 def installs(command):
@@ -30,10 +30,7 @@ def is_in_a_dockerfile(command):
 
 
 def is_a_target(command):
-    target = command.split()[1]
-    words = ["make", "--dry-run", "PYTHON=python3.11", "READY=Makefile", target]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert dry_run(command.split()[1]), command
 
 
 def is_a_file(command):
