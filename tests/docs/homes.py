@@ -39,7 +39,7 @@ def bare(home):
 
 def _tables(home):
     _table(home / "playlists.csv", "group_id,track_id", (f"g{t % 2},t{t}" for t in range(10)))
-    _table(home / "artists.csv", "track_id,artist", (f"t{t},a{t % 3}" for t in range(10)))
+    _table(home / "artists.csv", "track_id,artist", (f"t{t},a{t // 5}" for t in range(10)))
     rows = (f"artist {t % 3}|artist {t % 2},t{t}" for t in range(10))
     _table(home / "tracks.csv", "artist,track_id", rows)
     splits = ["train"] * 4 + ["validation"] * 3 + ["test"] * 3
@@ -98,11 +98,10 @@ def with_collection(home):
 
 
 def with_groups(home):
-    """Its playlists matched."""
-    run(
-        "python scripts/match_playlists.py --playlists playlists.csv --collection tfrecords/mine",
-        home,
-    )
+    """Its playlists and artists matched."""
+    match = "python scripts/match_playlists.py --collection tfrecords/mine --playlists "
+    run(match + "playlists.csv", home)
+    run(match + "artists.csv --columns group=artist,track=track_id --name artists", home)
 
 
 def with_model(home):

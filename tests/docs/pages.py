@@ -50,7 +50,7 @@ def looks_like_a_command(text):
 
 
 def steps_of(text, page="page"):
-    """All of a page's steps, in its order."""
+    """All of a page's steps, in its order; the mention of one that is there already is none."""
     found = []
     for fence in FENCE.finditer(text):
         line, language = text[: fence.start()].count("\n") + 1, fence[2].strip()
@@ -64,7 +64,7 @@ def steps_of(text, page="page"):
     blank = FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), text)
     for span in SPAN.finditer(blank):
         command = " ".join(span[1].split())
-        if looks_like_a_command(command):
+        if looks_like_a_command(command) and command not in [step.text for step in found]:
             found.append(Step(page, blank[: span.start()].count("\n") + 1, command))
     return sorted(found, key=lambda step: step.line)
 

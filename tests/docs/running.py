@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 from pages import ROOT
 
@@ -42,7 +43,14 @@ def as_run(command):
 
 def recipe(target):
     """The commands that ``make`` runs for a target once its environment is ready."""
-    words = ["make", "--dry-run", "PYTHON=python3.11", "READY=Makefile", target]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = done.stdout.splitlines()
+    lines = dry_run(target)
     return [line.replace(".venv/bin/python", "python") for line in lines if "python" in line]
+
+
+def dry_run(target):
+    """What ``make`` would do for a target, the environment being newer than what it is made of."""
+    with tempfile.NamedTemporaryFile() as ready:
+        words = ["make", "--dry-run", "PYTHON=python3.11", f"READY={ready.name}", target]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "pip install" not in done.stdout
+    return done.stdout.splitlines()

@@ -26,7 +26,7 @@ python scripts/match_playlists.py --separator "|" \\
 x = "# no remark"
 ```
 
-* an item
+* an item after `make demo`
 
   ```sh
   python scripts/embed.py --model NAME
