@@ -205,6 +205,7 @@ def test_settings_and_environments_are_those_of_the_run_folders(made):
     assert rows["devices"] == "CPU, GPU Pocket" and rows["essentia-tensorflow"] == "–"
 
 
+@pytest.mark.slow
 def test_the_same_cells_give_the_same_bytes(made):
     first = write_report(made()).read_bytes()
     assert write_report(made()).read_bytes() == first
@@ -282,6 +283,7 @@ def test_a_cell_that_is_no_number_is_named_with_its_line(made, value):
         folders.history(folder, PROBE)
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_made_leaves_the_one_before(made):
     collected = made()
     path = write_report(collected)

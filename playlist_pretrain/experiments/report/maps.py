@@ -64,9 +64,7 @@ def _of_task(done: DoneCells, task: str, title: str) -> Section:
         drawn.append(Figure(done.title(row), caption, figures.embedding_map(points)))
     about = []
     if drawn:
-        told = (
-            f"coloured by {label}" if label else "in one colour: they have no tags or groups"
-        )
+        told = f"coloured by {label}" if label else "in one colour: they have no tags or groups"
         about = [
             f"The tracks that the triplets name, {told}. Layout: {'; '.join(methods)}. Only who is "
             "near to whom means something."
