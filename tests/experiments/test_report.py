@@ -269,7 +269,7 @@ def test_every_damage_is_one_message_that_names_the_file(made, name):
             assert read(folder) is None
             (folder / name).touch()
             continue
-        with pytest.raises(RunError, match="remove .* to have it made anew") as raised:
+        with pytest.raises(RunError, match=r"remove .* to have it made anew") as raised:
             read(folder)
         assert str(folder / name) in str(raised.value) and "\n" not in str(raised.value)
         (folder / name).touch()
@@ -281,6 +281,14 @@ def test_a_cell_that_is_no_number_is_named_with_its_line(made, value):
     (folder / "history.csv").write_text(f"step,loss,probe_top1\n1,0.5,\n2,{value},\n")
     with pytest.raises(RunError, match=f"history.csv: line 3: loss is '{value}', no number"):
         folders.history(folder, PROBE)
+
+
+def test_a_run_of_a_cell_is_made_anew_with_the_whole_cell(made):
+    folder = folder_of(made(), "tags", PLAYLIST_CO)
+    (folder / "run-2" / "history.csv").write_text("")
+    with pytest.raises(RunError, match=r"run-2/history\.csv: the file is empty") as raised:
+        folders.history(folder / "run-2", PROBE)
+    assert str(raised.value).endswith(f"; remove {folder} to have it made anew")
 
 
 @pytest.mark.slow
