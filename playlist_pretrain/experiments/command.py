@@ -31,7 +31,8 @@ SHARD = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 
 @dataclass
 class MakeTables:
-    """Train and judge all models of a plan, and write the tables of arXiv 2304.12257.
+    """Train and judge all models of a plan, and write the tables of arXiv 2304.12257 and a page
+    about them (report.html).
 
     Each cell of the matrix is a run folder below --out. The same command goes on: what is done is
     kept, what was interrupted is resumed, what failed is tried again, and where nothing is left to

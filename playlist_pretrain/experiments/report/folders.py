@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ from playlist_pretrain.tables import read_columns, read_header
 from playlist_pretrain.tasks.dim_sim import ROLES, START
 
 HISTORY, PER_TAG = "history.csv", "per_tag.csv"
-MEND = "remove its folder to have it made anew"
 
 
 class TagScore(NamedTuple):
@@ -93,7 +93,9 @@ def cosines(folder: Path) -> np.ndarray | None:
         ids, at = cells[: len(ROLES)], cells[len(ROLES) :] or [None] * len(ROLES)
         clips = list(zip(ids, at, strict=True))
         if lacking := [clip for clip in clips if clip not in place]:
-            raise RunError(f"{folder / EMBEDDINGS}: has no {lacking[0][0]!r} of {file}; {MEND}")
+            raise RunError(
+                f"{folder / EMBEDDINGS}: has no {lacking[0][0]!r} of {file}; {_mend(file)}"
+            )
         rows.append([place[clip] for clip in clips])
     anchor, positive, negative = unit_vectors(table.vectors)[np.array(rows)].transpose(1, 0, 2)
     return np.stack([(anchor * positive).sum(axis=1), (anchor * negative).sum(axis=1)], axis=1)
@@ -114,7 +116,7 @@ def embeddings(folder: Path) -> Any:
     try:
         return read_embeddings(folder / EMBEDDINGS)
     except EmbeddingsError as error:
-        raise RunError(f"{error}; {MEND}") from error
+        raise RunError(f"{error}; {_mend(folder / EMBEDDINGS)}") from error
 
 
 def no_embeddings(what: str, cells: Sequence[str]) -> str:
@@ -165,6 +167,13 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, value_text(value)
 
 
+def _mend(file: Path) -> str:
+    """Of a cell, without whose run folder it is made anew; a fine-tuning's has one a run in it."""
+    folder = file.parent
+    folder = folder.parent if re.fullmatch("run-[0-9]+", folder.name) else folder
+    return f"remove {folder} to have it made anew"
+
+
 def _device(about: Any) -> str:
     if not isinstance(about, dict):
         return value_text(about)
@@ -178,7 +187,7 @@ def _object(file: Path, key: str | None = None) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); {MEND}") from error
+        raise RunError(f"{file}: cannot be read ({error}); {_mend(file)}") from error
     return found
 
 
@@ -186,7 +195,7 @@ def _header(file: Path, wanted: str) -> list[str]:
     try:
         return read_header(file, [wanted])
     except TableError as error:
-        raise RunError(f"{error}; {MEND}") from error
+        raise RunError(f"{error}; {_mend(file)}") from error
 
 
 def _cells(
@@ -202,8 +211,8 @@ def _cells(
                 except ValueError:
                     raise RunError(
                         f"{file}: line {line}: {names[place]} is {cells[place]!r}, no number; "
-                        f"{MEND}"
+                        f"{_mend(file)}"
                     ) from None
             yield row
     except TableError as error:
-        raise RunError(f"{error}; {MEND}") from error
+        raise RunError(f"{error}; {_mend(file)}") from error

@@ -9,13 +9,17 @@ async function drawAll() {
   document.documentElement.dataset.ready = "";
 }
 
-// What is folded is printed too, and folded again afterwards.
+// On paper what is folded is open, and figures keep the width that they were drawn in.
+const figures = [...document.querySelectorAll("figure")];
 let opened = [];
 addEventListener("beforeprint", () => {
+  const widths = figures.map((figure) => figure.offsetWidth);
+  figures.forEach((figure, number) => { figure.style.width = `${widths[number]}px`; });
   opened = [...document.querySelectorAll("details:not([open])")];
   for (const one of opened) one.open = true;
 });
 addEventListener("afterprint", () => {
+  for (const figure of figures) figure.style.width = "";
   for (const one of opened) one.open = false;
 });
 
