@@ -88,12 +88,16 @@ def settled(cell: Cell, out: str | None = None) -> tuple[PretrainCommand, Data]:
     from playlist_pretrain.training.pretrain import PretrainCommand
 
     command, steps = PretrainCommand(**cell.spec["options"], out=out), cell.spec["steps"]
-    once = dataclasses.replace(command.recipe, epochs=1, warmup_steps=0)
-    recipe, data = settle(once, lambda text: None, quiet=True)
-    per_epoch = data.stream.steps_per_epoch
-    epochs = command.epochs
+    epochs, tried = command.epochs if steps is None else 1, None
+    while tried is None or epochs != tried:
+        tried = epochs
+        once = dataclasses.replace(command.recipe, epochs=epochs, warmup_steps=0)
+        recipe, data = settle(once, lambda text: None, quiet=True)
+        per_epoch = data.stream.steps_per_epoch
+        # All epochs have the steps of the one with fewest pairs, so that more epochs may have less.
+        if steps is not None:
+            epochs = max(1, round(steps / per_epoch))
     if steps is not None:
-        epochs = max(1, round(steps / per_epoch))
         if abs(epochs * per_epoch - steps) > STEPS_OFF * steps:
             raise RunError(
                 f"{cell.id}: {steps} steps are no whole number of epochs of {per_epoch:,}; "

@@ -1,0 +1,50 @@
+"""The steps that a plan asks for, as whole epochs of a pairing whose epochs differ in size."""
+
+import types
+
+import pytest
+
+from playlist_pretrain.errors import RunError
+from playlist_pretrain.experiments.cell_run import settled
+from playlist_pretrain.experiments.cells import PRETRAIN, Cell
+from playlist_pretrain.training import inputs
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Epochs that a stream was planned for; of 100 and more, the shortest has two steps."""
+
+    def settle(recipe, say, quiet):
+        asked.append(recipe.epochs)
+        stream = types.SimpleNamespace(steps_per_epoch=3 if recipe.epochs < 100 else 2)
+        return recipe, types.SimpleNamespace(stream=stream)
+
+    asked = []
+    monkeypatch.setattr(inputs, "settle", settle)
+    return asked
+
+
+def cell(steps, **options):
+    options = {"collection": "x", "pairs": "playlist_tco", "batch": 32, **options}
+    spec = {"verb": "pretrain", "options": options, "steps": steps}
+    return Cell("pretrain/x", PRETRAIN, spec)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "tried"),
+    [(1197, 598, [1, 399, 598]), (270, 90, [1, 90]), (300, 150, [1, 100, 150]), (3, 1, [1])],
+)
+def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried):
+    command, data = settled(cell(steps))
+    assert (command.epochs, asked) == (epochs, tried)
+    assert abs(command.epochs * data.stream.steps_per_epoch - steps) <= 1
+
+
+def test_epochs_that_are_given_stay(asked):
+    command, data = settled(cell(None, epochs=120))
+    assert (command.epochs, data.stream.steps_per_epoch, asked) == (120, 2, [120])
+
+
+def test_steps_that_no_epochs_have(asked):
+    with pytest.raises(RunError, match="pretrain/x: 10 steps are no whole number of epochs of 3"):
+        settled(cell(10))
