@@ -97,12 +97,11 @@ def settled(cell: Cell, out: str | None = None) -> tuple[PretrainCommand, Data]:
         # All epochs have the steps of the one with fewest pairs, so that more epochs may have less.
         if steps is not None:
             epochs = max(1, round(steps / per_epoch))
-    if steps is not None:
-        if abs(epochs * per_epoch - steps) > STEPS_OFF * steps:
-            raise RunError(
-                f"{cell.id}: {steps} steps are no whole number of epochs of {per_epoch:,}; "
-                f"{epochs} of them have {epochs * per_epoch:,}: choose other steps"
-            )
+    if steps is not None and abs(epochs * per_epoch - steps) > STEPS_OFF * steps:
+        raise RunError(
+            f"{cell.id}: {steps} steps are no whole number of epochs of {per_epoch:,}; "
+            f"{epochs} of them have {epochs * per_epoch:,}: choose other steps"
+        )
     return dataclasses.replace(command, epochs=epochs, batch=recipe.batch), data
 
 
