@@ -12,7 +12,7 @@ import pytest
 from playlist_pretrain.export.saved_model import load_model
 from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.pairs import Material
-from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 TINY_STEP = ["--width", "0.05", "--batch", "4", "--steps", "2", "--rounds", "2"]
@@ -40,7 +40,7 @@ SMALL = {
 
 def test_all_are_known_here():
     found = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
-    assert found == {*SMALL, "artist_retrieval", "demo_proof", "triplets"}
+    assert found == {*SMALL, "artist_retrieval", "demo_proof", "pair_styles", "triplets"}
 
 
 @pytest.mark.slow
@@ -143,3 +143,30 @@ def test_shuffled_pairs_keep_the_anchors_and_lose_the_groups(monkeypatch):
         np.concatenate(list(shuffled(Material.of(groups), 3).epoch(epoch))) for epoch in (0, 1)
     )
     assert np.array_equal(pairs, again) and not np.array_equal(pairs, other)
+
+
+@pytest.mark.slow
+def test_styles_and_artists_of_pairs_are_counted(make_collection, monkeypatch, tmp_path, capsys):
+    collection = make_collection(tmp_path / "worlds" / "1" / "demo", [257] * 256)
+    artists = np.arange(256).reshape(64, 4)
+    # Playlists have all songs of two artists; those of every other playlist are of two styles.
+    styles = np.arange(64) // 2 % 32
+    styles[2::4] += 32
+    for name, groups in {"artists": artists, "playlists": artists.reshape(32, 8)}.items():
+        TrackGroups.from_lists(
+            name, groups.tolist(), tracks=256, collection_key=collection.content_key
+        ).save(groups_path(collection.path, name))
+    lines = (
+        f"{id},a{row // 4},s{styles[row // 4]}\n" for row, id in enumerate(collection.track_ids)
+    )
+    (collection.path / "tracks.csv").write_text("track_id,artist,style\n" + "".join(lines))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setattr(sys, "argv", ["", "--worlds", str(tmp_path / "worlds"), "--epochs", "4"])
+    runpy.run_path(str(BENCHMARKS / "pair_styles.py"), run_name="__main__")
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "|" in line]
+    found = {row[1].strip(): [cell.strip() for cell in row[2:6]] for row in rows}
+    assert found["artist_co"][:2] == ["1.000", "1.000"]
+    of_style, of_artist = map(float, found["playlist_co"][:2])
+    # Of the seven others of a playlist, three are of the same artist.
+    assert of_artist == pytest.approx(3 / 7, abs=0.08)
+    assert of_style == pytest.approx((1 + 3 / 7) / 2, abs=0.08)
