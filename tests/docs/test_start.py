@@ -8,6 +8,12 @@ from page_groups import GROUPS
 from pages import ROOT, text_of
 
 
+def rows_of(text):
+    """Cells of the rows of tables that have a figure; empty cells are left out."""
+    rows = (line.strip("|").split("|") for line in re.findall(r"^\|.*\d.*\|$", text, re.M))
+    return [[cell.strip() for cell in row if cell.strip()] for row in rows]
+
+
 @pytest.mark.slow
 def test_the_readme(home_at, demo, follow):
     home = home_at("bare", demo)
@@ -15,7 +21,7 @@ def test_the_readme(home_at, demo, follow):
     made = [f"scripts/{verb}.py" for verb in (
         "make_tfrecords", "match_playlists", "pretrain", "embed", "search",
     )]  # fmt: skip
-    assert done == ["demo", *made]
+    assert done == ["demo", *made, "demo-tables"]
     for run in ("demo-playlist_co-vggish", "mine-playlist_co-vggish"):
         assert (home / "runs" / run / "saved_model").is_dir()
     assert (home / "map.html").stat().st_size > 1e6  # what it needs to work offline is in it
@@ -33,9 +39,11 @@ def test_follow(page, home_at, demo, follow):
 
 def test_the_results_of_the_readme_are_those_of_the_benchmarks():
     results = text_of("README.md").partition("## Results")[2].partition("\n## ")[0]
-    measured = text_of("docs/benchmarks.md")
-    for row in re.findall(r"^\| (.+ \d\S* \[.+\]) \|$", results, re.M):
-        assert f"| {row} |" in measured, row
+    measured, rows = rows_of(text_of("docs/benchmarks.md")), rows_of(results)
+    assert len(rows) >= 5
+    for name, *cells in rows:
+        there = {cell for row in measured if row[0] == name for cell in row[1:]}
+        assert there >= set(cells), name
 
 
 @pytest.mark.slow
