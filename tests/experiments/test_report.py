@@ -337,3 +337,12 @@ def test_rows_without_a_backbone_stand_with_the_first(made):
     assert done.title(Row("resnet50", "artist_co")) == "ResNet50, Artist CO"
     titles = [figure.title for figure in pretraining(done).figures]
     assert titles[0] == "VGGish: loss" and titles[2] == "ResNet50: loss"
+
+
+def test_of_many_cells_without_embeddings_a_few_are_named():
+    cells = [f"triplets/x/{number}" for number in range(5)]
+    assert folders.no_embeddings("maps", cells[:3]).startswith(
+        "No maps of triplets/x/0, triplets/x/1, trip"
+    )
+    assert "more" not in folders.no_embeddings("maps", cells[:3])
+    assert "triplets/x/2 and 2 more cells: made" in folders.no_embeddings("maps", cells)

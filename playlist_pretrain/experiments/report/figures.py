@@ -67,6 +67,7 @@ def probe_curves(lines: Sequence[Line], x: str, y: str, chance: float) -> Any:
                 alpha=0.85, legend_label=line.title,
             )  # fmt: skip
     made.add_layout(Span(location=chance, dimension="width", line_color=EDGE, line_dash="dotted"))
+    made.x_range = DataRange1d(start=0)
     made.y_range = DataRange1d(start=0, min_interval=0.05)
     return made
 

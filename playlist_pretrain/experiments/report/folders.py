@@ -18,6 +18,7 @@ from playlist_pretrain.tables import read_columns, read_header
 from playlist_pretrain.tasks.dim_sim import ROLES, START
 
 HISTORY, PER_TAG = "history.csv", "per_tag.csv"
+MOST_NAMED = 3
 
 
 class TagScore(NamedTuple):
@@ -121,7 +122,9 @@ def embeddings(folder: Path) -> Any:
 
 def no_embeddings(what: str, cells: Sequence[str]) -> str:
     """A sentence about cells of which there is no ``what``, since they keep no embeddings."""
-    return f"No {what} of {', '.join(cells)}: made before cells kept their embeddings."
+    named = ", ".join(cells[:MOST_NAMED])
+    more = f" and {len(cells) - MOST_NAMED} more cells" if len(cells) > MOST_NAMED else ""
+    return f"No {what} of {named}{more}: made before cells kept their embeddings."
 
 
 def recipe(folder: Path) -> dict[str, Any]:
