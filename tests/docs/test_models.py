@@ -30,7 +30,11 @@ def test_embed(home_at, follow):
     home = home_at("model")
     follow(f"{GUIDES}/embed.md", home)
     assert len(np.load(home / "mine.npy")) == len(np.load(home / "windows.npy")) == 10
-    assert (home / "projector" / "metadata.tsv").read_text().startswith("track_id\tstart_seconds")
+    assert (
+        (home / "projector" / "metadata.tsv")
+        .read_text()
+        .startswith("track_id\tartist\tstart_seconds")
+    )
 
 
 @pytest.mark.slow
