@@ -56,6 +56,7 @@ ifeq ($(strip $(PYTHON)),)
 else
 	@$(PYTHON) -c 'import sys; raise SystemExit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "$(PYTHON) is not Python 3.11, which TensorFlow 2.15 and tensorflow-addons need" >&2; exit 1; }
+	@echo "installing about 5 GB of packages into $(VENV): this takes some minutes, once"
 	$(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--editable '.[tests]'
