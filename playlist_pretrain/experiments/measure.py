@@ -17,12 +17,10 @@ from playlist_pretrain.experiments.cells import Cell
 
 FIRST, TIMED = 2, 5
 """Steps that are not timed (graphs are made), and steps that are."""
-CHECKPOINTS = 2
-VALUES_OF_ADAM = 3
 
 
 def measure(cell: Cell) -> dict[str, Any]:
-    """Seconds of all steps of a cell, and bytes of its run folder.
+    """Seconds of all steps of a cell.
 
     Nothing is written but the tables of pairings, beside their groups, as a run would.
     """
@@ -47,8 +45,7 @@ def measure(cell: Cell) -> dict[str, Any]:
     fit(0, FIRST)
     seconds = fit(FIRST, TIMED) / TIMED
     steps = recipe.epochs * data.stream.steps_per_epoch
-    size = 4 * model.backbone.count_params() * (1 + CHECKPOINTS * VALUES_OF_ADAM)
-    return {"seconds": seconds * steps, "bytes": size, "steps": steps}
+    return {"seconds": seconds * steps, "steps": steps}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,6 +11,7 @@ from playlist_pretrain.errors import RunError
 from playlist_pretrain.evaluation.scores import save_scores
 from playlist_pretrain.experiments.cells import cells_of, rows_of, shard_cells
 from playlist_pretrain.experiments.collect import Collected
+from playlist_pretrain.experiments.disk import bytes_of
 from playlist_pretrain.experiments.estimate import Estimates
 from playlist_pretrain.experiments.plan_file import read_plan
 from playlist_pretrain.experiments.state import State
@@ -239,8 +240,20 @@ def test_time_is_estimated_from_the_done_cells_most_like(write_plan, results):
     text = "\n".join(estimates.lines(2))
     assert "pretrain/seed-0/vggish-playlist_co  to do, 12 s" in text
     assert "(1 done of its backbone)" in text
-    assert "2 of these take about 12 s with 2 workers" in text
-    assert "nothing is known of 2: no cell of their kind is done" in text
+    assert "time: about 12 s for 2 cells with --workers 2" in text
+    assert "time: not known of 2, no cell of their kind is done" in text
+    assert text.startswith(f"{len(cells)} cells, 4 to do, {len(cells) - 4} done\n")
+
+
+def test_disk_follows_from_done_cells_of_the_backbone_or_from_weights(write_plan, results):
+    plan = read_plan(write_plan())
+    cells = {cell.id: cell for cell in cells_of(plan)}
+    one = cells["pretrain/seed-0/vggish-playlist_co"]
+    empty = Estimates(list(cells.values()), State("nowhere"))
+    assert empty.disk(one) == bytes_of(one, cells)
+    other = results(plan, without=(one.id,)).done(cells["pretrain/seed-0/vggish-artist_co"])
+    left = Estimates(list(cells.values()), results(plan, "again", without=(one.id,)))
+    assert left.disk(one) == other["bytes"] != empty.disk(one)
 
 
 def test_plans_compare_by_what_they_say(write_plan):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -111,9 +112,23 @@ def test_a_failed_cell_is_told_at_the_end_and_the_rest_is_there(write_plan, tmp_
 def test_dry_run_lists_cells_and_makes_nothing(write_plan, tmp_path, capsys):
     out = tmp_path / "out"
     assert command.main(["--plan", str(write_plan()), "--out", str(out), "--dry-run"]) == 0
+    first, time, disk, *cells, after = capsys.readouterr().out.splitlines()
+    assert first == "7 cells, 7 to do, 0 done"
+    assert time.startswith("time: not known of 7, no cell of their kind is done; --measure")
+    assert re.fullmatch(r"disk: about [1-9]\d* MB more; .* are free", disk)
+    assert len(cells) == 7 and after.startswith("next: ")
+    for cell in cells:
+        assert re.fullmatch(r"\S+  to do, time \?, [1-9]\d* [kM]B", cell)
+    assert not out.exists()
+
+
+def test_dry_run_of_the_papers_plan_needs_none_of_its_files(tmp_path, capsys):
+    plan = ROOT / "experiments" / "paper.toml"
+    assert command.main(["--plan", str(plan), "--out", str(tmp_path), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "pretrain/seed-0/vggish-artist_co  to do" in said and "7 cells, 7 to do" in said
-    assert "are free" in said and not out.exists()
+    assert re.search(r"disk: about \d+\.\d GB more without 10 of triplets that are not here", said)
+    assert "triplets/dim-sim/seed-0/resnet50-simclr  to do, time ?, disk ?" in said
+    assert re.search(r"pretrain/seed-0/vggish-simclr  to do, time \?, \d\.\d GB", said)
 
 
 @pytest.mark.slow
