@@ -88,15 +88,8 @@ def settled(cell: Cell, out: str | None = None) -> tuple[PretrainCommand, Data]:
     from playlist_pretrain.training.pretrain import PretrainCommand
 
     command, steps = PretrainCommand(**cell.spec["options"], out=out), cell.spec["steps"]
-    epochs, tried = command.epochs if steps is None else 1, None
-    while tried is None or epochs != tried:
-        tried = epochs
-        once = dataclasses.replace(command.recipe, epochs=epochs, warmup_steps=0)
-        recipe, data = settle(once, lambda text: None, quiet=True)
-        per_epoch = data.stream.steps_per_epoch
-        # All epochs have the steps of the one with fewest pairs, so that more epochs may have less.
-        if steps is not None:
-            epochs = max(1, round(steps / per_epoch))
+    recipe, data = settle(command.recipe, lambda text: None, quiet=True, steps=steps)
+    epochs, per_epoch = recipe.epochs, data.stream.steps_per_epoch
     if steps is not None and abs(epochs * per_epoch - steps) > STEPS_OFF * steps:
         raise RunError(
             f"{cell.id}: {steps} steps are no whole number of epochs of {per_epoch:,}; "

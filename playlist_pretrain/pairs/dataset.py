@@ -12,6 +12,7 @@ import numpy as np
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.progress import progress
+from playlist_pretrain.recipes.presets import PRETRAIN_PRESETS
 from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
 
 if TYPE_CHECKING:
@@ -73,13 +74,22 @@ class PairStream:
     steps_per_epoch: int
 
     @classmethod
-    def plan(cls, pairing: Pairing, batch: int, epochs: int, *, quiet: bool = True) -> PairStream:
+    def plan(
+        cls,
+        pairing: Pairing,
+        batch: int,
+        epochs: int,
+        *,
+        batch_given: bool = True,
+        quiet: bool = True,
+    ) -> PairStream:
         """Count the pairs of every epoch of a run and settle the steps an epoch.
 
         Raises
         ------
         RecipeError
-            If an epoch has fewer pairs than a batch; names the largest batch that fits.
+            If an epoch has fewer pairs than a batch; names the largest batch that fits, and where
+            the batch was not given (but the preset's) the demo preset, if its batch fits.
         """
         # An epoch of the Million Playlist Dataset takes seconds to pair; kernels drop the
         # interpreter lock, so epochs are counted side by side.
@@ -90,11 +100,13 @@ class PairStream:
             )
             fewest = min(counts)
         if fewest < batch:
+            smaller = not batch_given and fewest >= PRETRAIN_PRESETS["demo"]["batch"]
+            preset = "; for a small collection there is --preset demo" if smaller else ""
             missing = "tracks must share a group" if pairing.y == "window" else "tracks are needed"
             raise RecipeError(
                 f"--batch {batch}: an epoch of {pairing.name} has only {fewest} "
                 + (
-                    f"pairs; the largest batch that fits is --batch {fewest}"
+                    f"pairs; the largest batch that fits is --batch {fewest}{preset}"
                     if fewest > 1
                     else f"pair{'s' if not fewest else ''}; no batch fits, more {missing}"
                 )

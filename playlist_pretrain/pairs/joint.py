@@ -50,10 +50,18 @@ class JointStream:
 
 
 def plan(
-    pairings: Sequence[Pairing], batch: int, epochs: int, *, quiet: bool = True
+    pairings: Sequence[Pairing],
+    batch: int,
+    epochs: int,
+    *,
+    batch_given: bool = True,
+    quiet: bool = True,
 ) -> PairStream | JointStream:
     """As :meth:`PairStream.plan`, for the shortest epoch of all pairings."""
-    streams = [PairStream.plan(pairing, batch, epochs, quiet=quiet) for pairing in pairings]
+    streams = [
+        PairStream.plan(pairing, batch, epochs, batch_given=batch_given, quiet=quiet)
+        for pairing in pairings
+    ]
     if len(streams) == 1:
         return streams[0]
     fewest = min(stream.steps_per_epoch for stream in streams)

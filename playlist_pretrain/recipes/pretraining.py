@@ -148,7 +148,7 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         alone = dataclasses.replace(self, pairs=name, pair_weights=None, groups=None)
         return dataclasses.replace(alone, groups=alone.groups_name)
 
-    def resolve(self, *, demo: bool, window_frames: int) -> Resolved:
+    def resolve(self, *, demo: bool, window_frames: int, steps: int | None = None) -> Resolved:
         """Fill what was left out from the preset.
 
         Parameters
@@ -157,6 +157,8 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
             Whether the collection is the demo collection, which decides ``--preset auto``.
         window_frames : int
             Frames of the front end's own window.
+        steps : int, optional
+            What epochs that were left out are to come to, whatever the preset says.
 
         Raises
         ------
@@ -165,7 +167,9 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        defaults = PRETRAIN_PRESETS[preset]
+        defaults = dict(PRETRAIN_PRESETS[preset])
+        if steps is not None:
+            del defaults["epochs"]
         filled: dict[str, Any] = {
             name: value
             for name, value in defaults.items()
@@ -185,7 +189,9 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
             )
         return Resolved(
             recipe=recipe,
+            batch_given=self.batch is not None,
             warmup_given=self.warmup_steps is not None,
+            steps=steps or DEMO_STEPS,
         )
 
     def _reads(self, name: str) -> bool:
@@ -253,16 +259,27 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
 
 @dataclass(frozen=True)
 class Resolved:
-    """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs."""
+    """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs.
+
+    Attributes
+    ----------
+    recipe : PretrainRecipe
+    batch_given, warmup_given : bool
+        Whether these are the user's, not the preset's.
+    steps : int
+        What epochs are to come to where the recipe has none.
+    """
 
     recipe: PretrainRecipe
+    batch_given: bool
     warmup_given: bool
+    steps: int
 
     def with_steps(self, steps_per_epoch: int) -> tuple[PretrainRecipe, str]:
         """Settle epochs and warm-up; returns the recipe and what to tell the user, or ''."""
         recipe = self.recipe
         if recipe.epochs is None:
-            recipe = dataclasses.replace(recipe, epochs=max(1, round(DEMO_STEPS / steps_per_epoch)))
+            recipe = dataclasses.replace(recipe, epochs=max(1, round(self.steps / steps_per_epoch)))
         steps = recipe.epochs * steps_per_epoch
         if self.warmup_given or steps >= 2 * recipe.warmup_steps:
             return recipe, ""

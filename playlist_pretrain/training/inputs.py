@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
-    from playlist_pretrain.pairs import Material
+    from playlist_pretrain.pairs import Material, Pairing
     from playlist_pretrain.pairs.dataset import PairStream
     from playlist_pretrain.pairs.false_negatives import FalseNegatives
     from playlist_pretrain.pairs.joint import JointStream
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.recipes.pretraining import Resolved
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.training.probe import ProbePairs
@@ -54,14 +55,16 @@ class Data:
 
 
 def settle(
-    recipe: PretrainRecipe, say: Callable[[str], None], *, quiet: bool
+    recipe: PretrainRecipe, say: Callable[[str], None], *, quiet: bool, steps: int | None = None
 ) -> tuple[PretrainRecipe, Data]:
-    """Open what the recipe names and settle every setting that depends on it."""
+    """Open what the recipe names and settle every setting that depends on it.
+
+    ``steps`` are those that epochs come to where the recipe has none, whatever its preset says.
+    """
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-    from playlist_pretrain.pairs.joint import plan
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.training.probe import ProbePairs
@@ -73,7 +76,7 @@ def settle(
     collection = Collection.open(path)
     groups_given = recipe.groups is not None
     resolved = dataclasses.replace(recipe, collection=str(path)).resolve(
-        demo=demo, window_frames=collection.front_end.window_frames
+        demo=demo, window_frames=collection.front_end.window_frames, steps=steps
     )
     recipe = resolved.recipe
     say(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
@@ -86,11 +89,7 @@ def settle(
     reader = WindowReader(collection, recipe.frames, short="skip")
     parts = _materials(recipe, collection, say, groups_given=groups_given, quiet=quiet)
     pairings = [make(part.material, recipe.seed) for make, part in zip(makers, parts, strict=True)]
-    epochs = recipe.epochs or 1
-    stream = plan(pairings, recipe.batch, epochs, quiet=quiet)
-    recipe, told = resolved.with_steps(stream.steps_per_epoch)
-    if recipe.epochs != epochs:  # the demo's epochs follow from the pairs of its first
-        stream = plan(pairings, recipe.batch, recipe.epochs, quiet=quiet)
+    recipe, told, stream = planned(resolved, pairings, quiet=quiet)
     if told:
         say(told)
     # Playlists, where any pairing has them: so that runs can be compared by their probes.
@@ -143,6 +142,29 @@ def settle(
     }
     chance = float(np.average(chances, weights=recipe.weights))
     return recipe, Data(collection, reader, stream, probe_pairs, facts, chance, false_negatives)
+
+
+def planned(
+    resolved: Resolved, pairings: Sequence[Pairing], *, quiet: bool
+) -> tuple[PretrainRecipe, str, PairStream | JointStream]:
+    """The recipe with its epochs and warm-up, what to tell the user of them, and its steps.
+
+    All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
+    each: where epochs follow from a number of steps, they are counted until there are no more.
+
+    Raises
+    ------
+    RecipeError
+        If an epoch has fewer pairs than a batch.
+    """
+    from playlist_pretrain.pairs.joint import plan
+
+    recipe, epochs = resolved.recipe, None
+    while epochs is None or epochs != recipe.epochs:
+        epochs = recipe.epochs or 1
+        stream = plan(pairings, recipe.batch, epochs, batch_given=resolved.batch_given, quiet=quiet)
+        recipe, told = resolved.with_steps(stream.steps_per_epoch)
+    return recipe, told, stream
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.experiments.cell_run import settled
 from playlist_pretrain.experiments.cells import PRETRAIN, Cell
+from playlist_pretrain.pairs import joint
 from playlist_pretrain.training import inputs
 
 
@@ -14,12 +15,17 @@ from playlist_pretrain.training import inputs
 def asked(monkeypatch):
     """Epochs that a stream was planned for; of 100 and more, the shortest has two steps."""
 
-    def settle(recipe, say, quiet):
-        asked.append(recipe.epochs)
-        stream = types.SimpleNamespace(steps_per_epoch=3 if recipe.epochs < 100 else 2)
+    def plan(pairings, batch, epochs, **_):
+        asked.append(epochs)
+        return types.SimpleNamespace(steps_per_epoch=3 if epochs < 100 else 2)
+
+    def settle(recipe, say, *, quiet, steps):
+        resolved = recipe.resolve(demo=False, window_frames=256, steps=steps)
+        recipe, _, stream = inputs.planned(resolved, [], quiet=quiet)
         return recipe, types.SimpleNamespace(stream=stream)
 
     asked = []
+    monkeypatch.setattr(joint, "plan", plan)
     monkeypatch.setattr(inputs, "settle", settle)
     return asked
 
@@ -30,12 +36,13 @@ def cell(steps, **options):
     return Cell("pretrain/x", PRETRAIN, spec)
 
 
+@pytest.mark.parametrize("preset", ["demo", "paper"])
 @pytest.mark.parametrize(
     ("steps", "epochs", "tried"),
     [(1197, 598, [1, 399, 598]), (270, 90, [1, 90]), (300, 150, [1, 100, 150]), (3, 1, [1])],
 )
-def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried):
-    command, data = settled(cell(steps))
+def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried, preset):
+    command, data = settled(cell(steps, preset=preset))
     assert (command.epochs, asked) == (epochs, tried)
     assert abs(command.epochs * data.stream.steps_per_epoch - steps) <= 1
 

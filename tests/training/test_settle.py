@@ -1,0 +1,50 @@
+"""What a run comes to before anything is trained: steps, epochs, and batches that do not fit."""
+
+import pytest
+
+from playlist_pretrain.demo import tables
+from playlist_pretrain.demo.world import make_world
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.playlists.groups import groups_path
+from playlist_pretrain.playlists.match import match_groups
+from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.training.inputs import settle
+
+
+@pytest.fixture(scope="module")
+def demo_playlists(make_collection, tmp_path_factory):
+    """A collection with the tracks and playlists of world 1, whose mels are noise.
+
+    Its first epoch of Playlist TCO has three batches of 32, as epochs of others have, but the
+    shortest has two.
+    """
+    world = make_world(1)
+    ids = sorted(world.track_ids[song] for song in world.songs("demo"))
+    path = tmp_path_factory.mktemp("demo") / "tracks"
+    collection = make_collection(path, [256] * len(ids), ids=ids, per_shard=60)
+    entries = (
+        (name, [world.track_ids[song] for song in songs]) for name, songs in tables.playlists(world)
+    )
+    groups, _ = match_groups(entries, collection, "playlists")
+    groups.save(groups_path(path, "playlists"))
+    return str(path)
+
+
+@pytest.mark.parametrize("pairs", ["playlist_co", "playlist_tco"])
+def test_the_demo_preset_comes_to_800_steps(demo_playlists, pairs):
+    asked = PretrainRecipe(preset="demo", pairs=pairs, collection=demo_playlists)
+    recipe, data = settle(asked, lambda text: None, quiet=True)
+    assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
+    assert recipe.warmup_steps == 240
+
+
+def test_the_message_names_the_demo_preset_where_its_batch_fits(demo_playlists):
+    def refusal(**options):
+        with pytest.raises(RecipeError, match=r"--batch \d+: an epoch of playlist_co") as refused:
+            asked = PretrainRecipe(preset="paper", collection=demo_playlists, **options)
+            settle(asked, lambda text: None, quiet=True)
+        return str(refused.value)
+
+    hint = "for a small collection there is --preset demo"
+    assert refusal().endswith(f"; {hint}")
+    assert hint not in refusal(batch=300)
