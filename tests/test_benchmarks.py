@@ -40,7 +40,8 @@ SMALL = {
 
 def test_all_are_known_here():
     found = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
-    assert found == {*SMALL, "artist_retrieval", "demo_proof", "pair_styles", "triplets"}
+    others = {"artist_retrieval", "demo_proof", "order_causes", "pair_styles", "triplets"}
+    assert found == {*SMALL, *others}
 
 
 @pytest.mark.slow
@@ -170,3 +171,58 @@ def test_styles_and_artists_of_pairs_are_counted(make_collection, monkeypatch, t
     # Of the seven others of a playlist, three are of the same artist.
     assert of_artist == pytest.approx(3 / 7, abs=0.08)
     assert of_style == pytest.approx((1 + 3 / 7) / 2, abs=0.08)
+
+
+@pytest.fixture
+def causes(monkeypatch):
+    """What is in the benchmark of causes."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return importlib.import_module("order_causes")
+
+
+def test_playlists_are_cut_by_style_and_artists_joined_across(causes, make_collection, tmp_path):
+    collection = make_collection(tmp_path / "demo", [20] * 16)
+    tables = {
+        "artists": [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9], [10, 11, 12, 13, 14, 15]],
+        "playlists": [[0, 1, 4, 9, 10], [15, 0, 12], [3, 6]],
+    }
+    for name, groups in tables.items():
+        made = TrackGroups.from_lists(
+            name, groups, tracks=16, collection_key=collection.content_key
+        )
+        made.save(groups_path(collection.path, name))
+    styles = ["a"] * 3 + ["b"] * 3 + ["a"] * 4 + ["b"] * 6
+    lines = (f"{id},{style}\n" for id, style in zip(collection.track_ids, styles, strict=True))
+    (collection.path / "tracks.csv").write_text("track_id,style\n" + "".join(lines))
+    causes.make_groups(collection.path)
+    cut, joined = (
+        TrackGroups.load(groups_path(collection.path, name))
+        for name in ("one-style-playlists", "two-style-artists")
+    )
+    assert [cut.group(i).tolist() for i in range(len(cut))] == [[0, 1, 9], [4, 10], [15, 12]]
+    assert [sorted(joined.group(i)) for i in range(len(joined))] == [
+        [0, 1, 2, 3, 4, 5], list(range(6, 16)),
+    ]  # fmt: skip
+
+
+def test_a_cause_changes_one_thing_of_the_plan(causes):
+    from playlist_pretrain.experiments.cells import cells_of
+    from playlist_pretrain.experiments.plan_file import read_plan
+
+    plan = read_plan(BENCHMARKS.parent / "experiments" / "demo.toml")
+    there = {cell.id: cell.spec for cell in cells_of(plan)}
+    for name, variant in causes.VARIANTS.items():
+        changed = causes.changed(plan, variant, plan.worlds.seeds)
+        cells = [cell for cell in cells_of(changed) if cell.kind == "pretrain"]
+        assert len(cells) == 5 * len(variant.pairings)
+        for cell in cells:
+            before = there[cell.id]
+            assert cell.spec["steps"] == (variant.steps or before["steps"])
+            differ = {
+                key for key, value in cell.spec["options"].items()
+                if value != before["options"].get(key)
+            }  # fmt: skip
+            expected = {"warmup_steps"} if variant.steps else set(variant.settings)
+            assert differ == expected, name
+    first = causes.changed(plan, causes.VARIANTS["steps-399"], (1,))
+    assert first.pretrain.settings["warmup_steps"] == 120
