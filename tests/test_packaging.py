@@ -232,7 +232,7 @@ def test_from_audio_to_a_model_in_an_empty_folder(installed, tmp_path):
     }.items():
         done = installed(tmp_path, verb, *words.split())
         assert done.returncode == 0, done.stderr
-        assert re.search(r"^next: (playlist-pretrain|python -c)", done.stdout, re.M)
+        assert re.search(r"^next: playlist-pretrain ", done.stdout, re.M)
         assert "scripts/" not in done.stdout
     assert (tmp_path / "runs" / "mine-simclr-vggish" / "saved_model").is_dir()
     as_module = installed(tmp_path, "pretrain", "--batch", "0", program=("-m", "playlist_pretrain"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import ModelError, RunError
 from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
@@ -24,6 +25,8 @@ PARITY_TOLERANCE = 1e-4
 COLLAPSED_COSINE = 0.999
 AT_CHANCE = 0.99
 """A final loss above this share of the loss at chance has not learned anything worth having."""
+FEW_STEPS = 100
+"""Nobody expects fewer to leave chance, where playlist pairs stay for hundreds of steps."""
 
 
 def conclude(
@@ -110,7 +113,7 @@ def warnings_of(summary: dict[str, Any]) -> Sequence[str]:
             f"the embeddings have collapsed (mean cosine {summary['mean_cosine']:.5f}): try a "
             "lower --learning-rate, a longer --warmup-steps, or --temperature 0.1"
         )
-    if summary["loss"] > AT_CHANCE * summary["chance_loss"]:
+    if _at_chance(summary) and summary["steps"] >= FEW_STEPS:
         found.append(
             f"the loss is still at chance ({summary['loss']:.4f} of {summary['chance_loss']:.4f}):"
             " try more --epochs (playlist pairs often stay there for hundreds of steps), another"
@@ -119,7 +122,13 @@ def warnings_of(summary: dict[str, Any]) -> Sequence[str]:
     return found
 
 
-def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> None:
+def _at_chance(summary: dict[str, Any]) -> bool:
+    return summary["loss"] > AT_CHANCE * summary["chance_loss"]
+
+
+def report(
+    summary: dict[str, Any], run: Run, recipe: PretrainRecipe, say: Callable[[str], None]
+) -> None:
     """Print what a run came to, warnings even when quiet, and the next command."""
     say(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
     if summary["skipped_steps"]:
@@ -135,10 +144,13 @@ def report(summary: dict[str, Any], run: Run, say: Callable[[str], None]) -> Non
                 f"{summary['probe']['pairs']} pairs"
             )
     say(f"export reloaded, largest difference {summary['export_difference']:.1e}")
+    if _at_chance(summary) and summary["steps"] < FEW_STEPS:
+        say(
+            f"the loss is at chance, as expected: {summary['steps']} steps try the command, and "
+            "teach a model nothing"
+        )
     for warning in warnings_of(summary):
         print(f"WARNING: {warning}", flush=True)
     say(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
-    load = (
-        f"import tensorflow as tf; print(tf.saved_model.load({str(run.saved_model)!r}).signatures)"
-    )
-    say(f'next: python -c "{load}"')
+    words = ["--model", str(run.saved_model), "--collection", str(recipe.collection)]
+    say("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))

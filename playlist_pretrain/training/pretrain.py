@@ -104,7 +104,7 @@ def pretrain(command: PretrainCommand) -> Run:
                 if command.profile:
                     say(NOTHING_TO_PROFILE)
                 if workers.is_chief:
-                    report(run.summary, run, say)
+                    report(run.summary, run, recipe, say)
                 return run
             with strategy.scope():
                 model = build_model(recipe, data)
@@ -121,7 +121,7 @@ def pretrain(command: PretrainCommand) -> Run:
             own.finish(summary)
             workers.together("results", lambda: None)
     if workers.is_chief:
-        report(summary, run, say)
+        report(summary, run, recipe, say)
     return run
 
 

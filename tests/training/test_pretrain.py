@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.export.saved_model import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
@@ -64,8 +65,22 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     assert set(summary["probe"]) == {"batch", "pairs", "top1", "top10"}
     loaded = load_backbone(run.saved_model)
     assert loaded.front_end.name == "vggish" and loaded.frames == 16
-    for words in ("2 tracks are shorter than a window", "held out", "next: "):
+    for words in ("2 tracks are shorter than a window", "held out"):
         assert words in told
+    assert told.splitlines()[-1] == "next: " + command(
+        "embed", "--model", str(run.saved_model), "--collection", recipe["collection"],
+        "--out", "run.parquet",
+    )  # fmt: skip
+
+
+def test_a_run_of_a_few_steps_at_chance_is_what_was_to_be_expected(finished, arguments, capsys):
+    summary = {**finished.summary, "loss": finished.summary["chance_loss"]}
+    for steps, expected in ((9, True), (100, False)):
+        finished.finish({**summary, "steps": steps})
+        assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
+        told = capsys.readouterr().out
+        assert ("at chance, as expected: 9 steps" in told) == expected
+        assert ("WARNING: the loss is still at chance" in told) != expected
 
 
 def test_a_finished_run_says_so(finished, arguments, capsys):
@@ -298,10 +313,12 @@ def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
         ({"mean_cosine": 0.9, "loss": 4.13, "chance_loss": 4.14}, ["still at chance"]),
         ({"mean_cosine": 1.0, "loss": 4.14, "chance_loss": 4.14}, ["collapsed", "chance"]),
         ({"mean_cosine": 0.95, "loss": 3.9, "chance_loss": 4.14}, []),
+        ({"mean_cosine": 0.9, "loss": 4.13, "chance_loss": 4.14, "steps": 99}, []),
+        ({"mean_cosine": 1.0, "loss": 4.13, "chance_loss": 4.14, "steps": 99}, ["collapsed"]),
     ],
 )
 def test_warnings(summary, words):
-    found = outcome.warnings_of(summary)
+    found = outcome.warnings_of({"steps": 100, **summary})
     assert len(found) == len(words)
     for text, word in zip(found, words, strict=True):
         assert word in text
