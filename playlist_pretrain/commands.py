@@ -6,10 +6,12 @@ scripts, and it is ``playlist-pretrain VERB``.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 CONSOLE = "playlist-pretrain"
 """Name of the console command (``setup.cfg``)."""
@@ -28,6 +30,33 @@ def command(verb: str, *words: str) -> str:
         Options and values; each is quoted for a shell where it needs to be.
     """
     return " ".join([_start(verb), *map(shlex.quote, words)])
+
+
+def words_of(options: Any, *without: str) -> list[str]:
+    """The words that give a command ``options`` again: those that are not their defaults.
+
+    Parameters
+    ----------
+    options : dataclass
+        As :func:`playlist_pretrain.cli.run` parses them; switches are off by default.
+    *without : str
+        Fields that are left out.
+    """
+    words = []
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if value == field.default or field.name in without:
+            continue
+        name = "--" + field.name.replace("_", "-")
+        if value is True:
+            words.append(name)
+        elif isinstance(value, tuple | list):
+            words += [name, *map(str, value)]
+        elif str(value).startswith("-"):
+            words.append(f"{name}={value}")
+        else:
+            words += [name, str(value)]
+    return words
 
 
 def as_started(text: str) -> str:

@@ -1,13 +1,15 @@
 """The commands that the program prints are those that its user can type."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from playlist_pretrain import commands
+from playlist_pretrain import cli, commands
 from playlist_pretrain.__main__ import VERBS
+from playlist_pretrain.training.finetune import FinetuneCommand
 
 PACKAGE = Path(commands.__file__).parent
 
@@ -35,6 +37,23 @@ def test_a_command_has_the_form_in_which_the_program_was_started(monkeypatch, st
     name = "pretrain.py" if expected.startswith("python scripts") else expected
     assert commands.program("pretrain.py") == name
     assert commands.program("python -m playlist_pretrain.demo").endswith(".demo")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        FinetuneCommand(),
+        FinetuneCommand(model=("runs/a b", "runs/c"), freeze=True, l2=1e-7, tags="-x.csv"),
+        FinetuneCommand(weights="it's", model=("audioset",), seed=3, cycle_epochs=2.5),
+    ],
+)
+def test_the_words_of_a_command_give_it_again(options):
+    words = commands.command("finetune", *commands.words_of(options))
+    given = []
+    argv = shlex.split(words)[2:]
+    assert cli.run(FinetuneCommand, given.append, prog="finetune.py", argv=argv) == 0
+    assert given == [options]
+    assert "--freeze" not in commands.words_of(options, "freeze")
 
 
 def test_without_a_checkout_no_script_is_named(monkeypatch, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain import cli
+from playlist_pretrain.commands import words_of
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.evaluation.predict import check_audio, predict_folder
 from playlist_pretrain.recipes import FinetuneRecipe
@@ -100,7 +101,9 @@ def finetune(command: FinetuneCommand) -> Run:
             elif not _all_runs(recipe, data, run, own, workers, strategy, quiet=quiet, say=say):
                 return run
             if workers.is_chief:
-                report(run.summary, run, say)
+                # --overwrite would train all runs again.
+                words = words_of(command, "predict", "overwrite", "quiet")
+                report(run.summary, run, words, say)
                 if command.predict:
                     _predict(run, command.predict, say, quiet=quiet)
     return run

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from playlist_pretrain.commands import command
 from playlist_pretrain.errors import RunError, ScoresError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.recipes import FinetuneRecipe
@@ -124,8 +125,13 @@ def markdown(summary: dict[str, Any]) -> list[str]:
     return lines
 
 
-def report(summary: dict[str, Any], run: TaggingRuns, say: Callable[[str], None]) -> None:
-    """Print the table of a fine-tuning, what was left out, and the next command."""
+def report(
+    summary: dict[str, Any], run: TaggingRuns, words: Sequence[str], say: Callable[[str], None]
+) -> None:
+    """Print the table of a fine-tuning, what was left out, and the next command.
+
+    ``words`` are those that the fine-tuning was asked for with.
+    """
     tracks = summary["tracks"]["test"]
     of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
     measured = summary["classes"] - len(summary["left_out"])
@@ -138,4 +144,5 @@ def report(summary: dict[str, Any], run: TaggingRuns, say: Callable[[str], None]
     say(f"taggers: {run.path}/run-*/saved_model")
     if summary["citation"]:
         say(f"cite: {summary['citation']}")
-    say("next: the same command with --predict DIR tags a folder of audio files")
+    say("the next command tags a folder of audio files, DIR")
+    say("next: " + command("finetune", *words, "--predict", "DIR"))

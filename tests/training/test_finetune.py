@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,6 +73,11 @@ def test_leaves_what_the_guide_says(tagging_arguments, capsys):
     text = capsys.readouterr().out
     assert text.count("| scratch-vggish |") == 2
     assert "mean ± std" in text and "rare" in text  # it is left out, and named
+    next_one = shlex.split(text.splitlines()[-1])
+    assert next_one[:3] == ["next:", "python", "scripts/finetune.py"]
+    assert next_one[-2:] == ["--predict", "DIR"]
+    assert finetune.main(next_one[3:-2]) == 0
+    assert f"{run.path} is finished" in capsys.readouterr().out
     for part in (run.part(1), run.part(2)):
         assert part.finished and not part.checkpoints.exists()
         assert len(read_history(part.history, COLUMNS)) == 4
