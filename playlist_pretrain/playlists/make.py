@@ -211,7 +211,8 @@ def _match(
             request = dataclasses.replace(request, damaged=lambda error: damaged.append(str(error)))
         entries = reader.read(sources, request)
         try:
-            groups, coverage = match_groups(entries, collection, name, id_map)
+            paths = "--audio" if "audio" in reader.options else None
+            groups, coverage = match_groups(entries, collection, name, id_map, paths)
         except GroupsError as error:
             if damaged:
                 raise GroupsError(f"{error}; what could not be read: {damaged[0]}") from error

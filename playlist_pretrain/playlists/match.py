@@ -12,6 +12,7 @@ from playlist_pretrain.playlists.coverage import Coverage, shown
 from playlist_pretrain.playlists.groups import FEWEST_TRACKS, TrackGroups, check_groups_name
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group, gather_runs
 from playlist_pretrain.playlists.look_up import EXAMPLES, LookUp
+from playlist_pretrain.playlists.readers.paths import paths_hint
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def match_groups(
     collection: Collection,
     name: str,
     id_map: IdMap | None = None,
+    paths_option: str | None = None,
 ) -> tuple[TrackGroups, Coverage]:
     """Turn groups of track ids into groups of rows.
 
@@ -43,6 +45,9 @@ def match_groups(
         Name of the groups.
     id_map : IdMap, optional
         What the ids of the source are called in the collection; without one, the same.
+    paths_option : str, optional
+        Option for the folder below which paths became these ids; for the message when none is
+        found.
 
     Returns
     -------
@@ -95,7 +100,7 @@ def match_groups(
         entries_unmapped=None if id_map is None else found.unmapped,
     )
     if not group_ids:
-        raise GroupsError(_nothing(coverage, found.examples, collection))
+        raise GroupsError(_nothing(coverage, found.examples, collection, paths_option))
     for part in (kept_indptr, kept_rows):
         part.flags.writeable = False
     groups = TrackGroups(
@@ -109,7 +114,9 @@ def match_groups(
     return groups, coverage
 
 
-def _nothing(coverage: Coverage, examples: Sequence[str], collection: Collection) -> str:
+def _nothing(
+    coverage: Coverage, examples: Sequence[str], collection: Collection, paths_option: str | None
+) -> str:
     if not coverage.groups_read:
         return "the playlists' source holds no groups"
     here = [collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))]
@@ -123,5 +130,6 @@ def _nothing(coverage: Coverage, examples: Sequence[str], collection: Collection
         f"{what} collection {str(collection.path)!r} ({len(collection):,} tracks); the playlists' "
         f"ids look like {', '.join(map(shown, examples)) or 'nothing'}, the collection's like "
         f"{', '.join(map(shown, here)) or 'nothing'}"
+        + ("" if paths_option is None else paths_hint(examples, paths_option))
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )

@@ -18,7 +18,7 @@ from playlist_pretrain.playlists.coverage import shown
 from playlist_pretrain.playlists.id_map import IdMap
 from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
 from playlist_pretrain.playlists.readers.m3u import lines_of
-from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of
+from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of, paths_hint
 
 if TYPE_CHECKING:
     from playlist_pretrain.embedding.table import EmbeddingTable
@@ -129,11 +129,13 @@ def read_playlist(source: PlaylistSource, known: KnownTracks) -> Playlist:
     ids = known if source.id_map is None else IdMap.read(source.id_map, known)
     playlist = Playlist(name, entries, ids.rows(entries), *_m3u_lines(reader, files, name))
     if not len(playlist.rows):
+        examples = playlist.missing[:EXAMPLES]
         raise EmbeddingsError(
             f"{source.path}: none of the {len(entries):,} entries of playlist {shown(name)} is a "
             f"track of the embeddings; its ids look like "
-            f"{', '.join(map(shown, playlist.missing[:EXAMPLES]))}, theirs like "
+            f"{', '.join(map(shown, examples))}, theirs like "
             f"{', '.join(shown(one) for one in known.track_ids[:EXAMPLES])}"
+            + (paths_hint(examples, "--audio-folder", audio) if "audio" in reader.options else "")
             + ("" if source.id_map else "; --map joins ids that differ")
         )
     return playlist

@@ -117,6 +117,14 @@ def test_nothing_matched_shows_ids_of_both_sides(mine):
     assert "s:4" not in message
 
 
+def test_paths_that_are_no_ids_ask_for_the_audio_folder(mine):
+    with pytest.raises(GroupsError, match=r"; paths become ids below --audio DIR, the .*; --map"):
+        match_groups([("x", ["/m/1.ogg", "/m/2.ogg"])], mine, "x", paths_option="--audio")
+    with pytest.raises(GroupsError) as caught:
+        match_groups([("x", ["m/1.ogg", "m/2.ogg"])], mine, "x", paths_option="--audio")
+    assert "--audio" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

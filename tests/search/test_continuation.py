@@ -98,8 +98,11 @@ def test_absolute_paths_stay_absolute(tmp_path):
     Continued(playlist, np.array([3, 2]), np.ones(2), table(PATHS), music).write(out)
     assert out.read_text().splitlines()[2:] == [f"{music}/c:d.ogg", f"{music}/#b.ogg"]
     assert read(out, audio=music).rows.tolist() == [0, 1, 3, 2]
-    with pytest.raises(EmbeddingsError, match="none of the 2 entries"):
+    with pytest.raises(EmbeddingsError, match="none of the 2 entries") as caught:
         read(path)
+    assert "; paths become ids below --audio-folder DIR, the" in str(caught.value)
+    with pytest.raises(EmbeddingsError, match=r"read from \(now .*other\); --map joins"):
+        read(path, audio=tmp_path / "other")
 
 
 def test_relative_paths_still_lead_to_their_files_from_another_folder(tmp_path):
@@ -187,6 +190,7 @@ def test_columns_of_a_table(tmp_path):
     ("a.m3u8", "#EXTM3U\n", TableError, "playlist 'a' has no entries"),
     ("a.m3u8", "x.ogg\ny.ogg\n", EmbeddingsError, "none of the 2 entries .* look like 'x', 'y', "
                                                  "theirs like 'a/1', 'a/2', '#b'; --map joins"),
+    ("a.csv", "group_id,track_id\nx,/y\n", EmbeddingsError, "'#b'; --map joins"),
     ("a.jspf", "{", TableError, "a.jspf: not JSON"),
     ("a.csv", "group_id,track_id\nx\n", TableError, "line 2: 1 cells"),
     ("a.xyz", "\1\2", TableError, "a.xyz"),

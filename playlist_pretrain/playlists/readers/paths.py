@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,8 @@ from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+OUTSIDE = ("/", "\\", "../", "..\\", "file:")
+"""How paths begin that lie below no folder that is known."""
 MUSICBRAINZ = re.compile(
     r"https?://(?:\w+\.)?musicbrainz\.org/(?:recording|track)/([0-9a-f-]{36})/?", re.IGNORECASE
 )
@@ -75,6 +78,23 @@ def _below(path: str, root: str) -> str | None:
 def _without_extension(path: str) -> str:
     stem, extension = posixpath.splitext(path)
     return stem if extension.lower() in AUDIO_EXTENSIONS else path
+
+
+def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> str:
+    """End of a message on ids that were not found: how paths among them become ids, else nothing.
+
+    Parameters
+    ----------
+    ids : iterable of str
+    option : str
+        That gives the audio folder.
+    audio : Path, optional
+        The audio folder that was taken.
+    """
+    if not any(one.startswith(OUTSIDE) or DRIVE.match(one) for one in ids):
+        return ""
+    taken = "" if audio is None else f" (now {audio})"
+    return f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}"
 
 
 def group_id_of(playlist: PurePosixPath) -> str:
