@@ -59,6 +59,21 @@ def words_of(options: Any, *without: str) -> list[str]:
     return words
 
 
+def as_given() -> str | None:
+    """The command line that this program was given, without ``--overwrite``, so that it goes on.
+
+    None where it was not started as a command: from a notebook, or from another program.
+    """
+    started, *words = sys.argv or [""]
+    path = Path(started).resolve()
+    words = [word for word in words if word != "--overwrite"]
+    if path.parent == SCRIPTS.resolve() and path.suffix == ".py":
+        return command(path.stem, *words)
+    if words and (path.name == CONSOLE or path == PACKAGE_MAIN):
+        return command(*words)
+    return None
+
+
 def as_started(text: str) -> str:
     """``text`` with every ``python scripts/VERB.py`` in the form of :func:`command`."""
     return re.sub(r"python scripts/(\w+)\.py", lambda found: _start(found[1]), text)

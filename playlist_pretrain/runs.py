@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain import __version__
+from playlist_pretrain.commands import as_given
 from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.files import write_json
 from playlist_pretrain.recipes import option
@@ -108,7 +109,7 @@ class Run:
         if recipe_file.exists():
             self._clear()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(recipe_file, {"version": __version__, **wanted})
+        write_json(recipe_file, {"version": __version__, "command": as_given(), **wanted})
         self._describe_environment()
         return False
 
@@ -183,6 +184,29 @@ class Run:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the summary, which marks the run as finished."""
         write_json(self.path / SUMMARY, summary)
+
+
+def unfinished(model: Path) -> str | None:
+    """Why a run has no model yet, and what goes on with it; None where there is no such run.
+
+    Parameters
+    ----------
+    model : Path
+        Run folder, or the folder of a model in it, that is no SavedModel.
+    """
+    for folder in (model, *model.parents[:2]):  # a fine-tuning has a folder for each of its runs
+        if (folder / RECIPE).exists():
+            break
+    else:
+        return None
+    if (folder / SUMMARY).exists():
+        return None
+    try:
+        command = json.loads((folder / RECIPE).read_text(encoding="utf-8"))["command"]
+    except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged
+        command = None
+    given = f": {command}" if isinstance(command, str) else ""
+    return f"the run {folder} is not finished; its command, given again, goes on{given}"
 
 
 @contextlib.contextmanager

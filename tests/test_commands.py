@@ -40,6 +40,7 @@ def test_a_command_has_the_form_in_which_the_program_was_started(monkeypatch, st
 
 
 @pytest.mark.parametrize(
+<<<<<<< HEAD
     "options",
     [
         FinetuneCommand(),
@@ -54,6 +55,24 @@ def test_the_words_of_a_command_give_it_again(options):
     assert cli.run(FinetuneCommand, given.append, prog="finetune.py", argv=argv) == 0
     assert given == [options]
     assert "--freeze" not in commands.words_of(options, "freeze")
+=======
+    ("started", "words", "expected"),
+    [
+        ("scripts/pretrain.py", [], "python scripts/pretrain.py --pairs 'a b'"),
+        ("/v/bin/playlist-pretrain", ["pretrain"], "playlist-pretrain pretrain --pairs 'a b'"),
+        (
+            str(PACKAGE / "__main__.py"), ["pretrain"],
+            "python -m playlist_pretrain pretrain --pairs 'a b'",
+        ),
+        ("elsewhere/pretrain.py", [], None),
+        ("-c", [], None),
+    ],
+)  # fmt: skip
+def test_the_command_that_was_given(monkeypatch, started, words, expected):
+    monkeypatch.chdir(PACKAGE.parent)
+    monkeypatch.setattr(sys, "argv", [started, *words, "--pairs", "a b", "--overwrite"])
+    assert commands.as_given() == expected
+>>>>>>> 3116835 (Models: that of an unfinished run says so, with the command that goes on)
 
 
 def test_without_a_checkout_no_script_is_named(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.commands import command
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import write_json
+from playlist_pretrain.runs import unfinished
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -154,6 +155,30 @@ class SavedTagger(SavedBackbone):
     classes: tuple[str, ...]
 
 
+def check_there(path: str | Path, others: str | None = None) -> None:
+    """Refuse a path that is no SavedModel.
+
+    Parameters
+    ----------
+    path : str or Path
+    others : str, optional
+        What else ``--model`` may be there.
+
+    Raises
+    ------
+    ModelError
+        Says so where it is that of a run that is not finished.
+    """
+    path = Path(path)
+    if (path / "saved_model.pb").is_file():
+        return
+    if reason := unfinished(path):
+        raise ModelError(f"{path}: no SavedModel yet: {reason}")
+    if others and not path.exists():
+        raise ModelError(f"--model {path}: no such folder; it is the saved_model of a run{others}")
+    raise ModelError(f"{path}: no SavedModel (runs/NAME/saved_model of a finished run is one)")
+
+
 def load_backbone(path: str | Path) -> SavedBackbone:
     """Load what :func:`save_backbone` wrote.
 
@@ -215,8 +240,7 @@ def _load(path: str | Path) -> tuple[dict, tf.keras.Model, FrontEnd, int, Path]:
     import tensorflow as tf
 
     path = Path(path)
-    if not (path / "saved_model.pb").is_file():
-        raise ModelError(f"{path}: no SavedModel (runs/NAME/saved_model of a finished run is one)")
+    check_there(path)
     try:
         metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
         if metadata["format"] != MODEL_FORMAT:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import ModelError, RecipeError
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.starting_points import label_of, weights_key
 from playlist_pretrain.recipes.finetuning import ESSENTIA, SCRATCH
@@ -111,20 +110,16 @@ def load_embedder(name: str, untrained: Untrained | None = None) -> Embedder:
 
         package = read_package(name)
         return Embedder(label_of(name, None), package.backbone(), package.front_end, package.key)
-    if not Path(name).exists():
-        raise ModelError(
-            f"--model {name}: no such folder; it is the saved_model of a run or the .pb of a model "
-            "for Essentia"
-        )
     return _saved(name)
 
 
 def _saved(name: str) -> Embedder:
     import tensorflow as tf
 
-    from playlist_pretrain.export.saved_model import SavedTagger, load_model
+    from playlist_pretrain.export.saved_model import SavedTagger, check_there, load_model
     from playlist_pretrain.models.tagger import embedding_of
 
+    check_there(name, " or the .pb of a model for Essentia")
     saved = load_model(name)
     model = saved.model
     if isinstance(saved, SavedTagger):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playlist_pretrain.errors import ModelError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes.finetuning import AUDIOSET, ESSENTIA, SCRATCH
 
@@ -139,14 +138,10 @@ def _essentia(name: str) -> StartingPoint:
 
 
 def _saved(path: Path) -> StartingPoint:
-    from playlist_pretrain.export.saved_model import load_backbone
+    from playlist_pretrain.export.saved_model import check_there, load_backbone
     from playlist_pretrain.models.layers import under_policy
 
-    if not path.exists():
-        raise ModelError(
-            f"--model {path}: no such folder; it is the saved_model of a run, the .pb of a model "
-            "that Essentia publishes, scratch or audioset"
-        )
+    check_there(path, ", the .pb of a model that Essentia publishes, scratch or audioset")
     saved = load_backbone(path)
     return StartingPoint(
         label_of(str(path), None),

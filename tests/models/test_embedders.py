@@ -1,14 +1,25 @@
 """Whatever gives embeddings is run in the same way."""
 
+import sys
+
 import numpy as np
 import pytest
 
 from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.commands import SCRIPTS
 from playlist_pretrain.errors import ModelError, RecipeError
-from playlist_pretrain.export.saved_model import save_backbone, save_tagger
+from playlist_pretrain.export.saved_model import (
+    load_backbone,
+    load_model,
+    load_tagger,
+    save_backbone,
+    save_tagger,
+)
 from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.runs import Run
 
 FRONT_END = PRESETS["paper"]
 
@@ -73,3 +84,31 @@ def test_no_model(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="no SavedModel"):
         load_embedder(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("opened", [load_embedder, load_backbone, load_model, load_tagger])
+def test_the_model_of_a_run_that_is_not_finished(tmp_path, opened, monkeypatch):
+    given = "python scripts/pretrain.py --pairs playlist_co"
+    monkeypatch.setattr(sys, "argv", [str(SCRIPTS / "pretrain.py"), *given.split()[2:]])
+    run = Run(tmp_path / "x")
+    run.claim(PretrainRecipe(), {})
+    for path in (run.saved_model, run.path, run.path / "run-1" / "saved_model"):
+        with pytest.raises(ModelError) as caught:
+            opened(str(path))
+        assert str(caught.value) == (
+            f"{path}: no SavedModel yet: the run {run.path} is not finished; its command, given "
+            f"again, goes on: {given}"
+        )
+    run.finish({})
+    with pytest.raises(ModelError, match=r"no such folder|no SavedModel \("):
+        opened(str(run.saved_model))
+
+
+def test_an_unfinished_run_that_no_command_began(tmp_path):
+    run = Run(tmp_path)
+    run.claim(PretrainRecipe(), {})  # by a test, which is no command
+    for content in (None, "{", "[]", '{"recipe": {}, "inputs": {}}'):
+        if content is not None:
+            (run.path / "recipe.json").write_text(content)
+        with pytest.raises(ModelError, match=r"its command, given again, goes on$"):
+            load_embedder(str(run.saved_model))
