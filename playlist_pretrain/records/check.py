@@ -141,8 +141,8 @@ def _show(options: CheckCollection, collection: Collection, found: Verification)
 
 
 def _repair(options: CheckCollection, folder: Path, made_by: FrontEnd | None) -> None:
-    from playlist_pretrain.records.overview import counted
     from playlist_pretrain.records.repair import CHECK_REPORT_FILE, repair_collection
+    from playlist_pretrain.records.report import counted
 
     done = repair_collection(folder, front_end=made_by, quiet=options.quiet)
     if not done.problems:

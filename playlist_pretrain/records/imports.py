@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from playlist_pretrain import cli
 from playlist_pretrain.errors import MelError, TrackError
 from playlist_pretrain.records.make import excerpt_seconds, print_summary
-from playlist_pretrain.records.report import REPORT_FILE, Note
+from playlist_pretrain.records.report import REPORT_FILE, Note, named_sources
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.mel_sources.files import Found
@@ -94,7 +94,7 @@ def import_mels(options: ImportMels) -> None:
         if lines:
             print(
                 f"{len(lines):,} of {len(found.files) + len(found.notes):,} mels {what} and are "
-                f"left out: see {options.out / REPORT_FILE}"
+                f"left out ({named_sources(lines)}): see {options.out / REPORT_FILE}"
             )
     if not options.quiet:
         print_summary(options.out, report, found.other_files, options.mels)

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 from playlist_pretrain import cli
 from playlist_pretrain.commands import command
 from playlist_pretrain.errors import AudioError, RecipeError
-from playlist_pretrain.records.report import REPORT_FILE, notes_of, report_text
+from playlist_pretrain.records.report import (
+    REPORT_FILE,
+    counted,
+    named_sources,
+    notes_of,
+    report_text,
+)
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.report import BuildReport
@@ -124,20 +130,18 @@ def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) 
     if report.failed:
         listed = len(report.failed) + report.tracks
         print(
-            f"{len(report.failed):,} of {listed:,} tracks could not be read and are left out: "
-            f"see {options.out / REPORT_FILE}"
+            f"{len(report.failed):,} of {counted(listed, 'track')} could not be read and "
+            f"{'is' if len(report.failed) == 1 else 'are'} left out "
+            f"({named_sources(report.failed)}): see {options.out / REPORT_FILE}; --report prints it"
         )
     if options.add and report.differing:
         print(
-            f"{_tracks(len(report.differing))} left as they were: the collection has these ids "
-            f"from other files, or from before the files changed: see {options.out / REPORT_FILE}"
+            f"{counted(len(report.differing), 'track')} left as they were: the collection has "
+            f"these ids from other files, or from before the files changed: see "
+            f"{options.out / REPORT_FILE}"
         )
     if not options.quiet:
         print_summary(options.out, report, other_files, options.tracks or options.audio)
-
-
-def _tracks(count: int) -> str:
-    return "1 track" if count == 1 else f"{count:,} tracks"
 
 
 def excerpt_seconds(text: str) -> float | None:
@@ -159,37 +163,38 @@ def print_summary(out: Path, report: BuildReport, other_files: int, listed: Path
     hop = collection.front_end.hop_length / collection.front_end.sample_rate
     audio = float(collection.frames.sum(dtype="int64")) * hop
     size = sum(path.stat().st_size for path in collection.shard_paths)
-    for count, what in (
-        (len(report.silent), "silent"),
-        (len(report.short), "shorter than a window"),
-    ):
-        if count:
-            verb = "is" if count == 1 else "are"
-            print(f"{_tracks(count)} {verb} {what} and kept: see {out / REPORT_FILE}")
+    for found, what in ((report.silent, "silent"), (report.short, "shorter than a window")):
+        if found:
+            verb = "is" if len(found) == 1 else "are"
+            print(
+                f"{counted(len(found), 'track')} {verb} {what} and kept ({named_sources(found)}): "
+                f"see {out / REPORT_FILE}"
+            )
     if other_files:
         several = f"{other_files:,} files of other kinds were"
         print(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
     print(
-        f"{out}: {report.tracks:,} tracks, {audio / 3600:.2f} hours of audio, "
-        f"{size / 1e6:,.1f} MB in {len(collection.shard_paths)} shards, "
+        f"{out}: {counted(report.tracks, 'track')}, {audio / 3600:.2f} hours of audio, "
+        f"{size / 1e6:,.1f} MB in {counted(len(collection.shard_paths), 'shard')}, "
         f"front end {collection.front_end.name!r}"
     )
     if report.added:
         late = f", {report.read_late:,} of which could not be read before"
         print(
-            f"{_tracks(report.added)} appended{late if report.read_late else ''}; "
+            f"{counted(report.added, 'track')} appended{late if report.read_late else ''}; "
             "groups have to be matched again"
         )
     if report.waiting:
         print(
-            f"{_tracks(report.waiting)} of {listed} not in the collection "
+            f"{counted(report.waiting, 'track')} of {listed} not in the collection "
             "yet: the same command with --add appends them"
         )
     if report.interrupted:
         print("an addition was interrupted: the command that began it, with --add, finishes it")
     if report.made:
-        resumed = f"; {report.kept} shards were there already" if report.kept else ""
-        print(f"built {report.made} shards in {report.seconds:.1f} s{resumed}")
+        were = "was" if report.kept == 1 else "were"
+        resumed = f"; {counted(report.kept, 'shard')} {were} there already" if report.kept else ""
+        print(f"built {counted(report.made, 'shard')} in {report.seconds:.1f} s{resumed}")
     elif not (report.waiting or report.interrupted):
         print("it is complete: nothing was left to build")
     words = ["--playlists", "FILE", "--collection", str(out)]

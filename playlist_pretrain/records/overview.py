@@ -7,15 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.report import counted
 from playlist_pretrain.records.scan import ShardScan
 from playlist_pretrain.records.values import Tally
 
 SHOWN = 5
-
-
-def counted(number: int, what: str) -> str:
-    """``1 track``, ``2 tracks``."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def seconds_of(collection: Collection) -> tuple[np.ndarray, str]:

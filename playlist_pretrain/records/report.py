@@ -6,13 +6,13 @@ import csv
 import dataclasses
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.errors import CollectionError, printable
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.schema import COLLECTION_FILE
 
@@ -23,6 +23,7 @@ REPORT_FILE = "build_report.tsv"
 DIFFERS = "differs"
 #: Statuses of tracks that are in the collection.
 KEPT = ("silent", "short")
+MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -174,19 +175,33 @@ def notes_of(folder: Path) -> list[Note]:
 def report_text(notes: Sequence[Note], folder: Path) -> str:
     """What did not make it into a collection, file by file, and how many for each reason."""
     out = [note for note in notes if note.status not in KEPT]
-    lines = [f"{_shown(note.source)}: {_shown(note.reason)}" for note in out]
+    kept = [note for note in notes if note.status in KEPT]
+    lines = [f"{printable(note.source)}: {printable(note.reason)}" for note in out]
     unfinished = "" if (folder / COLLECTION_FILE).exists() else " so far (it is not finished)"
-    lines.append(f"{folder}: {len(out):,} files are not in the collection{unfinished}")
-    for counted, what in ((out, ""), ([n for n in notes if n.status in KEPT], ", kept")):
-        counts = Counter(f"{note.status}{what}: {_kind(note.reason)}" for note in counted)
-        lines += [f"{count:6,}  {reason}" for reason, count in counts.most_common()]
+    verb = "is" if len(out) == 1 else "are"
+    lines.append(f"{folder}: {counted(len(out), 'file')} {verb} not in the collection{unfinished}")
+    for part, what in ((out, ""), (kept, ", kept")):
+        alike = defaultdict(list)
+        for note in part:
+            alike[note.status, _kind(note.reason)].append(note)
+        for (status, _), found in sorted(alike.items(), key=lambda item: -len(item[1])):
+            first = f"{printable(found[0].source)}: {printable(found[0].reason)}"
+            such = ":" if len(found) == 1 else ", such as"
+            lines.append(f"{len(found):6,}  {status}{what}{such} {first}")
     return "\n".join(lines)
+
+
+def named_sources(notes: Sequence[tuple[str, str, str]]) -> str:
+    """The first sources of (track id, source, reason), and how many more there are."""
+    more = f" and {len(notes) - MOST_NAMED:,} more" if len(notes) > MOST_NAMED else ""
+    return ", ".join(printable(source) for _, source, _ in notes[:MOST_NAMED]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """``1 track``, ``2 tracks``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _kind(reason: str) -> str:
     """A reason without what differs from file to file."""
-    return re.sub(r"\d[\d,.]*\d|\d", "…", re.sub(r"'[^']*'", "…", _shown(reason)))
-
-
-def _shown(text: str) -> str:
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return re.sub(r"\d[\d,.]*\d|\d", "…", re.sub(r"'[^']*'", "…", reason))

@@ -128,6 +128,8 @@ class ShardWork:
             reason = (
                 f"{len(mel)} frames, a window of front end {self.front_end.name!r} has {window}"
             )
+            if not imported:  # most formats state no length, so the two look the same
+                reason += ": the file is short, or was cut off"
             notes.append(Note(track.track_id, track.source, "short", reason))
         return None
 

@@ -117,10 +117,11 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path):
     assert (answer.returncode, answer.stderr) == (0, "")
     said = answer.stdout.splitlines()
     assert said[0] == (
-        f"5 of 10 tracks could not be read and are left out: see {out / 'build_report.tsv'}"
+        "5 of 10 tracks could not be read and are left out (cut.wav, empty.mp3, gone.flac and 2 "
+        f"more): see {out / 'build_report.tsv'}; --report prints it"
     )
-    assert said[1].startswith("1 track is silent and kept")
-    assert said[2].startswith("1 track is shorter than a window and kept")
+    assert said[1].startswith("1 track is silent and kept (silent.wav): see")
+    assert said[2].startswith("1 track is shorter than a window and kept (short.wav): see")
     assert said[3] == "1 file of another kind was left alone"
     assert said[-1].startswith("next: python scripts/match_playlists.py")
     ids = list(Collection.open(out).track_ids)
@@ -157,7 +158,7 @@ def test_excerpts_and_tables(tmp_path):
         table = ["--tracks", tmp_path / "tracks.tsv", "--front-end", "musicnn"]
         answer = run("--audio", tmp_path / "audio", "--out", out, "--excerpt", excerpt, *table)
         assert answer.returncode == 0, answer.stderr
-        assert "1 of 2 tracks could not be read" in answer.stdout
+        assert "1 of 2 tracks could not be read and is left out (x/none.wav): see" in answer.stdout
         collection = Collection.open(out)
         assert list(collection.track_ids) == ["one"]
         frames[excerpt] = int(collection.frames[0])
@@ -197,7 +198,7 @@ def test_adding_trying_again_and_reporting(tmp_path, monkeypatch):
     assert report.returncode == 0 and report.stderr == ""
     assert said[1:3] == ["empty.ogg: is empty", "mine: 2 files are not in the collection"]
     assert said[0].startswith("bad.mp3: cannot be decoded")
-    assert said[-1].strip() == "1  unreadable: is empty"
+    assert said[-1].strip() == "1  unreadable: empty.ogg: is empty"
 
     write_wav(Path("music/d.wav"), 4)
     write_wav(Path("music/bad.mp3"), 4)  # whatever its name says
