@@ -15,6 +15,7 @@ from playlist_pretrain.errors import AudioError, TrackError
 from playlist_pretrain.evaluation.clips import ClipMels, ClipStore, span_text
 from playlist_pretrain.progress import progress
 from playlist_pretrain.records.decoding import decode_in_order
+from playlist_pretrain.records.id_table import did_you_mean
 from playlist_pretrain.records.sources import TrackSource, find_audio
 from playlist_pretrain.tasks.dim_sim import Clip, Triplets, seconds_text
 
@@ -65,7 +66,8 @@ def audio_of_clips(
         name = next((name for name in names if name in files), None)
         if name is None:
             named = " or ".join(repr(name) for name in dict.fromkeys(names))
-            lacking[position] = f"no audio file named {named}"
+            hint = did_you_mean(clip.track_id, lambda ids: [0 if i in files else -1 for i in ids])
+            lacking[position] = f"no audio file named {named}{hint}"
             continue
         if cut and owner.setdefault(name, clip) != clip:
             raise AudioError(

@@ -11,6 +11,7 @@ import numpy as np
 from playlist_pretrain.embedding.tracks import track_means
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.id_table import did_you_mean
 from playlist_pretrain.records.positions import WindowPositions, incomplete_excerpts
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.windows import WindowReader
@@ -142,6 +143,7 @@ def collection_rows(triplets: Triplets, collection: Collection) -> np.ndarray:
         clip = triplets.clips[triplets.rows[triplet, side]]
         raise TableError(
             f"{triplets.path}: line {triplets.lines[triplet]}: {clip} is not in {collection.name}"
+            + did_you_mean(clip.track_id, collection.rows)
         )
     return rows
 
@@ -176,7 +178,8 @@ def clips_of_collection(
     named = triplets.named
     rows[named] = collection.rows(triplets.clips[clip].track_id for clip in named)
     for clip in named[rows[named] < 0].tolist():
-        lacking[clip] = f"not in {collection.name}"
+        hint = did_you_mean(triplets.clips[clip].track_id, collection.rows)
+        lacking[clip] = f"not in {collection.name}{hint}"
     if not triplets.has_starts:
         return (ClipMels(collection, rows) if (rows >= 0).any() else None), lacking
     front_end = collection.front_end

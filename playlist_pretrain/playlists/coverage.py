@@ -42,6 +42,8 @@ class Coverage:
         The map does not know the id; None when there was no map.
     damaged : tuple of str
         What was wrong with sources that could not be read to their end.
+    hints : tuple of str
+        Of each of ``wanted`` what it may be, or nothing; see ``did_you_mean``.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Coverage:
     wanted: tuple[tuple[str, int], ...]
     entries_unmapped: int | None = None
     damaged: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def groups_dropped(self) -> int:
@@ -77,7 +80,9 @@ class Coverage:
             "groups_per_track": self.groups_per_track,
         }
         wanted = [{"track_id": track_id, "entries": count} for track_id, count in self.wanted]
-        return {**dataclasses.asdict(self), **derived, "wanted": wanted}
+        figures = {**dataclasses.asdict(self), **derived, "wanted": wanted}
+        del figures["hints"]  # for people
+        return figures
 
     def text(self) -> str:
         """The figures as an aligned block of lines."""
@@ -116,7 +121,11 @@ class Coverage:
         if self.wanted:
             lines.append("  most wanted track ids that the collection does not have")
             width = len(f"{self.wanted[0][1]:,}")
-            lines += [f"    {count:>{width},}  {shown(name)}" for name, count in self.wanted]
+            hints = self.hints or ("",) * len(self.wanted)
+            lines += [
+                f"    {count:>{width},}  {shown(name)}{hint}"
+                for (name, count), hint in zip(self.wanted, hints, strict=True)
+            ]
         return "\n".join(lines)
 
 

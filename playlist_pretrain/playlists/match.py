@@ -11,8 +11,9 @@ from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.coverage import Coverage, shown
 from playlist_pretrain.playlists.groups import FEWEST_TRACKS, TrackGroups, check_groups_name
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group, gather_runs
-from playlist_pretrain.playlists.look_up import EXAMPLES, LookUp
+from playlist_pretrain.playlists.look_up import EXAMPLES, LookUp, Rows
 from playlist_pretrain.playlists.readers.paths import paths_hint
+from playlist_pretrain.records.id_table import did_you_mean
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
@@ -67,10 +68,12 @@ def match_groups(
     distinct ids that were not found.
     """
     check_groups_name(name)
-    found = LookUp(collection if id_map is None else id_map)
+    known: Rows = collection if id_map is None else id_map
+    found = LookUp(known)
     for group_id, track_ids in entries:
         found.add(group_id, track_ids)
     found.flush()
+    wanted = tuple(found.missing.most_common(MOST_WANTED))
     indptr, rows = gather_runs(
         np.frombuffer(found.run_group, np.int32),
         np.frombuffer(found.run_length, np.int32),
@@ -96,11 +99,12 @@ def match_groups(
         tracks_covered=int(np.count_nonzero(np.bincount(kept_rows))) if len(kept_rows) else 0,
         mean_length=float(lengths.mean()) if len(lengths) else 0.0,
         median_length=float(np.median(lengths)) if len(lengths) else 0.0,
-        wanted=tuple(found.missing.most_common(MOST_WANTED)),
+        wanted=wanted,
         entries_unmapped=None if id_map is None else found.unmapped,
+        hints=tuple(did_you_mean(name, known.rows) for name, _ in wanted),
     )
     if not group_ids:
-        raise GroupsError(_nothing(coverage, found.examples, collection, paths_option))
+        raise GroupsError(_nothing(coverage, found.examples, collection, known, paths_option))
     for part in (kept_indptr, kept_rows):
         part.flags.writeable = False
     groups = TrackGroups(
@@ -115,10 +119,15 @@ def match_groups(
 
 
 def _nothing(
-    coverage: Coverage, examples: Sequence[str], collection: Collection, paths_option: str | None
+    coverage: Coverage,
+    examples: Sequence[str],
+    collection: Collection,
+    known: Rows,
+    paths_option: str | None,
 ) -> str:
     if not coverage.groups_read:
         return "the playlists' source holds no groups"
+    hints = filter(None, (did_you_mean(one, known.rows) for one in examples))
     here = [collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))]
     found = coverage.entries_read - coverage.entries_unknown - (coverage.entries_unmapped or 0)
     what = (
@@ -128,8 +137,8 @@ def _nothing(
     )
     return (
         f"{what} collection {str(collection.path)!r} ({len(collection):,} tracks); the playlists' "
-        f"ids look like {', '.join(map(shown, examples)) or 'nothing'}, the collection's like "
-        f"{', '.join(map(shown, here)) or 'nothing'}"
+        f"ids look like {', '.join(map(shown, examples)) or 'nothing'}"
+        f"{next(hints, '')}, the collection's like {', '.join(map(shown, here)) or 'nothing'}"
         + ("" if paths_option is None else paths_hint(examples, paths_option))
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )

@@ -12,6 +12,7 @@ from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.track_ids import read_track_ids
+from playlist_pretrain.records.id_table import did_you_mean
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -132,11 +133,12 @@ def read_excluded(
     if len(unknown) == len(ids):
         raise TableError(
             f"{file}: none of its {len(ids)} track ids is in {collection.name} (the first is "
-            f"{ids[0]!r}, the collection's is {collection.track_ids[0]!r})"
+            f"{ids[0]!r}{did_you_mean(ids[0], collection.rows)}, the collection's is "
+            f"{collection.track_ids[0]!r})"
         )
     if unknown:
         say(
             f"{file}: {len(unknown)} of {len(ids)} ids are not in {collection.name}, the first "
-            f"is {unknown[0]!r}"
+            f"is {unknown[0]!r}{did_you_mean(unknown[0], collection.rows)}"
         )
     return rows[rows >= 0], content_key(*sorted(i.encode() for i in ids))

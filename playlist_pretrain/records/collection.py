@@ -16,7 +16,7 @@ import numpy as np
 from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.id_table import IdTable
+from playlist_pretrain.records.id_table import IdTable, did_you_mean
 from playlist_pretrain.servers import MissingError
 from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
 
@@ -123,6 +123,7 @@ class Collection:
             raise TrackError(
                 f"track {track_id!r} is not in collection {str(self.path)!r} "
                 f"({len(self)} tracks, the first is {self.track_ids[0]!r})"
+                f"{did_you_mean(track_id, self.rows)}"
             )
         return row
 

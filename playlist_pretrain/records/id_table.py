@@ -1,14 +1,35 @@
-"""From track ids to rows, in 12 bytes a track."""
+"""From track ids to rows, in 12 bytes a track, and what an id that is not there may be."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from playlist_pretrain.records.schema import PackedStrings
 
 _FEW = 1 << 16
+MOST_ZEROS = 16
+
+
+def did_you_mean(wanted: str, rows: Callable[[Sequence[str]], Iterable[int]]) -> str:
+    """End of a message on an id that is not there: the one with other leading zeros, if any.
+
+    Spreadsheets take them from ids that are numbers.
+
+    Parameters
+    ----------
+    wanted : str
+    rows : callable
+        Row of each id, below 0 for one that is not there.
+    """
+    if not (wanted.isascii() and wanted.isdigit()):
+        return ""
+    bare = wanted.lstrip("0")
+    zeros = range(0 if bare else 1, MOST_ZEROS)
+    ids = [one for one in ("0" * count + bare for count in zeros) if one != wanted]
+    there = [one for one, row in zip(ids, rows(ids), strict=True) if row >= 0]
+    return f" (did you mean {there[0]!r}?)" if len(there) == 1 else ""
 
 
 class IdTable:

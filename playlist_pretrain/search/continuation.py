@@ -19,6 +19,7 @@ from playlist_pretrain.playlists.id_map import IdMap
 from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
 from playlist_pretrain.playlists.readers.m3u import lines_of
 from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of, paths_hint
+from playlist_pretrain.records.id_table import did_you_mean
 
 if TYPE_CHECKING:
     from playlist_pretrain.embedding.table import EmbeddingTable
@@ -133,8 +134,8 @@ def read_playlist(source: PlaylistSource, known: KnownTracks) -> Playlist:
         raise EmbeddingsError(
             f"{source.path}: none of the {len(entries):,} entries of playlist {shown(name)} is a "
             f"track of the embeddings; its ids look like "
-            f"{', '.join(map(shown, examples))}, theirs like "
-            f"{', '.join(shown(one) for one in known.track_ids[:EXAMPLES])}"
+            f"{', '.join(map(shown, examples))}{did_you_mean(examples[0], known.rows)}, "
+            f"theirs like {', '.join(shown(one) for one in known.track_ids[:EXAMPLES])}"
             + (paths_hint(examples, "--audio-folder", audio) if "audio" in reader.options else "")
             + ("" if source.id_map else "; --map joins ids that differ")
         )

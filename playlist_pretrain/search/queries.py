@@ -22,6 +22,7 @@ from playlist_pretrain.errors import (
 )
 from playlist_pretrain.evaluation.neighbours import centre
 from playlist_pretrain.playlists.coverage import shown
+from playlist_pretrain.records.id_table import did_you_mean
 from playlist_pretrain.search.table_groups import KnownTracks, text_about
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) 
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(
             f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
-            f"{near}"
+            f"{near}{did_you_mean(wanted, known.rows)}"
         )
     text = shown(ids[0]) if len(ids) == 1 else f"the centre of {len(ids)} tracks"
     return Query(text, centre(table.vectors[rows]), rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.errors import TaskError
+from playlist_pretrain.records.id_table import did_you_mean
 from playlist_pretrain.records.positions import excerpt_frames, incomplete_excerpts
 from playlist_pretrain.tasks.task import SPLITS, Split, TaggingTask, missing_classes, named
 
@@ -87,10 +88,11 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
     }
     for name, rows in kept.items():
         if not len(rows):
+            first = task.splits()[name].track_ids[0]
             raise TaskError(
                 f"{task.name}: none of the {rows.asked:,} tracks of {name} (the first is "
-                f"{task.splits()[name].track_ids[0]!r}) is in collection {collection.name!r}, "
-                f"whose ids are like {_ids(collection)}"
+                f"{first!r}{did_you_mean(first, collection.rows)}) is in collection "
+                f"{collection.name!r}, whose ids are like {_ids(collection)}"
             )
     cut = _cut(kept["test"].rows, collection) if task.whole_tracks else np.empty(0, np.int64)
     lacks = _lacks(task, collection, found, cut)
@@ -154,7 +156,8 @@ def _lacks(
             for name in SPLITS
         )
         lacks.append(
-            f"lacks tracks ({counts}), such as {named(missing)}; its ids are like "
+            f"lacks tracks ({counts}), such as {named(missing)}"
+            f"{did_you_mean(missing[0], collection.rows)}; its ids are like "
             f"{_ids(collection)}"
         )
     if len(cut):

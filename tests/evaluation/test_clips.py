@@ -240,6 +240,18 @@ def test_rows_of_a_collection(collection, tmp_path):
         collection_rows(triplets_of(CLIPS), collection)
 
 
+def test_ids_that_lost_their_zeros(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [300] * 3, ids=["063", "064", "65"])
+    triplets = triplets_of([Clip("63"), Clip("064"), Clip("65")], [(0, 1, 2)])
+    _, lacking = clips_of_collection(triplets, collection, tmp_path / "out", 3.0)
+    assert lacking == {0: "not in c (did you mean '063'?)"}
+    for name in ("063", "064", "65"):
+        (tmp_path / "audio" / f"{name}.wav").parent.mkdir(exist_ok=True)
+        (tmp_path / "audio" / f"{name}.wav").touch()
+    _, lacking = audio_of_clips(triplets, tmp_path / "audio", cut=False)
+    assert lacking == {0: "no audio file named '63' (did you mean '063'?)"}
+
+
 def test_codecs_may_add_or_drop_a_tenth_of_a_second():
     assert audio_clips.MISSING_SECONDS == 0.1
     clip, wave = Clip("a", 2.0), np.ones(3 * RATE, np.float32)

@@ -52,6 +52,7 @@ def test_counts(mine):
         mean_length=2.0,
         median_length=2.0,
         wanted=(("zz", 3), ("nope", 1)),
+        hints=("", ""),
     )
     assert coverage.groups_dropped == 2
     assert coverage.groups_per_track == 1.0
@@ -115,6 +116,27 @@ def test_nothing_matched_shows_ids_of_both_sides(mine):
     assert r"'s:1', 's:2', 's\x1b3'," in message
     assert ", ".join(map(repr, list(mine.track_ids)[:3])) in message
     assert "s:4" not in message
+
+
+@pytest.fixture
+def numbered(make_collection, tmp_path):
+    return make_collection(tmp_path / "numbered", [10] * 3, ids=["063", "064", "65"])
+
+
+def test_ids_that_lost_their_zeros(numbered):
+    groups = [("x", ["065", "63", "64", "63", "zz"])]
+    with pytest.raises(GroupsError, match=r"like '065', '63', '64' \(did you mean '65'\?\), the"):
+        match_groups(groups, numbered, "x")
+    _, coverage = match_groups([*groups, ("y", ["063", "064"])], numbered, "x")
+    assert dict(zip(coverage.wanted, coverage.hints, strict=True)) == {
+        ("63", 2): " (did you mean '063'?)",
+        ("065", 1): " (did you mean '65'?)",
+        ("64", 1): " (did you mean '064'?)",
+        ("zz", 1): "",
+    }
+    assert "    2,  '63' (did you mean '063'?)\n" not in coverage.text()
+    assert "  '63' (did you mean '063'?)\n" in coverage.text()
+    assert "hints" not in coverage.to_dict()
 
 
 def test_paths_that_are_no_ids_ask_for_the_audio_folder(mine):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.records import id_table
-from playlist_pretrain.records.id_table import IdTable
+from playlist_pretrain.records.id_table import IdTable, did_you_mean
 from playlist_pretrain.records.schema import PackedStrings
 
 IDS = ["a", "b/c", "é", "..", "日本", "a ", "x" * 300, *map(str, range(500))]
@@ -38,3 +38,15 @@ def test_no_ids_at_all(kind):
 def test_ids_that_stand_for_several_rows_are_counted(kind):
     with pytest.raises(ValueError, match="3 track ids stand for more than one"):
         IdTable(PackedStrings.pack([*IDS, "a", "é", "a"]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("63", "063"), ("0063", "063"), ("0", "000"), ("00", "000"), ("07", "7"), ("8", None),
+        ("63a", None), ("a", None), ("", None), ("²", None), ("5", None), ("9" * 99, None),
+    ],
+)  # fmt: skip
+def test_an_id_that_lost_its_zeros_is_recognised(wanted, meant):
+    table = IdTable(PackedStrings.pack(["063", "000", "7", "0a", "063a", "05", "005", "-7"]))
+    assert did_you_mean(wanted, table.rows) == (f" (did you mean {meant!r}?)" if meant else "")

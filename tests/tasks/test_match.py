@@ -189,3 +189,15 @@ def test_what_is_missing_and_what_is_cut_are_said_at_once(task, collection_of):
     tracks = {**dict.fromkeys(IDS, FRAMES), "43/1": (FRAMES, 9.0, 99.0)}
     del tracks["41/1"]
     refused(task, collection_of(tracks), "lacks tracks (1 of 3", "; it holds but a part of 1 of 3")
+
+
+def test_ids_that_lost_their_zeros(collection_of):
+    splits = {
+        name: Split((str(number),), np.array([[True, True]])) for number, name in enumerate(SPLITS)
+    }
+    task = TaggingTask("made up", ("x", "y"), **splits, whole_tracks=False, notes=(), citation="")
+    refused(task, collection_of({"00": FRAMES}), "the first is '0' (did you mean '00'?)) is in")
+    splits["train"] = Split(("0", "9"), np.array([[True, True]] * 2))
+    task = dataclasses.replace(task, **splits)
+    ids = collection_of(dict.fromkeys(["0", "1", "2", "09"], FRAMES), "others")
+    refused(task, ids, "such as '9' (did you mean '09'?); its ids")
