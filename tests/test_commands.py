@@ -40,7 +40,6 @@ def test_a_command_has_the_form_in_which_the_program_was_started(monkeypatch, st
 
 
 @pytest.mark.parametrize(
-<<<<<<< HEAD
     "options",
     [
         FinetuneCommand(),
@@ -55,7 +54,9 @@ def test_the_words_of_a_command_give_it_again(options):
     assert cli.run(FinetuneCommand, given.append, prog="finetune.py", argv=argv) == 0
     assert given == [options]
     assert "--freeze" not in commands.words_of(options, "freeze")
-=======
+
+
+@pytest.mark.parametrize(
     ("started", "words", "expected"),
     [
         ("scripts/pretrain.py", [], "python scripts/pretrain.py --pairs 'a b'"),
@@ -72,7 +73,6 @@ def test_the_command_that_was_given(monkeypatch, started, words, expected):
     monkeypatch.chdir(PACKAGE.parent)
     monkeypatch.setattr(sys, "argv", [started, *words, "--pairs", "a b", "--overwrite"])
     assert commands.as_given() == expected
->>>>>>> 3116835 (Models: that of an unfinished run says so, with the command that goes on)
 
 
 def test_without_a_checkout_no_script_is_named(monkeypatch, tmp_path):
