@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from playlist_pretrain.evaluation.similarity_outcome import Outcome
 
 JSON, MARKDOWN, TABLE = "results.json", "results.md", "results.csv"
+MISSING_NOW = "missing.new.tsv"
+"""List of clips that are lacking, as long as the results that are there are of another call."""
 PER_TRIPLET, MISSING, EMBEDDINGS = "per_triplet.csv", "missing.tsv", "embeddings.parquet"
 MOST_SHOWN = 3
 """Clips that a message names when some are lacking."""
@@ -60,7 +63,7 @@ class Results:
         if not self.path.is_dir():
             raise RunError(f"{self.path}: is a file; choose another --out")
         there = {entry.name for entry in self.path.iterdir() if not entry.name.startswith(".")}
-        if others := sorted(there - {*self.names, MISSING, EMBEDDINGS}):
+        if others := sorted(there - {*self.names, MISSING, MISSING_NOW, EMBEDDINGS}):
             raise RunError(
                 f"{self.path}: holds {others[0]!r}, so it is no folder of such results; choose "
                 "another --out"
@@ -70,10 +73,15 @@ class Results:
                 f"{self.path}: holds results; --overwrite replaces them, or choose another --out"
             )
 
+    @property
+    def missing(self) -> Path:
+        """Where clips that cannot be had are listed; results that are there keep their own list."""
+        return self.path / (MISSING_NOW if (self.path / JSON).exists() else MISSING)
+
     def write_missing(self, triplets: Triplets, lacking: Mapping[int, str]) -> str:
         """List clips that cannot be had, in the order of the table; the first few as text."""
         shown = []
-        with atomic_write(self.path / MISSING, "w") as stream:
+        with atomic_write(self.missing, "w") as stream:
             table = csv.writer(stream, delimiter="\t", lineterminator="\n")
             table.writerow(("line", "track_id", "start_seconds", "triplets", "reason"))
             for position in sorted(lacking):
@@ -92,10 +100,14 @@ class Results:
         ------
         OSError
         """
+        missing = self.missing
         (self.path / JSON).unlink(missing_ok=True)
-        (self.path / EMBEDDINGS).unlink(missing_ok=True)
-        if not keep_missing:
+        if keep_missing:
+            os.replace(missing, self.path / MISSING)
+        else:
             (self.path / MISSING).unlink(missing_ok=True)
+        (self.path / MISSING_NOW).unlink(missing_ok=True)
+        (self.path / EMBEDDINGS).unlink(missing_ok=True)
         with atomic_write(self.path / TABLE, "w") as stream:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()

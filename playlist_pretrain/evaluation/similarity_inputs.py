@@ -136,10 +136,12 @@ class TripletClips:
             return
         left = self.triplets.without(list(lacking))
         missing = self.results.write_missing(self.asked, self.lacking)
+        goes_on = self.options.partial and len(left)
+        listed = self.results.path / MISSING if goes_on else self.results.missing
         text = (
             f"{self.asked.path}: {len(self.lacking):,} of {len(self.asked.clips):,} clips cannot "
             f"be had, and so {len(self.asked) - len(left):,} of {len(self.asked):,} triplets "
-            f"(see {self.results.path / MISSING}):{missing}"
+            f"(see {listed}):{missing}"
         )
         if not self.options.partial:
             raise error(f"{text}\n--partial goes on without these triplets")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,7 @@ def test_cut_files_give_what_whole_ones_do(
 
 @pytest.mark.slow
 def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, capsys, in_process):
+    spare = shutil.copytree(previews, tmp_path / "spare")
     (previews / "a.wav").unlink()
     (previews / "b.wav").write_bytes(b"RIFF of nothing")
     words = [
@@ -239,6 +241,16 @@ def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, cap
         path.write_bytes(b"")
     err = refused(capsys, *words, "--partial", "--overwrite", "--quiet")
     assert "and so 12 of 12 triplets" in err and "--partial" not in err
+    assert f"(see {missing.with_name('missing.new.tsv')})" in err
+    assert read(tmp_path / "out")[0] == results
+    with open(missing, encoding="utf-8", newline="") as stream:  # that of the results, as before
+        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == gone
+    for name in NAMES[1:]:
+        shutil.copy(spare / f"{name}.wav", previews)
+    assert run(capsys, *words, "--partial", "--overwrite")[::2] == (0, "")
+    assert not missing.with_name("missing.new.tsv").exists()
+    with open(missing, encoding="utf-8", newline="") as stream:
+        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == {"a"}
 
 
 @pytest.fixture
