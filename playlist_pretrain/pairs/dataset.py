@@ -12,7 +12,6 @@ import numpy as np
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.progress import progress
-from playlist_pretrain.recipes.presets import PRETRAIN_PRESETS
 from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class PairStream:
         batch: int,
         epochs: int,
         *,
-        batch_given: bool = True,
+        smaller: tuple[str, int] | None = None,
         quiet: bool = True,
     ) -> PairStream:
         """Count the pairs of every epoch of a run and settle the steps an epoch.
@@ -88,8 +87,8 @@ class PairStream:
         Raises
         ------
         RecipeError
-            If an epoch has fewer pairs than a batch; names the largest batch that fits, and where
-            the batch was not given (but the preset's) the demo preset, if its batch fits.
+            If an epoch has fewer pairs than a batch; names the largest batch that fits, and
+            ``smaller``, a preset and its batch, if that fits.
         """
         # An epoch of the Million Playlist Dataset takes seconds to pair; kernels drop the
         # interpreter lock, so epochs are counted side by side.
@@ -100,8 +99,8 @@ class PairStream:
             )
             fewest = min(counts)
         if fewest < batch:
-            smaller = not batch_given and fewest >= PRETRAIN_PRESETS["demo"]["batch"]
-            preset = "; for a small collection there is --preset demo" if smaller else ""
+            fits = smaller is not None and smaller[1] <= fewest
+            preset = f"; for a small collection there is --preset {smaller[0]}" if fits else ""
             missing = "tracks must share a group" if pairing.y == "window" else "tracks are needed"
             raise RecipeError(
                 f"--batch {batch}: an epoch of {pairing.name} has only {fewest} "

@@ -54,12 +54,12 @@ def plan(
     batch: int,
     epochs: int,
     *,
-    batch_given: bool = True,
+    smaller: tuple[str, int] | None = None,
     quiet: bool = True,
 ) -> PairStream | JointStream:
     """As :meth:`PairStream.plan`, for the shortest epoch of all pairings."""
     streams = [
-        PairStream.plan(pairing, batch, epochs, batch_given=batch_given, quiet=quiet)
+        PairStream.plan(pairing, batch, epochs, smaller=smaller, quiet=quiet)
         for pairing in pairings
     ]
     if len(streams) == 1:

@@ -13,6 +13,7 @@ from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.recipes.presets import PRETRAIN_PRESETS
 from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
@@ -160,9 +161,10 @@ def planned(
     from playlist_pretrain.pairs.joint import plan
 
     recipe, epochs = resolved.recipe, None
+    smaller = None if resolved.batch_given else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
     while epochs is None or epochs != recipe.epochs:
         epochs = recipe.epochs or 1
-        stream = plan(pairings, recipe.batch, epochs, batch_given=resolved.batch_given, quiet=quiet)
+        stream = plan(pairings, recipe.batch, epochs, smaller=smaller, quiet=quiet)
         recipe, told = resolved.with_steps(stream.steps_per_epoch)
     return recipe, told, stream
 
