@@ -28,7 +28,7 @@ def main():
 
     from playlist_pretrain.demo import DEMO_COLLECTION
     from playlist_pretrain.evaluation.similarity_run import Similarity, similarity
-    from playlist_pretrain.recipes.finetuning import PRESETS
+    from playlist_pretrain.recipes.presets import FINETUNE_PRESETS
     from playlist_pretrain.training.pretrain import PretrainCommand, pretrain
 
     # The default runs of the demo are those that the script makes, others those of demo_proof.py.
@@ -53,7 +53,7 @@ def main():
                 Similarity(
                     model=tuple(models),
                     collection=str(DEMO_COLLECTION.with_name(name)),
-                    width=PRESETS["demo"]["width"],
+                    width=FINETUNE_PRESETS["demo"]["width"],
                     seed=seed,
                     out=folder,
                     quiet=True,

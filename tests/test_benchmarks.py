@@ -1,6 +1,7 @@
 """Every benchmark runs and prints its table; its figures are nobody's business here."""
 
-import importlib
+import ast
+import importlib.util
 import runpy
 import subprocess
 import sys
@@ -42,6 +43,19 @@ def test_all_are_known_here():
     found = {path.stem for path in BENCHMARKS.glob("[!_]*.py")}
     others = {"artist_retrieval", "demo_proof", "order_causes", "pair_styles", "triplets"}
     assert found == {*SMALL, *others}
+
+
+def test_what_they_import_is_there():
+    """Some take too long to be run here, and imports inside functions are no one else's."""
+    for path in BENCHMARKS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("playlist_pretrain"):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    there = hasattr(module, alias.name)
+                    if not there and hasattr(module, "__path__"):
+                        there = importlib.util.find_spec(f"{node.module}.{alias.name}")
+                    assert there, f"{path.name}: {alias.name} of {node.module}"
 
 
 @pytest.mark.slow
