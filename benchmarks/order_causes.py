@@ -5,10 +5,11 @@ python benchmarks/order_causes.py [--plan experiments/demo.toml] [--only NAME â€
 
 Of the plan, Artist CO and Playlist CO are trained and judged again with another temperature,
 number of steps or width, and with other groups: playlists cut into pieces of one style, so that
-no pair crosses styles, and artists joined with one of another style, so that half of the pairs
-do. Prints for each the tags' Average Precision, the triplets' accuracy, and the differences with
-95 % intervals over the worlds. What a change leaves as it is, is that of the plan. Runs are kept
-in ``runs/PLAN`` and ``runs/PLAN-NAME`` and gone on with; ``make demo-tables`` has made the first.
+no pair crosses styles, and artists joined with one of another style, so that about half of the
+pairs do. Prints for each the tags' Average Precision, the triplets' accuracy, and the differences
+with 95 % intervals over the worlds. What a change leaves as it is, is that of the plan. Runs are
+kept in ``runs/PLAN`` and ``runs/PLAN-NAME`` and gone on with; those of the first are the ones that
+``make demo-tables`` makes.
 """
 
 import argparse
