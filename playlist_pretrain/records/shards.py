@@ -144,7 +144,7 @@ class ShardWork:
     def _log_mel(self) -> NumpyLogMel:
         from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
-        return NumpyLogMel(self.front_end)
+        return NumpyLogMel(self.front_end, np.float16)
 
 
 class Deaths:

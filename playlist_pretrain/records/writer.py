@@ -119,6 +119,7 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._stream: IO[bytes] = open(self._temporary, "wb")
+        self._digest = hashlib.sha256()
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
@@ -167,10 +168,11 @@ class ShardWriter:
 
     def _write(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
+        header = length + struct.pack("<I", masked_crc(length))
         try:
-            self._stream.write(length + struct.pack("<I", masked_crc(length)))
-            self._stream.write(data)
-            self._stream.write(struct.pack("<I", masked_crc(data)))
+            for part in (header, data, struct.pack("<I", masked_crc(data))):
+                self._stream.write(part)
+                self._digest.update(part)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -194,7 +196,6 @@ class ShardWriter:
             if self.sync:
                 os.fsync(stream.fileno())
             size = os.fstat(stream.fileno()).st_size
-            sha = hashlib.file_digest(stream, "sha256").hexdigest()
         if size != self._position:
             raise self._unwritable(f"{size} of {self._position} bytes arrived; is the disk full?")
         os.replace(self._temporary, self.path)
@@ -202,7 +203,7 @@ class ShardWriter:
         return ShardPart(
             file=self.path.name,
             size=size,
-            sha=sha,
+            sha=self._digest.hexdigest(),
             track_ids=list(self._ids),
             offsets=np.array(offsets, np.int64),
             frames=np.array(frames, np.int32),

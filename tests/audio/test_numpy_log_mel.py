@@ -37,6 +37,15 @@ def test_it_is_the_log_mel_of_the_graph(name, rng):
 
 
 @pytest.mark.parametrize("name", PRESETS)
+def test_halves_are_the_floats_rounded(name, rng):
+    exact, rounded = NumpyLogMel(PRESETS[name]), NumpyLogMel(PRESETS[name], np.float16)
+    for waveform in (*waveforms(rng), np.zeros(70_000, np.float32)):
+        mel = rounded(waveform)
+        assert mel.dtype == np.float16
+        np.testing.assert_array_equal(mel, exact(waveform).astype(np.float16))
+
+
+@pytest.mark.parametrize("name", PRESETS)
 def test_silence_is_silence(name):
     mel = NumpyLogMel(PRESETS[name])(np.zeros(70_000, np.float32))
     np.testing.assert_allclose(mel, PRESETS[name].silence, rtol=1e-6)
