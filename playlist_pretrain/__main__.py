@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+
+from playlist_pretrain import __version__
 
 VERBS = {
     "make_tfrecords": "playlist_pretrain.records.make",
@@ -25,14 +28,20 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that comes first in ``argv`` with what follows; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = arguments[0].replace("-", "_") if arguments else "__help"
+    word = arguments[0] if arguments else "--help"
+    verb = word.replace("-", "_")
     if verb in VERBS:
         return importlib.import_module(VERBS[verb]).main(arguments[1:])
     usage = "usage: playlist-pretrain VERB [options]; verbs: " + ", ".join(VERBS)
-    if verb in ("__help", "_h"):
+    if word in ("--help", "-h"):
         print(usage + "\nplaylist-pretrain VERB --help shows the options of a verb")
         return 0
-    print(usage, file=sys.stderr)
+    if word == "--version":
+        print(f"playlist-pretrain {__version__}")
+        return 0
+    near = difflib.get_close_matches(verb, VERBS, 1)
+    meant = f", did you mean {near[0]}?" if near else ""
+    print(f"playlist-pretrain: error: no verb {word!r}{meant}\n{usage}", file=sys.stderr)
     return 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain import cli
+from playlist_pretrain import __version__, cli
 from playlist_pretrain.__main__ import VERBS, main
 from playlist_pretrain.errors import RecipeError, TableError
 
@@ -154,6 +154,12 @@ def test_console_script_reaches_every_verb(verb, capsys):
 
 def test_console_script_names_its_verbs(capsys):
     assert main(["sing"]) == 1
-    assert "pretrain" in capsys.readouterr().err
+    error, usage = capsys.readouterr().err.splitlines()
+    assert error == "playlist-pretrain: error: no verb 'sing'"
+    assert all(verb in usage for verb in VERBS)
+    assert main(["fine-tune"]) == 1
+    assert "did you mean finetune?" in capsys.readouterr().err
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"playlist-pretrain {__version__}\n"
     assert main(["--help"]) == 0
     assert main([]) == 0
