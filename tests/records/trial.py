@@ -1,6 +1,6 @@
 """A trial of random damage: is it found, does it mislead, is what is sound kept?
 
-python tests/records/trial.py [--times 1000] [--seed 0] [--folder /tmp/trial] prints the counts.
+python tests/records/trial.py [--times 1000] [--seed 0] prints the counts.
 """
 
 import argparse

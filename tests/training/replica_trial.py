@@ -2,13 +2,13 @@
 
 A line of standard input is a trial, answered by a line when its file is written:
 
-{"out": "OUT.npz", "sides": "window", "replicas": 2, "backbone": "vggish", "fit": true,
+{"out": "OUT.npz", "sides": "window", "replicas": 2, "backbone": "vggish", "fit": 30,
 "micro_batch": 2, "policy": "float32", "local": true}
 
 With ``TF_CONFIG`` in the environment the process is one worker of several, of one replica each;
-else it has trials of one replica and of one other number. ``fit`` adds thirty steps to the loss
-and the gradient of one. ``local`` leaves out the gathering of negatives, to see that the trial
-notices.
+else it has trials of one replica and of one other number. ``fit`` adds so many steps, thirty at
+most, to the loss and the gradient of one. ``local`` leaves out the gathering of negatives, to see
+that the trial notices.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def dataset_of(sides, context):
     return tf.data.Dataset.from_tensor_slices(tensors if len(tensors) > 1 else tensors[0])
 
 
-def trial(out, sides, replicas=1, backbone="vggish", fit=False, micro_batch=None,
+def trial(out, sides, replicas=1, backbone="vggish", fit=0, micro_batch=None,
           policy="float32", local=False):  # fmt: skip
     tf.keras.backend.clear_session()
     gc.collect()  # of the model before
@@ -129,7 +129,7 @@ def outcome(model, strategy, sides, fit):
     first = [strategy.experimental_local_results(one)[0].numpy() for one in (loss, *gradients)]
     if fit:
         model.set_weights(all_before)  # the look moved the statistics of batch normalisation
-        model.fit(dataset, steps_per_epoch=STEPS, verbose=0)
+        model.fit(dataset, steps_per_epoch=fit, verbose=0)
     return {"first": first, "before": before, "after": weights()}
 
 
