@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -39,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if word == "--version":
         print(f"playlist-pretrain {__version__}")
         return 0
+    import difflib
+
     near = difflib.get_close_matches(verb, VERBS, 1)
     meant = f", did you mean {near[0]}?" if near else ""
     print(f"playlist-pretrain: error: no verb {word!r}{meant}\n{usage}", file=sys.stderr)
