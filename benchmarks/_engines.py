@@ -15,7 +15,7 @@ def load_in_essentia(graph: Path, outputs: list[str]) -> float:
     essentia.log.infoActive = essentia.log.warningActive = False
     from essentia.standard import TensorflowPredict
 
-    from playlist_pretrain.export.description import INPUT
+    from playlist_pretrain.export.package import INPUT
 
     started = time.perf_counter()
     model = TensorflowPredict(graphFilename=str(graph), inputs=[INPUT], outputs=outputs)
@@ -36,7 +36,7 @@ def load_in_tensorflow(saved_model: Path) -> float:
     """Load the SavedModel that ``pretrain.py`` or ``finetune.py`` writes; the seconds that took."""
     import tensorflow as tf
 
-    from playlist_pretrain.export.description import EMBEDDINGS
+    from playlist_pretrain.export.package import EMBEDDINGS
     from playlist_pretrain.models.tagger import embedding_of
 
     started = time.perf_counter()

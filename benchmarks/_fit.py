@@ -30,9 +30,9 @@ class Case:
 
 def settled(case: Case):
     """The model of a case and its data, made as ``pretrain.py`` makes them."""
-    from playlist_pretrain.recipes import PretrainRecipe
-    from playlist_pretrain.training.inputs import settle
     from playlist_pretrain.training.pretrain import build_model
+    from playlist_pretrain.training.pretrain_data import settle
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
     recipe = PretrainRecipe(
         collection=str(case.collection),
@@ -53,7 +53,7 @@ class Fit:
 
     def __init__(self, case: Case, model, data, folder: Path):
         from playlist_pretrain.training import callbacks
-        from playlist_pretrain.training.history import COLUMNS, HistoryTable
+        from playlist_pretrain.training.callbacks import COLUMNS, HistoryTable
 
         self.case, self.model, self.data = case, model, data
         self.table = HistoryTable(
@@ -65,7 +65,7 @@ class Fit:
         self.callbacks = [callbacks.KerasHistory(), looks, self.table, bar]
 
     def windows(self, round_: int):
-        from playlist_pretrain.pairs.joint import step_dataset
+        from playlist_pretrain.pairs.dataset import step_dataset
 
         steps = self.case.steps
         first = round_ * steps

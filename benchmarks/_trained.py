@@ -53,14 +53,14 @@ def export_trained(name: str, width: float, steps: int, folder: Path) -> Exporte
 
     from playlist_pretrain.audio.front_end import PRESETS
     from playlist_pretrain.errors import ModelError
-    from playlist_pretrain.export.description import (
+    from playlist_pretrain.export.essentia import export_essentia
+    from playlist_pretrain.export.package import (
         ACTIVATIONS,
         EMBEDDINGS,
         ModelInfo,
         check_description,
     )
-    from playlist_pretrain.export.essentia import export_essentia
-    from playlist_pretrain.export.saved_model import load_model
+    from playlist_pretrain.models.saved_model import load_model
 
     saved_model = folder / "trained"
     train(name, width, steps, saved_model)
@@ -112,12 +112,12 @@ def train(name: str, width: float, steps: int, path: Path) -> None:
     import tensorflow as tf
 
     from playlist_pretrain.audio.front_end import PRESETS
-    from playlist_pretrain.export.saved_model import save_backbone, save_tagger
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.audioset import audioset_vggish
     from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.layers import projector
     from playlist_pretrain.models.nt_xent import NTXent
-    from playlist_pretrain.models.projector import projector
+    from playlist_pretrain.models.saved_model import save_backbone, save_tagger
     from playlist_pretrain.models.tagger import TaggerTrainer, tagger
     from playlist_pretrain.models.vggish import vggish
 
@@ -159,7 +159,7 @@ def train(name: str, width: float, steps: int, path: Path) -> None:
 def made_up_windows(front_end, count: int, folder: Path):
     """Windows [count, frames, bands] of sound, one after the other."""
     from playlist_pretrain.audio.decode import decode
-    from playlist_pretrain.export.reference import cut, write_synthetic
+    from playlist_pretrain.export.package import cut, write_synthetic
 
     frames = front_end.window_frames
     sound = folder / "made-up.wav"

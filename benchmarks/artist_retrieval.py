@@ -30,10 +30,9 @@ def script(name, *words):
 
 def artist_mates(embedder, collection, groups):
     """The tracks of some artists, searched among each other."""
-    from playlist_pretrain.embedding.tracks import track_embeddings
-    from playlist_pretrain.evaluation.mates import mates_among
-    from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.evaluation.neighbours import mates_among, nearest
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.retrieval.window_batches import track_embeddings
 
     rows = np.sort(np.concatenate(groups))
     vectors = track_embeddings(embedder.model, embedder.front_end, collection, rows=rows)
@@ -60,8 +59,8 @@ def main():
         print(f"nothing is measured: no folder {options.data}; give --data")
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from playlist_pretrain.evaluation.mates import Mates, retrieval
-    from playlist_pretrain.models.embedders import MEAN_OF_MEL, Untrained, load_embedder
+    from playlist_pretrain.evaluation.neighbours import Mates, retrieval
+    from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
     from playlist_pretrain.playlists.groups import load_groups
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.runs import Run

@@ -48,15 +48,15 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed of the runs")
     seed = parser.parse_args().seed
 
-    from playlist_pretrain.embedding.tracks import mean_of_mel, track_embeddings
-    from playlist_pretrain.evaluation.clips import collection_rows
-    from playlist_pretrain.evaluation.similarity import triplet_accuracy
-    from playlist_pretrain.export.saved_model import load_backbone
+    from playlist_pretrain.evaluation.triplets import triplet_accuracy
+    from playlist_pretrain.models.saved_model import load_backbone
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.tasks.dim_sim import read_triplets
-    from playlist_pretrain.training.inputs import DEMO_COLLECTION, settle
+    from playlist_pretrain.retrieval.clips import collection_rows
+    from playlist_pretrain.retrieval.window_batches import mean_of_mel, track_embeddings
+    from playlist_pretrain.tasks.triplets import read_triplets
     from playlist_pretrain.training.pretrain import PretrainCommand, build_model, pretrain
+    from playlist_pretrain.training.pretrain_data import DEMO_COLLECTION, settle
 
     PAIRINGS.register("shuffled", ShuffledPairs)
     commands = {

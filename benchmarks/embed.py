@@ -51,7 +51,7 @@ def essentia_alone(audio, graph, out):
     from essentia.standard import MonoLoader, TensorflowPredictMusiCNN
 
     from playlist_pretrain.audio.front_end import PRESETS
-    from playlist_pretrain.export.description import EMBEDDINGS, INPUT
+    from playlist_pretrain.export.package import EMBEDDINGS, INPUT
 
     frames = PRESETS["musicnn"].window_frames
     model = TensorflowPredictMusiCNN(
@@ -67,8 +67,8 @@ def essentia_alone(audio, graph, out):
 def decode_alone(audio, workers):
     """One limit, as a command of its own."""
     from playlist_pretrain.audio.decode import AudioLoader
-    from playlist_pretrain.records.decoding import decode_files
     from playlist_pretrain.records.sources import find_audio
+    from playlist_pretrain.records.workers import decode_files
 
     tracks = find_audio(audio).tracks
     for _, found in decode_files(tracks, audio, Length(AudioLoader(excerpt=None)), workers):
@@ -88,8 +88,8 @@ class Length:
 
 def model_alone(saved_model, batch, out):
     """The other limit: windows a second of the model, warm, from memory."""
-    from playlist_pretrain.embedding.window_batches import embedding_function
-    from playlist_pretrain.models.embedders import load_embedder
+    from playlist_pretrain.models.load import load_embedder
+    from playlist_pretrain.retrieval.window_batches import embedding_function
 
     embedder = load_embedder(saved_model)
     function = embedding_function(embedder.model, None, batch, "float32")

@@ -21,8 +21,7 @@ def make_model(options, micro_batch):
 
     from playlist_pretrain.models import BACKBONES
     from playlist_pretrain.models.contrastive import ContrastiveModel
-    from playlist_pretrain.models.layers import precision
-    from playlist_pretrain.models.projector import projector
+    from playlist_pretrain.models.layers import precision, projector
 
     width = {"width": options.width} if options.backbone == "vggish" else {}
     with precision(options.precision):

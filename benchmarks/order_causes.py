@@ -94,10 +94,9 @@ def make_groups(folder):
 
 def values(plan, out, workers):
     """By (pairing, kind): an array of the metric by world; and the steps that were trained."""
-    from playlist_pretrain.experiments.cells import PRETRAIN, WORLD, cells_of, folder_of
+    from playlist_pretrain.experiments.cells import PRETRAIN, WORLD, State, cells_of, folder_of
     from playlist_pretrain.experiments.collect import Collected
     from playlist_pretrain.experiments.pool import Pool
-    from playlist_pretrain.experiments.state import State
 
     def run(cells):
         Pool(cells, state, workers=workers, threads=plan.threads, say=print).run()
@@ -130,7 +129,7 @@ def main():
     options = parser.parse_args()
 
     from playlist_pretrain.evaluation.bootstrap import mean_intervals
-    from playlist_pretrain.experiments.plan_file import read_plan
+    from playlist_pretrain.experiments.plan import read_plan
 
     plan = read_plan(options.plan)
     seeds = tuple(options.seeds or plan.worlds.seeds)

@@ -20,8 +20,8 @@ COLUMNS = ("of one style", "of one artist", "tracks", "different pairs")
 
 def figures(collection, pairing, epochs, seed):
     """Shares of pairs of one style and of one artist; different tracks and pairs."""
-    from playlist_pretrain.training.inputs import settle
     from playlist_pretrain.training.pretrain import PretrainCommand
+    from playlist_pretrain.training.pretrain_data import settle
 
     command = PretrainCommand(collection=str(collection), pairs=pairing, preset="demo", seed=seed)
     _, data = settle(command.recipe, lambda text: None, quiet=True)

@@ -64,7 +64,7 @@ def measure(options) -> None:
     import faiss
 
     from playlist_pretrain.evaluation.neighbours import ExactSearch, unit_vectors
-    from playlist_pretrain.search.faiss_index import FaissSearch, IndexSettings
+    from playlist_pretrain.retrieval.faiss_index import FaissSearch, IndexSettings
 
     vectors = make_vectors(options.tracks, options.dim, options.noise)
     rows = np.random.default_rng(1).choice(len(vectors), options.queries, replace=False)

@@ -27,9 +27,9 @@ def main():
     options = parser.parse_args()
 
     from playlist_pretrain.demo import DEMO_COLLECTION
-    from playlist_pretrain.evaluation.similarity_run import Similarity, similarity
-    from playlist_pretrain.recipes.presets import FINETUNE_PRESETS
+    from playlist_pretrain.retrieval.similarity import Similarity, similarity
     from playlist_pretrain.training.pretrain import PretrainCommand, pretrain
+    from playlist_pretrain.training.recipes import FINETUNE_PRESETS
 
     # The default runs of the demo are those that the script makes, others those of demo_proof.py.
     seed = options.seed

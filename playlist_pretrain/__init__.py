@@ -4,4 +4,6 @@ Importing the package is light: TensorFlow, Essentia and Numba are imported by t
 functions that need them.
 """
 
-__version__ = "0.1.0"
+from playlist_pretrain.version import __version__
+
+__all__ = ["__version__"]

@@ -6,20 +6,20 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from playlist_pretrain import __version__
+from playlist_pretrain.version import __version__
 
 VERBS = {
-    "make_tfrecords": "playlist_pretrain.records.make",
-    "import_mels": "playlist_pretrain.records.imports",
-    "check_collection": "playlist_pretrain.records.check",
-    "match_playlists": "playlist_pretrain.playlists.make",
+    "make_tfrecords": "playlist_pretrain.cli.make_tfrecords",
+    "import_mels": "playlist_pretrain.cli.import_mels",
+    "check_collection": "playlist_pretrain.cli.check_collection",
+    "match_playlists": "playlist_pretrain.cli.match_playlists",
     "pretrain": "playlist_pretrain.training.pretrain",
     "finetune": "playlist_pretrain.training.finetune",
-    "similarity": "playlist_pretrain.evaluation.similarity_run",
-    "search": "playlist_pretrain.search.command",
-    "embed": "playlist_pretrain.embedding.command",
-    "export": "playlist_pretrain.export.make",
-    "tables": "playlist_pretrain.experiments.command",
+    "similarity": "playlist_pretrain.retrieval.similarity",
+    "search": "playlist_pretrain.cli.search",
+    "embed": "playlist_pretrain.cli.embed",
+    "export": "playlist_pretrain.cli.export",
+    "tables": "playlist_pretrain.cli.tables",
 }
 """Verb → module whose ``main(argv)`` is the command; imported only when it is asked for."""
 

@@ -13,12 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from playlist_pretrain import __version__
-from playlist_pretrain.commands import as_given
 from playlist_pretrain.errors import RunError, first_line
 from playlist_pretrain.files import write_json
-from playlist_pretrain.recipes import option
+from playlist_pretrain.messages import as_given
 from playlist_pretrain.storage import refuse_remote
+from playlist_pretrain.training.recipes import option
+from playlist_pretrain.version import __version__
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"

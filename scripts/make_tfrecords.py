@@ -1,6 +1,6 @@
 """Turn an audio folder into a collection: python scripts/make_tfrecords.py --help."""
 
 if __name__ == "__main__":  # worker processes import this file too, and need nothing of it
-    from playlist_pretrain.records.make import main
+    from playlist_pretrain.cli.make_tfrecords import main
 
     raise SystemExit(main())

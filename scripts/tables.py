@@ -1,6 +1,6 @@
 """The paper's tables by one command: python scripts/tables.py --help."""
 
-from playlist_pretrain.experiments.command import main
+from playlist_pretrain.cli.tables import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -46,7 +46,7 @@ def shared_data():
 @pytest.fixture
 def in_process(monkeypatch):
     """Decode in this process, where Essentia is started once for all tests."""
-    from playlist_pretrain.records import decoding
+    from playlist_pretrain.records import workers as decoding
 
     def one_by_one(work, tasks, workers, *, on_step, on_death, hold=None):
         for task in tasks:

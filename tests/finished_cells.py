@@ -6,12 +6,11 @@ import json
 import numpy as np
 
 from playlist_pretrain.evaluation.scores import save_scores
-from playlist_pretrain.evaluation.similarity import triplet_accuracy
-from playlist_pretrain.evaluation.similarity_files import Results
-from playlist_pretrain.evaluation.similarity_outcome import Judged, Outcome, Source
 from playlist_pretrain.evaluation.tagging import tagging_metrics, write_per_tag_table
+from playlist_pretrain.evaluation.triplets import triplet_accuracy
 from playlist_pretrain.experiments.cells import cells_of
-from playlist_pretrain.tasks.dim_sim import read_triplets
+from playlist_pretrain.retrieval.similarity import Judged, Outcome, Results, Source
+from playlist_pretrain.tasks.triplets import read_triplets
 
 COUNTS = {"tracks": 48, "pairs_per_epoch": 24.0, "batch": 6, "steps_per_epoch": 4, "epochs": 6,
           "steps": 24}  # fmt: skip

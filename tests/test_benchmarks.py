@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playlist_pretrain.export.saved_model import load_model
 from playlist_pretrain.models import BACKBONES
+from playlist_pretrain.models.saved_model import load_model
 from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
@@ -221,7 +221,7 @@ def test_playlists_are_cut_by_style_and_artists_joined_across(causes, make_colle
 
 def test_a_cause_changes_one_thing_of_the_plan(causes):
     from playlist_pretrain.experiments.cells import cells_of
-    from playlist_pretrain.experiments.plan_file import read_plan
+    from playlist_pretrain.experiments.plan import read_plan
 
     plan = read_plan(BENCHMARKS.parent / "experiments" / "demo.toml")
     there = {cell.id: cell.spec for cell in cells_of(plan)}

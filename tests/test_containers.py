@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain.commands import CONSOLE
+from playlist_pretrain.messages import CONSOLE
 
 ROOT = Path(__file__).parent.parent
 FILES = ("Dockerfile", "Dockerfile.gpu")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import yaml
 
-from playlist_pretrain import __version__
 from playlist_pretrain.__main__ import VERBS
-from playlist_pretrain.commands import CONSOLE
+from playlist_pretrain.messages import CONSOLE
+from playlist_pretrain.version import __version__
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "playlist_pretrain"
@@ -117,7 +117,7 @@ def test_the_citation_file_has_what_its_schema_asks_for():
 
 def test_metadata_name_python_licence_and_the_one_command(settings):
     metadata, options = settings["metadata"], settings["options"]
-    assert metadata["version"] == "attr: playlist_pretrain.__version__"
+    assert metadata["version"] == "attr: playlist_pretrain.version.__version__"
     assert options["python_requires"] == ">=3.11,<3.12"
     python = re.findall(r"Python :: (3\.\d+)", metadata["classifiers"])
     assert python == ["3.11"]

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
+from playlist_pretrain.training.recipes import PretrainRecipe
 
 RECIPE = PretrainRecipe(collection="c", batch=8)
 FACTS = {"collection": "key", "exclude": None}

@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from remote_server import upload
 
-from playlist_pretrain import servers
+from playlist_pretrain import storage as servers
 from playlist_pretrain.errors import CollectionError, RunError
 from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.runs import Run
-from playlist_pretrain.servers import MissingError
-from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
+from playlist_pretrain.storage import MissingError, RemotePath, is_remote, location, read_pieces
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +199,7 @@ def test_runs_and_builds_stay_local(tmp_path):
 GFILE = """
 import sys
 import tensorflow as tf
-from playlist_pretrain.records.gfile import register_file_systems
+from playlist_pretrain.storage import register_file_systems
 register_file_systems()
 url = sys.argv[1]
 assert not tf.io.gfile.exists(url + "/b.bin")

@@ -1,28 +1,127 @@
-"""Waveform to log-mel: one frozen set of constants and one function, used everywhere.
+"""What every front end is: constants that travel as JSON and are checked when they arrive.
+
+Waveform to log-mel: one frozen set of constants and one function, used everywhere.
 
 Training, embedding and the exported models all call :meth:`FrontEnd.log_mel`; collections are
 built by :mod:`.numpy_log_mel`, which differs by rounding. A collection and a saved model carry the
 constants and refuse each other when these differ.
 
 >>> mel = front_end("paper").log_mel(waveform)  # float32 [samples] → float32 [frames, 96]
+
+Front ends of mels that somebody else made: what is known of them, and no way to make more.
+
+Public collections without audio come as mels. Their values are stored as they are distributed, so
+that a model takes the very files that others have; what a value means is written down, because
+mixing two windows (pairing ``simclr``) needs linear power.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import typing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from playlist_pretrain.audio.constants import FORMAT, Constants
 from playlist_pretrain.errors import FrontEndError
+from playlist_pretrain.messages import command
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.audio.imported import ImportedFrontEnd
+FORMAT = 1
+
+
+class Constants:
+    """Base of the frozen dataclasses of front ends.
+
+    Class attributes ``_choices`` (field → values allowed) and ``_not_compared`` (fields that say
+    how a mel is called and cut, not what its values are) belong to each.
+    """
+
+    name: str
+    framing: str
+    frame_length: int
+    hop_length: int
+    _choices: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
+    _not_compared: typing.ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    @functools.cache
+    def field_types(cls) -> dict[str, type]:
+        """Type of every field."""
+        hints = typing.get_type_hints(cls)
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+    def _check_fields(self) -> None:
+        for field, kind in self.field_types().items():
+            value = getattr(self, field)
+            allowed = (int, float) if kind is float else kind
+            if isinstance(value, bool) or not isinstance(value, allowed):
+                self._refuse(field, f"must be of type {kind.__name__}")
+            choices = self._choices.get(field)
+            if choices and value not in choices:
+                self._refuse(field, f"must be one of {', '.join(choices)}")
+
+    def _refuse(self, field: str, why: str) -> typing.NoReturn:
+        value = getattr(self, field)
+        raise FrontEndError(f"front end {self.name!r}: {field} = {value!r}: it {why}")
+
+    @classmethod
+    def _from_fields(cls, values: dict[str, Any]) -> typing.Self:
+        """Make one of exactly the fields there are, those with a default included."""
+        known = cls.field_types().keys()
+        for what, names in (("unknown", values.keys() - known), ("missing", known - values.keys())):
+            if names:
+                listed = ", ".join(map(str, sorted(names, key=str)))
+                raise FrontEndError(f"front end {values.get('name')!r}: {what} fields: {listed}")
+        return cls(**values)
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of ``samples`` samples of audio; 0 for 0."""
+        if samples <= 0:
+            return 0
+        if self.framing == "centred":
+            return 1 + -(-samples // self.hop_length)
+        return max(0, 1 + (samples - self.frame_length) // self.hop_length)
+
+    def same_as(self, other: Constants) -> bool:
+        """Whether the mels of both are the same, whatever the two are called."""
+        return not self._differing(other)
+
+    def _differing(self, other: Constants) -> list[str]:
+        if type(self) is not type(other):
+            return ["the mels of one were imported, those of the other are computed here"]
+        return [
+            f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
+            for field in self.field_types()
+            if field not in self._not_compared and getattr(self, field) != getattr(other, field)
+        ]
+
+    def check_same(self, other: Constants, what_self: str, what_other: str) -> None:
+        """Refuse two things whose mels differ.
+
+        Parameters
+        ----------
+        other : FrontEnd or ImportedFrontEnd
+        what_self, what_other : str
+            What the two front ends belong to, for the message.
+
+        Raises
+        ------
+        FrontEndError
+            Names both and every constant that differs, but for ``window_frames``, and ``name``
+            where the constants say everything; or that one was imported and the other was not.
+        """
+        if differing := self._differing(other):
+            raise FrontEndError(
+                f"{what_self} (front end {self.name!r}) and {what_other} (front end "
+                f"{other.name!r}) do not fit: {'; '.join(differing)}"
+            )
+
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "taper": ("hann-symmetric", "hann-periodic"),
@@ -135,7 +234,6 @@ class FrontEnd(Constants):
         FrontEndError
             Another format, or fields that are unknown, missing or not possible.
         """
-        from playlist_pretrain.audio.imported import KIND, ImportedFrontEnd
 
         if not isinstance(constants, dict):
             raise FrontEndError(f"a front end is a table of constants, not {constants!r}")
@@ -249,10 +347,184 @@ def front_end(name: str) -> FrontEnd:
     FrontEndError
         There is no such preset (lists those there are), or it is that of imported mels.
     """
-    from playlist_pretrain.audio.imported import IMPORTED
 
     if name in IMPORTED:
         IMPORTED[name].log_mel(None)
     if name not in PRESETS:
         raise FrontEndError(f"unknown front end {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]
+
+
+KIND = "imported"
+# Beyond it float32 overflows when the logarithm is undone; no sound is as loud.
+_LARGEST_EXPONENT = 40.0
+_SMALLEST = 1e-30
+
+
+@dataclass(frozen=True)
+class ImportedFrontEnd(Constants):
+    """What is known of the mels of an imported collection.
+
+    A value is ``log_factor · log_base(log_offset + log_scale · x)``, and ``silence`` where that is
+    less; x is what the mel filters add up to. Decibels of power have factor 10 and base 10. Mels
+    in linear units become decibels when they are imported (see
+    ``records.mel_sources.description``); all others are stored as they are.
+
+    Attributes
+    ----------
+    name : str
+        Of the source. Two imported front ends of different names are different, even where all
+        that is known of them is the same.
+    sample_rate : int
+        Hz of the audio they were made from.
+    frame_length, hop_length : int
+        Samples.
+    bands : int
+    window_frames : int
+        Frames of the window that models are made for unless told otherwise.
+    spectrum : {"power", "magnitude"}
+        What the filters added up.
+    log_base : {"10", "e"}
+    log_factor, log_scale, log_offset : float
+        The offset may be 0.
+    silence : float
+        The smallest value: what stands for nothing to hear.
+    framing : {"centred", "whole"}
+        As in ``FrontEnd``; decides what a number of frames is in seconds.
+    made_by : str
+        What else is known, for people.
+
+    Raises
+    ------
+    FrontEndError
+        A constant that is not possible.
+    """
+
+    name: str
+    sample_rate: int
+    frame_length: int
+    hop_length: int
+    bands: int
+    window_frames: int
+    spectrum: str
+    log_base: str
+    log_factor: float
+    log_scale: float
+    log_offset: float
+    silence: float
+    framing: str
+    made_by: str
+
+    _choices: typing.ClassVar = {
+        "spectrum": ("power", "magnitude"),
+        "log_base": ("10", "e"),
+        "framing": ("centred", "whole"),
+    }
+    _not_compared = ("window_frames", "made_by")
+
+    def __post_init__(self):
+        self._check_fields()
+        for field, kind in self.field_types().items():
+            if kind is int and getattr(self, field) < 1:
+                self._refuse(field, "must be at least 1")
+        largest = np.finfo(np.float32).max
+        for field in ("log_factor", "log_scale"):
+            if not 0 < getattr(self, field) <= largest:
+                self._refuse(field, "must be above 0 and fit float32")
+        if not 0 <= self.log_offset <= largest:
+            self._refuse("log_offset", "must not be below 0 and fit float32")
+        if not abs(self.silence) <= np.finfo(np.float16).max:
+            self._refuse("silence", "must fit float16")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every constant, the kind and the number of this format, ready for JSON."""
+        return {"format": FORMAT, "kind": KIND, **dataclasses.asdict(self)}
+
+    @property
+    def takes_waveforms(self) -> bool:
+        """False: nobody here can make such a mel."""
+        return False
+
+    def log_mel(self, waveform: Any) -> typing.NoReturn:
+        """Refuse: the function that made these mels is not known to the last constant.
+
+        Raises
+        ------
+        FrontEndError
+            Always.
+        """
+        raise FrontEndError(
+            f"front end {self.name!r} takes no waveforms: its mels are made elsewhere and imported "
+            f"by {command('import_mels')}"
+        )
+
+    def seconds(self, frames: int) -> float:
+        """Length of the audio under so many frames, to a hop."""
+        samples = (frames - 1) * self.hop_length
+        if self.framing == "whole":
+            samples += self.frame_length
+        return samples / self.sample_rate
+
+    def frames_of(self, seconds: float) -> int:
+        """Frames of so much audio, at least 1."""
+        return max(1, self.frames(round(seconds * self.sample_rate)))
+
+    def to_power(self, mel: tf.Tensor) -> tf.Tensor:
+        """Linear power under the values; see ``audio.log_mel.to_power``."""
+        import tensorflow as tf
+
+        exponent = tf.minimum(mel * np.float32(1.0 / self._unit), _LARGEST_EXPONENT)
+        linear = tf.maximum(tf.exp(exponent) - np.float32(self.log_offset), 0.0)
+        linear = linear / np.float32(self.log_scale)
+        return tf.square(linear) if self.spectrum == "magnitude" else linear
+
+    def from_power(self, power: tf.Tensor) -> tf.Tensor:
+        """Values of linear power, the inverse of :meth:`to_power` from silence on."""
+        import tensorflow as tf
+
+        linear = tf.sqrt(power) if self.spectrum == "magnitude" else power
+        inside = np.float32(self.log_offset) + np.float32(self.log_scale) * linear
+        values = tf.math.log(tf.maximum(inside, _SMALLEST)) * np.float32(self._unit)
+        return tf.maximum(values, np.float32(self.silence))
+
+    @property
+    def _unit(self) -> float:
+        """What a factor of e inside the logarithm amounts to."""
+        return self.log_factor / (1.0 if self.log_base == "e" else math.log(10.0))
+
+
+_MELON = ImportedFrontEnd(
+    name="melon",
+    sample_rate=16000,
+    frame_length=512,
+    hop_length=256,
+    bands=48,
+    window_frames=256,
+    spectrum="power",
+    log_base="10",
+    log_factor=10.0,
+    log_scale=1.0,
+    log_offset=0.0,
+    silence=-100.0,
+    framing="centred",
+    made_by="Melon Playlist Dataset (arXiv 2102.00201): Essentia, 48 mel bands in dB; "
+    "filters, window and reference of the dB are not documented, 10 log10 of power is assumed",
+)
+
+IMPORTED: dict[str, ImportedFrontEnd] = {
+    imported.name: imported
+    for imported in (
+        _MELON,
+        # scripts/melspectrograms.py takes Essentia's lin2db (10 log10, not below 1e-10) times two.
+        dataclasses.replace(
+            _MELON,
+            name="jamendo-mels",
+            sample_rate=12000,
+            bands=96,
+            log_factor=20.0,
+            silence=-200.0,
+            made_by="scripts/melspectrograms.py of MTG/mtg-jamendo-dataset: Essentia, Hann, power "
+            "spectrum, 96 Slaney mel bands 0-6000 Hz, unit_tri, 20 log10 of power",
+        ),
+    )
+}

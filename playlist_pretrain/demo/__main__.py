@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from playlist_pretrain import cli
-from playlist_pretrain.commands import command
+from playlist_pretrain.cli import command_line
+from playlist_pretrain.messages import command
 
 EXAMPLES = """
 examples:
@@ -46,10 +46,9 @@ def make_demo(options: MakeDemo) -> None:
     ------
     PlaylistPretrainError
         See :func:`playlist_pretrain.demo.build.build_demo` and
-        :func:`playlist_pretrain.demo.audio_files.write_songs`.
+        :func:`playlist_pretrain.demo.build.write_songs`.
     """
-    from playlist_pretrain.demo.audio_files import check_empty, write_songs
-    from playlist_pretrain.demo.build import build_demo
+    from playlist_pretrain.demo.build import build_demo, check_empty, write_songs
 
     if options.audio is not None:
         check_empty(options.audio)
@@ -77,7 +76,7 @@ def make_demo(options: MakeDemo) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     prog = "python -m playlist_pretrain.demo"
-    return cli.run(MakeDemo, make_demo, prog=prog, epilog=EXAMPLES, argv=argv)
+    return command_line.run(MakeDemo, make_demo, prog=prog, epilog=EXAMPLES, argv=argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The demo's collections: songs of the synthetic world as if they had come from audio files.
+"""The songs of a world as files, to listen to or to walk the way from audio files.
+
+The demo's collections: songs of the synthetic world as if they had come from audio files.
 
 Beside the collection a part's folder holds ``tracks.csv`` (track_id, artist, style, title),
 ``tags.tsv``, ``triplets.csv`` and ``groups-artists.npz``; ``demo`` has ``playlists.csv``
@@ -11,19 +13,74 @@ from __future__ import annotations
 import csv
 import io
 import json
+import wave
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playlist_pretrain.demo import tables
+import numpy as np
+
+from playlist_pretrain.demo import world as tables
+from playlist_pretrain.demo.songs import SAMPLE_RATE, render
 from playlist_pretrain.demo.world import PARTS, STYLES, World, make_world
-from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TrackError
+from playlist_pretrain.errors import (
+    AudioError,
+    CollectionError,
+    GroupsError,
+    RecipeError,
+    TrackError,
+)
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.messages import progress
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import Decoded
     from playlist_pretrain.records.collection import Collection
+
+
+def check_empty(folder: Path) -> None:
+    """Raise AudioError when ``folder`` holds anything: songs of two worlds must not mix."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise AudioError(f"{folder} is not empty; give the wav files a folder of their own")
+
+
+def write_songs(
+    folder: str | Path, seed: int, *, seconds: float = 30.0, quiet: bool = False
+) -> None:
+    """Write every song of a world as ``folder/<part>/<track id>.wav``, 16 bits, 16 kHz, mono.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Empty, or not there yet.
+    seed : int
+        Number of the world.
+    seconds : float
+        Length of each song.
+    quiet : bool
+        No progress bar.
+
+    Raises
+    ------
+    AudioError
+        The folder is not empty.
+    """
+    folder = Path(folder)
+    check_empty(folder)
+    world = make_world(seed)
+    songs = [(part, song) for part in PARTS for song in world.songs(part)]
+    for part, song in progress(songs, desc=folder.name, unit=" songs", quiet=quiet):
+        samples = np.rint(render(world, song, seconds) * 32767).astype("<i2")
+        with (
+            atomic_write(folder / part / f"{world.track_ids[song]}.wav") as stream,
+            wave.open(stream, "wb") as file,
+        ):
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes(samples.tobytes())
+
 
 SECONDS = 30.0
 WORLD_VERSION = 1
@@ -48,7 +105,7 @@ class SongLoader:
     def __call__(self, source: str) -> Decoded:
         """Sound of the song whose track id is ``source``: 30 s at 16 kHz."""
         from playlist_pretrain.audio.decode import Decoded
-        from playlist_pretrain.demo.synth import render
+        from playlist_pretrain.demo.songs import render
 
         world = make_world(self.seed)
         if source not in world.track_ids:

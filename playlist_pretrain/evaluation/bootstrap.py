@@ -6,8 +6,8 @@ import numpy as np
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.evaluation.scores import check_scores, measurable
+from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.kernels import compiled
-from playlist_pretrain.progress import progress
 
 METRICS = ("roc_auc", "average_precision")
 """In the order of what is resampled."""

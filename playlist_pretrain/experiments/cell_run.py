@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from playlist_pretrain.errors import PlaylistPretrainError, RunError
-from playlist_pretrain.experiments.cells import Cell
+from playlist_pretrain.experiments.cells import Cell, State
 from playlist_pretrain.experiments.plan import MEAN_OF_MEL, RANDOM
-from playlist_pretrain.experiments.state import State
 from playlist_pretrain.files import folder_lock
 
 if TYPE_CHECKING:
-    from playlist_pretrain.training.inputs import Data
     from playlist_pretrain.training.pretrain import PretrainCommand
+    from playlist_pretrain.training.pretrain_data import Data
 
 FAILED, BUSY, STOPPED = 1, 75, 76
 """Exit codes beside 0: its message is recorded, another process has it, it can be gone on with."""
@@ -84,8 +83,8 @@ def settled(cell: Cell, out: str | None = None) -> tuple[PretrainCommand, Data]:
     RunError
         If no whole number of epochs comes near the steps that the plan asks for.
     """
-    from playlist_pretrain.training.inputs import settle
     from playlist_pretrain.training.pretrain import PretrainCommand
+    from playlist_pretrain.training.pretrain_data import settle
 
     command, steps = PretrainCommand(**cell.spec["options"], out=out), cell.spec["steps"]
     recipe, data = settle(command.recipe, lambda text: None, quiet=True, steps=steps)
@@ -131,8 +130,8 @@ def _finetune(cell: Cell, state: State) -> dict[str, Any]:
 
 def _mean_of_mel(cell: Cell, state: State) -> str:
     """Path of the mean of the standardised mel as a model that a head can be trained on."""
-    from playlist_pretrain.export.saved_model import save_backbone
-    from playlist_pretrain.models.embedders import Untrained, load_embedder
+    from playlist_pretrain.models.load import Untrained, load_embedder
+    from playlist_pretrain.models.saved_model import save_backbone
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.storage import location
 
@@ -146,8 +145,7 @@ def _mean_of_mel(cell: Cell, state: State) -> str:
 
 
 def _similarity(cell: Cell, state: State) -> dict[str, Any]:
-    from playlist_pretrain.evaluation.similarity_files import Results
-    from playlist_pretrain.evaluation.similarity_run import Similarity, similarity
+    from playlist_pretrain.retrieval.similarity import Results, Similarity, similarity
 
     model = _named(cell.spec["model"], state)
     # Results that are there but not recorded come from a process that was killed.

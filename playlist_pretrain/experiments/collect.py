@@ -1,41 +1,277 @@
-"""From finished cells to tables."""
+"""How much a difference from the baseline depends on the tracks and triplets of a test.
+
+The paper's own figures, to stand beside ours where the dataset is the same.
+
+A TOML file::
+
+    source = "arXiv 2304.12257"
+    [pairs.artist_co]                    # a pairing
+    pairs_per_epoch = 1014528
+    steps = 132100
+    [tags.jamendo-genre.vggish-artist_co]     # a task of the plan by its name, backbone and start
+    roc_auc = [0.5, 0.1]                 # mean and standard deviation; [0.5] for a mean alone
+    average_precision = [0.5, 0.1]
+    [triplets.dim-sim.vggish-artist_co]
+    accuracy = [0.5]
+    difference = [0.1]
+
+(the figures of tags and triplets in this example are made up).
+
+From finished cells to tables.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from playlist_pretrain import __version__
-from playlist_pretrain.evaluation import tables_text
-from playlist_pretrain.evaluation.pair_counts import PairCounts, pair_counts
-from playlist_pretrain.evaluation.tables import (
+from playlist_pretrain.errors import PlanError, RunError
+from playlist_pretrain.evaluation import paper_tables as tables_text
+from playlist_pretrain.evaluation.bootstrap import METRICS, mean_intervals, resampled_means
+from playlist_pretrain.evaluation.paper_tables import (
+    RESAMPLES,
+    Difference,
     Measured,
+    PairCounts,
     TableColumn,
     TableRow,
     Tables,
     build,
+    document,
+    pair_counts,
 )
-from playlist_pretrain.evaluation.tables_document import document
+from playlist_pretrain.evaluation.scores import load_scores
 from playlist_pretrain.experiments.cells import (
     NAMES,
+    NOT_YET,
     PRETRAIN,
     STARTS,
     TAGS,
     TRIPLETS,
     Cell,
     Row,
+    State,
     rows_of,
 )
-from playlist_pretrain.experiments.paired_intervals import PairedIntervals, read_key
-from playlist_pretrain.experiments.paper import PaperNumbers
-from playlist_pretrain.experiments.plan import Plan
-from playlist_pretrain.experiments.state import NOT_YET, State
+from playlist_pretrain.experiments.plan import PAIRINGS, Plan, load, read_content, read_table
 from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.version import __version__
+
+
+class PairedIntervals:
+    """Bootstrap over what two models were both tested on, their runs taken together.
+
+    Parameters
+    ----------
+    collected : Collected
+        Finished cells.
+    """
+
+    def __init__(self, collected: Collected):
+        self._collected = collected
+        self._resampled: dict[tuple[str, str], tuple | None] = {}
+
+    def of(self, rows: Sequence[Row]) -> dict[tuple[str, str], Difference]:
+        """Intervals of the differences from the baseline, over tracks and over triplets."""
+        found: dict[tuple[str, str], Difference] = {}
+        for row in rows:
+            base = self._collected.baseline(row)
+            if base == row:
+                continue
+            for task in self._collected.plan.tags:
+                found |= self._over_tracks(task.name, row, base)
+            for task in self._collected.plan.triplets:
+                found |= self._over_triplets(task.name, row, base)
+        return found
+
+    def _over_tracks(self, task: str, row: Row, base: Row) -> dict[tuple[str, str], Difference]:
+        one, other = (self._resamples(task, r) for r in (row, base))
+        if one is None or other is None:
+            return {}
+        if one[0] != other[0] or not np.array_equal(one[1], other[1]):
+            self._collected.say(
+                f"{task}: {row.id} and {base.id} were tested on different tracks: no interval"
+            )
+            return {}
+        apart = one[2] - other[2]
+        point = one[3] - other[3]
+        low, high = np.percentile(apart, [2.5, 97.5], axis=0)
+        return {
+            (row.id, f"{TAGS}/{task}/{name}"): Difference(
+                float(point[k]), (float(low[k]), float(high[k])), "tracks", len(one[0])
+            )
+            for k, name in enumerate(METRICS)
+        }
+
+    def _resamples(self, task: str, row: Row) -> tuple | None:
+        """Track ids, targets, and means over runs: of resampled tracks, and of the tracks."""
+        if (task, row.id) not in self._resampled:
+            cells = self._collected.of(TAGS, task, row)
+            self._resampled[task, row.id] = None
+            if cells and all(self._collected.done[cell.id] for cell in cells):
+                runs = [(cell, self._collected.runs(cell)) for cell in cells]
+                files = [
+                    self._collected.state.folder(cell) / f"run-{number}" / "scores.npz"
+                    for cell, found in runs
+                    for number in range(1, len(found) + 1)
+                ]
+                points = np.mean(
+                    [[run[name] for name in METRICS] for _, found in runs for run in found], axis=0
+                )
+                self._resampled[task, row.id] = (*_resampled_runs(files), points)
+        return self._resampled[task, row.id]
+
+    def _over_triplets(self, task: str, row: Row, base: Row) -> dict[tuple[str, str], Difference]:
+        sides = []
+        for one in (row, base):
+            cells = self._collected.of(TRIPLETS, task, one)
+            if not cells or not all(self._collected.done[cell.id] for cell in cells):
+                return {}
+            files = [self._collected.state.folder(cell) / "results.json" for cell in cells]
+            lines = [read_key(file, "lines") for file in files]
+            right = np.mean([read_key(file, "models")[0]["right"] for file in files], axis=0)
+            sides.append((lines[0], right))
+        if sides[0][0] != sides[1][0]:
+            self._collected.say(
+                f"{task}: {row.id} and {base.id} have different triplets: no interval"
+            )
+            return {}
+        apart = sides[0][1] - sides[1][1]
+        (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES)
+        difference = Difference(float(apart.mean()), interval, "triplets", len(apart))
+        return {(row.id, f"{TRIPLETS}/{task}/accuracy"): difference}
+
+
+def read_key(file: Path, key: str) -> Any:
+    """A value of a JSON object in a file that a run has left.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read.
+    """
+    try:
+        return json.loads(file.read_text("utf-8"))[key]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{file}: cannot be read ({error}); remove its folder to have it made anew"
+        ) from error
+
+
+def _resampled_runs(files: Sequence[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Track ids and targets in the order of the ids, and the mean over runs of resampled means."""
+    means, ids, targets = [], None, None
+    for file in files:
+        found = load_scores(file)
+        order = sorted(range(len(found.track_ids)), key=found.track_ids.__getitem__)
+        ids, targets = [found.track_ids[place] for place in order], found.targets[order]
+        means.append(resampled_means(targets, found.scores[order]))
+    return ids, targets, np.mean(means, axis=0)
+
+
+KEYS = ("source", "pairs", "tags", "triplets")
+Figure = tuple[float, float | None]
+
+
+@dataclass(frozen=True)
+class PaperPairs:
+    """Of one pairing."""
+
+    pairs_per_epoch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class PaperTags:
+    """Of one row and tagging task."""
+
+    roc_auc: tuple[float, ...] = ()
+    average_precision: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class PaperTriplets:
+    """Of one row and triplet task."""
+
+    accuracy: tuple[float, ...] = ()
+    difference: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class PaperNumbers:
+    """What the file says.
+
+    Attributes
+    ----------
+    source : str
+    pairs : mapping of pairing to PaperPairs
+    figures : mapping of (row id, column id) to (mean, standard deviation or None)
+    """
+
+    source: str
+    pairs: Mapping[str, PaperPairs]
+    figures: Mapping[tuple[str, str], Figure]
+
+
+def read_paper(plan: Plan) -> PaperNumbers | None:
+    """The file that a plan names, or None when it names none.
+
+    Raises
+    ------
+    PlanError
+        With file, table and key of what is not of the format, or is in no table of the plan.
+    """
+    if plan.paper is None:
+        return None
+    path = plan.paper.numbers
+    content = load(path)
+    for key in content:
+        if key not in ("source", "pairs", "tags", "triplets"):
+            raise PlanError(
+                f"{path}: unknown key {key!r}; there are: source, pairs, tags, triplets"
+            )
+    source = content.get("source")
+    if not isinstance(source, str) or not source:
+        raise PlanError(f"{path}: source = {source!r}: where the figures are from")
+    pairs = {}
+    for pairing, table in read_content(content, "pairs", path).items():
+        where = f"{path}: [pairs.{pairing}]"
+        if pairing not in PAIRINGS:
+            raise PlanError(f"{where}: one of {', '.join(PAIRINGS)}")
+        pairs[pairing] = read_table(PaperPairs, table, where)
+    figures: dict[Any, Any] = {}
+    for kind, cls in (("tags", PaperTags), ("triplets", PaperTriplets)):
+        figures |= _figures(plan, content, kind, cls, path)
+    return PaperNumbers(source, pairs, figures)
+
+
+def _figures(
+    plan: Plan, content: Mapping[str, Any], kind: str, cls: type, path: str
+) -> dict[tuple[str, str], Figure]:
+    rows = {row.id for row in rows_of(plan)}
+    tasks = {task.name for task in getattr(plan, kind)}
+    found = {}
+    for task in read_content(content, kind, path):
+        if task not in tasks:
+            raise PlanError(f"{path}: [{kind}.{task}]: the plan has no such task")
+        for row, figures in read_content(read_content(content, kind, path), task, path).items():
+            where = f"{path}: [{kind}.{task}.{row}]"
+            if row not in rows:
+                raise PlanError(f"{where}: the plan has no such row")
+            for metric, figure in vars(read_table(cls, figures, where)).items():
+                if len(figure) > 2:
+                    raise PlanError(f"{where}: {metric} = {list(figure)}: mean and deviation")
+                if figure:
+                    found[row, f"{kind}/{task}/{metric}"] = (*figure, None)[:2]
+    return found
+
 
 FORMAT = 1
 OF_TAGS = {"roc_auc": "ROC-AUC", "average_precision": "AP"}
@@ -208,8 +444,8 @@ class Collected:
             ``format`` (1), ``version`` of the program, ``plan`` (all fields of
             :class:`~playlist_pretrain.experiments.plan.Plan`), ``pairs`` (Table 1: a list of
             ``id``, ``title``, ``counts``, ``runs``, ``paper``), ``tables`` (Tables 2 and 3: see
-            :func:`playlist_pretrain.evaluation.tables.document`; ``folders`` are below the folder
-            of the file), ``notes`` (sentences about the statistics), ``paper_source``,
+            :func:`playlist_pretrain.evaluation.paper_tables.document`; ``folders`` are below the
+            folder of the file), ``notes`` (sentences about the statistics), ``paper_source``,
             ``cells`` (a list of ``id``, ``kind``, ``row``, ``world``, ``seed``, ``task``,
             ``folder``, ``done``), ``not_done`` (a list of ``cell``, ``why``).
         """

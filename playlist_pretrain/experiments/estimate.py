@@ -1,21 +1,31 @@
-"""What is left of a plan: cells, time and disk."""
+"""What is left of a plan: cells, time and disk.
+
+How much disk cells will take, from what they are: weights, tracks and clips.
+
+How long a pre-training cell will take, from a few of its own steps.
+
+``python -m playlist_pretrain.experiments.estimate CELL``, CELL as JSON; answers with JSON.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.experiments.cells import PRETRAIN, Cell
-from playlist_pretrain.experiments.disk import bytes_of
-from playlist_pretrain.experiments.state import State
+from playlist_pretrain.errors import PlaylistPretrainError
+from playlist_pretrain.experiments.cell_run import settled
+from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, WORLD, Cell, State
+from playlist_pretrain.experiments.plan import AUDIOSET, MEAN_OF_MEL
 
 UNKNOWN = "?"
 LIKE = ("like it", "of its backbone", "of its kind")
@@ -137,7 +147,7 @@ def _keys(cell: Cell) -> tuple[tuple, ...]:
 def _measured(cell: Cell) -> dict[str, Any] | None:
     request = json.dumps({"id": cell.id, "kind": cell.kind, "spec": cell.spec})
     done = subprocess.run(
-        [sys.executable, "-m", "playlist_pretrain.experiments.measure", request],
+        [sys.executable, "-m", "playlist_pretrain.experiments.estimate", request],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False,
         env={"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ},
     )  # fmt: skip
@@ -166,3 +176,159 @@ def _size(count: float) -> str:
             return f"{count:.0f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+CHECKPOINTS, VALUES_OF_ADAM = 2, 3
+"""Checkpoints that a pre-training keeps, and what each holds of a weight: itself and two means."""
+GRAPH_BYTES = 800_000
+"""Of a SavedModel without its weights, about; measured on VGGish."""
+RESNET50_WEIGHTS = 23_554_880
+"""For windows of any size; keras-cv cannot build it in a graph."""
+BYTES = 4
+"""Of a weight, and of a value of an embedding."""
+
+
+def bytes_of(cell: Cell, cells: Mapping[str, Cell]) -> int | None:
+    """Bytes that a cell will leave, but for logs and figures; None of triplets nobody can count.
+
+    Parameters
+    ----------
+    cell : Cell
+    cells : mapping
+        By id; those that it needs are among them.
+    """
+    if cell.kind == WORLD:
+        return _bytes_of_world()
+    weights, values = _model(cell, cells)
+    if cell.kind == PRETRAIN:
+        return GRAPH_BYTES + BYTES * weights * (1 + CHECKPOINTS * VALUES_OF_ADAM)
+    if cell.kind == TAGS:  # checkpoints of a fine-tuning go when it ends
+        return (GRAPH_BYTES + BYTES * weights) * cell.spec["options"]["runs"]
+    clips = _clips(cell)
+    return None if clips is None else BYTES * values * clips
+
+
+def _model(cell: Cell, cells: Mapping[str, Cell]) -> tuple[int, int]:
+    """Weights of the model of a cell, and values of its embeddings."""
+    from playlist_pretrain.training.recipes import PretrainRecipe
+
+    model, options = cell.spec.get("model"), cell.spec["options"]
+    if isinstance(model, dict):
+        return _model(cells[model["cell"]], cells)
+    frames, bands = _window(options.get("collection"))
+    if model == MEAN_OF_MEL:
+        return 0, bands
+    width = options.get("width")
+    if cell.kind == PRETRAIN:
+        width = PretrainRecipe(**options).resolve(demo=False, window_frames=frames).recipe.width
+    if model != AUDIOSET:
+        frames = options.get("frames") or frames
+    return _count(options.get("backbone", "vggish"), width, frames, bands)
+
+
+@functools.cache
+def _count(backbone: str, width: float | None, frames: int, bands: int) -> tuple[int, int]:
+    import tensorflow as tf
+
+    from playlist_pretrain.models.layers import projector
+    from playlist_pretrain.models.resnet50 import EMBEDDING_UNITS
+    from playlist_pretrain.models.vggish import vggish
+
+    # In a graph nothing is made of the weights but their shapes, and no GPU is touched.
+    with tf.Graph().as_default():
+        if backbone == "resnet50":
+            weights, values = RESNET50_WEIGHTS, EMBEDDING_UNITS
+        else:
+            model = vggish(frames=frames, bands=bands, width=width or 1.0)
+            weights, values = model.count_params(), model.output_shape[-1]
+        return weights + projector(values).count_params(), values
+
+
+@functools.cache
+def _window(collection: str | None) -> tuple[int, int]:
+    """Frames and bands of a collection's windows; the paper's where it is not here yet."""
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.records.collection import front_end_of, read_document
+    from playlist_pretrain.records.schema import COLLECTION_FILE
+    from playlist_pretrain.storage import is_remote
+
+    found = front_end("paper")
+    if collection is not None and not is_remote(collection):
+        file = Path(collection) / COLLECTION_FILE
+        if file.is_file():
+            found = front_end_of(read_document(file.parent), file)
+    return found.window_frames, found.bands
+
+
+def _bytes_of_world() -> int:
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.demo.build import SECONDS
+    from playlist_pretrain.demo.world import PARTS, SONGS_PER_ARTIST, STYLES
+    from playlist_pretrain.records.schema import MEL_DTYPE
+
+    paper = front_end("paper")
+    songs = sum(PARTS.values()) * len(STYLES) * SONGS_PER_ARTIST
+    frames = round(SECONDS * paper.sample_rate / paper.hop_length)
+    return songs * frames * paper.bands * MEL_DTYPE.itemsize
+
+
+def _clips(cell: Cell) -> int | None:
+    """Clips that triplets may name: three a line; None where the file is not here yet."""
+    from playlist_pretrain.demo.world import PARTS, SONGS_PER_ARTIST, STYLES
+    from playlist_pretrain.retrieval.similarity import TRIPLETS
+
+    options = cell.spec["options"]
+    if cell.world is not None and options["triplets"] is None:
+        return PARTS["demo-eval"] * len(STYLES) * SONGS_PER_ARTIST
+    file = Path(options["triplets"] or Path(options["collection"]) / TRIPLETS)
+    if not file.is_file():
+        return None
+    with open(file, "rb") as lines:
+        return 3 * sum(1 for _ in lines)
+
+
+FIRST, TIMED = 2, 5
+"""Steps that are not timed (graphs are made), and steps that are."""
+
+
+def measure(cell: Cell) -> dict[str, Any]:
+    """Seconds of all steps of a cell.
+
+    Nothing is written but the tables of pairings, beside their groups, as a run would.
+    """
+    from playlist_pretrain.pairs.dataset import step_dataset
+    from playlist_pretrain.training.pretrain import build_model
+
+    command, data = settled(cell)
+    recipe = command.recipe.resolve(
+        demo=False, window_frames=data.collection.front_end.window_frames
+    )
+    recipe, _ = recipe.with_steps(data.stream.steps_per_epoch)
+    model = build_model(recipe, data)
+
+    def fit(first: int, count: int) -> float:
+        dataset = step_dataset(
+            data.reader, data.stream, seed=recipe.seed, first=first, last=first + count
+        )
+        start = time.monotonic()
+        model.fit(dataset, steps_per_epoch=count, verbose=0)
+        return time.monotonic() - start
+
+    fit(0, FIRST)
+    seconds = fit(FIRST, TIMED) / TIMED
+    steps = recipe.epochs * data.stream.steps_per_epoch
+    return {"seconds": seconds * steps, "steps": steps}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print what :func:`measure` finds, or ``{"error": …}``."""
+    cell = Cell(**json.loads((sys.argv[1:] if argv is None else argv)[0]))
+    try:
+        print(json.dumps(measure(cell)))
+    except PlaylistPretrainError as error:
+        print(json.dumps({"error": str(error)}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

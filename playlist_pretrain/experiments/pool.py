@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from playlist_pretrain.experiments.cell_run import BUSY, FAILED, STOPPED
-from playlist_pretrain.experiments.cells import Cell
+from playlist_pretrain.experiments.cells import LOG, Cell, State
 from playlist_pretrain.experiments.estimate import Estimates, time_text
-from playlist_pretrain.experiments.state import LOG, State
 
 POLL_SECONDS = 0.1
 BUSY_SECONDS = 2.0

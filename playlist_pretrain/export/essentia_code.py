@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.errors import FrontEndError
-from playlist_pretrain.export.description import EMBEDDINGS, INPUT
+from playlist_pretrain.export.package import EMBEDDINGS, INPUT
 
 if TYPE_CHECKING:
-    from playlist_pretrain.audio.imported import ImportedFrontEnd
+    from playlist_pretrain.audio.front_end import ImportedFrontEnd
 
 _ALGORITHMS = {
     "musicnn": ("TensorflowPredictMusiCNN", "TensorflowInputMusiCNN"),

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import ModelError, first_line
 from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.tables import listed
 
 FRONT_END = PRESETS["vggish"]
 """Makes the log-mels that these weights know."""

@@ -1,14 +1,64 @@
-"""NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR."""
+"""What the replicas of a ``tf.distribute`` strategy do together; with one, nothing happens.
+
+Called within ``strategy.run``, where Keras calls the steps of a model.
+
+NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR.
+
+What the projections of a batch look like: how close pairs are, and how spread all else is.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from playlist_pretrain.models.layers import at_least_float32
-from playlist_pretrain.recipes import SMALLEST_LEARNED_TEMPERATURE
+from playlist_pretrain.training.recipes import SMALLEST_LEARNED_TEMPERATURE
+
+
+def count() -> int:
+    """Replicas that take a step together."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def gathered(own: tf.Tensor) -> tf.Tensor:
+    """Every replica's tensor [n, …] behind each other in the order of replicas, [replicas · n, …].
+
+    No gradient comes through: :func:`own_share` of the gradient for the whole is what goes on.
+    """
+    if count() == 1:
+        return own
+    gathered = tf.distribute.get_replica_context().all_gather(tf.stop_gradient(own), axis=0)
+    rows = own.shape[0]
+    return tf.ensure_shape(gathered, [rows and rows * count(), *own.shape[1:]])
+
+
+def own_share(of_all: tf.Tensor) -> tf.Tensor:
+    """This replica's rows [n, …] of what :func:`gathered` has the shape of."""
+    if count() == 1:
+        return of_all
+    index = tf.distribute.get_replica_context().replica_id_in_sync_group
+    rows = tf.shape(of_all)[0] // count()
+    share = of_all[index * rows : (index + 1) * rows]
+    static = of_all.shape[0]
+    return tf.ensure_shape(share, [static and static // count(), *of_all.shape[1:]])
+
+
+def total(own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Sums over all replicas of each of some tensors, in one message."""
+    if count() == 1:
+        return list(own)
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, list(own))
+
+
+def all_true(own: tf.Tensor) -> tf.Tensor:
+    """Whether a bool is true on every replica."""
+    (false,) = total([tf.cast(~own, tf.float32)])
+    return false == 0.0
 
 
 def nt_xent(
@@ -155,3 +205,49 @@ class NTXent(tf.keras.losses.Loss):
             "hard_negatives": self.hard_negatives,
             "learnable": self.log_temperature is not None,
         }
+
+
+NAMES = ("positive_similarity", "negative_similarity", "alignment", "uniformity")
+
+
+def similarity_metrics(z_x: tf.Tensor, z_y: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Cosines, alignment and uniformity of N pairs (Wang & Isola 2020, arXiv 2005.10242).
+
+    A loss says that something goes wrong, these say what: a collapse has an alignment and a
+    uniformity near 0, a backbone that learns nothing has positives no closer than negatives.
+
+    Parameters
+    ----------
+    z_x, z_y : tf.Tensor [N, dim]
+        Projections of the two sides; row i of one belongs to row i of the other.
+
+    Returns
+    -------
+    dict of str to tf.Tensor float32 []
+        ``positive_similarity``, mean cosine of the pairs; ``negative_similarity``, mean cosine of
+        any two of the 2N projections that are no pair; ``alignment``, mean squared distance d² of
+        the pairs on the unit sphere, 0 … 4; ``uniformity``, ln of the mean of exp(−2·d²) over any
+        two of the 2N projections, pairs included, −8 … 0. No gradient comes through.
+    """
+    z_x, z_y = (
+        tf.math.l2_normalize(tf.stop_gradient(tf.cast(z, tf.float32)), axis=1) for z in (z_x, z_y)
+    )
+    z = tf.concat([z_x, z_y], 0)  # (2N, dim)
+    cosines = tf.matmul(z, z, transpose_b=True)  # (2N, 2N)
+    count = tf.cast(tf.shape(z)[0], tf.float32)
+    of_others = count * (count - 1)
+    positive = tf.reduce_mean(tf.reduce_sum(z_x * z_y, axis=1))
+    # Each pair is there twice, once from either side; a batch of one pair has no negatives.
+    off_diagonal = tf.linalg.set_diag(cosines, tf.zeros_like(z[:, 0]))
+    negative = tf.math.divide_no_nan(
+        tf.reduce_sum(off_diagonal) - count * positive, of_others - count
+    )
+    closeness = 4.0 * cosines - 4.0  # −2·d², since d² = 2 − 2·cosine
+    closeness = tf.linalg.set_diag(closeness, tf.fill([tf.shape(z)[0]], closeness.dtype.min))
+    values = (
+        positive,
+        negative,
+        tf.reduce_mean(tf.reduce_sum(tf.square(z_x - z_y), axis=1)),
+        tf.reduce_logsumexp(closeness) - tf.math.log(of_others),
+    )
+    return dict(zip(NAMES, values, strict=True))

@@ -122,7 +122,7 @@ def _artist_co(material: Material, seed: int) -> Pairing:
 
 
 def _playlist_tco(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.top_co_occurrence import TopCoOccurrence
+    from playlist_pretrain.pairs.co_occurrence import TopCoOccurrence
     from playlist_pretrain.playlists.top_table import cached_top_table, top_table
 
     groups, longest = material.needed_groups("playlist_tco"), material.settings.max_group_length
@@ -140,9 +140,8 @@ def _playlist_tco(material: Material, seed: int) -> Pairing:
 
 
 def _playlist_w2v(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.every_track import PlaylistWord2Vec
-    from playlist_pretrain.playlists.vectors_file import cached_vectors
-    from playlist_pretrain.playlists.word2vec import Word2VecSettings, track_vectors
+    from playlist_pretrain.pairs.co_occurrence import PlaylistWord2Vec
+    from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors, track_vectors
 
     groups = material.needed_groups("playlist_w2v")
     settings = Word2VecSettings.of(material.settings)
@@ -165,7 +164,7 @@ def _playlist_w2v(material: Material, seed: int) -> Pairing:
 
 
 def _simclr(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.every_track import SimClr
+    from playlist_pretrain.pairs.co_occurrence import SimClr
 
     return SimClr(np.flatnonzero(material.usable), seed)
 

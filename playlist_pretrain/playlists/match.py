@@ -1,24 +1,307 @@
-"""Matching: from the ids of a playlist source to the rows of a collection."""
+"""What became of a playlist source: the report of a matching.
+
+Foreign ids, such as Spotify URIs or MusicBrainz ids, and the tracks they stand for.
+
+Track ids of a source looked up in a collection, and what is worth remembering of them.
+
+Matching: from the ids of a playlist source to the rows of a collection.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+import dataclasses
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.playlists.coverage import Coverage, shown
+from playlist_pretrain.delimited import read_columns
+from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.playlists.groups import FEWEST_TRACKS, TrackGroups, check_groups_name
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group, gather_runs
-from playlist_pretrain.playlists.look_up import EXAMPLES, LookUp, Rows
 from playlist_pretrain.playlists.readers.paths import paths_hint
-from playlist_pretrain.records.id_table import did_you_mean
-from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.records.schema import PackedStrings, did_you_mean
 
 if TYPE_CHECKING:
-    from playlist_pretrain.playlists.id_map import IdMap
     from playlist_pretrain.records.collection import Collection
+
+LONGEST_SHOWN = 60
+DAMAGES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Counts of one matching.
+
+    Every entry that was read is in exactly one of ``entries_matched``, ``entries_unknown``,
+    ``entries_unmapped``, ``entries_repeated`` and ``entries_in_dropped_groups``.
+
+    Attributes
+    ----------
+    name : str
+        Name of the groups.
+    groups_read, groups_kept : int
+        The others had fewer than two tracks of the collection.
+    entries_read : int
+        Track ids in all groups.
+    entries_matched : int
+        Entries of the groups that were kept.
+    entries_unknown : int
+        The collection has no track of that id.
+    entries_repeated : int
+        The track came earlier in the same group.
+    entries_in_dropped_groups : int
+        The only track of its group.
+    tracks, tracks_covered : int
+        Tracks of the collection; those in at least one kept group.
+    mean_length, median_length : float
+        Tracks of a kept group.
+    wanted : tuple of (str, int)
+        Ids most often not found, and how many entries asked for them.
+    entries_unmapped : int or None
+        The map does not know the id; None when there was no map.
+    damaged : tuple of str
+        What was wrong with sources that could not be read to their end.
+    hints : tuple of str
+        Of each of ``wanted`` what it may be, or nothing; see ``did_you_mean``.
+    """
+
+    name: str
+    groups_read: int
+    groups_kept: int
+    entries_read: int
+    entries_matched: int
+    entries_unknown: int
+    entries_repeated: int
+    entries_in_dropped_groups: int
+    tracks: int
+    tracks_covered: int
+    mean_length: float
+    median_length: float
+    wanted: tuple[tuple[str, int], ...]
+    entries_unmapped: int | None = None
+    damaged: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+    @property
+    def groups_dropped(self) -> int:
+        """Groups with fewer than two tracks of the collection."""
+        return self.groups_read - self.groups_kept
+
+    @property
+    def groups_per_track(self) -> float:
+        """Mean number of groups a covered track is in."""
+        return self.entries_matched / self.tracks_covered if self.tracks_covered else 0.0
+
+    def to_dict(self) -> dict:
+        """All figures, ready for JSON."""
+        derived = {
+            "groups_dropped": self.groups_dropped,
+            "groups_per_track": self.groups_per_track,
+        }
+        wanted = [{"track_id": track_id, "entries": count} for track_id, count in self.wanted]
+        figures = {**dataclasses.asdict(self), **derived, "wanted": wanted}
+        del figures["hints"]  # for people
+        return figures
+
+    def text(self) -> str:
+        """The figures as an aligned block of lines."""
+        rows = [
+            ("groups read", self.groups_read, ""),
+            ("  kept", self.groups_kept, _share(self.groups_kept, self.groups_read)),
+            ("  dropped, fewer than two tracks", self.groups_dropped, ""),
+            ("entries read", self.entries_read, ""),
+            ("  matched", self.entries_matched, _share(self.entries_matched, self.entries_read)),
+            *(
+                [("  dropped, unknown track id", self.entries_unknown, "")]
+                if self.entries_unmapped is None
+                else [
+                    ("  dropped, id not in the map", self.entries_unmapped, ""),
+                    ("  dropped, its track not here", self.entries_unknown, ""),
+                ]
+            ),
+            ("  dropped, again in its group", self.entries_repeated, ""),
+            ("  dropped with their group", self.entries_in_dropped_groups, ""),
+            ("tracks of the collection", self.tracks, ""),
+            ("  covered", self.tracks_covered, _share(self.tracks_covered, self.tracks)),
+            ("tracks a group, mean", self.mean_length, ""),
+            ("tracks a group, median", self.median_length, ""),
+            ("groups a track, mean", self.groups_per_track, ""),
+        ]
+        values = [f"{v:,.1f}" if isinstance(v, float) else f"{v:,}" for _, v, _ in rows]
+        left, right = max(len(row[0]) for row in rows), max(map(len, values))
+        lines = [f"groups {self.name!r}"]
+        for (label, _, share), value in zip(rows, values, strict=True):
+            lines.append(f"  {label:<{left}}  {value:>{right}}  {share}".rstrip())
+        if self.damaged:
+            lines.append(f"  sources that could not be read to their end: {len(self.damaged):,}")
+            lines += [f"    {text}" for text in self.damaged[:DAMAGES_SHOWN]]
+            if len(self.damaged) > DAMAGES_SHOWN:
+                lines.append(f"    … and {len(self.damaged) - DAMAGES_SHOWN:,} more in the report")
+        if self.wanted:
+            lines.append("  most wanted track ids that the collection does not have")
+            width = len(f"{self.wanted[0][1]:,}")
+            hints = self.hints or ("",) * len(self.wanted)
+            lines += [
+                f"    {count:>{width},}  {shown(name)}{hint}"
+                for (name, count), hint in zip(self.wanted, hints, strict=True)
+            ]
+        return "\n".join(lines)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def shown(text: str) -> str:
+    """``text`` quoted for a terminal: control characters escaped, cut after 60 characters."""
+    return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…")
+
+
+COLUMNS = ("foreign_id", "track_id")
+
+
+class IdMap:
+    """Rows of a collection by foreign id; several foreign ids may stand for one track.
+
+    Parameters
+    ----------
+    row_of : dict of str to int
+        −1 where the collection does not have the track.
+    """
+
+    def __init__(self, row_of: dict[str, int]):
+        self._row_of = row_of
+
+    def __len__(self) -> int:
+        return len(self._row_of)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | Path,
+        collection: Rows,
+        advance: Callable[[int], object] | None = None,
+    ) -> IdMap:
+        """Read a table (CSV or TSV) with the columns ``foreign_id`` and ``track_id``.
+
+        Raises
+        ------
+        TableError
+            If it cannot be read, or an id stands for two tracks; names the line.
+        """
+        track_of: dict[str, int] = {}
+        tracks: dict[str, int] = {}
+        for line, (foreign, track) in read_columns(
+            path, COLUMNS, advance, "a map has a column for each of the two ids"
+        ):
+            number = tracks.setdefault(track, len(tracks))
+            if track_of.setdefault(foreign, number) != number:
+                other = list(tracks)[track_of[foreign]]
+                raise TableError(
+                    f"{path}: line {line}: {shown(foreign)} stands for {shown(track)} here, and "
+                    f"for {shown(other)} before"
+                )
+        ids = list(tracks)
+        rows = np.concatenate(
+            [collection.rows(ids[first : first + LOOK_UP]) for first in range(0, len(ids), LOOK_UP)]
+        ).tolist()
+        return cls({foreign: rows[number] for foreign, number in track_of.items()})
+
+    @property
+    def known(self) -> int:
+        """Number of foreign ids whose track the collection has."""
+        return sum(row != NOT_THERE for row in self._row_of.values())
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of every foreign id [shape=(n,), int32]; see ``look_up.Rows``."""
+        row_of = self._row_of
+        return np.fromiter((row_of.get(one, NOT_MAPPED) for one in ids), np.int32, len(ids))
+
+
+LOOK_UP = 65_536
+EXAMPLES = 3
+NOT_THERE, NOT_MAPPED = -1, -2
+
+
+class Rows(Protocol):
+    """What knows the rows of ids: a collection, or a map of other ids to it."""
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of every id [shape=(n,), int32].
+
+        −1 where the collection has no such track, −2 where a map does not know the id.
+        """
+
+
+class LookUp:
+    """Looks ids up many at a time and keeps only numbers of what was found.
+
+    Parameters
+    ----------
+    known : Rows
+
+    Attributes
+    ----------
+    group_index : dict of str to int
+        Number of each group id, in the order of their first part.
+    run_group, run_length : array of int32
+        Group of each part, and how many of its ids were found.
+    rows : array of int32
+        Rows of the ids that were found, part after part.
+    entries : int
+        Ids looked up.
+    unmapped : int
+        Of these, ids that a map does not know.
+    missing : Counter of str
+        Ids that were not found.
+    examples : list of str
+        The first distinct ids, at most three.
+    """
+
+    def __init__(self, known: Rows):
+        self._known = known
+        self.group_index: dict[str, int] = {}
+        self.run_group, self.run_length, self.rows = array("i"), array("i"), array("i")
+        self.entries = self.unmapped = 0
+        self.missing: Counter[str] = Counter()
+        self.examples: list[str] = []
+        self._waiting: list[str] = []
+        self._runs: list[tuple[int, int]] = []
+
+    def add(self, group_id: str, track_ids: Sequence[str]) -> None:
+        """Take in one part of a group."""
+        index = self.group_index.setdefault(group_id, len(self.group_index))
+        self._runs.append((index, len(track_ids)))
+        self._waiting += track_ids
+        if len(self.examples) < EXAMPLES:
+            distinct = dict.fromkeys([*self.examples, *track_ids[: EXAMPLES * EXAMPLES]])
+            self.examples = list(distinct)[:EXAMPLES]
+        if len(self._waiting) >= LOOK_UP or len(self._runs) >= LOOK_UP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Look up what is waiting."""
+        if not self._runs:
+            return
+        rows = self._known.rows(self._waiting)
+        known = rows >= 0
+        run_group, run_length = np.array(self._runs, np.int32).T
+        ends = np.cumsum(run_length, dtype=np.int64)
+        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
+        found = total[ends] - total[ends - run_length]
+        self.run_group.frombytes(run_group.tobytes())
+        self.run_length.frombytes(found.astype(np.int32).tobytes())
+        self.rows.frombytes(rows[known].astype(np.int32).tobytes())
+        self.entries += len(rows)
+        self.unmapped += int(np.count_nonzero(rows == NOT_MAPPED))
+        self.missing.update(self._waiting[i] for i in np.flatnonzero(~known))
+        self._waiting, self._runs = [], []
+
 
 MOST_WANTED = 20
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, GroupsError, first_line
 from playlist_pretrain.files import atomic_write, check_writable, content_key
+from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.split import short_enough
-from playlist_pretrain.progress import progress
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups

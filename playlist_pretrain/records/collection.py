@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.commands import command
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
+from playlist_pretrain.messages import command
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.id_table import IdTable, did_you_mean
-from playlist_pretrain.servers import MissingError
-from playlist_pretrain.storage import RemotePath, is_remote, location, read_pieces
+from playlist_pretrain.records.schema import IdTable, did_you_mean
+from playlist_pretrain.storage import MissingError, RemotePath, is_remote, location, read_pieces
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd

@@ -119,8 +119,7 @@ def _raw_document(folder: Path) -> dict:
 
 def _salvage(found: Description, raw: dict) -> None:
     """Take what the content key seals: the front end and the order of the shards."""
-    from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
-    from playlist_pretrain.audio.imported import IMPORTED
+    from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, FrontEnd
 
     if isinstance(raw.get("source"), dict):
         found.source = raw["source"]

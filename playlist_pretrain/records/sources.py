@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import AudioError, TableError, TrackError
 from playlist_pretrain.files import files_below
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import check_track_id
-from playlist_pretrain.tables import read_columns
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
 AUDIO_EXTENSIONS = (
@@ -100,7 +100,7 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
     Parameters
     ----------
     table : str or Path
-        CSV or TSV as ``playlist_pretrain.tables`` reads it. Other columns are ignored.
+        CSV or TSV as ``playlist_pretrain.delimited`` reads it. Other columns are ignored.
     folder : str or Path
         The audio folder.
 

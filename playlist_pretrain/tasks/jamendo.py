@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playlist_pretrain.delimited import text_lines
 from playlist_pretrain.errors import TableError, TaskError
-from playlist_pretrain.tables import text_lines
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,

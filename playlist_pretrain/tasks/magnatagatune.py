@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
 from playlist_pretrain.playlists.readers.source import Source
-from playlist_pretrain.tables import read_columns, read_header
 from playlist_pretrain.tasks.task import (
     SPLITS,
     Split,

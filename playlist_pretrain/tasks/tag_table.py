@@ -1,6 +1,6 @@
 """Tag tables: the user's own tags, or those of a collection (``tags.tsv``).
 
-Format: a table as ``playlist_pretrain.tables`` reads it, a row for each track: ``track_id``,
+Format: a table as ``playlist_pretrain.delimited`` reads it, a row for each track: ``track_id``,
 ``tags`` with | between them (none for a track that has none of them), and a column that says
 train, validation or test. Without one, tracks are split at random (8 : 1 : 1) by a seed; where
 there is a column ``artist`` (or ``artist_id``), whole artists are, so that none is on two sides.
@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
 from playlist_pretrain.storage import RemotePath, location
-from playlist_pretrain.tables import listed, read_columns, read_header
-from playlist_pretrain.tasks.random_split import random_splits
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,
@@ -31,6 +30,7 @@ from playlist_pretrain.tasks.task import (
     make_splits,
     missing_classes,
     named,
+    random_splits,
 )
 
 if TYPE_CHECKING:

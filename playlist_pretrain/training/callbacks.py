@@ -1,22 +1,30 @@
-"""Keras callbacks of a run: finite loss, probe, history, checkpoints, progress."""
+"""Keras callbacks of a run: finite loss, probe, history, checkpoints, progress.
+
+``history.csv`` and TensorBoard: a row an epoch.
+
+Keras callbacks of a fine-tuning: validation, the best epoch, the early stop.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import math
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from playlist_pretrain.errors import RunError, first_line
-from playlist_pretrain.progress import progress
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.messages import progress
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
 from playlist_pretrain.training.strategy import Preempted
@@ -327,3 +335,253 @@ class Progress(Callback):
         """Leave the line to what comes next."""
         if self._done >= self._steps:
             self._bar.close()
+
+
+COLUMNS = (
+    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
+    "negative_similarity", "alignment", "uniformity", "learning_rate", "temperature", "seconds",
+    "windows_per_second", "input_wait", "probe_top1", "probe_top10", "probe_chance1",
+    "probe_chance10", "probe_mean_cosine",
+)  # fmt: skip
+
+
+class EpochTable(Callback):
+    """Writes ``history.csv`` and TensorBoard scalars, a row an epoch.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table.
+    tensorboard : Path
+        Folder of the event files.
+    columns : sequence of str
+        The first two are ``epoch`` and ``step``; what an epoch does not know stays empty.
+    steps_per_epoch, windows : int
+        Steps of an epoch, and windows of a step.
+    done : int
+        Steps done before.
+    before : sequence of dict
+        Rows there were; those of epochs after ``done`` are dropped, they will come again.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tensorboard: Path,
+        columns: Sequence[str],
+        steps_per_epoch: int,
+        windows: int,
+        done: int,
+        before: Sequence[dict[str, str]],
+    ):
+        super().__init__()
+        self._path = path
+        self._columns = columns
+        self._steps_per_epoch = steps_per_epoch
+        self._windows = windows
+        self.rows = [row for row in before if int(row["step"]) <= done]
+        self._writer = tf.summary.create_file_writer(str(tensorboard))
+        self._steps = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self._started = time.monotonic()
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the steps, since a resumed epoch has fewer, and stop the clock before the probe."""
+        self._steps += 1
+        self._seconds = time.monotonic() - self._started
+
+    def values(self) -> dict[str, float]:
+        """What the logs of an epoch do not say."""
+        return {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Write the row."""
+        step = (epoch + 1) * self._steps_per_epoch
+        row = {
+            "epoch": epoch + 1,
+            "step": step,
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),  # of the last step
+            "seconds": round(self._seconds, 3),
+            "windows_per_second": round(self._windows * self._steps / self._seconds, 1),
+            **self.values(),
+            **{name: float(value) for name, value in (logs or {}).items()},
+        }
+        row = {name: row.get(name, "") for name in self._columns}
+        self.rows.append(row)
+        with atomic_write(self._path, "w") as stream:
+            table = csv.DictWriter(stream, self._columns, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.rows)
+        with self._writer.as_default(step=step):
+            for name in self._columns[2:]:
+                if row[name] != "":
+                    tf.summary.scalar(name, row[name])
+        self._writer.flush()
+
+
+class HistoryTable(EpochTable):
+    """The table of a pre-training run."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clocks."""
+        super().on_epoch_begin(epoch, logs)
+        self._waited = self.model.input_wait.seconds
+
+    def values(self) -> dict[str, float]:
+        """Speed, and what the model and its loss know."""
+        waited = self.model.input_wait.seconds - self._waited
+        return {
+            "skipped_steps": 0,  # only mixed_float16 skips any
+            "temperature": float(self.model.loss.temperature),
+            "input_wait": round(waited / self._seconds, 4),
+        }
+
+
+def read_history(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
+    """Rows of ``history.csv``, values as text; none when there is no file yet.
+
+    Raises
+    ------
+    RunError
+        If it is not a table of those columns.
+    """
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            if set(row) != set(columns) or None in row.values() or not row["step"].isdecimal():
+                raise ValueError(f"not a table of {', '.join(columns)}")
+            for value in filter(None, row.values()):
+                float(value)
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
+    return rows
+
+
+TAG_CALLBACKS_COLUMNS = (
+    "epoch", "step", "loss", "cross_entropy", "learning_rate", "seconds", "windows_per_second",
+    "validation_roc_auc", "validation_average_precision",
+)  # fmt: skip
+TAG_CALLBACKS_KEPT = 2
+
+
+class FiniteEpoch(Callback):
+    """Stops a run whose loss is not finite, before anything of that epoch is written."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Look."""
+        if not math.isfinite(loss := float(logs["loss"])):
+            raise RunError(
+                f"the loss of epoch {epoch + 1} is {loss}; try a lower --high-learning-rate or "
+                "--l2, with --overwrite or another --out"
+            )
+
+
+class Validation(Callback):
+    """Adds the validation metrics to the logs of an epoch.
+
+    Parameters
+    ----------
+    metrics : callable
+        Tagger → (macro ROC-AUC, macro average precision) on the validation split.
+    """
+
+    def __init__(self, metrics: Callable[[tf.keras.Model], tuple[float, float]]):
+        super().__init__()
+        self._metrics = metrics
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Validate."""
+        roc_auc, average_precision = self._metrics(self.model.tagger)
+        logs["validation_roc_auc"] = roc_auc
+        logs["validation_average_precision"] = average_precision
+
+
+class BestEpoch(Callback):
+    """Keeps the weights of the epoch with the best average precision; stops when it stays.
+
+    The weights are a file an epoch, and the two newest are kept: the run may go on from the
+    checkpoint before the last, at which another epoch was the best.
+
+    Parameters
+    ----------
+    folder, source : Path
+        Of the files; where those are that an earlier process has left, the same folder but for
+        workers that are not the chief.
+    table : EpochTable
+        Has the row of an epoch before this callback is called.
+    patience : int
+        Epochs without a better one after which the run stops.
+    """
+
+    def __init__(self, folder: Path, source: Path, table: EpochTable, patience: int):
+        super().__init__()
+        self._folder = folder
+        self._source = source
+        self._table = table
+        self._patience = patience
+
+    @property
+    def row(self) -> dict | None:
+        """Row of the best epoch so far, of equals the first; None when there is none."""
+        return max(self._table.rows, key=_average_precision, default=None)
+
+    @property
+    def epoch(self) -> int:
+        """The best epoch so far, counted from 1; 0 when there is none."""
+        return int(self.row["epoch"]) if self.row else 0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done."""
+        return len(self._table.rows)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the run has waited long enough for a better epoch."""
+        return self.epochs - self.epoch >= self._patience
+
+    def restore(self, tagger: tf.keras.Model) -> None:
+        """Give a tagger the weights of the best epoch.
+
+        Raises
+        ------
+        RunError
+            If their file is missing or damaged.
+        """
+        path = self._folder / self._name(self.epoch)
+        if not path.exists():
+            path = self._source / path.name
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                weights = [archive[f"arr_{k}"] for k in range(len(tagger.weights))]
+            tagger.set_weights(weights)
+        except Exception as error:  # a damaged zip fails in a dozen ways
+            raise RunError(
+                f"{path}: the weights of the best epoch cannot be read ({error}); --overwrite "
+                "starts over"
+            ) from error
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep the weights of an epoch that is the best."""
+        if self.epoch == epoch + 1:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self._folder / self._name(epoch + 1)) as stream:
+                np.savez(stream, *self.model.tagger.get_weights())
+            for old in sorted(self._folder.glob("best-*.npz"))[:-TAG_CALLBACKS_KEPT]:
+                old.unlink()
+        if self.exhausted:
+            self.model.stop_training = True
+
+    @staticmethod
+    def _name(epoch: int) -> str:
+        return f"best-{epoch:05d}.npz"
+
+
+def _average_precision(row: dict) -> float:
+    return float(row["validation_average_precision"])

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain import cli
+from playlist_pretrain.cli import command_line
 from playlist_pretrain.models import describe
-from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
-from playlist_pretrain.training.epochs import fits, reading_errors
-from playlist_pretrain.training.inputs import Data, default_name, settle
-from playlist_pretrain.training.outcome import conclude, report
+from playlist_pretrain.training.engine import fits, reading_errors
+from playlist_pretrain.training.pretrain_data import Data, default_name, settle
+from playlist_pretrain.training.pretrain_results import conclude, report
+from playlist_pretrain.training.recipes import PretrainRecipe
 from playlist_pretrain.training.strategy import (
     Preempted,
     Workers,
@@ -130,11 +130,9 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     import tensorflow as tf
 
     from playlist_pretrain.models import BACKBONES
-    from playlist_pretrain.models.contrastive import ContrastiveModel
-    from playlist_pretrain.models.joint import JointModel
-    from playlist_pretrain.models.layers import precision
+    from playlist_pretrain.models.contrastive import ContrastiveModel, JointModel
+    from playlist_pretrain.models.layers import precision, projector
     from playlist_pretrain.models.nt_xent import NTXent
-    from playlist_pretrain.models.projector import projector
     from playlist_pretrain.training.schedules import warmup_cosine
 
     collection = data.collection
@@ -176,7 +174,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
 def _other_sides(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
     """What the positive sides of the pairings need beyond the shared tower."""
     from playlist_pretrain.models.contrastive import vector_tower
-    from playlist_pretrain.models.projector import projector
+    from playlist_pretrain.models.layers import projector
     from playlist_pretrain.models.views import MixedViews
 
     sides = {}
@@ -207,9 +205,9 @@ def fit(
     say: Callable[[str], None],
 ) -> ProbeResult | None:
     """Fit to the last step, from the newest checkpoint of ``resumes_from`` when there is one."""
-    from playlist_pretrain.pairs.joint import step_dataset
+    from playlist_pretrain.pairs.dataset import step_dataset
     from playlist_pretrain.training import callbacks
-    from playlist_pretrain.training.history import COLUMNS, HistoryTable, read_history
+    from playlist_pretrain.training.callbacks import COLUMNS, HistoryTable, read_history
     from playlist_pretrain.training.profile import Profile
 
     stream = data.stream
@@ -272,4 +270,6 @@ def fit(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of :func:`pretrain`; returns the exit code."""
-    return cli.run(PretrainCommand, pretrain, prog="pretrain.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        PretrainCommand, pretrain, prog="pretrain.py", epilog=EXAMPLES, argv=argv
+    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.pairs.dataset import Share
-    from playlist_pretrain.recipes import PretrainRecipe
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
 
 class Devices(Protocol):

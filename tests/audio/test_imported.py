@@ -6,11 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from playlist_pretrain.audio.front_end import FrontEnd, front_end
-from playlist_pretrain.audio.imported import IMPORTED, ImportedFrontEnd
+from playlist_pretrain.audio.front_end import IMPORTED, FrontEnd, ImportedFrontEnd, front_end
 from playlist_pretrain.audio.log_mel import from_power, to_power
+from playlist_pretrain.cli.make_tfrecords import main as make_tfrecords
 from playlist_pretrain.errors import FrontEndError
-from playlist_pretrain.records.make import main as make_tfrecords
 
 MELON, JAMENDO = IMPORTED["melon"], IMPORTED["jamendo-mels"]
 LN = dataclasses.replace(

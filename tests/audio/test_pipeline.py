@@ -10,11 +10,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from playlist_pretrain.audio.audio_windows import audio_windows, file_waveform
 from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.audio.graph_decode import file_waveform
-from playlist_pretrain.audio.imported import IMPORTED
-from playlist_pretrain.audio.pipeline import audio_windows
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
 from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError
 
 FRONT_END, FRAMES = PRESETS["paper"], 32
@@ -265,7 +263,7 @@ def test_without_tensorflow_io_it_says_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['tensorflow_io'] = None\n"
         "from playlist_pretrain.audio.front_end import front_end\n"
-        "from playlist_pretrain.audio.pipeline import audio_windows\n"
+        "from playlist_pretrain.audio.audio_windows import audio_windows\n"
         "audio_windows(['a.wav'], front_end('paper'), 8)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

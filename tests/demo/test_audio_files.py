@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.demo import __main__ as command
-from playlist_pretrain.demo.audio_files import write_songs
-from playlist_pretrain.demo.synth import render
+from playlist_pretrain.demo.build import write_songs
+from playlist_pretrain.demo.songs import render
 from playlist_pretrain.demo.world import PARTS, make_world
 from playlist_pretrain.errors import AudioError
 

@@ -18,7 +18,7 @@ import pytest
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.demo import __main__ as command
 from playlist_pretrain.demo.build import SongLoader, build_demo
-from playlist_pretrain.demo.synth import render
+from playlist_pretrain.demo.songs import render
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
 from playlist_pretrain.playlists.groups import load_groups

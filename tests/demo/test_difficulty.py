@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.demo import tables
-from playlist_pretrain.demo.synth import render
+from playlist_pretrain.demo import world as tables
+from playlist_pretrain.demo.songs import render
 from playlist_pretrain.demo.world import make_world
 
 

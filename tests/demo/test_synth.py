@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from playlist_pretrain.demo import synth
-from playlist_pretrain.demo.score import traits_of, write_score
+from playlist_pretrain.demo import songs as synth
+from playlist_pretrain.demo.songs import traits_of, write_score
 from playlist_pretrain.demo.world import KNOBS, make_world
 
 TRACK_7 = "futu/08"

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from playlist_pretrain.demo import tables
+from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 
 SEEDS = range(5)

@@ -106,8 +106,8 @@ def with_groups(home):
 
 def with_model(home):
     """A run on them, another that is called the demo's, and embeddings of made-up songs."""
-    from playlist_pretrain.embedding.table import embedding_writer
-    from playlist_pretrain.models.embedders import load_embedder
+    from playlist_pretrain.models.load import load_embedder
+    from playlist_pretrain.retrieval.embedding_table import embedding_writer
 
     run("python scripts/pretrain.py --collection tfrecords/mine --preset fast", home)
     other = "runs/demo-playlist_co-vggish"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain import cli
 from playlist_pretrain.__main__ import VERBS, main
+from playlist_pretrain.cli import command_line
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "playlist_pretrain"
@@ -68,10 +68,10 @@ def test_a_command_is_one_whose_options_go_together(command, monkeypatch):
     parsed = []
 
     def parse(options, function, *, prog, epilog="", argv=None):
-        parsed.append(cli._parser(options, prog, epilog).parse_args(argv).options)
+        parsed.append(command_line._parser(options, prog, epilog).parse_args(argv).options)
         return 0
 
-    monkeypatch.setattr(cli, "run", parse)
+    monkeypatch.setattr(command_line, "run", parse)
     assert main([verb, *words]) == 0
     (options,) = parsed
     if verb in ("pretrain", "finetune"):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from playlist_pretrain.evaluation.effect_sizes import hedges_g, hedges_g_paired
+from playlist_pretrain.evaluation.statistics import hedges_g, hedges_g_paired
 
 
 def test_independent_runs():

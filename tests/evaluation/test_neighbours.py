@@ -6,14 +6,16 @@ import pytest
 from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation import neighbours as module
 from playlist_pretrain.evaluation.bootstrap import mean_intervals
-from playlist_pretrain.evaluation.mates import Mates, mates_among, retrieval
 from playlist_pretrain.evaluation.neighbours import (
     ExactSearch,
+    Mates,
     Neighbours,
     centre,
     hubness,
+    mates_among,
     nearest,
     occurrences,
+    retrieval,
     unit_vectors,
 )
 from playlist_pretrain.playlists.groups import TrackGroups

@@ -12,16 +12,19 @@ import pytest
 from scipy import stats
 
 from playlist_pretrain.errors import ScoresError
-from playlist_pretrain.evaluation.pair_counts import pair_counts
-from playlist_pretrain.evaluation.tables import (
+from playlist_pretrain.evaluation.paper_tables import (
     Difference,
     Measured,
     TableColumn,
     TableRow,
     build,
+    csv_text,
+    document,
+    latex,
+    markdown,
+    pair_counts,
+    tex,
 )
-from playlist_pretrain.evaluation.tables_document import document
-from playlist_pretrain.evaluation.tables_text import csv_text, latex, markdown, tex
 
 ROWS = [
     TableRow("scratch", "VGGish", "From Scratch", "artist"),

@@ -7,8 +7,8 @@ import pytest
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.experiments.cell_run import settled
 from playlist_pretrain.experiments.cells import PRETRAIN, Cell
-from playlist_pretrain.pairs import joint
-from playlist_pretrain.training import inputs
+from playlist_pretrain.pairs import dataset as joint
+from playlist_pretrain.training import pretrain_data as inputs
 
 
 @pytest.fixture

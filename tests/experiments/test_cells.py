@@ -9,13 +9,11 @@ import pytest
 
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.evaluation.scores import save_scores
-from playlist_pretrain.experiments.cells import cells_of, rows_of, shard_cells
+from playlist_pretrain.experiments.cells import State, cells_of, rows_of, shard_cells
 from playlist_pretrain.experiments.collect import Collected
-from playlist_pretrain.experiments.disk import bytes_of
-from playlist_pretrain.experiments.estimate import Estimates
-from playlist_pretrain.experiments.plan_file import read_plan
-from playlist_pretrain.experiments.state import State
-from playlist_pretrain.recipes import FinetuneRecipe, PretrainRecipe
+from playlist_pretrain.experiments.estimate import Estimates, bytes_of
+from playlist_pretrain.experiments.plan import read_plan
+from playlist_pretrain.training.recipes import FinetuneRecipe, PretrainRecipe
 
 ROOT = Path(__file__).parent.parent.parent
 PLANS = ("demo", "paper")
@@ -37,7 +35,7 @@ def test_cells_come_after_what_they_need_and_once(plan):
 
 
 def test_every_cell_is_what_its_command_takes(plan):
-    from playlist_pretrain.evaluation.similarity_run import Similarity
+    from playlist_pretrain.retrieval.similarity import Similarity
 
     for cell in cells_of(plan):
         options = json.loads(json.dumps(cell.spec["options"]))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from playlist_pretrain.experiments import disk
+from playlist_pretrain.experiments import estimate as disk
 from playlist_pretrain.experiments.cells import cells_of
-from playlist_pretrain.experiments.plan_file import read_plan
-from playlist_pretrain.models.projector import projector
+from playlist_pretrain.experiments.plan import read_plan
+from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.resnet50 import resnet50
 from playlist_pretrain.models.vggish import vggish
 
@@ -40,7 +40,7 @@ def test_what_each_kind_keeps(write_plan):
 
 def test_disk_of_a_done_cell_is_about_what_was_thought(write_plan, tmp_path):
     from playlist_pretrain.experiments.cell_run import run_cell
-    from playlist_pretrain.experiments.state import State
+    from playlist_pretrain.experiments.cells import State
 
     cells = {cell.id: cell for cell in cells_of(read_plan(write_plan()))}
     cell, state = cells["pretrain/seed-0/vggish-playlist_co"], State(tmp_path / "out")

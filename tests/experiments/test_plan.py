@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from playlist_pretrain.errors import PlanError
-from playlist_pretrain.experiments.paper import read_paper
-from playlist_pretrain.experiments.plan_file import read_plan
+from playlist_pretrain.experiments.collect import read_paper
+from playlist_pretrain.experiments.plan import read_plan
 
 ROOT = Path(__file__).parent.parent.parent
 

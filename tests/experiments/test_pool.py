@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from playlist_pretrain.experiments.cells import Cell
+from playlist_pretrain.experiments.cells import Cell, State
 from playlist_pretrain.experiments.pool import Pool
-from playlist_pretrain.experiments.state import State
 from playlist_pretrain.files import folder_lock
 
 

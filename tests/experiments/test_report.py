@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 from finished_cells import leave_all
 
-from playlist_pretrain.embedding.table import read_embeddings
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.experiments.cells import Row, cells_of
+from playlist_pretrain.experiments.cells import Row, State, cells_of
 from playlist_pretrain.experiments.collect import Collected
-from playlist_pretrain.experiments.plan_file import read_plan
-from playlist_pretrain.experiments.report import folders, looks, maps, write_report
-from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
+from playlist_pretrain.experiments.plan import read_plan
+from playlist_pretrain.experiments.report import figures as looks
+from playlist_pretrain.experiments.report import folders, maps, write_report
 from playlist_pretrain.experiments.report.sections import (
+    DoneCells,
+    environments,
     finetuning,
     pretraining,
+    recipes,
     similarities,
     tags,
 )
-from playlist_pretrain.experiments.report.settings import environments, recipes
-from playlist_pretrain.experiments.state import State
+from playlist_pretrain.retrieval.embedding_table import read_embeddings
 
 PLAYLIST_CO, SCRATCH = "vggish-playlist_co", "vggish-scratch"
 
@@ -140,10 +141,9 @@ def test_a_histogram_of_odd_values_holds_them_all(values):
 
 
 def test_excerpts_of_one_track_are_told_apart(made, tmp_path):
-    from playlist_pretrain.evaluation.similarity import triplet_accuracy
-    from playlist_pretrain.evaluation.similarity_files import Results
-    from playlist_pretrain.evaluation.similarity_outcome import Judged, Outcome, Source
-    from playlist_pretrain.tasks.dim_sim import read_triplets
+    from playlist_pretrain.evaluation.triplets import triplet_accuracy
+    from playlist_pretrain.retrieval.similarity import Judged, Outcome, Results, Source
+    from playlist_pretrain.tasks.triplets import read_triplets
 
     table = tmp_path / "triplets.csv"
     table.write_text("anchor,anchor_start_seconds,positive,positive_start_seconds,negative,"

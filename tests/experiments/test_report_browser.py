@@ -10,11 +10,10 @@ import pytest
 from finished_cells import leave_all
 from tiny_plan import PLAN
 
-from playlist_pretrain.experiments.cells import cells_of
+from playlist_pretrain.experiments.cells import State, cells_of
 from playlist_pretrain.experiments.collect import Collected
-from playlist_pretrain.experiments.plan_file import read_plan
+from playlist_pretrain.experiments.plan import read_plan
 from playlist_pretrain.experiments.report import write_report
-from playlist_pretrain.experiments.state import State
 
 HOSTILE = "</script><script>window.ran=1</script><img src=x onerror=window.ran=1>"
 FORMULA = "$$x$$"

@@ -14,17 +14,22 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.export import essentia_parity
-from playlist_pretrain.export.card import model_card
-from playlist_pretrain.export.description import ModelInfo, check_description, describe
+from playlist_pretrain.export import essentia as essentia_parity
 from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request, window_key
 from playlist_pretrain.export.essentia_code import essentia_algorithm
-from playlist_pretrain.export.freeze import frozen_graph, write_graph
-from playlist_pretrain.export.reference import cut
-from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
-from playlist_pretrain.models.essentia_package import read_package
+from playlist_pretrain.export.package import (
+    ModelInfo,
+    check_description,
+    cut,
+    describe,
+    frozen_graph,
+    model_card,
+    write_graph,
+)
+from playlist_pretrain.models.frozen import read_package
 from playlist_pretrain.models.resnet50 import resnet50
+from playlist_pretrain.models.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 

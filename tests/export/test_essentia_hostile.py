@@ -14,16 +14,15 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError
-from playlist_pretrain.export import essentia, essentia_parity
-from playlist_pretrain.export.description import ModelInfo, check_description
+from playlist_pretrain.export import essentia
+from playlist_pretrain.export import essentia as essentia_parity
 from playlist_pretrain.export.essentia import export_essentia
 from playlist_pretrain.export.essentia_check import Request
 from playlist_pretrain.export.essentia_code import essentia_algorithm
-from playlist_pretrain.export.parity import Compared, Parity, compare
-from playlist_pretrain.export.saved_model import SavedBackbone, load_model, save_backbone
+from playlist_pretrain.export.package import Compared, ModelInfo, Parity, check_description, compare
+from playlist_pretrain.models.saved_model import SavedBackbone, load_model, save_backbone
 from playlist_pretrain.models.vggish import vggish
 
 FRAMES = 64
@@ -151,7 +150,7 @@ def test_killed_while_it_is_put_in_place(moment, tmp_path, monkeypatch, no_check
     code = """
 import os, sys
 from pathlib import Path
-from playlist_pretrain.export.staging import staged
+from playlist_pretrain.export.package import staged
 done = 0
 def counted(*paths):
     global done

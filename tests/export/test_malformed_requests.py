@@ -12,10 +12,9 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.audio.imported import IMPORTED
-from playlist_pretrain.export.saved_model import save_backbone, save_tagger
-from playlist_pretrain.export.signatures import ROWS_AT_ONCE
+from playlist_pretrain.audio.front_end import IMPORTED, front_end
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.signatures import ROWS_AT_ONCE
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 

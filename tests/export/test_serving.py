@@ -20,12 +20,13 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
-from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
-from playlist_pretrain.audio.imported import ImportedFrontEnd
+from playlist_pretrain.audio.front_end import PRESETS, FrontEnd, ImportedFrontEnd
 from playlist_pretrain.errors import FrontEndError, ModelError
-from playlist_pretrain.export import serving, serving_code, serving_parity
-from playlist_pretrain.export.description import ModelInfo
-from playlist_pretrain.export.saved_model import load_model, save_backbone, save_tagger
+from playlist_pretrain.export import serving
+from playlist_pretrain.export import serving as serving_code
+from playlist_pretrain.export import serving as serving_parity
+from playlist_pretrain.export.package import ModelInfo
+from playlist_pretrain.models.saved_model import load_model, save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 

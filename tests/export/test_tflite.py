@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
 from playlist_pretrain.errors import FrontEndError, ModelError
-from playlist_pretrain.export import tflite, tflite_run
-from playlist_pretrain.export.description import ModelInfo
-from playlist_pretrain.export.saved_model import SavedBackbone, SavedTagger
+from playlist_pretrain.export import tflite
+from playlist_pretrain.export import tflite as tflite_run
+from playlist_pretrain.export.package import ModelInfo
 from playlist_pretrain.export.tflite import export_tflite
 from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.resnet50 import resnet50
+from playlist_pretrain.models.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.models.tagger import embedding_of, tagger
 from playlist_pretrain.models.vggish import vggish
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.export.saved_model import load_backbone, save_backbone
 from playlist_pretrain.models.audioset import FRONT_END, audioset_vggish, load_audioset_weights
+from playlist_pretrain.models.saved_model import load_backbone, save_backbone
 from playlist_pretrain.models.vggish import vggish
 
 ORIGINAL = {  # as the file of 2017 names them, and their shapes

@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
-from playlist_pretrain.models.layers import precision
+from playlist_pretrain.models.layers import precision, projector
 from playlist_pretrain.models.nt_xent import NTXent, nt_xent
-from playlist_pretrain.models.projector import projector
 from playlist_pretrain.models.vggish import vggish
 
 

@@ -18,8 +18,7 @@ from essentia_packages import (
 )
 
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.models.essentia_package import read_package
-from playlist_pretrain.models.frozen_graph import OPS
+from playlist_pretrain.models.frozen import OPS, read_package
 
 
 def refused(path, named=None):

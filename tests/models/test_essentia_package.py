@@ -25,12 +25,12 @@ from essentia_packages import (
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import FrontEndError, RecipeError
-from playlist_pretrain.export.saved_model import load_tagger, save_tagger
-from playlist_pretrain.models.essentia_package import read_package
+from playlist_pretrain.models.frozen import read_package
 from playlist_pretrain.models.layers import plain_float32, precision
-from playlist_pretrain.models.starting_points import label_of, starting_point
+from playlist_pretrain.models.load import label_of, starting_point
+from playlist_pretrain.models.saved_model import load_tagger, save_tagger
 from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
-from playlist_pretrain.recipes import FinetuneRecipe
+from playlist_pretrain.training.recipes import FinetuneRecipe
 
 KINDS = {
     "as published": (musicnn_like, {}),

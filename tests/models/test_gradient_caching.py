@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
+from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.nt_xent import NTXent
-from playlist_pretrain.models.projector import projector
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.models.views import MixedViews
 

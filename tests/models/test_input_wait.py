@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from playlist_pretrain.models.contrastive import ContrastiveModel
 from playlist_pretrain.models.input_wait import InputWait
-from playlist_pretrain.models.projector import projector
+from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.vggish import vggish
 
 STEPS, SLOW = 6, 0.05

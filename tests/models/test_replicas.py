@@ -9,9 +9,9 @@ CODE = """
 import sys
 import numpy as np, tensorflow as tf
 from playlist_pretrain.models.contrastive import ContrastiveModel
-from playlist_pretrain.models.joint import JointModel
+from playlist_pretrain.models.contrastive import JointModel
 from playlist_pretrain.models.nt_xent import NTXent
-from playlist_pretrain.models.projector import projector
+from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.vggish import vggish
 
 cpu = tf.config.list_physical_devices("CPU")[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.models.similarity_metrics import NAMES, similarity_metrics
+from playlist_pretrain.models.nt_xent import NAMES, similarity_metrics
 
 
 def oracle(z_x, z_y):

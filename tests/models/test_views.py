@@ -6,8 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.audio.front_end import PRESETS, front_end
-from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, front_end
 from playlist_pretrain.audio.log_mel import from_power, to_power
 from playlist_pretrain.models.views import MixedViews, mix
 

@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.co_occurrence import BLOCK
-from playlist_pretrain.pairs.every_track import PlaylistWord2Vec, SimClr
+from playlist_pretrain.pairs.co_occurrence import BLOCK, PlaylistWord2Vec, SimClr
 from playlist_pretrain.playlists.word2vec import TrackVectors
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.pairs import PAIRINGS, Material
-from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-from playlist_pretrain.pairs.every_track import SimClr
+from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence, SimClr
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.testing import ContractError, check_pairing
 from playlist_pretrain.testing.pairings import TRACKS, example_material

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.top_co_occurrence import TopCoOccurrence, pair_with_top
+from playlist_pretrain.pairs.co_occurrence import TopCoOccurrence, pair_with_top
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.top_table import TopTable, top_table
 

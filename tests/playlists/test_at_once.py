@@ -8,14 +8,13 @@ import pytest
 
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.top_table import cached_top_table
-from playlist_pretrain.playlists.vectors_file import cached_vectors
-from playlist_pretrain.playlists.word2vec import Word2VecSettings
+from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors
 
 CODE = """
 import pathlib, sys, time
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.top_table import cached_top_table
-from playlist_pretrain.playlists.vectors_file import cached_vectors
+from playlist_pretrain.playlists.word2vec import cached_vectors
 from playlist_pretrain.playlists.word2vec import Word2VecSettings
 
 folder, start = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])

@@ -9,9 +9,9 @@ import pytest
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
 from playlist_pretrain.playlists.split import split_groups
 from playlist_pretrain.playlists.top_table import load_table, top_table
-from playlist_pretrain.training.inputs import settle
+from playlist_pretrain.training.pretrain_data import settle
 
-beam = pytest.importorskip("playlist_pretrain.playlists.beam")
+beam = pytest.importorskip("playlist_pretrain.playlists.beam_table")
 LOCAL = ["--runner=DirectRunner"]
 
 
@@ -59,7 +59,7 @@ def mine(make_collection, tmp_path, rng):
 
 
 def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
-    from playlist_pretrain.recipes import PretrainRecipe
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
     assert beam.main(["--collection", str(mine.path), f"--beam={LOCAL[0]}"]) == 0
     assert "--pairs playlist_tco" in capsys.readouterr().out
@@ -108,7 +108,7 @@ def test_what_stops_the_pipeline_is_one_line(mine, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_as_a_module_in_a_process_of_its_own(mine):
-    command = [sys.executable, "-m", "playlist_pretrain.playlists.beam"]
+    command = [sys.executable, "-m", "playlist_pretrain.playlists.beam_table"]
     done = subprocess.run(
         [*command, "--collection", str(mine.path), "--quiet"],
         capture_output=True, text=True, check=False,
@@ -120,7 +120,7 @@ def test_as_a_module_in_a_process_of_its_own(mine):
 def test_without_beam_it_says_how_to_get_it():
     code = (
         "import runpy, sys; sys.modules['apache_beam'] = None; "
-        "runpy.run_module('playlist_pretrain.playlists.beam', run_name='__main__')"
+        "runpy.run_module('playlist_pretrain.playlists.beam_table', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.groups import TrackGroups, check_groups_name, load_groups
-from playlist_pretrain.playlists.streams import random_stream
+from playlist_pretrain.seeds import random_stream
 
 TRACKS = 10
 LISTS = st.lists(st.lists(st.integers(0, TRACKS - 1), unique=True, max_size=TRACKS), max_size=8)

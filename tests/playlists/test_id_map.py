@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists import id_map as module
-from playlist_pretrain.playlists.id_map import IdMap
-from playlist_pretrain.playlists.match import match_groups
+from playlist_pretrain.playlists import match as module
+from playlist_pretrain.playlists.match import IdMap, match_groups
 
 IDS = ["a", "b", "c", "ü/d"]
 

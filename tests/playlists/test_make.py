@@ -6,11 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from playlist_pretrain.playlists import make
-from playlist_pretrain.playlists.figures import draw_groups
+from playlist_pretrain.cli import match_playlists as make
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.nearest import nearest_by_cosine, nearest_by_count
 from playlist_pretrain.playlists.readers import READERS
+from playlist_pretrain.playlists.show import draw_groups, nearest_by_cosine, nearest_by_count
 from playlist_pretrain.playlists.top_table import top_table
 from playlist_pretrain.playlists.word2vec import TrackVectors
 

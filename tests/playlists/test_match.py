@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from playlist_pretrain.cli.match_playlists import MatchOptions, match_playlists, parse_columns
 from playlist_pretrain.errors import CollectionError, GroupsError, TableError
-from playlist_pretrain.playlists import look_up
-from playlist_pretrain.playlists.coverage import Coverage, shown
+from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.make import MatchOptions, match_playlists, parse_columns
-from playlist_pretrain.playlists.match import match_groups
+from playlist_pretrain.playlists.match import Coverage, match_groups, shown
 
 IDS = [*"abcdef", "ü/1"]
 

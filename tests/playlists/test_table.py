@@ -6,7 +6,7 @@ import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import Request
-from playlist_pretrain.playlists.readers import parquet as parquet_module
+from playlist_pretrain.playlists.readers import table as parquet_module
 from playlist_pretrain.playlists.readers.table import LONGEST_PART, TableReader
 
 READER = TableReader()

@@ -8,22 +8,20 @@ import pytest
 
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
-from playlist_pretrain.playlists import vectors_file
+from playlist_pretrain.playlists import word2vec as vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
-from playlist_pretrain.playlists.vectors_file import (
-    cached_vectors,
-    load_vectors,
-    save_vectors,
-    track_id_of,
-    vectors_path,
-)
 from playlist_pretrain.playlists.word2vec import (
     Sentences,
     TrackVectors,
     Word2VecSettings,
+    cached_vectors,
+    load_vectors,
+    save_vectors,
+    track_id_of,
     track_vectors,
     train,
+    vectors_path,
 )
 
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from build_loaders import PAPER, Tones, content, sources
 
+from playlist_pretrain.cli import make_tfrecords as make_module
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.records import make as make_module
 from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.shards import ShardTask, ShardWork, part_path
+from playlist_pretrain.records.build_folder import ShardTask, ShardWork, part_path
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
 
-beam_build = pytest.importorskip("playlist_pretrain.records.beam")
+beam_build = pytest.importorskip("playlist_pretrain.records.beam_build")
 import apache_beam as beam  # noqa: E402
 from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
@@ -215,7 +215,7 @@ def test_a_mistake_is_one_line(music, capsys, arguments, word):
 def test_without_beam_it_says_how_to_get_it():
     code = (
         "import runpy, sys; sys.modules['apache_beam'] = None; "
-        "runpy.run_module('playlist_pretrain.records.beam', run_name='__main__')"
+        "runpy.run_module('playlist_pretrain.records.beam_build', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr
@@ -239,7 +239,7 @@ def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
 
 @pytest.mark.slow
 def test_as_a_module_on_two_workers(music):
-    command = [sys.executable, "-m", "playlist_pretrain.records.beam", "--audio", "music"]
+    command = [sys.executable, "-m", "playlist_pretrain.records.beam_build", "--audio", "music"]
     options = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(

@@ -19,7 +19,7 @@ from playlist_pretrain.errors import (
     TrackError,
 )
 from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.plan import tracks_per_shard
+from playlist_pretrain.records.build_folder import tracks_per_shard
 from playlist_pretrain.records.sources import TrackSource
 
 

@@ -13,8 +13,8 @@ from build_loaders import PAPER, Tones, content, sources
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build_folder import ShardWork
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.shards import ShardWork
 from playlist_pretrain.records.sources import TrackSource
 
 

@@ -9,7 +9,7 @@ import pytest
 from build_loaders import Chore
 
 from playlist_pretrain.errors import AudioError, CollectionError
-from playlist_pretrain.records.pool import describe_exit, work_through
+from playlist_pretrain.records.workers import describe_exit, work_through
 
 
 def run(tasks, workers=2, on_death=None):
@@ -84,7 +84,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from build_loaders import Chore\n"
-        "from playlist_pretrain.records.pool import work_through\n"
+        "from playlist_pretrain.records.workers import work_through\n"
         "list(work_through(Chore(), ['tell ' + sys.argv[2]], 1,"
         " on_step=lambda *_: None, on_death=lambda *_: None))\n"
     )

@@ -27,7 +27,7 @@ PROGRAM = """
 import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from build_loaders import PAPER, Tones, sources
-from playlist_pretrain import cli
+from playlist_pretrain.cli import command_line
 from playlist_pretrain.records.build import build_collection
 
 # A job in the background of a shell has this ignored, and hands that on.
@@ -41,7 +41,7 @@ def main(_):
     build_collection(sys.argv[2], sources(count=count), PAPER, load, workers=2, add=add)
 
 import dataclasses
-sys.exit(cli.run(dataclasses.make_dataclass("Options", []), main, prog="build", argv=[]))
+sys.exit(command_line.run(dataclasses.make_dataclass("Options", []), main, prog="build", argv=[]))
 """
 
 

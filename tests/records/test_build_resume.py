@@ -11,8 +11,8 @@ from build_loaders import Tones, content, sources
 from playlist_pretrain import files
 from playlist_pretrain.errors import AudioError, CollectionError
 from playlist_pretrain.records import build, build_folder
+from playlist_pretrain.records.build_folder import ShardWork
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.shards import ShardWork
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardWriter
 
@@ -104,7 +104,7 @@ def test_an_unfinished_build_with_other_settings_is_refused(
 
 
 def test_another_version_does_not_finish_a_build(interrupted, make, monkeypatch):
-    monkeypatch.setattr("playlist_pretrain.records.plan.__version__", "99")
+    monkeypatch.setattr("playlist_pretrain.records.build_folder.__version__", "99")
     with pytest.raises(CollectionError, match=r"version: .* there, '99' asked for"):
         make()
 

@@ -12,8 +12,8 @@ from build_loaders import Tones, sources
 
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.errors import AudioError
-from playlist_pretrain.records import decoding
-from playlist_pretrain.records.decoding import decode_files, decode_in_order
+from playlist_pretrain.records import workers as decoding
+from playlist_pretrain.records.workers import decode_files, decode_in_order
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from playlist_pretrain.records import id_table
-from playlist_pretrain.records.id_table import IdTable, did_you_mean
-from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.records import schema as id_table
+from playlist_pretrain.records.schema import IdTable, PackedStrings, did_you_mean
 
 IDS = ["a", "b/c", "é", "..", "日本", "a ", "x" * 300, *map(str, range(500))]
 

@@ -9,11 +9,12 @@ import mel_files
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli import import_mels as imports
+from playlist_pretrain.cli.import_mels import ImportMels, import_mels
+from playlist_pretrain.cli.match_playlists import main as match_playlists
 from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
-from playlist_pretrain.playlists.make import main as match_playlists
-from playlist_pretrain.records import imports, shards
+from playlist_pretrain.records import build_folder as shards
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.imports import ImportMels, import_mels
 
 
 @pytest.fixture

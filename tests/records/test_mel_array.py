@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import MelError
-from playlist_pretrain.records.mel_sources import array
-from playlist_pretrain.records.mel_sources.array import file_of, place_in_archive, read_array
+from playlist_pretrain.records import mel_files as array
+from playlist_pretrain.records.mel_files import file_of, place_in_archive, read_array
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f2", "<f8"])

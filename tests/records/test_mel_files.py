@@ -7,9 +7,8 @@ import mel_files
 import pytest
 
 from playlist_pretrain.errors import MelError
-from playlist_pretrain.records.mel_sources import files
-from playlist_pretrain.records.mel_sources.array import read_array
-from playlist_pretrain.records.mel_sources.files import find_mels
+from playlist_pretrain.records import mel_files as files
+from playlist_pretrain.records.mel_files import find_mels, read_array
 
 ONE = mel_files.npy(mel_files.mel(1, frames=3))
 

@@ -10,15 +10,15 @@ import pytest
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.log_mel import to_power
 from playlist_pretrain.errors import MelError
-from playlist_pretrain.records.mel_sources import MEL_SOURCES, find_source
-from playlist_pretrain.records.mel_sources.description import (
+from playlist_pretrain.records.mel_files import (
     ORIENTATIONS,
     UNITS,
     Description,
+    MelFile,
+    MelLoader,
     as_stored,
 )
-from playlist_pretrain.records.mel_sources.files import MelFile
-from playlist_pretrain.records.mel_sources.loader import MelLoader
+from playlist_pretrain.records.mel_sources import MEL_SOURCES, find_source
 
 MINE = {
     "name": "mine", "sample_rate": 22050, "frame_length": 2048, "hop_length": 512, "bands": 128,

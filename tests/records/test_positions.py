@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.audio.imported import IMPORTED
+from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.errors import CollectionError, RecipeError
-from playlist_pretrain.records import positions as positions_module
+from playlist_pretrain.records import windows as positions_module
 from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.positions import WindowPositions
 from playlist_pretrain.records.sources import find_audio
-from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
+from playlist_pretrain.records.windows import (
+    WindowPositions,
+    WindowReader,
+    random_starts,
+    window_dataset,
+)
 
 # Few samples a hop, so that everything happens within few frames.
 CENTRED = dataclasses.replace(PAPER, sample_rate=16, frame_length=8, hop_length=3, fft_length=8,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from remote_server import upload, variables
 
-from playlist_pretrain import servers
+from playlist_pretrain import storage as servers
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.ranges import LARGEST_BLOCK, LARGEST_GAP, blocks_of
+from playlist_pretrain.records.pread import LARGEST_BLOCK, LARGEST_GAP, blocks_of
 from playlist_pretrain.records.windows import SHORT, WindowReader, window_dataset
 
 FRAMES = 20

@@ -17,10 +17,9 @@ import trial
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import folder_lock
-from playlist_pretrain.records import repair
+from playlist_pretrain.records import verify as repair
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.repair import repair_collection
-from playlist_pretrain.records.verify import verify_collection
+from playlist_pretrain.records.verify import repair_collection, verify_collection
 
 PAPER = front_end("paper")
 

@@ -9,7 +9,9 @@ import soundfile
 from damage import content, flip
 
 from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.records import check, make, repair
+from playlist_pretrain.cli import check_collection as check
+from playlist_pretrain.cli import make_tfrecords as make
+from playlist_pretrain.records import verify as repair
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.verify import verify_collection
 

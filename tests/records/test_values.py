@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from playlist_pretrain.records.values import MelSums, Tally
+from playlist_pretrain.records.writer import MelSums, Tally
 
 
 @pytest.fixture

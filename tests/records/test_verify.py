@@ -10,8 +10,7 @@ from damage import flip, record, rewrite
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.scan import scan_shard
-from playlist_pretrain.records.verify import verify_collection
+from playlist_pretrain.records.verify import scan_shard, verify_collection
 from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
 
 FRAMES = [30, 8, 5, 9, 11, 300]

@@ -17,8 +17,12 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
 from playlist_pretrain.records import pread
-from playlist_pretrain.records.buffers import BufferPool
-from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
+from playlist_pretrain.records.windows import (
+    BufferPool,
+    WindowReader,
+    random_starts,
+    window_dataset,
+)
 
 FRAMES = [300, 40, 256, 700, 1, 255, 257, 1000, 64]
 

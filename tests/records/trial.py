@@ -17,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from damage import content, flip
 
+from playlist_pretrain.cli import check_collection as check
 from playlist_pretrain.errors import PlaylistPretrainError
-from playlist_pretrain.records import check
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.windows import WindowReader
 
@@ -124,7 +124,7 @@ def _untouched(before: dict, after: dict, sound: dict) -> set[str]:
 
 def known(collection: Collection) -> dict:
     """What a sound collection holds, and where."""
-    from playlist_pretrain.records.scan import scan_shards
+    from playlist_pretrain.records.verify import scan_shards
 
     places = {}
     for scan in scan_shards(collection.shard_paths, collection.front_end):

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli import check_collection as check
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.records import check
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.writer import ShardWriter, write_collection

@@ -18,18 +18,19 @@ from pyarrow import parquet
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.embedding import command as embed
-from playlist_pretrain.embedding import run as embedding_run
-from playlist_pretrain.embedding import windows_of_audio, windows_of_collection
-from playlist_pretrain.embedding.table import read_embeddings
-from playlist_pretrain.embedding.tracks import track_embeddings
-from playlist_pretrain.export.saved_model import load_backbone, save_backbone, save_tagger
-from playlist_pretrain.models import embedders
+from playlist_pretrain.cli import embed
+from playlist_pretrain.models import load as embedders
+from playlist_pretrain.models.saved_model import load_backbone, save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.records import decoding
+from playlist_pretrain.records import workers as decoding
 from playlist_pretrain.records.report import read_report
+from playlist_pretrain.retrieval import embed as embedding_run
+from playlist_pretrain.retrieval import window_batches as windows_of_audio
+from playlist_pretrain.retrieval import window_batches as windows_of_collection
+from playlist_pretrain.retrieval.embedding_table import read_embeddings
+from playlist_pretrain.retrieval.window_batches import track_embeddings
 
 ROOT = Path(__file__).parent.parent.parent
 FRONT_END, FRAMES = PRESETS["paper"], 64
@@ -438,7 +439,7 @@ def test_front_ends_that_do_not_fit(run, out, tmp_path, make_collection, audio):
     other = make_collection(tmp_path / "other", [300], front_end="musicnn")
     error = run("--collection", other.path, code=1)
     assert "(front end 'paper')" in error and "(front end 'musicnn') do not fit" in error
-    from playlist_pretrain.audio.imported import IMPORTED
+    from playlist_pretrain.audio.front_end import IMPORTED
 
     melon = IMPORTED["melon"]
     save_backbone(vggish(frames=FRAMES, bands=melon.bands, width=0.05), melon, tmp_path / "m")
@@ -560,7 +561,7 @@ def start(words):
     """The command in a process of its own, with parts of six windows."""
     code = (
         "import sys\n"
-        "from playlist_pretrain.embedding import command, windows_of_audio, windows_of_collection\n"
+        "from playlist_pretrain.retrieval import command, windows_of_audio, windows_of_collection\n"
         "windows_of_audio.PART_WINDOWS = windows_of_collection.PART_WINDOWS = 6\n"
         "raise SystemExit(command.main(sys.argv[1:]))"
     )
@@ -636,7 +637,7 @@ def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tm
 def test_a_package_for_essentia_embeds_too(run, out, collection, tmp_path, make_collection):
     net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
     save_backbone(net, PRESETS["musicnn"], tmp_path / "m")
-    from playlist_pretrain.export import make
+    from playlist_pretrain.cli import export as make
 
     words = ["--model", tmp_path / "m", "--name", "net", "--out", tmp_path, "--quiet"]
     assert make.main(list(map(str, words))) == 0

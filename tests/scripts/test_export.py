@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.export import make
-from playlist_pretrain.export.saved_model import save_backbone, save_tagger
+from playlist_pretrain.cli import export as make
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli.make_tfrecords import main
+from playlist_pretrain.cli.match_playlists import main as make_groups
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.groups import load_groups
-from playlist_pretrain.playlists.make import main as make_groups
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.make import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "make_tfrecords.py"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain.playlists import make
+from playlist_pretrain.cli import match_playlists as make
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "match_playlists.py"
 

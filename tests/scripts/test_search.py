@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playlist_pretrain.embedding.table import embedding_writer
+from playlist_pretrain.cli import search as module
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.search import command as module
+from playlist_pretrain.retrieval.embedding_table import embedding_writer
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"
 IDS = [f"artist{i // 4}/song{i % 4}" for i in range(24)]

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from remote_server import upload
 
-from playlist_pretrain.embedding.table import embedding_writer
+from playlist_pretrain.cli import search as module
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.search import command as module
+from playlist_pretrain.retrieval.embedding_table import embedding_writer
 
 TRACKS = 24
 IDS = [f"artist{i // 4}/song {i % 4}" for i in range(TRACKS)]

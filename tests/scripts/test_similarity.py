@@ -11,12 +11,11 @@ import pytest
 import soundfile
 
 from playlist_pretrain import demo
-from playlist_pretrain.audio.front_end import PRESETS
-from playlist_pretrain.audio.imported import IMPORTED
-from playlist_pretrain.evaluation import similarity_run
-from playlist_pretrain.export.saved_model import save_backbone, save_tagger
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
+from playlist_pretrain.retrieval import similarity as similarity_run
 
 RATE = 16000
 HEADER = (
@@ -265,10 +264,10 @@ def collection(make_collection, tmp_path):
 
 @pytest.mark.slow
 def test_whole_tracks_of_a_collection(models, collection, tmp_path, capsys, monkeypatch):
-    from playlist_pretrain.embedding.tracks import track_embeddings
-    from playlist_pretrain.evaluation.clips import collection_rows
-    from playlist_pretrain.evaluation.similarity import triplet_accuracy
-    from playlist_pretrain.tasks.dim_sim import read_triplets
+    from playlist_pretrain.evaluation.triplets import triplet_accuracy
+    from playlist_pretrain.retrieval.clips import collection_rows
+    from playlist_pretrain.retrieval.window_batches import track_embeddings
+    from playlist_pretrain.tasks.triplets import read_triplets
 
     monkeypatch.chdir(tmp_path)
     words = ["--model", models / "paper" / "saved_model", "--collection", collection.path]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from playlist_pretrain.experiments import command
+from playlist_pretrain.cli import tables as command
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("tables.md", "tables.csv", "tables.tex", "tables.json")
@@ -162,9 +162,8 @@ def test_what_cannot_be_is_refused(write_plan, arguments, words, capsys, tmp_pat
 
 
 def test_a_plan_that_has_changed_is_refused_before_anything_is_made(write_plan, tmp_path, capsys):
-    from playlist_pretrain.experiments.cells import cells_of
-    from playlist_pretrain.experiments.plan_file import read_plan
-    from playlist_pretrain.experiments.state import State
+    from playlist_pretrain.experiments.cells import State, cells_of
+    from playlist_pretrain.experiments.plan import read_plan
 
     state = State(tmp_path / "out")
     last = cells_of(read_plan(write_plan()))[-1]

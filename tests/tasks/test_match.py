@@ -8,7 +8,7 @@ import pytest
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import TaskError
 from playlist_pretrain.tasks import SPLITS, Split, TaggingTask
-from playlist_pretrain.tasks.match import match_task
+from playlist_pretrain.tasks.task import match_task
 
 TRACKS = {
     "train": {"41/1": "xy", "41/2": "y", "41/3": "x"},

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.tasks import SPLITS
-from playlist_pretrain.tasks.random_split import random_splits
+from playlist_pretrain.tasks.task import random_splits
 
 SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 ARTISTS = st.lists(st.text(max_size=3), min_size=3).filter(lambda names: len(set(names)) >= 3)

@@ -164,8 +164,8 @@ def resumed_and_whole(run_whole, monkeypatch):
 @pytest.fixture
 def assert_same():
     """Callable: whether two runs wrote the same but for what the clock says, to the last bit."""
-    from playlist_pretrain.export.saved_model import load_backbone
-    from playlist_pretrain.training.history import COLUMNS, read_history
+    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.training.callbacks import COLUMNS, read_history
 
     columns = [name for name in COLUMNS if "second" not in name and name != "input_wait"]
 

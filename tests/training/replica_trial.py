@@ -24,10 +24,8 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
-from playlist_pretrain.models.layers import precision
-from playlist_pretrain.models.nt_xent import NTXent
-from playlist_pretrain.models.projector import projector
-from playlist_pretrain.models.replicas import total
+from playlist_pretrain.models.layers import precision, projector
+from playlist_pretrain.models.nt_xent import NTXent, total
 from playlist_pretrain.models.resnet50 import resnet50
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.models.views import MixedViews
@@ -103,7 +101,7 @@ def trial(out, sides, replicas=1, backbone="vggish", fit=0, micro_batch=None,
         if fit:
             model.optimizer.build(model.trainable_variables)
     alone = dict.fromkeys(("gathered", "own_share"), lambda tensor: tensor)
-    patch = mock.patch.multiple("playlist_pretrain.models.replicas", **alone)
+    patch = mock.patch.multiple("playlist_pretrain.models.nt_xent", **alone)
     with patch if local else contextlib.nullcontext():
         found = outcome(model, strategy, sides, fit)
     arrays = {f"{name}-{i:03d}": a for name, list_ in found.items() for i, a in enumerate(list_)}

@@ -10,9 +10,9 @@ import pytest
 
 from playlist_pretrain.errors import RecipeError, TableError, TaskError
 from playlist_pretrain.pairs import PAIRINGS
-from playlist_pretrain.recipes import FinetuneRecipe, PretrainRecipe
 from playlist_pretrain.tasks import read_task
 from playlist_pretrain.training import finetune, pretrain
+from playlist_pretrain.training.recipes import FinetuneRecipe, PretrainRecipe
 from playlist_pretrain.training.strategy import make_strategy
 
 PACKAGE = str(Path(pretrain.__file__).parents[1])

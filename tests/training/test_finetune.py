@@ -14,14 +14,14 @@ import tensorflow as tf
 from processes import ROOT, end, start, start_workers
 
 from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
-from playlist_pretrain.export.saved_model import load_tagger, save_backbone
+from playlist_pretrain.models.saved_model import load_tagger, save_backbone
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import callbacks, finetune
-from playlist_pretrain.training.finetune_outcome import TaggingRuns
-from playlist_pretrain.training.history import read_history
-from playlist_pretrain.training.tag_callbacks import COLUMNS
+from playlist_pretrain.training.callbacks import TAG_CALLBACKS_COLUMNS as COLUMNS
+from playlist_pretrain.training.callbacks import read_history
+from playlist_pretrain.training.finetune import TaggingRuns
 
 SCRIPT = ROOT / "scripts" / "finetune.py"
 
@@ -128,7 +128,7 @@ def test_the_best_epoch_is_tested_not_the_last(tagging_arguments, monkeypatch):
     arguments = with_option(tagging_arguments, "--high-learning-rate", "3")
     arguments = with_option(with_option(arguments, "--epochs", "8"), "--cycle-epochs", "16")
     seen = {}
-    from playlist_pretrain.training import tag_callbacks
+    from playlist_pretrain.training import callbacks as tag_callbacks
 
     keep = tag_callbacks.Validation.on_epoch_end
 

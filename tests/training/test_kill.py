@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training.history import read_history
+from playlist_pretrain.training.callbacks import read_history
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
 KILLS = 10

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.models.nt_xent import chance_loss
-from playlist_pretrain.pairs.dataset import pair_dataset
-from playlist_pretrain.pairs.joint import step_dataset
-from playlist_pretrain.recipes import PretrainRecipe
+from playlist_pretrain.pairs.dataset import pair_dataset, step_dataset
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import history, pretrain
-from playlist_pretrain.training.inputs import default_name, settle
+from playlist_pretrain.training import callbacks as history
+from playlist_pretrain.training import pretrain
+from playlist_pretrain.training.pretrain_data import default_name, settle
+from playlist_pretrain.training.recipes import PretrainRecipe
 
 ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negatives"]
 

@@ -5,17 +5,17 @@ import shutil
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli import match_playlists as make
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.dataset import pair_dataset
-from playlist_pretrain.playlists import make
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-from playlist_pretrain.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain
-from playlist_pretrain.training.inputs import settle
+from playlist_pretrain.training.pretrain_data import settle
+from playlist_pretrain.training.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.training.strategy import Workers
 
 

@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from playlist_pretrain.commands import command
-from playlist_pretrain.export.saved_model import load_backbone
+from playlist_pretrain.messages import command
 from playlist_pretrain.models.nt_xent import chance_loss
+from playlist_pretrain.models.saved_model import load_backbone
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, outcome, pretrain
+from playlist_pretrain.training import callbacks, pretrain
+from playlist_pretrain.training import pretrain_results as outcome
 
 
 class Stop(Exception):

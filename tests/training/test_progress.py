@@ -4,8 +4,7 @@ import contextlib
 import io
 import re
 
-from playlist_pretrain.training.callbacks import Progress
-from playlist_pretrain.training.history import COLUMNS
+from playlist_pretrain.training.callbacks import COLUMNS, Progress
 
 
 class Terminal(io.StringIO):

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.pairs.dataset import PairStream
-from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.training.inputs import Data
 from playlist_pretrain.training.pretrain import build_model
+from playlist_pretrain.training.pretrain_data import Data
+from playlist_pretrain.training.recipes import PretrainRecipe
 from playlist_pretrain.training.schedules import warmup_cosine
 
 PAPER = [(0, 0.0), (2500, 5e-5), (5000, 1e-4), (56300, 5e-5), (107600, 0.0)]

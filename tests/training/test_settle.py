@@ -2,13 +2,13 @@
 
 import pytest
 
-from playlist_pretrain.demo import tables
+from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import make_world
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.groups import groups_path
 from playlist_pretrain.playlists.match import match_groups
-from playlist_pretrain.recipes import PretrainRecipe
-from playlist_pretrain.training.inputs import settle
+from playlist_pretrain.training.pretrain_data import settle
+from playlist_pretrain.training.recipes import PretrainRecipe
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 from processes import ROOT, end, norm, start, start_workers
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.export.saved_model import load_backbone
+from playlist_pretrain.models.saved_model import load_backbone
 from playlist_pretrain.pairs.dataset import Share
-from playlist_pretrain.recipes import PretrainRecipe
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain
-from playlist_pretrain.training.history import read_history
+from playlist_pretrain.training.callbacks import read_history
+from playlist_pretrain.training.recipes import PretrainRecipe
 from playlist_pretrain.training.strategy import check_split, check_tf_config
 
 SCRIPT = ROOT / "scripts" / "pretrain.py"

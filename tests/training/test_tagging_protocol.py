@@ -10,8 +10,8 @@ from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.windows import WindowReader
+from playlist_pretrain.training.finetune import VALIDATION_SECONDS, track_scores
 from playlist_pretrain.training.schedules import triangular
-from playlist_pretrain.training.tag_run import VALIDATION_SECONDS, track_scores
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import EmbeddingsError, RunError, TableError
-from playlist_pretrain.evaluation.similarity_files import EMBEDDINGS, PER_TRIPLET
+from playlist_pretrain.retrieval.similarity import EMBEDDINGS, PER_TRIPLET
 from playlist_pretrain.runs import ENVIRONMENT, RECIPE
-from playlist_pretrain.tables import read_columns, read_header
-from playlist_pretrain.tasks.dim_sim import ROLES, START
+from playlist_pretrain.tasks.triplets import ROLES, START
 
 HISTORY, PER_TAG = "history.csv", "per_tag.csv"
 MOST_NAMED = 3
@@ -110,7 +110,7 @@ def embeddings(folder: Path) -> Any:
     RunError
         If it is damaged.
     """
-    from playlist_pretrain.embedding.table import read_embeddings
+    from playlist_pretrain.retrieval.embedding_table import read_embeddings
 
     if not (folder / EMBEDDINGS).exists():
         return None

@@ -11,13 +11,18 @@ import numpy as np
 from playlist_pretrain.errors import PlaylistPretrainError
 from playlist_pretrain.experiments.cells import TRIPLETS, Cell, Row
 from playlist_pretrain.experiments.report import figures, folders
-from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
-from playlist_pretrain.experiments.report.figures import Points
-from playlist_pretrain.experiments.report.looks import MARKERS, OKABE_ITO, QUIET
-from playlist_pretrain.experiments.report.parts import Figure, Key, Section
-from playlist_pretrain.search.map_page.contents import labels_of
-from playlist_pretrain.search.map_page.layout import plane_coordinates
-from playlist_pretrain.search.table_groups import (
+from playlist_pretrain.experiments.report.figures import (
+    MARKERS,
+    OKABE_ITO,
+    QUIET,
+    Figure,
+    Key,
+    Points,
+    Section,
+)
+from playlist_pretrain.experiments.report.sections import DoneCells
+from playlist_pretrain.retrieval.map_page.page import labels_of, plane_coordinates
+from playlist_pretrain.retrieval.table_groups import (
     BETWEEN_KIND_AND_TAG,
     KnownTracks,
     collection_groups,
@@ -25,8 +30,8 @@ from playlist_pretrain.search.table_groups import (
 )
 
 if TYPE_CHECKING:
-    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.playlists.groups import TrackGroups
+    from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 
 MOST_TRACKS = 2_000
 """More are drawn by lot: t-SNE of a map of these takes seconds."""
@@ -90,8 +95,8 @@ def _cell_text(cell: Cell) -> str:
 
 
 def _drawn_by_lot(table: EmbeddingTable) -> EmbeddingTable:
-    from playlist_pretrain.embedding.table import EmbeddingTable
     from playlist_pretrain.records.schema import PackedStrings
+    from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 
     if len(table) <= MOST_TRACKS:
         return table

@@ -8,25 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from playlist_pretrain import __version__
 from playlist_pretrain.errors import printable
-from playlist_pretrain.evaluation import tables_text
-from playlist_pretrain.evaluation.pair_counts import COUNTS, OF_PAPER, count_text
-from playlist_pretrain.evaluation.tables import Entry, TableColumn, TableRow, Tables
+from playlist_pretrain.evaluation import paper_tables as tables_text
+from playlist_pretrain.evaluation.paper_tables import (
+    COUNTS,
+    OF_PAPER,
+    Entry,
+    TableColumn,
+    TableRow,
+    Tables,
+    count_text,
+)
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS
-from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
+from playlist_pretrain.experiments.report.figures import Section
 from playlist_pretrain.experiments.report.maps import embedding_maps
-from playlist_pretrain.experiments.report.parts import Section
 from playlist_pretrain.experiments.report.sections import (
+    DoneCells,
+    environments,
     finetuning,
     pretraining,
+    recipes,
     similarities,
     tags,
 )
-from playlist_pretrain.experiments.report.settings import environments, recipes
 from playlist_pretrain.files import atomic_write
-from playlist_pretrain.search.map_page.contents import script_hash, script_json
-from playlist_pretrain.search.map_page.figure import with_plain_ids
+from playlist_pretrain.retrieval.map_page.page import script_hash, script_json, with_plain_ids
+from playlist_pretrain.version import __version__
 
 if TYPE_CHECKING:
     from playlist_pretrain.experiments.collect import Collected

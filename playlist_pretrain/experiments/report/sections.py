@@ -1,17 +1,136 @@
-"""Curves, tags and similarities: what the run folders of finished cells come to."""
+"""Finished cells of a plan by what a section shows of them.
+
+Recipes, environments and run folders.
+
+Curves, tags and similarities: what the run folders of finished cells come to.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.experiments.cells import PRETRAIN, STARTS, TAGS, TRIPLETS, Cell, Row
+from playlist_pretrain.experiments.cells import (
+    NAMES,
+    PRETRAIN,
+    STARTS,
+    TAGS,
+    TRIPLETS,
+    Cell,
+    Row,
+    rows_of,
+)
 from playlist_pretrain.experiments.report import figures, folders
-from playlist_pretrain.experiments.report.cells_of_rows import DoneCells
-from playlist_pretrain.experiments.report.figures import Line
-from playlist_pretrain.experiments.report.folders import TagScore
-from playlist_pretrain.experiments.report.parts import Figure, Section, Table
+from playlist_pretrain.experiments.report.figures import Figure, Line, Section, Table
+from playlist_pretrain.experiments.report.folders import TagScore, value_text
+
+if TYPE_CHECKING:
+    from playlist_pretrain.experiments.collect import Collected
+
+
+class DoneCells:
+    """The cells that are done, their folders and titles.
+
+    Parameters
+    ----------
+    collected : Collected
+    """
+
+    def __init__(self, collected: Collected):
+        self.collected, self.plan = collected, collected.plan
+        self.rows = rows_of(collected.plan)
+
+    def of(self, kind: str, task: str, row: Row) -> list[Cell]:
+        """Those of a row."""
+        found = self.collected.of(kind, task, row)
+        return [cell for cell in found if self.collected.done[cell.id] is not None]
+
+    def folder(self, cell: Cell) -> Path:
+        """Its run folder."""
+        return self.collected.state.folder(cell)
+
+    def title(self, row: Row) -> str:
+        """Backbone, where there are several, and start."""
+        several = len(self.plan.backbones) > 1
+        backbone = f"{NAMES[row.backbone]}, " if several and row.backbone else ""
+        return backbone + STARTS[row.start]
+
+    def backbones(self) -> Iterator[tuple[str, list[Row]]]:
+        """Name of each backbone, empty where there is one, and its rows; those of none are with
+        the first."""
+        for number, backbone in enumerate(self.plan.backbones):
+            rows = [
+                row for row in self.rows if row.backbone == backbone or not (row.backbone or number)
+            ]
+            yield NAMES[backbone] if len(self.plan.backbones) > 1 else "", rows
+
+
+def recipes(done: DoneCells) -> Section:
+    """Settings of each row, those of its first finished cell."""
+    asked = [("Pre-training", PRETRAIN, "")]
+    asked += [(f"Fine-tuning, {task.title or task.name}", TAGS, task.name)
+              for task in done.plan.tags]  # fmt: skip
+    asked += [(f"Triplets, {task.title or task.name}", TRIPLETS, task.name)
+              for task in done.plan.triplets]  # fmt: skip
+    tables = []
+    for title, kind, task in asked:
+        found = {
+            done.title(row): _settings(done, cells[0])
+            for row in done.rows
+            if (cells := done.of(kind, task, row))
+        }
+        tables += _tables(title, found)
+    about = []
+    if tables:
+        about = ["Of each row the settings of its first finished cell, as its run folder has them; "
+                 "those of other seeds and worlds differ in seed and folders."]  # fmt: skip
+    return Section("recipes", "Recipes", about, tables=tables)
+
+
+def _settings(done: DoneCells, cell: Cell) -> dict[str, Any]:
+    if cell.kind == TRIPLETS:  # its folder has results alone
+        given = {"model": cell.spec["model"], **cell.spec["options"]}
+        return {name: value for name, value in given.items() if value is not None}
+    return folders.recipe(done.folder(cell))
+
+
+def _tables(title: str, found: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """What all rows share, and what differs between them."""
+    names = list(dict.fromkeys(name for settings in found.values() for name in settings))
+    texts = {
+        name: [value_text(settings.get(name)) for settings in found.values()] for name in names
+    }
+    same = [[name, values[0]] for name, values in texts.items() if len(set(values)) == 1]
+    differing = [[name, *values] for name, values in texts.items() if len(set(values)) > 1]
+    tables = []
+    if same:
+        shared = f"{title}: what {'all share' if len(found) > 1 else next(iter(found)) + ' has'}"
+        tables.append(Table(shared, ["setting", "value"], same))
+    if differing:
+        tables.append(Table(f"{title}: what differs", ["setting", *found], differing))
+    return tables
+
+
+def environments(done: DoneCells) -> Section:
+    """Programs and machines, as the runs recorded them."""
+    found: dict[tuple[tuple[str, str], ...], int] = {}
+    for row in done.rows:
+        for kind, tasks in ((PRETRAIN, [""]), (TAGS, [task.name for task in done.plan.tags])):
+            for cell in (cell for task in tasks for cell in done.of(kind, task, row)):
+                key = tuple(folders.environment(done.folder(cell)).items())
+                found[key] = found.get(key, 0) + 1
+    names = list(dict.fromkeys(name for key in found for name, _ in key))
+    sides = [dict(key) for key in found]
+    rows = [[name, *(side.get(name, "–") for side in sides)] for name in names]
+    tables = []
+    if rows:
+        heads = ["", *(f"{count} run folder{'s' if count > 1 else ''}" for count in found.values())]
+        tables = [Table("As recorded when the runs were made", heads, rows, folded=False)]
+    return Section("environment", "Environment", tables=tables)
+
 
 OF_PRETRAINING = ("step", "loss", "probe_top1", "probe_top10", "probe_chance1", "probe_chance10")
 OF_FINETUNING = ("epoch", "loss", "validation_average_precision")

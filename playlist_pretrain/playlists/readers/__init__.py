@@ -15,8 +15,7 @@ from playlist_pretrain.playlists.readers.jspf import JspfReader
 from playlist_pretrain.playlists.readers.m3u import M3uReader
 from playlist_pretrain.playlists.readers.melon import MelonReader
 from playlist_pretrain.playlists.readers.mpd import MpdReader
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source
+from playlist_pretrain.playlists.readers.source import Request, Source
 from playlist_pretrain.playlists.readers.table import TableReader
 from playlist_pretrain.playlists.readers.xspf import XspfReader
 from playlist_pretrain.registry import Registry

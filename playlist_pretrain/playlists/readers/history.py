@@ -1,7 +1,7 @@
 """Listening histories: what a user played without a long pause is a group, a session.
 
-Format: a table (see ``playlist_pretrain.tables``) with the columns ``user_id``, ``timestamp`` and
-``track_id``, or JSON lines of ListenBrainz, with ``user_id`` or ``user_name``, ``timestamp`` or
+Format: a table (see ``playlist_pretrain.delimited``) with the columns ``user_id``, ``timestamp``
+and ``track_id``, or JSON lines of ListenBrainz, with ``user_id`` or ``user_name``, ``timestamp`` or
 ``listened_at``, and ``track_metadata``, whose MusicBrainz recording (as mapped, or as submitted) is
 the track id, or else its ``recording_msid``; a listen without any of them has ``artist – track``.
 Times are seconds since 1970 (milliseconds above 10¹¹) or ISO 8601, in UTC if they do not say.
@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE, has_column, read_columns
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
-from playlist_pretrain.tables import BYTE_ORDER_MARK, LONGEST_LINE, has_column, read_columns
+from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
 
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}
 OPTION = "--columns user=…,time=…,track=…"

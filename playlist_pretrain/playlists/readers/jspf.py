@@ -20,8 +20,7 @@ from playlist_pretrain.playlists.readers.paths import (
     track_id_of_identifier,
     track_id_of_path,
 )
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
 
 
 class JspfReader:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.paths import group_id_of, track_id_of_path
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
-from playlist_pretrain.tables import BYTE_ORDER_MARK, LONGEST_LINE
+from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
 
 SUFFIXES = (".m3u", ".m3u8")
 LONGEST_PART = 65_536

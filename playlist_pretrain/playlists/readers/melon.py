@@ -14,8 +14,7 @@ from typing import Any
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
 
 PLAYLISTS = ("train.json", "val.json", "test.json")
 SONGS = "song_meta.json"

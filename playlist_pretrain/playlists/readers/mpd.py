@@ -22,8 +22,7 @@ from typing import Annotated, Any
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.request import Request
-from playlist_pretrain.playlists.readers.source import Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}

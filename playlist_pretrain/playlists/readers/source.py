@@ -1,4 +1,7 @@
-"""Where readers read from: files, members of zip files, and both of them gzipped."""
+"""Where readers read from: files, members of zip files, and both of them gzipped.
+
+What a reader is asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from playlist_pretrain.delimited import BYTE_ORDER_MARK
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import files_below
-from playlist_pretrain.tables import BYTE_ORDER_MARK
 
 LARGEST = 1 << 30
 """Bytes of a document that has to be read as a whole."""
@@ -277,3 +281,44 @@ def first_bytes(path: Path, size: int = SNIFFED) -> bytes:
             return stream.read(size).removeprefix(BYTE_ORDER_MARK)
     except TableError:
         return b""
+
+
+def refuse(error: TableError) -> None:
+    """Stop at the first damage."""
+    raise error
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a reader is asked for; options that it does not take are refused before it is called.
+
+    Attributes
+    ----------
+    kind : str
+        What the groups are: one of the reader's ``kinds``.
+    columns : mapping, optional
+        Names of the columns that hold ``group``, ``track``, …; what is left out has the reader's
+        own default.
+    separator : str, optional
+        Sign between several groups in one cell of a table.
+    gap : float
+        Minutes of silence that end a listening session.
+    audio : Path, optional
+        Folder below which the paths in a playlist file become track ids.
+    workers : int
+        Processes that may read at once.
+    advance : callable
+        Told how many more bytes of the sources have been read.
+    damaged : callable
+        Told of the damage that ends the reading of one source; raises it, or returns to go on
+        with the next source.
+    """
+
+    kind: str = "playlists"
+    columns: Mapping[str, str] | None = None
+    separator: str | None = None
+    gap: float = 30.0
+    audio: Path | None = None
+    workers: int = 1
+    advance: Callable[[int], object] = lambda read: None
+    damaged: Callable[[TableError], object] = refuse

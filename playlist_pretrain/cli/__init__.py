@@ -1,0 +1,1 @@
+"""The commands: options, messages, and one call of the library each."""

@@ -1,1 +1,0 @@
-"""Embeddings of whole collections and audio folders, as files."""

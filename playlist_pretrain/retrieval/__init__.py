@@ -1,0 +1,1 @@
+"""Embeddings of collections and audio, nearest tracks, playlists that go on, and the map page."""

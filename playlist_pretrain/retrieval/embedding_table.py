@@ -1,0 +1,328 @@
+"""The columns of an embedding table, checked: every message has the file, and the row.
+
+Embeddings of tracks as one Parquet file: what ``embed.py`` writes and ``search.py`` reads.
+
+Columns: ``track_id`` (string); ``embedding`` (fixed-size list of float or halffloat [dim]); with
+one vector a window ``start_seconds`` (double, in the source; the windows of a track follow each
+other); of audio files ``path`` (string, below the folder). The file's metadata has under
+``playlist_pretrain`` a JSON object that says which model they are of, see :class:`EmbeddingTable`.
+A Parquet file of other origin that has the first two columns can be read too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from playlist_pretrain.delimited import listed
+from playlist_pretrain.errors import EmbeddingsError, first_line
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.messages import command
+from playlist_pretrain.records.schema import PackedStrings
+
+if TYPE_CHECKING:
+    from pyarrow import ChunkedArray, Schema
+
+
+def check_schema(path: Path, schema: Schema) -> None:
+    """Refuse columns that are missing, there twice, or of other types."""
+    from pyarrow import types
+
+    missing = [name for name in ("track_id", "embedding") if name not in schema.names]
+    if missing:
+        raise EmbeddingsError(
+            f"{path}: no column {listed(missing)}; its columns are: {listed(schema.names)}"
+        )
+    if len(set(schema.names)) < len(schema.names):
+        raise EmbeddingsError(f"{path}: several columns have the same name")
+    kind = schema.field("embedding").type
+    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
+    if not lists or not types.is_floating(kind.value_type):
+        raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
+    for name in {"track_id", "path"} & set(schema.names):
+        kind = schema.field(name).type
+        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
+            raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
+    if "start_seconds" in schema.names:
+        kind = schema.field("start_seconds").type
+        if not types.is_floating(kind):
+            raise EmbeddingsError(f"{path}: column 'start_seconds' holds {kind}, not floats")
+
+
+def texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
+    """Cells of a column of ids or paths, none of them empty."""
+    texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+    bad = next((row for row, text in enumerate(texts) if not text), None)
+    if bad is not None:
+        raise EmbeddingsError(f"{path}: row {bad}: no {name}")
+    return texts
+
+
+def numbers_of_column(path: Path, column: ChunkedArray) -> np.ndarray:
+    """``start_seconds``, float64 [rows], all of them finite."""
+    numbers = column.to_numpy().astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise EmbeddingsError(f"{path}: row {np.argmin(np.isfinite(numbers))}: no start_seconds")
+    return numbers
+
+
+def check_ids(path: Path, ids: Sequence[str], *, adjacent: bool) -> None:
+    """Refuse an id that comes twice, but for windows of one track that are ``adjacent``."""
+    seen: set[str] = set()
+    for row, track_id in enumerate(ids):
+        if track_id in seen and not (adjacent and ids[row - 1] == track_id):
+            how = "its windows are not adjacent" if adjacent else "it comes twice"
+            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
+        seen.add(track_id)
+
+
+def vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
+    """Embeddings float32 [rows, dim], all of one length and finite; ``ids`` are for messages."""
+    from pyarrow import compute
+
+    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+    dim = lengths[0]
+    odd = np.flatnonzero(~(lengths == dim))  # NaN, of a missing list, too
+    if len(odd) or not dim > 0:
+        row = int(odd[0]) if len(odd) else 0
+        raise EmbeddingsError(
+            f"{path}: row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
+        )
+    values = compute.list_flatten(column)
+    vectors = values.to_numpy().astype(np.float32).reshape(len(ids), int(dim))
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise EmbeddingsError(f"{path}: row {row} (track {ids[row]!r}): NaN or infinite values")
+    return vectors
+
+
+FORMAT = 1
+METADATA = b"playlist_pretrain"
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Embeddings, one vector a track or one a window.
+
+    Attributes
+    ----------
+    track_ids : PackedStrings [length=rows]
+        With one vector a track no id comes twice; with one a window those of a track are adjacent.
+    vectors : np.ndarray float32 [rows, dim]
+        Finite; half precision in the file is single precision here.
+    start_seconds : np.ndarray float64 [rows], or None
+        Where each window starts in its source; None with one vector a track.
+    paths : PackedStrings [length=rows], or None
+        Audio files below ``about["audio"]``; None of a collection.
+    about : mapping
+        ``format``, ``model`` (as it was given), ``model_key`` (changes with the weights),
+        ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
+        ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
+        ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
+        whether the file is finished. Empty where the file is not of this package.
+    """
+
+    track_ids: PackedStrings
+    vectors: np.ndarray
+    start_seconds: np.ndarray | None = None
+    paths: PackedStrings | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def by_track(self) -> EmbeddingTable:
+        """One vector a track: the mean over its windows."""
+        if self.start_seconds is None:
+            return self
+        ids = np.array(list(self.track_ids), object)
+        first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+        sums = np.add.reduceat(self.vectors, first, axis=0, dtype=np.float64)
+        counts = np.diff(np.append(first, len(ids)))
+        return EmbeddingTable(
+            PackedStrings.pack(ids[first]),
+            (sums / counts[:, np.newaxis]).astype(np.float32),
+            None,
+            None if self.paths is None else PackedStrings.pack(self.paths.take(first)),
+            self.about,
+        )
+
+
+@contextlib.contextmanager
+def embedding_writer(
+    path: str | Path,
+    dim: int,
+    about: Mapping[str, Any],
+    *,
+    dtype: str = "float32",
+    windows: bool = False,
+    audio: bool = False,
+) -> Iterator[Callable[..., None]]:
+    """Write an embedding table part by part; the file is whole or not there.
+
+    Parameters
+    ----------
+    path : str or Path
+    dim : int
+        Length of a vector.
+    about : mapping
+        See :class:`EmbeddingTable`, without ``format``.
+    dtype : {"float32", "float16"}
+        Of the vectors in the file.
+    windows, audio : bool
+        Whether the table has the column ``start_seconds``, ``path``.
+
+    Yields
+    ------
+    callable
+        ``write(track_ids, vectors [n, dim], start_seconds=None, paths=None)`` adds ``n`` rows; it
+        raises EmbeddingsError for a vector that is not finite in ``dtype``, with its track.
+    """
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    kind = pa.float16() if dtype == "float16" else pa.float32()
+    fields = [("track_id", pa.string())]
+    fields += [("start_seconds", pa.float64())] if windows else []
+    fields += [("path", pa.string())] if audio else []
+    fields += [("embedding", pa.list_(kind, dim))]
+    text = json.dumps({"format": FORMAT, **about})
+    schema = pa.schema(fields, metadata={METADATA: text.encode()})
+
+    with atomic_write(path) as stream, ParquetWriter(stream, schema) as writer:
+
+        def write(track_ids, vectors, start_seconds=None, paths=None):
+            with np.errstate(over="ignore"):
+                values = np.ascontiguousarray(vectors, dtype=dtype)
+            bad = ~np.isfinite(values).all(axis=1)
+            if bad.any():
+                track = track_ids[int(np.argmax(bad))]
+                raise EmbeddingsError(
+                    f"{path}: the embedding of track {track!r} is not finite {dtype}"
+                )
+            given = {"track_id": track_ids, "start_seconds": start_seconds, "path": paths}
+            columns = [
+                pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), dim)
+                if name == "embedding"
+                else pa.array(given[name], schema.field(name).type)
+                for name in schema.names
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+        yield write
+
+
+def read_embeddings(path: str | Path) -> EmbeddingTable:
+    """Read an embedding table, of this package or with the same two columns.
+
+    Raises
+    ------
+    EmbeddingsError
+        Names the file, and the row (the first is 0): not a whole Parquet file; columns that are
+        missing or of other types; no rows; vectors of several lengths, or not finite; a track id
+        that is empty, comes twice, or whose windows are not adjacent; a newer format.
+    """
+    path = Path(path)
+    with _damage(path):
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(path) as file:
+            schema = file.schema_arrow
+            about = _about(path, schema)
+            names = [
+                n for n in ("track_id", "start_seconds", "path", "embedding") if n in schema.names
+            ]
+            check_schema(path, schema)
+            table = file.read(columns=names)
+    if not len(table):
+        raise EmbeddingsError(f"{path}: no rows")
+    columns = dict(zip(names, table.columns, strict=True))
+    ids = texts_of_column(path, "track_id", columns["track_id"])
+    starts = columns.get("start_seconds")
+    starts = None if starts is None else numbers_of_column(path, starts)
+    check_ids(path, ids, adjacent=starts is not None)
+    paths = texts_of_column(path, "path", columns["path"]) if "path" in columns else None
+    vectors = vectors_of_column(path, columns["embedding"], ids)
+    packed = [None if texts is None else PackedStrings.pack(texts) for texts in (ids, paths)]
+    return EmbeddingTable(packed[0], vectors, starts, packed[1], about)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a file of embeddings says without being read.
+
+    Attributes
+    ----------
+    rows, dim : int
+        ``dim`` is 0 where vectors may have several lengths.
+    first_track : str
+        Id of the first row; empty without rows.
+    about : mapping
+        See :class:`EmbeddingTable`.
+    """
+
+    rows: int
+    dim: int
+    first_track: str
+    about: Mapping[str, Any]
+
+
+def overview(path: str | Path) -> Overview:
+    """Look at a file; reads none of the embeddings.
+
+    Raises
+    ------
+    EmbeddingsError
+        Not a whole Parquet file, another table, or a newer format.
+    """
+    path = Path(path)
+    with _damage(path):
+        from pyarrow import types
+        from pyarrow.parquet import ParquetFile
+
+        with ParquetFile(path) as file:
+            schema = file.schema_arrow
+            about = _about(path, schema)
+            check_schema(path, schema)
+            kind = schema.field("embedding").type
+            dim = kind.list_size if types.is_fixed_size_list(kind) else 0
+            batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
+            first = "" if batch is None else str(batch["track_id"][0])
+            return Overview(file.metadata.num_rows, dim, first, about)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """One message for what pyarrow says of a file that is not whole."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise EmbeddingsError(f"{path}: no such file; {command('embed')} makes one") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise EmbeddingsError(
+            f"{path}: not a whole Parquet file, or damaged: {first_line(error)}"
+        ) from error
+
+
+def _about(path: Path, schema: Schema) -> dict[str, Any]:
+    text = (schema.metadata or {}).get(METADATA)
+    if text is None:
+        return {}
+    try:
+        about = json.loads(text)
+        version = about["format"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        raise EmbeddingsError(f"{path}: damaged: its metadata is no JSON with a format") from None
+    if version != FORMAT:
+        raise EmbeddingsError(f"{path}: format {version!r}, this version reads {FORMAT}")
+    return about

@@ -1,0 +1,483 @@
+"""Tracks on a plane: near to each other where their embeddings point the same way.
+
+What a map page shows of its tracks, as JSON: names, labels, links, nearest tracks.
+
+The plot of a map page, described for BokehJS.
+
+The file of a map page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any, cast
+from urllib.parse import quote
+
+import numpy as np
+
+from playlist_pretrain.errors import EmbeddingsError, printable
+from playlist_pretrain.evaluation.neighbours import nearest, unit_vectors
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+from playlist_pretrain.version import __version__
+
+MOST_TSNE = 20_000
+"""Tracks that t-SNE lays out in two minutes of one core (119 s for 128 dimensions)."""
+_FEWEST_TSNE = 8  # fewer have no neighbourhoods that principal components would not show
+
+
+def plane_coordinates(embeddings: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
+    """Two coordinates of each track, and how they came about.
+
+    From 8 to :data:`MOST_TSNE` tracks by t-SNE (van der Maaten & Hinton 2008, JMLR 9) on vectors
+    of length 1, where the squared Euclidean distance is twice the cosine distance; it starts from
+    the first two principal components, which keeps the large picture (Kobak & Berens 2019, Nature
+    Communications 10). Fewer or more tracks: those components themselves.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray float [tracks, dim]
+    seed : int
+        The same one gives the same coordinates on the same machine, however many cores it has.
+
+    Returns
+    -------
+    coordinates : np.ndarray float32 [tracks, 2]
+    method : str
+        For people: the name of the method with its settings.
+
+    Raises
+    ------
+    EmbeddingsError
+        As :func:`~playlist_pretrain.evaluation.neighbours.nearest`.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    vectors = unit_vectors(embeddings)
+    with threadpool_limits(1):  # sums of several threads end in other last bits each time
+        start, share = _principal_components(vectors, seed)
+        tracks = len(vectors)
+        if not _FEWEST_TSNE <= tracks <= MOST_TSNE:
+            return start, f"principal components 1 and 2 ({share:.0%} of the variance)"
+        spread = start[:, 0].std()
+        if spread:
+            start = start / spread * 1e-4
+        else:  # all the same: no direction to begin with
+            start = np.random.default_rng(seed).normal(0, 1e-4, (tracks, 2)).astype(np.float32)
+        perplexity = min(30.0, (tracks - 1) / 3)
+        method = TSNE(perplexity=perplexity, init=start, random_state=seed, n_jobs=1)
+        coordinates = method.fit_transform(vectors.astype(np.float32))
+    return coordinates, f"t-SNE (perplexity {perplexity:.3g}, seed {seed})"
+
+
+def _principal_components(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+    from sklearn.decomposition import PCA
+
+    coordinates = np.zeros((len(vectors), 2), np.float32)
+    parts = min(2, len(vectors) - 1, vectors.shape[1])
+    centred = vectors - vectors.mean(axis=0)
+    if parts < 1 or np.abs(centred).max() < 1e-12:  # PCA would divide by no variance
+        return coordinates, 1.0
+    method = PCA(parts, random_state=seed)
+    coordinates[:, :parts] = method.fit_transform(centred)
+    return coordinates, float(method.explained_variance_ratio_.sum())
+
+
+LONGEST = 200
+"""Signs of a name that are shown; what is longer ends in …"""
+_JOINERS = "\u200c\u200d"  # invisible, but they make words of Persian and many an emoji
+_LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+Labels = Mapping[str, str | Sequence[str]]
+"""Track id → the value, or the values, that the track has."""
+
+
+def shown(text: str) -> str:
+    """``text`` as the page shows it: signs that cannot be seen, or turn others round, are escaped.
+
+    It is still text of anybody: the page never reads it as HTML.
+    """
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return printable(text, keep=_JOINERS)
+
+
+def titles_of(ids: Sequence[str], titles: Labels) -> list[str]:
+    """Title of each track, empty where it has none.
+
+    Raises
+    ------
+    EmbeddingsError
+        Titles of other tracks only.
+    """
+    _check_known(ids, "title", titles)
+    return [shown(" / ".join(_values(titles.get(track_id, ())))) for track_id in ids]
+
+
+def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
+    """Values of a label: the most frequent first, equally frequent ones by their text.
+
+    Returns
+    -------
+    dict
+        ``name``; ``values``, and their ``counts`` of tracks; ``tracks``, of each track the
+        positions of its values.
+
+    Raises
+    ------
+    EmbeddingsError
+        Labels of other tracks only.
+    """
+    _check_known(ids, name, labels)
+    of_track = [
+        list(dict.fromkeys(shown(value) for value in _values(labels.get(track_id, ()))))
+        for track_id in ids
+    ]
+    counts = Counter(value for values in of_track for value in values)
+    order = sorted(counts, key=lambda value: (-counts[value], value))
+    position = {value: i for i, value in enumerate(order)}
+    return {
+        "name": shown(name),
+        "values": order,
+        "counts": [counts[value] for value in order],
+        "tracks": [[position[value] for value in values] for values in of_track],
+    }
+
+
+def _values(given: str | Sequence[str]) -> list[str]:
+    return [text for text in ([given] if isinstance(given, str) else given) if text]
+
+
+def _check_known(ids: Sequence[str], name: str, labels: Labels) -> None:
+    if labels and not any(track_id in labels for track_id in ids):
+        raise EmbeddingsError(
+            f"{name} of {len(labels):,} tracks, such as {next(iter(labels))!r}, but of none of the "
+            f"{len(ids):,} with an embedding, such as {ids[0]!r}"
+        )
+
+
+def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
+    """URL of an audio file, relative to the folder of the page.
+
+    Parameters
+    ----------
+    page : str or Path
+        File that the link is written in.
+    folder : str or Path
+        Audio folder.
+    path : str
+        POSIX path below it.
+
+    Returns
+    -------
+    str or None
+        None where the path leads out of the folder, or is a URL: what begins like one
+        (``https:``, ``javascript:``) is a path only if there is such a file.
+    """
+    parts = path.split("/")
+    if "\0" in path or path.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
+        return None
+    if _LIKE_URL.match(path) and not os.path.isfile(os.path.join(folder, path)):
+        return None
+    beside = os.path.relpath(os.path.abspath(folder), os.path.dirname(os.path.abspath(page)))
+    # A colon is quoted too, so that nothing before it is taken for the scheme of a URL.
+    return quote(os.fsencode(os.path.join(beside, path).removeprefix("./")), safe="/")
+
+
+def packed(array: np.ndarray) -> dict[str, str]:
+    """A NumPy array as its little-endian bytes and the name of JavaScript's type of array."""
+    kinds = {"f4": "Float32Array", "i2": "Int16Array", "u2": "Uint16Array", "u4": "Uint32Array"}
+    data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+    return {"type": kinds[array.dtype.str[1:]], "data": base64.b64encode(data).decode("ascii")}
+
+
+def script_json(content: Any) -> str:
+    """JSON that can stand in a script element: no ``<``, so neither its end nor a comment."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def script_hash(script: str) -> str:
+    """What a page's policy says of a script that may run."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+MOST_CANVAS = 2_000
+"""Tracks; more are drawn with WebGL where the browser has it."""
+COLUMNS = ("x", "y", "color", "marker", "alpha")
+
+
+def with_webgl(tracks: int) -> bool:
+    """Whether a plot of so many tracks needs Bokeh's WebGL part."""
+    return tracks > MOST_CANVAS
+
+
+def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
+    """What ``Bokeh.embed.embed_item`` takes: a plot whose points the page's scripts fill in.
+
+    Its renderers are named ``points`` (with :data:`COLUMNS`), ``near``, ``chosen`` and ``pointed``.
+
+    Parameters
+    ----------
+    coordinates : np.ndarray float [tracks, 2]
+        Decide the ranges, the size of a point and whether it is drawn with WebGL.
+    """
+    from bokeh.embed import json_item
+    from bokeh.models import ColumnDataSource, Range1d
+    from bokeh.plotting import figure
+
+    tracks = len(coordinates)
+    low, high = coordinates.min(axis=0).astype(float), coordinates.max(axis=0).astype(float)
+    room = np.where(high > low, 0.05 * (high - low), 1.0)
+    plot = figure(
+        x_range=Range1d(*(low - room)[:1], *(high + room)[:1]),
+        y_range=Range1d(*(low - room)[1:], *(high + room)[1:]),
+        tools="pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset",
+        active_scroll="wheel_zoom",
+        toolbar_location="above",
+        output_backend="webgl" if with_webgl(tracks) else "canvas",
+        sizing_mode="stretch_both",
+        min_width=100,
+        min_height=100,
+        name="map",
+        outline_line_color=None,
+        background_fill_color=None,
+        border_fill_color=None,
+    )
+    plot.axis.visible = plot.grid.visible = False  # the numbers along the edges mean nothing
+    plot.toolbar.logo = None
+    # Bokeh keeps room for the sign of a menu in its toolbar, and so hides the last tool in one.
+    plot.toolbar.stylesheets = [":host { padding-right: 20px; }"]
+    size = float(np.clip(200 / np.sqrt(tracks), 4, 10))
+    plot.scatter(
+        "x",
+        "y",
+        source=ColumnDataSource({name: [] for name in COLUMNS}),
+        fill_color="color",
+        line_width=0.7,
+        alpha="alpha",
+        marker="marker",
+        size=size,
+        name="points",
+    )
+    for name, more, width in (("near", 4, 1), ("chosen", 7, 2.5), ("pointed", 5, 2)):
+        plot.scatter(
+            "x",
+            "y",
+            source=ColumnDataSource({"x": [], "y": []}),
+            fill_color=None,
+            size=size + more,
+            line_width=width,
+            name=name,
+        )
+    return with_plain_ids(json_item(plot, cast(Any, "plot")))
+
+
+def with_plain_ids(item: Any) -> Any:
+    """The same item with ids counted from 1: Bokeh goes on counting as long as a process lives."""
+    names: dict[str, str] = {}
+
+    def renamed(node: Any) -> Any:
+        if isinstance(node, list):
+            return [renamed(part) for part in node]
+        if not isinstance(node, dict):
+            return node
+        return {
+            key: names.setdefault(part, f"m{len(names) + 1}")
+            if key in ("id", "root_id") and isinstance(part, str)
+            else renamed(part)
+            for key, part in node.items()
+        }
+
+    return renamed(item)
+
+
+MOST_TRACKS = 100_000
+"""A browser does not show more in one page."""
+NEAREST = 10
+_DIGITS = 10_000  # a similarity is stored in whole ten-thousandths
+_SCRIPTS = ("data.js", "plot.js", "panel.js")
+
+
+@dataclass(frozen=True)
+class MapPage:
+    """What became of a page.
+
+    Attributes
+    ----------
+    tracks : int
+    linked : int
+        Tracks whose audio file the page plays.
+    refused : tuple of str
+        Ids of tracks whose path is none below the audio folder; the page has no link for them.
+    """
+
+    tracks: int
+    linked: int
+    refused: tuple[str, ...]
+
+
+def write_map_page(
+    path: str | Path,
+    embeddings: EmbeddingTable,
+    *,
+    labels: Mapping[str, Labels] | None = None,
+    titles: Mapping[str, str] | None = None,
+    audio: str | Path | None = None,
+    files: Mapping[str, str] | None = None,
+    selected: str | None = None,
+    seed: int = 0,
+    say: Callable[[str], object] = lambda line: None,
+) -> MapPage:
+    """Write a page on which an embedding space is seen and heard.
+
+    The page is one file that works without a network: a map of the tracks, coloured by any of
+    ``labels``; a search field; the ten nearest of a selected track, which are those of
+    :func:`~playlist_pretrain.evaluation.neighbours.nearest`; and its audio, which is not in the
+    page but linked from it, so that page and audio have to stay where they are to each other. The
+    same arguments give the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        HTML file to write; replaced when there.
+    embeddings : EmbeddingTable
+        Of one vector a window, the mean of each track is taken.
+    labels : mapping of str to mapping, optional
+        Name of a label, such as ``artist`` or ``tag``, → track id → its value or values. The map is
+        coloured by the first one to begin with. Ids without an embedding are left out.
+    titles : mapping of str to str, optional
+        Track id → title.
+    audio : str or Path, optional
+        Folder that audio files are below; default the one that ``embeddings`` were made from.
+    files : mapping of str to str, optional
+        Track id → POSIX path of its audio file below ``audio``; default those of ``embeddings``.
+    selected : str, optional
+        Id of a track that is selected when the page opens.
+    seed : int
+        Of the layout.
+    say : callable
+        Gets a line before each step that takes long with many tracks.
+
+    Returns
+    -------
+    MapPage
+
+    Raises
+    ------
+    EmbeddingsError
+        No tracks or more than :data:`MOST_TRACKS`; an embedding that is not finite or all zeros;
+        labels or titles of other tracks only; ``selected`` without an embedding; a file that cannot
+        be written.
+    """
+    table = embeddings.by_track()
+    ids = list(table.track_ids)
+    if not 1 <= len(ids) <= MOST_TRACKS:
+        raise EmbeddingsError(
+            f"a page of {len(ids):,} tracks: between 1 and {MOST_TRACKS:,} can be"
+        )
+    if selected is not None and selected not in ids:
+        raise EmbeddingsError(f"track {selected!r} has no embedding")
+    columns = [labels_of(ids, name, values) for name, values in (labels or {}).items() if values]
+    names = titles_of(ids, titles or {})
+    links, refused = _links(path, table, audio, files)
+    say(f"Looking for nearest tracks ({len(ids):,})")
+    rows, similarities = _neighbours(table.vectors)
+    say(f"Laying out the map ({len(ids):,})")
+    coordinates, method = plane_coordinates(table.vectors, seed)
+    data = {
+        "ids": [shown(track_id) for track_id in ids],
+        "titles": names if titles else None,
+        "labels": columns,
+        "links": links,
+        "x": packed(coordinates[:, 0]),
+        "y": packed(coordinates[:, 1]),
+        "neighbours": packed(rows),
+        "similarities": packed(similarities),
+        "digits": _DIGITS,
+        "nearest": rows.shape[1],
+        "selected": None if selected is None else ids.index(selected),
+    }
+    text = _page(_facts(table, columns, method), data, plot_item(coordinates))
+    try:
+        with atomic_write(path) as stream:
+            stream.write(text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise EmbeddingsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return MapPage(len(ids), sum(map(bool, links or ())), tuple(refused))
+
+
+def _links(
+    page: str | Path,
+    table: EmbeddingTable,
+    audio: str | Path | None,
+    files: Mapping[str, str] | None,
+) -> tuple[list[str] | None, list[str]]:
+    folder = table.about.get("audio") if audio is None else audio
+    if files is None:
+        files = dict(zip(table.track_ids, table.paths or (), strict=False))
+    if not files or not isinstance(folder, str | Path) or "://" in str(folder):
+        return None, []
+    links, refused = [], []
+    for track_id in table.track_ids:
+        link = audio_link(page, folder, files[track_id]) if track_id in files else ""
+        if link is None:
+            refused.append(track_id)
+        links.append(link or "")
+    return links, refused
+
+
+def _neighbours(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and similarities [tracks, k], in the smallest integers that hold them."""
+    tracks = len(unit_vectors(vectors))
+    k = min(NEAREST, tracks - 1)
+    kind = np.uint16 if tracks <= 1 << 16 else np.uint32
+    if not k:
+        return np.empty((tracks, 0), kind), np.empty((tracks, 0), np.int16)
+    found = nearest(vectors, k)
+    return found.rows.astype(kind), np.rint(found.similarities * _DIGITS).astype(np.int16)
+
+
+def _facts(table: EmbeddingTable, columns: Sequence[Mapping[str, Any]], method: str) -> str:
+    """What the page says of itself, as HTML."""
+    counts = [("tracks", len(table)), ("dimensions", table.vectors.shape[1])]
+    counts += [(f"values of {column['name']}", len(column["values"])) for column in columns]
+    texts = [f"{count:,} {name}" for name, count in counts]
+    for name in ("model", "collection"):
+        if table.about.get(name):
+            texts.append(f"{name}: {shown(str(table.about[name]))}")
+    texts += [f"layout: {method}", f"playlist_pretrain {__version__}"]
+    return "\n".join(f"<li><bdi>{html.escape(text)}</bdi></li>" for text in texts)
+
+
+def _page(facts: str, data: Mapping[str, Any], item: Mapping[str, Any]) -> str:
+    from bokeh.resources import Resources
+
+    webgl = with_webgl(len(data["ids"]))
+    parts: list[Any] = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
+    bokeh = Resources(mode="inline", components=parts, log_level="error", minified=True)
+    folder = resources.files(__package__)
+    own = "\n".join(folder.joinpath(name).read_text("utf-8") for name in _SCRIPTS)
+    library = "\n".join(bokeh.js_raw)
+    return Template(folder.joinpath("page.html").read_text("utf-8")).substitute(
+        facts=facts,
+        style=folder.joinpath("page.css").read_text("utf-8"),
+        data=script_json(data),
+        plot=script_json(item),
+        library=library,
+        script=own,
+        # Nothing else runs, whatever an id may smuggle in; Bokeh's WebGL compiles drawing code.
+        scripts=" ".join([*map(script_hash, (library, own)), *["'unsafe-eval'"] * webgl]),
+    )

@@ -1,0 +1,236 @@
+"""Groups over the tracks of an embedding table: from its collection, or a table of artists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.delimited import listed, read_columns, read_header
+from playlist_pretrain.errors import (
+    CollectionError,
+    EmbeddingsError,
+    GroupsError,
+    PlaylistPretrainError,
+    TableError,
+)
+from playlist_pretrain.playlists.groups import TrackGroups, load_groups
+from playlist_pretrain.records.schema import IdTable, PackedStrings
+
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+    from playlist_pretrain.storage import RemotePath
+
+ARTISTS = "artists"
+TAGS_FILE = "tags.tsv"
+BETWEEN_KIND_AND_TAG = "---"
+MOST_KINDS = 10
+
+
+class KnownTracks:
+    """The tracks of a table by their ids; what ``look_up.Rows`` asks for."""
+
+    def __init__(self, track_ids: PackedStrings):
+        self.track_ids = track_ids
+        self._table = IdTable(track_ids)
+
+    def __len__(self) -> int:
+        return len(self.track_ids)
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of every id [shape=(n,), int32], −1 where the table has no such track."""
+        return self._table.rows(list(ids))
+
+
+def text_about(table: EmbeddingTable, name: str) -> str | None:
+    """What the table says about itself under ``name``, when that is text."""
+    value = table.about.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def audio_folder(table: EmbeddingTable, given: str | None) -> Path | None:
+    """Folder below which paths are track ids: the one given, or the one a table names."""
+    folder = given or text_about(table, "audio")
+    return Path(folder) if folder else None
+
+
+def collection_of(table: EmbeddingTable, given: str | None) -> Collection | None:
+    """The collection that a table is of; None for a table of none, or of audio files.
+
+    Parameters
+    ----------
+    table : EmbeddingTable
+    given : str or None
+        Folder, where it is not the one that the table names. A table that names none takes any
+        collection: tracks are matched by their ids.
+
+    Raises
+    ------
+    CollectionError
+        It cannot be opened, or has other content than the table was made of.
+    """
+    from playlist_pretrain.records.collection import Collection
+
+    place = given or text_about(table, "collection")
+    if place is None:
+        return None
+    collection = Collection.open(place)
+    key = text_about(table, "collection_key")
+    if key is not None and key != collection.content_key:
+        raise CollectionError(
+            f"{place}: has another content (key {collection.content_key[:8]}) than the collection "
+            f"that the embeddings are of (key {key[:8]}); its groups would be those of other tracks"
+        )
+    return collection
+
+
+def collection_groups(
+    table: EmbeddingTable,
+    known: KnownTracks,
+    collection: Collection,
+    names: Sequence[str] | None,
+    say: Callable[[str], object],
+) -> list[TrackGroups]:
+    """Groups of a collection and its tags, over the rows of a table.
+
+    Parameters
+    ----------
+    table : EmbeddingTable
+    known : KnownTracks
+        Of the table.
+    collection : Collection
+    names : sequence of str or None
+        Groups that are wanted; None for all that there are, and the tags. Those that cannot be
+        read then are said and left out.
+    say : callable
+
+    Raises
+    ------
+    GroupsError
+        Groups that are wanted and not there, damaged, or of another content.
+    EmbeddingsError
+        No track of the table is in the collection.
+    """
+    place = known.rows(list(collection.track_ids))
+    here = int(np.count_nonzero(place >= 0))
+    if not here:
+        raise EmbeddingsError(
+            f"no track of the embeddings is in collection {str(collection.path)!r}: their ids look "
+            f"like {table.track_ids[0]!r}, its like {collection.track_ids[0]!r}"
+        )
+    if here < len(known):
+        say(f"{len(known) - here:,} of {len(known):,} tracks are not in {collection.path}")
+    if names is not None:
+        return [_on_table(load_groups(collection, name), place, len(known)) for name in names]
+    files = sorted(path.name for path in collection.path.glob("groups-*.npz"))
+    found = []
+    for file in files:
+        name = file.removeprefix("groups-").removesuffix(".npz")
+        try:
+            found.append(_on_table(load_groups(collection, name), place, len(known)))
+        except GroupsError as error:
+            say(f"left out: {error}")
+    tags = collection.path / TAGS_FILE
+    if tags.is_file():
+        try:
+            found += tag_groups(tags, known)
+        except PlaylistPretrainError as error:
+            say(f"left out: {error}")
+    return found
+
+
+def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroups:
+    """Groups whose rows are those of a table; ``place`` has the row there of every track."""
+    rows = place[groups.rows]
+    kept = rows >= 0
+    total = np.concatenate([[0], np.cumsum(kept)])
+    return TrackGroups(
+        groups.name, total[groups.indptr], rows[kept], tracks, groups.collection_key,
+        groups.group_ids,
+    )  # fmt: skip
+
+
+def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]:
+    """A group a tag; tags such as ``genre---rock`` are groups of their kind, ``tags-genre``.
+
+    Raises
+    ------
+    TableError
+        As ``tag_table.read_tags``.
+    """
+    from playlist_pretrain.tasks.tag_table import read_tags
+
+    tags_of = read_tags(path)
+    rows = known.rows(list(tags_of)).tolist()
+    members: dict[str, list[int]] = {}
+    for row, tags in zip(rows, tags_of.values(), strict=True):
+        for tag in tags if row >= 0 else ():
+            members.setdefault(tag, []).append(row)
+    kinds: dict[str, dict[str, list[int]]] = {}
+    for tag, of_tag in members.items():
+        kind, between, _ = tag.partition(BETWEEN_KIND_AND_TAG)
+        name = "tags-" + re.sub(r"[^\w.-]", "_", kind)[:90] if between and kind else "tags"
+        kinds.setdefault(name, {})[tag] = of_tag
+    if len(kinds) > MOST_KINDS:
+        kinds = {"tags": members}
+    return [_groups(name, kinds[name], len(known)) for name in sorted(kinds)]
+
+
+def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
+    """Artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
+
+    A track of several artists has a row for each. An empty cell is an artist that is not known.
+
+    Raises
+    ------
+    TableError
+        It cannot be read, or has no artist of a track that is known.
+    """
+    header = read_header(path, ["track_id"])
+    column = next((name for name in ("artist", "artist_id") if name in header), None)
+    if column is None:
+        raise TableError(
+            f"{path}: no column 'artist' or 'artist_id'; its columns are: {listed(header)}"
+        )
+    cells = [cells for _, cells in read_columns(path, ["track_id", column], blank={column})]
+    rows = known.rows([track_id for track_id, _ in cells]).tolist()
+    members: dict[str, dict[int, None]] = {}
+    for row, (_, artist) in zip(rows, cells, strict=True):
+        if row >= 0 and artist.strip():
+            members.setdefault(artist, {})[row] = None
+    if not members:
+        raise TableError(
+            f"{path}: no artist of any track of the embeddings, whose ids look like "
+            f"{known.track_ids[0]!r}; the table's look like {cells[0][0]!r}"
+        )
+    return _groups(ARTISTS, members, len(known))
+
+
+def _groups(name: str, members: Mapping[str, Iterable[int]], tracks: int) -> TrackGroups:
+    lists = [np.fromiter(rows, np.int64) for rows in members.values()]
+    lengths = np.array([len(rows) for rows in lists], np.int64)
+    return TrackGroups(
+        name,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.concatenate(lists),
+        tracks,
+        "",
+        PackedStrings.pack(members),
+    )
+
+
+def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int] | np.ndarray) -> list[str | None]:
+    """Artists of some rows, joined with commas; None where no groups ``artists`` know them."""
+    artists = next((one for one in groups if one.name == ARTISTS), None)
+    if artists is None:
+        return [None] * len(rows)
+    wanted = set(map(int, rows))
+    names: dict[int, list[str]] = {}
+    for entry in np.flatnonzero(np.isin(artists.rows, list(wanted))):
+        group = int(np.searchsorted(artists.indptr, entry, side="right")) - 1
+        names.setdefault(int(artists.rows[entry]), []).append(artists.group_ids[group])
+    return [", ".join(names[row]) if row in names else None for row in map(int, rows)]

@@ -1,1 +1,0 @@
-"""Nearest tracks, playlists that go on, and the map of a space."""

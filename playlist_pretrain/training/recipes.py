@@ -1,0 +1,609 @@
+"""What all recipes have: they are frozen dataclasses, saved with a run and read again.
+
+What settings are when they are left out: the paper's, the demo's, or fast ones.
+
+``fast`` is for trying a command: it makes a model, in seconds, that is worth nothing.
+
+The settings of a pre-training run.
+
+The settings of a fine-tuning.
+
+The settings of a run: typed, frozen, saved with it, every one of them used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.tasks import TaskSettings
+
+
+class Recipe:
+    """Settings of a run.
+
+    Attributes
+    ----------
+    not_decisive : tuple of str
+        Settings that another call of a run may change: they do not decide its weights beyond
+        rounding. What the files that they name hold does, and is compared by key.
+    """
+
+    not_decisive: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read ``recipe.json``.
+
+        Raises
+        ------
+        RecipeError
+            If it is not JSON or does not have exactly the fields of a recipe.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            fields = content["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{path}: not a recipe: {error}") from error
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if set(fields) != known:
+            odd = ", ".join(sorted(set(fields) ^ known))
+            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
+        return cls(**fields)
+
+    @classmethod
+    def of_command(cls, command: Self) -> Self:
+        """The settings of a command, without those that only say where and how loudly to run."""
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: getattr(command, name) for name in names})
+
+
+def option(field: str) -> str:
+    """Name of a field on the command line: ``learning_rate`` → ``--learning-rate``."""
+    return "--" + field.replace("_", "-")
+
+
+def check_choices(recipe: Any, choices: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a setting that is none of its choices.
+
+    Raises
+    ------
+    RecipeError
+        With the option and the value.
+    """
+    for name, values in choices.items():
+        if getattr(recipe, name) not in values:
+            raise RecipeError(f"{option(name)} {getattr(recipe, name)}: one of {', '.join(values)}")
+
+
+def check_at_least(recipe: Any, smallest: int, *names: str) -> None:
+    """Refuse numbers below ``smallest``; None stands for a setting that is settled later.
+
+    Raises
+    ------
+    RecipeError
+        With the option and the value.
+    """
+    for name in names:
+        value = getattr(recipe, name)
+        if value is not None and value < smallest:
+            raise RecipeError(f"{option(name)} {value}: must be at least {smallest}")
+
+
+def check_above_zero(recipe: Any, *names: str) -> None:
+    """Refuse numbers that are not above 0 or not finite; None is settled later.
+
+    Raises
+    ------
+    RecipeError
+        With the option and the value.
+    """
+    for name in names:
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise RecipeError(f"{option(name)} {value}: must be above 0")
+
+
+PAPER_RUNS = 3
+PRETRAIN_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "width": 1.0,
+        "batch": 384,
+        "epochs": 50,
+        "learning_rate": 1e-4,
+        "warmup_steps": 5000,
+        "probe_epochs": 1,
+        "checkpoint_epochs": 1,
+    },
+    "demo": {
+        "width": 0.25,
+        "batch": 32,
+        "epochs": None,
+        "learning_rate": 2e-4,
+        "warmup_steps": 240,
+        "probe_epochs": 20,
+        "checkpoint_epochs": 20,
+    },
+    "fast": {
+        "width": 0.05,
+        "batch": 4,
+        "epochs": 1,
+        "learning_rate": 2e-4,
+        "warmup_steps": 0,
+        "probe_epochs": 1,
+        "checkpoint_epochs": 1,
+    },
+}
+FINETUNE_PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "width": 1.0,
+        "batch": 64,
+        "epochs": 50,
+        "runs": PAPER_RUNS,
+        "low_learning_rate": 1e-5,
+        "high_learning_rate": 1e-4,
+    },
+    "demo": {
+        "width": 0.25,
+        "batch": 16,
+        "epochs": 50,
+        "runs": PAPER_RUNS,
+        "low_learning_rate": 1e-4,
+        "high_learning_rate": 1e-3,
+    },
+    "fast": {
+        "width": 0.05,
+        "batch": 4,
+        "epochs": 1,
+        "runs": 1,
+        "low_learning_rate": 1e-4,
+        "high_learning_rate": 1e-3,
+    },
+}
+
+
+DEMO_STEPS = 800
+"""Steps that a run of the demo preset aims at when no epochs are given."""
+FRACTION_OF_SHORT_WARMUP = 10
+SMALLEST_LEARNED_TEMPERATURE = 0.01
+"""Where a learned temperature stops, as in CLIP (arXiv 2103.00020)."""
+DEFAULT_GROUPS = {"artist_co": "artists"}
+"""Groups of the pairings that do not use playlists."""
+ONLY_OF = {
+    "w2v_size": ("pairs", ("playlist_w2v",)),
+    "w2v_window": ("pairs", ("playlist_w2v",)),
+    "w2v_sample": ("pairs", ("playlist_w2v",)),
+    "w2v_workers": ("pairs", ("playlist_w2v",)),
+    "max_group_length": ("pairs", ("playlist_w2v", "playlist_tco")),
+    "width": ("backbone", ("vggish",)),
+    "replicas": ("strategy", ("mirrored",)),
+}
+"""Settings that only some pairings, or some backbones, read."""
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What decides a run, but for the tables that some pairings need."""
+
+    pairs: str = "playlist_co"
+    """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr; or several, with
+    commas between them: every step then has a batch of each, and an epoch is as long as the
+    shortest (what arXiv 2304.12257, section 5, leaves to future work)"""
+    pair_weights: str | None = None
+    """weights of the losses of several pairings, with commas between them [equal]"""
+    collection: str | None = None
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    when missing]"""
+    groups: str | None = None
+    """name of the groups made by match_playlists [artist_co: artists, others: playlists];
+    several pairings have their own each"""
+    preset: str = "auto"
+    """paper; demo; fast, seconds to try a command, for a model that is worth nothing; or auto: demo
+    for the demo collection, paper for any other"""
+    backbone: str = "vggish"
+    """backbone to train: vggish or resnet50"""
+    width: float | None = None
+    """scales the channels of VGGish, 1.0 is the paper's [paper: 1.0, demo: 0.25, fast: 0.05]"""
+    frames: int | None = None
+    """frames of a window [the front end's own: 256, VGGish front ends 96]"""
+    batch: int | None = None
+    """pairs a step [paper: 384, demo: 32, fast: 4]"""
+    micro_batch: int | None = None
+    """pairs in memory at a time, a divisor of --batch: same gradient by gradient caching, at the
+    cost of a second forward pass; batch normalisation (resnet50) then sees the statistics of a
+    slice [whole batch]"""
+    epochs: int | None = None
+    """passes over the pairing [paper: 50, demo: as many as give about 800 steps, fast: 1]"""
+    learning_rate: float | None = None
+    """peak of the learning rate [paper: 1e-4, demo and fast: 2e-4]"""
+    warmup_steps: int | None = None
+    """steps of linear warm-up before the cosine [paper: 5000, demo: 240, fast: 0]"""
+    temperature: float = 0.1
+    """temperature of NT-Xent"""
+    learnable_temperature: bool = False
+    """train the temperature too, from --temperature on and never below 0.01 (CLIP, arXiv
+    2103.00020)"""
+    hard_negatives: float = 0.0
+    """weight negatives by exp(this times their logit), with a mean of 1 (Robinson et al. 2021,
+    arXiv 2010.04592); 0 for NT-Xent"""
+    mask_false_negatives: bool = False
+    """tracks of a batch that share a group are no negatives of each other (Huynh et al. 2022,
+    arXiv 2011.11765)"""
+    input_norm: str = "band"
+    """band: standardise each band by the collection's statistics; none: leave the input alone"""
+    initializer: str = "he_normal"
+    """initial weights: he_normal or glorot_uniform"""
+    precision: str = "float32"
+    """float32, mixed_bfloat16, or mixed_float16 (scales the loss); weights, loss and the saved
+    model are float32 whatever it is"""
+    xla: bool = False
+    """compile the forward and backward passes with XLA: for GPUs, on CPUs it is slower"""
+    strategy: str = "one_device"
+    """where a step runs: one_device; mirrored, the GPUs of this machine; or multi_worker_mirrored,
+    the machines of TF_CONFIG. The batch is that of all of them, and so are its negatives"""
+    replicas: int | None = None
+    """GPUs that --strategy mirrored uses; without any GPU, parts of the CPU, for trials
+    [all GPUs]"""
+    probe_epochs: int | None = None
+    """epochs between two retrieval probes [paper and fast: 1, demo: 20]"""
+    checkpoint_epochs: int | None = None
+    """epochs between two checkpoints [paper and fast: 1, demo: 20]"""
+    checkpoint_steps: int = 1000
+    """steps between two checkpoints within an epoch"""
+    seed: int = 0
+    """seed of weights, pairs and window positions"""
+
+
+@dataclass(frozen=True)
+class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
+    """Pre-train a backbone on pairs of tracks that belong together.
+
+    Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
+    (section 3.1), ``demo`` a run of some minutes on two CPU cores, ``fast`` one epoch of a tiny
+    model.
+    """
+
+    not_decisive: ClassVar = (
+        "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
+        "checkpoint_steps", "strategy", "replicas",
+    )  # fmt: skip
+
+    @property
+    def pairings(self) -> tuple[str, ...]:
+        """Names of the pairings."""
+        return tuple(name.strip() for name in self.pairs.split(","))
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each pairing."""
+        if self.pair_weights is None:
+            return (1.0,) * len(self.pairings)
+        return tuple(float(weight) for weight in self.pair_weights.split(","))
+
+    @property
+    def groups_name(self) -> str:
+        """Name of the groups, the pairing's own when none was given; of several, all names."""
+        own = (DEFAULT_GROUPS.get(name, "playlists") for name in self.pairings)
+        return self.groups or ",".join(dict.fromkeys(own))
+
+    def of_pairing(self, name: str) -> PretrainRecipe:
+        """The recipe for one of its pairings."""
+        if len(self.pairings) == 1:
+            return self
+        alone = dataclasses.replace(self, pairs=name, pair_weights=None, groups=None)
+        return dataclasses.replace(alone, groups=alone.groups_name)
+
+    def resolve(self, *, demo: bool, window_frames: int, steps: int | None = None) -> Resolved:
+        """Fill what was left out from the preset.
+
+        Parameters
+        ----------
+        demo : bool
+            Whether the collection is the demo collection, which decides ``--preset auto``.
+        window_frames : int
+            Frames of the front end's own window.
+        steps : int, optional
+            What epochs that were left out are to come to, whatever the preset says.
+
+        Raises
+        ------
+        RecipeError
+            For a value that cannot work, with the option and the value.
+        """
+        self._check()
+        preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
+        defaults = dict(PRETRAIN_PRESETS[preset])
+        if steps is not None:
+            del defaults["epochs"]
+        filled: dict[str, Any] = {
+            name: value
+            for name, value in defaults.items()
+            if getattr(self, name) is None and self._reads(name)
+        }
+        recipe = dataclasses.replace(
+            self,
+            preset=preset,
+            pairs=",".join(self.pairings),
+            groups=self.groups_name,
+            frames=self.frames or window_frames,
+            **filled,
+        )
+        if recipe.micro_batch is not None and recipe.batch % recipe.micro_batch:
+            raise RecipeError(
+                f"--micro-batch {recipe.micro_batch}: must divide --batch {recipe.batch}"
+            )
+        return Resolved(
+            recipe=recipe,
+            batch_given=self.batch is not None,
+            warmup_given=self.warmup_steps is not None,
+            steps=steps or DEMO_STEPS,
+        )
+
+    def _reads(self, name: str) -> bool:
+        choice, readers = ONLY_OF.get(name, ("backbone", (self.backbone,)))
+        chosen = self.pairings if choice == "pairs" else (getattr(self, choice),)
+        return any(name in readers for name in chosen)
+
+    def _check(self) -> None:
+        choices = {
+            "preset": ("auto", *PRETRAIN_PRESETS),
+            "input_norm": ("band", "none"),
+            "initializer": ("he_normal", "glorot_uniform"),
+            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+            "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
+        }
+        check_choices(self, choices)
+        check_at_least(self, 2, "batch")
+        check_at_least(
+            self, 1, "frames", "micro_batch", "epochs", "replicas", "probe_epochs",
+            "checkpoint_epochs", "checkpoint_steps",
+        )  # fmt: skip
+        check_above_zero(self, "learning_rate", "temperature", "width")
+        if not 0 <= self.hard_negatives < float("inf"):
+            raise RecipeError(f"--hard-negatives {self.hard_negatives}: must be 0 or more")
+        if self.learnable_temperature and self.temperature < SMALLEST_LEARNED_TEMPERATURE:
+            raise RecipeError(
+                f"--temperature {self.temperature}: must be at least "
+                f"{SMALLEST_LEARNED_TEMPERATURE} with --learnable-temperature"
+            )
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
+        self.check(word2vec="playlist_w2v" in self.pairings)
+        self._check_pairings()
+        for name, (choice, readers) in ONLY_OF.items():
+            if not self._reads(name) and getattr(self, name) != getattr(type(self), name):
+                raise RecipeError(
+                    f"{option(name)} {getattr(self, name)}: only {option(choice)} "
+                    f"{' and '.join(readers)} reads it, this is {option(choice)} "
+                    f"{getattr(self, choice)}"
+                )
+        if not 0 <= self.seed < 2**63:
+            raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^63 − 1")
+
+    def _check_pairings(self) -> None:
+        names = self.pairings
+        if len(set(names)) < len(names):
+            raise RecipeError(f"--pairs {self.pairs}: a pairing can come once only")
+        if len(names) > 1 and self.groups is not None:
+            own = dataclasses.replace(self, groups=None).groups_name
+            if self.groups != own:
+                raise RecipeError(
+                    f"--groups {self.groups}: several pairings have their own groups each ({own})"
+                )
+        try:
+            weights = self.weights
+        except ValueError:
+            weights = ()
+        wrong = len(weights) != len(names) or not all(0 < w < float("inf") for w in weights)
+        if wrong or (self.pair_weights is not None and len(names) == 1):
+            raise RecipeError(
+                f"--pair-weights {self.pair_weights}: several pairings need one number above 0 "
+                f"each, with commas between them; this is --pairs {self.pairs}"
+            )
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs.
+
+    Attributes
+    ----------
+    recipe : PretrainRecipe
+    batch_given, warmup_given : bool
+        Whether these are the user's, not the preset's.
+    steps : int
+        What epochs are to come to where the recipe has none.
+    """
+
+    recipe: PretrainRecipe
+    batch_given: bool
+    warmup_given: bool
+    steps: int
+
+    def with_steps(self, steps_per_epoch: int) -> tuple[PretrainRecipe, str]:
+        """Settle epochs and warm-up; returns the recipe and what to tell the user, or ''."""
+        recipe = self.recipe
+        if recipe.epochs is None:
+            recipe = dataclasses.replace(recipe, epochs=max(1, round(self.steps / steps_per_epoch)))
+        steps = recipe.epochs * steps_per_epoch
+        if self.warmup_given or steps >= 2 * recipe.warmup_steps:
+            return recipe, ""
+        shorter = steps // FRACTION_OF_SHORT_WARMUP
+        told = (
+            f"the run has {steps} steps, fewer than twice the warm-up of {recipe.warmup_steps}: "
+            f"it warms up for {shorter} (--warmup-steps sets another number)"
+        )
+        return dataclasses.replace(recipe, warmup_steps=shorter), told
+
+
+SCRATCH, AUDIOSET = "scratch", "audioset"
+ESSENTIA = ".pb"
+"""How the name of a model ends that Essentia publishes."""
+OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
+"""Settings that a saved model, or the original weights, have settled already."""
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """What decides a fine-tuning beside its task."""
+
+    model: tuple[str, ...] = (SCRATCH,)
+    """what to start from: the saved_model of a run, several of them for runs that repeat the
+    pre-training too, scratch, audioset for the original VGGish, or, with --freeze, the .pb of a
+    model that Essentia publishes, its .json beside it"""
+    weights: str | None = None
+    """audioset: the original checkpoint, vggish_model.ckpt"""
+    backbone: str | None = None
+    """scratch: vggish or resnet50 [vggish]"""
+    width: float | None = None
+    """scratch: scales the channels of VGGish [paper: 1.0, demo: 0.25, fast: 0.05]"""
+    frames: int | None = None
+    """scratch: frames of a window [the front end's own]"""
+    input_norm: str | None = None
+    """scratch: band, standardise each band by the collection's statistics, or none [band]"""
+    collection: str | None = None
+    """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
+    when missing]"""
+    partial: bool = False
+    """go on although the collection lacks tracks of the task, or has excerpts where whole tracks
+    are tested; the report says which share was there"""
+    preset: str = "auto"
+    """paper; demo; fast, seconds to try a command, for figures that are worth nothing; or auto:
+    demo for the demo collections, paper for any other"""
+    runs: int | None = None
+    """runs with a seed of their own [3, fast: 1; one for each of several models]"""
+    freeze: bool = False
+    """train the head alone, a probe of the embeddings; with --model scratch, of random weights"""
+    head: str = "mlp"
+    """mlp, one hidden layer of 128 units as in the paper, or linear"""
+    batch: int | None = None
+    """windows a step; the paper does not say [paper: 64, demo: 16, fast: 4]"""
+    epochs: int | None = None
+    """most passes over the training tracks, one random window each [50, fast: 1]"""
+    patience: int = 10
+    """epochs without a better validation average precision after which a run stops"""
+    low_learning_rate: float | None = None
+    """lower end of the triangular cycles of the learning rate [paper: 1e-5, demo and fast: 1e-4]"""
+    high_learning_rate: float | None = None
+    """upper end of the cycles [paper: 1e-4, demo and fast: 1e-3]"""
+    cycle_epochs: float = 8.0
+    """epochs of a cycle, up and down; the paper does not say, Smith (arXiv 1506.01186) advises 4
+    to 20"""
+    l2: float = 1e-5
+    """weight of the sum of the squares of all trained kernels in the loss"""
+    initializer: str = "he_normal"
+    """initial weights of the head, and of a backbone from scratch: he_normal or glorot_uniform"""
+    precision: str = "float32"
+    """float32, mixed_bfloat16, or mixed_float16 (scales the loss); saved models are float32"""
+    strategy: str = "one_device"
+    """where a step runs: one_device; mirrored, the GPUs of this machine; or multi_worker_mirrored,
+    the machines of TF_CONFIG"""
+    replicas: int | None = None
+    """GPUs that --strategy mirrored uses; without any GPU, parts of the CPU, for trials
+    [all GPUs]"""
+    seed: int = 0
+    """seed of the first run; the next ones count up"""
+
+
+@dataclass(frozen=True)
+class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
+    """Train and test a tagger by the protocol of arXiv 2304.12257, section 3.2.
+
+    A head takes the place of the projector and is trained together with the backbone; the epoch
+    with the best macro average precision on the validation split is tested.
+    """
+
+    not_decisive: ClassVar = ("preset", "collection", "strategy", "replicas", "model", "weights",
+                              "splits", "tags")  # fmt: skip
+
+    def resolve(self, *, demo: bool, window_frames: int) -> FinetuneRecipe:
+        """Fill what was left out.
+
+        Parameters
+        ----------
+        demo : bool
+            Whether the collection is one of the demo's, which decides ``--preset auto``.
+        window_frames : int
+            Frames of the front end's own window.
+
+        Raises
+        ------
+        RecipeError
+            For a value that cannot work, with the option and the value.
+        """
+        self._check()
+        preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
+        filled: dict[str, Any] = dict(FINETUNE_PRESETS[preset])
+        if SCRATCH in self.model:
+            filled |= {"backbone": "vggish", "frames": window_frames, "input_norm": "band"}
+        if SCRATCH not in self.model or self.backbone not in (None, "vggish"):
+            del filled["width"]
+        if len(self.model) > 1:
+            filled["runs"] = 1
+        missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
+        settled = dataclasses.replace(self, preset=preset, **missing)
+        if settled.low_learning_rate > settled.high_learning_rate:
+            raise RecipeError(
+                f"--low-learning-rate {settled.low_learning_rate}: above --high-learning-rate "
+                f"{settled.high_learning_rate}"
+            )
+        return settled
+
+    def _check(self) -> None:
+        choices = {
+            "preset": ("auto", *FINETUNE_PRESETS),
+            "head": ("mlp", "linear"),
+            "initializer": ("he_normal", "glorot_uniform"),
+            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+            "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
+        }
+        if self.input_norm is not None:
+            choices["input_norm"] = ("band", "none")
+        check_choices(self, choices)
+        check_at_least(self, 1, "frames", "runs", "batch", "epochs", "patience", "replicas")
+        check_above_zero(self, "width", "low_learning_rate", "high_learning_rate", "cycle_epochs")
+        if not self.model:
+            raise RecipeError("--model: names nothing; give a saved model, scratch or audioset")
+        repeated = [name for name in dict.fromkeys(self.model) if self.model.count(name) > 1]
+        if repeated:
+            raise RecipeError(f"--model {repeated[0]}: named twice; --runs repeats it")
+        for name in self.model:
+            if name.endswith(ESSENTIA) and not self.freeze:
+                raise RecipeError(
+                    f"--model {name}: its graph is frozen: give --freeze, to train the head alone"
+                )
+        if not 0 <= self.l2 < float("inf"):
+            raise RecipeError(f"--l2 {self.l2}: must be 0 or more")
+        if not 0 <= self.seed < 2**31 - 1000:
+            raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^31 − 1001")
+        if SCRATCH not in self.model:
+            for name in OF_SCRATCH:
+                if getattr(self, name) is not None:
+                    raise RecipeError(
+                        f"{option(name)} {getattr(self, name)}: only --model scratch reads it, "
+                        f"this is --model {' '.join(self.model)}"
+                    )
+        if self.width is not None and self.backbone not in (None, "vggish"):
+            raise RecipeError(f"--width {self.width}: only --backbone vggish reads it")
+        if AUDIOSET in self.model and self.weights is None:
+            raise RecipeError("--model audioset: needs --weights, the file vggish_model.ckpt")
+        if AUDIOSET not in self.model and self.weights is not None:
+            raise RecipeError(
+                f"--weights {self.weights}: only --model audioset reads it, this is --model "
+                f"{' '.join(self.model)}"
+            )
+
+
+__all__ = [
+    "DEFAULT_GROUPS",
+    "SMALLEST_LEARNED_TEMPERATURE",
+    "FinetuneRecipe",
+    "PretrainRecipe",
+    "option",
+]

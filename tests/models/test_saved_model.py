@@ -1,0 +1,194 @@
+"""SavedModels: reloaded anywhere, trainable, with waveform in and embeddings out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from playlist_pretrain.audio.front_end import IMPORTED, front_end
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.models.layers import precision
+from playlist_pretrain.models.saved_model import load_backbone, save_backbone
+from playlist_pretrain.models.signatures import track_mean
+from playlist_pretrain.models.vggish import vggish
+
+FRAMES = 64
+FRONT_END = front_end("paper")
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    mean, std = np.linspace(0.5, 2, 96), np.linspace(0.3, 1, 96)
+    return vggish(frames=FRAMES, bands=96, width=0.05, mean=mean, std=std, seed=3)
+
+
+@pytest.fixture(scope="module")
+def saved(backbone, tmp_path_factory):
+    path = tmp_path_factory.mktemp("export") / "saved_model"
+    save_backbone(backbone, FRONT_END, path, {"made": "by a test"})
+    return path
+
+
+def test_round_trip(backbone, saved, rng):
+    loaded = load_backbone(saved)
+    assert loaded.front_end == FRONT_END and loaded.frames == FRAMES
+    windows = rng.normal(size=(5, FRAMES, 96)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.model(windows), backbone(windows))
+    assert len(loaded.model.trainable_variables) == len(backbone.trainable_variables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
+def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
+    with precision(policy):
+        mixed = vggish(frames=8, bands=96, width=0.05)
+    save_backbone(mixed, FRONT_END, tmp_path / "m")
+    loaded = load_backbone(tmp_path / "m").model
+    exact = vggish(frames=8, bands=96, width=0.05)
+    windows = rng.normal(size=(3, 8, 96)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(windows), exact(windows))
+    for a, b in zip(loaded.get_weights(), mixed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate, channels", [(16000, 1), (44100, 2)])
+def test_wav_bytes_are_the_file_as_it_is_decoded(saved, rng, tmp_path, rate, channels):
+    import soundfile
+
+    from playlist_pretrain.audio.decode import decode
+
+    contents, waves = [], []
+    for number, seconds in enumerate((0.1, 4)):
+        path = tmp_path / f"{number}.wav"
+        wave = rng.uniform(-0.5, 0.5, (int(rate * seconds), channels))
+        soundfile.write(path, wave, rate, subtype="PCM_24")
+        contents.append(path.read_bytes())
+        waves.append(decode(path, 16000, None).waveform)
+    signatures = tf.saved_model.load(str(saved)).signatures
+    found = signatures["wav_bytes"](wav_bytes=tf.constant(contents))["embeddings"].numpy()
+    for answer, wave in zip(found, waves, strict=True):
+        expected = signatures["waveform"](waveform=tf.constant(wave[np.newaxis]))["embeddings"][0]
+        np.testing.assert_allclose(answer, expected, atol=1e-3 * np.std(expected))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a wav file"):
+        signatures["wav_bytes"](wav_bytes=tf.constant([contents[0], b"something else"]))
+
+
+@pytest.mark.slow
+def test_signatures_in_a_process_that_knows_only_tensorflow(backbone, saved, rng, tmp_path):
+    windows = rng.normal(size=(3, FRAMES, 96)).astype(np.float32)
+    wave = rng.normal(scale=0.1, size=(2, 3 * FRAMES * 188 + 500)).astype(np.float32)
+    np.savez(tmp_path / "in.npz", windows=windows, wave=wave)
+    code = """
+import sys, numpy as np, tensorflow as tf
+given = np.load(sys.argv[2])
+model = tf.saved_model.load(sys.argv[1])
+keras = tf.keras.models.load_model(sys.argv[1], compile=False)
+keras.trainable = True
+with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(keras(given["windows"]))
+assert all(g is not None for g in tape.gradient(loss, keras.trainable_variables))
+assert not [name for name in sys.modules if name.startswith("playlist_pretrain")]
+signatures = model.signatures
+np.savez(
+    sys.argv[3],
+    keras=keras(given["windows"]),
+    windows=signatures["serving_default"](melspectrogram=tf.constant(given["windows"]))["embeddings"],
+    wave=signatures["waveform"](waveform=tf.constant(given["wave"]))["embeddings"],
+)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, (saved, tmp_path / "in.npz", tmp_path / "out.npz"))],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    out = np.load(tmp_path / "out.npz")
+    np.testing.assert_allclose(out["windows"], backbone(windows), atol=1e-5)
+    np.testing.assert_allclose(out["keras"], backbone(windows), atol=1e-5)
+    mel = FRONT_END.log_mel(tf.constant(wave)).numpy()
+    expected = [
+        backbone(np.stack([m[i * FRAMES : (i + 1) * FRAMES] for i in range(3)])).numpy().mean(0)
+        for m in mel
+    ]
+    assert mel.shape[1] // FRAMES == 3
+    np.testing.assert_allclose(out["wave"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "length", [1, 10, FRAMES - 1, FRAMES, FRAMES + 1, 2 * FRAMES, 70 * FRAMES + 9]
+)
+def test_track_mean_of_any_length(backbone, rng, length):
+    mel = rng.normal(size=(2, length, 96)).astype(np.float32)
+    found = track_mean(backbone, tf.constant(mel), FRAMES).numpy()
+    filled = np.concatenate([mel] * (-(-FRAMES // length)), 1) if length < FRAMES else mel
+    windows = max(1, length // FRAMES)
+    cut = filled[:, : windows * FRAMES].reshape(2 * windows, FRAMES, 96)
+    expected = backbone(cut).numpy().reshape(2, windows, -1).mean(1)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.fixture(scope="module", params=["paper", "vggish"])
+def of_preset(request, tmp_path_factory):
+    """A saved model of a front end, as TensorFlow loads it."""
+    settings = front_end(request.param)
+    path = tmp_path_factory.mktemp("preset") / "m"
+    save_backbone(vggish(frames=8, bands=settings.bands, width=0.05), settings, path)
+    return tf.saved_model.load(str(path))
+
+
+@pytest.mark.parametrize("samples", [0, 1, 399, 400, 5000])
+def test_any_waveform_has_an_embedding(of_preset, samples):
+    answer = of_preset.signatures["waveform"]
+    embeddings = answer(waveform=tf.zeros([2, samples]))["embeddings"].numpy()
+    assert embeddings.shape == (2, 128) and np.isfinite(embeddings).all()
+
+
+@pytest.mark.slow
+def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
+    for _ in range(2):
+        save_backbone(backbone, FRONT_END, tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    load_backbone(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda path: (path / "saved_model.pb").unlink(), "no SavedModel"),
+        (
+            lambda path: (path / "assets.extra/playlist_pretrain.json").unlink(),
+            "not of this package",
+        ),
+        (lambda path: (path / "assets.extra/playlist_pretrain.json").write_text("{"), "damaged"),
+        (
+            lambda path: (path / "assets.extra/playlist_pretrain.json").write_text('{"format": 9}'),
+            "model format 9, this version reads 1",
+        ),
+        (lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"), "cannot be loaded"),
+        (lambda path: (path / "variables/variables.index").write_bytes(b""), "cannot be loaded"),
+    ],
+)
+def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):
+    import shutil
+
+    path = tmp_path / "model"
+    shutil.copytree(saved, path)
+    spoil(path)
+    with pytest.raises(ModelError, match=word) as refused:
+        load_backbone(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_model_of_imported_mels_takes_no_waveforms(tmp_path, rng):
+    melon = IMPORTED["melon"]
+    backbone = vggish(frames=8, bands=48, width=0.05)
+    save_backbone(backbone, melon, tmp_path / "m")
+    assert list(tf.saved_model.load(str(tmp_path / "m")).signatures) == ["serving_default"]
+    loaded = load_backbone(tmp_path / "m")
+    assert loaded.front_end == melon
+    windows = rng.normal(size=(2, 8, 48)).astype(np.float32)
+    np.testing.assert_array_equal(loaded.model(windows), backbone(windows))

@@ -1,0 +1,121 @@
+"""The file of embeddings: what is written comes back, and what is damaged is named."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from playlist_pretrain.errors import EmbeddingsError
+from playlist_pretrain.retrieval.embedding_table import embedding_writer, read_embeddings
+
+ABOUT = {"model": "runs/a/saved_model", "model_key": "0" * 32, "frames": 256}
+
+
+def write(path, rng, **settings):
+    vectors = rng.normal(size=(5, 3)).astype(np.float32)
+    with embedding_writer(path, 3, ABOUT, **settings) as add:
+        if settings.get("windows"):
+            add(["a", "a", "b"], vectors[:3], start_seconds=[0.0, 3.0, 0.0])
+            add(["b", "c"], vectors[3:], start_seconds=[3.0, 0.0])
+        elif settings.get("audio"):
+            add(list("abcde"), vectors, paths=[f"{name}/{name}.ogg" for name in "abcde"])
+        else:
+            add(list("ab"), vectors[:2])
+            add(list("cde"), vectors[2:])
+    return vectors
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_was_written(tmp_path, rng, dtype):
+    path = tmp_path / "e.parquet"
+    vectors = write(path, rng, dtype=dtype)
+    table = read_embeddings(path)
+    np.testing.assert_array_equal(table.vectors, vectors.astype(dtype).astype(np.float32))
+    assert list(table.track_ids) == list("abcde")
+    assert table.start_seconds is table.paths is None
+    assert table.about == {"format": 1, **ABOUT}
+    assert table.by_track() is table
+
+
+def test_paths_of_audio_files(tmp_path, rng):
+    write(tmp_path / "e.parquet", rng, audio=True)
+    table = read_embeddings(tmp_path / "e.parquet")
+    assert table.paths[1] == "b/b.ogg"
+
+
+def test_windows_and_their_means(tmp_path, rng):
+    vectors = write(tmp_path / "e.parquet", rng, windows=True)
+    table = read_embeddings(tmp_path / "e.parquet")
+    assert table.start_seconds.tolist() == [0, 3, 0, 3, 0]
+    tracks = table.by_track()
+    assert list(tracks.track_ids) == ["a", "b", "c"]
+    for row, windows in enumerate([[0, 1], [2, 3], [4]]):
+        np.testing.assert_allclose(tracks.vectors[row], vectors[windows].mean(axis=0), rtol=1e-6)
+    assert tracks.start_seconds is None
+
+
+def test_a_file_of_other_origin(tmp_path):
+    columns = {"other": ["x", "y"], "embedding": [[1.0, 2.0], [3.0, 4.0]], "track_id": [7, 8]}
+    parquet.write_table(pa.table(columns), tmp_path / "e.parquet")
+    table = read_embeddings(tmp_path / "e.parquet")
+    assert list(table.track_ids) == ["7", "8"] and table.about == {}
+    assert table.vectors.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"track_id": ["a"], "vector": [[1.0]]}, "no column 'embedding'"),
+        ({"track_id": ["a"], "embedding": [1.0]}, "holds double, not lists of floats"),
+        ({"track_id": ["a"], "embedding": [["x"]]}, "not lists of floats"),
+        ({"track_id": [1.5], "embedding": [[1.0]]}, "'track_id' holds double, not text"),
+        ({"track_id": ["a", "a"], "embedding": [[1.0], [2.0]]}, "row 1: track 'a': it comes twice"),
+        ({"track_id": ["a", None], "embedding": [[1.0], [2.0]]}, "row 1: no track_id"),
+        ({"track_id": ["a", "b"], "embedding": [[1.0], [2.0, 3.0]]}, r"row 1 .*'b'.*: 2 values"),
+        ({"track_id": ["a", "b"], "embedding": [[1.0], None]}, r"row 1 .*'b'"),
+        ({"track_id": ["a"], "embedding": pa.array([[]], pa.list_(pa.float32()))}, "row 0 .*'a'"),
+        ({"track_id": ["a", "b"], "embedding": [[1.0], [np.nan]]}, "row 1 .*'b'.*: NaN"),
+        (
+            {
+                "track_id": ["a", "b", "a"],
+                "embedding": [[1.0]] * 3,
+                "start_seconds": [0.0, 0.0, 3.0],
+            },
+            "row 2: track 'a': its windows are not adjacent",
+        ),
+        ({"track_id": pa.array([], pa.string()),
+          "embedding": pa.array([], pa.list_(pa.float32()))}, "no rows"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(tmp_path, columns, message):
+    path = tmp_path / "e.parquet"
+    parquet.write_table(pa.table(columns), path)
+    with pytest.raises(EmbeddingsError, match=message) as caught:
+        read_embeddings(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 400, -1])
+def test_a_file_cut_short(tmp_path, rng, cut):
+    path = tmp_path / "e.parquet"
+    write(path, rng)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(EmbeddingsError, match="not a whole Parquet file"):
+        read_embeddings(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(EmbeddingsError, match=r"no such file; python scripts/embed\.py makes one"):
+        read_embeddings(tmp_path / "e.parquet")
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("float32", np.nan), ("float16", 1e6)])
+def test_nothing_is_written_of_vectors_that_are_not_finite(tmp_path, dtype, value):
+    path = tmp_path / "e.parquet"
+    message = f"track 'b' is not finite {dtype}"
+    with (
+        pytest.raises(EmbeddingsError, match=message),
+        embedding_writer(path, 1, ABOUT, dtype=dtype) as add,
+    ):
+        add(["a", "b"], np.array([[1.0], [value]]))
+    assert not list(tmp_path.iterdir())

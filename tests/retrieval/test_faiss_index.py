@@ -1,0 +1,251 @@
+"""The inverted file: what exact search gives, and an index on disk that is never a wrong one."""
+
+import builtins
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import EmbeddingsError
+from playlist_pretrain.evaluation.neighbours import ExactSearch
+from playlist_pretrain.retrieval import faiss_index
+from playlist_pretrain.retrieval.faiss_index import (
+    FaissSearch,
+    IndexSettings,
+    cached_search,
+    index_path,
+)
+
+EVERY_LIST = IndexSettings(probes=10**6)
+
+
+def clustered(rng, tracks=3000, dim=16, clusters=60, noise=0.4):
+    centres = rng.normal(size=(clusters, dim))
+    apart = noise * rng.normal(size=(tracks, dim))
+    return (centres[rng.integers(clusters, size=tracks)] + apart).astype(np.float32)
+
+
+def test_with_every_list_it_is_exact_search(rng):
+    vectors = clustered(rng, 500)
+    exact, found = ExactSearch(vectors), FaissSearch.build(vectors, EVERY_LIST)
+    for name in ("queries", "rows", "similarities"):
+        expected = getattr(exact.of_tracks(12, range(0, 500, 3)), name)
+        np.testing.assert_array_equal(
+            getattr(found.of_tracks(12, range(0, 500, 3)), name), expected
+        )
+    queries = rng.normal(size=(5, 16))
+    for a, b in zip(
+        exact.of_vectors(queries, 7, [1, 4]), found.of_vectors(queries, 7, [1, 4]), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    assert found.of_tracks(3, []).rows.shape == (0, 3)
+
+
+def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
+    vectors = clustered(rng, 1500, noise=1)
+    exact = ExactSearch(vectors).of_tracks(10)
+    recalls = []
+    for probes in (1, 16, 10**6):
+        found = FaissSearch.build(vectors, IndexSettings(probes=probes)).of_tracks(10)
+        pairs = zip(found.rows, exact.rows, strict=True)
+        recalls.append(np.mean([len(set(a) & set(b)) / 10 for a, b in pairs]))
+        assert not (found.rows == found.queries[:, np.newaxis]).any()
+        assert (np.diff(found.similarities, axis=1) <= 0).all()
+    assert recalls[0] < recalls[1] < recalls[2] == 1 and recalls[1] > 0.9
+    tried = FaissSearch.build(vectors, IndexSettings(probes=16))
+    assert tried.recall(queries=10**6) == pytest.approx(recalls[1])
+    assert tried.recall() == pytest.approx(recalls[1], abs=0.05)
+
+
+def test_of_equal_ones_the_lower_row_comes_first(rng):
+    vectors = np.repeat(rng.normal(size=(40, 8)).astype(np.float32), 10, axis=0)
+    found = FaissSearch.build(vectors, IndexSettings()).of_tracks(9)
+    for query, rows in enumerate(found.rows):
+        first = query // 10 * 10
+        assert rows.tolist() == [row for row in range(first, first + 10) if row != query]
+
+
+def test_looks_further_where_the_lists_hold_too_few(rng):
+    vectors = clustered(rng, 200)
+    found = FaissSearch.build(vectors, IndexSettings(lists=100, probes=1))
+    rows, _ = found.of_vectors(vectors[:2], 150, range(50))
+    assert rows.shape == (2, 150) and rows.min() >= 50 and len(set(rows[0])) == 150
+    assert found.of_tracks(199).rows.shape == (200, 199)
+
+
+def test_equal_seeds_give_equal_lists(rng):
+    import faiss
+
+    vectors = clustered(rng, 1000)
+    built = [
+        faiss.serialize_index(FaissSearch.build(vectors, IndexSettings(seed=seed)).index).tobytes()
+        for seed in (0, 0, 1)
+    ]
+    assert built[0] == built[1] != built[2]
+
+
+@pytest.mark.parametrize("tracks", [1, 2, 5])
+def test_few_tracks(tracks, rng, capfd):
+    found = FaissSearch.build(rng.normal(size=(tracks, 4)).astype(np.float32), IndexSettings())
+    assert found.of_vectors(rng.normal(size=(1, 4)), tracks)[0].tolist()[0]
+    assert "WARNING" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda s: s.of_tracks(30), "30 nearest of 30 tracks"),
+    (lambda s: s.of_tracks(3, [30]), "queries 30 to 30"),
+    (lambda s: s.of_vectors(np.ones((1, 5)), 3), "a query has 5 values, the embeddings 4"),
+    (lambda s: s.of_vectors(np.ones((1, 4)), 30, [2]), "without the 1 asked about"),
+    (lambda s: FaissSearch.build(np.zeros((3, 4)), IndexSettings()), "row 0: all zeros"),
+    (lambda s: FaissSearch.build(np.full((3, 4), np.nan), IndexSettings()), "row 0: NaN"),
+    (lambda s: FaissSearch.build(np.ones((0, 4)), IndexSettings()), "nothing to index"),
+    (lambda s: IndexSettings(lists=0), "lists 0"),
+    (lambda s: IndexSettings(probes=-1), "probes -1"),
+    (lambda s: IndexSettings(seed=2**31), "seed 2147483648"),
+])  # fmt: skip
+def test_refuses(call, message, rng):
+    search = FaissSearch.build(rng.normal(size=(30, 4)).astype(np.float32), IndexSettings())
+    with pytest.raises(EmbeddingsError, match=message):
+        call(search)
+
+
+def test_is_kept_and_read(tmp_path, rng):
+    vectors, said = clustered(rng, 300), []
+    table = tmp_path / "e.parquet"
+    first = cached_search(table, vectors, IndexSettings(), said.append)
+    content = index_path(table).read_bytes()
+    again = cached_search(table, vectors, IndexSettings(probes=3), said.append)
+    assert "300 tracks in 69 lists" in said[0] and said[1] == f"{index_path(table)}: read"
+    assert index_path(table).read_bytes() == content
+    np.testing.assert_array_equal(
+        first.index.search(vectors, 4)[1], again.index.search(vectors, 4)[1]
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "e.parquet.faiss", "e.parquet.faiss.json",
+    ]  # fmt: skip
+
+
+def damaged(path, rng):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def about(**change):
+    def function(path, rng):
+        other = path.with_name(path.name + ".json")
+        other.write_text(json.dumps({**json.loads(other.read_text()), **change}))
+
+    return function
+
+
+DAMAGES = {
+    "flipped": (damaged, "not the content"),
+    "cut off": (lambda path, rng: path.write_bytes(path.read_bytes()[:-9]), "not the content"),
+    "empty": (lambda path, rng: path.write_bytes(b""), "not the content"),
+    "no description": (lambda path, rng: path.with_name(path.name + ".json").unlink(), "whole"),
+    "no JSON": (lambda path, rng: path.with_name(path.name + ".json").write_text("["), "whole"),
+    "a list": (lambda path, rng: path.with_name(path.name + ".json").write_text("[]"), "whole"),
+    "another FAISS": (about(faiss="0"), "an index of other faiss"),
+    "another format": (about(format=0), "an index of other format"),
+}
+
+
+@pytest.mark.parametrize("case", list(DAMAGES))
+def test_damage_is_said_and_made_again(case, tmp_path, rng):
+    vectors, said = clustered(rng, 300), []
+    table = tmp_path / "e.parquet"
+    cached_search(table, vectors, IndexSettings())
+    content = index_path(table).read_bytes()
+    damage, message = DAMAGES[case]
+    damage(index_path(table), rng)
+    cached_search(table, vectors, IndexSettings(), said.append)
+    assert message in said[0] and said[0].endswith("made again")
+    assert index_path(table).read_bytes() == content
+    cached_search(table, vectors, IndexSettings(), said.append)
+    assert said[-1].endswith("read")
+
+
+def test_not_a_whole_index_that_its_description_fits(tmp_path, rng):
+    from playlist_pretrain.files import content_key
+
+    vectors, said = clustered(rng, 300), []
+    table = tmp_path / "e.parquet"
+    cached_search(table, vectors, IndexSettings())
+    content = index_path(table).read_bytes()[:-100]
+    index_path(table).write_bytes(content)
+    about(content_key=content_key(content))(index_path(table), rng)
+    cached_search(table, vectors, IndexSettings(), said.append)
+    assert "not a whole index" in said[0] and "300 tracks" in said[1]
+
+
+@pytest.mark.parametrize("change", ["embeddings", "tracks", "lists", "seed"])
+def test_a_stale_one_is_not_used(change, tmp_path, rng):
+    vectors, said = clustered(rng, 300), []
+    table = tmp_path / "e.parquet"
+    cached_search(table, vectors, IndexSettings())
+    other, settings = vectors, IndexSettings()
+    if change == "embeddings":
+        other = vectors[::-1]
+    elif change == "tracks":
+        other = vectors[:299]
+    else:
+        settings = IndexSettings(**{change: 7})
+    found = cached_search(table, other, settings, said.append)
+    assert "made again" in said[0]
+    exact = ExactSearch(other).of_tracks(3)
+    found.settings = EVERY_LIST
+    np.testing.assert_array_equal(found.of_tracks(3).rows, exact.rows)
+
+
+@pytest.mark.slow
+def test_killed_while_it_is_written(tmp_path, rng):
+    vectors = clustered(rng, 300)
+    table = tmp_path / "e.parquet"
+    np.save(tmp_path / "vectors.npy", vectors)
+    code = (
+        "import os, signal, sys, numpy as np\n"
+        "from playlist_pretrain import files\n"
+        "from playlist_pretrain.retrieval.faiss_index import IndexSettings, cached_search\n"
+        "replace, calls = os.replace, []\n"
+        "def dying(*names):\n"
+        "    calls.append(names)\n"
+        "    if len(calls) == int(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    replace(*names)\n"
+        "files.os.replace = dying\n"
+        "vectors = np.load(sys.argv[1] + '/vectors.npy')\n"
+        "cached_search(sys.argv[1] + '/e.parquet', vectors, IndexSettings(seed=int(sys.argv[3])))\n"
+    )
+    for seed, step in ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path), str(step), str(seed)], check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.returncode == (0 if step == 3 else -signal.SIGKILL)
+        said = []
+        if (seed, step) == (1, 1):  # the old one is still whole
+            cached_search(table, vectors, IndexSettings(), said.append)
+            assert said == [f"{index_path(table)}: read"]
+    said = []
+    found = cached_search(table, vectors, EVERY_LIST, said.append)
+    assert "made again" in said[0]
+    np.testing.assert_array_equal(found.of_tracks(3).rows, ExactSearch(vectors).of_tracks(3).rows)
+
+
+def test_without_faiss(monkeypatch, rng, tmp_path):
+    imported = builtins.__import__
+
+    def without(name, *rest):
+        if name == "faiss":
+            raise ImportError("No module named 'faiss'")
+        return imported(name, *rest)
+
+    monkeypatch.delitem(sys.modules, "faiss", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(EmbeddingsError, match=r"FAISS cannot be imported .*'\.\[faiss\]'"):
+        cached_search(tmp_path / "e.parquet", clustered(rng, 30), IndexSettings())
+    assert faiss_index.index_path(tmp_path / "e.parquet").exists() is False

@@ -1,0 +1,320 @@
+"""The map page in a browser: seen, heard, by pointer and by keyboard, wide and narrow."""
+
+import contextlib
+import io
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import soundfile
+
+from playlist_pretrain.evaluation.neighbours import nearest
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+from playlist_pretrain.retrieval.map_page import page as figure
+from playlist_pretrain.retrieval.map_page import write_map_page
+
+STYLES = ["ambient", "techno", "folk", "free jazz"]
+WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
+TRACKS = 48
+ODD_NAME = "loud #1?/50% + é.wav"  # the audio file of every track but the last two
+
+
+def world(path, **change):
+    """Write a page of four styles, and say what it is made of."""
+    rng = np.random.default_rng(7)
+    style = np.arange(TRACKS) % 4
+    vectors = rng.normal(size=(4, 12))[style] + 0.7 * rng.normal(size=(TRACKS, 12))
+    ids = [f"track/{i:03d}" for i in range(TRACKS)]
+    paths = [ODD_NAME] * (TRACKS - 2) + ["missing.wav", "../outside.wav"]
+    given = {"ids": ids, "paths": paths, "titles": None, "labels": {
+        "artist": {track: f"Artist {i % 9}" for i, track in enumerate(ids)},
+        "style": {track: [STYLES[style[i]], "Músic"] for i, track in enumerate(ids)},
+    }} | change  # fmt: skip
+    table = EmbeddingTable(
+        PackedStrings.pack(given["ids"]),
+        vectors.astype(np.float32),
+        paths=given["paths"] and PackedStrings.pack(given["paths"]),
+        about={"audio": str(path.parent / "audio"), "model": "runs/<b>demo</b>"},
+    )
+    write_map_page(path, table, labels=given["labels"], titles=given["titles"])
+    sound = path.parent / "audio" / ODD_NAME
+    sound.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(sound, 0.1 * np.sin(np.arange(80_000) * 0.17), 16_000)
+    found = nearest(table.vectors, 10)
+    return SimpleNamespace(path=path, table=table, found=found, sound=sound, **given)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return world(tmp_path_factory.mktemp("map") / "map.html")
+
+
+@contextlib.contextmanager
+def opened(browser, path, viewport=WIDE, **options):
+    """The page, ready; when it is left, nothing may have gone wrong and nothing been fetched."""
+    context = browser.new_context(viewport=viewport, **options)
+    page = context.new_page()
+    errors, fetched = [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+    page.on("request", lambda request: fetched.append(unquote(request.url)))
+    page.goto(path.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    yield page
+    context.close()
+    audio = [f"file://{path.parent}/audio/{name}" for name in (ODD_NAME, "missing.wav")]
+    assert set(fetched) <= {f"file://{path}", *audio}
+    assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
+
+
+def eventually(page, condition):
+    """Wait for it. What Playwright has for that needs ``eval`` in the page, which that forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {condition}")
+
+
+def screen(page):
+    """Where each track is in the window [tracks, 2], worked out from the ranges of the axes."""
+    x, y, left, top, width, height = page.evaluate("""() => {
+        const map = Bokeh.documents[0].get_model_by_name("map");
+        const { x, y } = map.document.get_model_by_name("points").data_source.data;
+        const box = plot.view.el.getBoundingClientRect();
+        const { left, top, width, height } = plot.view.frame.bbox;
+        const part = (values, { start, end }) =>
+            Array.from(values, (value) => (value - start) / (end - start));
+        return [part(x, map.x_range), part(y, map.y_range),
+                box.left + left, box.top + top, width, height];
+    }""")
+    return np.stack([left + width * np.array(x), top + height * (1 - np.array(y))], axis=1)
+
+
+def pixels(page):
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(int)
+
+
+def rows(page, what):
+    return page.eval_on_selector_all(f"#{what} button", "all => all.map((b) => +b.dataset.row)")
+
+
+def lonely(places):
+    """The track that is farthest from any other, so that a click can only mean it."""
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    return int(np.argmax(apart[: TRACKS - 2].min(axis=1)))
+
+
+def test_every_track_is_drawn(browser, written):
+    with opened(browser, written.path) as page:
+        points = 'Bokeh.documents[0].get_model_by_name("points").data_source'
+        assert page.evaluate(f"{points}.get_length()") == TRACKS
+        assert len(set(page.evaluate(f"{points}.data.color"))) == 7  # of nine artists
+        assert set(page.evaluate(f"{points}.data.marker")) == {"circle", "triangle"}
+        places, image = screen(page).round().astype(int), pixels(page)
+        assert (image[places[:, 1], places[:, 0]].min(axis=1) < 230).all()
+        corner = image[places[:, 1].min() - 15, places[:, 0].min() - 15]
+        assert corner.tolist() == [255, 255, 255]
+        assert "model: runs/<b>demo</b>" in page.inner_text("#facts")
+
+
+def test_a_click_plays_the_track_and_lists_the_nearest(browser, written):
+    with opened(browser, written.path) as page:
+        places = screen(page)
+        row = lonely(places)
+        page.mouse.move(*places[row])
+        page.wait_for_selector("#tip", state="visible")
+        assert written.ids[row] in page.inner_text("#tip")
+        page.mouse.click(*places[row])
+        eventually(page, "audio.currentTime > 0")
+        assert unquote(page.evaluate("audio.src")) == f"file://{written.sound}"
+        assert page.inner_text("#message") == ""
+        assert written.ids[row] in page.inner_text("#track")
+        assert rows(page, "neighbours") == written.found.rows[row].tolist()
+        similarities = page.locator("#neighbours .figure").all_inner_texts()
+        assert similarities == [f"{value:.4f}" for value in written.found.similarities[row]]
+        ringed = 'Bokeh.documents[0].get_model_by_name("near").data_source.get_length()'
+        assert page.evaluate(ringed) == 10
+        following = written.found.rows[row][3]
+        page.locator("#neighbours button").nth(3).click()
+        assert rows(page, "neighbours") == written.found.rows[following].tolist()
+        assert page.locator("#track dd").first.inner_text() == written.ids[following]
+
+
+def test_clicking_after_zooming_and_on_empty_ground(browser, written):
+    with opened(browser, written.path) as page:
+        before = screen(page)
+        row = lonely(before)
+        page.mouse.move(*before[row])
+        page.mouse.wheel(0, -300)
+        page.wait_for_timeout(300)
+        places = screen(page)
+        assert np.ptp(places, axis=0).min() > 1.1 * np.ptp(before, axis=0).min()
+        page.mouse.click(*places[row])
+        assert page.locator("#track dd").first.inner_text() == written.ids[row]
+        box = page.locator("#plot").bounding_box()
+        low, high = box["x"] + 20, box["x"] + box["width"] - 20
+        spots = [(x, box["y"] + box["height"] - 8) for x in np.linspace(low, high, 100)]
+        away = np.linalg.norm(np.array(spots)[:, None] - places[None], axis=2)
+        seen = (places[:, 1] < box["y"] + box["height"])[None]
+        page.mouse.click(*spots[np.where(seen, away, np.inf).min(axis=1).argmax()])
+        assert page.locator("#track dd").first.inner_text() == written.ids[row]
+
+
+def test_search_and_colours(browser, written):
+    data = 'Bokeh.documents[0].get_model_by_name("points").data_source.data'
+    with opened(browser, written.path) as page:
+        assert page.inner_text("#matching") == "48 tracks"
+        for query, expected in [
+            ("FOLK", range(2, 48, 4)), ("track/00", range(10)), ("  ", range(48)), ("nothing", []),
+            ("music techno 00", [1, 5, 9]), ("<b>", []), ("folk 004", []),
+        ]:  # fmt: skip
+            page.fill("#search", query)
+            shown = [] if len(expected) == 48 else list(expected)
+            assert rows(page, "matches") == shown
+            alphas = np.array(page.evaluate(f"{data}.alpha"))
+            assert np.flatnonzero(alphas > 0.2).tolist() == list(expected)
+        assert page.inner_text("#matching") == "0 of 48 tracks match"
+        page.fill("#search", "")
+        page.select_option("#label", label="style")
+        assert page.locator("#values bdi").all_inner_texts() == ["Músic", *sorted(STYLES)]
+        page.get_by_role("button", name="techno 12").click()
+        assert rows(page, "matches") == list(range(1, 48, 4))
+        colours = page.evaluate(f"{data}.color")
+        assert len(set(colours[1::4])) == 1 and colours[1] not in colours[::2]
+        page.get_by_role("button", name="techno 12").click()
+        assert page.inner_text("#matching") == "48 tracks"
+        assert len(set(page.evaluate(f"{data}.color"))) == 4
+
+
+def test_with_the_keyboard_alone(browser, written):
+    focused = "document.activeElement"
+    with opened(browser, written.path) as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate(f"{focused}.id") == "search"
+        page.keyboard.type("folk")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        assert page.evaluate(f"{focused}.dataset.row") == "6"
+        assert page.evaluate(f"getComputedStyle({focused}).outlineStyle") == "solid"
+        assert "track/006" in page.inner_text("#tip")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowUp")
+        assert page.evaluate(f"{focused}.id") == "search"
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("End")
+        assert page.evaluate(f"{focused}.dataset.row") == "46"  # whose audio is missing
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        assert page.locator("[aria-current=true]").get_attribute("data-row") == "2"
+        eventually(page, "audio.currentTime > 0")
+        for _ in range(12):  # past the controls of the audio
+            page.keyboard.press("Tab")
+            if page.evaluate(f"{focused}.closest('#neighbours') !== null"):
+                break
+        page.keyboard.press("ArrowDown")
+        following = written.found.rows[2][1]
+        assert page.evaluate(f"{focused}.dataset.row") == str(following)
+        page.keyboard.press("Enter")
+        assert rows(page, "neighbours") == written.found.rows[following].tolist()
+        assert page.evaluate(f"{focused}.dataset.row") == str(written.found.rows[following][0])
+        page.keyboard.press("Escape")
+        assert page.evaluate(f"[{focused}.id, {focused}.value]") == ["search", ""]
+        assert page.is_hidden("#found") and page.is_visible("#nearest")
+        page.keyboard.press("Escape")
+        assert page.is_hidden("#nearest") and page.evaluate("audio.paused")
+
+
+def test_what_cannot_be_played_is_said(browser, written, tmp_path):
+    with opened(browser, written.path) as page:
+        page.fill("#search", "track/046")
+        page.keyboard.press("Enter")
+        eventually(page, "message.textContent !== ''")
+        assert page.inner_text("#message").startswith("Cannot be played: audio/missing.wav is not")
+        page.fill("#search", "track/047")
+        page.keyboard.press("Enter")
+        assert page.inner_text("#message") == "No audio file of this track is linked."
+        assert page.is_hidden("#audio")
+        page.fill("#search", "track/001")
+        page.keyboard.press("Enter")
+        eventually(page, "audio.currentTime > 0")
+        assert page.inner_text("#message") == ""
+    silent = world(tmp_path / "map.html", paths=None, labels={})
+    with opened(browser, silent.path) as page:
+        assert page.is_hidden("#legend") and page.is_hidden("#label")
+        page.fill("#search", "track/001")
+        page.keyboard.press("Enter")
+        assert page.inner_text("#message") == "No audio."
+
+
+def test_a_narrow_screen(browser, tmp_path):
+    ids = [f"{i}" + "x" * 150 for i in range(TRACKS)]
+    labels = {"y" * 150: {track: ["z" * 150, track] for track in ids}}
+    narrow = world(tmp_path / "map.html", ids=ids, labels=labels)
+    with opened(browser, narrow.path, NARROW, has_touch=True) as page:
+        page.fill("#search", "1x")
+        page.keyboard.press("Enter")
+        widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert widths == [400, 400]
+        boxes = [page.locator(f"#{part}").bounding_box() for part in ("plot", "found", "nearest")]
+        assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"] < boxes[2]["y"]
+        assert boxes[0]["width"] > 380 and boxes[0]["height"] > 280
+        places = screen(page)
+        assert (places.min(axis=0) > 0).all() and places[:, 0].max() < 400
+        row = lonely(places)
+        page.touchscreen.tap(*places[row])
+        eventually(page, "!tip.hidden")
+        assert page.locator("#track dd").first.inner_text() == ids[row]
+
+
+def test_text_of_anybody_is_shown_and_never_run(browser, tmp_path):
+    hostile = [
+        "</script><script>window.ran = 1</script>",
+        "<img src=x onerror='window.ran = 1'>",
+        '" onfocus="window.ran = 1" \'`${window.ran = 1}',
+        "&lt;b&gt; <svg onload=window.ran=1>",
+        "👩‍👩‍👧 שלום",
+    ]
+    ids = [hostile[i % 5] + str(i) for i in range(TRACKS)]
+    everywhere = {
+        "ids": ids,
+        "labels": {text: {track: [text, track] for track in ids} for text in hostile},
+        "titles": {track: track for track in ids},
+    }
+    page_of = world(tmp_path / "map.html", **everywhere)
+    # Without the policy of the page, so that nothing but how the text is put in is tried.
+    with opened(browser, page_of.path, bypass_csp=True) as page:
+        for text in hostile:
+            page.fill("#search", text)
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+            row = rows(page, "matches")[0]
+            assert page.locator("#track dd").first.evaluate("e => e.textContent") == ids[row]
+            assert ids[row] in page.locator("#tip").evaluate("e => e.textContent")
+        for choice in range(len(hostile)):
+            page.select_option("#label", index=choice)
+        assert page.evaluate("window.ran") is None
+        assert page.locator("main img, main svg").count() == 0
+
+
+def test_many_points_are_drawn_with_webgl(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure, "MOST_CANVAS", TRACKS - 1)
+    many = world(tmp_path / "map.html")
+    with opened(browser, many.path) as page:
+        if not page.evaluate("!!document.createElement('canvas').getContext('webgl')"):
+            pytest.skip("this browser has no WebGL on this machine")
+        assert page.evaluate("plot.view.canvas_view.webgl !== null")
+        places, image = screen(page).round().astype(int), pixels(page)
+        assert (image[places[:, 1], places[:, 0]].min(axis=1) < 230).all()
+
+
+def test_dark(browser, written):
+    with opened(browser, written.path, color_scheme="dark") as page:
+        places, image = screen(page).round().astype(int), pixels(page)
+        assert image[places[:, 1].min() - 15, places[:, 0].min() - 15].max() < 60
+        assert (image[places[:, 1], places[:, 0]].max(axis=1) > 100).all()

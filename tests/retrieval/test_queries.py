@@ -1,0 +1,177 @@
+"""Tracks and audio files as queries: their vectors, and what cannot be asked about."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import soundfile
+
+from playlist_pretrain.errors import (
+    AudioError,
+    EmbeddingsError,
+    FrontEndError,
+    ModelError,
+    RecipeError,
+    TrackError,
+)
+from playlist_pretrain.models.load import Embedder
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.retrieval import queries as module
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, embedding_writer
+from playlist_pretrain.retrieval.queries import audio_query, closest_ids, open_table, tracks_query
+from playlist_pretrain.retrieval.table_groups import KnownTracks
+
+
+def table_of(ids, vectors, **about):
+    packed = PackedStrings.pack(ids)
+    table = EmbeddingTable(packed, np.asarray(vectors, np.float32), about=about)
+    return table, KnownTracks(packed)
+
+
+def write(path, ids, vectors, **columns):
+    with embedding_writer(path, len(vectors[0]), {}, windows=bool(columns)) as add:
+        add(ids, np.array(vectors, np.float32), **columns)
+    return path
+
+
+def test_a_table_of_windows_is_averaged(tmp_path):
+    vectors = [[1, 0], [0, 1], [5, 5]]
+    path = write(tmp_path / "e.parquet", ["a", "a", "b"], vectors, start_seconds=[0, 1, 0])
+    table = open_table(path)
+    assert list(table.track_ids) == ["a", "b"]
+    assert table.vectors.tolist() == [[0.5, 0.5], [5, 5]]
+
+
+def test_tables_that_cannot_be_searched(tmp_path):
+    path = tmp_path / "e.parquet"
+    write(path, ["a", "b", "c", "d"], [[1, 0], [0, 0], [1, 1], [0, 0]])
+    with pytest.raises(EmbeddingsError, match=r"row 1 \(track 'b'\): all zeros.*, as 1 others"):
+        open_table(path)
+    write(path, ["a", "a", "b"], [[1, 1], [-1, -1], [1, 0]], start_seconds=[0, 1, 0])
+    with pytest.raises(EmbeddingsError, match=r"track 'a'\): all zeros"):
+        open_table(path)
+    with pytest.raises(EmbeddingsError, match="one track, so it has no neighbours"):
+        open_table(write(path, ["a"], [[1, 0]]))
+    with pytest.raises(EmbeddingsError, match="no such file"):
+        open_table(tmp_path / "no.parquet")
+
+
+def test_tracks_are_their_centre_and_left_out():
+    table, known = table_of("abc", [[2, 0], [0, 5], [-3, 0]])
+    query = tracks_query(table, known, ["b", "a", "b"])
+    np.testing.assert_allclose(query.vector, [0.5, 0.5])
+    assert query.left_out.tolist() == [1, 0] and query.text == "the centre of 2 tracks"
+    assert tracks_query(table, known, ["c"]).text == "'c'"
+    with pytest.raises(EmbeddingsError, match="2 embeddings cancel"):
+        tracks_query(table, known, ["a", "c"])
+
+
+def test_unknown_ids_and_the_closest_ones():
+    ids = [f"artist {i:03}/song {j}" for i in range(50) for j in range(9)]
+    table, known = table_of(ids, np.ones((450, 2)))
+    with pytest.raises(TrackError, match=r"no track 'Artist 007/sing 3' .*ids: 'artist 007/song 3"):
+        tracks_query(table, known, ["artist 001/song 1", "Artist 007/sing 3"])
+    assert closest_ids("song 8 of artist 31", ids)[0].startswith("artist 031")
+    assert closest_ids("x", ["abc", "x1", "zz"])[0] == "x1"
+    assert len(closest_ids("nothing like it", ids)) == 5
+
+
+@pytest.fixture
+def wav(tmp_path, rng):
+    soundfile.write(tmp_path / "a.wav", rng.uniform(-0.3, 0.3, 20_000), 16000)
+    return tmp_path / "a.wav"
+
+
+@pytest.fixture
+def embedder(monkeypatch):
+    """What a model is replaced by; its ``key`` is "1", and what it gives is ``given``."""
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.models import load as embedders
+
+    class Loaded:
+        given = np.array([3, 4], np.float32)
+        settings = front_end("paper")
+
+    monkeypatch.setattr(
+        embedders, "load_embedder", lambda name: Embedder(name, None, Loaded.settings, "1" * 32)
+    )
+    monkeypatch.setattr(module, "_embed", lambda embedder, waveform: Loaded.given)
+    return Loaded
+
+
+MINE = {"model": "mine", "model_key": "1" * 32}
+
+
+def test_an_audio_file(embedder, wav):
+    query = audio_query(table_of("ab", np.eye(2), **MINE)[0], wav, None)
+    assert query.vector.tolist() == [3, 4] and query.left_out.tolist() == []
+    assert query.text == str(wav)
+
+
+def test_the_model_must_be_that_of_the_table(embedder, wav):
+    vectors = np.eye(2)
+    other, _ = table_of("ab", vectors, model="other", model_key="2" * 32)
+    message = r"of model 'other' \(key 22222222\), and 'mine' is another \(key 11111111\)"
+    with pytest.raises(EmbeddingsError, match=message):
+        audio_query(other, wav, "mine")
+    with pytest.raises(EmbeddingsError, match="do not say which model"):
+        audio_query(table_of("ab", vectors)[0], wav, "mine")
+    with pytest.raises(EmbeddingsError, match="give it with --model"):
+        audio_query(table_of("ab", vectors, model_key="1" * 32)[0], wav, None)
+    assert audio_query(table_of("ab", vectors, model_key="1" * 32)[0], wav, "mine").vector.any()
+
+
+def test_audio_that_cannot_be_asked_about(embedder, wav, tmp_path):
+    table, _ = table_of("ab", np.eye(2), **MINE)
+    with pytest.raises(AudioError, match="no such file"):
+        audio_query(table, tmp_path / "no.wav", None)
+    (tmp_path / "text.mp3").write_text("no audio")
+    with pytest.raises(AudioError, match=r"text\.mp3: cannot be decoded"):
+        audio_query(table, tmp_path / "text.mp3", None)
+    for given in ([np.nan, 1], [0, 0]):
+        embedder.given = np.array(given, np.float32)
+        with pytest.raises(ModelError, match="has no direction"):
+            audio_query(table, wav, None)
+    from playlist_pretrain.audio.front_end import IMPORTED
+
+    embedder.settings = next(iter(IMPORTED.values()))
+    with pytest.raises(FrontEndError, match="takes no waveforms"):
+        audio_query(table, wav, None)
+
+
+@pytest.mark.slow
+def test_the_embedding_is_that_of_the_signature(wav, tmp_path):
+    import tensorflow as tf
+
+    from playlist_pretrain.audio.decode import decode
+    from playlist_pretrain.audio.front_end import front_end
+    from playlist_pretrain.models.load import load_embedder
+    from playlist_pretrain.models.saved_model import save_backbone
+    from playlist_pretrain.models.vggish import vggish
+
+    path = tmp_path / "saved_model"
+    save_backbone(vggish(frames=16, bands=96, width=0.05, seed=4), front_end("paper"), path)
+    about = {"model": str(path), "model_key": load_embedder(str(path)).key}
+    query = audio_query(table_of("ab", np.eye(2), **about)[0], wav, None)
+    waveform = decode(wav, excerpt=None).waveform[np.newaxis]
+    signature = tf.saved_model.load(str(path)).signatures["waveform"]
+    expected = signature(waveform=tf.constant(waveform))["embeddings"].numpy()[0]
+    np.testing.assert_allclose(query.vector, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_mean_of_mels_is_made_from_the_collection(make_collection, wav, tmp_path):
+    from playlist_pretrain.models.load import Untrained, load_embedder
+
+    made = make_collection(tmp_path / "mine", [80] * 4)
+    untrained = Untrained(made.front_end, made.band_mean, made.band_std, frames=16)
+    about = {"model": "mean-of-mel", "model_key": load_embedder("mean-of-mel", untrained).key}
+    with pytest.raises(RecipeError, match="it is no trained model"):
+        audio_query(table_of("ab", np.eye(2), **about)[0], wav, None)
+    about |= {"collection": str(made.path), "collection_key": made.content_key}
+    with pytest.raises(EmbeddingsError, match="windows of None frames"):
+        audio_query(table_of("ab", np.eye(2), **about)[0], wav, None)
+    table, _ = table_of("ab", np.eye(2), frames=16, **about)
+    assert audio_query(table, wav, None).vector.shape == (96,)
+    other = dataclasses.replace(table, about={**table.about, "frames": 17})
+    assert audio_query(other, wav, None).vector.shape == (96,)

@@ -1,0 +1,142 @@
+"""Groups over the tracks of an embedding table: of its collection, its tags, a table of artists."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.errors import CollectionError, EmbeddingsError, GroupsError, TableError
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+from playlist_pretrain.retrieval.table_groups import (
+    KnownTracks,
+    artist_groups,
+    artists_of,
+    collection_groups,
+    collection_of,
+    tag_groups,
+)
+
+
+@pytest.fixture
+def collection(make_collection, tmp_path):
+    made = make_collection(tmp_path / "mine", [4] * 6, ids=list("abcdef"))
+    for name, lists in {"artists": [[0, 1], [2, 5]], "playlists": [[5, 3, 0], [1, 4]]}.items():
+        TrackGroups.from_lists(
+            name, lists, tracks=6, collection_key=made.content_key
+        ).save(groups_path(made.path, name))  # fmt: skip
+    (made.path / "tags.tsv").write_text(
+        "track_id\tsplit\ttags\na\ttrain\tgenre---x|mood---y\nb\ttest\tgenre---x\nz\ttrain\tmood---y\n"
+        "f\ttrain\tmood---y|plain\n"
+    )
+    return made
+
+
+def table_of(ids, **about):
+    packed = PackedStrings.pack(ids)
+    return EmbeddingTable(packed, np.ones((len(ids), 2), np.float32), about=about), KnownTracks(
+        packed
+    )
+
+
+def members(groups, ids):
+    return {
+        groups.group_ids[i]: [ids[row] for row in groups.group(i)]
+        for i in range(len(groups))
+        if len(groups.group(i))
+    }
+
+
+def test_rows_become_those_of_the_table(collection):
+    ids = ["f", "x", "a", "d", "b"]
+    table, known = table_of(ids)
+    said = []
+    found = collection_groups(table, known, collection, None, said.append)
+    by_name = {groups.name: members(groups, ids) for groups in found}
+    assert by_name == {
+        "artists": {"0": ["a", "b"], "1": ["f"]},
+        "playlists": {"0": ["f", "d", "a"], "1": ["b"]},
+        "tags": {"plain": ["f"]},
+        "tags-genre": {"genre---x": ["a", "b"]},
+        "tags-mood": {"mood---y": ["a", "f"]},
+    }
+    assert said == [f"1 of 5 tracks are not in {collection.path}"]
+    (only,) = collection_groups(table, known, collection, ["playlists"], said.append)
+    assert only.name == "playlists"
+
+
+def test_artists_of_rows(collection):
+    table, known = table_of(["f", "x", "a"])
+    groups = collection_groups(table, known, collection, None, print)
+    assert artists_of(groups, [2, 1, 0, 2]) == ["0", None, "1", "0"]
+    assert artists_of([], [1, 0]) == [None, None]
+
+
+def test_what_cannot_be_read_is_said_unless_it_is_wanted(collection):
+    groups_path(collection.path, "artists").write_bytes(b"PK")
+    (collection.path / "tags.tsv").write_text("track_id\tother\na\tb\n")
+    table, known = table_of(["a", "b"])
+    said = []
+    found = collection_groups(table, known, collection, None, said.append)
+    assert [groups.name for groups in found] == ["playlists"]
+    assert "groups-artists.npz: not a whole groups file" in said[0]
+    assert "no column 'tags'" in said[1]
+    for name, message in (("artists", "not a whole groups file"), ("albums", "has no groups 'alb")):
+        with pytest.raises(GroupsError, match=message):
+            collection_groups(table, known, collection, [name], said.append)
+
+
+def test_groups_of_another_content_are_refused(collection):
+    groups = TrackGroups.from_lists("artists", [[0, 1]], tracks=6, collection_key="other")
+    groups.save(groups_path(collection.path, "artists"))
+    table, known = table_of(["a", "b"])
+    with pytest.raises(GroupsError, match="made for another content"):
+        collection_groups(table, known, collection, ["artists"], print)
+
+
+def test_the_collection_of_a_table(collection, tmp_path):
+    key = collection.content_key
+    table, _ = table_of(["a"], collection=str(collection.path), collection_key=key)
+    assert collection_of(table, None).content_key == key
+    assert collection_of(table_of(["a"])[0], None) is None
+    assert collection_of(table_of(["a"])[0], str(collection.path)).content_key == key
+    moved = {"collection": str(tmp_path / "moved"), "collection_key": "7" * 32}
+    with pytest.raises(CollectionError, match="no such folder"):
+        collection_of(table_of(["a"], **moved)[0], None)
+    with pytest.raises(CollectionError, match=f"content .key {key[:8]}.* of .key 77777777"):
+        collection_of(table_of(["a"], **moved)[0], str(collection.path))
+    with pytest.raises(EmbeddingsError, match="no track of the embeddings is in"):
+        collection_groups(*table_of(["A", "B"]), collection, None, print)
+
+
+def test_artists_from_a_table(tmp_path):
+    ids = ["a", "b", "c"]
+    _, known = table_of(ids)
+    path = tmp_path / "artists.csv"
+    path.write_text(
+        'artist,year,track_id\n"x, y",1,a\nz,2,b\n"x, y",1,b\n"x, y",1,a\n,1,c\nq,1,zz\n'
+    )
+    groups = artist_groups(path, known)
+    assert members(groups, ids) == {"x, y": ["a", "b"], "z": ["b"]}
+    assert artists_of([groups], [0, 1, 2]) == ["x, y", "x, y, z", None]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("track_id,name\na,b\n", "no column 'artist' or 'artist_id'; its columns are: 'track_id', 'na"),
+    ("artist\nb\n", "no column 'track_id'"),
+    ("", "the file is empty"),
+    ("track_id,artist_id\nq,x\n", "ids look like 'a'; the table's look like 'q'"),
+    ("track_id,artist\na,\n", "no artist of any track"),
+    ("track_id,artist\na\n", "line 2: 1 cells"),
+])  # fmt: skip
+def test_artists_that_cannot_be_read(content, message, tmp_path):
+    (tmp_path / "artists.csv").write_text(content)
+    with pytest.raises(TableError, match=message):
+        artist_groups(tmp_path / "artists.csv", table_of(["a"])[1])
+
+
+def test_many_kinds_of_tags_are_one(tmp_path):
+    rows = "".join(f"t{i}\ttrain\tkind{i}---x\n" for i in range(11))
+    (tmp_path / "tags.tsv").write_text("track_id\tsplit\ttags\n" + rows)
+    _, known = table_of([f"t{i}" for i in range(11)])
+    (groups,) = tag_groups(tmp_path / "tags.tsv", known)
+    assert groups.name == "tags" and len(groups) == 11

@@ -1,0 +1,195 @@
+"""Tables of triplets: who is the positive, what is a clip, and tables that cannot be read."""
+
+import numpy as np
+import pytest
+
+from playlist_pretrain.delimited import LONGEST_LINE
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.tasks.triplets import Clip, read_triplets, seconds_text
+
+DIM_SIM = (
+    "anchor_id,anchor_start_seconds,song1_id,song1_start_seconds,song2_id,song2_start_seconds,"
+    "song1_vote"
+)
+OWN = "anchor,positive,negative"
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Callable: write lines, or bytes, as a table and give its path."""
+
+    def write(*lines):
+        path = tmp_path / "t.csv"
+        content = lines[0] if isinstance(lines[0], bytes) else "\n".join(lines).encode()
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def named(triplets):
+    """Clips of each triplet, as written in messages."""
+    return [tuple(str(triplets.clips[clip]) for clip in row) for row in triplets.rows]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "votes,anchor,positive,negative\r\n3,a,b/ö,c\r\n1,c,b/ö,a\r\n",
+        "\ufeffnegative\tanchor\tpositive\nc\ta\tb/ö\n\na\tc\tb/ö",
+        'anchor;positive;negative\n"a";"b/ö";"c"\nc;b/ö;a\n',
+    ],
+)
+def test_own_tables(table, text):
+    triplets = read_triplets(table(text.encode()))
+    assert triplets.clips == (Clip("a"), Clip("b/ö"), Clip("c"))
+    np.testing.assert_array_equal(triplets.rows, [[0, 1, 2], [2, 1, 0]])
+    assert triplets.rows.dtype == np.int32
+    assert not triplets.has_starts and not triplets.dim_sim and triplets.agreement is None
+    assert len(triplets) == 2 and triplets.named.tolist() == [0, 1, 2]
+
+
+def test_the_first_song_is_the_positive_where_its_vote_says_so(table):
+    path = table(DIM_SIM, "a,0,b,3.5,c,27,1", "a,0,b,3.5,c,27,0", "a,0,b,3.50,c,27.0,1.0")
+    triplets = read_triplets(path)
+    first = ("'a' at 0 s", "'b' at 3.5 s", "'c' at 27 s")
+    assert named(triplets) == [first, (first[0], first[2], first[1]), first]
+    assert triplets.lines.tolist() == [2, 3, 4] and triplets.dim_sim
+    assert len(triplets.clips) == 3 and triplets.agreement is None
+
+
+def test_numbers_of_votes_decide_and_give_an_agreement(table):
+    votes = ["5,0", "1,4", "2,1", "1,0", "0.25,0.75"]
+    lines = [f"a,0,b,1,c,2,{vote}" for vote in votes]
+    triplets = read_triplets(table(f"{DIM_SIM},song2_vote", *lines))
+    positives = [row[1] for row in named(triplets)]
+    assert [text[1] for text in positives] == ["b", "c", "b", "b", "c"]
+    np.testing.assert_allclose(triplets.agreement, [1, 0.8, 2 / 3, 1, 0.75])
+
+
+def test_verdicts_in_two_columns_are_no_counts(table):
+    triplets = read_triplets(table(f"{DIM_SIM},song2_vote", "a,0,b,1,c,2,1,0", "a,0,b,1,c,2,0,1"))
+    assert triplets.agreement is None
+    assert named(triplets)[1] == ("'a' at 0 s", "'c' at 2 s", "'b' at 1 s")
+
+
+def test_own_starts_and_agreement(table):
+    header = f"{OWN},agreement,negative_start_seconds,anchor_start_seconds,positive_start_seconds"
+    triplets = read_triplets(table(header, "a,a,b,0.75,1,2,3", "a,b,a,1,1,2,4"))
+    assert named(triplets) == [
+        ("'a' at 2 s", "'a' at 3 s", "'b' at 1 s"),
+        ("'a' at 2 s", "'b' at 4 s", "'a' at 1 s"),
+    ]
+    assert triplets.agreement.tolist() == [0.75, 1]
+
+
+def test_without_some_clips(table):
+    triplets = read_triplets(table(f"{OWN},agreement", "a,b,c,0.6", "d,e,a,0.7", "d,e,f,0.8"))
+    left = triplets.without([triplets.clips.index(Clip("b")), triplets.clips.index(Clip("f"))])
+    assert named(left) == [("'d'", "'e'", "'a'")]
+    assert left.lines.tolist() == [3] and left.agreement.tolist() == [0.7]
+    assert left.clips == triplets.clips and left.key != triplets.key
+    assert len(triplets.without(range(6))) == 0 and named(triplets.without([])) == named(triplets)
+
+
+def test_the_key_says_what_was_read_and_not_how_it_is_written(table):
+    one = read_triplets(table(DIM_SIM, "a,0,b,1,c,2,1")).key
+    assert read_triplets(table(DIM_SIM.replace(",", "\t"), "a\t0.0\tb\t1\tc\t2\t1")).key == one
+    assert read_triplets(table(DIM_SIM, "a,0,b,1,c,2,0")).key != one
+    assert read_triplets(table(DIM_SIM, "a,0,b,1,c,2.5,1")).key != one
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(30.0, "30"), (27.5, "27.5"), (0.0, "0"), (123.45678901, "123.45678901")]
+)
+def test_seconds_are_written_short_and_whole(seconds, text):
+    assert seconds_text(seconds) == text and float(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "the file is empty"),
+        (b"anchor,x\n", "no column 'positive', 'negative'; its columns are: 'anchor', 'x'; needed "
+         "are anchor, positive, negative, or anchor_id, anchor_start_seconds, song1_id"),
+        (b"anchor_id,song1_id,song2_id,song1_vote\n", "no column 'anchor_start_seconds'"),
+        (b"anchor_id,x\n", r"'song1_vote'; its columns are: 'anchor_id', 'x'; needed are anchor,"),
+        (OWN.encode() + b"\n", "a header and no rows"),
+        (OWN.encode() + b"\na,b,c\na,c,a\n", "line 3: a track is named twice: 'a'"),
+        (OWN.encode() + b"\na,b,b\n", "line 2: a track is named twice: 'b'"),
+        (OWN.encode() + b",anchor_start_seconds\na,b,c,1", "column 'anchor_start_seconds', but no "
+         "'positive_start_seconds', 'negative_start_seconds'"),
+        (OWN.encode() + b",agreement\na,b,c,1.01", "line 2: column 'agreement': '1.01' is not a "
+         "number from 0 to 1"),
+        (OWN.encode() + b",agreement\na,b,c,", "line 2: column 'agreement' is empty"),
+        (OWN.encode() + b"\na,c\n", "line 2: 2 cells, the header has 3"),
+        (OWN.encode() + b"\na,,c\n", "line 2: column 'positive' is empty"),
+        (OWN.encode() + b"\na,b,\xff\n", "line 2: not UTF-8"),
+        (OWN.encode() + b'\na,"b,c\n', "line 2: unexpected end of data"),
+        (OWN.encode() + b"\na,b,c\na,b,\0c\n", "line 3: holds a zero byte"),
+        (OWN.encode() + b"\n" + b"x" * (LONGEST_LINE + 5), "line 2: longer than"),
+        (b"x" * (LONGEST_LINE + 5), "line 1: longer than"),
+        (b"\xff\xfe\x00\x01", "line 1"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "line 1"),
+        (b"OggS" + bytes(100), "line 1: holds a zero byte"),
+    ],
+)  # fmt: skip
+def test_refuses(table, content, word):
+    path = table(content)
+    with pytest.raises(TableError, match=word) as refused:
+        read_triplets(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("a,0,b,1,c,2,2", "song1_vote '2': 1 says .* need a column 'song2_vote'"),
+        ("a,0,b,1,c,2,0.5", "song1_vote '0.5': 1 says"),
+        ("a,0,b,1,c,2,-1", "column 'song1_vote': '-1' is not a number from 0 to 1,000,000,000"),
+        ("a,0,b,1,c,2,nan", "column 'song1_vote': 'nan' is not a number"),
+        ("a,0,b,1,c,2,yes", "column 'song1_vote': 'yes' is not a number"),
+        ("a,0,b,1,c,2, ", "column 'song1_vote' is empty"),
+        (
+            "a,-0.5,b,1,c,2,1",
+            "column 'anchor_start_seconds': '-0.5' is not a number from 0 to 1,000,000",
+        ),
+        ("a,0,b,inf,c,2,1", "column 'song1_start_seconds': 'inf' is not a number"),
+        ("a,0,b,1,c,1e300,1", "column 'song2_start_seconds': '1e300' is not a number"),
+        ("a,0,b,1,c,,1", "column 'song2_start_seconds' is empty"),
+        ("a,3,b,1,a,3.0,1", "an excerpt is named twice: 'a' at 3 s"),
+        ("a,0,b,1,b,1,0", "an excerpt is named twice: 'b' at 1 s"),
+    ],
+)
+def test_refuses_lines_of_dim_sim(table, line, word):
+    path = table(DIM_SIM, "a,0,b,1,c,2,1", line)
+    with pytest.raises(TableError, match=rf"t\.csv: line 3: {word}"):
+        read_triplets(path)
+
+
+@pytest.mark.parametrize(
+    ("votes", "word"),
+    [
+        ("2,2", "song1_vote and song2_vote are both 2"),
+        ("0,0", "song1_vote and song2_vote are both 0"),
+        ("3,", "column 'song2_vote' is empty"),
+        ("nan,1", "column 'song1_vote': 'nan'"),
+        ("3,-1", "column 'song2_vote': '-1'"),
+    ],
+)
+def test_refuses_votes_that_do_not_decide(table, votes, word):
+    path = table(f"{DIM_SIM},song2_vote", "a,0,b,1,c,2,3,1", f"a,0,b,1,c,2,{votes}")
+    with pytest.raises(TableError, match=f"line 3: {word}"):
+        read_triplets(path)
+
+
+def test_two_excerpts_of_a_track_are_two_clips(table):
+    triplets = read_triplets(table(DIM_SIM, "a,0,a,3,b,0,1"))
+    assert named(triplets) == [("'a' at 0 s", "'a' at 3 s", "'b' at 0 s")]
+
+
+def test_refuses_what_is_no_file(tmp_path):
+    with pytest.raises(TableError, match=r"t\.csv: no such file"):
+        read_triplets(tmp_path / "t.csv")
+    with pytest.raises(TableError, match="a folder, not a file"):
+        read_triplets(tmp_path)

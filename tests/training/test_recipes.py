@@ -1,0 +1,114 @@
+"""Recipes: presets, what follows from the number of steps, and refusals."""
+
+import dataclasses
+import json
+
+import pytest
+
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.training.recipes import FinetuneRecipe, PretrainRecipe, option
+
+
+def test_the_papers_recipe_is_the_default_of_any_collection():
+    recipe, told = (
+        PretrainRecipe(collection="x").resolve(demo=False, window_frames=256).with_steps(2152)
+    )
+    assert told == ""
+    wanted = {
+        "preset": "paper", "batch": 384, "epochs": 50, "learning_rate": 1e-4,
+        "warmup_steps": 5000, "temperature": 0.1, "width": 1.0, "frames": 256,
+    }  # fmt: skip
+    assert {name: getattr(recipe, name) for name in wanted} == wanted
+    assert None not in dataclasses.astuple(
+        dataclasses.replace(
+            recipe, exclude="", w2v_window=1, micro_batch=1, pair_weights="1", replicas=1
+        )
+    )
+
+
+def test_the_demo_aims_at_800_steps():
+    recipe, told = PretrainRecipe().resolve(demo=True, window_frames=256).with_steps(3)
+    assert (recipe.preset, recipe.batch, recipe.width) == ("demo", 32, 0.25)
+    assert recipe.epochs == 267 and recipe.warmup_steps == 240 and told == ""
+
+
+@pytest.mark.parametrize("demo", [False, True])
+def test_fast_is_one_small_epoch_of_any_collection(demo):
+    asked = PretrainRecipe(preset="fast").resolve(demo=demo, window_frames=256)
+    recipe, told = asked.with_steps(3)
+    assert (recipe.preset, recipe.batch, recipe.width, recipe.epochs) == ("fast", 4, 0.05, 1)
+    assert recipe.warmup_steps == 0 and told == ""
+    tagger = FinetuneRecipe(preset="fast").resolve(demo=demo, window_frames=256)
+    assert (tagger.batch, tagger.width, tagger.epochs, tagger.runs) == (4, 0.05, 1, 1)
+    two = FinetuneRecipe(preset="fast", model=("a", "b")).resolve(demo=demo, window_frames=256)
+    assert (two.width, two.runs) == (None, 1)
+    given = FinetuneRecipe(preset="fast", runs=2, epochs=3, width=0.1)
+    given = given.resolve(demo=demo, window_frames=256)
+    assert (given.width, given.epochs, given.runs) == (0.1, 3, 2)
+
+
+def test_a_fine_tuning_has_fifty_epochs_and_three_runs():
+    for demo, batch in ((False, 64), (True, 16)):
+        recipe = FinetuneRecipe().resolve(demo=demo, window_frames=256)
+        assert (recipe.epochs, recipe.runs, recipe.batch) == (50, 3, batch)
+
+
+def test_what_is_given_wins_over_the_preset():
+    given = PretrainRecipe(batch=24, epochs=150, learning_rate=2e-4, warmup_steps=100, width=0.25)
+    recipe, _ = given.resolve(demo=False, window_frames=256).with_steps(2)
+    for field in ("batch", "epochs", "learning_rate", "warmup_steps", "width"):
+        assert getattr(recipe, field) == getattr(given, field)
+    assert PretrainRecipe(preset="paper").resolve(demo=True, window_frames=256).recipe.batch == 384
+
+
+def test_a_short_run_warms_up_for_a_tenth_and_says_so():
+    recipe, told = PretrainRecipe(epochs=10).resolve(demo=False, window_frames=96).with_steps(50)
+    assert recipe.warmup_steps == 50
+    assert "500 steps" in told and "5000" in told
+    recipe, told = (
+        PretrainRecipe(epochs=10, warmup_steps=400)
+        .resolve(demo=False, window_frames=96)
+        .with_steps(50)
+    )
+    assert (recipe.warmup_steps, told) == (400, "")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"batch": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")},
+        {"temperature": -1.0}, {"width": 0.0}, {"warmup_steps": -1}, {"probe_share": 1.0},
+        {"preset": "slow"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
+        {"micro_batch": 0}, {"micro_batch": 40}, {"seed": -1}, {"checkpoint_steps": 0},
+        {"probe_epochs": 0}, {"precision": "float16"}, {"hard_negatives": -1.0},
+        {"hard_negatives": float("nan")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_refuses_by_option_and_value(bad):
+    ((field, value),) = bad.items()
+    with pytest.raises(RecipeError) as refused:
+        PretrainRecipe(**bad).resolve(demo=False, window_frames=256)
+    assert str(refused.value).startswith(f"{option(field)} {value}: ")
+
+
+def test_a_learned_temperature_starts_above_where_it_stops():
+    with pytest.raises(RecipeError, match=r"--temperature 0\.005: must be at least 0\.01"):
+        PretrainRecipe(temperature=0.005, learnable_temperature=True).resolve(
+            demo=False, window_frames=256
+        )
+
+
+def test_load(tmp_path):
+    path = tmp_path / "recipe.json"
+    recipe = PretrainRecipe(collection="x", batch=7)
+    content = {"recipe": dataclasses.asdict(recipe)}
+    path.write_text(json.dumps(content))
+    assert PretrainRecipe.load(path) == recipe
+    content["recipe"]["speed"] = 1
+    path.write_text(json.dumps(content))
+    with pytest.raises(RecipeError, match="differ: speed"):
+        PretrainRecipe.load(path)
+    path.write_text("{")
+    with pytest.raises(RecipeError, match=r"recipe\.json: not a recipe"):
+        PretrainRecipe.load(path)

@@ -1,0 +1,79 @@
+"""What the figures of tagging show."""
+
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from playlist_pretrain.evaluation.tagging import tagging_metrics
+from playlist_pretrain.training import figures as tagging_figures
+from playlist_pretrain.training.figures import draw_learning_curves, draw_per_tag
+
+CLASSES = ("rock", "r&b $5 $6", "none has it", "ジャズ")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figure that was saved last."""
+    figures = []
+    save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda figure, *args, **options: (figures.append(figure), save(figure, *args, **options)),
+    )
+    return figures
+
+
+@pytest.fixture
+def runs(rng):
+    targets = rng.random((50, 4)) < 0.4
+    targets[:, 2] = False
+    return [
+        tagging_metrics(targets, rng.normal(size=targets.shape) + targets * i, CLASSES)
+        for i in (0.5, 1, 2)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_bars_are_sorted_and_named(runs, drawn, tmp_path):
+    draw_per_tag(runs[2], tmp_path / "new" / "one.png")
+    draw_per_tag(runs, tmp_path / "new" / "three.png")
+    for name in ("one.png", "three.png"):
+        assert (tmp_path / "new" / name).read_bytes().startswith(b"\x89PNG")
+    one, three = (figure.axes[0] for figure in drawn)
+    lengths = [bar.get_width() for bar in one.patches]
+    assert lengths == sorted(lengths) == np.sort(runs[2].average_precision)[:3].tolist()
+    best = np.nanargmax(runs[2].average_precision)
+    label = one.get_yticklabels()[-1].get_text()
+    assert label == f"{CLASSES[best]} ({runs[2].support[best]})"
+    macro = f"macro {runs[2].macro_average_precision:.3f}"
+    assert one.get_title() == f"{macro}; left out: 1 of 4 classes"
+    assert "mean of 3 runs" in three.get_title()
+    assert len(three.containers) == 2  # bars, and their whiskers
+
+
+def test_a_great_many_classes_still_make_a_png(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(tagging_figures, "_MOST_INCHES", 6)
+    targets = np.arange(100)[:, None] % np.arange(2, 99) == 0
+    result = tagging_metrics(targets, targets * 1.0, [str(i) for i in range(97)])
+    draw_per_tag(result, tmp_path / "many.png")
+    assert drawn[0].get_size_inches().tolist() == [8, 6]
+
+
+def test_curves_of_several_runs(drawn, tmp_path):
+    first = [
+        {"epoch": "1", "loss": "0.7", "validation_average_precision": "0.1"},
+        {"epoch": "2", "loss": "0.5", "validation_average_precision": ""},
+        {"epoch": "3", "loss": "0.4", "validation_average_precision": "0.3"},
+    ]
+    second = [{"epoch": 1, "loss": 0.6, "validation_roc_auc": 0.8}]
+    draw_learning_curves({"_run $1 $2": first, "run 2": second}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    loss, precision, roc_auc = drawn[0].axes
+    assert [line.get_xydata().tolist() for line in loss.lines] == [
+        [[1, 0.7], [2, 0.5], [3, 0.4]],
+        [[1, 0.6]],
+    ]
+    assert precision.lines[0].get_xydata().tolist() == [[1, 0.1], [3, 0.3]]
+    assert roc_auc.lines[1].get_xydata().tolist() == [[1, 0.8]]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["_run $1 $2", "run 2"]
