@@ -1,4 +1,4 @@
-# make demo · demo-tables · test · test-fast · lint · docs · bench: each sets up what it needs, and is quick when it is there.
+# make demo · demo-tables · test · test-fast · test-long · lint · docs · bench: each sets up what it needs, and is quick when it is there.
 
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	command -v $$p >/dev/null 2>&1 && \
@@ -8,7 +8,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-tables test test-fast lint docs bench
+.PHONY: demo demo-tables test test-fast test-long lint docs bench
 
 demo: $(READY)
 	$(RUN) scripts/pretrain.py --pairs playlist_co
@@ -17,10 +17,13 @@ demo-tables: $(READY)
 	$(RUN) scripts/tables.py --plan experiments/demo.toml --workers 2
 
 test: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -m "not long" -n auto --dist loadfile
 
 test-fast: $(READY)
-	$(RUN) -m pytest -m "not slow" -n auto --dist loadfile
+	$(RUN) -m pytest -m "not slow and not long" -n auto --dist loadfile
+
+test-long: $(READY)
+	$(RUN) -m pytest -m long -n auto --dist loadfile
 
 lint: $(READY)
 	$(RUN) -m ruff check .

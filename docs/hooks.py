@@ -3,8 +3,11 @@
 Such links (``../tfrecords/README.md``) work where the repository is browsed. For the site the files
 are taken into it, under their path in the repository, and the links led there; other files of the
 repository become pages too when they are Markdown, and are served as they are when not.
+
+The pages of the API reference are made here, one a room of the package, from its modules.
 """
 
+import ast
 import posixpath
 import re
 from pathlib import Path
@@ -28,7 +31,38 @@ def on_files(files, config):
                 wanted[target] = None
     for path in wanted:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    for path, text in api_pages().items():
+        files.append(File.generated(config, path, content=text))
     return files
+
+
+def api_pages():
+    """Path in the site → Markdown of the API reference, a page for each room of the package."""
+    package = ROOT / "playlist_pretrain"
+    pages = {}
+    for init in sorted(package.glob("*/__init__.py")):
+        room = init.parent.name
+        about = {
+            ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+            for path in sorted(init.parent.rglob("*.py"))
+        }
+        lines = [f"# {room}", "", _first_line(init), "", "| | |", "|---|---|"]
+        modules = {name: path for name, path in about.items() if path != init}
+        for name, path in modules.items():
+            lines.append(
+                f"| [{name.removeprefix('playlist_pretrain.')}][{name}] | {_first_line(path)} |"
+            )
+        lines += [f"\n::: {name}" for name in modules]
+        pages[f"api/{room}.md"] = "\n".join(lines) + "\n"
+    return pages
+
+
+def _first_line(path):
+    return (
+        (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "")
+        .partition("\n")[0]
+        .replace("|", "\\|")
+    )
 
 
 def on_page_markdown(markdown, page, config, files):

@@ -1,7 +1,11 @@
 """Fixtures every test may use: seeded, offline, on the CPU, in temporary folders."""
 
+import fcntl
+import hashlib
+import logging
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -41,6 +45,47 @@ def shared_data():
         return path
 
     return folder
+
+
+@pytest.fixture(autouse=True)
+def messages_as_at_the_start():
+    """What a command sets up to print its messages is undone after the test."""
+    logger = logging.getLogger("playlist_pretrain")
+    before = logger.level, logger.propagate, logger.handlers[:]
+    yield
+    logger.level, logger.propagate, logger.handlers[:] = before
+    logger.manager._clear_cache()  # what loggers remember of levels
+
+
+@pytest.fixture(scope="session")
+def demo_collections(request, tmp_path_factory):
+    """Folder of the demo's collections, to be read only; made once for each state of the sources.
+
+    Kept in pytest's cache, which all its processes share.
+    """
+    package = ROOT / "playlist_pretrain"
+    sources = sorted(
+        path for room in ("demo", "audio", "records") for path in (package / room).glob("*.py")
+    )
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    if hasattr(request.config, "cache"):
+        cache = request.config.cache.mkdir("demo")
+    else:
+        cache = tmp_path_factory.mktemp("cache")
+    folder = cache / state
+    with open(cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            for old in cache.glob("*/"):
+                shutil.rmtree(old)
+            made = cache / "made"
+            made.mkdir()
+            subprocess.run(
+                [sys.executable, "-m", "playlist_pretrain.demo", "--quiet"],
+                cwd=made, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
+            made.rename(folder)
+    return folder / "tfrecords"
 
 
 @pytest.fixture

@@ -41,11 +41,9 @@ def stage(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory):
-    """The demo's collections, which take most of a minute to make."""
-    folder = tmp_path_factory.mktemp("demo")
-    run("python -m playlist_pretrain.demo --quiet", folder)
-    return folder / "tfrecords"
+def demo(demo_collections):
+    """The demo's collections."""
+    return demo_collections
 
 
 @pytest.fixture

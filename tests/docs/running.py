@@ -1,30 +1,69 @@
 """How the commands of the pages are run: as they stand, but for what takes long."""
 
+import contextlib
+import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
+from unittest import mock
 
 from pages import ROOT
 
+from playlist_pretrain.__main__ import main
+
+VERB = re.compile(r"python scripts/\w+\.py|(venv/bin/)?playlist-pretrain(?= )")
+SHELL = re.compile(r"[|&;<>$`*?{}]")
+"""What only a shell understands."""
+
 
 def run(command, home, more=None):
-    """Do what a user types in ``home``, whose ``~`` it is; what the command prints."""
+    """Do what a user types in ``home``, whose ``~`` it is; what the command prints.
+
+    A plain command of this package runs in this process, all else as a process of its own.
+    """
     environment = {
-        **os.environ,
         "HOME": str(home),
         "MPLCONFIGDIR": os.path.expanduser("~/.config/matplotlib"),  # fonts are found once
         "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
         "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
         **(more or {}),
     }
+    verb = isinstance(command, str) and VERB.match(command)
+    if verb and not SHELL.search(command):
+        words = [re.sub("^~", str(home), word) for word in shlex.split(command[verb.end() :])]
+        return run_here(verb[0].split()[-1], words, home, environment)
     words = ["bash", "-c", command] if isinstance(command, str) else command
     done = subprocess.run(
-        words, cwd=home, capture_output=True, text=True, env=environment, check=False
+        words,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def run_here(started, words, home, environment):
+    """Call a command, as ``started`` with ``words`` in ``home``; what it prints."""
+    argv = [started, *words] if started.endswith(".py") else [f"bin/{started}", *words]
+    verb = [Path(started).stem] if started.endswith(".py") else []
+    printed, wrong = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(home),
+        mock.patch.dict(os.environ, environment),
+        mock.patch.object(sys, "argv", argv),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(wrong),
+    ):
+        code = main(verb + words)
+    assert code == 0, f"{argv}\n{printed.getvalue()}\n{wrong.getvalue()}"
+    return printed.getvalue()
 
 
 def as_run(command):
