@@ -36,19 +36,22 @@ from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, Tra
 from playlist_pretrain.files import folder_lock, sync_file, write_json
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import read_document
-from playlist_pretrain.records.description import own_files
 from playlist_pretrain.records.listing import (
     ADDITIONS,
     Listing,
-    generation,
     listing_change,
     listing_digest,
     listing_line,
-    sources_name,
     write_listing,
 )
 from playlist_pretrain.records.report import REPORT_FILE, Note
-from playlist_pretrain.records.schema import shard_name
+from playlist_pretrain.records.schema import (
+    LOCK_FILE,
+    generation,
+    own_files,
+    shard_name,
+    sources_name,
+)
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.workers import describe_exit
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
@@ -395,9 +398,6 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
     if name == "source.listing_sha256":
         return ["the list of audio files (ids, paths, sizes, dates)"]
     return [f"{name}: {there!r} there, {here!r} asked for"]
-
-
-LOCK_FILE = "lock"
 
 
 class BuildFolder:

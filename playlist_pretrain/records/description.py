@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from playlist_pretrain.errors import CollectionError, FrontEndError
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import front_end_of, read_document
-from playlist_pretrain.records.listing import SOURCES_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -87,12 +86,6 @@ def next_names(description: Description) -> tuple[int, int]:
         _numbered(names, pattern) for pattern in (schema.SHARD_FILE, schema.INDEX_FILE)
     )
     return max(shards, default=-1) + 1, max(indexes, default=-1) + 1
-
-
-def own_files(folder: Path) -> list[str]:
-    """Files of ``folder`` that are named as shards, indexes or lists of sources are."""
-    patterns, names = (schema.SHARD_FILE, schema.INDEX_FILE, SOURCES_FILE), os.listdir(folder)
-    return [name for pattern in patterns for name in _numbered(names, pattern).values()]
 
 
 def _numbered(names: Iterable[str], pattern: re.Pattern) -> dict[int, str]:

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,20 +20,14 @@ from typing import TYPE_CHECKING
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.collection import read_document
 from playlist_pretrain.records.report import DIFFERS, Note
-from playlist_pretrain.records.schema import INDEX_FILE
+from playlist_pretrain.records.schema import generation, sources_name
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.sources import TrackSource
 
-SOURCES_FILE = re.compile(r"sources-(\d+)\.jsonl", re.ASCII)
 ADDITIONS = "listed_tracks_of_additions"
 _SAME = 2
-
-
-def sources_name(generation: int) -> str:
-    """File name of the listing that belongs to the index of ``generation``."""
-    return f"sources-{generation}.jsonl"
 
 
 def listing_line(track: TrackSource, root: str | None, file_of: Callable[[str], str] = str) -> str:
@@ -188,12 +181,6 @@ class Listing:
             else:
                 whole[position] = line
         return Listing([*whole, *new], [*self.counts, len(new)])
-
-
-def generation(document: dict) -> int:
-    """Number of the index that ``collection.json`` names: one more for each addition."""
-    found = INDEX_FILE.fullmatch(document["index"]["file"])
-    return int(found[1]) if found else 0
 
 
 def _differing(track: TrackSource, line: str) -> Note:

@@ -8,8 +8,10 @@ From track ids to rows, in 12 bytes a track, and what an id that is not there ma
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -42,7 +44,10 @@ INDEX_ARRAYS = {
 
 SHARD_FILE = re.compile(r"mel-(\d{5,})\.tfrecord", re.ASCII)
 INDEX_FILE = re.compile(r"index-(\d+)\.npz", re.ASCII)
-"""What the names of shards and indexes look like; the group is the number."""
+SOURCES_FILE = re.compile(r"sources-(\d+)\.jsonl", re.ASCII)
+"""Patterns of the names of shards, indexes and lists of sources; the group is the number."""
+LOCK_FILE = "lock"
+"""File in ``.build`` that a build and a repair lock."""
 
 
 def shard_name(number: int) -> str:
@@ -53,6 +58,23 @@ def shard_name(number: int) -> str:
 def index_name(generation: int) -> str:
     """File name of the index of ``generation``."""
     return f"index-{generation}.npz"
+
+
+def sources_name(generation: int) -> str:
+    """File name of the list of sources that belongs to the index of ``generation``."""
+    return f"sources-{generation}.jsonl"
+
+
+def generation(document: dict) -> int:
+    """Number of the index that ``collection.json`` names: one more after each addition."""
+    found = INDEX_FILE.fullmatch(document["index"]["file"])
+    return int(found[1]) if found else 0
+
+
+def own_files(folder: Path) -> list[str]:
+    """Names of the shards, indexes and lists of sources in ``folder``, of any generation."""
+    patterns = (SHARD_FILE, INDEX_FILE, SOURCES_FILE)
+    return [name for name in os.listdir(folder) if any(p.fullmatch(name) for p in patterns)]
 
 
 class PackedStrings(Sequence):

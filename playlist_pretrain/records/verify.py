@@ -26,12 +26,10 @@ from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.build_folder import LOCK_FILE
 from playlist_pretrain.records.collection import Collection, read_document, read_index
-from playlist_pretrain.records.description import Description, describe, next_names, own_files
-from playlist_pretrain.records.listing import generation as generation_of
-from playlist_pretrain.records.listing import sources_name
-from playlist_pretrain.records.schema import MEL_DTYPE
+from playlist_pretrain.records.description import Description, describe, next_names
+from playlist_pretrain.records.schema import LOCK_FILE, MEL_DTYPE, own_files, sources_name
+from playlist_pretrain.records.schema import generation as generation_of
 from playlist_pretrain.records.shard_file import CHUNK, Damage, Record, ShardFile, read_shard
 from playlist_pretrain.records.writer import (
     MelSums,

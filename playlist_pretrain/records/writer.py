@@ -25,8 +25,7 @@ from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import read_document
-from playlist_pretrain.records.listing import generation
-from playlist_pretrain.records.schema import MEL_DTYPE
+from playlist_pretrain.records.schema import MEL_DTYPE, generation
 from playlist_pretrain.records.shard_file import masked_crc
 from playlist_pretrain.version import __version__
 
