@@ -1,0 +1,207 @@
+"""Windows of many tracks through a model: batches of one size that cross the borders of tracks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.audio.windows import mean_over_windows
+from playlist_pretrain.messages import progress
+from playlist_pretrain.records.schema import SMALLEST_STD
+from playlist_pretrain.records.track_windows import TrackWindows, collection_windows
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from playlist_pretrain.records.collection import Collection
+
+BATCH = 64
+AHEAD = 4
+"""Batches that wait for the model, or are in it."""
+
+
+def batch_function(
+    model: tf.keras.Model,
+    batch: int = BATCH,
+    dtype: str = "float32",
+    strategy: tf.distribute.Strategy | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile a model into ``windows [batch, frames, bands] → outputs float32 [batch, dim]``.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        Made in the scope of ``strategy``.
+    batch : int
+        A multiple of the number of replicas.
+    dtype : str
+        Of the windows.
+    strategy : tf.distribute.Strategy, optional
+        Its replicas share each batch.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    replicas = 1 if strategy is None else strategy.num_replicas_in_sync
+    share = batch // replicas
+
+    def answer(windows):
+        windows = tf.ensure_shape(windows, [share, *model.input_shape[1:]])
+        return tf.cast(model(tf.cast(windows, tf.float32), training=False), tf.float32)
+
+    if replicas == 1:
+        spec = tf.TensorSpec([share, *model.input_shape[1:]], tf.as_dtype(dtype))
+        alone = tf.function(answer, input_signature=[spec], autograph=False)
+        # Weights that cannot change are laid out for the processor once, not for every batch.
+        frozen = convert_variables_to_constants_v2(alone.get_concrete_function())
+        return lambda windows: frozen(tf.constant(windows))[0].numpy()
+    together = tf.function(lambda shares: strategy.run(answer, (shares,)), autograph=False)
+
+    def shared_out(windows: np.ndarray) -> np.ndarray:
+        def own(context):
+            first = context.replica_id_in_sync_group * share
+            return tf.constant(windows[first : first + share])
+
+        answers = together(strategy.experimental_distribute_values_from_function(own))
+        return np.concatenate([a.numpy() for a in strategy.experimental_local_results(answers)])
+
+    return shared_out
+
+
+def track_outputs(
+    function: Callable[[np.ndarray], np.ndarray],
+    tracks: Generator[TrackWindows, None, None] | Iterator[TrackWindows],
+    *,
+    batch: int = BATCH,
+    flush_every: int | None = None,
+) -> Generator[tuple[TrackWindows, np.ndarray], None, None]:
+    """Yield each track with what a model gives for its windows, in their order.
+
+    The model works in a thread of its own while the next windows come.
+
+    Parameters
+    ----------
+    function : callable
+        ``windows [batch, frames, bands] → outputs [batch, dim]``, see :func:`batch_function`.
+    tracks : iterator of TrackWindows
+        Closed at the end if it is a generator.
+    batch : int
+    flush_every : int, optional
+        A batch never crosses a multiple of that many tracks, so that the numbers after it depend
+        on nothing before it. The last batch before it is filled up with its last window.
+
+    Yields
+    ------
+    (TrackWindows, np.ndarray float32 [windows, dim])
+        With no outputs, of any ``dim``, for a track without windows.
+    """
+    waiting: deque[TrackWindows] = deque()  # for outputs
+    under_way: deque[tuple[Future, int]] = deque()
+    there = np.empty((0, 0), np.float32)  # outputs for waiting[0] and those after it
+    windows, filled = np.empty(0), 0
+    model = ThreadPoolExecutor(1, thread_name_prefix="model")
+
+    def finished(most: int) -> Iterator[tuple[TrackWindows, np.ndarray]]:
+        """Tracks that have all outputs, once at most ``most`` batches are under way."""
+        nonlocal there
+        while under_way and (len(under_way) > most or under_way[0][0].done()):
+            future, count = under_way.popleft()
+            outputs = future.result()[:count]
+            there = np.concatenate([there, outputs]) if len(there) else outputs
+            while waiting and len(waiting[0].windows) <= len(there):
+                track = waiting.popleft()
+                yield track, there[: len(track.windows)]
+                there = there[len(track.windows) :]
+        while not under_way and not filled and waiting and not len(waiting[0].windows):
+            yield waiting.popleft(), there[:0]
+
+    def submit() -> None:
+        nonlocal filled
+        windows[filled:] = windows[filled - 1]
+        under_way.append((model.submit(function, windows), filled))
+        filled = 0
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(model.shutdown, wait=True, cancel_futures=True)
+        if isinstance(tracks, Generator):
+            stack.enter_context(contextlib.closing(tracks))
+        for number, track in enumerate(tracks, 1):
+            waiting.append(track)
+            taken = 0
+            while taken < len(track.windows):
+                if not filled:  # the model may still have the array before
+                    windows = np.empty((batch, *track.windows.shape[1:]), track.windows.dtype)
+                part = track.windows[taken : taken + batch - filled]
+                windows[filled : filled + len(part)] = part
+                taken, filled = taken + len(part), filled + len(part)
+                if filled == batch:
+                    submit()
+                    yield from finished(AHEAD)
+            if filled and flush_every and number % flush_every == 0:
+                submit()
+            yield from finished(AHEAD)
+        if filled:
+            submit()
+        yield from finished(0)
+
+
+def track_means(
+    model: tf.keras.Model,
+    collection: Collection,
+    *,
+    rows: np.ndarray | None = None,
+    seconds: float | None = None,
+    short: str = "repeat",
+    desc: str = "",
+) -> np.ndarray:
+    """Compute the mean of a model's outputs over the windows of each track of a collection.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``: a backbone, or a tagger.
+    collection : Collection
+        Made by the model's front end.
+    rows : np.ndarray int [tracks], optional
+        Which tracks; default all.
+    seconds : float, optional
+        Only the windows of that many seconds in the centre of each source.
+    short : {"repeat", "pad", "skip"}
+        What becomes of tracks shorter than a window.
+    desc : str
+        Of the progress bar; none if empty.
+
+    Returns
+    -------
+    np.ndarray float32 [tracks, dim]
+        NaN for a track without a window.
+    """
+    tracks = collection_windows(collection, model.input_shape[1], short, rows, seconds)
+    found = track_outputs(lambda windows: model(windows, training=False).numpy(), tracks)
+    if desc:
+        total = len(collection) if rows is None else len(rows)
+        found = progress(found, desc=desc, total=total, unit=" tracks")
+    outputs, counts = [np.empty((0, model.output_shape[-1]), np.float32)], []
+    for _, own in found:
+        counts.append(len(own))
+        outputs += [own] if len(own) else []
+    return mean_over_windows(np.concatenate(outputs), np.array(counts, np.int64))
+
+
+def mean_of_mel(collection: Collection) -> np.ndarray:
+    """Compute the mean of the standardised log-mel over each track's frames.
+
+    Any embedding has to beat it.
+
+    Returns
+    -------
+    np.ndarray float32 [tracks, bands]
+    """
+    std = np.maximum(collection.band_std, SMALLEST_STD)
+    means = [collection.mel(row).mean(axis=0, dtype=np.float64) for row in range(len(collection))]
+    return ((np.stack(means) - collection.band_mean) / std).astype(np.float32)

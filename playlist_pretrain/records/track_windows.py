@@ -1,0 +1,182 @@
+"""Non-overlapping windows of whole tracks, one track after the other: of audio or a collection."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.audio.windows import cut_windows
+from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.windows import WindowPositions, WindowReader, read_ahead
+from playlist_pretrain.records.workers import decode_in_order
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+    from playlist_pretrain.records.collection import Collection
+
+TRACKS_AT_ONCE = 8
+"""Tracks of a collection whose windows are read together."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackWindows:
+    """Non-overlapping windows of one track.
+
+    Attributes
+    ----------
+    windows : np.ndarray [shape=(n, frames, bands)]
+        Log-mels; none of a track that is left out.
+    start : float
+        Seconds in the source at which the first window begins.
+    seconds : float
+        Audio in the track.
+    status : {"", "skipped", "unreadable"}
+        Whether the track is left out, as in a build report.
+    reason : str
+        Why it is left out.
+    """
+
+    windows: np.ndarray
+    start: float = 0.0
+    seconds: float = 0.0
+    status: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FileWindows:
+    """Decode an audio file and cut its log-mel into windows; travels to worker processes.
+
+    The windows are those of the SavedModel's signature ``waveform``: of the whole file, silence
+    after samples that are too few for one frame, frames after the last window left out.
+
+    Attributes
+    ----------
+    front_end : FrontEnd
+        One that takes waveforms.
+    frames : int
+        Of a window.
+    short : {"repeat", "pad", "skip"}
+        What becomes of files that are shorter, see :func:`.cut_windows`.
+    """
+
+    front_end: FrontEnd
+    frames: int
+    short: str = "repeat"
+
+    def __call__(self, path: str) -> TrackWindows:
+        """Windows of the file ``path``; raises AudioError as :func:`.decode` does."""
+        end = self.front_end
+        audio = decode(path, end.sample_rate, None, end.resample_quality)
+        return self.of_waveform(audio.waveform)
+
+    def of_waveform(self, waveform: np.ndarray) -> TrackWindows:
+        """Windows of a waveform float32 [samples] at the front end's rate, full scale ±1."""
+        mel = self._log_mel(with_one_frame(waveform, self.front_end))
+        windows = cut_windows(mel, self.frames, self.short, self.front_end.silence)
+        seconds = len(waveform) / self.front_end.sample_rate
+        if not len(windows):
+            return _too_short(windows, len(mel), self.frames)
+        return TrackWindows(windows, 0.0, seconds)
+
+    @cached_property
+    def _log_mel(self) -> NumpyLogMel:
+        from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+
+        return NumpyLogMel(self.front_end)
+
+
+def with_one_frame(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:
+    """Append silence to a waveform that is too short for one frame."""
+    if front_end.frames(len(waveform)):
+        return waveform
+    shortest = 1 if front_end.framing == "centred" else front_end.frame_length
+    return np.pad(waveform, (0, shortest - len(waveform)))
+
+
+def audio_windows(
+    tracks: Sequence[TrackSource], folder: str | Path, load: FileWindows, workers: int | None = None
+) -> Iterator[TrackWindows]:
+    """Windows of audio files in their order; files are decoded in worker processes.
+
+    Parameters
+    ----------
+    tracks : sequence of TrackSource
+    folder : str or Path
+        That their sources are below.
+    load : FileWindows
+    workers : int, optional
+        Processes; default one for each core this process may use.
+    """
+    nothing = np.empty((0, load.frames, load.front_end.bands), np.float32)
+    found = decode_in_order(
+        tracks, folder, load, workers,
+        size_of=lambda track: 0 if isinstance(track, str) else track.windows.nbytes,
+    )  # fmt: skip
+    with contextlib.closing(found):
+        for _, track in found:
+            if isinstance(track, str):
+                track = TrackWindows(nothing, status="unreadable", reason=track)
+            yield track
+
+
+def collection_windows(
+    collection: Collection,
+    frames: int,
+    short: str = "repeat",
+    rows: np.ndarray | None = None,
+    seconds: float | None = None,
+) -> Iterator[TrackWindows]:
+    """Windows float16 of a collection's tracks, read ahead from its shards.
+
+    Parameters
+    ----------
+    collection : Collection
+    frames : int
+        Of a window.
+    short : {"repeat", "pad", "skip"}
+        What becomes of tracks that are shorter.
+    rows : np.ndarray int [tracks], optional
+        Which tracks, in which order; default all.
+    seconds : float, optional
+        Only the windows of that many seconds in the centre of each source.
+    """
+    reader = WindowReader(collection, frames, short)
+    rows = np.arange(len(collection)) if rows is None else np.asarray(rows)
+    front_end = collection.front_end
+    per_frame = front_end.hop_length / front_end.sample_rate
+
+    def read(first: int) -> list[TrackWindows]:
+        part = rows[first : first + TRACKS_AT_ONCE]
+        block = WindowPositions(reader, part, seconds).one_block()
+        windows = reader.read(block.rows, block.starts)
+        counts = np.bincount(block.tracks, minlength=len(part))
+        found, stop = [], 0
+        for row, count in zip(part.tolist(), counts.tolist(), strict=True):
+            own, stop = slice(stop, stop + count), stop + count
+            length = int(collection.frames[row])
+            if not count:
+                found.append(_too_short(windows[own], length, frames))
+                continue
+            start = float(collection.start_seconds[row]) + int(block.starts[own][0]) * per_frame
+            found.append(TrackWindows(windows[own], start, length * per_frame))
+        return found
+
+    firsts = ((first,) for first in range(0, len(rows), TRACKS_AT_ONCE))
+    ahead = read_ahead(read, firsts, reader.calls, reader.calls)
+    with contextlib.closing(ahead):  # type: ignore[type-var]
+        for tracks in ahead:
+            yield from tracks
+
+
+def _too_short(windows: np.ndarray, frames: int, wanted: int) -> TrackWindows:
+    reason = f"{frames} frames, a window needs {wanted}"
+    return TrackWindows(windows, status="skipped", reason=reason)
