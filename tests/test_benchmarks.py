@@ -58,7 +58,7 @@ def test_what_they_import_is_there():
                     assert there, f"{path.name}: {alias.name} of {node.module}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(SMALL))
 def test_prints_a_table(name, shared_data):
     if name in ("records", "embed"):
@@ -96,7 +96,7 @@ def test_jobs_are_timed_in_turn_and_the_first_round_is_not_counted(steps):
     assert steps.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 1.0]) == 3.0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["vggish", "resnet50"])
 def test_operations_of_a_pass_are_those_that_tensorflow_counts(steps, name):
     import tensorflow as tf
@@ -113,7 +113,7 @@ def test_operations_of_a_pass_are_those_that_tensorflow_counts(steps, name):
     assert steps.forward_operations(backbone) == pytest.approx(counted.total_float_ops, rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_few_steps_change_every_weight(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     trained = importlib.import_module("_trained")
@@ -160,7 +160,7 @@ def test_shuffled_pairs_keep_the_anchors_and_lose_the_groups(monkeypatch):
     assert np.array_equal(pairs, again) and not np.array_equal(pairs, other)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_styles_and_artists_of_pairs_are_counted(make_collection, monkeypatch, tmp_path, capsys):
     collection = make_collection(tmp_path / "worlds" / "1" / "demo", [257] * 256)
     artists = np.arange(256).reshape(64, 4)

@@ -51,13 +51,13 @@ def test_was_saved_without_outputs_and_names_no_machine(path):
         assert (NOTEBOOKS / link).is_file(), link
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_runs(path, run):
     run(path.name)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_own_backbone_learns_its_own_pairs_in_ten_lines(run):
     notebook, printed, folder = run("own_backbone.ipynb")
     training = next(cell.source for cell in notebook.cells if "model.fit" in cell.source)
@@ -67,7 +67,7 @@ def test_an_own_backbone_learns_its_own_pairs_in_ten_lines(run):
     assert (folder / "own_backbone.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_first_hour_ends_with_a_model_that_knows_more_than_spectra(run):
     notebook, printed, folder = run("first_hour.ipynb")
     assert any(SLOW_AND_FAST[1] in cell.source for cell in notebook.cells)
@@ -78,7 +78,7 @@ def test_the_first_hour_ends_with_a_model_that_knows_more_than_spectra(run):
     assert (folder / "runs" / "first_hour_fast" / "saved_model").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_own_music_becomes_a_model_that_finds_a_file_again(run):
     _, printed, folder = run("own_music.ipynb")
     assert "48 tracks" in printed and re.search(r"matched +48 +100", printed)
@@ -87,7 +87,7 @@ def test_own_music_becomes_a_model_that_finds_a_file_again(run):
     assert (folder / "my_music" / track).with_suffix(".flac").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_essentia_gives_what_keras_gives(run):
     _, printed, folder = run("essentia.ipynb")
     assert float(re.search(r"difference is (\S+) standard", printed)[1]) < 1e-3

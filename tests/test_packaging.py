@@ -139,7 +139,7 @@ def test_every_requirement_has_its_version_in_the_constraints(settings):
             assert name[0].replace("_", "-").lower() in pinned, line
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_is_the_package_and_nothing_else(wheel):
     found = {name for name in contents(wheel) if ".dist-info/" not in name}
     every = (path for path in PACKAGE.rglob("*") if path.is_file())
@@ -150,7 +150,7 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel):
     assert {".html", ".css", ".js", ".json"} <= suffixes
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_metadata_of_the_wheel(wheel, settings):
     (text,) = (data for name, data in contents(wheel).items() if name.endswith("/METADATA"))
     found = email.message_from_bytes(text)
@@ -165,7 +165,7 @@ def test_the_metadata_of_the_wheel(wheel, settings):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_checkout_sdist_and_container_make_the_same_wheel(built, wheel, tmp_path):
     build(built / "source", tmp_path / "checkout", "--wheel")
     context = tmp_path / "context"
@@ -179,7 +179,7 @@ def test_checkout_sdist_and_container_make_the_same_wheel(built, wheel, tmp_path
         assert contents(tmp_path / folder / wheel.name) == contents(wheel), folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_sdist_has_what_its_tests_need(built):
     (path,) = (built / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
@@ -193,7 +193,7 @@ def test_the_sdist_has_what_its_tests_need(built):
     assert not any("__pycache__" in name for name in names)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_verb_has_help_outside_the_checkout(installed, tmp_path):
     for verb in VERBS:
         done = installed(tmp_path, verb, "--help")
@@ -211,7 +211,7 @@ def test_every_verb_has_help_outside_the_checkout(installed, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_from_audio_to_a_model_in_an_empty_folder(installed, tmp_path):
     import soundfile
 

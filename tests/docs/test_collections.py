@@ -8,7 +8,7 @@ from playlist_pretrain.records.collection import Collection
 GUIDES = "docs/guides"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_make_tfrecords(home_at, follow, s3_port, monkeypatch):
     home, there = home_at("bare"), variables(s3_port)
     for name, value in there.items():
@@ -23,21 +23,21 @@ def test_make_tfrecords(home_at, follow, s3_port, monkeypatch):
     assert len(Collection.open(home / "tfrecords" / "mine")) == 12
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_import_mels(home_at, follow):
     home = home_at("bare")
     assert len(follow(f"{GUIDES}/import_mels.md", home)) == 3
     assert (home / "runs" / "melon-playlist_co-vggish" / "saved_model").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_check_collection(home_at, follow):
     home = home_at("groups")
     assert len(follow(f"{GUIDES}/check_collection.md", home)) == 3
     assert (home / "tfrecords" / "mine" / "figures" / "collection.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_match_playlists(home_at, follow):
     home = home_at("collection")
     follow(f"{GUIDES}/match_playlists.md", home)

@@ -79,7 +79,7 @@ def other_files(page, folder):
         (folder / "data" / "folds.csv").write_text(text, "utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("page", "written"), [(n, n) for n in NAMES], indirect=["written"])
 def test_the_commands_of_the_page(page, written, tiny_collection):
     shutil.copytree(tiny_collection, written / "tfrecords" / "mine")

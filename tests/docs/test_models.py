@@ -14,7 +14,7 @@ def section(page, name):
     return text_of(page).partition(f"## {name}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_similarity(home_at, follow):
     home, page = home_at("model"), f"{GUIDES}/similarity.md"
     assert len(follow(page, home)) == 2
@@ -25,7 +25,7 @@ def test_similarity(home_at, follow):
             assert (home / "runs" / run / file).exists(), file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_embed(home_at, follow):
     home = home_at("model")
     follow(f"{GUIDES}/embed.md", home)
@@ -37,7 +37,7 @@ def test_embed(home_at, follow):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_search(home_at, follow):
     home = home_at("model")
     shutil.copy(home / "music" / "t0.wav", home / "music" / "song.wav")
@@ -46,7 +46,7 @@ def test_search(home_at, follow):
     assert len((home / "longer.m3u8").read_text().splitlines()) == 22
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_export(home_at, follow):
     home, page = home_at("model"), f"{GUIDES}/export.md"
     done = {step.text: printed for step, printed in follow(page, home)}

@@ -4,7 +4,7 @@ import pytest
 from page_groups import FROM_NOTHING, OTHERS, with_steps
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", with_steps(OTHERS))
 def test_follow(page, home_at, demo, follow):
     follow(page, home_at("bare" if page in FROM_NOTHING else "model", demo))

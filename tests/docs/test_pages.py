@@ -86,7 +86,7 @@ def test_every_excuse_is_needed():
         assert any(map(excuse.fits, texts)), excuse.pattern
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_are_not_run_name_options_and_files_that_are_there(page):
     for step in every_command():

@@ -27,7 +27,7 @@ def named(entry):
             for name in named(part)]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_is_built_without_a_warning_and_whole(site):
     for page in PAGES[1:]:
         assert (site / page.removeprefix("docs/")).with_suffix(".html").is_file(), page
@@ -35,7 +35,7 @@ def test_is_built_without_a_warning_and_whole(site):
     assert not list(site.rglob("hooks.py"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_page_needs_the_network(site):
     for page in site.rglob("*.html"):
         html = page.read_text("utf-8")
@@ -43,7 +43,7 @@ def test_no_page_needs_the_network(site):
         assert not re.search(r"<link[^>]+rel=\"?(stylesheet|preconnect)[^>]+//", html), page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_search_knows_every_guide(site):
     index = (site / "search" / "search_index.json").read_text("utf-8")
     for page in PAGES:
@@ -51,7 +51,7 @@ def test_the_search_knows_every_guide(site):
             assert page.removeprefix("docs/").replace(".md", ".html") in index, page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_links_out_of_docs_lead_to_copies_in_the_site(site):
     html = (site / "guides" / "tables.html").read_text("utf-8")
     (link,) = set(re.findall(r"href=\"?([^\" >]*demo\.toml)", html))

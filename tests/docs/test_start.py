@@ -27,7 +27,7 @@ def test_the_readme(home_at, demo, follow):
     assert (home / "map.html").stat().st_size > 1e6  # what it needs to work offline is in it
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("page", ["docs/index.md", "docs/platforms.md"])
 def test_follow(page, home_at, demo, follow):
     home = home_at(GROUPS["start"][page], demo)
@@ -46,7 +46,7 @@ def test_the_results_of_the_readme_are_those_of_the_benchmarks():
         assert there >= set(cells), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_make_says_why_python_311_and_how_to_get_it(tmp_path):
     ready = tmp_path / "venv" / ".ready"
     done = subprocess.run(

@@ -8,7 +8,7 @@ from pages import text_of
 GUIDES = "docs/guides"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pretrain_leaves_what_the_formats_say(home_at, follow):
     home = home_at("groups")
     follow(f"{GUIDES}/pretrain.md", home)
@@ -21,7 +21,7 @@ def test_pretrain_leaves_what_the_formats_say(home_at, follow):
             assert (home / "runs" / run / file).exists(), file
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_finetune(home_at, follow):
     home = home_at("model")
     follow(f"{GUIDES}/finetune.md", home)
@@ -29,7 +29,7 @@ def test_finetune(home_at, follow):
     assert (home / "runs" / "try-tags" / "run-1" / "saved_model").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables(home_at, follow):
     page = f"{GUIDES}/tables.md"
     told = {step.text: printed for step, printed in follow(page, home_at("bare"))}
