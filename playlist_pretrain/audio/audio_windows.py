@@ -1,4 +1,4 @@
-"""Audio files as windows of a ``tf.data`` pipeline, for notebooks and models of one's own.
+"""Windows of audio files in a ``tf.data`` pipeline, for notebooks and models of one's own.
 
 >>> dataset = audio_windows(paths, front_end("paper"), 256, labels=labels, seed=0)
 >>> model.fit(dataset.shuffle(1000).batch(32).prefetch(1), epochs=10)
@@ -9,8 +9,6 @@ TensorFlow's own threads. All are resampled by the linear interpolation of Essen
 :class:`~playlist_pretrain.audio.decode.AudioLoader` gives it, and the others the same to what
 separates two decoders of one format. The command ``embed.py`` and collections take AudioLoader:
 that reads more formats, and keeps a decoder that crashes out of the process.
-
-Audio files to mono waveforms inside a graph: wav by core operations, others by tensorflow-io.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.decode import LONGEST_WHOLE
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.log_mel import fill_window, pad_to_frame
 from playlist_pretrain.audio.wav import (
     HIGHEST_RATE,
     LOWEST_RATE,
@@ -36,15 +36,15 @@ from playlist_pretrain.audio.wav import (
     resampled,
     wav_waveform,
 )
-from playlist_pretrain.errors import (
-    AudioError,
-    FrontEndError,
-    RecipeError,
-    first_line,
-)
-from playlist_pretrain.storage import tensorflow_io
+from playlist_pretrain.audio.windows import SHORT
+from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError, first_line
 
-SHORT = ("repeat", "pad", "skip")
+MOST_VALUES = 2**30
+"""Samples of all channels that a file may state, since memory is taken for them before they are
+read."""
+_FLAC_BITS = 20  # of a flac file, whose last bit and next four are the bits of a sample, less 1
+_INTEGERS = ((tf.uint8, 2.0**-7, -1.0), (tf.int16, 2.0**-15, 0.0), (tf.int32, 2.0**-31, 0.0))
+"""Of flac files of up to 8, 16 and more bits: type, factor and offset that make full scale ±1."""
 
 
 def audio_windows(
@@ -63,7 +63,7 @@ def audio_windows(
     Parameters
     ----------
     paths : sequence of str or Path
-        See :func:`~playlist_pretrain.audio.audio_windows.file_waveform`.
+        See :func:`file_waveform`.
     front_end : FrontEnd
         Makes the log-mels.
     frames : int
@@ -100,7 +100,7 @@ def audio_windows(
     """
     files = [os.fspath(path) for path in paths]
     _check(files, front_end, frames, labels, seed, short, skipped)
-    tensorflow_io("audio", AudioError)
+    _tensorflow_io()
     names = tf.constant([*map(os.fsencode, files), b""])
     epochs = itertools.count()
     plain = tf.autograph.experimental.do_not_convert  # the control flow is TensorFlow's own
@@ -197,38 +197,24 @@ def _check(
 def _log_mel(path: tf.Tensor, front_end: FrontEnd, frames: int, short: str) -> tf.Tensor:
     """Log-mel of a whole file, at least a window long: float32 [any, bands]."""
     waveform = file_waveform(path, front_end.sample_rate)
-    # As in the signature waveform: silence follows samples that are too few for one frame.
-    shortest = 1 if front_end.framing == "centred" else front_end.frame_length
-    missing = tf.maximum(shortest - tf.shape(waveform)[0], 0)
-    mel = front_end.log_mel(tf.pad(waveform, [[0, missing]]))
+    mel = front_end.log_mel(pad_to_frame(front_end, waveform))
+    if short != "skip":
+        return fill_window(mel, frames, short, front_end.silence)
     length = tf.shape(mel)[0]
-    if short == "skip":
-        enough = tf.debugging.Assert(
-            length >= frames, [f"too short: a window needs {frames} frames, it has", length]
-        )
-        with tf.control_dependencies([enough]):
-            return tf.identity(mel)
-    if short == "repeat":
-        return tf.tile(mel, [tf.maximum(1, -(-frames // length)), 1])
-    missing = tf.maximum(frames - length, 0)
-    return tf.pad(mel, [[0, missing], [0, 0]], constant_values=front_end.silence)
+    enough = tf.debugging.Assert(
+        length >= frames, [f"too short: a window needs {frames} frames, it has", length]
+    )
+    with tf.control_dependencies([enough]):
+        return tf.identity(mel)
 
 
 def _reason(file: str, front_end: FrontEnd, frames: int, short: str) -> str:
-    """Why a file has no windows: it is tried again, where an error can be caught."""
+    """Find out why a file has no windows: read it again, where an error can be caught."""
     try:
         _log_mel(tf.constant(os.fsencode(file)), front_end, frames, short)
     except tf.errors.OpError as error:
         return first_line(error)
     return "could not be read, but can be now"
-
-
-MOST_VALUES = 2**30
-"""Samples of all channels that a file may state, since memory is taken for them before they are
-there."""
-_FLAC_BITS = 20  # of a flac file, whose last bit and next four are the bits of a sample, less 1
-_INTEGERS = ((tf.uint8, 2.0**-7, -1.0), (tf.int16, 2.0**-15, 0.0), (tf.int32, 2.0**-31, 0.0))
-"""Of flac files of up to 8, 16 and more bits: type, factor and offset that make full scale ±1."""
 
 
 def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
@@ -284,8 +270,8 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
 def _mono(
     path: tf.Tensor, dtype: tf.DType, factor: float, offset: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What tensorflow-io decodes to ``dtype``: samples float32 [any], and their rate, int64 []."""
-    audio = tensorflow_io("audio", AudioError).audio.AudioIOTensor(path, dtype=dtype)
+    """Decode by tensorflow-io to ``dtype``: samples float32 [any], and their rate, int64 []."""
+    audio = _tensorflow_io().audio.AudioIOTensor(path, dtype=dtype)
     shape, rate = tf.cast(audio.shape, tf.int64), tf.cast(audio.rate, tf.int64)
     count, channels = shape[0], shape[1]
     possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
@@ -307,3 +293,14 @@ def _mono(
     finite = tf.reduce_all(tf.math.is_finite(mean))
     with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
         return tf.ensure_shape(mean, [None]), rate
+
+
+def _tensorflow_io() -> ModuleType:
+    try:
+        import tensorflow_io
+    except Exception as problem:  # a library that does not fit raises what it likes
+        raise AudioError(
+            f"tensorflow-io cannot be used ({first_line(problem)}); "
+            "pip install -c constraints.txt -e '.[audio]'"
+        ) from problem
+    return tensorflow_io

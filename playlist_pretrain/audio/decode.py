@@ -5,14 +5,8 @@ here and there. What ``MonoLoader`` refuses, more than two channels and a few co
 Opus, is read by libsndfile, averaged over all channels and resampled by Essentia.
 
 The whole file is decoded even when an excerpt is asked for: only then is its length, and with it
-the place of its centre, known to the sample. It is not kept: of a file of more than half an hour a
-second pass keeps the excerpt alone, so that memory does not grow with the file.
-
-Streams whose number of channels changes on the way, which crash Essentia's decoder.
-
-They come from files that were joined end to end, and from damaged ones.
-
-The length that a file's own header states, to tell a whole file from one that was cut off.
+the place of its centre, known to the sample. Of a file of more than half an hour a second pass
+keeps the excerpt alone, so that memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -40,7 +34,7 @@ _BLOCK_SAMPLES = 1 << 20
 # More than that is not kept in a first pass; the second costs little beside the length.
 _LONG_SECONDS = 1800
 LONGEST_WHOLE = 5400
-"""Seconds that are taken out of one file at most: what ``excerpt`` None stands for."""
+"""Most seconds that are taken out of one file, as with ``excerpt=None``."""
 _ADVICE = "convert it, for example with: ffmpeg -i FILE -ac 2 FILE.wav"
 
 
@@ -75,6 +69,21 @@ class AudioLoader:
         return decode(source, self.sample_rate, self.excerpt, self.resample_quality)
 
 
+def load_audio(path: str | os.PathLike) -> np.ndarray:
+    """Decode a whole file to mono at 16 kHz.
+
+    Returns
+    -------
+    np.ndarray [shape=(samples,), float32, full scale ±1]
+
+    Raises
+    ------
+    AudioError
+        See :func:`decode`.
+    """
+    return decode(path, excerpt=None).waveform
+
+
 def decode(
     path: str | os.PathLike,
     sample_rate: int = 16000,
@@ -107,28 +116,25 @@ def decode(
         than an hour and a half of it would be taken.
     """
     path = os.fsdecode(path)
-    shown = path if path.isprintable() else ascii(path)
     try:
-        return _decode(path, sample_rate, excerpt, resample_quality)
+        if excerpt is not None and not 0 < excerpt < math.inf:
+            raise AudioError(f"an excerpt of {excerpt} seconds cannot be cut")
+        _check_file(path)
+        waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
+        if waveform.size == 0:
+            raise AudioError("holds no audio")
+        if not np.isfinite(waveform).all():
+            raise AudioError("holds NaN or infinite samples")
+        seconds, stated = total / sample_rate, stated_seconds(path)
+        if stated is not None and seconds < stated - _MISSING_SECONDS:
+            raise AudioError(
+                f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states"
+            )
     except AudioError as error:
+        shown = path if path.isprintable() else ascii(path)
         raise AudioError(f"{shown}: {error}") from None
-
-
-def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality: int) -> Decoded:
-    if excerpt is not None and not 0 < excerpt < math.inf:
-        raise AudioError(f"an excerpt of {excerpt} seconds cannot be cut")
-    _check_file(path)
-    waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
-    if waveform.size == 0:
-        raise AudioError("holds no audio")
-    if not np.isfinite(waveform).all():
-        raise AudioError("holds NaN or infinite samples")
-    seconds = total / sample_rate
-    stated = stated_seconds(path)
-    if stated is not None and seconds < stated - _MISSING_SECONDS:
-        raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
     start, stop = _excerpt(total, sample_rate, excerpt)
-    if stop - start < waveform.size:
+    if stop - start < waveform.size:  # a copy does not keep the whole file in memory
         waveform = waveform[start - first : stop - first].copy()
     return Decoded(waveform, start / sample_rate, seconds)
 
@@ -163,7 +169,7 @@ def _check_file(path: str) -> None:
 def _load(
     path: str, sample_rate: int, excerpt: float | None, resample_quality: int
 ) -> tuple[np.ndarray, int, int]:
-    """What holds the excerpt, mono at ``sample_rate``: samples, number of the first, of all."""
+    """Samples that hold the excerpt, mono at ``sample_rate``; number of the first, and of all."""
     if changes_channels(path):
         raise AudioError(f"cannot be decoded: its number of channels changes; {_ADVICE}")
     with _essentia_name(path) as name:
@@ -180,14 +186,13 @@ def _load(
             return waveform, first * sample_rate, total
         except RuntimeError as error:
             reason = str(error)
-    why = None
-    if "more than 2 channels" in reason:
-        why = "it has more than two channels"
-    elif "Unsupported codec" in reason:
-        why = "its codec is not supported"
-    if why:
-        waveform = _load_other(path, sample_rate, resample_quality, why)
-        return waveform, 0, waveform.size
+    for sign, why in (
+        ("more than 2 channels", "it has more than two channels"),
+        ("Unsupported codec", "its codec is not supported"),
+    ):
+        if sign in reason:
+            waveform = _load_other(path, sample_rate, resample_quality, why)
+            return waveform, 0, waveform.size
     reason = reason.rpartition(", error = ")[2].rpartition("AudioLoader: ")[2]
     raise AudioError(f"cannot be decoded as audio ({' '.join(reason.split())})")
 
@@ -195,7 +200,7 @@ def _load(
 def _run(
     name: str, sample_rate: int, resample_quality: int, first: int, last: int
 ) -> tuple[np.ndarray, int]:
-    """Samples from second ``first`` to ``last`` as ``MonoLoader`` gives them, and how many it has.
+    """Run ``MonoLoader``: its samples from second ``first`` to ``last``, and how many there are.
 
     The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds.
     """
@@ -263,7 +268,7 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
 
 @functools.cache
 def _essentia(module: str) -> ModuleType:
-    """``essentia`` or one of its two modes, kept from printing, as is the TensorFlow inside it.
+    """Import ``essentia`` or one of its two modes; it and its TensorFlow are kept from printing.
 
     Each mode makes one of every algorithm when it is imported, which takes half a second.
     """
@@ -294,7 +299,7 @@ def _tiny_wav() -> str:
 
 @contextlib.contextmanager
 def _essentia_name(path: str) -> Iterator[str]:
-    """Absolute, so that it is no protocol (``http:…``), and UTF-8 even if the file's is not."""
+    """Make a path absolute, so that it is no protocol (``http:…``), and valid UTF-8."""
     path = os.path.abspath(path)
     try:
         path.encode()

@@ -1,6 +1,4 @@
-"""What every front end is: constants that travel as JSON and are checked when they arrive.
-
-Waveform to log-mel: one frozen set of constants and one function, used everywhere.
+"""Front ends: the frozen constants between a waveform and its log-mel.
 
 Training, embedding and the exported models all call :meth:`FrontEnd.log_mel`; collections are
 built by :mod:`.numpy_log_mel`, which differs by rounding. A collection and a saved model carry the
@@ -8,21 +6,16 @@ constants and refuse each other when these differ.
 
 >>> mel = front_end("paper").log_mel(waveform)  # float32 [samples] → float32 [frames, 96]
 
-Front ends of mels that somebody else made: what is known of them, and no way to make more.
-
-Public collections without audio come as mels. Their values are stored as they are distributed, so
-that a model takes the very files that others have; what a value means is written down, because
-mixing two windows (pairing ``simclr``) needs linear power.
+:class:`ImportedFrontEnd` describes mels that were computed elsewhere and are stored as they are
+distributed; no more of them can be made here.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-import typing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import numpy as np
 
@@ -33,47 +26,56 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 FORMAT = 1
+KIND = "imported"
+_TYPES: dict[str, Any] = {"int": int, "float": (int, float), "str": str}
+_CHOICES = {
+    "taper": ("hann-symmetric", "hann-periodic"),
+    "spectrum": ("power", "magnitude"),
+    "mel_scale": ("slaney", "htk"),
+    "mel_slopes": ("hz", "mel"),
+    "mel_norm": ("area", "peak"),
+    "mel_precision": ("float32", "float64"),
+    "log_base": ("10", "e"),
+    "framing": ("centred", "whole"),
+}
 
 
 class Constants:
-    """Base of the frozen dataclasses of front ends.
-
-    Class attributes ``_choices`` (field → values allowed) and ``_not_compared`` (fields that say
-    how a mel is called and cut, not what its values are) belong to each.
-    """
+    """Base of both kinds of front end: checks, comparison, and lengths."""
 
     name: str
-    framing: str
+    sample_rate: int
     frame_length: int
     hop_length: int
-    _choices: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
-    _not_compared: typing.ClassVar[tuple[str, ...]] = ()
+    log_base: str
+    log_factor: float
+    framing: str
+    takes_waveforms: ClassVar[bool]
+    """Whether log-mels can be computed here, which those of imported mels cannot."""
+    _not_compared: ClassVar[tuple[str, ...]]  # fields that do not change the values of a mel
 
-    @classmethod
-    @functools.cache
-    def field_types(cls) -> dict[str, type]:
-        """Type of every field."""
-        hints = typing.get_type_hints(cls)
-        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-
-    def _check_fields(self) -> None:
-        for field, kind in self.field_types().items():
-            value = getattr(self, field)
-            allowed = (int, float) if kind is float else kind
-            if isinstance(value, bool) or not isinstance(value, allowed):
-                self._refuse(field, f"must be of type {kind.__name__}")
-            choices = self._choices.get(field)
+    def __post_init__(self):
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, choices = getattr(self, field.name), _CHOICES.get(field.name)
+            if isinstance(value, bool) or not isinstance(value, _TYPES[field.type]):
+                self._refuse(field.name, f"must be of type {field.type}")
             if choices and value not in choices:
-                self._refuse(field, f"must be one of {', '.join(choices)}")
+                self._refuse(field.name, f"must be one of {', '.join(choices)}")
+            if field.type == "int" and field.name != "resample_quality" and value < 1:
+                self._refuse(field.name, "must be at least 1")
 
-    def _refuse(self, field: str, why: str) -> typing.NoReturn:
+    def _refuse(self, field: str, why: str) -> NoReturn:
         value = getattr(self, field)
         raise FrontEndError(f"front end {self.name!r}: {field} = {value!r}: it {why}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """All constants, the kind of imported ones, and the number of this format, for JSON."""
+        kind = {} if self.takes_waveforms else {"kind": KIND}
+        return {"format": FORMAT, **kind, **dataclasses.asdict(self)}  # type: ignore[call-overload]
+
     @classmethod
-    def _from_fields(cls, values: dict[str, Any]) -> typing.Self:
-        """Make one of exactly the fields there are, those with a default included."""
-        known = cls.field_types().keys()
+    def _from_fields(cls, values: dict[str, Any]) -> Self:
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for what, names in (("unknown", values.keys() - known), ("missing", known - values.keys())):
             if names:
                 listed = ", ".join(map(str, sorted(names, key=str)))
@@ -88,6 +90,11 @@ class Constants:
             return 1 + -(-samples // self.hop_length)
         return max(0, 1 + (samples - self.frame_length) // self.hop_length)
 
+    @property
+    def log_unit(self) -> float:
+        """Log-mel units of one unit of natural logarithm."""
+        return self.log_factor / (1.0 if self.log_base == "e" else math.log(10.0))
+
     def same_as(self, other: Constants) -> bool:
         """Whether the mels of both are the same, whatever the two are called."""
         return not self._differing(other)
@@ -96,13 +103,14 @@ class Constants:
         if type(self) is not type(other):
             return ["the mels of one were imported, those of the other are computed here"]
         return [
-            f"{field} {getattr(self, field)!r} against {getattr(other, field)!r}"
-            for field in self.field_types()
-            if field not in self._not_compared and getattr(self, field) != getattr(other, field)
+            f"{field.name} {mine!r} against {yours!r}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if field.name not in self._not_compared
+            and (mine := getattr(self, field.name)) != (yours := getattr(other, field.name))
         ]
 
     def check_same(self, other: Constants, what_self: str, what_other: str) -> None:
-        """Refuse two things whose mels differ.
+        """Raise unless both front ends make the same mels.
 
         Parameters
         ----------
@@ -113,26 +121,13 @@ class Constants:
         Raises
         ------
         FrontEndError
-            Names both and every constant that differs, but for ``window_frames``, and ``name``
-            where the constants say everything; or that one was imported and the other was not.
+            Names both and every constant that differs.
         """
         if differing := self._differing(other):
             raise FrontEndError(
                 f"{what_self} (front end {self.name!r}) and {what_other} (front end "
                 f"{other.name!r}) do not fit: {'; '.join(differing)}"
             )
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "taper": ("hann-symmetric", "hann-periodic"),
-    "spectrum": ("power", "magnitude"),
-    "mel_scale": ("slaney", "htk"),
-    "mel_slopes": ("hz", "mel"),
-    "mel_norm": ("area", "peak"),
-    "mel_precision": ("float32", "float64"),
-    "log_base": ("10", "e"),
-    "framing": ("centred", "whole"),
-}
 
 
 @dataclass(frozen=True)
@@ -199,14 +194,12 @@ class FrontEnd(Constants):
     window_frames: int
     resample_quality: int = 4
 
-    _choices: ClassVar[dict[str, tuple[str, ...]]] = _CHOICES
+    takes_waveforms = True
+    log_factor = 1.0
     _not_compared = ("name", "window_frames")
 
     def __post_init__(self):
-        self._check_fields()
-        for field, kind in self.field_types().items():
-            if kind is int and field != "resample_quality" and getattr(self, field) < 1:
-                self._refuse(field, "must be at least 1")
+        super().__post_init__()
         if not 0 <= self.resample_quality <= 4:
             self._refuse("resample_quality", "must be 0 (best) to 4 (linear)")
         if self.frame_length > self.fft_length:
@@ -215,15 +208,6 @@ class FrontEnd(Constants):
             self._refuse("f_max", f"and f_min ({self.f_min}) must lie in 0 … sample_rate / 2")
         if not (0 < self.log_scale < math.inf and 0 < self.log_offset < math.inf):
             self._refuse("log_offset", f"and log_scale ({self.log_scale}) must be above 0")
-
-    @property
-    def takes_waveforms(self) -> bool:
-        """True: :meth:`log_mel` exists, which it does not for imported mels."""
-        return True
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every constant and the number of this format, ready for JSON."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, constants: dict[str, Any]) -> FrontEnd | ImportedFrontEnd:
@@ -234,7 +218,6 @@ class FrontEnd(Constants):
         FrontEndError
             Another format, or fields that are unknown, missing or not possible.
         """
-
         if not isinstance(constants, dict):
             raise FrontEndError(f"a front end is a table of constants, not {constants!r}")
         values = dict(constants)
@@ -269,10 +252,10 @@ class FrontEnd(Constants):
         """
         import tensorflow as tf
 
-        from playlist_pretrain.audio.log_mel import compiled, log_mel
+        from playlist_pretrain.audio.log_mel import compiled, graph_log_mel
 
         waveform = tf.convert_to_tensor(waveform, tf.float32)
-        return compiled(self)(waveform) if tf.executing_eagerly() else log_mel(self, waveform)
+        return compiled(self)(waveform) if tf.executing_eagerly() else graph_log_mel(self, waveform)
 
 
 _MUSICNN = FrontEnd(
@@ -340,14 +323,13 @@ PRESETS: dict[str, FrontEnd] = {
 
 
 def front_end(name: str) -> FrontEnd:
-    """The preset ``name``: ``paper``, ``musicnn``, ``vggish`` or ``vggish-essentia``.
+    """Preset by its name: ``paper``, ``musicnn``, ``vggish`` or ``vggish-essentia``.
 
     Raises
     ------
     FrontEndError
         There is no such preset (lists those there are), or it is that of imported mels.
     """
-
     if name in IMPORTED:
         IMPORTED[name].log_mel(None)
     if name not in PRESETS:
@@ -355,20 +337,15 @@ def front_end(name: str) -> FrontEnd:
     return PRESETS[name]
 
 
-KIND = "imported"
-# Beyond it float32 overflows when the logarithm is undone; no sound is as loud.
-_LARGEST_EXPONENT = 40.0
-_SMALLEST = 1e-30
-
-
 @dataclass(frozen=True)
 class ImportedFrontEnd(Constants):
-    """What is known of the mels of an imported collection.
+    """Constants of mels that were computed elsewhere.
 
     A value is ``log_factor · log_base(log_offset + log_scale · x)``, and ``silence`` where that is
     less; x is what the mel filters add up to. Decibels of power have factor 10 and base 10. Mels
     in linear units become decibels when they are imported (see
-    ``records.mel_sources.description``); all others are stored as they are.
+    ``records.mel_files.Description``); all others are stored as they are. What a value means
+    matters because mixing two windows (pairing ``simclr``) needs linear power.
 
     Attributes
     ----------
@@ -388,7 +365,7 @@ class ImportedFrontEnd(Constants):
     log_factor, log_scale, log_offset : float
         The offset may be 0.
     silence : float
-        The smallest value: what stands for nothing to hear.
+        Smallest value, which stands for silence.
     framing : {"centred", "whole"}
         As in ``FrontEnd``; decides what a number of frames is in seconds.
     made_by : str
@@ -415,18 +392,11 @@ class ImportedFrontEnd(Constants):
     framing: str
     made_by: str
 
-    _choices: typing.ClassVar = {
-        "spectrum": ("power", "magnitude"),
-        "log_base": ("10", "e"),
-        "framing": ("centred", "whole"),
-    }
+    takes_waveforms = False
     _not_compared = ("window_frames", "made_by")
 
     def __post_init__(self):
-        self._check_fields()
-        for field, kind in self.field_types().items():
-            if kind is int and getattr(self, field) < 1:
-                self._refuse(field, "must be at least 1")
+        super().__post_init__()
         largest = np.finfo(np.float32).max
         for field in ("log_factor", "log_scale"):
             if not 0 < getattr(self, field) <= largest:
@@ -436,23 +406,8 @@ class ImportedFrontEnd(Constants):
         if not abs(self.silence) <= np.finfo(np.float16).max:
             self._refuse("silence", "must fit float16")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every constant, the kind and the number of this format, ready for JSON."""
-        return {"format": FORMAT, "kind": KIND, **dataclasses.asdict(self)}
-
-    @property
-    def takes_waveforms(self) -> bool:
-        """False: nobody here can make such a mel."""
-        return False
-
-    def log_mel(self, waveform: Any) -> typing.NoReturn:
-        """Refuse: the function that made these mels is not known to the last constant.
-
-        Raises
-        ------
-        FrontEndError
-            Always.
-        """
+    def log_mel(self, waveform: Any) -> NoReturn:
+        """Raise FrontEndError: the function that made these mels is not known exactly."""
         raise FrontEndError(
             f"front end {self.name!r} takes no waveforms: its mels are made elsewhere and imported "
             f"by {command('import_mels')}"
@@ -468,29 +423,6 @@ class ImportedFrontEnd(Constants):
     def frames_of(self, seconds: float) -> int:
         """Frames of so much audio, at least 1."""
         return max(1, self.frames(round(seconds * self.sample_rate)))
-
-    def to_power(self, mel: tf.Tensor) -> tf.Tensor:
-        """Linear power under the values; see ``audio.log_mel.to_power``."""
-        import tensorflow as tf
-
-        exponent = tf.minimum(mel * np.float32(1.0 / self._unit), _LARGEST_EXPONENT)
-        linear = tf.maximum(tf.exp(exponent) - np.float32(self.log_offset), 0.0)
-        linear = linear / np.float32(self.log_scale)
-        return tf.square(linear) if self.spectrum == "magnitude" else linear
-
-    def from_power(self, power: tf.Tensor) -> tf.Tensor:
-        """Values of linear power, the inverse of :meth:`to_power` from silence on."""
-        import tensorflow as tf
-
-        linear = tf.sqrt(power) if self.spectrum == "magnitude" else power
-        inside = np.float32(self.log_offset) + np.float32(self.log_scale) * linear
-        values = tf.math.log(tf.maximum(inside, _SMALLEST)) * np.float32(self._unit)
-        return tf.maximum(values, np.float32(self.silence))
-
-    @property
-    def _unit(self) -> float:
-        """What a factor of e inside the logarithm amounts to."""
-        return self.log_factor / (1.0 if self.log_base == "e" else math.log(10.0))
 
 
 _MELON = ImportedFrontEnd(

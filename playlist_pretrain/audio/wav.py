@@ -1,4 +1,4 @@
-"""Wav files to waveforms with TensorFlow's core operations, so that a server can do it.
+"""Wav files to waveforms by TensorFlow's core operations, which exist in a server too.
 
 ``tf.audio.decode_wav`` reads 16-bit PCM only, and tensorflow-io's operations do not exist in a
 server. What comes out is what :func:`playlist_pretrain.audio.decode.decode` gives: Essentia's
@@ -13,18 +13,18 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.decode import LONGEST_WHOLE
-from playlist_pretrain.audio.parts import in_parts
+from playlist_pretrain.audio.log_mel import in_parts
 
 RESAMPLE_QUALITY = 4
-"""Of Essentia's qualities the one that is worked out here."""
+"""The one of Essentia's qualities that is computed here: linear interpolation."""
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 """Hz; what a header states beyond that is no rate of audio, and from 1 Hz a file of a megabyte
 would be resampled to gigabytes."""
 LOUDEST = 2.0**31
-"""Times full scale: 32-bit integers that nobody scaled. Beyond them no sample is audio, and not far
-beyond them its power is none of 32 bits."""
+"""Highest sample, in full scales: that of 32-bit integers that were not scaled. The power of much
+higher ones does not fit float32."""
 VALUES_AT_ONCE = 2**20
-"""Samples of all channels that are worked on together; bounds memory for long files."""
+"""Samples of all channels that are decoded together; bounds memory for long files."""
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZE = 0xFFFFFFFF  # of a file that was written to a pipe
 _MOST_CHUNKS = 1_000  # looked at one after another, so a file of nothing else would take minutes
@@ -43,7 +43,7 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     sample_rate : int
         Hz of the result.
     *where
-        Ends every message: which file of many it is.
+        Ends every message, such as the number of the file.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def resampled(
     rate: tf.Tensor,
     sample_rate: int,
 ) -> tf.Tensor:
-    """Linear interpolation, sample for sample as Essentia's ``Resample`` with quality 4.
+    """Resample by linear interpolation, sample for sample as Essentia's quality 4.
 
     Parameters
     ----------
@@ -148,19 +148,19 @@ def resampled(
 
 
 def demand(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
-    """Raises tf.errors.InvalidArgumentError with ``message`` and ``values`` unless it is so."""
+    """Raise tf.errors.InvalidArgumentError with ``message`` and ``values`` unless ``condition``."""
     return tf.debugging.Assert(condition, [message, *values])
 
 
 def _number(contents: tf.Tensor, at: tf.Tensor, size: int) -> tf.Tensor:
-    """The unsigned number of 2 or 4 bytes there, as int64 when it has 4."""
+    """Unsigned little-endian number of ``size`` bytes at ``at``, as int64."""
     raw = tf.io.decode_raw(tf.strings.substr(contents, at, size), tf.uint8)
     weights = tf.constant([256**k for k in range(size)], tf.int64)
     return tf.reduce_sum(tf.cast(raw, tf.int64) * weights)
 
 
 def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Where the format begins, where the samples begin, and how many bytes they are."""
+    """Find the format and the samples: where each begins, and how many bytes the samples are."""
     length = tf.cast(tf.strings.length(contents), tf.int64)
     long_enough = length >= 12
     head = tf.cond(long_enough, lambda: tf.strings.substr(contents, 0, 12), lambda: " " * 12)
@@ -201,34 +201,28 @@ def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Te
 def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor, where: Sequence[Any]) -> tf.Tensor:
     """Interleaved samples, float32 of full scale ±1."""
 
-    def unsigned8():
-        return (tf.cast(tf.io.decode_raw(data, tf.uint8), tf.float32) - 128.0) / 128.0
-
-    def signed16():
-        return tf.cast(tf.io.decode_raw(data, tf.int16), tf.float32) / 2.0**15
+    def integers(kind, scale, offset=0.0, wide=tf.float32):
+        whole = tf.cast(tf.io.decode_raw(data, kind), wide)
+        return tf.cast((whole + offset) / scale, tf.float32)
 
     def signed24():
         raw = tf.cast(tf.reshape(tf.io.decode_raw(data, tf.uint8), [-1, 3]), tf.int32)
         whole = raw[:, 0] * 2**8 + raw[:, 1] * 2**16 + raw[:, 2] * 2**24  # overflows to the sign
         return tf.cast(tf.cast(whole, tf.float64) / 2.0**31, tf.float32)
 
-    def signed32():
-        whole = tf.cast(tf.io.decode_raw(data, tf.int32), tf.float64)
-        return tf.cast(whole / 2.0**31, tf.float32)
-
-    def float32():
-        return tf.io.decode_raw(data, tf.float32)
-
-    def float64():
-        return tf.cast(tf.io.decode_raw(data, tf.float64), tf.float32)
-
     def other():
         message = "a wav file of an encoding other than PCM and floats: code, bits"
         with tf.control_dependencies([demand(tf.constant(False), message, code, bits, *where)]):
             return tf.zeros([0])
 
-    kinds = [(PCM, 8, unsigned8), (PCM, 16, signed16), (PCM, 24, signed24), (PCM, 32, signed32),
-             (FLOAT, 32, float32), (FLOAT, 64, float64)]  # fmt: skip
+    kinds = [
+        (PCM, 8, lambda: integers(tf.uint8, 128.0, -128.0)),
+        (PCM, 16, lambda: integers(tf.int16, 2.0**15)),
+        (PCM, 24, signed24),
+        (PCM, 32, lambda: integers(tf.int32, 2.0**31, wide=tf.float64)),
+        (FLOAT, 32, lambda: tf.io.decode_raw(data, tf.float32)),
+        (FLOAT, 64, lambda: tf.cast(tf.io.decode_raw(data, tf.float64), tf.float32)),
+    ]
     found = [tf.equal(code, of) & tf.equal(bits, size) for of, size, _ in kinds]
     which = tf.argmax(tf.cast([*found, tf.constant(True)], tf.int32), output_type=tf.int32)
     return tf.switch_case(which, [*(decode for *_, decode in kinds), other])

@@ -1,4 +1,4 @@
-"""Windows of a log-mel, and means over windows: the one place where both are defined.
+"""Cut windows out of a log-mel, and take means over windows.
 
 :func:`playlist_pretrain.models.signatures.track_mean` is the twin of both inside SavedModels; a
 test compares them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 SHORT = ("repeat", "pad", "skip")
-"""What can become of a log-mel that is shorter than a window."""
+"""Treatments of a log-mel that is shorter than a window, see :func:`cut_windows`."""
 
 
 def cut_windows(

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.audio.parts import in_parts
+from playlist_pretrain.audio.log_mel import in_parts
 from playlist_pretrain.audio.wav import LOUDEST, RESAMPLE_QUALITY, wav_waveform
 
 WINDOWS_AT_ONCE = 32

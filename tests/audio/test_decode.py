@@ -5,8 +5,10 @@ import pickle
 import numpy as np
 import pytest
 
-from playlist_pretrain.audio.decode import AudioLoader, decode
-from playlist_pretrain.errors import AudioError
+from playlist_pretrain.audio.decode import AudioLoader, decode, load_audio
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel, log_mel
+from playlist_pretrain.errors import AudioError, FrontEndError
 
 FORMATS = {
     "wav 16": ("wav", ["-c:a", "pcm_s16le"]),
@@ -151,3 +153,18 @@ def test_loader_travels_to_other_processes(tmp_path, ffmpeg):
     loader = pickle.loads(pickle.dumps(AudioLoader(sample_rate=8000, excerpt=1.0)))
     decoded = loader(str(path))
     assert decoded.waveform.size == 8000 and decoded.start_seconds == pytest.approx(1.5, abs=1e-3)
+
+
+def test_an_array_and_its_log_mel_in_two_lines(tmp_path, ffmpeg):
+    path = tone(ffmpeg, tmp_path / "tone.wav", rate=48000)
+    waveform = load_audio(path)
+    np.testing.assert_array_equal(waveform, decode(path, excerpt=None).waveform)
+    for name, preset in PRESETS.items():
+        expected = NumpyLogMel(preset)(waveform)
+        np.testing.assert_array_equal(log_mel(waveform, name), expected)
+        np.testing.assert_array_equal(log_mel(waveform.tolist(), preset), expected)
+    assert log_mel(waveform).shape == (PRESETS["paper"].frames(waveform.size), 96)
+    with pytest.raises(FrontEndError, match="takes no waveforms"):
+        log_mel(waveform, "melon")
+    with pytest.raises(AudioError, match="missing"):
+        load_audio(tmp_path / "missing.wav")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from playlist_pretrain.audio.log_mel import fill_window
 from playlist_pretrain.audio.windows import cut_windows, mean_over_windows
 
 
@@ -28,6 +29,17 @@ def test_windows_are_those_of_a_plain_loop(rng, length, short):
         [[float(value) for value in frame] for frame in window]
         for window in by_hand(mel, 8, short, -2.0)
     ]
+
+
+@pytest.mark.parametrize("short", ["repeat", "pad"])
+@pytest.mark.parametrize("length", [1, 3, 7, 8, 9, 23])
+def test_graphs_fill_windows_as_numpy_does(rng, length, short):
+    mels = rng.normal(size=(2, length, 3)).astype(np.float32)
+    for mel, filled in zip(mels, fill_window(mels, 8, short, -2.0).numpy(), strict=True):
+        windows = cut_windows(mel, 8, short, silence=-2.0)
+        np.testing.assert_array_equal(
+            filled[: windows.shape[0] * 8].reshape(windows.shape), windows
+        )
 
 
 def test_means_are_those_of_each_track_alone(rng):
