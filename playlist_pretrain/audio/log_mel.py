@@ -130,7 +130,7 @@ def pad_to_frame(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
     """Follow a waveform [..., samples] by silence until it has a frame, if it is too short."""
     shortest = 1 if front_end.framing == "centred" else front_end.frame_length
     missing = tf.maximum(shortest - tf.shape(waveform)[-1], 0)
-    return tf.pad(waveform, [*[[0, 0]] * (waveform.shape.rank - 1), [0, missing]])
+    return tf.pad(waveform, [*[[0, 0]] * (len(waveform.shape) - 1), [0, missing]])
 
 
 def fill_window(
@@ -152,7 +152,7 @@ def fill_window(
     -------
     tf.Tensor [..., at least ``frames``, bands]
     """
-    leading, length = mel.shape.rank - 2, tf.shape(mel)[-2]
+    leading, length = len(mel.shape) - 2, tf.shape(mel)[-2]
     if short == "repeat":
         return tf.tile(mel, [*[1] * leading, tf.maximum(1, -(-frames // length)), 1])
     missing = tf.maximum(frames - length, 0)
