@@ -50,7 +50,7 @@ def main():
     else:
         from playlist_pretrain.demo import ready_demo
 
-        collections = [options.collection or ready_demo(print, quiet=False)]
+        collections = [options.collection or ready_demo()]
     rows = []
     for pairing in PAIRINGS:
         found = np.array([figures(c, pairing, options.epochs, options.seed) for c in collections])

@@ -1,25 +1,27 @@
 """The demo: a synthetic world of songs, artists, playlists, tags and triplets.
 
-:mod:`~playlist_pretrain.demo.world` draws who makes which songs,
-:mod:`~playlist_pretrain.demo.songs` writes their notes, :mod:`~playlist_pretrain.demo.songs`
-renders them, :mod:`~playlist_pretrain.demo.world` knows what people say about them, and
+:mod:`~playlist_pretrain.demo.world` draws who makes which songs and what people say about them,
+:mod:`~playlist_pretrain.demo.songs` writes their notes and renders them, and
 :mod:`~playlist_pretrain.demo.build` makes the collections.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 DEMO_COLLECTION = Path("tfrecords") / "demo"
-"""What every command works on when no collection is named."""
+"""Collection that every command works on when none is named."""
 
 
-def ready_demo(say: Callable[[str], object], *, quiet: bool) -> Path:
-    """Folder of the demo collection, which is made when it is missing or was interrupted."""
+def ready_demo(*_: Any, **__: Any) -> Path:
+    """Make the demo collection when it is missing or was interrupted; return its folder."""
     from playlist_pretrain.demo.build import build_demo
 
     if not DEMO_COLLECTION.exists():
-        say(f"{DEMO_COLLECTION} is missing: making the demo collection")
-    build_demo(DEMO_COLLECTION.parent, quiet=quiet)
+        logger.info(f"{DEMO_COLLECTION} is missing: making the demo collection")
+    build_demo(DEMO_COLLECTION.parent)
     return DEMO_COLLECTION

@@ -1,8 +1,6 @@
-"""The songs of a world as files, to listen to or to walk the way from audio files.
+"""The demo's collections, and the songs as wav files.
 
-The demo's collections: songs of the synthetic world as if they had come from audio files.
-
-Beside the collection a part's folder holds ``tracks.csv`` (track_id, artist, style, title),
+Beside a collection its folder holds ``tracks.csv`` (track_id, artist, style, title),
 ``tags.tsv``, ``triplets.csv`` and ``groups-artists.npz``; ``demo`` has ``playlists.csv``
 (group_id, track_id) and ``groups-playlists.npz`` too. The collection is made first; the other
 files are compared with the world at every call and written where they are missing or differ.
@@ -14,13 +12,13 @@ import csv
 import io
 import json
 import wave
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.audio.decode import Decoded
+from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.songs import SAMPLE_RATE, render
 from playlist_pretrain.demo.world import PARTS, STYLES, World, make_world
@@ -33,10 +31,15 @@ from playlist_pretrain.errors import (
 )
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.messages import progress
+from playlist_pretrain.playlists.groups import groups_path, load_groups
+from playlist_pretrain.playlists.match import match_groups
+from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.sources import TrackSource
 
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.decode import Decoded
-    from playlist_pretrain.records.collection import Collection
+SECONDS = 30.0
+WORLD_VERSION = 1
+"""Counts the changes of what a seed stands for; it is remembered with every collection."""
 
 
 def check_empty(folder: Path) -> None:
@@ -45,9 +48,7 @@ def check_empty(folder: Path) -> None:
         raise AudioError(f"{folder} is not empty; give the wav files a folder of their own")
 
 
-def write_songs(
-    folder: str | Path, seed: int, *, seconds: float = 30.0, quiet: bool = False
-) -> None:
+def write_songs(folder: str | Path, seed: int, *, seconds: float = SECONDS) -> None:
     """Write every song of a world as ``folder/<part>/<track id>.wav``, 16 bits, 16 kHz, mono.
 
     Parameters
@@ -58,8 +59,6 @@ def write_songs(
         Number of the world.
     seconds : float
         Length of each song.
-    quiet : bool
-        No progress bar.
 
     Raises
     ------
@@ -70,7 +69,7 @@ def write_songs(
     check_empty(folder)
     world = make_world(seed)
     songs = [(part, song) for part in PARTS for song in world.songs(part)]
-    for part, song in progress(songs, desc=folder.name, unit=" songs", quiet=quiet):
+    for part, song in progress(songs, desc=folder.name, unit=" songs"):
         samples = np.rint(render(world, song, seconds) * 32767).astype("<i2")
         with (
             atomic_write(folder / part / f"{world.track_ids[song]}.wav") as stream,
@@ -82,31 +81,15 @@ def write_songs(
             file.writeframes(samples.tobytes())
 
 
-SECONDS = 30.0
-WORLD_VERSION = 1
-"""Counts the changes of what a seed stands for; it is remembered with every collection."""
-
-
 @dataclass(frozen=True)
 class SongLoader:
-    """Renders a song where other loaders decode a file.
-
-    Attributes
-    ----------
-    seed : int
-        Of the world.
-    version : int
-        Of the program that makes worlds; a collection of another one is not taken for this.
-    """
+    """Render a song of the world ``seed`` where other loaders decode a file."""
 
     seed: int
     version: int = WORLD_VERSION
 
     def __call__(self, source: str) -> Decoded:
-        """Sound of the song whose track id is ``source``: 30 s at 16 kHz."""
-        from playlist_pretrain.audio.decode import Decoded
-        from playlist_pretrain.demo.songs import render
-
+        """Render the song whose track id is ``source``: 30 s at 16 kHz."""
         world = make_world(self.seed)
         if source not in world.track_ids:
             raise TrackError(f"world {self.seed} has no song {source!r}")
@@ -119,7 +102,6 @@ def build_demo(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
 ) -> tuple[Collection, Collection]:
     """Make ``root/demo`` and ``root/demo-eval``, or what is missing of them.
 
@@ -134,8 +116,6 @@ def build_demo(
         Processes; default one for each core.
     overwrite : bool
         Build both afresh, also when another world is there.
-    quiet : bool
-        No progress bar.
 
     Returns
     -------
@@ -148,10 +128,6 @@ def build_demo(
     RecipeError
         A negative seed.
     """
-    from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.records.build import build_collection
-    from playlist_pretrain.records.sources import TrackSource
-
     root = Path(root)
     if seed is not None and seed < 0:
         raise RecipeError(f"seed {seed}: worlds are numbered from 0")
@@ -172,9 +148,8 @@ def build_demo(
             SongLoader(seed),
             workers=workers,
             overwrite=overwrite,
-            quiet=quiet,
         ).collection
-        _write_tables(world, part, collection.path)  # type: ignore[arg-type]
+        _write_tables(world, part, Path(str(collection.path)))
         _write_groups(world, part, collection)
         collections.append(collection)
     demo, demo_eval = collections
@@ -244,42 +219,26 @@ def _write_tables(world: World, part: str, folder: Path) -> None:
         text = io.StringIO()
         delimiter = "\t" if name.endswith(".tsv") else ","
         csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
-        _write_if_different(folder / name, text.getvalue())
+        content, path = text.getvalue().encode(), folder / name
+        if not path.exists() or path.read_bytes() != content:
+            with atomic_write(path) as stream:
+                stream.write(content)
 
 
 def artist_of(world: World, song: int) -> str:
-    """Name of the artist of a song."""
+    """Name of a song's artist."""
     return world.artists[world.song_artist[song]]
 
 
-def _write_if_different(path: Path, text: str) -> None:
-    try:
-        if path.read_bytes() == text.encode():
-            return
-    except FileNotFoundError:
-        pass
-    with atomic_write(path, "w") as stream:
-        stream.write(text)
-
-
 def _write_groups(world: World, part: str, collection: Collection) -> None:
-    from playlist_pretrain.playlists.groups import groups_path, load_groups
-    from playlist_pretrain.playlists.match import match_groups
-
     ids = world.track_ids
-
-    def by_artist():
-        return ((artist_of(world, song), [ids[song]]) for song in world.songs(part))
-
-    def by_playlist():
-        return ((name, [ids[s] for s in entries]) for name, entries in tables.playlists(world))
-
-    kinds: dict[str, Callable] = {"artists": by_artist}
+    kinds = {"artists": [(artist_of(world, song), [ids[song]]) for song in world.songs(part)]}
     if part == "demo":
-        kinds["playlists"] = by_playlist
+        lists = tables.playlists(world)
+        kinds["playlists"] = [(name, [ids[song] for song in songs]) for name, songs in lists]
     for name, entries in kinds.items():
         try:
             load_groups(collection, name)
         except GroupsError:  # missing, damaged, or of the collection that was here before
-            groups, _ = match_groups(entries(), collection, name)
+            groups, _ = match_groups(entries, collection, name)
             groups.save(groups_path(collection.path, name))

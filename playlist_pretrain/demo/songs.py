@@ -1,14 +1,13 @@
-"""From a song's latent to its notes: four layers that run through the whole song.
+"""The songs of a world: from a latent to notes, and from notes to a waveform.
 
-A bar has sixteen steps. The lead repeats a motif of two bars with small changes, the chords a
-progression of four bars, drums a pattern of one bar, so that a window of three seconds holds the
-cues of every knob. Key and tempo are nuisances: they are drawn without regard to the latent.
+Four layers run through the whole song. A bar has sixteen steps. The lead repeats a motif of two
+bars with small changes, the chords a progression of four bars, drums a pattern of one bar, so that
+a window of three seconds holds the cues of every knob.
 
-From a score to a waveform, in NumPy: wavetable voices, noise drums, and the nuisances.
-
-Every layer is brought to the same power before the balance of the layers is drawn, so a dense
-layer is not a loud one. Then come an equalisation curve, coloured noise and the loudness of the
-song, all without regard to its latent: the mean spectrum says little about where a song lies.
+Wavetable voices and noise drums play the notes, in NumPy. Every layer is brought to the same power
+before the balance of the layers is drawn, so a dense layer is not a loud one. Then come an
+equalisation curve, coloured noise and the loudness of the song. These nuisances, as key and tempo,
+are drawn without regard to the latent: the mean spectrum says little about where a song lies.
 """
 
 from __future__ import annotations
@@ -224,10 +223,10 @@ def render(world: World, song: int, seconds: float = 30.0) -> np.ndarray:
     score = write_score(world.latents[song], rng, seconds)
     samples = round(seconds * SAMPLE_RATE)
     layers = [
-        _lead_of_synth(score, rng, samples),
-        _chords_of_synth(score, rng, samples),
-        _bass_of_synth(score, samples),
-        _drums_of_synth(score, rng, samples),
+        _play_lead(score, rng, samples),
+        _play_chords(score, rng, samples),
+        _play_bass(score, samples),
+        _play_drums(score, rng, samples),
     ]
     mix = np.zeros(samples, np.float32)
     for layer, decibel in zip(layers, rng.normal(0, BALANCE_DB, len(layers)), strict=True):
@@ -316,7 +315,7 @@ def _play(
     return track
 
 
-def _lead_of_synth(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
+def _play_lead(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
     traits = score.traits
     bowed = traits["lead_attack"]
     return _play(
@@ -328,7 +327,7 @@ def _lead_of_synth(score: Score, rng: np.random.Generator, samples: int) -> np.n
     )
 
 
-def _chords_of_synth(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
+def _play_chords(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
     traits = score.traits
     pad = traits["chord_length"]
     track = _play(
@@ -343,7 +342,7 @@ def _chords_of_synth(score: Score, rng: np.random.Generator, samples: int) -> np
     return track * (1 - depth * (0.5 - 0.5 * np.cos(angle)))
 
 
-def _bass_of_synth(score: Score, samples: int) -> np.ndarray:
+def _play_bass(score: Score, samples: int) -> np.ndarray:
     legato = score.traits["bass_glide"]
     return _play(
         score.bass,
@@ -354,7 +353,7 @@ def _bass_of_synth(score: Score, samples: int) -> np.ndarray:
     )
 
 
-def _drums_of_synth(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
+def _play_drums(score: Score, rng: np.random.Generator, samples: int) -> np.ndarray:
     opening = 0.015 * 12 ** score.traits["hat_length"]
     kit = {
         "kick": (_kick(rng), 1.0),

@@ -11,17 +11,10 @@ Latents
     artist lies around the style's centre (standard deviation :data:`ARTIST_SPREAD` in every
     knob), a song around the artist (:data:`SONG_SPREAD`).
 Sound
-    :mod:`playlist_pretrain.demo.songs` turns a latent into notes and drum hits,
-    :mod:`playlist_pretrain.demo.songs` into a waveform. Key, tempo, balance of the layers,
-    equalisation, loudness and noise are drawn for each song without regard to its latent.
-Tables
-    :mod:`playlist_pretrain.demo.world` derives playlists, tags and triplets.
-
-Songs 0 … 239 belong to the 24 artists of the part ``demo``, songs 240 … 359 to the 12 artists of
-``demo-eval``, who are in no playlist.
-
-What people say about the songs of a world: playlists, tags and similarity triplets.
-
+    :mod:`playlist_pretrain.demo.songs` turns a latent into notes and a waveform.
+Parts
+    Songs 0 … 239 belong to the 24 artists of the part ``demo``, songs 240 … 359 to the 12 artists
+    of ``demo-eval``, who are in no playlist.
 Playlists
     A playlist has a theme, the latent of a song drawn by popularity, and a breadth w. Songs enter
     it without repetition with weight popularity · exp(−d² / 2w²), d being the distance from the

@@ -65,7 +65,7 @@ def _world(cell: Cell, state: State) -> dict[str, Any]:
     from playlist_pretrain.demo.build import build_demo
 
     options = cell.spec["options"]
-    found = build_demo(options["out"], options["seed"], workers=_threads(), quiet=True)
+    found = build_demo(options["out"], options["seed"], workers=_threads())
     state.folder(cell).mkdir(parents=True, exist_ok=True)
     return {"tracks": [len(collection) for collection in found]}
 

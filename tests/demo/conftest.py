@@ -10,7 +10,7 @@ from playlist_pretrain.demo.build import build_demo
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("built") / "tfrecords"
-    return root, build_demo(root, 0, quiet=True)
+    return root, build_demo(root, 0)
 
 
 @pytest.fixture
