@@ -60,7 +60,7 @@ def export_trained(name: str, width: float, steps: int, folder: Path) -> Exporte
         ModelInfo,
         check_description,
     )
-    from playlist_pretrain.models.saved_model import load_model
+    from playlist_pretrain.models.load import load_model
 
     saved_model = folder / "trained"
     train(name, width, steps, saved_model)

@@ -49,7 +49,7 @@ def main():
     seed = parser.parse_args().seed
 
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
-    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.models.load import load_backbone
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.clips import collection_rows

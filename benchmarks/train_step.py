@@ -16,8 +16,7 @@ at every step; epochs' ends (checkpoints, probe) are not in it. In turn with tha
   forward once and backward twice that; slices run forward twice, and only once is counted.
 
 Batches that do not fit 12 GB go in slices of ``--micro-batch``; those of more than 64 pairs are
-timed once. The last table is what the clock behind ``input_wait`` costs, where steps are so small
-that it could matter.
+timed once.
 """
 
 import argparse
@@ -34,7 +33,6 @@ from _steps import in_turn, peak_memory, ratio, step_operations
 from _table import print_table
 from windows import make_collection
 
-CLOCK_STEPS, CLOCK_ROUNDS = 40, 5
 LARGEST_WHOLE = {"vggish": 128, "resnet50": 64}
 LARGEST_OFTEN = 64
 
@@ -57,7 +55,6 @@ def measure(case: Case) -> tuple[str, ...]:
         if case.bare:
             jobs["bare"] = bare_steps(model, fit)
         seconds = in_turn(jobs, case.rounds)
-        waits = [row["input_wait"] for row in fit.table.rows[1:]]
     reached = [case.products * 2 * case.matrix**3 / 1e9 / took for took in seconds["product"]]
     needed = step_operations(model, case.batch) / 1e9
     # Both of one round: what else the machine does slows both.
@@ -78,35 +75,14 @@ def measure(case: Case) -> tuple[str, ...]:
         f"{needed:,.0f}",
         f"{statistics.median(reached):.0f}",
         f"{statistics.median(shares):.2f}",
-        f"{statistics.median(waits):.4f}",
         f"{peak:.1f}",
     )
 
 
 HEADER = (
     "", "pairs", "slices", "steps/s", "windows/s", "ms a pair", "bare steps/s", "time / bare",
-    "GFLOP a step", "matmul GFLOP/s", "of that", "input wait", "peak GB",
+    "GFLOP a step", "matmul GFLOP/s", "of that", "peak GB",
 )  # fmt: skip
-
-
-def measure_clock(case: Case) -> tuple[str, ...]:
-    """A row on the clock of ``input_wait``: small steps with it and without."""
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        jobs = {}
-        for name in ("with", "without"):
-            model, data = settled(case)
-            if name == "without":
-                model.make_train_function = tf.keras.Model.make_train_function.__get__(model)
-            jobs[name] = Fit(case, model, data, Path(folder) / name)
-        seconds = in_turn(jobs, case.rounds)
-    return (
-        f"{case.backbone} width {case.width}, {case.precision}",
-        str(case.batch),
-        f"{1000 * statistics.median(seconds['without']) / case.steps:.2f}",
-        f"{ratio(seconds['with'], seconds['without']):.3f}",
-    )
 
 
 def cases_of(options, collection: Path):
@@ -132,7 +108,7 @@ def cases_of(options, collection: Path):
 
 
 def main():
-    """Measure row by row and print both tables."""
+    """Measure row by row and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 
     def words(text: str) -> list[str]:
@@ -162,22 +138,11 @@ def main():
             for case in cases_of(options, collection):
                 rows.append(process.submit(measure, case).result())
                 print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
-            clock = Case(
-                collection=collection, backbone="vggish", width=0.05, precision="float32", batch=4,
-                micro_batch=None, steps=CLOCK_STEPS, rounds=CLOCK_ROUNDS * options.rounds,
-                bare=False, matrix=0,
-            )  # fmt: skip
-            clock_row = process.submit(measure_clock, clock).result()
     print_table(
         f"Training steps, VGGish width {options.width}, medians of {options.rounds} rounds "
         f"(one above {LARGEST_OFTEN} pairs)",
         HEADER,
         rows,
-    )
-    print_table(
-        f"The clock of input_wait, medians of {clock.rounds} rounds of {CLOCK_STEPS} steps",
-        ("", "pairs", "ms a step without", "with / without"),
-        [clock_row],
     )
 
 

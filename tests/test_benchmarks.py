@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.models import BACKBONES
-from playlist_pretrain.models.saved_model import load_model
+from playlist_pretrain.models.load import load_model
 from playlist_pretrain.pairs import Material
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 

@@ -19,7 +19,7 @@ from playlist_pretrain.storage import location, refuse_remote
 from playlist_pretrain.training.recipes import ESSENTIA
 
 if TYPE_CHECKING:
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
     from playlist_pretrain.retrieval.embed import EmbeddingParts, EmbeddingRun, Source
 
 EXAMPLES = """
@@ -176,7 +176,7 @@ def embed(options: Embed) -> Path:
     return out
 
 
-def _model(options: Embed) -> tuple[Any, Embedder]:
+def _model(options: Embed) -> tuple[Any, LoadedModel]:
     """The strategy, None for one device, and the model in its scope."""
     if options.strategy == "one_device":
         return None, _loaded(options)
@@ -188,7 +188,7 @@ def _model(options: Embed) -> tuple[Any, Embedder]:
         return strategy, _loaded(options)
 
 
-def _loaded(options: Embed) -> Embedder:
+def _loaded(options: Embed) -> LoadedModel:
     from playlist_pretrain.models.layers import precision, under_policy
     from playlist_pretrain.models.load import load_embedder
 
@@ -199,7 +199,7 @@ def _loaded(options: Embed) -> Embedder:
         return dataclasses.replace(embedder, model=under_policy(embedder.model))
 
 
-def _source(options: Embed, embedder: Embedder, say: Callable[[str], None]) -> Source:
+def _source(options: Embed, embedder: LoadedModel, say: Callable[[str], None]) -> Source:
     from playlist_pretrain.demo import ready_demo
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.window_batches import AudioWindows, CollectionWindows

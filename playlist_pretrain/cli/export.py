@@ -18,7 +18,7 @@ from playlist_pretrain.runs import Run
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.export.package import ModelInfo
-    from playlist_pretrain.models.saved_model import SavedBackbone
+    from playlist_pretrain.models.load import LoadedModel
 
 EXAMPLES = """
 examples:
@@ -26,7 +26,7 @@ examples:
   python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
       --target essentia,serving --author "A. Person" --email a@example.org --licence "CC BY 4.0"
 """
-TARGETS = ("serving", "tflite", "essentia")
+TARGETS = ("serving", "essentia")
 """In the order in which they are made: what the quick ones refuse need not wait."""
 METRICS = ("roc_auc", "average_precision")
 """Of a run of finetune.py that go into the description."""
@@ -37,8 +37,8 @@ class Export:
     """Write a model as a package that runs elsewhere. For Essentia: a frozen graph, the same as a
     SavedModel, and the description that Essentia's models have, run in the installed Essentia on
     windows and on a file. For TensorFlow Serving: a folder to serve, with warm-up and clients,
-    asked by the messages of its protocol. For TensorFlow Lite: a file of its built-in operations.
-    A package appears only if it gives there what the model gives here.
+    asked by the messages of its protocol. A package appears only if it gives there what the model
+    gives here.
     """
 
     model: str
@@ -46,7 +46,7 @@ class Export:
     name: str
     """of the package: letters, digits and . _ -"""
     target: str = "essentia"
-    """what it is to run in: essentia, serving, tflite, or several with commas between"""
+    """what it is to run in: essentia, serving, or both with commas between"""
     out: str = "exports"
     """folder, in which TARGET/NAME/ is made"""
     audio: str | None = None
@@ -97,7 +97,7 @@ def export(options: Export) -> None:
     """
     targets = _targets(options)
     from playlist_pretrain.export.package import check_name
-    from playlist_pretrain.models.saved_model import load_model
+    from playlist_pretrain.models.load import load_model
 
     check_name(options.name)
     saved = load_model(options.model)
@@ -106,8 +106,6 @@ def export(options: Export) -> None:
     _check_places(options, saved, targets, front_end)
     if "serving" in targets:
         _serving(options, saved, out / "serving", about)
-    if "tflite" in targets:
-        _tflite(options, saved, out / "tflite", about)
     if "essentia" in targets:
         _essentia(options, saved, out / "essentia", about, front_end)
 
@@ -129,7 +127,7 @@ def _targets(options: Export) -> list[str]:
 
 
 def _check_places(
-    options: Export, saved: SavedBackbone, targets: list[str], front_end: FrontEnd | None
+    options: Export, saved: LoadedModel, targets: list[str], front_end: FrontEnd | None
 ) -> None:
     """Refuse before the first package what would be refused before the last."""
     from playlist_pretrain.export.essentia_code import essentia_algorithm
@@ -146,7 +144,7 @@ def _check_places(
 
 
 def _essentia(
-    options: Export, saved: SavedBackbone, out: Path, about: ModelInfo, front_end: FrontEnd | None
+    options: Export, saved: LoadedModel, out: Path, about: ModelInfo, front_end: FrontEnd | None
 ) -> None:
     from playlist_pretrain.export.essentia import export_essentia
 
@@ -170,7 +168,7 @@ def _essentia(
     options.say(f"next: python {shlex.quote(str(files.folder / files.script.name))} FILE")
 
 
-def _serving(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo) -> None:
+def _serving(options: Export, saved: LoadedModel, out: Path, about: ModelInfo) -> None:
     from playlist_pretrain.export.serving import GRPC, REST, export_serving
 
     files = export_serving(saved, options.name, out, about, overwrite=options.overwrite)
@@ -184,25 +182,10 @@ def _serving(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo)
     options.say(f"then: python {shlex.quote(str(files.folder / REST))} FILE (or {GRPC})")
 
 
-def _tflite(options: Export, saved: SavedBackbone, out: Path, about: ModelInfo) -> None:
-    from playlist_pretrain.export.tflite import export_tflite
-
-    files = export_tflite(saved, options.name, out, about, overwrite=options.overwrite)
-    for line in files.lines:
-        options.say(line)
-    size = files.model.stat().st_size / 1e6
-    options.say(
-        f"{files.folder}: {files.model.name} ({size:.1f} MB), {files.description.name}, "
-        f"{files.card.name}, and {files.script.name}, the code that was run"
-    )
-    options.say(f"next: python {shlex.quote(str(files.script))} WINDOWS.npy")
-
-
-def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
+def _about(options: Export, saved: LoadedModel) -> ModelInfo:
     from playlist_pretrain.export.package import ModelInfo
-    from playlist_pretrain.models.saved_model import about_model
 
-    known = about_model(saved.path)
+    known = saved.about
     if options.release_date is not None:
         try:
             datetime.date.fromisoformat(options.release_date)
@@ -229,7 +212,7 @@ def _about(options: Export, saved: SavedBackbone) -> ModelInfo:
     )
 
 
-def _metrics(saved: SavedBackbone) -> dict[str, float]:
+def _metrics(saved: LoadedModel) -> dict[str, float]:
     """What the run that a tagger lies in has measured on its test tracks."""
     run = Run(saved.path.parent)
     if not run.finished:
@@ -240,7 +223,7 @@ def _metrics(saved: SavedBackbone) -> dict[str, float]:
     return {name: x for name, x in found.items() if isinstance(x, float) and math.isfinite(x)}
 
 
-def _front_end(options: Export, saved: SavedBackbone) -> FrontEnd | None:
+def _front_end(options: Export, saved: LoadedModel) -> FrontEnd | None:
     """The one that takes the place of the model's."""
     from playlist_pretrain.audio.front_end import PRESETS
 

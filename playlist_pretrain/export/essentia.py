@@ -45,7 +45,7 @@ from playlist_pretrain.export.package import (
     write_synthetic,
 )
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.models.saved_model import SavedBackbone, SavedTagger
+from playlist_pretrain.models.load import LoadedModel
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -239,7 +239,7 @@ class EssentiaFiles:
 
 
 def export_essentia(
-    saved: SavedBackbone | SavedTagger,
+    saved: LoadedModel,
     name: str,
     out: str | Path,
     about: ModelInfo,
@@ -252,7 +252,7 @@ def export_essentia(
 
     Parameters
     ----------
-    saved : SavedBackbone or SavedTagger
+    saved : LoadedModel
     name : str
         Of the package.
     out : str or Path

@@ -36,7 +36,7 @@ import numpy as np
 
 from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.files import atomic_write, folder_lock
-from playlist_pretrain.models.saved_model import SavedBackbone, SavedTagger
+from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.storage import refuse_remote
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ def check_name(name: str) -> None:
 
 
 def named_model(
-    saved: SavedBackbone | SavedTagger, name: str, out: str | Path, front_end: FrontEnd
+    saved: LoadedModel, name: str, out: str | Path, front_end: FrontEnd
 ) -> tf.keras.Model:
     """The model of a package ``out/name``, ``[batch, frames, bands] →`` its outputs by their names.
 
     Parameters
     ----------
-    saved : SavedBackbone or SavedTagger
+    saved : LoadedModel
     name, out : str, str or Path
         Are checked only.
     front_end : FrontEnd
@@ -127,7 +127,7 @@ def named_model(
     import tensorflow as tf
 
     from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.tagger import embedding_of
+    from playlist_pretrain.models.tagger import outputs_of
 
     check_name(name)
     refuse_remote(out, "export to a folder here, then copy it", ModelError)
@@ -137,10 +137,7 @@ def named_model(
         raise FrontEndError(
             f"{saved.path}: takes {bands} bands, {front_end.name!r} makes {front_end.bands}"
         )
-    outputs = {EMBEDDINGS: model.output}
-    if isinstance(saved, SavedTagger):
-        outputs = {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
-    return tf.keras.Model(model.inputs, outputs)
+    return tf.keras.Model(model.inputs, outputs_of(model, tagger=bool(saved.classes)))
 
 
 WINDOWS_LIMIT, FILES_LIMIT = 1e-4, 1e-3

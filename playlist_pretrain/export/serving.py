@@ -41,13 +41,8 @@ from playlist_pretrain.export.package import (
     write_synthetic,
 )
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.models.saved_model import (
-    SavedBackbone,
-    SavedTagger,
-    about_model,
-    save_backbone,
-    save_tagger,
-)
+from playlist_pretrain.models.load import LoadedModel
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -358,7 +353,7 @@ class ServingFiles:
 
 
 def export_serving(
-    saved: SavedBackbone | SavedTagger,
+    saved: LoadedModel,
     name: str,
     out: str | Path,
     about: ModelInfo,
@@ -374,7 +369,7 @@ def export_serving(
 
     Parameters
     ----------
-    saved : SavedBackbone or SavedTagger
+    saved : LoadedModel
     name : str
         Of the model.
     out : str or Path
@@ -450,10 +445,10 @@ def export_serving(
     return ServingFiles(out / name, out / name / about.version, compared, docker_line(name))
 
 
-def _save(saved: SavedBackbone | SavedTagger, folder: Path) -> None:
+def _save(saved: LoadedModel, folder: Path) -> None:
     """Anew, not a copy: signatures of this version, whatever version trained the model."""
-    known: dict[str, Any] = about_model(saved.path)
-    if isinstance(saved, SavedTagger):
+    known = saved.about
+    if saved.classes:
         save_tagger(saved.model, saved.classes, saved.front_end, folder, known)
     else:
         save_backbone(saved.model, saved.front_end, folder, known)

@@ -1,7 +1,4 @@
-"""The model that is trained: the two sides of a pair, a tower for each, and a loss between them.
-
-Several pairings in one step: one backbone, and a loss for each.
-"""
+"""Contrastive training of a backbone on pairs of one or several pairings."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ import tensorflow as tf
 
 from playlist_pretrain.models import nt_xent as replicas
 from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
-from playlist_pretrain.models.input_wait import InputWait, timed
 from playlist_pretrain.models.layers import at_least_float32
 from playlist_pretrain.models.nt_xent import NAMES, NTXent, similarity_metrics
 
@@ -42,17 +38,23 @@ class ContrastiveModel(tf.keras.Model):
     y_tower : tf.keras.Model, optional
         ``[batch] → [batch, dim']``, see :func:`vector_tower`: the positive side is then not a
         window but a row.
+    kinds : sequence of {"window", "views", "vector"}, optional
+        For several pairings: the positive side of each, see
+        :class:`~playlist_pretrain.pairs.Pairing`; ``views`` and ``vector`` at most once each. The
+        data are then tuples with the data of each pairing. The loss is a weighted mean of their
+        losses, each among its own pairs: those of another pairing are no negatives (what arXiv
+        2304.12257, section 5, leaves to future work).
+    weights : sequence of float, optional
+        Of the pairings; divided by their sum [all equal].
     micro_batch : int, optional
-        Pairs that go through the shared tower at a time, see
-        :mod:`~playlist_pretrain.models.gradient_caching`; a divisor of the batch. The default is
-        the whole batch.
+        Pairs (of each pairing) that go through the shared tower at a time, see
+        :mod:`~playlist_pretrain.models.gradient_caching`; a divisor of the batch [the whole batch].
 
     Notes
     -----
     Windows are ``[pairs, frames, bands]`` of any float type; the cast to float32 happens where
-    the model runs, so the host moves half the bytes. Where x and y share a tower they go through
-    it in one concatenated pass, so batch statistics, where a backbone has them, see the whole
-    batch.
+    the model runs, so the host moves half the bytes. All windows go through the shared tower in
+    one concatenated pass, so batch statistics, where a backbone has them, see the whole batch.
     ``first_bad_step`` is the step (counted from 0) whose loss or gradient was the first not to be
     finite, −1 as long as there is none. The loss alone would not tell: where ReLU turns NaN into
     0, as TensorFlow's does on CPUs, a broken backbone has the finite loss of chance.
@@ -73,22 +75,32 @@ class ContrastiveModel(tf.keras.Model):
         *,
         views: Callable | None = None,
         y_tower: tf.keras.Model | None = None,
+        kinds: Sequence[str] | None = None,
+        weights: Sequence[float] | None = None,
         micro_batch: int | None = None,
         **kwargs: Any,
     ):
-        if views is not None and y_tower is not None:
+        if kinds is None and views is not None and y_tower is not None:
             raise ValueError("views have windows on both sides, a y_tower has not: give one")
+        for kind, given in (("views", views), ("vector", y_tower)):
+            if kinds is not None and kinds.count(kind) != (given is not None):
+                raise ValueError(f"kinds {', '.join(kinds)}: one {kind} needs one of its kind")
         super().__init__(**kwargs)
         self.backbone = backbone
         self.projector = projector
         self.views = views
         self.y_tower = y_tower
         self.micro_batch = micro_batch
+        self._single = kinds is None
+        if kinds is None:
+            kinds = ["views" if views else "vector" if y_tower is not None else "window"]
+        weights = weights or [1.0] * len(kinds)
+        self._kinds = tuple(kinds)
+        self._shares = tuple(weight / sum(weights) for weight in weights)
         self.loss_tracker = tf.keras.metrics.Mean(name="loss")
         self.gradient_tracker = tf.keras.metrics.Mean(name="gradient_norm")
         self.skipped_tracker = tf.keras.metrics.Sum(name="skipped_steps")
         self.similarity_trackers = [tf.keras.metrics.Mean(name=name) for name in NAMES]
-        self.input_wait = InputWait()
         self.first_bad_step = tf.Variable(
             -1, trainable=False, dtype=tf.int64,
             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
@@ -116,7 +128,7 @@ class ContrastiveModel(tf.keras.Model):
 
     @property
     def parts(self):
-        """What a checkpoint holds, beside the optimizer and the metrics."""
+        """Parts in a checkpoint, beside the optimizer and the metrics."""
         parts = {"backbone": self.backbone, "projector": self.projector}
         if self.y_tower is not None:  # its table is frozen, and made from the groups again
             parts["y_projector"] = self.y_tower.layers[-1]
@@ -129,9 +141,9 @@ class ContrastiveModel(tf.keras.Model):
         return self.projector(self.backbone(inputs, training=training), training=training)
 
     def train_step(self, data):
-        """One step of the optimizer on a batch of pairs ``(x, y)``, or of windows for views."""
-        x, y = self._sides(data)
-        loss, gradients, similarities = self._step_gradients(x, y, self._left_out(data))
+        """Take one step of the optimizer on a batch of pairs, or of windows for views."""
+        windows, rows, left_out = self._batch(data)
+        loss, gradients, similarities = self._step_gradients(windows, rows, left_out)
         if self._scales_loss:
             can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
             gradients = self.optimizer.get_unscaled_gradients(gradients)
@@ -144,8 +156,8 @@ class ContrastiveModel(tf.keras.Model):
         overflow = ~tf.math.is_finite(norm)
         bad = overflow | ~tf.math.is_finite(loss)
         if self._scales_loss:
-            windows = [tf.reduce_all(tf.math.is_finite(side)) for side in self._windows(x, y)]
-            finite = replicas.all_true(tf.reduce_all(windows)) & tf.math.is_finite(loss)
+            sound = [tf.reduce_all(tf.math.is_finite(side)) for side in windows]
+            finite = replicas.all_true(tf.reduce_all(sound)) & tf.math.is_finite(loss)
             skipped = overflow & finite & can_be_halved
             bad &= ~skipped
             # A sum over replicas, all of which skip the same step.
@@ -163,50 +175,46 @@ class ContrastiveModel(tf.keras.Model):
             tracker.update_state(similarities[tracker.name])
         return {metric.name: metric.result() for metric in self.metrics}
 
-    def make_train_function(self, force=False):
-        """Keras's function of one step, whose wait for its batch is counted in ``input_wait``."""
-        if self.train_function is not None and not force:
-            return self.train_function
-        if self.run_eagerly or self._cluster_coordinator or self._several_steps_an_execution:
-            return super().make_train_function(force)
-        return timed(super().make_train_function, self, self.input_wait)
-
-    @property
-    def _several_steps_an_execution(self):
-        steps = self._steps_per_execution
-        return self.autotune_steps_per_execution or (steps is not None and int(steps.numpy()) > 1)
-
     def test_step(self, data):
-        """Loss of a batch of pairs ``(x, y)``, or of windows for views."""
-        x, y = self._sides(data)
-        projections = tuple(map(replicas.gathered, self._projections(x, y)))
-        loss = self._mean_loss(projections, self._left_out(data))
+        """Compute the loss of a batch in inference mode."""
+        windows, rows, left_out = self._batch(data)
+        projections = [*map(replicas.gathered, self._projections(windows, rows))]
+        loss = self._mean_loss(projections, left_out)
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
 
-    def _sides(self, data):
-        """The two sides of this replica's pairs."""
-        if self.views is None:
-            return data[0], data[1]
-        return self._seen(data[0] if isinstance(data, (tuple, list)) else data)
+    def _batch(self, data):
+        """Sort this replica's batch of all pairings by what happens to it.
 
-    def _seen(self, windows):
-        """The two views of this replica's windows."""
-        sides = self.views(replicas.gathered(windows), self.optimizer.iterations)
-        return tuple(map(replicas.own_share, sides))
+        Returns the sides of pairs that are windows, the rows of the pairing of kind ``vector`` or
+        None, and which projections are no negatives of which, or None, for each pairing.
+        """
+        windows, rows, left_out = [], None, []
+        for kind, part in zip(self._kinds, [data] if self._single else data, strict=True):
+            part = part if isinstance(part, (tuple, list)) else (part,)
+            sides = 1 if kind == "views" else 2
+            if kind == "views":
+                views = self.views(replicas.gathered(part[0]), self.optimizer.iterations)
+                windows += map(replicas.own_share, views)
+            elif kind == "vector":
+                windows.append(part[0])
+                rows = part[1]
+            else:
+                windows += part[:2]
+            left_out.append(part[sides] if len(part) > sides else None)
+        if "views" in self._kinds:  # mixed in float32, while other windows come in 16 bits
+            windows = [tf.cast(side, tf.float32) for side in windows]
+        return tuple(windows), rows, left_out
 
-    def _left_out(self, data):
-        """Which projections of the whole batch are no negatives of which, if data end with it."""
-        sides = 2 if self.views is None else 1
-        return data[sides] if isinstance(data, (tuple, list)) and len(data) > sides else None
+    def _gradients(self, windows, rows, left_out):
+        """Compute the loss of all pairs, its gradient by way of this replica's, and similarities.
 
-    def _gradients(self, x, y, left_out=None):
-        """Loss of all pairs, its gradient (scaled, if the optimizer asks) by way of this replica's,
-        and their similarities: the gradients of all replicas together are that of
-        ``trainable_variables``."""
-        own = [] if self.y_tower is None else self.y_tower.trainable_variables
+        The gradients of all replicas together are that of ``trainable_variables``, scaled if the
+        optimizer scales the loss.
+        """
+        own = [] if rows is None else self.y_tower.trainable_variables
         with tf.GradientTape() as y_tape:
-            given = () if self.y_tower is None else (self.y_tower(y, training=True),)
+            given = () if rows is None else (self.y_tower(rows, training=True),)
         of_given, of_loss, similarities = [], [], {}
         in_loss = [] if self.log_temperature is None else [self.log_temperature]
 
@@ -221,17 +229,18 @@ class ContrastiveModel(tf.keras.Model):
 
         shared = [*self.backbone.trainable_variables, *self.projector.trainable_variables]
         if self.micro_batch is None:
-            sides = self._windows(x, y)
             with tf.GradientTape() as tape:
-                z = self._project(tf.concat(sides, 0), training=True)  # (2·pairs, dim')
-            loss, of_sides = of_projections(tuple(tf.split(z, len(sides))))
+                z = self._project(tf.concat(windows, 0), training=True)  # (2·pairs, dim')
+            loss, of_sides = of_projections(tuple(tf.split(z, len(windows))))
             gradients = tape.gradient(z, shared, tf.concat(of_sides, 0))
         else:
+            towers = [*self.backbone.variables, *self.projector.variables]
             loss, gradients = cached_gradients(
-                lambda windows: self._project(windows, training=True),
+                lambda some: self._project(some, training=True),
                 shared,
-                self._moving_statistics,
-                self._windows(x, y),
+                # Statistics of batch normalisation: never trainable, unlike a frozen kernel.
+                [v for v in towers if not v.trainable and v.dtype.is_floating],
+                windows,
                 self.micro_batch,
                 of_projections,
             )
@@ -242,12 +251,11 @@ class ContrastiveModel(tf.keras.Model):
         return loss, gradients, similarities
 
     def _loss_gradients(self, projections, weights, left_out):
-        """Loss of the pairs of all replicas, its gradient for this replica's projections and, in
-        as many parts as there are replicas, for the weights of the loss itself; and the
-        similarities of all pairs.
+        """Compute the loss of the pairs of all replicas, its gradients, and all similarities.
 
-        Every replica gathers the projections of all and computes the same loss: that is little
-        beside the towers, and leaves any loss as it is.
+        The gradients are for this replica's projections and, in as many parts as there are
+        replicas, for the weights of the loss itself. Every replica gathers the projections of all
+        and computes the same loss: that is little beside the towers, and leaves any loss as it is.
         """
         everyone = tuple(map(replicas.gathered, projections))
         with tf.GradientTape() as tape:
@@ -255,52 +263,51 @@ class ContrastiveModel(tf.keras.Model):
             loss = self._mean_loss(everyone, left_out)
             scaled = self.optimizer.get_scaled_loss(loss) if self._scales_loss else loss
         of_projections, of_weights = tape.gradient(scaled, (everyone, weights))
+        found = [similarity_metrics(*pair) for pair in self._pairs(everyone)]
         return (
             loss,
             tuple(map(replicas.own_share, of_projections)),
             [gradient / replicas.count() for gradient in of_weights],
-            self._similarities(everyone),
+            {name: tf.add_n([one[name] for one in found]) / len(found) for name in NAMES},
         )
 
-    def _similarities(self, projections):
-        return similarity_metrics(*projections)
-
     def _mean_loss(self, projections, left_out):
-        """Mean loss over pairs; Keras takes none itself where there are several replicas."""
-        given = projections if left_out is None else (*projections, left_out)
+        """Average the loss over pairs, and over pairings by their weights."""
         of_pairs = getattr(self.loss, "call", self.loss)  # a loss may be a plain function
-        return tf.reduce_mean(of_pairs(*given))
+        losses = [
+            share * tf.reduce_mean(of_pairs(*pair) if mask is None else of_pairs(*pair, mask))
+            for share, pair, mask in zip(
+                self._shares, self._pairs(projections), left_out, strict=True
+            )
+        ]
+        return tf.add_n(losses)
 
-    @property
-    def _moving_statistics(self):
-        """What batch normalisation moves: never trainable, unlike a kernel that was frozen."""
-        variables = [*self.backbone.variables, *self.projector.variables]
-        return [v for v in variables if not v.trainable and v.dtype.is_floating]
+    def _pairs(self, projections):
+        """Return the two sides of each pairing."""
+        # The projections of vectors come last, whichever pairing has them.
+        windows = iter(projections)
+        return [
+            (next(windows), projections[-1] if kind == "vector" else next(windows))
+            for kind in self._kinds
+        ]
 
-    def _windows(self, x, y):
-        """The sides of a pair that are windows."""
-        return (x,) if self.y_tower is not None else (x, y)
+    def _projections(self, windows, rows):
+        """Project this replica's pairs in inference mode."""
+        if self.micro_batch is None:
+            z = self._project(tf.concat(windows, 0), training=False)
+            projections = tf.split(z, len(windows))
+        else:
+            projections = cached_projections(
+                lambda some: self._project(some, training=False), windows, self.micro_batch
+            )
+        return [*projections, *([] if rows is None else [self.y_tower(rows, training=False)])]
 
     def _project(self, windows, training):
         return at_least_float32(self(windows, training=training))
 
-    def _projections(self, x, y):
-        """Projections of this replica's pairs, in inference mode."""
-        windows = self._windows(x, y)
-        if self.micro_batch is not None:
-            projections = cached_projections(
-                lambda some: self._project(some, training=False), windows, self.micro_batch
-            )
-        else:
-            z = self._project(tf.concat(windows, 0), training=False)
-            projections = tuple(tf.split(z, len(windows)))
-        if self.y_tower is not None:
-            projections = (*projections, self.y_tower(y, training=False))
-        return projections
-
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:
-    """The positive side of ``playlist_w2v``: a frozen table of vectors, then a projector.
+    """Build the positive side of ``playlist_w2v``: a frozen table of vectors, then a projector.
 
     Parameters
     ----------
@@ -321,100 +328,3 @@ def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model
         name="vectors",
     )
     return tf.keras.Sequential([embedding, projector], name="y_tower")
-
-
-class JointModel(ContrastiveModel):
-    """A backbone and a projector trained on a batch of each of several pairings at a time.
-
-    The loss is a weighted mean of the losses of the pairings, each among its own pairs: those of
-    another pairing are no negatives. All windows go through the shared tower in one pass. Such a
-    combination is what arXiv 2304.12257 (section 5) leaves to future work.
-
-    Parameters
-    ----------
-    backbone, projector, micro_batch
-        As in :class:`ContrastiveModel`; a slice has ``micro_batch`` pairs of each pairing.
-    kinds : sequence of {"window", "views", "vector"}
-        What the positive side of each pairing is, see :class:`~playlist_pretrain.pairs.Pairing`;
-        ``views`` and ``vector`` at most once each.
-    weights : sequence of float
-        Of the pairings; divided by their sum.
-    views : callable, optional
-        Of the pairing whose kind is ``views``.
-    y_tower : tf.keras.Model, optional
-        Of the pairing whose kind is ``vector``.
-
-    Notes
-    -----
-    Data are tuples with the data of each pairing, in the order of ``kinds``.
-    """
-
-    def __init__(
-        self,
-        backbone: tf.keras.Model,
-        projector: tf.keras.Model,
-        *,
-        kinds: Sequence[str],
-        weights: Sequence[float],
-        views: Callable | None = None,
-        y_tower: tf.keras.Model | None = None,
-        micro_batch: int | None = None,
-        **kwargs: Any,
-    ):
-        for kind, given in (("views", views), ("vector", y_tower)):
-            if kinds.count(kind) != (given is not None):
-                raise ValueError(f"kinds {', '.join(kinds)}: one {kind} needs one of its kind")
-        super().__init__(backbone, projector, micro_batch=micro_batch, **kwargs)
-        self.views = views
-        self.y_tower = y_tower
-        self._kinds = tuple(kinds)
-        self._shares = tuple(weight / sum(weights) for weight in weights)
-
-    def _sides(self, data):
-        """All sides that are windows, pairing after pairing, and the rows of the one that has
-        vectors."""
-        windows, rows = [], ()
-        for kind, part in zip(self._kinds, data, strict=True):
-            if kind == "views":
-                windows += self._seen(part[0] if isinstance(part, (tuple, list)) else part)
-            elif kind == "window":
-                windows += part[:2]
-            else:
-                windows.append(part[0])
-                rows = part[1]
-        if "views" in self._kinds:  # mixed in float32, while other windows come in 16 bits
-            windows = [tf.cast(side, tf.float32) for side in windows]
-        return tuple(windows), rows
-
-    def _left_out(self, data):
-        masks = [
-            part[-1]
-            for kind, part in zip(self._kinds, data, strict=True)
-            if isinstance(part, (tuple, list)) and len(part) > (1 if kind == "views" else 2)
-        ]
-        return tuple(masks) or None
-
-    def _windows(self, x, y):
-        return x
-
-    def _mean_loss(self, projections, left_out):
-        masks = left_out or (None,) * len(self._kinds)
-        losses = [
-            super(JointModel, self)._mean_loss(pair, mask)
-            for pair, mask in zip(self._pairs(projections), masks, strict=True)
-        ]
-        return tf.add_n([share * loss for share, loss in zip(self._shares, losses, strict=True)])
-
-    def _similarities(self, projections):
-        """Means over the pairings."""
-        found = [super(JointModel, self)._similarities(pair) for pair in self._pairs(projections)]
-        return {name: tf.add_n([one[name] for one in found]) / len(found) for name in found[0]}
-
-    def _pairs(self, projections):
-        """The two sides of each pairing."""
-        # The projections of vectors come last, whichever pairing has them.
-        windows = iter(projections)
-        return [
-            (next(windows), projections[-1] if kind == "vector" else next(windows))
-            for kind in self._kinds
-        ]

@@ -1,15 +1,11 @@
-"""The part of a frozen TensorFlow graph that embeddings need, looked at before it is run.
+"""Frozen graphs from elsewhere as Keras models, checked before they run.
 
 A graph from elsewhere is a program: TensorFlow has ops that read and write files, call Python or
-open connections. Only what the output needs is ever handed to TensorFlow, and only after each
-node of it, and of the functions it calls, was found among :data:`OPS`.
+open connections. Only the nodes that the output needs are handed to TensorFlow, and only after
+each of them, and of the functions they call, was found among :data:`OPS`.
 
-A frozen graph as a layer of a Keras model.
-
-Models that Essentia publishes: a frozen graph ``NAME.pb`` with ``NAME.json`` beside it.
-
-The JSON is that of https://essentia.upf.edu/models/: it names the tensors of the graph and the
-algorithm of Essentia that makes its mels, for which this package has a front end.
+Essentia's models (https://essentia.upf.edu/models/) are a graph ``NAME.pb`` with ``NAME.json``
+beside it, which names the graph's tensors and the algorithm of Essentia that makes its mels.
 """
 
 from __future__ import annotations
@@ -29,7 +25,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
-from playlist_pretrain.errors import ModelError, first_line
+from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import content_key
 
 _ARRAYS = """
@@ -56,36 +52,38 @@ _LAYERS = """
 # loops among them, so that whatever is run comes to an end; functions are looked at node by node.
 _FLOW = "RandomUniform Switch Merge StatelessIf If PartitionedCall StatefulPartitionedCall"
 OPS = frozenset(f"{_ARRAYS} {_ELEMENTS} {_LAYERS} {_FLOW}".split())
-"""What a graph may be made of: mathematics on arrays, without effect outside of them."""
-
-_TENSOR = re.compile(r"[^:]+(:[0-9]+)?")
+"""Ops that a graph may have: mathematics on arrays, without effect outside of them."""
+TRIAL_WINDOWS = 3
+"""Windows that a graph of any batch size is tried on."""
+SMALLEST_WEIGHT = 1024
+"""Values from which on a constant is a weight of the layer; smaller ones stay in the graph."""
 
 
 @dataclass(frozen=True)
 class FrozenGraph:
-    """The part of a frozen graph that leads from one input to one output.
+    """Part of a frozen graph that leads from one input to one output.
 
     Attributes
     ----------
     definition : GraphDef
-        Nodes and functions that the output needs, all of them of :data:`OPS`.
+        Nodes and functions that the output needs, without placeholders, all of :data:`OPS`.
     input, output : str
         Names of tensors.
     shape : tuple of (int or None), or None
-        Of the input, as far as the graph says it.
+        Of the input, as far as the graph states it.
     switches : tuple of str
-        Placeholders that say whether the model is being trained: it is not.
+        Placeholders that switch training on; they are fed False.
     """
 
     definition: tf.compat.v1.GraphDef
     input: str
     output: str
     shape: tuple[int | None, ...] | None
-    switches: tuple[str, ...]
+    switches: tuple[str, ...] = ()
 
 
 def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> FrozenGraph:
-    """Take what leads from an input to an output out of a GraphDef, and look at it.
+    """Extract the part of a GraphDef between an input and an output, and check it.
 
     Parameters
     ----------
@@ -99,13 +97,13 @@ def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> 
     Raises
     ------
     ModelError
-        It is no GraphDef or a damaged one; a node is missing; the input takes no windows, or
-        there is another one; the output does not depend on it; or it takes an op that is none of
+        No GraphDef or a damaged one; a node is missing; the input takes no windows, or there is
+        a second one; the output does not depend on it; or it needs an op that is not among
         :data:`OPS`, which is named with its node.
     """
     try:
         graph = tf.compat.v1.GraphDef.FromString(content)
-    except Exception as error:  # DecodeError, of whichever protobuf there is
+    except Exception as error:  # DecodeError, of whichever protobuf is installed
         raise ModelError(f"{path}: not a frozen graph (GraphDef), or damaged: {error}") from error
     if not graph.node:
         raise ModelError(f"{path}: not a frozen graph (GraphDef): it has no nodes")
@@ -113,16 +111,16 @@ def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> 
     if len(nodes) < len(graph.node):
         raise ModelError(f"{path}: damaged: several of its nodes have the same name")
     for what, name in (("input", input_name), ("output", output_name)):
-        if name.split(":")[0] not in nodes or not _TENSOR.fullmatch(name):
+        if name.split(":")[0] not in nodes or not re.fullmatch(r"[^:]+(:[0-9]+)?", name):
             raise ModelError(f"{path}: no node {name!r}, which its JSON names as {what}")
-    input_node, output_node = _node_of(input_name), _node_of(output_name)
-    needed = _needed(nodes, output_node, path)
+    input_node = input_name.split(":")[0]
+    needed = _needed(nodes, output_name.split(":")[0], path)
     if input_node not in needed:
         raise ModelError(f"{path}: its output {output_name!r} does not depend on {input_name!r}")
-    functions = {function.signature.name: function for function in graph.library.function}
-    inputs = [node for node in needed.values() if node.op == "Placeholder"]
+    inputs = {name: node for name, node in needed.items() if node.op == "Placeholder"}
     body = [node for node in needed.values() if node.op != "Placeholder"]
     _check_ops(body, path)
+    functions = {function.signature.name: function for function in graph.library.function}
     called = _called(body, functions, path)
     for name in called:
         _check_ops(functions[name].node_def, path, f" of function {name!r}")
@@ -130,41 +128,37 @@ def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> 
     definition = tf.compat.v1.GraphDef(node=needed.values(), versions=graph.versions)
     definition.library.function.extend(functions[name] for name in called)
     _clean(definition)
-    definition = without_placeholders(definition)
     taken = {tensor for node in body for tensor in node.input}
-    switches = (node.name for node in inputs if node.name != input_node)
-    switches = tuple(f"{name}:0" for name in switches if {name, f"{name}:0"} & taken)
-    return FrozenGraph(definition, f"{input_node}:0", _tensor(output_name), shape, switches)
+    switches = (name for name in inputs if name != input_node)
+    return FrozenGraph(
+        without_placeholders(definition),
+        f"{input_node}:0",
+        output_name if ":" in output_name else f"{output_name}:0",
+        shape,
+        tuple(f"{name}:0" for name in switches if {name, f"{name}:0"} & taken),
+    )
 
 
 def without_placeholders(definition: tf.compat.v1.GraphDef) -> tf.compat.v1.GraphDef:
-    """A graph whose placeholders are to be fed: without them, and with nothing that awaits them."""
+    """Remove the placeholders, which are to be fed, and control inputs from them."""
     gone = {f"^{node.name}" for node in definition.node if node.op == "Placeholder"}
-    body = [node for node in definition.node if node.op != "Placeholder"]
     rest = tf.compat.v1.GraphDef(
-        node=body, versions=definition.versions, library=definition.library
+        node=[node for node in definition.node if node.op != "Placeholder"],
+        versions=definition.versions,
+        library=definition.library,
     )
     for node in rest.node:
         node.input[:] = [name for name in node.input if name not in gone]
     return rest
 
 
-def _node_of(tensor: str) -> str:
-    """Name of the node of ``node``, ``node:1`` or ``^node``."""
-    return tensor.removeprefix("^").split(":")[0]
-
-
-def _tensor(name: str) -> str:
-    return name if ":" in name else f"{name}:0"
-
-
 def _needed(nodes: Mapping[str, Any], output: str, path: Any) -> dict[str, Any]:
-    """Nodes that the output takes, and what these take, and so on."""
+    """Collect the nodes that the output depends on."""
     needed, waiting = {output: nodes[output]}, [output]
     while waiting:
         name = waiting.pop()
         for tensor in nodes[name].input:
-            source = _node_of(tensor)
+            source = tensor.removeprefix("^").split(":")[0]
             if source not in nodes:
                 raise ModelError(
                     f"{path}: damaged: node {name!r} takes {source!r}, which it has not"
@@ -176,7 +170,7 @@ def _needed(nodes: Mapping[str, Any], output: str, path: Any) -> dict[str, Any]:
 
 
 def _called(nodes: Iterable[Any], functions: Mapping[str, Any], path: Any) -> list[str]:
-    """Functions that nodes call, and those that these call, and so on."""
+    """Collect the functions that nodes call, directly or not, callees first."""
     calls: dict[str, set[str]] = {}
     waiting = list(_calls_of(nodes))
     while waiting:
@@ -193,17 +187,13 @@ def _called(nodes: Iterable[Any], functions: Mapping[str, Any], path: Any) -> li
 
 
 def _calls_of(nodes: Iterable[Any]) -> Iterator[str]:
-    for node in nodes:
-        for value in node.attr.values():
-            yield from _functions_in(value)
-
-
-def _functions_in(value: Any) -> Iterator[str]:
-    """Functions that an attribute names, or the attributes that it gives to one of these."""
-    for function in [value.func] if value.HasField("func") else value.list.func:
-        yield function.name
-        for inner in function.attr.values():
-            yield from _functions_in(inner)
+    """Yield the functions that attributes of nodes name, and those given to these in turn."""
+    waiting = [value for node in nodes for value in node.attr.values()]
+    while waiting:
+        value = waiting.pop()
+        for function in [value.func] if value.HasField("func") else value.list.func:
+            yield function.name
+            waiting += function.attr.values()
 
 
 def _check_ops(nodes: Iterable[Any], path: Any, where: str = "") -> None:
@@ -215,61 +205,43 @@ def _check_ops(nodes: Iterable[Any], path: Any, where: str = "") -> None:
             )
 
 
-def _check_inputs(inputs: Iterable[Any], name: str, path: Any) -> tuple[int | None, ...] | None:
-    """Shape of the one input; a placeholder of a bool beside it is a switch of training."""
-    by_name = {node.name: node for node in inputs}
-    node = by_name.pop(name, None)
-    if node is None or node.attr["dtype"].type != tf.float32.as_datatype_enum:
+def _check_inputs(inputs: Mapping[str, Any], name: str, path: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of the input; a bool placeholder beside it is a switch of training."""
+    kinds = {other: node.attr["dtype"].type for other, node in inputs.items()}
+    if kinds.pop(name, None) != tf.float32.as_datatype_enum:
         raise ModelError(f"{path}: its input {name!r} is no placeholder for float32")
-    for other in by_name.values():
-        if other.attr["dtype"].type != tf.bool.as_datatype_enum:
-            raise ModelError(f"{path}: it needs another input beside {name!r}: {other.name!r}")
-    shape = node.attr["shape"].shape
-    if not shape.dim:  # unknown; the first versions of TensorFlow had no other word for it
-        return None
-    return tuple(side.size if side.size > 0 else None for side in shape.dim)
+    for other, kind in kinds.items():
+        if kind != tf.bool.as_datatype_enum:
+            raise ModelError(f"{path}: it needs another input beside {name!r}: {other!r}")
+    # No dimensions mean that the shape is unknown, as the first versions of TensorFlow wrote it.
+    sides = inputs[name].attr["shape"].shape.dim
+    return tuple(side.size if side.size > 0 else None for side in sides) or None
 
 
 def _clean(definition: tf.compat.v1.GraphDef) -> None:
-    """Take off what says how and where to run: devices, hints to compilers, settings of calls."""
-    for node in definition.node:
-        _clean_node(node)
-    for function in definition.library.function:
-        _drop_hidden(function.attr)
-        for node in function.node_def:
-            _clean_node(node)
-
-
-def _clean_node(node: Any) -> None:
-    node.device = ""
-    _drop_hidden(node.attr)
-    for name in ("config", "config_proto", "executor_type"):
-        if name in node.attr:
+    """Remove devices, compiler hints and settings of calls."""
+    functions = definition.library.function
+    nodes = [*definition.node, *(node for function in functions for node in function.node_def)]
+    for node in nodes:
+        node.device = ""
+        for name in {"config", "config_proto", "executor_type"} & set(node.attr):
             node.attr[name].s = b""
-
-
-def _drop_hidden(attributes: Any) -> None:
-    for name in [name for name in attributes if name.startswith("_")]:
-        del attributes[name]
-
-
-TRIAL_WINDOWS = 3
-"""Windows that a graph for any number of them is tried on."""
-SMALLEST_WEIGHT = 1024
-"""Values from which on a constant is a weight of the layer; smaller ones stay in the graph."""
+    for owner in (*nodes, *functions):
+        for name in [name for name in owner.attr if name.startswith("_")]:
+            del owner.attr[name]
 
 
 @dataclass(frozen=True)
 class FrozenFunction:
-    """A frozen graph that was seen to run.
+    """A frozen graph as a function that was seen to run.
 
     Attributes
     ----------
     call : callable
-        A concrete function, input of ``shape``, ``*weights`` → the embeddings in float32, with
-        ``units`` in the last of any number of axes, all others but the first being 1.
+        Concrete function: input of ``shape``, ``*weights`` → embeddings float32, with ``units``
+        in the last of any number of axes, all others but the first being 1.
     weights : dict of str to array
-        The large constants of the graph, by the names of their nodes.
+        Large constants of the graph, by the names of their nodes.
     shape : tuple of (int or None)
         ``[batch, frames, bands]``, or with one channel behind. A batch that is not None is the
         only one that the graph takes.
@@ -284,20 +256,12 @@ class FrozenFunction:
 
 
 def frozen_function(graph: FrozenGraph, shape: tuple[int | None, ...], path: Any) -> FrozenFunction:
-    """Make a function of a graph and try it on windows of zeros.
-
-    Parameters
-    ----------
-    graph : FrozenGraph
-    shape : tuple of (int or None)
-        Of its input, see :class:`FrozenFunction`.
-    path : str or Path
-        For messages.
+    """Make a function of a graph whose input has a ``shape``, and try it on windows of zeros.
 
     Raises
     ------
     ModelError
-        If TensorFlow cannot run it, or it does not give one finite float32 vector a window.
+        TensorFlow cannot run it, or it does not give one finite float32 vector a window.
     """
     windows = shape[0] or TRIAL_WINDOWS
     try:
@@ -318,14 +282,29 @@ def frozen_function(graph: FrozenGraph, shape: tuple[int | None, ...], path: Any
 
 def _function(graph: FrozenGraph, spec: tf.TensorSpec) -> tuple[Any, dict[str, np.ndarray]]:
     if graph.definition.library.function:
-        graph = _inlined(graph, spec)
+        # Inlined: TensorFlow does not find the functions of an imported graph inside loops.
+        function = tf.function(
+            lambda windows: _imported(graph, windows, {}), input_signature=[spec], autograph=False
+        )
+        flat = convert_variables_to_constants_v2(
+            function.get_concrete_function(), aggressive_inlining=True
+        )
+        definition = without_placeholders(flat.graph.as_graph_def())
+        names = flat.inputs[0].name, flat.outputs[0].name
+        graph = FrozenGraph(definition, *names, graph.shape)
     # A saved model has its constants once for each function that calls them, its weights once.
     weights, rest = {}, []
     nodes = graph.definition.node
     waited_for = {name[1:] for node in nodes for name in node.input if name.startswith("^")}
     for node in nodes:
-        if _is_weight(node) and node.name not in waited_for:
-            weights[node.name] = tf.make_ndarray(node.attr["value"].tensor)
+        tensor = node.attr["value"].tensor if node.op == "Const" else None
+        if (
+            tensor is not None
+            and node.name not in waited_for
+            and tensor.dtype == tf.float32.as_datatype_enum
+            and len(tensor.tensor_content) >= SMALLEST_WEIGHT * tf.float32.size
+        ):
+            weights[node.name] = tf.make_ndarray(tensor)
         else:
             rest.append(node)
     definition = tf.compat.v1.GraphDef(node=rest, versions=graph.definition.versions)
@@ -340,35 +319,9 @@ def _function(graph: FrozenGraph, spec: tf.TensorSpec) -> tuple[Any, dict[str, n
     return function.get_concrete_function(), weights
 
 
-def _is_weight(node: Any) -> bool:
-    if node.op != "Const":
-        return False
-    tensor = node.attr["value"].tensor
-    return (
-        tensor.dtype == tf.float32.as_datatype_enum
-        and len(tensor.tensor_content) >= SMALLEST_WEIGHT * tf.float32.size
-    )
-
-
-def _inlined(graph: FrozenGraph, spec: tf.TensorSpec) -> FrozenGraph:
-    """The same without functions: TensorFlow does not find those of an imported graph in loops."""
-    function = tf.function(
-        lambda windows: _imported(graph, windows, {}), input_signature=[spec], autograph=False
-    )
-    flat = convert_variables_to_constants_v2(
-        function.get_concrete_function(), aggressive_inlining=True
-    )
-    names = flat.inputs[0].name, flat.outputs[0].name
-    definition = without_placeholders(flat.graph.as_graph_def())
-    return FrozenGraph(definition, *names, graph.shape, ())
-
-
 def _imported(graph: FrozenGraph, windows: tf.Tensor, feeds: dict[str, tf.Tensor]) -> tf.Tensor:
-    feeds = {
-        **feeds,
-        graph.input: windows,
-        **{name: tf.constant(False) for name in graph.switches},
-    }
+    switches = {name: tf.constant(False) for name in graph.switches}
+    feeds = {**feeds, graph.input: windows, **switches}
     return tf.graph_util.import_graph_def(graph.definition, feeds, [graph.output], name="")[0]
 
 
@@ -376,9 +329,9 @@ class FrozenEmbedding(tf.keras.layers.Layer):
     """``windows float32 [batch, frames, bands] → embeddings float32 [batch, dim]`` of a graph.
 
     Its weights are not trained, and no gradient goes through. Where the graph takes one batch
-    only, windows are filled up with zeros to a whole number of batches, which go through it one
-    after the other, as Essentia does it. A saved model has the graph inside and loads in a program
-    that does not know this class.
+    size only, windows are padded with zeros to a whole number of batches, which go through it one
+    after the other, as in Essentia. A saved model has the graph inside and loads in a program
+    without this class.
 
     Parameters
     ----------
@@ -388,36 +341,35 @@ class FrozenEmbedding(tf.keras.layers.Layer):
 
     def __init__(self, function: FrozenFunction, **kwargs: Any):
         super().__init__(trainable=False, dtype="float32", **kwargs)
-        self.function = function.call
-        self.batch, *self.window = function.shape
-        self.units = function.units
+        self.frozen = function
         for name, value in function.weights.items():
             initializer = tf.constant_initializer(value)
             self.add_weight(name, value.shape, initializer=initializer, trainable=False)
 
     def call(self, windows: tf.Tensor) -> tf.Tensor:
-        """Embeddings of any number of windows."""
+        """Embed any number of windows."""
         weights = [tf.convert_to_tensor(weight) for weight in self.weights]
-        if self.batch is None:
-            embeddings = self.function(tf.reshape(windows, [-1, *self.window]), *weights)
+        (batch, *window), units = self.frozen.shape, self.frozen.units
+        if batch is None:
+            embeddings = self.frozen.call(tf.reshape(windows, [-1, *window]), *weights)
         else:
-            missing = -tf.shape(windows)[0] % self.batch
+            missing = -tf.shape(windows)[0] % batch
             filled = tf.pad(windows, [[0, missing], [0, 0], [0, 0]])
             embeddings = tf.map_fn(
-                lambda part: tf.reshape(self.function(part, *weights), [self.batch, self.units]),
-                tf.reshape(filled, [-1, self.batch, *self.window]),
-                fn_output_signature=tf.TensorSpec([self.batch, self.units], tf.float32),
+                lambda part: tf.reshape(self.frozen.call(part, *weights), [batch, units]),
+                tf.reshape(filled, [-1, batch, *window]),
+                fn_output_signature=tf.TensorSpec([batch, units], tf.float32),
                 parallel_iterations=1,
             )
-        embeddings = tf.reshape(embeddings, [-1, self.units])[: tf.shape(windows)[0]]
+        embeddings = tf.reshape(embeddings, [-1, units])[: tf.shape(windows)[0]]
         return tf.stop_gradient(embeddings)
 
     def get_config(self) -> dict[str, Any]:
-        """What it is, for people; the graph itself is no part of it."""
-        return {**super().get_config(), "batch": self.batch, "units": self.units}
+        """Return a description; the graph itself is no part of it."""
+        return {**super().get_config(), "batch": self.frozen.shape[0], "units": self.frozen.units}
 
 
-FRONT_ENDS = {
+ALGORITHMS = {
     "TensorflowPredictMusiCNN": "musicnn",
     "TensorflowPredictEffnetDiscogs": "musicnn",
     "TensorflowPredictVGGish": "vggish-essentia",
@@ -425,56 +377,31 @@ FRONT_ENDS = {
 """Algorithm of Essentia to the preset that makes the same log-mels."""
 
 
-@dataclass(frozen=True)
-class EssentiaPackage:
-    """A published model that gives embeddings.
-
-    Attributes
-    ----------
-    front_end : FrontEnd
-        Makes its log-mels.
-    key : str
-        Changes with the graph, and with the tensors that are used of it.
-    function : FrozenFunction
-        The graph from log-mels to embeddings.
-    """
-
-    front_end: FrontEnd
-    key: str
-    function: FrozenFunction
-
-    @property
-    def frames(self) -> int:
-        """Frames of a window."""
-        return self.function.shape[1]
-
-    def backbone(self) -> tf.keras.Model:
-        """A new ``melspectrogram float32 [batch, frames, bands] → embedding float32 [batch, dim]``.
-
-        It has no weights to train and is float32 whatever the policy.
-        """
-        inputs = tf.keras.layers.Input(self.function.shape[1:3], name="melspectrogram")
-        embedding = FrozenEmbedding(self.function, name="frozen_graph")(inputs)
-        return tf.keras.Model(inputs, embedding, name="essentia")
-
-
-def read_package(path: str | Path) -> EssentiaPackage:
-    """Read a published model.
+def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
+    """Read a model that Essentia publishes, or that ``export`` made for Essentia.
 
     Parameters
     ----------
-    path : str or Path
-        Of the ``.pb``; its JSON has the same name but for the ending.
+    path : Path
+        The ``.pb``; its JSON has the same name but for the ending.
+
+    Returns
+    -------
+    model : tf.keras.Model
+        ``float32 [batch, frames, bands] → float32 [batch, dim]``, without weights to train,
+        float32 whatever the policy.
+    front_end : FrontEnd
+        Makes its log-mels.
+    key : str
+        Hash of the graph and the names of its input and output.
 
     Raises
     ------
     ModelError
         Names the file: one of the two is missing or damaged; the JSON names no output as
-        embeddings, or an algorithm that no front end stands for; the two disagree; or the graph
-        is refused, see :func:`~playlist_pretrain.models.frozen.read_graph` and
-        :func:`~playlist_pretrain.models.frozen.frozen_function`.
+        embeddings, or an algorithm without a front end here; the two disagree; or the graph is
+        refused by :func:`read_graph` or :func:`frozen_function`.
     """
-    path = Path(path)
     content = _content(path, "no such file")
     json_path = path.with_suffix(".json")
     folder = "; a SavedModel is given by its folder" if path.name == "saved_model.pb" else ""
@@ -484,12 +411,18 @@ def read_package(path: str | Path) -> EssentiaPackage:
         raise ModelError(f"{json_path}: not JSON, or damaged: {error}") from error
     field = functools.partial(_field, json_path, metadata)
     algorithm = field(str, "inference", "algorithm")
-    if algorithm not in FRONT_ENDS:
+    if "front_end" in metadata:  # in packages of this program
+        try:
+            front_end = FrontEnd.from_dict(metadata["front_end"])
+        except (ValueError, TypeError, FrontEndError) as error:
+            raise ModelError(f"{json_path}: damaged: {error}") from error
+    elif algorithm in ALGORITHMS:
+        front_end = PRESETS[ALGORITHMS[algorithm]]
+    else:
         raise ModelError(
             f"{json_path}: made for {algorithm!r}, of which there is no front end here; there are "
-            f"those of {listed(list(FRONT_ENDS))}"
+            f"those of {listed(list(ALGORITHMS))}"
         )
-    front_end = PRESETS[FRONT_ENDS[algorithm]]
     rate = field((int, float), "inference", "sample_rate")
     if rate != front_end.sample_rate:
         raise ModelError(
@@ -502,11 +435,15 @@ def read_package(path: str | Path) -> EssentiaPackage:
         raise ModelError(
             f"{path}: takes {shape[2]} bands, the mels of {algorithm} have {front_end.bands}"
         )
-    key = content_key(content, *(name.encode() for name in names))
-    return EssentiaPackage(front_end, key, frozen_function(graph, shape, path))
+    function = frozen_function(graph, shape, path)
+    inputs = tf.keras.layers.Input(shape[1:3], name="melspectrogram")
+    embedding = FrozenEmbedding(function, name="frozen_graph")(inputs)
+    model = tf.keras.Model(inputs, embedding, name="essentia")
+    return model, front_end, content_key(content, *(name.encode() for name in names))
 
 
 def _content(path: Path, missing: str) -> bytes:
+    """Read a file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -516,7 +453,7 @@ def _content(path: Path, missing: str) -> bytes:
 
 
 def _field(path: Path, metadata: Any, kind: type | tuple[type, ...], *keys: str | int) -> Any:
-    """What the JSON has at ``keys``."""
+    """Return the value of the JSON at ``keys``, if of the right kind."""
     value = metadata
     for key in keys:
         try:
@@ -530,7 +467,7 @@ def _field(path: Path, metadata: Any, kind: type | tuple[type, ...], *keys: str 
 
 
 def _embeddings(path: Path, field: Any) -> str:
-    """Name of the one output whose purpose is embeddings."""
+    """Return the name of the one output whose purpose is embeddings."""
     count = len(field(list, "schema", "outputs"))
     outputs = [
         (field(str, "schema", "outputs", i, "name"), field(dict, "schema", "outputs", i))
@@ -549,9 +486,9 @@ def _embeddings(path: Path, field: Any) -> str:
 
 
 def _shape(path: Path, graph: FrozenGraph, described: list) -> tuple[int | None, ...]:
-    """Shape of the graph's input: what the graph leaves open, the JSON says.
+    """Return the shape of the graph's input; sides that the graph leaves open come from the JSON.
 
-    The JSON has ``[frames, bands]``, or the only batch the graph takes before them.
+    The JSON has ``[frames, bands]``, perhaps after the only batch size the graph takes.
     """
     sides = [side if isinstance(side, int) and side > 0 else None for side in described]
     if len(sides) == 2:

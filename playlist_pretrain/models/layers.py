@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.models.frozen import FrozenEmbedding
 from playlist_pretrain.records.schema import SMALLEST_STD
 
 INITIALIZERS = {
@@ -85,6 +86,8 @@ def under_policy(model: tf.keras.Model) -> tf.keras.Model:
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
 
     def converted(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        if isinstance(layer, FrozenEmbedding):  # its graph is not in its configuration
+            return FrozenEmbedding(layer.frozen, name=layer.name)
         config = layer.get_config()
         if not isinstance(layer, (tf.keras.layers.InputLayer, tf.keras.layers.Normalization)):
             config["dtype"] = policy

@@ -1,219 +1,251 @@
-"""What gives embeddings: a saved model, a model of Essentia's, and two that know nothing.
-
-What a fine-tuning starts from: a saved model, new weights, the original VGGish, or a model that
-Essentia publishes.
-"""
+"""Loading of any model: SavedModels, models for Essentia, exported packages, baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.errors import FrontEndError, ModelError, RecipeError, first_line
 from playlist_pretrain.files import content_key
+from playlist_pretrain.messages import command
+from playlist_pretrain.models import AUDIOSET, ESSENTIA, MEAN_OF_MEL, SCRATCH, backbone
+from playlist_pretrain.models.saved_model import METADATA, MODEL_FORMAT
 from playlist_pretrain.records.schema import SMALLEST_STD
-from playlist_pretrain.training.recipes import AUDIOSET, ESSENTIA, SCRATCH
+from playlist_pretrain.runs import unfinished
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.training.recipes import FinetuneRecipe
-
-MEAN_OF_MEL = "mean-of-mel"
-"""The mean of the standardised log-mel over the frames of a window: what any model has to beat."""
 
 
 @dataclass(frozen=True)
-class Embedder:
-    """A model from windows to embeddings, ready to run.
+class LoadedModel:
+    """A model with what is needed to run it.
 
     Attributes
     ----------
     label : str
-        For tables.
+        For tables and folders.
     model : tf.keras.Model
-        ``log-mel float32 [batch, frames, bands] → float32 [batch, dim]``.
+        ``log-mel float32 [batch, frames, bands] → float32 [batch, n]``: embeddings, or the
+        activations of a tagger.
     front_end : FrontEnd
         Makes its log-mels.
     key : str
-        Changes when its weights do.
+        Changes with the weights that embeddings depend on; empty for weights yet to be drawn.
+    classes : tuple of str
+        Of a tagger, in the order of its activations; empty for a backbone.
+    path : Path or None
+        SavedModel or ``.pb`` it was read from.
+    about : mapping
+        Recipe, collection and so on, as saved with it.
+    untrained : Untrained or None
+        Where the weights are random: what :meth:`build` makes backbones from.
     """
 
     label: str
     model: tf.keras.Model
     front_end: FrontEnd
     key: str
+    classes: tuple[str, ...] = ()
+    path: Path | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    untrained: Untrained | None = None
 
     @property
     def frames(self) -> int:
         """Frames of a window."""
-        return self.model.input_shape[1]
+        return self.model.input_shape[1] if self.untrained is None else self.untrained.frames
 
     @property
     def dim(self) -> int:
-        """Length of an embedding."""
+        """Values a window: length of an embedding, or number of classes."""
         return self.model.output_shape[-1]
+
+    def embedder(self) -> LoadedModel:
+        """Return the backbone of a tagger; a backbone as it is."""
+        if not self.classes:
+            return self
+        import tensorflow as tf
+
+        from playlist_pretrain.models.tagger import embedding_of
+
+        model = tf.keras.Model(self.model.inputs, embedding_of(self.model))
+        return dataclasses.replace(self, model=model, classes=())
+
+    def build(self, seed: int = 0) -> tf.keras.Model:
+        """Copy the backbone to train it further, under the policy and strategy in force.
+
+        ``seed`` is that of new weights where the model is untrained.
+        """
+        if self.untrained is not None:
+            return self.untrained.build(seed)
+        from playlist_pretrain.models.layers import under_policy
+
+        return under_policy(self.embedder().model)
 
 
 @dataclass(frozen=True)
 class Untrained:
-    """What a model that is not trained is made from.
+    """Settings of a model without trained weights.
 
     Attributes
     ----------
     front_end : FrontEnd
         Of the mels it will get.
-    mean, std : np.ndarray float32 [bands]
-        Of each band of these mels.
+    mean, std : np.ndarray float32 [bands], or None
+        Statistics of each band; None for input that is not standardised.
     backbone : str
-        Of ``scratch``: a name of :data:`~playlist_pretrain.models.BACKBONES`.
-    width : float
-        Of ``scratch``.
+        Of :data:`~playlist_pretrain.models.BACKBONES`; for ``scratch``, as are the next two.
+    width : float, optional
+    initializer : str
     frames : int
         Of a window.
     seed : int
-        Of the weights.
     """
 
     front_end: FrontEnd
-    mean: np.ndarray
-    std: np.ndarray
+    mean: np.ndarray | None
+    std: np.ndarray | None
     backbone: str = "vggish"
-    width: float = 1.0
+    width: float | None = None
+    initializer: str = "he_normal"
     frames: int = 256
     seed: int = 0
 
+    def build(self, seed: int) -> tf.keras.Model:
+        """Build the backbone with the weights of a seed."""
+        return backbone(
+            self.backbone,
+            frames=self.frames,
+            bands=self.front_end.bands,
+            mean=self.mean,
+            std=self.std,
+            initializer=self.initializer,
+            seed=seed,
+            width=self.width,
+        )
 
-def load_embedder(name: str, untrained: Untrained | None = None) -> Embedder:
-    """What ``--model name`` stands for where embeddings are asked of it.
+
+def load_model(
+    name: str | Path, untrained: Untrained | None = None, *, weights: str | Path | None = None
+) -> LoadedModel:
+    """Load a model of any kind.
 
     Parameters
     ----------
-    name : str
-        Folder of a SavedModel (of a tagger, the embedding before its head is taken), the ``.pb``
-        of a model that Essentia publishes or ``export.py`` made, ``scratch`` or ``mean-of-mel``.
+    name : str or Path
+        Folder of a SavedModel of a run; ``.pb`` of a model that Essentia publishes; folder of an
+        exported package; ``audioset``, ``scratch`` or ``mean-of-mel``.
     untrained : Untrained, optional
-        For the last two.
+        Settings of the last two.
+    weights : str or Path, optional
+        Checkpoint of the original VGGish, for ``audioset``.
 
     Raises
     ------
     ModelError
-        No such model, or it cannot be loaded.
+        No such model, or it is damaged or refused: names the file.
     RecipeError
-        For an unknown backbone, or a model without weights where there is nothing to make it from.
+        Unknown backbone, or an untrained model where a trained one is needed.
     """
+    name = str(name)
     if name in (SCRATCH, MEAN_OF_MEL):
         if untrained is None:
             raise RecipeError(f"--model {name}: it is no trained model; here one is needed")
         return _scratch(untrained) if name == SCRATCH else _mean_of_mel(untrained)
-    if name.endswith(ESSENTIA):
-        from playlist_pretrain.models.frozen import read_package
+    if name == AUDIOSET:
+        from playlist_pretrain.models import audioset
 
-        package = read_package(name)
-        return Embedder(label_of(name, None), package.backbone(), package.front_end, package.key)
-    return _saved(name)
+        if weights is None:
+            raise RecipeError(f"--model {name}: the checkpoint of its weights is needed")
+        model = audioset.audioset_vggish()
+        audioset.load_audioset_weights(model, weights)
+        return LoadedModel(label_of(name), model, audioset.FRONT_END, weights_key(model))
+    path = _content_of_package(Path(name))
+    if path.name.endswith(ESSENTIA):
+        from playlist_pretrain.models.frozen import read_essentia
 
-
-def _saved(name: str) -> Embedder:
-    import tensorflow as tf
-
-    from playlist_pretrain.models.saved_model import SavedTagger, check_there, load_model
-    from playlist_pretrain.models.tagger import embedding_of
-
-    check_there(name, " or the .pb of a model for Essentia")
-    saved = load_model(name)
-    model = saved.model
-    if isinstance(saved, SavedTagger):
-        model = tf.keras.Model(model.inputs, embedding_of(model))
-    return Embedder(label_of(name, None), model, saved.front_end, weights_key(model))
+        model, front_end, key = read_essentia(path)
+        return LoadedModel(label_of(name), model, front_end, key, path=path)
+    return dataclasses.replace(_saved(path), label=label_of(name))
 
 
-def _scratch(untrained: Untrained) -> Embedder:
-    from playlist_pretrain.models import BACKBONES
-
-    model = BACKBONES.get(untrained.backbone)(
-        frames=untrained.frames,
-        bands=untrained.front_end.bands,
-        mean=untrained.mean,
-        std=untrained.std,
-        seed=untrained.seed,
-        **({"width": untrained.width} if untrained.backbone == "vggish" else {}),
-    )
-    label = label_of(SCRATCH, untrained.backbone)
-    return Embedder(label, model, untrained.front_end, weights_key(model))
+def load_embedder(name: str | Path, untrained: Untrained | None = None) -> LoadedModel:
+    """Load a model for its embeddings: :func:`load_model`, without the head of a tagger."""
+    return load_model(name, untrained).embedder()
 
 
-def _mean_of_mel(untrained: Untrained) -> Embedder:
-    import tensorflow as tf
-
-    std = np.maximum(untrained.std, SMALLEST_STD)
-    inputs = tf.keras.Input((untrained.frames, untrained.front_end.bands), name="melspectrogram")
-    standard = tf.keras.layers.Normalization(axis=-1, mean=untrained.mean, variance=std**2)(inputs)
-    model = tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling1D()(standard))
-    statistics = (np.asarray(a, np.float32).tobytes() for a in (untrained.mean, std))
-    return Embedder(MEAN_OF_MEL, model, untrained.front_end, content_key(*statistics))
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """A backbone before fine-tuning.
-
-    Attributes
-    ----------
-    label : str
-        For tables and folders.
-    front_end : FrontEnd
-        Makes what the backbone takes.
-    frames : int
-        Frames of its windows.
-    key : str
-        Changes when its weights do; empty for new weights, which the seed of a run decides.
-    build : callable
-        ``seed → backbone [batch, frames, bands] → [batch, dim]``, a new one at every call, under
-        the policy and the strategy that are in force.
-    """
-
-    label: str
-    front_end: FrontEnd
-    frames: int
-    key: str
-    build: Callable[[int], tf.keras.Model]
-
-
-def starting_point(name: str, recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
-    """What ``--model name`` stands for.
+def load_backbone(path: str | Path) -> LoadedModel:
+    """Load a SavedModel that must be a backbone.
 
     Raises
     ------
     ModelError
-        If the saved model, or the package of Essentia, cannot be loaded.
+        As :func:`load_model`, and for a tagger.
+    """
+    loaded = load_model(path)
+    if loaded.classes:
+        raise ModelError(f"{path}: a tagger, not a backbone: it was fine-tuned already")
+    return loaded
+
+
+def load_tagger(path: str | Path) -> LoadedModel:
+    """Load a SavedModel that must be a tagger.
+
+    Raises
+    ------
+    ModelError
+        As :func:`load_model`, and for a backbone.
+    """
+    loaded = load_model(path)
+    if not loaded.classes:
+        raise ModelError(f"{path}: no tagger: it has no classes; {command('finetune')} makes one")
+    return loaded
+
+
+def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedModel:
+    """Load the model that a fine-tuning starts from; its ``build`` makes one for each run.
+
+    Raises
+    ------
     FrontEndError
-        If the collection was made by another front end than the backbone takes.
-    RecipeError
-        For an unknown backbone.
+        The collection was made by another front end than the model's.
+    ModelError, RecipeError
+        As :func:`load_model`.
     """
     if name == SCRATCH:
-        return _scratch_of_starting_points(recipe, collection)
-    if name == AUDIOSET:
-        point = _audioset(recipe)
-    else:
-        point = (
-            _essentia(name) if name.endswith(ESSENTIA) else _saved_of_starting_points(Path(name))
+        standardise = recipe.input_norm == "band"
+        untrained = Untrained(
+            collection.front_end,
+            collection.band_mean if standardise else None,
+            collection.band_std if standardise else None,
+            recipe.backbone,
+            recipe.width,
+            recipe.initializer,
+            recipe.frames,
         )
+        label = label_of(SCRATCH, recipe.backbone)
+        return LoadedModel(label, None, collection.front_end, "", untrained=untrained)
+    point = load_model(name, weights=recipe.weights)
+    if point.classes:
+        raise ModelError(f"{name}: a tagger, not a backbone: it was fine-tuned already")
     point.front_end.check_same(
         collection.front_end, f"the model {name}", f"collection {collection.name}"
     )
     return point
 
 
-def label_of(name: str, backbone: str | None) -> str:
-    """Label of ``--model name``, before anything is loaded."""
+def label_of(name: str, backbone: str | None = None) -> str:
+    """Label of a model given as ``--model name``, before it is loaded."""
     if name in (SCRATCH, AUDIOSET):
         return f"{name}-{backbone or 'vggish'}"
     path = Path(name)
@@ -222,70 +254,81 @@ def label_of(name: str, backbone: str | None) -> str:
     return path.resolve().parent.name if path.name == "saved_model" else path.resolve().name
 
 
-def _scratch_of_starting_points(recipe: FinetuneRecipe, collection: Collection) -> StartingPoint:
-    from playlist_pretrain.models import BACKBONES
-
-    make = BACKBONES.get(recipe.backbone)
-    standardise = recipe.input_norm == "band"
-
-    def build(seed: int) -> tf.keras.Model:
-        return make(
-            frames=recipe.frames,
-            bands=collection.front_end.bands,
-            mean=collection.band_mean if standardise else None,
-            std=collection.band_std if standardise else None,
-            initializer=recipe.initializer,
-            seed=seed,
-            **({} if recipe.width is None else {"width": recipe.width}),
-        )
-
-    label = label_of(SCRATCH, recipe.backbone)
-    return StartingPoint(label, collection.front_end, recipe.frames, "", build)
-
-
-def _audioset(recipe: FinetuneRecipe) -> StartingPoint:
-    from playlist_pretrain.models.audioset import FRONT_END, audioset_vggish, load_audioset_weights
-    from playlist_pretrain.models.layers import under_policy
-
-    model = audioset_vggish()
-    load_audioset_weights(model, recipe.weights)
-    return StartingPoint(
-        label_of(AUDIOSET, None),
-        FRONT_END,
-        model.input_shape[1],
-        weights_key(model),
-        lambda seed: under_policy(model),
-    )
-
-
 def weights_key(model: tf.keras.Model) -> str:
-    """Changes when the weights of a model do."""
+    """Hash the weights of a model."""
     return content_key(*(weights.tobytes() for weights in model.get_weights()))
 
 
-def _essentia(name: str) -> StartingPoint:
-    from playlist_pretrain.models.frozen import read_package
-
-    package = read_package(name)
-    return StartingPoint(
-        label_of(name, None),
-        package.front_end,
-        package.frames,
-        package.key,
-        lambda seed: package.backbone(),
-    )
+def _scratch(untrained: Untrained) -> LoadedModel:
+    model = untrained.build(untrained.seed)
+    label, key = label_of(SCRATCH, untrained.backbone), weights_key(model)
+    return LoadedModel(label, model, untrained.front_end, key, untrained=untrained)
 
 
-def _saved_of_starting_points(path: Path) -> StartingPoint:
-    from playlist_pretrain.models.layers import under_policy
-    from playlist_pretrain.models.saved_model import check_there, load_backbone
+def _mean_of_mel(untrained: Untrained) -> LoadedModel:
+    import tensorflow as tf
 
-    check_there(path, ", the .pb of a model that Essentia publishes, scratch or audioset")
-    saved = load_backbone(path)
-    return StartingPoint(
-        label_of(str(path), None),
-        saved.front_end,
-        saved.frames,
-        weights_key(saved.model),
-        lambda seed: under_policy(saved.model),
-    )
+    std = np.maximum(untrained.std, SMALLEST_STD)
+    inputs = tf.keras.Input((untrained.frames, untrained.front_end.bands), name="melspectrogram")
+    standard = tf.keras.layers.Normalization(axis=-1, mean=untrained.mean, variance=std**2)(inputs)
+    model = tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling1D()(standard))
+    statistics = (np.asarray(a, np.float32).tobytes() for a in (untrained.mean, std))
+    return LoadedModel(MEAN_OF_MEL, model, untrained.front_end, content_key(*statistics))
+
+
+def _content_of_package(path: Path) -> Path:
+    """Path of the model in the folder of an exported package; other paths as they are.
+
+    It is the ``.pb`` with its JSON beside it, or the highest version of a folder to serve.
+    """
+    if (path / "saved_model.pb").is_file():
+        return path
+    graphs = [one for one in path.glob(f"*{ESSENTIA}") if one.with_suffix(".json").is_file()]
+    versions = [one.parent for one in path.glob("*/saved_model.pb") if one.parent.name.isdecimal()]
+    if len(graphs) == 1:
+        return graphs[0]
+    return max(versions, key=lambda folder: int(folder.name)) if versions else path
+
+
+def _saved(path: Path) -> LoadedModel:
+    """Load a SavedModel that this package wrote."""
+    if not (path / "saved_model.pb").is_file():
+        if reason := unfinished(path):
+            raise ModelError(f"{path}: no SavedModel yet: {reason}")
+        if not path.exists():
+            raise ModelError(
+                f"--model {path}: no such folder; it is the saved_model of a run, the .pb of a "
+                "model for Essentia or an exported package"
+            )
+        raise ModelError(f"{path}: no SavedModel (runs/NAME/saved_model of a finished run is one)")
+    import tensorflow as tf
+
+    try:
+        metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        if metadata["format"] != MODEL_FORMAT:
+            raise ModelError(
+                f"{path}: model format {metadata['format']}, this version reads {MODEL_FORMAT}"
+            )
+        front_end = FrontEnd.from_dict(metadata["front_end"])
+        classes = metadata.get("classes", [])
+        if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+            raise ValueError("its classes are no list of names")
+    except FileNotFoundError as error:
+        raise ModelError(
+            f"{path}: a SavedModel, but not of this package (no {METADATA})"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, FrontEndError) as error:
+        raise ModelError(f"{path / METADATA}: damaged: {error}") from error
+    try:
+        model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
+    names, outputs = len(set(classes)), model.output_shape[-1]
+    if "classes" in metadata and not names == len(classes) == outputs:
+        raise ModelError(
+            f"{path / METADATA}: damaged: {names} different names of classes for {outputs} outputs"
+        )
+    about = metadata.get("about")
+    about = about if isinstance(about, dict) else {}
+    loaded = LoadedModel("", model, front_end, "", tuple(classes), path, about)
+    return dataclasses.replace(loaded, key=weights_key(loaded.embedder().model))

@@ -15,8 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from playlist_pretrain.models import SMALLEST_LEARNED_TEMPERATURE
 from playlist_pretrain.models.layers import at_least_float32
-from playlist_pretrain.training.recipes import SMALLEST_LEARNED_TEMPERATURE
 
 
 def count() -> int:

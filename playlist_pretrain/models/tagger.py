@@ -1,4 +1,4 @@
-"""The tagger: a backbone with a head that gives each class a probability of its own."""
+"""Tagger: a backbone with a head of one sigmoid a class."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from playlist_pretrain.models.layers import initializers
 
 HIDDEN_UNITS = 128
 """As in the projector, whose place the head takes (arXiv 2304.12257, section 3.2)."""
+EMBEDDINGS, ACTIVATIONS = "embeddings", "activations"
 
 
 def tagger(
@@ -63,13 +64,20 @@ def tagger(
 
 
 def embedding_of(tagger: tf.keras.Model) -> tf.Tensor:
-    """The tensor of a :func:`tagger` that its backbone gives the head."""
+    """Return the symbolic embedding of a :func:`tagger`: the input of its head."""
     names = [layer.name for layer in tagger.layers]
     return tagger.get_layer("head_hidden" if "head_hidden" in names else "activations").input
 
 
+def outputs_of(model: tf.keras.Model, *, tagger: bool) -> dict[str, tf.Tensor]:
+    """Name the symbolic outputs of a backbone or a tagger as saved models and packages do."""
+    if not tagger:
+        return {EMBEDDINGS: model.output}
+    return {ACTIVATIONS: model.output, EMBEDDINGS: embedding_of(model)}
+
+
 class TaggerTrainer(tf.keras.Model):
-    """A tagger as it is trained: its loss has the squares of its kernels too.
+    """A tagger with an L2 penalty on its kernels, for training.
 
     Compile and fit it as any Keras model, on ``(windows, targets)``; the loss of
     arXiv 2304.12257 is ``tf.keras.losses.BinaryCrossentropy()``.
@@ -79,8 +87,7 @@ class TaggerTrainer(tf.keras.Model):
     tagger : tf.keras.Model
         See :func:`tagger`.
     l2 : float
-        Weight of Σw² over the kernels that are trained (not half of it, and no bias, no scale of
-        a normalisation).
+        Weight of Σw² over the trained kernels (not half of it; no biases, no normalisation).
     """
 
     def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs: Any):
@@ -96,21 +103,16 @@ class TaggerTrainer(tf.keras.Model):
 
     @property
     def kernels(self) -> list[tf.Variable]:
-        """The trained weights that the penalty is of."""
-        layers = self.tagger.layers
-        found = [layer.kernel for layer in layers if isinstance(_kernel(layer), tf.Variable)]
+        """Trained kernels, which the penalty is of."""
+        found = [getattr(layer, "kernel", None) for layer in self.tagger.layers]
         trained = {variable.ref() for variable in self.trainable_variables}
-        return [kernel for kernel in found if kernel.ref() in trained]
+        return [k for k in found if isinstance(k, tf.Variable) and k.ref() in trained]
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds, beside the optimizer and the metrics."""
+        """Parts in a checkpoint, beside the optimizer and the metrics."""
         return {"tagger": self.tagger}
 
     def call(self, inputs, training=None):
         """Activations ``[batch, classes]`` of windows ``[batch, frames, bands]``."""
         return self.tagger(inputs, training=training)
-
-
-def _kernel(layer: tf.keras.layers.Layer) -> Any:
-    return getattr(layer, "kernel", None)

@@ -29,7 +29,7 @@ from playlist_pretrain.tasks.triplets import Clip, Triplets, seconds_text
 if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import Decoded
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +52,13 @@ class ClipMels:
         return int((self.collection.frames[self.rows[clips]] < frames).sum())
 
     def embed(
-        self, embedder: Embedder, clips: np.ndarray, *, short: str = "repeat", quiet: bool = True
+        self, embedder: LoadedModel, clips: np.ndarray, *, short: str = "repeat", quiet: bool = True
     ) -> np.ndarray:
         """Mean embedding of each clip's non-overlapping windows.
 
         Parameters
         ----------
-        embedder : Embedder
+        embedder : LoadedModel
             Of the collection's front end.
         clips : np.ndarray int [any]
             Positions of clips that are there.

@@ -35,7 +35,7 @@ from playlist_pretrain.retrieval.window_batches import (
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
 
 PLAN = "plan.json"
 
@@ -243,7 +243,7 @@ class EmbeddingRun:
 
     Parameters
     ----------
-    embedder : Embedder
+    embedder : LoadedModel
     strategy : tf.distribute.Strategy or None
         In whose scope the embedder was loaded.
     source : Source
@@ -255,7 +255,7 @@ class EmbeddingRun:
 
     def __init__(
         self,
-        embedder: Embedder,
+        embedder: LoadedModel,
         strategy: tf.distribute.Strategy | None,
         source: Source,
         about: Mapping[str, Any],

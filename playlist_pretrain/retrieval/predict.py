@@ -24,7 +24,7 @@ from playlist_pretrain.records.workers import decode_files
 if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import Decoded
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.models.saved_model import SavedTagger
+    from playlist_pretrain.models.load import LoadedModel
 
 TABLE_FILE = "predictions.csv"
 LINES_FILE = "predictions.jsonl"
@@ -57,7 +57,7 @@ class Predicted:
 
 
 def predict_folder(
-    tagger: SavedTagger,
+    tagger: LoadedModel,
     audio: str | Path,
     out: str | Path,
     *,
@@ -81,7 +81,7 @@ def predict_folder(
 
     Parameters
     ----------
-    tagger : SavedTagger
+    tagger : LoadedModel
     audio : str or Path
         A folder as :func:`~playlist_pretrain.records.sources.find_audio` reads it, or a file of
         any name, whose id is that name without the extension.
@@ -173,7 +173,7 @@ def unreadable(track: TrackSource, reason: str) -> Note:
 
 
 def _scored(
-    tagger: SavedTagger,
+    tagger: LoadedModel,
     tracks: Sequence[TrackSource],
     decoded: Iterable[tuple[int, Decoded | str]],
     advance: Callable[[], object],

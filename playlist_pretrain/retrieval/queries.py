@@ -26,7 +26,7 @@ from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_emb
 from playlist_pretrain.retrieval.table_groups import KnownTracks, text_about
 
 if TYPE_CHECKING:
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
 
 CLOSEST = 5
 ALIKE_AT_MOST = 200
@@ -171,7 +171,7 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None) -> 
     return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
 
 
-def _embedder(name: str, table: EmbeddingTable) -> Embedder:
+def _embedder(name: str, table: EmbeddingTable) -> LoadedModel:
     """The model; one that is not trained is made from what the table's collection says."""
     from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
     from playlist_pretrain.retrieval.table_groups import collection_of
@@ -188,7 +188,7 @@ def _embedder(name: str, table: EmbeddingTable) -> Embedder:
     return load_embedder(name, untrained)
 
 
-def _embed(embedder: Embedder, waveform: np.ndarray) -> np.ndarray:
+def _embed(embedder: LoadedModel, waveform: np.ndarray) -> np.ndarray:
     """float32 [dim], of a waveform [samples]."""
     import tensorflow as tf
 

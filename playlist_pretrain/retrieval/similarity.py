@@ -57,7 +57,7 @@ from playlist_pretrain.version import __version__
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.clips import ClipMels
 
@@ -140,7 +140,7 @@ class TripletClips:
         """Mels of a front end that they were made by."""
         return next(m for m in self._mels if m.collection.front_end.same_as(front_end))
 
-    def judge(self, embedder: Embedder, name: str, label: str) -> Judged:
+    def judge(self, embedder: LoadedModel, name: str, label: str) -> Judged:
         """How a model does, by its name in the command and its label in tables.
 
         Raises
@@ -183,7 +183,7 @@ class TripletClips:
         print(f"WARNING: {printable(text, keep=chr(10))}", flush=True)
 
 
-def trained(name: str, collection: Collection | None) -> Embedder:
+def trained(name: str, collection: Collection | None) -> LoadedModel:
     """Load a saved model or a package; refuse one that does not fit the collection, if any.
 
     Raises
@@ -207,7 +207,7 @@ def trained(name: str, collection: Collection | None) -> Embedder:
     return embedder
 
 
-def untrained_front_end(options: Similarity, embedders: dict[str, Embedder]) -> list[FrontEnd]:
+def untrained_front_end(options: Similarity, embedders: dict[str, LoadedModel]) -> list[FrontEnd]:
     """That of scratch and mean-of-mel where clips are audio; nothing when there is neither.
 
     Raises
@@ -235,7 +235,7 @@ def untrained_front_end(options: Similarity, embedders: dict[str, Embedder]) -> 
 
 def untrained(
     name: str, options: Similarity, mels: ClipMels, collection: Collection | None
-) -> Embedder:
+) -> LoadedModel:
     """Make scratch or mean-of-mel, by the statistics of the collection or else of the clips.
 
     Raises
@@ -252,7 +252,7 @@ def untrained(
         statistics.band_mean,
         statistics.band_std,
         backbone=options.backbone or "vggish",
-        width=options.width or 1.0,
+        width=options.width,
         frames=options.frames or front_end.window_frames,
         seed=options.seed,
     )

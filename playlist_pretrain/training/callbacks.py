@@ -340,7 +340,7 @@ class Progress(Callback):
 COLUMNS = (
     "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
     "negative_similarity", "alignment", "uniformity", "learning_rate", "temperature", "seconds",
-    "windows_per_second", "input_wait", "probe_top1", "probe_top10", "probe_chance1",
+    "windows_per_second", "probe_top1", "probe_top10", "probe_chance1",
     "probe_chance10", "probe_mean_cosine",
 )  # fmt: skip
 
@@ -425,18 +425,11 @@ class EpochTable(Callback):
 class HistoryTable(EpochTable):
     """The table of a pre-training run."""
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clocks."""
-        super().on_epoch_begin(epoch, logs)
-        self._waited = self.model.input_wait.seconds
-
     def values(self) -> dict[str, float]:
         """Speed, and what the model and its loss know."""
-        waited = self.model.input_wait.seconds - self._waited
         return {
             "skipped_steps": 0,  # only mixed_float16 skips any
             "temperature": float(self.model.loss.temperature),
-            "input_wait": round(waited / self._seconds, 4),
         }
 
 

@@ -24,7 +24,7 @@ from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import ModelError, RunError, ScoresError, TaskError
 from playlist_pretrain.files import atomic_write, content_key
 from playlist_pretrain.messages import command, words_of
-from playlist_pretrain.models.load import StartingPoint, label_of, starting_point
+from playlist_pretrain.models.load import LoadedModel, label_of, starting_point
 from playlist_pretrain.retrieval.predict import check_audio, predict_folder
 from playlist_pretrain.runs import SUMMARY, Run, tensorflow_errors, what_decides
 from playlist_pretrain.storage import location
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.evaluation.tagging import TaggingResult
-    from playlist_pretrain.models.load import StartingPoint
+    from playlist_pretrain.models.load import LoadedModel
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.storage import RemotePath
@@ -65,7 +65,7 @@ class TaggingData:
     collection : Collection
     task : TaskRows
         In rows of the collection.
-    points : tuple of StartingPoint
+    points : tuple of LoadedModel
         One for each model.
     name : str
         Of the task.
@@ -77,7 +77,7 @@ class TaggingData:
 
     collection: Collection
     task: TaskRows
-    points: tuple[StartingPoint, ...]
+    points: tuple[LoadedModel, ...]
     name: str
     citation: str
     facts: dict[str, Any]
@@ -176,14 +176,14 @@ class OneRun:
         Below the folder of all runs.
     number : int
         From 1.
-    point : StartingPoint
+    point : LoadedModel
     seed : int
         Of new weights, the order of the tracks and the window positions.
     """
 
     folder: Run
     number: int
-    point: StartingPoint
+    point: LoadedModel
     seed: int
 
 
@@ -415,7 +415,7 @@ def check_tagger(tagger: tf.keras.Model, saved_model: Path, windows: np.ndarray)
     ModelError
         If it is above 1e-4: activations go from 0 to 1.
     """
-    from playlist_pretrain.models.saved_model import load_tagger
+    from playlist_pretrain.models.load import load_tagger
 
     before = tagger(windows, training=False).numpy()
     after = load_tagger(saved_model).model(windows, training=False).numpy()
@@ -691,7 +691,7 @@ def _all_runs(
 
 def _predict(run: TaggingRuns, audio: str, say: Callable[[str], None], *, quiet: bool) -> None:
     """Tag audio files with the run that did best in validation."""
-    from playlist_pretrain.models.saved_model import load_tagger
+    from playlist_pretrain.models.load import load_tagger
 
     runs = run.summary["runs"]
     best = max(range(len(runs)), key=lambda k: runs[k]["validation_average_precision"])

@@ -130,7 +130,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     import tensorflow as tf
 
     from playlist_pretrain.models import BACKBONES
-    from playlist_pretrain.models.contrastive import ContrastiveModel, JointModel
+    from playlist_pretrain.models.contrastive import ContrastiveModel
     from playlist_pretrain.models.layers import precision, projector
     from playlist_pretrain.models.nt_xent import NTXent
     from playlist_pretrain.training.schedules import warmup_cosine
@@ -153,9 +153,8 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
         settings = {"micro_batch": recipe.micro_batch, **_other_sides(recipe, data)}
         if len(recipe.pairings) > 1:
             kinds = [part.pairing.y for part in data.stream.streams]
-            model = JointModel(backbone, head, kinds=kinds, weights=recipe.weights, **settings)
-        else:
-            model = ContrastiveModel(backbone, head, **settings)
+            settings |= {"kinds": kinds, "weights": recipe.weights}
+        model = ContrastiveModel(backbone, head, **settings)
         schedule = warmup_cosine(
             recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
         )

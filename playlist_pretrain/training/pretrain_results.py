@@ -92,7 +92,7 @@ def check_export(
     ModelError
         If it is above 1e-4 of the embeddings' standard deviation.
     """
-    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.models.load import load_backbone
 
     before = backbone(windows, training=False).numpy()
     after = load_backbone(saved_model).model(windows, training=False).numpy()

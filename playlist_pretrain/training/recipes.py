@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.models import AUDIOSET, ESSENTIA, SCRATCH, SMALLEST_LEARNED_TEMPERATURE
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.tasks import TaskSettings
 
@@ -171,8 +172,6 @@ FINETUNE_PRESETS: dict[str, dict[str, Any]] = {
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 FRACTION_OF_SHORT_WARMUP = 10
-SMALLEST_LEARNED_TEMPERATURE = 0.01
-"""Where a learned temperature stops, as in CLIP (arXiv 2103.00020)."""
 DEFAULT_GROUPS = {"artist_co": "artists"}
 """Groups of the pairings that do not use playlists."""
 ONLY_OF = {
@@ -442,8 +441,6 @@ class Resolved:
         return dataclasses.replace(recipe, warmup_steps=shorter), told
 
 
-SCRATCH, AUDIOSET = "scratch", "audioset"
-ESSENTIA = ".pb"
 """How the name of a model ends that Essentia publishes."""
 OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
 """Settings that a saved model, or the original weights, have settled already."""
@@ -602,7 +599,6 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
 
 __all__ = [
     "DEFAULT_GROUPS",
-    "SMALLEST_LEARNED_TEMPERATURE",
     "FinetuneRecipe",
     "PretrainRecipe",
     "option",

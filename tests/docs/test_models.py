@@ -55,9 +55,8 @@ def test_export(home_at, follow):
                      "mine-1-parity.json", "README.md"),
         "serving": ("1/", "rest_client.py", "grpc_client.py", "batching.config", "mine-1.json",
                     "README.md", "mine-1-parity.json"),
-        "tflite": ("mine-1.tflite", "mine-1.json", "predict.py"),
     }  # fmt: skip
-    titles = {"essentia": "Essentia", "serving": "TensorFlow Serving", "tflite": "TensorFlow Lite"}
+    titles = {"essentia": "Essentia", "serving": "TensorFlow Serving"}
     for target, names in promised.items():
         for name in names:
             assert f"`{name}`" in section(page, titles[target])

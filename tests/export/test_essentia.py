@@ -27,9 +27,8 @@ from playlist_pretrain.export.package import (
     model_card,
     write_graph,
 )
-from playlist_pretrain.models.frozen import read_package
+from playlist_pretrain.models.load import LoadedModel, load_model
 from playlist_pretrain.models.resnet50 import resnet50
-from playlist_pretrain.models.saved_model import SavedBackbone, SavedTagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 
@@ -51,8 +50,8 @@ def saved(front_end="musicnn", classes=(), frames=None, net=None):
         mean, std = np.linspace(0.5, 2, settings.bands), np.linspace(0.3, 1, settings.bands)
         net = vggish(frames=frames, bands=settings.bands, width=0.05, mean=mean, std=std, seed=1)
     if classes:
-        return SavedTagger(tagger(net, len(classes)), settings, frames, Path("m"), classes)
-    return SavedBackbone(net, settings, frames, Path("m"))
+        net = tagger(net, len(classes))
+    return LoadedModel("m", net, settings, "", classes, Path("m"))
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +156,12 @@ def test_both_graphs_have_the_same_nodes(package):
 
 def test_this_package_reads_it_as_a_published_one(package, rng):
     model, files = package
-    read = read_package(files.graph)
+    read = load_model(files.folder)
     assert read.frames == 256 and read.front_end == PRESETS["musicnn"]
     windows = rng.uniform(0, 5, (3, 256, 96)).astype(np.float32)
     hidden = model.model.get_layer("head_hidden").input
     expected = tf.keras.Model(model.model.inputs, hidden)(windows)
-    np.testing.assert_allclose(read.backbone()(windows), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(read.model(windows), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_written(package):

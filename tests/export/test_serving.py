@@ -26,7 +26,8 @@ from playlist_pretrain.export import serving
 from playlist_pretrain.export import serving as serving_code
 from playlist_pretrain.export import serving as serving_parity
 from playlist_pretrain.export.package import ModelInfo
-from playlist_pretrain.models.saved_model import load_model, save_backbone, save_tagger
+from playlist_pretrain.models.load import load_model
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 

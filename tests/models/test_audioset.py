@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.models.audioset import FRONT_END, audioset_vggish, load_audioset_weights
-from playlist_pretrain.models.saved_model import load_backbone, save_backbone
+from playlist_pretrain.models.load import load_backbone
+from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
 
 ORIGINAL = {  # as the file of 2017 names them, and their shapes

@@ -8,14 +8,15 @@ import pytest
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import ModelError, RecipeError
 from playlist_pretrain.messages import SCRIPTS
-from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
-from playlist_pretrain.models.saved_model import (
+from playlist_pretrain.models.load import (
+    MEAN_OF_MEL,
+    Untrained,
     load_backbone,
+    load_embedder,
     load_model,
     load_tagger,
-    save_backbone,
-    save_tagger,
 )
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.runs import Run

@@ -18,12 +18,13 @@ from essentia_packages import (
 )
 
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.models.frozen import OPS, read_package
+from playlist_pretrain.models.frozen import OPS
+from playlist_pretrain.models.load import load_model
 
 
 def refused(path, named=None):
     with pytest.raises(ModelError) as error:
-        read_package(path)
+        load_model(path)
     text = str(error.value)
     assert text.startswith(f"{named or path}: ") and "\n" not in text
     return text
@@ -113,7 +114,7 @@ def test_flipped_bytes_are_refused_or_harmless(make, tmp_path, rng):
             spoilt[place] = rng.integers(256)
         package.path.write_bytes(spoilt)
         try:
-            backbone = read_package(package.path).backbone()
+            backbone = load_model(package.path).model
         except ModelError as error:
             assert str(error).startswith(f"{package.path}: ") and "\n" not in str(error)
             refusals += 1
@@ -151,12 +152,12 @@ def test_an_op_that_writes_a_file_is_never_run(hidden, tmp_path):
         definition.library.function.extend(written.library.function)
         node_of(definition, "PartitionedCall").input.append(f"^{written.node[-1].name}")
 
-    before = read_package(package.path).backbone()
+    before = load_model(package.path).model
     package.edit_graph(change)
     text = refused(package.path)
     assert "'WriteFile'" in text and ("of function" in text) == (hidden == "a function")
     with pytest.raises(ModelError):
-        read_package(package.path)
+        load_model(package.path)
     before(np.zeros((2, *WINDOW), np.float32))
     assert not target.exists()
 

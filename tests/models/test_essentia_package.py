@@ -25,10 +25,9 @@ from essentia_packages import (
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import FrontEndError, RecipeError
-from playlist_pretrain.models.frozen import read_package
 from playlist_pretrain.models.layers import plain_float32, precision
-from playlist_pretrain.models.load import label_of, starting_point
-from playlist_pretrain.models.saved_model import load_tagger, save_tagger
+from playlist_pretrain.models.load import label_of, load_model, load_tagger, starting_point
+from playlist_pretrain.models.saved_model import save_tagger
 from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
 from playlist_pretrain.training.recipes import FinetuneRecipe
 
@@ -46,11 +45,11 @@ KINDS = {
 def test_embeddings_are_those_of_the_original(kind, tmp_path, rng):
     make, settings = KINDS[kind]
     package = make(tmp_path / "net.pb", **settings)
-    read = read_package(package.path)
+    read = load_model(package.path)
     window = settings.get("window", WINDOW)
     assert read.frames == window[0]
     assert read.front_end == front_end("vggish-essentia" if kind == "VGGish" else "musicnn")
-    backbone = read.backbone()
+    backbone = read.model
     assert backbone.input_shape == (None, *window) and backbone.output_shape == (None, UNITS)
     assert not backbone.trainable_weights
     assert [weight.shape.num_elements() for weight in backbone.weights] in ([1152], [1200])
@@ -69,7 +68,7 @@ def test_a_saved_model_that_was_frozen(tmp_path, rng):
     assert "SaveV2" in {node.op for f in graph.library.function for node in f.node_def}
     windows = windows_of(rng, 9)
     expected = np.concatenate([package.original(windows[i : i + 4]) for i in (0, 4)])
-    found = tf.function(read_package(package.path).backbone())(windows)
+    found = tf.function(load_model(package.path).model)(windows)
     assert found.shape == (9, UNITS)
     np.testing.assert_allclose(found[:8], expected, atol=1e-6, rtol=0)
 
@@ -81,7 +80,7 @@ def test_a_fixed_batch_takes_any_number_of_windows(make, count, tmp_path, rng):
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):  # it does take 64 only
         package.original(np.zeros((63, *WINDOW), np.float32))
     windows = windows_of(rng, count)
-    found = read_package(package.path).backbone()(windows)
+    found = load_model(package.path).model(windows)
     assert found.shape == (count, UNITS)
     if count:
         whole = np.concatenate([windows, windows_of(rng, -count % 64)])
@@ -92,7 +91,7 @@ def test_a_fixed_batch_takes_any_number_of_windows(make, count, tmp_path, rng):
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_it_is_float32_whatever_the_policy(policy, package, rng):
     with precision(policy):
-        model = tagger(read_package(package.path).backbone(), 2)
+        model = tagger(load_model(package.path).model, 2)
     assert plain_float32(model) is model
     windows = windows_of(rng, 3)
     found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
@@ -116,10 +115,10 @@ def test_essentia_gives_the_same_for_a_waveform(algorithm, window, tmp_path, rng
         graphFilename=str(package.path), patchSize=window[0], patchHopSize=window[0],
         lastPatchMode="discard", **settings,
     )(wave)  # fmt: skip
-    read = read_package(package.path)
+    read = load_model(package.path)
     mel = read.front_end.log_mel(wave).numpy()
     count = len(mel) // read.frames
-    found = read.backbone()(mel[: count * read.frames].reshape(count, *window))
+    found = read.model(mel[: count * read.frames].reshape(count, *window))
     assert expected.shape == found.shape and count >= 3
     assert np.ptp(expected, axis=0).max() > 1e-2  # the windows differ
     np.testing.assert_allclose(found, expected, atol=2e-5, rtol=0)
@@ -129,18 +128,18 @@ def test_essentia_gives_the_same_for_a_waveform(algorithm, window, tmp_path, rng
 @pytest.mark.parametrize("make", [musicnn_like, effnet_like])
 def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
     package = make(tmp_path / "net.pb", window=WINDOW, batch=64)
-    read = read_package(package.path)
+    read = load_model(package.path)
     windows = windows_of(rng, 48) * rng.uniform(0, 2, (48, 1, 1)).astype(np.float32)
     embeddings = package.original(np.resize(windows, (64, *WINDOW)))[:48]
     targets = (embeddings[:, :2] > np.median(embeddings[:, :2], axis=0)).astype(np.float32)
-    model = tagger(read.backbone(), 2)
+    model = tagger(read.model, 2)
     assert len(model.trainable_variables) == 4  # of two dense layers
     trainer = TaggerTrainer(model, l2=1e-5)
     trainer.compile(tf.keras.optimizers.Adam(0.02), tf.keras.losses.BinaryCrossentropy())
     losses = trainer.fit(windows, targets, batch_size=20, epochs=15, verbose=0).history["loss"]
     assert losses[-1] < 0.8 * losses[0]
     after = model.get_layer("frozen_graph").get_weights()
-    np.testing.assert_array_equal(after, read_package(package.path).backbone().get_weights())
+    np.testing.assert_array_equal(after, load_model(package.path).model.get_weights())
     found = tf.keras.Model(model.inputs, embedding_of(model))(windows)
     np.testing.assert_allclose(found, embeddings, atol=1e-6, rtol=0)
 
@@ -165,8 +164,8 @@ def test_a_tagger_trains_its_head_and_is_saved(make, tmp_path, rng):
 
 @pytest.mark.slow
 def test_a_saved_tagger_needs_tensorflow_alone(package, tmp_path, rng):
-    read = read_package(package.path)
-    model = tagger(read.backbone(), 2)
+    read = load_model(package.path)
+    model = tagger(read.model, 2)
     save_tagger(model, ["one", "two"], read.front_end, tmp_path / "saved")
     windows = windows_of(rng, 5)
     np.save(tmp_path / "windows.npy", windows)
@@ -203,9 +202,9 @@ def test_a_fine_tuning_starts_from_it(package, make_collection, tmp_path, rng):
     for ending in (".pb", ".json"):
         shutil.copy(package.path.with_suffix(ending), tmp_path / f"copy{ending}")
     other = musicnn_like(tmp_path / "other.pb", seed=5)
-    assert read_package(tmp_path / "copy.pb").key == point.key != read_package(other.path).key
+    assert load_model(tmp_path / "copy.pb").key == point.key != load_model(other.path).key
     package.edit_json(purposes(predictions="embeddings"))
-    assert read_package(package.path).key != point.key
+    assert load_model(package.path).key != point.key
 
 
 def test_what_a_recipe_may_not_ask_for(package, make_collection, tmp_path):
@@ -224,13 +223,13 @@ def test_a_node_may_wait_for_what_becomes_an_argument(name, tmp_path, rng):
     package = musicnn_like(tmp_path / "net.pb", switch=True)
     windows = windows_of(rng, 3)
     package.edit_graph(edit("bias_1", lambda node: node.input.append(f"^{name}")))
-    found = read_package(package.path).backbone()(windows)
+    found = load_model(package.path).model(windows)
     np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
 
 
 def test_a_switch_that_nothing_takes(package, rng):
     package.edit_graph(add("Placeholder", "training", dtype=type_of(tf.bool)))
-    found = read_package(package.path).backbone()(windows := windows_of(rng, 3))
+    found = load_model(package.path).model(windows := windows_of(rng, 3))
     np.testing.assert_allclose(found, package.original(windows), atol=1e-6, rtol=0)
 
 
@@ -245,5 +244,5 @@ def test_a_graph_that_does_not_know_its_shape(empty, tmp_path, rng):
             node.attr["shape"].shape.SetInParent()
 
     package.edit_graph(edit("model/Placeholder", change))
-    found = read_package(package.path).backbone()(windows)
+    found = load_model(package.path).model(windows)
     np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)

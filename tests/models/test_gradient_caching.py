@@ -58,7 +58,7 @@ def batch_of(sides, rng):
 def loss_and_gradients(model, batch):
     @tf.function
     def run(batch):
-        return model._gradients(*model._sides(batch if len(batch) > 1 else batch[0]))[:2]
+        return model._gradients(*model._batch(batch))[:2]
 
     loss, gradients = run(tuple(map(tf.constant, batch)))
     return loss.numpy(), [gradient.numpy() for gradient in gradients]
@@ -91,10 +91,10 @@ def test_slices_of_every_objective_have_the_gradient_of_the_whole_batch(sides, r
     for micro_batch in (None, 16):
         loss = NTXent(0.5, hard_negatives=1.0, learnable=True)
         model = model_of(sides, micro_batch, loss=loss)
-        x, y = model._sides((*batch, left_out))
+        parts = model._batch((*batch, left_out))
         logs = tf.function(model.train_step)((*batch, left_out))
-        found.append((logs["loss"], *model._gradients(x, y, left_out)[:2]))
-        wanted = tf.reduce_mean(loss.call(*model._projections(x, y), left_out))
+        found.append((logs["loss"], *model._gradients(*parts)[:2]))
+        wanted = tf.reduce_mean(loss.call(*model._projections(*parts[:2]), left_out))
         assert float(logs["loss"]) == pytest.approx(float(wanted), rel=1e-3)
         assert any(v is model.log_temperature for v in model.trainable_variables)
         seen = tf.function(model.test_step)((*batch, left_out))

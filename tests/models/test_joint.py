@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.models.contrastive import ContrastiveModel, JointModel, vector_tower
+from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
 from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.nt_xent import NTXent
 from playlist_pretrain.models.vggish import vggish
@@ -39,7 +39,7 @@ def joint(micro_batch=None, learning_rate=0.1, kinds=KINDS):
     towers, others = parts_of()
     kept = {k: v for k, v in others.items() if k != "views" or "views" in kinds}
     weights = WEIGHTS[: len(kinds)]
-    model = JointModel(*towers, kinds=kinds, weights=weights, micro_batch=micro_batch, **kept)
+    model = ContrastiveModel(*towers, kinds=kinds, weights=weights, micro_batch=micro_batch, **kept)
     return compiled(model, learning_rate)
 
 
@@ -127,6 +127,8 @@ def test_pairs_of_another_pairing_are_no_negatives(data):
 def test_kinds_and_what_they_need_go_together():
     towers, others = parts_of()
     with pytest.raises(ValueError, match="vector"):
-        JointModel(*towers, kinds=("window", "window"), weights=(1, 1), y_tower=others["y_tower"])
+        ContrastiveModel(
+            *towers, kinds=("window", "window"), weights=(1, 1), y_tower=others["y_tower"]
+        )
     with pytest.raises(ValueError, match="views"):
-        JointModel(*towers, kinds=("window", "views"), weights=(1, 1))
+        ContrastiveModel(*towers, kinds=("window", "views"), weights=(1, 1))

@@ -9,7 +9,6 @@ CODE = """
 import sys
 import numpy as np, tensorflow as tf
 from playlist_pretrain.models.contrastive import ContrastiveModel
-from playlist_pretrain.models.contrastive import JointModel
 from playlist_pretrain.models.nt_xent import NTXent
 from playlist_pretrain.models.layers import projector
 from playlist_pretrain.models.vggish import vggish
@@ -25,7 +24,8 @@ def trained(strategy, micro_batch, kind, loss):
         towers = vggish(frames=16, bands=8, width=0.05), projector(128, hidden=16, output=8)
         if kind == "joint":
             kinds, weights = ("window", "window"), (1.0, 3.0)
-            model = JointModel(*towers, kinds=kinds, weights=weights, micro_batch=micro_batch)
+            settings = {"kinds": kinds, "weights": weights}
+            model = ContrastiveModel(*towers, **settings, micro_batch=micro_batch)
         else:
             model = ContrastiveModel(*towers, micro_batch=micro_batch)
         model.compile(tf.keras.optimizers.SGD(0.1), loss=NTXent(0.5, **loss))

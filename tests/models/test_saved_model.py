@@ -10,7 +10,8 @@ import tensorflow as tf
 from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.models.layers import precision
-from playlist_pretrain.models.saved_model import load_backbone, save_backbone
+from playlist_pretrain.models.load import load_backbone
+from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.signatures import track_mean
 from playlist_pretrain.models.vggish import vggish
 

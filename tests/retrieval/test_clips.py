@@ -7,7 +7,7 @@ import soundfile
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import AudioError, TableError, TrackError
-from playlist_pretrain.models.load import Embedder
+from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.retrieval import clips as audio_clips
 from playlist_pretrain.retrieval.clips import (
@@ -86,7 +86,7 @@ def test_excerpts_that_were_cut_before_are_the_same_bit_for_bit(
             np.testing.assert_array_equal(mel(one, position), mel(other, position))
         np.testing.assert_array_equal(one.collection.band_std, other.collection.band_std)
         net = vggish(frames=64, bands=one.collection.front_end.bands, width=0.05)
-        embedder = Embedder("x", net, one.collection.front_end, "")
+        embedder = LoadedModel("x", net, one.collection.front_end, "")
         vectors = [mels.embed(embedder, np.arange(4)) for mels in (one, other)]
         np.testing.assert_array_equal(*vectors)
         assert len(np.unique(vectors[0], axis=0)) == 4
@@ -118,7 +118,7 @@ def test_short_clips_are_repeated_or_padded(previews, tmp_path, in_process, shor
     (mels,), _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", seconds=0.3)
     frames = 1 + -(-round(0.3 * RATE) // 188)
     net = vggish(frames=64, bands=96, width=0.05, seed=2)
-    found = mels.embed(Embedder("x", net, PAPER, ""), np.array([1, 3]), short=short)
+    found = mels.embed(LoadedModel("x", net, PAPER, ""), np.array([1, 3]), short=short)
     assert np.isnan(found[[0, 2]]).all()
     for position in (1, 3):
         clip = mel(mels, position).astype(np.float32)

@@ -14,7 +14,8 @@ import tensorflow as tf
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, TrackError
-from playlist_pretrain.models.saved_model import METADATA, load_tagger, save_tagger
+from playlist_pretrain.models.load import load_tagger
+from playlist_pretrain.models.saved_model import METADATA, save_tagger
 from playlist_pretrain.models.tagger import tagger as tagger_of
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records import workers as decoding

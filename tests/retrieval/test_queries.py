@@ -14,7 +14,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.models.load import Embedder
+from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval import queries as module
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, embedding_writer
@@ -93,7 +93,7 @@ def embedder(monkeypatch):
         settings = front_end("paper")
 
     monkeypatch.setattr(
-        embedders, "load_embedder", lambda name: Embedder(name, None, Loaded.settings, "1" * 32)
+        embedders, "load_embedder", lambda name: LoadedModel(name, None, Loaded.settings, "1" * 32)
     )
     monkeypatch.setattr(module, "_embed", lambda embedder, waveform: Loaded.given)
     return Loaded

@@ -20,7 +20,8 @@ from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import embed
 from playlist_pretrain.models import load as embedders
-from playlist_pretrain.models.saved_model import load_backbone, save_backbone, save_tagger
+from playlist_pretrain.models.load import load_backbone
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups

@@ -129,7 +129,7 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
     (["--release-date", "today"], "--release-date 'today': not YYYY-MM-DD"),
     (["--audio", "nothing.mp3"], "nothing.mp3: cannot be opened"),
     (["--audio", "nothing.mp3", "--target", "serving,essentia"], "nothing.mp3: cannot be opened"),
-    (["--target", "tflite", "--release-date", "2026"], "--release-date '2026': not YYYY-MM-DD"),
+    (["--target", "serving", "--release-date", "2026"], "--release-date '2026': not YYYY-MM-DD"),
     (["--target", "serving", "--model-version", "1.0"], "--model-version '1.0': a server has"),
 ])  # fmt: skip
 def test_what_the_model_shows_to_be_a_mistake(
@@ -145,16 +145,11 @@ def test_what_the_model_shows_to_be_a_mistake(
 @pytest.mark.slow
 def test_several_targets_at_once(run_folder, capsys, tmp_path):
     words = ["--model", run_folder / "saved_model", "--name", "mood", "--out", tmp_path / "my out"]
-    code, out, err = run(
-        capsys, *words, "--target", "serving, tflite,essentia", "--model-version", "2"
-    )
+    code, out, err = run(capsys, *words, "--target", "serving, essentia", "--model-version", "2")
     assert (code, err) == (0, "")
     folder = tmp_path / "my out" / "serving" / "mood"
     assert (folder / "2" / "saved_model.pb").is_file()
     assert (tmp_path / "my out" / "essentia" / "mood" / "mood.pb").is_file()
-    lite = tmp_path / "my out" / "tflite" / "mood"
-    assert (lite / "mood.tflite").is_file()
-    assert f"next: python {shlex.quote(str(lite / 'predict.py'))} WINDOWS.npy" in out.splitlines()
     card = (folder / "README.md").read_text("utf-8")
     assert "| batch | 16 |" in card and "| roc\\_auc | 0.8750 |" in card
     lines = out.splitlines()

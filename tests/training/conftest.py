@@ -164,10 +164,10 @@ def resumed_and_whole(run_whole, monkeypatch):
 @pytest.fixture
 def assert_same():
     """Callable: whether two runs wrote the same but for what the clock says, to the last bit."""
-    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.models.load import load_backbone
     from playlist_pretrain.training.callbacks import COLUMNS, read_history
 
-    columns = [name for name in COLUMNS if "second" not in name and name != "input_wait"]
+    columns = [name for name in COLUMNS if "second" not in name]
 
     def compare(*runs):
         one, other = ([[row[n] for n in columns] for row in read_history(r.history)] for r in runs)

@@ -113,7 +113,7 @@ def outcome(model, strategy, sides, fit):
 
     @tf.function
     def look(data):
-        loss, gradients, _ = model._gradients(*model._sides(data))
+        loss, gradients, _ = model._gradients(*model._batch(data))
         if model._scales_loss:
             gradients = model.optimizer.get_unscaled_gradients(gradients)
         return loss, total(gradients)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.messages import command
+from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
-from playlist_pretrain.models.saved_model import load_backbone
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import callbacks, pretrain
 from playlist_pretrain.training import pretrain_results as outcome
@@ -55,7 +55,6 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
-    assert all(0 <= float(row["input_wait"]) <= 1 for row in rows)
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
     assert list(run.tensorboard.glob("events.*"))
     assert (run.figures / "curves.png").read_bytes().startswith(b"\x89PNG")

@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from playlist_pretrain.models.saved_model import load_backbone
+from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import callbacks, pretrain
 

@@ -8,7 +8,7 @@ import pytest
 from processes import ROOT, end, norm, start, start_workers
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.models.saved_model import load_backbone
+from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain
