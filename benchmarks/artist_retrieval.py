@@ -42,7 +42,7 @@ def artist_mates(embedder, collection, groups):
         tracks=len(rows),
         collection_key=collection.content_key,
     )
-    return mates_among(nearest(vectors, max(KS)), there)
+    return mates_among(nearest(vectors, k=max(KS)), there)
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Tables in text files: the one place that reads CSV and TSV.
+"""Reader of tables in text files (CSV and TSV).
 
 Format: UTF-8 (a byte-order mark is fine), lines that end in LF or CRLF, a header in the first
 line, then rows with as many cells as the header. Cells are separated by tab, comma or semicolon,
@@ -12,11 +12,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
-from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.storage import RemotePath
 
 DELIMITERS = "\t,;"
 LONGEST_LINE = 1 << 20
@@ -26,13 +26,7 @@ _ADVANCE_BYTES = 1 << 20
 
 
 class Opens(Protocol):
-    """Something other than a plain file that text can be read from.
-
-    Attributes
-    ----------
-    name : str
-        For messages.
-    """
+    """Source of text that is no file; ``name`` is for messages."""
 
     name: str
 
@@ -41,7 +35,7 @@ class Opens(Protocol):
 
 
 def read_columns(
-    path: str | Path | Opens,
+    path: str | Path | RemotePath | Opens,
     names: Sequence[str],
     advance: Callable[[int], object] | None = None,
     mend: str = "",
@@ -51,7 +45,7 @@ def read_columns(
 
     Parameters
     ----------
-    path : str, Path or Opens
+    path : str, Path, RemotePath or Opens
         See the module for the format.
     names : sequence of str
         Columns wanted; there may be others, in any order.
@@ -77,30 +71,28 @@ def read_columns(
         quote that does not end, a line longer than ``LONGEST_LINE`` bytes. What came before the
         damage has been yielded.
     """
-    lines = text_lines(path, advance)
-    path = path if isinstance(path, (str, Path)) else path.name
-    header = next(lines, None)
-    if header is None:
-        raise TableError(f"{path}: the file is empty")
+    lines, path = text_lines(path, advance), _name(path)
     names = [name.strip() for name in names]
-    delimiter, columns = _header(header, names, path, mend)
-    cells_of = _picker([columns.index(name) for name in names])
-    width = len(columns)
+    delimiter, columns = _header(next(lines, None), names, path, mend)
+    positions = [columns.index(name) for name in names]
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    number = 2  # where the next row starts; a quoted cell may span lines
-    empty = True
+    number, empty = 2, True  # a quoted cell may span lines
     try:
         for row in reader:
-            if len(row) == width:
-                cells = cells_of(row)
-                for cell in cells:
-                    if not cell or cell.isspace():
-                        _check_empty(names, cells, blank, f"{path}: line {number}")
-                        break
+            if len(row) == len(columns):
+                cells = tuple([row[position] for position in positions])
+                for name, cell in zip(names, cells, strict=True):
+                    if (not cell or cell.isspace()) and name not in blank:
+                        raise TableError(
+                            f"{path}: line {number}: column {name!r} is empty; fill it in or "
+                            "remove the row"
+                        )
                 yield number, cells
                 empty = False
             elif row:
-                raise TableError(f"{path}: line {number}: {len(row)} cells, the header has {width}")
+                raise TableError(
+                    f"{path}: line {number}: {len(row)} cells, the header has {len(columns)}"
+                )
             number = reader.line_num + 2
     except csv.Error as error:
         raise TableError(f"{path}: line {number}: {error}") from error
@@ -108,34 +100,17 @@ def read_columns(
         raise TableError(f"{path}: a header and no rows")
 
 
-def _check_empty(
-    names: Sequence[str], cells: Sequence[str], blank: Container[str], where: str
-) -> None:
-    for name, cell in zip(names, cells, strict=True):
-        if not cell.strip() and name not in blank:
-            raise TableError(f"{where}: column {name!r} is empty; fill it in or remove the row")
-
-
-def _picker(positions: Sequence[int]) -> Callable[[list[str]], tuple[str, ...]]:
-    if len(positions) > 1:
-        return itemgetter(*positions)
-    (position,) = positions
-    return lambda row: (row[position],)
-
-
-def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
-    """Names of the columns of a table; ``wanted`` are among them, once each.
+def read_header(
+    path: str | Path | RemotePath | Opens, wanted: Sequence[str], mend: str = ""
+) -> list[str]:
+    """Read the names of the columns of a table; ``wanted`` are among them, once each.
 
     Raises
     ------
     TableError
         As :func:`read_columns` does before its first row.
     """
-    header = next(text_lines(path), None)
-    path = path if isinstance(path, (str, Path)) else path.name
-    if header is None:
-        raise TableError(f"{path}: the file is empty")
-    return _header(header, wanted, path, mend)[1]
+    return _header(next(text_lines(path), None), wanted, _name(path), mend)[1]
 
 
 def has_column(line: str, name: str) -> bool:
@@ -144,7 +119,7 @@ def has_column(line: str, name: str) -> bool:
 
 
 def text_lines(
-    path: str | Path | Opens, advance: Callable[[int], object] | None = None
+    path: str | Path | RemotePath | Opens, advance: Callable[[int], object] | None = None
 ) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
 
@@ -155,26 +130,23 @@ def text_lines(
         byte, a line longer than ``LONGEST_LINE`` bytes.
     """
     advance = advance or (lambda read: None)
-    if not isinstance(path, (str, Path)):
+    if not isinstance(path, str | Path | RemotePath):
         with path.open(advance) as stream:
             yield from _decoded(stream, path.name, lambda read: None)
         return
-    with _opened(path) as stream:
-        yield from _decoded(stream, path, advance)
-
-
-def _opened(path: str | Path) -> BinaryIO:
     try:
-        return open(path, "rb")
+        opened = path.open() if isinstance(path, RemotePath) else open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise TableError(f"{path}: a folder, not a file") from None
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}") from error
+    with opened as stream:
+        yield from _decoded(stream, str(path), advance)
 
 
-def _decoded(stream: BinaryIO, path: str | Path, advance: Callable[[int], object]) -> Iterator[str]:
+def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> Iterator[str]:
     number = read = 0
     while line := stream.readline(LONGEST_LINE):
         number += 1
@@ -201,6 +173,10 @@ def _decoded(stream: BinaryIO, path: str | Path, advance: Callable[[int], object
     advance(read)
 
 
+def _name(path: str | Path | RemotePath | Opens) -> str:
+    return str(path) if isinstance(path, str | Path | RemotePath) else path.name
+
+
 def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:
     for delimiter in DELIMITERS:
         try:
@@ -210,7 +186,9 @@ def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:
         yield delimiter, [name.strip() for name in names]
 
 
-def _header(line: str, wanted: Sequence[str], path: str | Path, mend: str) -> tuple[str, list[str]]:
+def _header(line: str | None, wanted: Sequence[str], path: str, mend: str) -> tuple[str, list[str]]:
+    if line is None:
+        raise TableError(f"{path}: the file is empty")
     ways = list(_ways_to_read(line))
     if not ways:
         raise TableError(
@@ -231,6 +209,6 @@ def _header(line: str, wanted: Sequence[str], path: str | Path, mend: str) -> tu
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names of columns for a message, which is to fit a screen."""
+    """Format names of columns for a message, which is to fit a screen."""
     shown = [repr(name[:LONGEST_SHOWN]) for name in names[:MOST_SHOWN]]
     return ", ".join([*shown, "…"] if len(names) > MOST_SHOWN else shown)

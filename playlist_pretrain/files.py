@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are whole or not there, locks, keys of contents, files of a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from playlist_pretrain.storage import RemotePath
 
 
 def temporary_beside(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process takes, on any machine that sees it."""
+    """Return a hidden name beside ``path`` that no other process takes, on any machine."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
@@ -28,8 +28,8 @@ def atomic_write(
 ) -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
-    The data are synced to disk before the rename, so after a crash ``path`` holds either
-    what it held before or all of the new content. On any error the temporary file is removed.
+    The data are synced to disk before the rename: after a crash ``path`` has its old content or
+    all of the new one. On any error the temporary file is removed.
 
     Parameters
     ----------
@@ -39,8 +39,8 @@ def atomic_write(
     mode : {"wb", "w"}
         Text is written as UTF-8 with ``\\n`` line ends.
     sync : bool
-        False where a reader can tell: a crash of the machine, not of the process, may then leave
-        ``path`` empty or cut short. It saves waiting for the disk.
+        False saves waiting for the disk; a crash of the machine may then leave ``path`` empty or
+        cut short, so readers must be able to tell.
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if isinstance(path, RemotePath):
@@ -65,7 +65,7 @@ def atomic_write(
 
 
 def sync_file(path: str | Path) -> None:
-    """Wait until a file is on the disk; OSError, which names it, when it cannot get there."""
+    """Wait until a file is on the disk; an OSError names it."""
     with open(path, "rb") as stream:
         try:
             os.fsync(stream.fileno())
@@ -74,8 +74,8 @@ def sync_file(path: str | Path) -> None:
 
 
 def check_writable(folder: str | Path | RemotePath) -> None:
-    """Raise OSError when nothing can be written to ``folder``: before long work, not after it."""
-    if not isinstance(folder, RemotePath):  # there it takes a request, and the writing tries again
+    """Raise OSError when nothing can be written to a local ``folder``: before long work."""
+    if not isinstance(folder, RemotePath):
         with tempfile.TemporaryFile(dir=folder):
             pass
 
@@ -89,7 +89,7 @@ def write_json(path: str | Path | RemotePath, content: Any, *, sync: bool = True
 
 
 def content_key(*parts: bytes) -> str:
-    """Short hexadecimal key (32 digits of SHA-256) of ``parts``, each with its length."""
+    """Return 32 hexadecimal digits of the SHA-256 of ``parts``, each with its length."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(len(part).to_bytes(8, "little"))
@@ -104,26 +104,15 @@ def folder_lock(
     name: str = ".lock",
     error: type[PlaylistPretrainError] = PlaylistPretrainError,
 ) -> Iterator[None]:
-    """Hold ``folder/name`` as long as the block runs; the system frees it when a process dies.
+    """Lock the file ``name`` in ``folder`` while the block runs; a process that dies frees it.
 
-    The block may remove the lock file, and its folder: a process that opened the file before
-    then does not get the lock.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Created when missing.
-    busy : str
-        What another process is doing when it holds the lock; begins the message.
-    name : str
-        Of the lock file.
-    error : type
-        What is raised.
+    The folder is created when missing. The block may remove the lock file, and the folder.
 
     Raises
     ------
     PlaylistPretrainError
-        Or ``error``; if another process holds the lock.
+        Or ``error``, if another process holds the lock; the message begins with ``busy``, which
+        says what that process is doing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,16 +132,11 @@ def folder_lock(
 def files_below(
     folder: str | Path, error: type[PlaylistPretrainError] = PlaylistPretrainError
 ) -> Iterator[str]:
-    """Yield the POSIX path below ``folder`` of everything in it that is not a folder.
+    """Yield the POSIX path below ``folder`` of every file in it, at any depth.
 
     Hidden files and folders (names that begin with a dot) are left out. Links to folders are
     followed unless they lead back to a folder they lie in. Bytes that are not UTF-8 become
-    surrogates.
-
-    Raises
-    ------
-    PlaylistPretrainError
-        Or ``error``; for a folder that cannot be read.
+    surrogates. Raises ``error`` for a folder that cannot be read.
     """
     folder = Path(folder)
     waiting = [("", frozenset([_identity(folder)]))]

@@ -1,18 +1,16 @@
-"""Nearest tracks by cosine similarity, exactly: which they are, and who is a hub.
-
-How many of a track's nearest are its mates: of its playlists, its artist, its tags.
-"""
+"""Nearest tracks by cosine similarity, hubness, and retrieval of tracks of the same group."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import EmbeddingsError
+from playlist_pretrain.errors import EmbeddingsError, TrackError, printable
 from playlist_pretrain.evaluation.bootstrap import mean_intervals
+from playlist_pretrain.messages import progress
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
@@ -21,89 +19,123 @@ BLOCK_VALUES = 1 << 24
 """Similarities in memory at once."""
 _ROWS_AT_ONCE = 1 << 14
 _ROUNDING = 1e-5
-"""Of a similarity by the fast product; what is so near the last place is worked out exactly."""
+"""Error of a float32 similarity; candidates that are so near to the last place are ranked too."""
+_MOST_SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Neighbours:
-    """The nearest tracks of some tracks.
+    """Nearest tracks of some queries; a notebook shows them as text.
 
     Attributes
     ----------
-    queries : np.ndarray int64 [queries]
-        Rows of those tracks.
+    queries : np.ndarray int64 [queries], or None
+        Rows of the queries; None where they are vectors.
     rows : np.ndarray int64 [queries, k]
         Rows of the nearest others, the nearest first; of equally near ones the lower row.
     similarities : np.ndarray float64 [queries, k]
         Cosine similarity of each.
     tracks : int
-        Tracks there are.
+        Number of all tracks.
+    ids : sequence of str [tracks], or None
     """
 
-    queries: np.ndarray
+    queries: np.ndarray | None
     rows: np.ndarray
     similarities: np.ndarray
     tracks: int
+    ids: Sequence[str] | None = None
+
+    def __repr__(self) -> str:
+        queries, k = self.rows.shape
+        lines = [f"{k} nearest of {self.tracks:,} tracks, for {queries:,} queries"]
+        for query in range(min(queries, _MOST_SHOWN)):
+            name = f"vector {query}" if self.queries is None else self._name(self.queries[query])
+            lines.append(f"{name}:")
+            found = zip(self.similarities[query], self.rows[query], strict=True)
+            lines += [f"  {similarity:7.4f}  {self._name(row)}" for similarity, row in found]
+        return "\n".join(lines + ["…"] * (queries > _MOST_SHOWN))
+
+    def _name(self, row: int) -> str:
+        return f"row {row}" if self.ids is None else printable(self.ids[int(row)])
 
 
-def nearest(
-    embeddings: np.ndarray, k: int, queries: Sequence[int] | np.ndarray | None = None
-) -> Neighbours:
-    """Find the ``k`` nearest tracks of each query among all others, exactly.
+def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
+    """Find the ``k`` nearest tracks of each query by cosine similarity, exactly.
 
     Parameters
     ----------
-    embeddings : np.ndarray float [tracks, dim]
-        One vector a track, of any length but 0. ``tracks`` squared similarities are worked out,
-        but never held together.
+    embeddings : Embeddings, EmbeddingTable, or float array [tracks, dim]
+        One vector a track, of any length but 0; of one vector a window the mean of each track is
+        taken.
+    queries : optional
+        An id or ids (where ``embeddings`` has ids), a row or rows, or float vectors [dim] or
+        [queries, dim]; default all tracks. A track is no answer to itself.
     k : int
         1 to tracks − 1.
-    queries : sequence of int, optional
-        Rows; default all.
 
     Raises
     ------
+    TrackError
+        An id that is not there.
     EmbeddingsError
-        Embeddings that are no table of numbers, a row that is not finite or all zeros, ``k`` or a
-        query out of range.
+        Embeddings that are no table of numbers, a vector that is not finite or all zeros, ``k`` or
+        a row out of range.
+
+    Examples
+    --------
+    >>> nearest(np.eye(3) + 0.1 * np.arange(3), [0], k=1)
+    1 nearest of 3 tracks, for 1 queries
+    row 0:
+       0.3021  row 2
     """
-    return ExactSearch(embeddings).of_tracks(k, queries)
+    if hasattr(embeddings, "by_track"):
+        embeddings = embeddings.by_track()
+    ids = getattr(embeddings, "ids", getattr(embeddings, "track_ids", None))
+    search = ExactSearch(getattr(embeddings, "vectors", embeddings))
+    asked = np.arange(len(search)) if queries is None else np.asarray(queries)
+    if asked.dtype.kind == "f" and asked.size:
+        found = search.of_vectors(np.atleast_2d(asked), k)
+        return Neighbours(None, *found, len(search), ids)
+    if asked.dtype.kind in "UO":
+        row_of = {track_id: row for row, track_id in enumerate(ids or ())}
+        names = np.atleast_1d(asked).tolist()
+        if missing := [name for name in names if name not in row_of]:
+            raise TrackError(f"no track {missing[0]!r} among the {len(search):,} embeddings")
+        asked = np.array([row_of[name] for name in names])
+    return replace(search.of_tracks(k, np.atleast_1d(asked)), ids=ids)
 
 
-class ExactSearch:
-    """Search that compares a query with every track.
+class Search:
+    """Search of the nearest tracks; a subclass finds candidates, which are ranked exactly here.
 
     Parameters
     ----------
     embeddings : np.ndarray float [tracks, dim]
-        As :func:`nearest` takes them, and refuses them.
     """
 
+    queries_at_once = 1024
+
     def __init__(self, embeddings: np.ndarray):
-        self._vectors = unit_vectors(embeddings)
-        self._fast = self._vectors.astype(np.float32)
+        self.embeddings = np.asarray(embeddings)
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return len(self.embeddings)
 
-    def of_tracks(
-        self,
-        k: int,
-        queries: Sequence[int] | np.ndarray | None = None,
-        advance: Callable[[int], object] = lambda queries: None,
-    ) -> Neighbours:
-        """The ``k`` nearest others of some tracks; see :func:`nearest`.
-
-        ``advance`` is told how many more queries have been answered.
-        """
-        asked = checked_queries(len(self), k, queries)
-        found = self._search(self._vectors[asked], k, asked, np.empty(0, np.int64), advance)
-        return Neighbours(asked, *found, len(self))
+    def of_tracks(self, k: int, queries: Sequence[int] | np.ndarray | None = None) -> Neighbours:
+        """Find the ``k`` nearest others of some rows, default of all; see :func:`nearest`."""
+        tracks = len(self)
+        _check_k(k, tracks, 1)
+        asked = np.arange(tracks) if queries is None else np.asarray(queries, np.int64)
+        if asked.size and not 0 <= asked.min() <= asked.max() < tracks:
+            raise EmbeddingsError(f"queries {asked.min()} to {asked.max()} of {tracks} tracks")
+        found = self._ranked(unit_vectors(self.embeddings[asked]), k, asked[:, np.newaxis])
+        return Neighbours(asked, *found, tracks)
 
     def of_vectors(
         self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` tracks nearest to each of some vectors.
+        """Find the ``k`` tracks nearest to each of some vectors.
 
         Parameters
         ----------
@@ -125,63 +157,69 @@ class ExactSearch:
         EmbeddingsError
             Vectors of another length or without a direction, ``k`` or a row out of range.
         """
-        units, left_out = checked_vectors(self._vectors.shape, vectors, k, left_out)
-        return self._search(units, k, None, left_out, lambda queries: None)
+        tracks, dim = self.embeddings.shape
+        units = unit_vectors(vectors)
+        if units.shape[1] != dim:
+            raise EmbeddingsError(f"a query has {units.shape[1]} values, the embeddings {dim}")
+        rows = np.unique(np.asarray(left_out, np.int64))
+        if rows.size and not 0 <= rows[0] <= rows[-1] < tracks:
+            raise EmbeddingsError(f"rows {rows[0]} to {rows[-1]} of {tracks} tracks are left out")
+        _check_k(k, tracks, len(rows))
+        return self._ranked(units, k, np.broadcast_to(rows, (len(units), len(rows))))
 
-    def _search(
-        self,
-        units: np.ndarray,
-        k: int,
-        own: np.ndarray | None,
-        left_out: np.ndarray,
-        advance: Callable[[int], object],
+    def _ranked(
+        self, units: np.ndarray, k: int, left_out: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """For unit vectors [queries, dim]; ``own`` has the row of each that is no answer to it."""
-        tracks = len(self)
+        """Answer unit vectors [queries, dim]; ``left_out`` [queries, any] are rows."""
         rows, similarities = np.empty((len(units), k), np.int64), np.empty((len(units), k))
-        size = max(1, BLOCK_VALUES // tracks)
-        for first in range(0, len(units), size):
-            block = units[first : first + size]
-            products = block.astype(np.float32) @ self._fast.T
-            if own is not None:
-                products[np.arange(len(block)), own[first : first + size]] = -np.inf
-            products[:, left_out] = -np.inf
-            last = np.partition(products, tracks - k, axis=1)[:, tracks - k]
-            for place, unit in enumerate(block):
-                # The product of a block depends on its shape in the last bits, `ranked` does not.
-                near = np.flatnonzero(products[place] >= last[place] - _ROUNDING)
-                found = ranked(self._vectors[near], near, unit, k)
-                rows[first + place], similarities[first + place] = found
-            advance(len(block))
+        with progress(total=len(units), desc="neighbours", unit="track") as bar:
+            for first in range(0, len(units), self.queries_at_once):
+                block = slice(first, first + self.queries_at_once)
+                found = self._candidates(units[block], k, left_out[block])
+                for place, near in enumerate(found, first):
+                    exact = (unit_vectors(self.embeddings[near]) * units[place]).sum(axis=1)
+                    order = np.lexsort((near, -exact))[:k]
+                    rows[place], similarities[place] = near[order], exact[order]
+                    bar.update()
         return rows, similarities
 
+    def _candidates(self, units: np.ndarray, k: int, left_out: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield, for each query, rows int64 [at least k] among which its nearest are."""
+        raise NotImplementedError
 
-def ranked(
-    units: np.ndarray, rows: np.ndarray, query: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ``k`` of some rows nearest to a query, the nearest first, then the lower row.
+
+class ExactSearch(Search):
+    """Search that compares a query with every track.
 
     Parameters
     ----------
-    units : np.ndarray float64 [rows, dim]
-        Unit vectors of the rows.
-    rows : np.ndarray int64 [rows]
-    query : np.ndarray float64 [dim]
-        A unit vector.
-    k : int
-
-    Returns
-    -------
-    rows : np.ndarray int64 [at most k]
-    similarities : np.ndarray float64 [at most k]
+    embeddings : np.ndarray float [tracks, dim]
+        See :func:`nearest`.
     """
-    exact = (units * query).sum(axis=1)
-    order = np.lexsort((rows, -exact))[:k]
-    return rows[order], exact[order]
+
+    def __init__(self, embeddings: np.ndarray):
+        super().__init__(embeddings)
+        self._units = unit_vectors(self.embeddings, "float32")
+        self.queries_at_once = max(1, BLOCK_VALUES // max(1, len(self)))
+
+    def _candidates(self, units: np.ndarray, k: int, left_out: np.ndarray) -> Iterator[np.ndarray]:
+        products = units.astype(np.float32) @ self._units.T
+        np.put_along_axis(products, left_out, -np.inf, axis=1)
+        last = np.partition(products, -k, axis=1)[:, -k]
+        for similar, least in zip(products, last - _ROUNDING, strict=True):
+            yield np.flatnonzero(similar >= least)
+
+
+def _check_k(k: int, tracks: int, left_out: int) -> None:
+    most = tracks - left_out
+    if not 1 <= k <= most:
+        can = f"k must be between 1 and {most}" if most > 0 else "there is no other track to find"
+        without = f", without the {left_out} asked about" if left_out else ""
+        raise EmbeddingsError(f"{can}: {k} nearest of {tracks} tracks{without}")
 
 
 def centre(embeddings: np.ndarray) -> np.ndarray:
-    """Mean of the unit vectors of some embeddings, float64 [dim].
+    """Compute the mean of the unit vectors of some embeddings, float64 [dim].
 
     Raises
     ------
@@ -196,37 +234,8 @@ def centre(embeddings: np.ndarray) -> np.ndarray:
     return mean
 
 
-def checked_queries(tracks: int, k: int, queries: Sequence[int] | np.ndarray | None) -> np.ndarray:
-    """Rows that are asked for, int64 [queries]; EmbeddingsError as :func:`nearest`."""
-    if not 1 <= k < tracks:
-        raise EmbeddingsError(f"{k} nearest of {tracks} tracks: between 1 and {tracks - 1} can be")
-    asked = np.arange(tracks) if queries is None else np.asarray(queries, np.int64)
-    if asked.size and not 0 <= asked.min() <= asked.max() < tracks:
-        raise EmbeddingsError(f"queries {asked.min()} to {asked.max()} of {tracks} tracks")
-    return asked
-
-
-def checked_vectors(
-    shape: tuple[int, ...], vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors, and rows that are left out; EmbeddingsError as ``ExactSearch.of_vectors``."""
-    tracks, dim = shape
-    units = unit_vectors(vectors)
-    if units.shape[1] != dim:
-        raise EmbeddingsError(f"a query has {units.shape[1]} values, the embeddings {dim}")
-    rows = np.unique(np.asarray(left_out, np.int64))
-    if rows.size and not 0 <= rows[0] <= rows[-1] < tracks:
-        raise EmbeddingsError(f"rows {rows[0]} to {rows[-1]} of {tracks} tracks are left out")
-    if not 1 <= k <= tracks - len(rows):
-        without = f" without the {len(rows)} asked about" if len(rows) else ""
-        raise EmbeddingsError(
-            f"{k} nearest of {tracks} tracks{without}: at most {tracks - len(rows)} can be"
-        )
-    return units, rows
-
-
 def unit_vectors(embeddings: np.ndarray, dtype: str = "float64") -> np.ndarray:
-    """Embeddings of length 1 [tracks, dim], worked out in double precision.
+    """Scale embeddings [tracks, dim] to length 1, in double precision.
 
     Raises
     ------
@@ -245,13 +254,23 @@ def unit_vectors(embeddings: np.ndarray, dtype: str = "float64") -> np.ndarray:
             row = int(np.argmax(bad))
             what = "all zeros" if largest[row] == 0 else "NaN or infinite values"
             raise EmbeddingsError(f"embedding of row {first + row}: {what}, so it has no direction")
-        rows /= largest[:, np.newaxis]  # else the square of a very small or large one is none
+        rows /= largest[:, np.newaxis]  # else squares of very small or large values leave float64
         units[first : first + len(rows)] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return units
 
 
+def mean_cosine(embeddings: np.ndarray) -> float:
+    """Compute the mean cosine similarity of all pairs of two different tracks.
+
+    Near 0 where embeddings point everywhere; near 1 all are alike, and the space has collapsed.
+    """
+    units = unit_vectors(embeddings)
+    total = units.sum(axis=0)
+    return float((total @ total - len(units)) / (len(units) * (len(units) - 1)))
+
+
 def hubness(neighbours: Neighbours) -> float:
-    """Skewness of the k-occurrence: how often each track is among the k nearest of others.
+    """Compute the skewness of the k-occurrence: how often each track is among the k nearest.
 
     Near 0 where all are alike, several where a few tracks are near to everything (Radovanović,
     Nanopoulos & Ivanović 2010, JMLR 11, equation 1); 0 where all occur equally often.
@@ -263,19 +282,20 @@ def hubness(neighbours: Neighbours) -> float:
 
 
 def occurrences(neighbours: Neighbours) -> np.ndarray:
-    """How often each track is among the k nearest of the queries, int64 [tracks]."""
+    """Count how often each track is among the k nearest of the queries, int64 [tracks]."""
     return np.bincount(neighbours.rows.ravel(), minlength=neighbours.tracks)
 
 
 @dataclass(frozen=True)
 class Mates:
-    """Which neighbours share a group with their query.
+    """Neighbours that share a group with their query.
 
     Attributes
     ----------
     found : np.ndarray bool [queries, k]
+        Whether each neighbour does.
     there : np.ndarray int64 [queries]
-        All the tracks that do, near or not.
+        Number of all tracks that do, near or not.
     """
 
     found: np.ndarray
@@ -283,12 +303,12 @@ class Mates:
 
     @property
     def share(self) -> float:
-        """Of all neighbours; of artists, what hides whether a space knows more than voices."""
+        """Share of all neighbours that are mates."""
         return float(self.found.mean())
 
 
 def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
-    """Look the neighbours up in groups: playlists, artists or tags.
+    """Find out which neighbours share a group (playlist, artist or tag) with their query.
 
     Raises
     ------
@@ -300,13 +320,12 @@ def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
             f"groups {groups.name!r} are of {groups.tracks} tracks, the embeddings of "
             f"{neighbours.tracks}"
         )
-    # By track, the groups that it is in.
     order = np.argsort(groups.rows, kind="stable")
     group_of = np.repeat(np.arange(len(groups)), np.diff(groups.indptr))[order]
-    ends = np.concatenate([[0], np.cumsum(np.bincount(groups.rows, minlength=groups.tracks))])
+    ends = np.searchsorted(groups.rows[order], np.arange(groups.tracks + 1))
     marked = np.zeros(groups.tracks, bool)
     found = np.zeros(neighbours.rows.shape, bool)
-    there = np.zeros(len(neighbours.queries), np.int64)
+    there = np.zeros(len(neighbours.rows), np.int64)
     for place, query in enumerate(neighbours.queries):
         parts = [groups.group(i) for i in group_of[ends[query] : ends[query + 1]]]
         for part in parts:
@@ -321,7 +340,7 @@ def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
 
 @dataclass(frozen=True)
 class Retrieval:
-    """How well mates are found among the nearest tracks.
+    """Metrics of mates among the nearest tracks.
 
     Attributes
     ----------
@@ -329,10 +348,8 @@ class Retrieval:
         Means over the queries, by k.
     intervals : dict of str to (float, float)
         95 % intervals, bootstrap over queries, by ``recall@k`` and ``map@k``.
-    queries : int
-        Tracks that have mates.
-    left_out : int
-        Those that have none.
+    queries, left_out : int
+        Tracks that have mates, and that have none.
     """
 
     recall: dict[int, float]
@@ -343,19 +360,11 @@ class Retrieval:
 
 
 def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> Retrieval:
-    """Recall and Mean Average Precision at some k (Manning, Raghavan & Schütze 2008, chapter 8).
+    """Compute recall and Mean Average Precision at some k (Manning, Raghavan & Schütze 2008, 8.4).
 
-    Of a query with R mates, the one at place i of its neighbours being a mate or not (rᵢ):
+    Of a query with R mates, rᵢ being 1 where its neighbour at place i is one:
     recall@k = Σ_{i ≤ k} rᵢ / R, which stays below 1 where R > k, and average precision
     AP@k = Σ_{i ≤ k} rᵢ · (Σ_{j ≤ i} rⱼ / i) / min(k, R), which reaches 1.
-
-    Parameters
-    ----------
-    mates : Mates
-    ks : sequence of int
-        1 to the number of neighbours.
-    seed : int
-        Of the bootstrap.
 
     Raises
     ------
@@ -371,14 +380,15 @@ def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> 
     found, there = mates.found[some], mates.there[some]
     hits = np.cumsum(found, axis=1)
     precise = np.cumsum(found * hits / np.arange(1, places + 1), axis=1)
-    values = {f"recall@{k}": hits[:, k - 1] / there for k in ks}
-    values |= {f"map@{k}": precise[:, k - 1] / np.minimum(k, there) for k in ks}
-    columns = np.stack(list(values.values()), axis=1)
-    means = dict(zip(values, columns.mean(axis=0).tolist(), strict=True))
+    columns = [hits[:, k - 1] / there for k in ks]
+    columns += [precise[:, k - 1] / np.minimum(k, there) for k in ks]
+    values = np.stack(columns, axis=1)
+    names = [f"{name}@{k}" for name in ("recall", "map") for k in ks]
+    means = values.mean(axis=0).tolist()
     return Retrieval(
-        recall={k: means[f"recall@{k}"] for k in ks},
-        average_precision={k: means[f"map@{k}"] for k in ks},
-        intervals=dict(zip(values, mean_intervals(columns, seed=seed), strict=True)),
+        recall=dict(zip(ks, means[: len(ks)], strict=True)),
+        average_precision=dict(zip(ks, means[len(ks) :], strict=True)),
+        intervals=dict(zip(names, mean_intervals(values, seed=seed), strict=True)),
         queries=int(some.sum()),
         left_out=int((~some).sum()),
     )

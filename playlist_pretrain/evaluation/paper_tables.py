@@ -1,15 +1,9 @@
-"""Table 1: pairs of an epoch and steps of each pairing, from the pairings' own counts.
+"""Tables 1, 2 and 3 of arXiv 2304.12257 from measured numbers, as Markdown, CSV, LaTeX and JSON.
 
-The tables of arXiv 2304.12257 from measured numbers, with its statistics and what it lacks.
-
-:func:`build` works out, for every row and column, mean ± sample standard deviation over the units
+:func:`build` computes, for every row and column, mean ± sample standard deviation over the units
 (runs, or worlds), which row is the best of its column (bold), and which is better than the
-baseline by a one-sided t-test (grey). What the paper lacks stands beside it: the difference from
-the baseline with a paired bootstrap interval, and an effect size.
-
-Tables for programs.
-
-Tables as Markdown, CSV and LaTeX.
+baseline by a one-sided t-test (grey). Beside what the paper has stand the difference from the
+baseline with a paired bootstrap interval, and an effect size.
 """
 
 from __future__ import annotations
@@ -41,24 +35,26 @@ COUNTS = {
     "epochs": "epochs",
     "steps": "steps",
 }
-"""Keys and titles, in the order of the columns."""
+"""Keys and titles of the columns of Table 1, in order."""
 OF_PAPER = ("pairs_per_epoch", "steps")
+TITLES = {2: "tagging", 3: "triplets"}
+RESAMPLES = 10_000
+GREY, NOTHING = "†", "–"
+CSV_COLUMNS = (
+    "table", "row", "backbone", "start", "task", "metric", "mean", "std", "units", "values", "best",
+    "grey", "t", "p_value", "difference", "difference_low", "difference_high", "effect_size",
+    "paper_mean", "paper_std",
+)  # fmt: skip
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "–": "--", "−": "$-$", "†": r"$\dagger$",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class PairCounts:
-    """A row of Table 1.
-
-    Attributes
-    ----------
-    id, title : str
-        Of the pairing.
-    counts : mapping of str to float
-        Means over the runs, for the keys of :data:`COUNTS`.
-    runs : int
-    paper : mapping of str to int
-        The paper's, for some of these keys.
-    """
+    """A row of Table 1: mean counts over ``runs`` by :data:`COUNTS`, and those of the paper."""
 
     id: str
     title: str
@@ -66,44 +62,14 @@ class PairCounts:
     runs: int
     paper: Mapping[str, int]
 
-
-def pair_counts(
-    id: str, title: str, found: Sequence[Mapping[str, float]], paper: Mapping[str, int]
-) -> PairCounts:
-    """Mean counts of the pre-trainings of one pairing.
-
-    Parameters
-    ----------
-    id, title : str
-    found : sequence of mapping
-        The counts of each pre-training; at least one.
-    paper : mapping
-        See :class:`PairCounts`.
-    """
-    means = {name: sum(one[name] for one in found) / len(found) for name in COUNTS}
-    return PairCounts(id, title, means, len(found), paper)
-
-
-def count_text(value: float) -> str:
-    """A count, with a digit after the point where it is no whole number."""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-RESAMPLES = 10_000
+    def texts(self) -> list[str]:
+        """The counts as text, in the order of :data:`COUNTS`."""
+        return [_count_text(self.counts[name]) for name in COUNTS]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of Tables 2 and 3.
-
-    Attributes
-    ----------
-    id : str
-    backbone, start : str
-        Titles; what it is, and what it starts from.
-    baseline : str
-        ``id`` of the row that it is compared with; its own for a baseline.
-    """
+    """A row of Tables 2 and 3; ``baseline`` is the id of the row that it is compared with."""
 
     id: str
     backbone: str
@@ -113,16 +79,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A metric of a task, greater is better.
-
-    Attributes
-    ----------
-    id : str
-    table : int
-        2, tagging, or 3, triplets.
-    task, metric : str
-        Titles.
-    """
+    """A metric (greater is better) of a task, in table 2 or 3."""
 
     id: str
     table: int
@@ -132,16 +89,10 @@ class TableColumn:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row in a column.
+    """Values of a row in a column, one a unit.
 
-    Attributes
-    ----------
-    values : tuple of float
-        One a unit.
-    units : tuple of str
-        Their names; where they are ``paired``, the same name is the same unit in another row.
-    folders : tuple of str
-        Run folders that the values come from, below the folder of the results.
+    Where units are paired, the same name is the same unit in another row. ``folders`` are the run
+    folders that the values come from, below the folder of the results.
     """
 
     values: tuple[float, ...]
@@ -151,17 +102,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row less its baseline.
+    """Difference of a row from its baseline, with the 95 % interval of a paired bootstrap.
 
-    Attributes
-    ----------
-    difference : float
-    interval : tuple of float
-        95 %, percentile bootstrap of paired differences.
-    over : str
-        What was resampled.
-    count : int
-        How many of it.
+    ``over`` names what was resampled, ``count`` says how many there are.
     """
 
     difference: float
@@ -172,7 +115,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a table shows of a row in a column.
+    """A row in a column.
 
     Attributes
     ----------
@@ -190,9 +133,9 @@ class Entry:
     measured: Measured
     summary: RunsSummary
     best: bool
-    test: Comparison | None
-    against: Difference | None
-    effect: float | None
+    test: Comparison | None = None
+    against: Difference | None = None
+    effect: float | None = None
 
     @property
     def grey(self) -> bool:
@@ -212,15 +155,14 @@ class Tables:
     Attributes
     ----------
     rows, columns : sequence
-        In their order.
     entries : mapping of (row id, column id) to Entry
         What was not measured is not there.
     unit : str
-        What values are one of: "world", "pre-training" or "run".
+        "world", "pre-training" or "run": what there is one value of.
     paired : bool
         Whether the units of two rows belong together.
     level : float
-        Of the t-test.
+        Level of the t-test.
     paper : mapping of (row id, column id) to (float, float or None)
         Mean and standard deviation in the paper, where the dataset is the same.
     """
@@ -243,6 +185,14 @@ class Tables:
         return [r for r in self.rows if any((r.id, c.id) in self.entries for c in columns)]
 
 
+def pair_counts(
+    id: str, title: str, found: Sequence[Mapping[str, float]], paper: Mapping[str, int]
+) -> PairCounts:
+    """Compute the mean counts of the pre-trainings of one pairing, at least one."""
+    means = {name: sum(one[name] for one in found) / len(found) for name in COUNTS}
+    return PairCounts(id, title, means, len(found), paper)
+
+
 def build(
     rows: Sequence[TableRow],
     columns: Sequence[TableColumn],
@@ -254,21 +204,18 @@ def build(
     differences: Mapping[tuple[str, str], Difference] | None = None,
     paper: Mapping[tuple[str, str], tuple[float, float | None]] | None = None,
 ) -> Tables:
-    """Work out the statistics of all rows and columns.
+    """Compute the statistics of all rows and columns.
 
     Parameters
     ----------
-    rows, columns : sequence
+    rows, columns, unit, level, paper
+        As in :class:`Tables`.
     measured : mapping of (row id, column id) to Measured
-    unit : str
     paired : bool
-        The t-test is the paper's, of independent runs, all the same. The intervals resample the
-        paired differences of the units, and the effect size is that of pairs.
-    level : float
+        The intervals resample the paired differences of the units, and the effect size is that of
+        pairs. The t-test is the paper's, of independent runs, all the same.
     differences : mapping of (row id, column id) to Difference, optional
         Where units are not paired: intervals over what the models were measured on.
-    paper : mapping, optional
-        As in :class:`Tables`.
 
     Raises
     ------
@@ -276,47 +223,41 @@ def build(
         For values that are not finite.
     """
     entries = {}
+    summaries = {key: summarise_runs(one.values) for key, one in measured.items()}
     for column in columns:
-        found = {row.id: measured[row.id, column.id] for row in rows
-                 if (row.id, column.id) in measured}  # fmt: skip
-        summaries = {id: summarise_runs(one.values) for id, one in found.items()}
-        best = max((summary.mean for summary in summaries.values()), default=None)
+        of_column = [summaries[r.id, column.id] for r in rows if (r.id, column.id) in summaries]
+        best = max((summary.mean for summary in of_column), default=None)
         for row in rows:
-            if row.id not in found:
+            key, base = (row.id, column.id), measured.get((row.baseline, column.id))
+            if key not in measured:
                 continue
-            key, test, against, effect = (row.id, column.id), None, None, None
-            base = found.get(row.baseline)
+            found: tuple[Any, ...] = ()
             if base is not None and row.id != row.baseline:
-                test = _test(found[row.id], base, level)
-                against, effect = (differences or {}).get(key), hedges_g(
-                    found[row.id].values, base.values
-                )  # fmt: skip
-                if paired:
-                    against, effect = _paired(found[row.id], base, unit)
-            summary = summaries[row.id]
-            entries[key] = Entry(
-                found[row.id], summary, summary.mean == best, test, against, effect
-            )
+                found = _compared(measured[key], base, unit if paired else None, level)
+                if not paired:
+                    found = (found[0], (differences or {}).get(key), found[2])
+            summary = summaries[key]
+            entries[key] = Entry(measured[key], summary, summary.mean == best, *found)
     return Tables(tuple(rows), tuple(columns), entries, unit, paired, level, paper or {})
 
 
-def _test(one: Measured, base: Measured, level: float) -> Comparison | None:
-    if min(len(one.values), len(base.values)) < 2:
-        return None
-    return compare_runs(one.values, base.values, level=level)
-
-
-def _paired(one: Measured, base: Measured, unit: str) -> tuple[Difference | None, float | None]:
-    """Interval and effect size over the units that both rows have."""
+def _compared(
+    one: Measured, base: Measured, unit: str | None, level: float
+) -> tuple[Comparison | None, Difference | None, float | None]:
+    """Test, difference and effect size; the latter two over pairs of a ``unit``, if given."""
+    test = None
+    if min(len(one.values), len(base.values)) > 1:
+        test = compare_runs(one.values, base.values, level=level)
+    if unit is None:
+        return test, None, hedges_g(one.values, base.values)
     values, others = (dict(zip(m.units, m.values, strict=True)) for m in (one, base))
-    common = [name for name in values if name in others]
-    if len(common) < 2:
-        return None, None
-    pairs = np.array([[values[name], others[name]] for name in common])
+    pairs = np.array([[values[name], others[name]] for name in values if name in others])
+    if len(pairs) < 2:
+        return test, None, None
     apart = pairs[:, 0] - pairs[:, 1]
     (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES)
-    difference = Difference(float(apart.mean()), interval, f"{unit}s", len(common))
-    return difference, hedges_g_paired(pairs[:, 0], pairs[:, 1])
+    difference = Difference(float(apart.mean()), interval, f"{unit}s", len(pairs))
+    return test, difference, hedges_g_paired(pairs[:, 0], pairs[:, 1])
 
 
 def document(tables: Tables) -> dict[str, Any]:
@@ -333,6 +274,7 @@ def document(tables: Tables) -> dict[str, Any]:
         ``paper`` (mean and standard deviation, which may be None) or None.
         ``unit``, ``paired``, ``level``: as in :class:`Tables`.
     """
+    infinite = (float("inf"), float("-inf"))
     return {
         "unit": tables.unit,
         "paired": tables.paired,
@@ -341,120 +283,48 @@ def document(tables: Tables) -> dict[str, Any]:
         "columns": [asdict(column) for column in tables.columns],
         "entries": [
             {
-                "row": row,
-                "column": column,
+                "row": key[0],
+                "column": key[1],
                 **{name: list(value) for name, value in asdict(entry.measured).items()},
                 "mean": entry.summary.mean,
                 "std": entry.summary.std,
                 "text": entry.text,
                 "best": entry.best,
                 "grey": entry.grey,
-                "test": None if entry.test is None else _finite(asdict(entry.test)),
-                "against_baseline": None if entry.against is None else asdict(entry.against),
+                "test": entry.test
+                and {k: None if v in infinite else v for k, v in asdict(entry.test).items()},
+                "against_baseline": entry.against and asdict(entry.against),
                 "effect_size": entry.effect,
-                "paper": list(tables.paper[row, column]) if (row, column) in tables.paper else None,
+                "paper": list(tables.paper[key]) if key in tables.paper else None,
             }
-            for (row, column), entry in tables.entries.items()
+            for key, entry in tables.entries.items()
         ],
     }
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    odd = (float("inf"), float("-inf"))
-    return {name: None if value in odd else value for name, value in values.items()}
-
-
-TITLES = {2: "tagging", 3: "triplets"}
-CSV_COLUMNS = (
-    "table", "row", "backbone", "start", "task", "metric", "mean", "std", "units", "values", "best",
-    "grey", "t", "p_value", "difference", "difference_low", "difference_high", "effect_size",
-    "paper_mean", "paper_std",
-)  # fmt: skip
-GREY = "†"
-NOTHING = "–"
-LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "–": "--", "−": "$-$", "†": r"$\dagger$",
-}  # fmt: skip
-
-
 def notes(tables: Tables) -> list[str]:
-    """What a reader has to know, a sentence or two each."""
+    """Notes on the statistics for a reader, a sentence or two each."""
     baselines = {row.baseline for row in tables.rows}
     names = " / ".join(dict.fromkeys(r.start for r in tables.rows if r.id in baselines))
-    found = [
-        f"Mean ± sample standard deviation over {tables.unit}s: the unit of all statistics is a "
-        f"{tables.unit}. Bold: the best of its column. Grey ({GREY} in text): better than {names} "
-        f"by a one-sided t-test of independent samples (Student's), p < {tables.level:g}.",
-        "The tests are not corrected for their number.",
-    ]
+    differences = (
+        "Differences have 95 % percentile intervals from resampling what both models were "
+        "tested on, in pairs: they say how much depends on these items, not how runs scatter. "
+        f"Effect sizes are Hedges' g over {tables.unit}s (Hedges 1981)."
+    )
     if tables.paired:
-        found.append(
+        differences = (
             f"Differences are of the same {tables.unit}s, with 95 % percentile intervals from "
             f"resampling {tables.unit}s; of so few they are narrower than they should be. Effect "
             "sizes are mean differences in standard deviations of the differences (Cohen's d_z), "
             "with Hedges' correction (Lakens 2013)."
         )
-    else:
-        found.append(
-            "Differences have 95 % percentile intervals from resampling what both models were "
-            "tested on, in pairs: they say how much depends on these items, not how runs scatter. "
-            f"Effect sizes are Hedges' g over {tables.unit}s (Hedges 1981)."
-        )
-    return found
-
-
-def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: str) -> str:
-    """One page with all tables."""
-    lines = [f"# {title}", "", *([about.strip(), ""] if about.strip() else [])]
-    if counts:
-        lines += ["## Table 1: pairs", "", *_markdown_counts(counts), ""]
-    for number, name in TITLES.items():
-        if rows := tables.rows_of_table(number):
-            lines += [f"## Table {number}: {name}", "", *_markdown_table(tables, number, rows), ""]
-            against = list(_markdown_against(tables, number, rows))
-            if len(against) > 2:
-                lines += [f"### Table {number}, against the baseline", "", *against, ""]
-    if tables.entries:
-        for note in notes(tables):
-            lines += [note, ""]
-    return "\n".join(lines)
-
-
-def _markdown_counts(counts: Sequence[PairCounts]) -> Iterator[str]:
-    with_paper = any(row.paper for row in counts)
-    heads = ["pairing", *COUNTS.values()]
-    heads += [f"paper: {COUNTS[name]}" for name in OF_PAPER if with_paper]
-    yield _line(heads)
-    yield "|" + "---|" * len(heads)
-    for row in counts:
-        cells = [_escaped(row.title), *(count_text(row.counts[name]) for name in COUNTS)]
-        if with_paper:
-            cells += [
-                count_text(row.paper[name]) if name in row.paper else NOTHING for name in OF_PAPER
-            ]
-        yield _line(cells)
-
-
-def _markdown_table(tables: Tables, number: int, rows: Sequence[TableRow]) -> Iterator[str]:
-    columns = tables.of_table(number)
-    heads = [f"{_escaped(c.task)}: {_escaped(c.metric)}" for c in columns]
-    yield _line(["backbone", "starts from", *heads])
-    yield "|" + "---|" * (len(heads) + 2)
-    for row in rows:
-        cells = [_markdown_cell(tables, row, column) for column in columns]
-        yield _line([_escaped(row.backbone), _escaped(row.start), *cells])
-
-
-def _markdown_cell(tables: Tables, row: TableRow, column: TableColumn) -> str:
-    entry = tables.entries.get((row.id, column.id))
-    text = NOTHING
-    if entry is not None:
-        text = f"**{entry.text}**" if entry.best else entry.text
-        text += f" {GREY}" if entry.grey else ""
-    paper = paper_text(tables, row, column)
-    return f"{text} (paper: {paper})" if paper else text
+    return [
+        f"Mean ± sample standard deviation over {tables.unit}s: the unit of all statistics is a "
+        f"{tables.unit}. Bold: the best of its column. Grey ({GREY} in text): better than {names} "
+        f"by a one-sided t-test of independent samples (Student's), p < {tables.level:g}.",
+        "The tests are not corrected for their number.",
+        differences,
+    ]
 
 
 def paper_text(tables: Tables, row: TableRow, column: TableColumn) -> str:
@@ -465,36 +335,75 @@ def paper_text(tables: Tables, row: TableRow, column: TableColumn) -> str:
     return f"{mean:g}" if std is None else f"{mean:g} ± {std:g}"
 
 
-def _markdown_against(tables: Tables, number: int, rows: Sequence[TableRow]) -> Iterator[str]:
-    yield _line(["backbone", "starts from", "of", "difference [95 %]", "effect size", "t-test p"])
-    yield "|" + "---|" * 6
-    for column in tables.of_table(number):
-        for row in rows:
-            entry = tables.entries.get((row.id, column.id))
-            if entry is None or (entry.against is None and entry.test is None):
-                continue
-            of = f"{_escaped(column.task)}: {_escaped(column.metric)}"
-            yield _line([_escaped(row.backbone), _escaped(row.start), of, *against_texts(entry)])
-
-
 def against_texts(entry: Entry) -> list[str]:
     """Difference with its interval, effect size and p of the t-test."""
-    apart, low_high = entry.against, NOTHING
-    if apart is not None:
-        low_high = "{:+.3f} [{:+.3f}, {:+.3f}]".format(apart.difference, *apart.interval)
+    apart, effect, test = entry.against, entry.effect, entry.test
     return [
-        low_high,
-        NOTHING if entry.effect is None else f"{entry.effect:+.2f}",
-        NOTHING if entry.test is None else f"{entry.test.p_value:.2g}",
+        f"{apart.difference:+.3f} [{apart.interval[0]:+.3f}, {apart.interval[1]:+.3f}]"
+        if apart is not None
+        else NOTHING,
+        NOTHING if effect is None else f"{effect:+.2f}",
+        NOTHING if test is None else f"{test.p_value:.2g}",
     ]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _count_text(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: str) -> str:
+    """One page with all tables."""
+    lines = [f"# {title}", ""] + ([about.strip(), ""] if about.strip() else [])
+    if counts:
+        papers = OF_PAPER if any(row.paper for row in counts) else ()
+        heads = ["pairing", *COUNTS.values(), *(f"paper: {COUNTS[name]}" for name in papers)]
+        rows = [
+            [row.title, *row.texts()]
+            + [_count_text(row.paper[n]) if n in row.paper else NOTHING for n in papers]
+            for row in counts
+        ]
+        lines += ["## Table 1: pairs", "", *_markdown_table(heads, rows)]
+    for number, name in TITLES.items():
+        rows, columns = tables.rows_of_table(number), tables.of_table(number)
+        if not rows:
+            continue
+        heads = ["backbone", "starts from"]
+        metrics = {column.id: f"{column.task}: {column.metric}" for column in columns}
+        cells = [[r.backbone, r.start, *(_markdown_cell(tables, r, c) for c in columns)]
+                 for r in rows]  # fmt: skip
+        lines += [f"## Table {number}: {name}", ""]
+        lines += _markdown_table([*heads, *metrics.values()], cells)
+        entries = [(r, c, tables.entries.get((r.id, c.id))) for c in columns for r in rows]
+        against = [
+            [row.backbone, row.start, metrics[column.id], *against_texts(entry)]
+            for row, column, entry in entries
+            if entry and (entry.against or entry.test)
+        ]
+        if against:
+            lines += [f"### Table {number}, against the baseline", ""]
+            heads += ["of", "difference [95 %]", "effect size", "t-test p"]
+            lines += _markdown_table(heads, against)
+    for note in notes(tables) if tables.entries else ():
+        lines += [note, ""]
+    return "\n".join(lines)
+
+
+def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for number, cells in enumerate([heads, *rows]):
+        escaped = (c.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for c in cells)
+        yield f"| {' | '.join(escaped)} |"
+        if not number:
+            yield "|" + "---|" * len(heads)
+    yield ""
+
+
+def _markdown_cell(tables: Tables, row: TableRow, column: TableColumn) -> str:
+    entry, text = tables.entries.get((row.id, column.id)), NOTHING
+    if entry is not None:
+        text = f"**{entry.text}**" if entry.best else entry.text
+        text += f" {GREY}" if entry.grey else ""
+    paper = paper_text(tables, row, column)
+    return f"{text} (paper: {paper})" if paper else text
 
 
 def csv_text(tables: Tables, counts: Sequence[PairCounts]) -> str:
@@ -502,93 +411,81 @@ def csv_text(tables: Tables, counts: Sequence[PairCounts]) -> str:
     stream = io.StringIO()
     table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n", restval="")
     table.writeheader()
-    for row in counts:
+    for one in counts:
         for name in COUNTS:
             table.writerow({
-                "table": 1, "row": row.id, "start": row.title, "metric": name,
-                "mean": row.counts[name], "units": row.runs,
-                "paper_mean": row.paper.get(name, ""),
+                "table": 1, "row": one.id, "start": one.title, "metric": name,
+                "mean": one.counts[name], "units": one.runs,
+                "paper_mean": one.paper.get(name, ""),
             })  # fmt: skip
     for column in tables.columns:
         for row in tables.rows:
-            entry = tables.entries.get((row.id, column.id))
-            paper = tables.paper.get((row.id, column.id))
-            if entry is None and paper is None:
+            key = row.id, column.id
+            if key not in tables.entries and key not in tables.paper:
                 continue
-            cells = {
+            cells: dict[str, Any] = {
                 "table": column.table, "row": row.id, "backbone": row.backbone, "start": row.start,
                 "task": column.task, "metric": column.metric,
             }  # fmt: skip
-            if entry is not None:
-                cells |= _csv_cells(entry)
-            if paper is not None:
-                cells |= {"paper_mean": paper[0], "paper_std": "" if paper[1] is None else paper[1]}
-            table.writerow(cells)
+            if key in tables.entries:
+                cells |= _csv_cells(tables.entries[key])
+            cells |= zip(("paper_mean", "paper_std"), tables.paper.get(key, ()), strict=False)
+            table.writerow(cells)  # None is written as an empty cell
     return stream.getvalue()
 
 
-def _csv_cells(entry: Entry) -> dict[str, object]:
-    summary = entry.summary
-    cells: dict[str, object] = {}
-    if entry.test is not None:
-        cells |= {"t": entry.test.statistic, "p_value": entry.test.p_value}
-    if entry.against is not None:
-        low, high = entry.against.interval
-        cells |= {"difference": entry.against.difference, "difference_low": low,
-                  "difference_high": high}  # fmt: skip
-    return {
-        "mean": summary.mean,
-        "std": "" if summary.std is None else summary.std,
-        "units": summary.runs,
+def _csv_cells(entry: Entry) -> dict[str, Any]:
+    test, against, summary = entry.test, entry.against, entry.summary
+    cells: dict[str, Any] = {
+        "mean": summary.mean, "std": summary.std, "units": summary.runs,
         "values": " ".join(map(repr, entry.measured.values)),
-        "best": int(entry.best),
-        "grey": int(entry.grey),
-        "effect_size": "" if entry.effect is None else entry.effect,
-        **cells,
-    }
+        "best": int(entry.best), "grey": int(entry.grey), "effect_size": entry.effect,
+    }  # fmt: skip
+    if test is not None:
+        cells |= {"t": test.statistic, "p_value": test.p_value}
+    if against is not None:
+        low, high = against.interval
+        cells |= {"difference": against.difference, "difference_low": low, "difference_high": high}
+    return cells
 
 
 def latex(tables: Tables, counts: Sequence[PairCounts]) -> str:
     r"""Tables to be ``\input``; packages booktabs, and colortbl for grey cells."""
     lines = [r"% \usepackage{booktabs} and \usepackage{colortbl}, \input anywhere in the text"]
     if counts:
-        lines += [
-            r"\begin{tabular}{l" + "r" * len(COUNTS) + "}", r"\toprule",
-            _tex_line(["pairing", *COUNTS.values()]), r"\midrule",
-            *(_tex_line([r.title, *(count_text(r.counts[name]) for name in COUNTS)])
-              for r in counts),
-            r"\bottomrule", r"\end{tabular}", "",
-        ]  # fmt: skip
+        head = [_tex_line(["pairing", *COUNTS.values()])]
+        lines += _tabular(
+            "l" + "r" * len(COUNTS), head, [_tex_line([row.title, *row.texts()]) for row in counts]
+        )
     for number in TITLES:
-        if rows := tables.rows_of_table(number):
-            lines += [*_latex_table(tables, number, rows), ""]
+        rows, columns = tables.rows_of_table(number), tables.of_table(number)
+        if rows:
+            body: list[str] = []
+            for before, row in zip([None, *rows], rows, strict=False):
+                if before is not None and row.backbone != before.backbone:
+                    body.append(r"\midrule")
+                cells = [_latex_cell(tables.entries.get((row.id, c.id))) for c in columns]
+                body.append(" & ".join([tex(row.backbone), tex(row.start), *cells]) + r" \\")
+            lines += _tabular("ll" + "r" * len(columns), _latex_head(columns), body)
     return "\n".join(lines)
 
 
-def _latex_table(tables: Tables, number: int, rows: Sequence[TableRow]) -> Iterator[str]:
-    columns = tables.of_table(number)
-    yield r"\begin{tabular}{ll" + "r" * len(columns) + "}"
-    yield r"\toprule"
-    tasks = [(c.table, c.id.rpartition("/")[0], c.task) for c in columns]
+def _tabular(columns: str, head: Sequence[str], body: Sequence[str]) -> list[str]:
+    start = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+    return [*start, *head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}", ""]
+
+
+def _latex_head(columns: Sequence[TableColumn]) -> list[str]:
+    """A line of tasks, the rules below them, a line of metrics."""
+    tasks = [(column.id.rpartition("/")[0], column.task) for column in columns]
     heads, rules, place = ["", ""], [], 3
     for task in dict.fromkeys(tasks):
         width = tasks.count(task)
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(task[2])}}}")
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{tex(task[1])}}}")
         rules.append(rf"\cmidrule(lr){{{place}-{place + width - 1}}}")
         place += width
-    yield " & ".join(heads) + r" \\"
-    yield " ".join(rules)
-    yield _tex_line(["backbone", "starts from", *(column.metric for column in columns)])
-    yield r"\midrule"
-    before = None
-    for row in rows:
-        if before is not None and row.backbone != before:
-            yield r"\midrule"
-        before = row.backbone
-        cells = [_latex_cell(tables.entries.get((row.id, c.id))) for c in columns]
-        yield " & ".join([tex(row.backbone), tex(row.start), *cells]) + r" \\"
-    yield r"\bottomrule"
-    yield r"\end{tabular}"
+    metrics = _tex_line(["backbone", "starts from", *(column.metric for column in columns)])
+    return [" & ".join(heads) + r" \\", " ".join(rules), metrics]
 
 
 def _latex_cell(entry: Entry | None) -> str:
@@ -603,5 +500,5 @@ def _tex_line(cells: Sequence[str]) -> str:
 
 
 def tex(text: str) -> str:
-    """``text`` with every sign escaped that LaTeX would not print as it is."""
+    """Escape every sign of ``text`` that LaTeX would not print as it is."""
     return "".join(LATEX.get(sign, sign if sign.isprintable() else " ") for sign in text)

@@ -1,9 +1,9 @@
-"""The file of per-track scores, from which every number of a tagging task can be made again.
+"""Files of per-track scores, from which every metric of a tagging task can be computed again.
 
-An archive of plain arrays, without pickle: ``header`` (UTF-8 bytes of a JSON object with the
-format and the classes), ``targets`` (bool), ``scores`` (float32 or float64, the bits that were
-measured), ``track_id_bytes`` and ``track_id_ends`` (all track ids, one after the other). Nothing
-is compressed, and equal scores give equal bytes.
+Format: an ``.npz`` archive of plain arrays, not compressed, without pickle: ``header`` (UTF-8
+bytes of a JSON object with the format and the classes), ``targets`` (bool), ``scores`` (float32 or
+float64, the bits that were measured), ``track_id_bytes`` and ``track_id_ends`` (all track ids, one
+after the other). Equal scores give equal bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 class TrackScores(NamedTuple):
-    """What :func:`save_scores` wrote.
+    """Contents of a file of scores.
 
     Attributes
     ----------
@@ -48,17 +48,7 @@ def save_scores(
     scores: np.ndarray,
     classes: Sequence[str],
 ) -> None:
-    """Write per-track scores, whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        Ends in ``.npz``.
-    track_ids : sequence of str [tracks]
-    targets : np.ndarray bool [tracks, classes]
-    scores : np.ndarray float [tracks, classes]
-        Kept to the bit in 32 or 64 bits.
-    classes : sequence of str
+    """Write the fields of :class:`TrackScores` to an ``.npz`` file, whole or not at all.
 
     Raises
     ------
@@ -116,7 +106,7 @@ def load_scores(path: str | Path) -> TrackScores:
 def check_scores(
     targets: np.ndarray, scores: np.ndarray, classes: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``targets`` and ``scores`` as arrays; ScoresError when they cannot be measured."""
+    """Return ``targets`` and ``scores`` as arrays; ScoresError when they cannot be measured."""
     targets, scores = np.asarray(targets), np.asarray(scores)
     if targets.ndim != 2 or targets.shape != scores.shape or not targets.size:
         raise ScoresError(
@@ -125,8 +115,7 @@ def check_scores(
         )
     if classes is not None and targets.shape[1] != len(classes):
         raise ScoresError(f"scores {scores.shape}: as many columns as classes, {len(classes)}")
-    if classes is not None and len(set(classes)) < len(classes):
-        repeated = next(name for name in classes if list(classes).count(name) > 1)
+    if repeated := _repeated(classes or ()):
         raise ScoresError(f"class {repeated!r} is there more than once")
     if targets.dtype != np.bool_ or not np.issubdtype(scores.dtype, np.floating):
         raise ScoresError(
@@ -143,7 +132,7 @@ def check_scores(
 
 
 def measurable(targets: np.ndarray) -> np.ndarray:
-    """Which classes [classes] some tracks have and some have not; ScoresError when none."""
+    """Mark the classes [classes] that some tracks have and some have not; ScoresError if none."""
     measured = targets.any(axis=0) & ~targets.all(axis=0)
     if not measured.any():
         raise ScoresError(
@@ -156,6 +145,9 @@ def measurable(targets: np.ndarray) -> np.ndarray:
 def _check_ids(track_ids: Sequence[str], tracks: int) -> None:
     if len(track_ids) != tracks:
         raise ScoresError(f"{len(track_ids):,} track ids for the scores of {tracks:,} tracks")
-    if len(set(track_ids)) < tracks:
-        repeated = next(name for name, times in Counter(track_ids).items() if times > 1)
+    if repeated := _repeated(track_ids):
         raise ScoresError(f"track id {repeated!r} is there more than once")
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    return next((name for name, times in Counter(names).items() if times > 1), None)

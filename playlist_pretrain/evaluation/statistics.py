@@ -1,7 +1,4 @@
-"""Runs of one model summed up, and compared with those of a baseline, as in the paper's tables.
-
-How large a difference between two models is, in standard deviations.
-"""
+"""Statistics of runs: mean ± deviation, the paper's t-test, effect sizes."""
 
 from __future__ import annotations
 
@@ -15,20 +12,12 @@ import numpy as np
 from playlist_pretrain.errors import ScoresError
 
 LEVEL = 0.005
-"""Of significance, in the tables of arXiv 2304.12257."""
+"""Level of significance in the tables of arXiv 2304.12257."""
 
 
 @dataclass(frozen=True)
 class RunsSummary:
-    """A metric over the runs of one model.
-
-    Attributes
-    ----------
-    mean : float
-    std : float or None
-        Sample standard deviation (n − 1); None for one run, which has none.
-    runs : int
-    """
+    """Mean and sample standard deviation (n − 1) of a metric; ``std`` is None for one run."""
 
     mean: float
     std: float | None
@@ -42,7 +31,7 @@ class RunsSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A one-sided t-test: is the mean over a model's runs greater than over a baseline's?
+    """Result of a one-sided t-test; see :func:`compare_runs`.
 
     Attributes
     ----------
@@ -50,7 +39,6 @@ class Comparison:
         t, positive when the model's mean is greater.
     degrees_of_freedom : float
     p_value : float
-        Chance of a t at least as large when the two means are the same.
     significant : bool
         Whether ``p_value`` is below ``level``.
     level : float
@@ -67,16 +55,16 @@ class Comparison:
 
 
 def summarise_runs(values: Sequence[float]) -> RunsSummary:
-    """Mean and sample standard deviation of a metric over runs.
+    """Compute mean and sample standard deviation of a metric over runs.
 
     Raises
     ------
     ScoresError
         If there is no value, or one that is not finite.
     """
-    values = _finite(values)
-    std = float(values.std(ddof=1)) if len(values) > 1 else None
-    return RunsSummary(float(values.mean()), std, len(values))
+    array = _finite(values)
+    std = float(array.std(ddof=1)) if len(array) > 1 else None
+    return RunsSummary(float(array.mean()), std, len(array))
 
 
 def compare_runs(
@@ -90,21 +78,18 @@ def compare_runs(
 
     The paper compares with its artist pairing at p = 0.005 and does not say which t-test it uses.
     Student's, the default here, assumes that both scatter alike and has four degrees of freedom
-    for three runs of each; Welch's does not assume it and has between two and four.
+    for three runs of each; Welch's (``equal_var=False``) has between two and four.
 
     Parameters
     ----------
     values, baseline : sequence of float
         A metric of each run; greater is better. At least two runs of each.
-    level : float
-    equal_var : bool
-        True for Student's test, False for Welch's.
 
     Returns
     -------
     Comparison
-        When no run differs from another of its side, t is infinite, and p 0 or 1; with equal
-        means besides, t is 0 and p is 0.5.
+        When the runs of neither side differ, t is infinite and p 0 or 1; with equal means
+        besides, t is 0 and p is 0.5.
 
     Raises
     ------
@@ -116,10 +101,7 @@ def compare_runs(
     values, baseline = _finite(values), _finite(baseline)
     runs = len(values), len(baseline)
     if min(runs) < 2:
-        raise ScoresError(
-            f"{runs[0]} and {runs[1]} runs: a t-test needs two of each at least, to see how they "
-            "scatter"
-        )
+        raise ScoresError(f"{runs[0]} and {runs[1]} runs: a t-test needs two of each at least")
     if np.ptp(values) == np.ptp(baseline) == 0:  # scipy would warn, and divide by zero
         side = float(np.sign(values[0] - baseline[0]))
         statistic = side * np.inf if side else 0.0
@@ -133,25 +115,20 @@ def compare_runs(
 
 
 def _finite(values: Sequence[float]) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    if values.ndim != 1 or not len(values):
-        raise ScoresError(f"values of runs {values.tolist()}: one number a run, at least one run")
-    if not np.isfinite(values).all():
-        raise ScoresError(f"values of runs {values.tolist()}: not all of them are finite")
-    return values
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or not len(array):
+        raise ScoresError(f"values of runs {array.tolist()}: one number a run, at least one run")
+    if not np.isfinite(array).all():
+        raise ScoresError(f"values of runs {array.tolist()}: not all of them are finite")
+    return array
 
 
 def hedges_g(values: Sequence[float], baseline: Sequence[float]) -> float | None:
-    """Difference of the means of independent runs, in their pooled standard deviation.
+    """Compute the difference of the means of independent runs in pooled standard deviations.
 
     Corrected for small samples with J = 1 − 3 / (4 · degrees of freedom − 1): Hedges, "Distribution
     theory for Glass's estimator of effect size and related estimators", Journal of Educational
-    Statistics 6(2), 1981.
-
-    Returns
-    -------
-    float or None
-        None where it is not defined: fewer than two runs of each, or no scatter at all.
+    Statistics 6(2), 1981. None for fewer than two runs of each, or where no run differs.
     """
     values, baseline = np.asarray(values, np.float64), np.asarray(baseline, np.float64)
     if min(len(values), len(baseline)) < 2:
@@ -164,16 +141,11 @@ def hedges_g(values: Sequence[float], baseline: Sequence[float]) -> float | None
 def hedges_g_paired(
     values: Sequence[float] | np.ndarray, baseline: Sequence[float] | np.ndarray
 ) -> float | None:
-    """Mean difference of pairs, in the standard deviation of the differences.
+    """Compute the mean difference of pairs in standard deviations of the differences.
 
     Cohen's d_z with the same correction (Lakens, "Calculating and reporting effect sizes to
-    facilitate cumulative science", Frontiers in Psychology 4:863, 2013).
-
-    Returns
-    -------
-    float or None
-        None for fewer than three pairs, for which the correction leaves nothing, and for
-        differences that are all equal.
+    facilitate cumulative science", Frontiers in Psychology 4:863, 2013). None for fewer than
+    three pairs, for which the correction leaves nothing, and for equal differences.
     """
     apart = np.asarray(values, np.float64) - np.asarray(baseline, np.float64)
     if len(apart) < 3:
@@ -184,6 +156,4 @@ def hedges_g_paired(
 
 def _in_deviations(difference: float, squares: float, freedom: int) -> float | None:
     deviation = math.sqrt(squares / freedom)
-    if not deviation:
-        return None
-    return difference / deviation * (1 - 3 / (4 * freedom - 1))
+    return difference / deviation * (1 - 3 / (4 * freedom - 1)) if deviation else None

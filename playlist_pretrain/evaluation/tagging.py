@@ -10,16 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from playlist_pretrain.errors import ScoresError
-from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
-from playlist_pretrain.evaluation.scores import check_scores, load_scores, measurable, save_scores
+from playlist_pretrain.evaluation.bootstrap import METRICS
+from playlist_pretrain.evaluation.scores import check_scores, measurable
 from playlist_pretrain.files import atomic_write
-
-__all__ = [
-    "TaggingResult", "bootstrap_intervals", "load_scores", "over_runs", "save_scores",
-    "tagging_metrics", "write_per_tag_table",
-]  # fmt: skip
-
-METRICS = ("roc_auc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -75,18 +68,9 @@ def tagging_metrics(
     for column in np.flatnonzero(measured):
         pair = targets[:, column], scores[:, column]
         values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
-    means = values[:, measured].mean(axis=1)
     left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
-    roc_auc, precision = values
-    return TaggingResult(
-        tuple(classes),
-        targets.sum(axis=0),
-        roc_auc,
-        precision,
-        left_out,
-        float(means[0]),
-        float(means[1]),
-    )
+    means = values[:, measured].mean(axis=1).tolist()
+    return TaggingResult(tuple(classes), targets.sum(axis=0), *values, left_out, *means)
 
 
 def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:
@@ -107,23 +91,20 @@ def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[Tagg
     """
     results = [results] if isinstance(results, TaggingResult) else list(results)
     means, stds = over_runs(results)
-    columns = dict(zip(METRICS, means, strict=True))
-    if len(results) > 1:
-        columns = {}
-        for name, mean, std in zip(METRICS, means, stds, strict=True):
-            columns |= {f"{name}_mean": mean, f"{name}_std": std}
-    first = results[0]
+    columns = {}
+    for name, mean, std in zip(METRICS, means, stds, strict=True):
+        columns |= {name: mean} if len(results) == 1 else {f"{name}_mean": mean, f"{name}_std": std}
     with atomic_write(path, "w") as stream:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(["class", "support", *columns])
-        for row, name in enumerate(first.classes):
+        for row, name in enumerate(results[0].classes):
             cells = [float(column[row]) for column in columns.values()]
-            cells = ["" if np.isnan(cell) else cell for cell in cells]
-            table.writerow([name, int(first.support[row]), *cells])
+            support = int(results[0].support[row])
+            table.writerow([name, support, *("" if np.isnan(cell) else cell for cell in cells)])
 
 
 def over_runs(results: Sequence[TaggingResult]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and sample standard deviation over runs, class by class.
+    """Compute mean and sample standard deviation over runs, class by class.
 
     Returns
     -------
@@ -137,15 +118,16 @@ def over_runs(results: Sequence[TaggingResult]) -> tuple[np.ndarray, np.ndarray]
     """
     if not results:
         raise ScoresError("no result to average")
+    first = results[0]
     for result in results:
-        if result.classes != results[0].classes:
+        if result.classes != first.classes:
             raise ScoresError("results of different classes have no common mean")
-        if different := np.flatnonzero(result.support != results[0].support).tolist():
-            raise ScoresError(
-                f"class {result.classes[different[0]]!r} has {result.support[different[0]]:,} "
-                f"tracks in one result and {results[0].support[different[0]]:,} in another: they "
-                "are not of one split"
-            )
+        for name, *support in zip(first.classes, result.support, first.support, strict=True):
+            if support[0] != support[1]:
+                raise ScoresError(
+                    f"class {name!r} has {support[0]:,} tracks in one result and {support[1]:,} in "
+                    "another: they are not of one split"
+                )
     values = np.array([[result.roc_auc, result.average_precision] for result in results])
     std = values.std(axis=0, ddof=1) if len(values) > 1 else np.full(values.shape[1:], np.nan)
     return values.mean(axis=0), std

@@ -12,7 +12,7 @@ from playlist_pretrain.evaluation.bootstrap import mean_intervals
 
 RESAMPLES = 10_000
 BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
-"""Of bins of agreement; of two answers one has half of the votes at least."""
+"""Edges of bins of agreement; of two answers one has half of the votes at least."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class TripletResult:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Two models on the same triplets.
+    """Comparison of two models on the same triplets.
 
     Attributes
     ----------
@@ -58,10 +58,9 @@ class PairedDifference:
     interval : tuple of float
         95 % interval, bootstrap over triplets.
     first, second : int
-        Triplets that only the one, or only the other, has right; a tie is no side's.
+        Triplets that only the first, or only the second, has right; ties count for neither.
     p_value : float
-        McNemar's exact test, two-sided: how likely a split of these at least as uneven is if both
-        models are equally good.
+        Two-sided p of McNemar's exact test.
     """
 
     difference: float
@@ -81,7 +80,7 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     triplets : np.ndarray int [triplets, 3]
         Rows of anchor, positive and negative, at least one triplet.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Raises
     ------
@@ -96,17 +95,17 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
         raise EmbeddingsError(f"embedding of row {named[np.argmax(bad)]}: NaN or infinite values")
-    margin = _margins(vectors, places)
-    right = np.where(margin == 0, 0.5, margin > 0)
+    margins = _margins(vectors, places)
+    right = np.where(margins == 0, 0.5, margins > 0)
     (interval,) = mean_intervals(right[:, np.newaxis], resamples=RESAMPLES, seed=seed)
     return TripletResult(
-        margin,
+        margins,
         right,
-        float(right.mean()),
-        interval,
-        float(margin.mean()),
-        float(_margins(vectors - vectors.mean(axis=0), places).mean()),
-        int((margin == 0).sum()),
+        accuracy=float(right.mean()),
+        interval=interval,
+        difference=float(margins.mean()),
+        centred_difference=float(_margins(vectors - vectors.mean(axis=0), places).mean()),
+        ties=int((margins == 0).sum()),
     )
 
 
@@ -136,33 +135,29 @@ def paired_difference(
         )
     apart = first.right - second.right
     (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES, seed=seed)
-    only_first, only_second = (
-        int(((one.right == 1) & (other.right == 0)).sum())
-        for one, other in ((first, second), (second, first))
-    )
+    only_first, only_second = int((apart == 1).sum()), int((apart == -1).sum())
     uneven = only_first + only_second
     p_value = float(binomtest(only_first, uneven).pvalue) if uneven else 1.0
     return PairedDifference(float(apart.mean()), interval, only_first, only_second, p_value)
 
 
 def agreement_bins(agreement: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Triplets by how far people agree about them.
+    """Sort triplets into bins by how far people agree about them.
 
     Parameters
     ----------
     agreement : np.ndarray float [triplets]
-        0 to 1, as the larger share of the votes.
+        0 to 1, the larger share of the votes.
 
     Returns
     -------
     list of (str, np.ndarray bool [triplets])
-        Of each bin that holds triplets its name and its triplets; bins hold their lower edge,
-        the last its upper one too.
+        Name and triplets of each bin that is not empty; bins hold their lower edge, the last its
+        upper one too.
     """
-    edges = (0.0, *BIN_EDGES, 1.0)
     places = np.searchsorted(BIN_EDGES, agreement, side="right")
     return [
         (f"{low:g} to {high:g}" if high == 1 else f"{low:g} to below {high:g}", places == place)
-        for place, (low, high) in enumerate(itertools.pairwise(edges))
+        for place, (low, high) in enumerate(itertools.pairwise((0.0, *BIN_EDGES, 1.0)))
         if (places == place).any()
     ]

@@ -1,14 +1,14 @@
-"""A playlist that goes on: its tracks in an embedding table, and a file with more of them."""
+"""Continuation of a playlist: its tracks in an embedding table, and a file with more of them."""
 
 from __future__ import annotations
 
 import csv
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,8 +21,6 @@ from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of
 from playlist_pretrain.records.schema import did_you_mean
 
 if TYPE_CHECKING:
-    from playlist_pretrain.playlists.readers import Reader
-    from playlist_pretrain.playlists.readers.source import Source
     from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
     from playlist_pretrain.retrieval.table_groups import KnownTracks
 
@@ -44,9 +42,9 @@ class Playlist:
     entry_rows : np.ndarray int32 [entries]
         Rows of a table; below 0 where it has no such track.
     lines : list of str or None
-        Of an M3U file, all of them.
+        All lines of an M3U file.
     folder : Path or None
-        That the M3U file is in, which its relative paths start from.
+        Folder of the M3U file, which its relative paths start from.
     """
 
     name: str
@@ -64,11 +62,11 @@ class Playlist:
     @property
     def missing(self) -> list[str]:
         """Different ids that the table does not have, in order of their first entry."""
-        gone = np.flatnonzero(self.entry_rows < 0)
-        return list(dict.fromkeys(self.entries[entry] for entry in gone))
+        pairs = zip(self.entries, self.entry_rows, strict=True)
+        return list(dict.fromkeys(entry for entry, row in pairs if row < 0))
 
     def text(self) -> str:
-        """What of it was found, as lines; ids that were not are listed, ``MOST_LISTED`` at most."""
+        """Summary of the matched entries; lists at most ``MOST_LISTED`` ids that are missing."""
         here = int(np.count_nonzero(self.entry_rows >= 0))
         lines = [
             f"playlist {shown(self.name)}: {len(self.entries):,} entries, {here:,} in the "
@@ -80,36 +78,34 @@ class Playlist:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class PlaylistSource:
-    """Where a playlist is, and how it is read.
+def read_playlist(
+    path: str | Path,
+    known: KnownTracks,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    columns: dict[str, str] | None = None,
+    audio: str | Path | None = None,
+    id_map: str | Path | None = None,
+) -> Playlist:
+    """Read one playlist and look its entries up.
 
-    Attributes
+    Parameters
     ----------
-    path : Path
+    path : str or Path
         File, folder or zip file.
-    name : str or None
-        Which one, of several.
+    known : KnownTracks
+        Tracks of a table.
+    name : str, optional
+        Which playlist, of several.
     format : str
         A name of ``readers.READERS``, or ``auto``.
-    columns : mapping or None
-        Of a table.
-    audio : Path or None
+    columns : dict, optional
+        Columns of a table of playlists.
+    audio : str or Path, optional
         Folder below which paths become track ids, for the formats that have paths.
-    id_map : Path or None
+    id_map : str or Path, optional
         Table of foreign ids.
-    """
-
-    path: Path
-    name: str | None = None
-    format: str = "auto"
-    columns: dict[str, str] | None = None
-    audio: Path | None = None
-    id_map: Path | None = None
-
-
-def read_playlist(source: PlaylistSource, known: KnownTracks) -> Playlist:
-    """Read one playlist and look its entries up.
 
     Raises
     ------
@@ -118,155 +114,139 @@ def read_playlist(source: PlaylistSource, known: KnownTracks) -> Playlist:
     EmbeddingsError
         None of its entries is a track of the table.
     """
-    reader = find_reader(source.path, source.format)
-    audio = source.audio if "audio" in reader.options else None
-    request = Request(kind=reader.kinds[0], columns=source.columns, audio=audio)
-    check_request(reader, source.path, request)
-    files = reader.sources(source.path)
-    name, entries = _one(reader.read(files, request), source)
+    path = Path(path)
+    reader = find_reader(path, format)
+    audio = Path(audio) if audio is not None and "audio" in reader.options else None
+    request = Request(kind=reader.kinds[0], columns=columns, audio=audio)
+    check_request(reader, path, request)
+    files = reader.sources(path)
+    name, entries = _one(reader.read(files, request), path, name)
     if not entries:
-        raise TableError(f"{source.path}: playlist {shown(name)} has no entries")
-    ids = known if source.id_map is None else IdMap.read(source.id_map, known)
-    playlist = Playlist(name, entries, ids.rows(entries), *_m3u_lines(reader, files, name))
+        raise TableError(f"{path}: playlist {shown(name)} has no entries")
+    ids = known if id_map is None else IdMap.read(Path(id_map), known)
+    lines, folder = None, None
+    if reader is READERS.get("m3u"):
+        source = next(file for file in files if group_id_of(file.path) == name)
+        lines, folder = lines_of(source), source.file and source.file.absolute().parent
+    playlist = Playlist(name, entries, ids.rows(entries), lines, folder)
     if not len(playlist.rows):
         examples = playlist.missing[:EXAMPLES]
         raise EmbeddingsError(
-            f"{source.path}: none of the {len(entries):,} entries of playlist {shown(name)} is a "
+            f"{path}: none of the {len(entries):,} entries of playlist {shown(name)} is a "
             f"track of the embeddings; its ids look like "
             f"{', '.join(map(shown, examples))}{did_you_mean(examples[0], known.rows)}, "
             f"theirs like {', '.join(shown(one) for one in known.track_ids[:EXAMPLES])}"
             + (paths_hint(examples, "--audio-folder", audio) if "audio" in reader.options else "")
-            + ("" if source.id_map else "; --map joins ids that differ")
+            + ("" if id_map else "; --map joins ids that differ")
         )
     return playlist
 
 
-def _one(groups: Iterator[tuple[str, list[str]]], source: PlaylistSource) -> tuple[str, list[str]]:
-    """Name and entries of the playlist that is asked for; its parts may come apart."""
-    names: dict[str, None] = {}
-    found: list[str] | None = None
+def _one(
+    groups: Iterator[tuple[str, list[str]]], path: Path, wanted: str | None
+) -> tuple[str, list[str]]:
+    """Name and entries of the wanted playlist, whose parts may come apart; of the only one."""
+    found: dict[str, list[str]] = {}
     for name, entries in groups:
-        names.setdefault(name)
-        wanted = next(iter(names)) if source.name is None else source.name
-        if source.name is None and len(names) > MOST_LISTED:
+        of_name = found.setdefault(name, [])
+        if wanted in (None, name):
+            of_name += entries
+        if wanted is None and len(found) > MOST_LISTED:
             break
-        if name == wanted:
-            found = [*(found or []), *entries]
-    listing = ", ".join(shown(name) for name in list(names)[:MOST_LISTED])
-    listing += ", …" if len(names) > MOST_LISTED else ""
-    if source.name is None and len(names) > 1:
-        raise TableError(f"{source.path}: several playlists; say which with --name: {listing}")
-    if found is None:
-        what = "no playlist" if source.name is None else f"no playlist {shown(source.name)}"
-        raise TableError(f"{source.path}: {what}; there are: {listing or 'none'}")
-    return (next(iter(names)) if source.name is None else source.name), found
+    listing = ", ".join(shown(name) for name in list(found)[:MOST_LISTED]) or "none"
+    listing += ", …" if len(found) > MOST_LISTED else ""
+    if wanted is None and len(found) > 1:
+        raise TableError(f"{path}: several playlists; say which with --name: {listing}")
+    name = next(iter(found), "") if wanted is None else wanted
+    if name not in found:
+        what = "no playlist" if wanted is None else f"no playlist {shown(wanted)}"
+        raise TableError(f"{path}: {what}; there are: {listing}")
+    return name, found[name]
 
 
-def _m3u_lines(
-    reader: Reader, files: Sequence[Source], name: str
-) -> tuple[list[str] | None, Path | None]:
-    if reader is not READERS.get("m3u"):
-        return None, None
-    source = next(file for file in files if group_id_of(file.path) == name)
-    return lines_of(source), source.file.absolute().parent if source.file else None
+def write_continued(
+    out: Path,
+    playlist: Playlist,
+    table: EmbeddingTable,
+    rows: np.ndarray,
+    similarities: np.ndarray,
+    audio: Path | None = None,
+) -> None:
+    """Write a playlist and the tracks added to it as ``.m3u8``, ``.csv`` or ``.json``, whole.
 
+    ``.m3u8`` keeps the lines of an M3U file, and adds the paths that the table has, or else
+    ids: absolute paths where the playlist has such. In another folder than the playlist's
+    all paths become absolute where ``audio`` is known, since relative ones would lead
+    elsewhere. ``.csv`` is a table with ``group_id``, ``track_id`` and, of what is added,
+    ``similarity``. ``.json`` is JSPF, beside which stand ``added`` and ``not_in_embeddings``.
+    Each can be read as a playlist again.
 
-@dataclass(frozen=True)
-class Continued:
-    """A playlist and what comes after it.
-
-    Attributes
+    Parameters
     ----------
+    out : Path
     playlist : Playlist
+    table : EmbeddingTable
     rows : np.ndarray int [added]
         Rows that are added, the nearest first.
     similarities : np.ndarray float64 [added]
-    table : EmbeddingTable
-    audio : Path or None
+    audio : Path, optional
         Folder that the table's paths are below.
+
+    Raises
+    ------
+    TableError
+        An id or path that no line of an M3U file can hold.
     """
-
-    playlist: Playlist
-    rows: np.ndarray
-    similarities: np.ndarray
-    table: EmbeddingTable
-    audio: Path | None
-
-    def write(self, out: Path) -> None:
-        """Write the playlist and what is added as ``.m3u8``, ``.csv`` or ``.json``, whole.
-
-        ``.m3u8`` keeps the lines of an M3U file, and adds the paths that the table has, or else
-        ids: absolute paths where the playlist has such. In another folder than the playlist's
-        all paths become absolute where ``audio`` is known, since relative ones would lead
-        elsewhere. ``.csv`` is a table with ``group_id``,
-        ``track_id`` and, of what is added, ``similarity``. ``.json`` is JSPF, beside which stand
-        ``added`` and ``not_in_embeddings``. Each can be read as a playlist again.
-
-        Raises
-        ------
-        TableError
-            An id or path that no line of an M3U file can hold.
-        """
-        {".m3u8": self._m3u, ".csv": self._csv, ".json": self._json}[out.suffix.lower()](out)
-
-    def _ids(self) -> list[str]:
-        """Ids of the playlist's entries: the table's, where it has them."""
-        pairs = zip(self.playlist.entries, self.playlist.entry_rows.tolist(), strict=True)
-        return [self.table.track_ids[row] if row >= 0 else entry for entry, row in pairs]
-
-    def _added(self) -> Iterator[tuple[str, float]]:
-        for row, similarity in zip(self.rows.tolist(), self.similarities.tolist(), strict=True):
-            yield self.table.track_ids[row], similarity
-
-    def _m3u(self, out: Path) -> None:
-        lines = self.playlist.lines
-        absolute = any(_is_absolute(line) for line in lines or [])
-        folder = self.playlist.folder
-        if lines and folder and self.audio and folder.resolve() != out.parent.resolve():
-            lines, absolute = [_from_folder(line, folder) for line in lines], True
-        if lines is None:
-            pairs = zip(self.playlist.entries, self.playlist.entry_rows.tolist(), strict=True)
-            known = (self._line(row, absolute) if row >= 0 else _line(id_) for id_, row in pairs)
-            lines = ["#EXTM3U", *known]
-        more = [self._line(row, absolute) for row in self.rows.tolist()]
+    kind = out.suffix.lower()
+    if kind == ".m3u8":
+        lines = _m3u_lines(out, playlist, table, rows, audio)
         with atomic_write(out, "w") as stream:
-            stream.writelines(line + "\n" for line in [*lines, *more])
+            stream.writelines(line + "\n" for line in lines)
+        return
+    pairs = zip(playlist.entries, playlist.entry_rows.tolist(), strict=True)
+    ids = [table.track_ids[row] if row >= 0 else entry for entry, row in pairs]
+    more = [table.track_ids[row] for row in rows.tolist()]
+    added = list(zip(more, similarities.tolist(), strict=True))
+    if kind == ".csv":
+        with atomic_write(out, "w") as stream:
+            writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            writer.writerow(["group_id", "track_id", "similarity"])
+            writer.writerows([playlist.name, track_id, ""] for track_id in ids)
+            writer.writerows([playlist.name, *one] for one in added)
+        return
+    tracks = [{"identifier": [track_id]} for track_id in [*ids, *more]]
+    write_json(out, {
+        "playlist": {"title": playlist.name, "track": tracks},
+        "added": [
+            {"rank": rank, "similarity": similarity, "track_id": track_id}
+            for rank, (track_id, similarity) in enumerate(added, 1)
+        ],
+        "not_in_embeddings": playlist.missing,
+    })  # fmt: skip
 
-    def _line(self, row: int, absolute: bool) -> str:
-        if self.table.paths is None:
-            return _line(self.table.track_ids[row])
-        path = self.table.paths[row]
-        if absolute and self.audio is not None:
-            path = posixpath.join(os.path.abspath(self.audio), path)
+
+def _m3u_lines(
+    out: Path, playlist: Playlist, table: EmbeddingTable, rows: np.ndarray, audio: Path | None
+) -> list[str]:
+    lines, folder = playlist.lines, playlist.folder
+    absolute = any(line.startswith("/") or line.lower().startswith("file:") for line in lines or [])
+    if lines and folder and audio and folder.resolve() != out.parent.resolve():
+        lines, absolute = [_from_folder(line, folder) for line in lines], True
+
+    def line_of(row: int) -> str:
+        if table.paths is None:
+            return _line(table.track_ids[row])
+        path = table.paths[row]
+        if absolute and audio is not None:
+            path = posixpath.join(os.path.abspath(audio), path)
         elif SCHEME.match(path) or DRIVE.match(path) or "\\" in path:
             path = f"./{path}"  # else it would be taken for an address, or for a path of Windows
         return _line(path)
 
-    def _csv(self, out: Path) -> None:
-        with atomic_write(out, "w") as stream:
-            rows = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-            rows.writerow(["group_id", "track_id", "similarity"])
-            rows.writerows([self.playlist.name, track_id, ""] for track_id in self._ids())
-            rows.writerows([self.playlist.name, *added] for added in self._added())
-
-    def _json(self, out: Path) -> None:
-        ids = [*self._ids(), *(track_id for track_id, _ in self._added())]
-        content: dict[str, Any] = {
-            "playlist": {
-                "title": self.playlist.name,
-                "track": [{"identifier": [track_id]} for track_id in ids],
-            },
-            "added": [
-                {"rank": rank, "similarity": similarity, "track_id": track_id}
-                for rank, (track_id, similarity) in enumerate(self._added(), 1)
-            ],
-            "not_in_embeddings": self.playlist.missing,
-        }
-        write_json(out, content)
-
-
-def _is_absolute(line: str) -> bool:
-    return line.startswith("/") or line.lower().startswith("file:")
+    if lines is None:
+        pairs = zip(playlist.entries, playlist.entry_rows.tolist(), strict=True)
+        lines = ["#EXTM3U", *(line_of(row) if row >= 0 else _line(entry) for entry, row in pairs)]
+    return [*lines, *map(line_of, rows.tolist())]
 
 
 def _from_folder(line: str, folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""What ``search.py`` is asked about: tracks of a table, or an audio file, as a direction."""
+"""Queries of a search, as a direction: tracks of a table, or an audio file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
-from playlist_pretrain.retrieval.table_groups import KnownTracks, text_about
+from playlist_pretrain.retrieval.table_groups import KnownTracks, collection_of, text_about
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
@@ -35,12 +35,12 @@ ALIKE_AT_MOST = 200
 
 @dataclass(frozen=True)
 class Query:
-    """What the nearest tracks are looked for of.
+    """A direction whose nearest tracks are looked for.
 
     Attributes
     ----------
     text : str
-        For the screen.
+        Name for the screen.
     vector : np.ndarray float64 [dim]
         Of any length but 0.
     left_out : np.ndarray int [any]
@@ -53,7 +53,7 @@ class Query:
 
 
 def open_table(path: str | Path) -> EmbeddingTable:
-    """Embeddings of a file, one a track, each with a direction.
+    """Read the embeddings of a file, one a track, each with a direction.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def open_table(path: str | Path) -> EmbeddingTable:
 
 
 def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> Query:
-    """The centre of some tracks.
+    """Ask for the nearest tracks of the centre of some tracks.
 
     Raises
     ------
@@ -98,10 +98,9 @@ def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) 
 
 
 def closest_ids(wanted: str, ids: Sequence[str]) -> list[str]:
-    """Ids most like one that is not there, the most alike first.
+    """Find the ids most like one that is not there, the most alike first.
 
-    Those that share most runs of three characters, whatever the case, are compared by
-    ``difflib``.
+    Those that share most runs of three characters, whatever the case, are compared by ``difflib``.
     """
 
     def runs(text: str) -> set[str]:
@@ -111,7 +110,6 @@ def closest_ids(wanted: str, ids: Sequence[str]) -> list[str]:
     of_wanted = runs(wanted)
     common = np.fromiter((len(of_wanted & runs(one)) for one in ids), np.int64, len(ids))
     first = np.argsort(-common, kind="stable")[:ALIKE_AT_MOST]
-    candidates = [ids[row] for row in first.tolist()]
     matcher = difflib.SequenceMatcher(autojunk=False)
     matcher.set_seq2(wanted.lower())
 
@@ -119,11 +117,11 @@ def closest_ids(wanted: str, ids: Sequence[str]) -> list[str]:
         matcher.set_seq1(candidate.lower())
         return matcher.ratio()
 
-    return sorted(candidates, key=likeness, reverse=True)[:CLOSEST]
+    return sorted((ids[row] for row in first.tolist()), key=likeness, reverse=True)[:CLOSEST]
 
 
-def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None) -> Query:
-    """The embedding of an audio file by the model that the table is of.
+def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = None) -> Query:
+    """Embed an audio file with the model that the table is of.
 
     The file is taken whole, the mean over non-overlapping windows, as the signature ``waveform``
     of a saved model does.
@@ -174,7 +172,6 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None) -> 
 def _embedder(name: str, table: EmbeddingTable) -> LoadedModel:
     """The model; one that is not trained is made from what the table's collection says."""
     from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
-    from playlist_pretrain.retrieval.table_groups import collection_of
 
     if name != MEAN_OF_MEL or text_about(table, "collection") is None:
         return load_embedder(name)

@@ -1,23 +1,22 @@
-"""What a space of embeddings is like: how alike all are, who is a hub, what the nearest share."""
+"""Report on an embedding space: mean cosine, hubness, groups among the nearest tracks."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import (
-    Neighbours,
     Retrieval,
+    Search,
     hubness,
     mates_among,
+    mean_cosine,
     occurrences,
     retrieval,
-    unit_vectors,
 )
 from playlist_pretrain.playlists.match import shown
 
@@ -26,42 +25,24 @@ if TYPE_CHECKING:
 
 KS = (1, 10, 100)
 LARGEST_WHOLE, SAMPLE = 20_000, 5_000
-"""Of more tracks than the first, so many are asked for their nearest: the others still answer."""
+"""Of more tracks than the first number, as many as the second are drawn as queries."""
 HUBS = 5
 COLLAPSED = 0.99
 """Mean similarity of all pairs from which a report warns."""
 
 
-class Search(Protocol):
-    """What finds the nearest: ``ExactSearch`` or ``FaissSearch``."""
-
-    def of_tracks(
-        self,
-        k: int,
-        queries: Sequence[int] | np.ndarray | None,
-        advance: Callable[[int], object],
-    ) -> Neighbours:
-        """See ``ExactSearch.of_tracks``."""
-
-    def of_vectors(
-        self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """See ``ExactSearch.of_vectors``."""
-
-
 @dataclass(frozen=True)
 class GroupsFound:
-    """How groups show in a space.
+    """Groups (artists, playlists, tags) among the nearest tracks.
 
     Attributes
     ----------
     name : str
-        Of the groups.
     share, share_chance : float
-        Of the k nearest of all queries, those that share a group with their query, and how many
-        would if the nearest were any tracks.
+        Share of the k nearest of all queries that are in a group with their query, and the share
+        if the nearest were any tracks.
     retrieval : Retrieval
-        Of the queries that have mates.
+        Metrics of the queries that have mates.
     """
 
     name: str
@@ -72,7 +53,7 @@ class GroupsFound:
 
 @dataclass(frozen=True)
 class SpaceReport:
-    """What :func:`space_report` found.
+    """Figures of :func:`space_report`.
 
     Attributes
     ----------
@@ -82,7 +63,7 @@ class SpaceReport:
     k : int
         Neighbours that hubs and shares are counted among.
     mean_cosine : float
-        Of all pairs of tracks.
+        Mean over all pairs of tracks.
     hubness, hubness_chance : float
         Skewness of the k-occurrence, and that of a binomial: what neighbours drawn at random give.
     nobodys : int
@@ -91,7 +72,7 @@ class SpaceReport:
         Rows that are among the k nearest most often, and how often.
     groups : list of GroupsFound
     without_mates : list of str
-        Groups of which no query has a mate.
+        Groups in which no query has a mate.
     """
 
     tracks: int
@@ -107,7 +88,7 @@ class SpaceReport:
     without_mates: list[str]
 
     def text(self, track_ids: Sequence[str]) -> str:
-        """The figures as lines; ``track_ids`` has the id of every row."""
+        """Format the figures as lines; ``track_ids`` has the id of every row."""
         asked = f"{self.queries:,} tracks drawn of {self.tracks:,}"
         if self.queries == self.tracks:
             asked = f"all {self.tracks:,} tracks"
@@ -122,45 +103,35 @@ class SpaceReport:
             f"  most often near            {hubs} times",
             f"  near to none               {self.nobodys / self.tracks:.1%} of the tracks",
         ]
-        for found in self.groups:
-            lines.append(
-                f"  same {found.name:<22}{found.share:.1%} of the nearest; "
-                f"{found.share_chance:.1%} by chance"
-            )
+        lines += [
+            f"  same {g.name:<22}{g.share:.1%} of the nearest; {g.share_chance:.1%} by chance"
+            for g in self.groups
+        ]
         lines += [f"  same {name:<22}no track has a mate" for name in self.without_mates]
         return "\n".join([*lines, *self._table()])
 
     def _table(self) -> list[str]:
-        header = ("mates of", "tracks", "k", "recall@k", "95 %", "chance", "MAP@k", "95 %")
-        rows = [header]
-        for found in self.groups:
-            for k, recall in found.retrieval.recall.items():
-                means = (recall, found.retrieval.average_precision[k])
-                intervals = (
-                    f"{low:.4f}–{high:.4f}"
-                    for low, high in (
-                        found.retrieval.intervals[f"{name}@{k}"] for name in ("recall", "map")
-                    )
+        rows = [("mates of", "tracks", "k", "recall@k", "95 %", "chance", "MAP@k", "95 %")]
+        for group in self.groups:
+            found = group.retrieval
+            for k in found.recall:
+                recall, precision = (
+                    "{:.4f}–{:.4f}".format(*found.intervals[f"{name}@{k}"])
+                    for name in ("recall", "map")
                 )
-                first, second = zip(means, intervals, strict=True)
-                chance = f"{k / (self.tracks - 1):.4f}"
-                number = f"{found.retrieval.queries:,}"
-                rows.append((found.name, number, str(k), f"{first[0]:.4f}", first[1], chance,
-                             f"{second[0]:.4f}", second[1]))  # fmt: skip
-        if len(rows) == 1:
-            return []
+                rows.append((
+                    group.name, f"{found.queries:,}", str(k), f"{found.recall[k]:.4f}", recall,
+                    f"{k / (self.tracks - 1):.4f}", f"{found.average_precision[k]:.4f}", precision,
+                ))  # fmt: skip
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return [
-            "  "
-            + "  ".join(
-                cell.rjust(width) if place else cell.ljust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in rows
-        ]
+        table = []
+        for first, *others in rows if self.groups else ():
+            cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            table.append("  " + "  ".join([first.ljust(widths[0]), *cells]))
+        return table
 
     def to_dict(self, track_ids: Sequence[str]) -> dict[str, Any]:
-        """All figures, ready for JSON."""
+        """Return all figures, ready for JSON."""
         hubs = [{"track_id": track_ids[row], "times": times} for row, times in self.hubs]
         return {**dataclasses.asdict(self), "hubs": hubs}
 
@@ -172,86 +143,59 @@ def space_report(
     *,
     k: int = 10,
     seed: int = 0,
-    advance: Callable[[int], object] = lambda queries: None,
 ) -> SpaceReport:
     """Measure a space.
 
     Parameters
     ----------
     search : Search
-        Of the same embeddings; what it misses is missing here too.
+        Search among the same embeddings; what it misses is missing here too.
     embeddings : np.ndarray float [tracks, dim]
     groups : sequence of TrackGroups
-        Over the same tracks: artists, playlists, tags.
+        Artists, playlists, tags of the same tracks.
     k : int
         Neighbours that hubs and shares are counted among; recall and MAP are at ``KS``, as far as
         there are so many others.
     seed : int
-        Of the queries drawn where there are more than ``LARGEST_WHOLE`` tracks, and of the
+        Seed of the queries drawn where there are more than ``LARGEST_WHOLE`` tracks, and of the
         bootstrap.
-    advance : callable
-        Told how many more queries have been answered.
 
     Raises
     ------
     EmbeddingsError
-        As ``neighbours.nearest``; groups of another number of tracks.
+        As :func:`~playlist_pretrain.evaluation.neighbours.nearest`; groups of another number of
+        tracks.
     """
     tracks, dim = embeddings.shape
-    if not 1 <= k < tracks:
-        raise EmbeddingsError(f"{k} nearest of {tracks} tracks: between 1 and {tracks - 1} can be")
     ks = [one for one in KS if one < tracks]
-    queries = report_queries(tracks, seed)
-    found = search.of_tracks(max(*ks, k), queries, advance)
-    near = dataclasses.replace(
-        found, rows=found.rows[:, :k], similarities=found.similarities[:, :k]
-    )
+    queries = np.arange(tracks)
+    if tracks > LARGEST_WHOLE:
+        queries = np.sort(np.random.default_rng(seed).choice(tracks, SAMPLE, replace=False))
+    found = search.of_tracks(max([*ks, k]), queries)
+    near = dataclasses.replace(found, rows=found.rows[:, :k])
     times = occurrences(near)
     hubs = np.lexsort((np.arange(tracks), -times))[:HUBS]
-    shown_groups, without = [], []
+    with_mates, without = [], []
     for one in groups:
         mates = mates_among(found, one)
         if not mates.there.any():
             without.append(one.name)
             continue
-        shown_groups.append(
-            GroupsFound(
-                one.name,
-                share=float(mates.found[:, :k].mean()),
-                share_chance=float(mates.there.mean() / (tracks - 1)),
-                retrieval=retrieval(mates, ks, seed=seed),
-            )
-        )
+        share = float(mates.found[:, :k].mean())
+        chance = float(mates.there.mean() / (tracks - 1))
+        with_mates.append(GroupsFound(one.name, share, chance, retrieval(mates, ks, seed)))
     chance = k / (tracks - 1)
-    spread = (len(found.queries) * chance * (1 - chance)) ** 0.5
+    spread = (len(queries) * chance * (1 - chance)) ** 0.5
     return SpaceReport(
-        tracks=tracks,
-        dim=dim,
-        queries=len(found.queries),
+        tracks,
+        dim,
+        queries=len(queries),
         k=k,
         mean_cosine=mean_cosine(embeddings),
         hubness=hubness(near),
         hubness_chance=(1 - 2 * chance) / spread if spread else 0.0,
         nobodys=int(np.count_nonzero(times == 0)),
         hubs=[(int(row), int(times[row])) for row in hubs],
-        groups=shown_groups,
+        groups=with_mates,
         without_mates=without,
     )
-
-
-def report_queries(tracks: int, seed: int) -> np.ndarray:
-    """Rows of the tracks that a report asks for their nearest, int64, rising."""
-    if tracks <= LARGEST_WHOLE:
-        return np.arange(tracks)
-    return np.sort(np.random.default_rng(seed).choice(tracks, SAMPLE, replace=False))
-
-
-def mean_cosine(embeddings: np.ndarray) -> float:
-    """Mean similarity of all pairs of two different tracks, of at least two.
-
-    Near 0 where embeddings point everywhere; near 1 they are all alike, and what tells them apart
-    is in the last digits.
-    """
-    units = unit_vectors(embeddings)
-    total = units.sum(axis=0)
-    return float((total @ total - len(units)) / (len(units) * (len(units) - 1)))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,11 @@ from playlist_pretrain.errors import (
     TableError,
 )
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import IdTable, PackedStrings
+from playlist_pretrain.tasks.tag_table import read_tags
 
 if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
     from playlist_pretrain.storage import RemotePath
 
@@ -30,41 +32,39 @@ TAGS_FILE = "tags.tsv"
 BETWEEN_KIND_AND_TAG = "---"
 MOST_KINDS = 10
 
+logger = logging.getLogger(__name__)
 
-class KnownTracks:
-    """The tracks of a table by their ids; what ``look_up.Rows`` asks for."""
+
+class KnownTracks(IdTable):
+    """The track ids of a table, and their rows."""
 
     def __init__(self, track_ids: PackedStrings):
+        super().__init__(track_ids)
         self.track_ids = track_ids
-        self._table = IdTable(track_ids)
 
     def __len__(self) -> int:
         return len(self.track_ids)
 
-    def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every id [shape=(n,), int32], −1 where the table has no such track."""
-        return self._table.rows(list(ids))
-
 
 def text_about(table: EmbeddingTable, name: str) -> str | None:
-    """What the table says about itself under ``name``, when that is text."""
+    """Return what the table's metadata have under ``name``, if that is text."""
     value = table.about.get(name)
     return value if isinstance(value, str) and value else None
 
 
-def audio_folder(table: EmbeddingTable, given: str | None) -> Path | None:
+def audio_folder_of(table: EmbeddingTable, given: str | Path | None) -> Path | None:
     """Folder below which paths are track ids: the one given, or the one a table names."""
     folder = given or text_about(table, "audio")
     return Path(folder) if folder else None
 
 
-def collection_of(table: EmbeddingTable, given: str | None) -> Collection | None:
-    """The collection that a table is of; None for a table of none, or of audio files.
+def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection | None:
+    """Open the collection that a table is of; None for a table of none, or of audio files.
 
     Parameters
     ----------
     table : EmbeddingTable
-    given : str or None
+    given : str, Path or None
         Folder, where it is not the one that the table names. A table that names none takes any
         collection: tracks are matched by their ids.
 
@@ -73,8 +73,6 @@ def collection_of(table: EmbeddingTable, given: str | None) -> Collection | None
     CollectionError
         It cannot be opened, or has other content than the table was made of.
     """
-    from playlist_pretrain.records.collection import Collection
-
     place = given or text_about(table, "collection")
     if place is None:
         return None
@@ -89,29 +87,23 @@ def collection_of(table: EmbeddingTable, given: str | None) -> Collection | None
 
 
 def collection_groups(
-    table: EmbeddingTable,
-    known: KnownTracks,
-    collection: Collection,
-    names: Sequence[str] | None,
-    say: Callable[[str], object],
+    known: KnownTracks, collection: Collection, names: Sequence[str] | None = None
 ) -> list[TrackGroups]:
-    """Groups of a collection and its tags, over the rows of a table.
+    """Read groups of a collection and its tags, over the rows of a table.
 
     Parameters
     ----------
-    table : EmbeddingTable
     known : KnownTracks
-        Of the table.
+        Tracks of the table.
     collection : Collection
     names : sequence of str or None
-        Groups that are wanted; None for all that there are, and the tags. Those that cannot be
-        read then are said and left out.
-    say : callable
+        Names of the groups; None for all that there are, and the tags. Those that cannot be read
+        are then left out with a message.
 
     Raises
     ------
     GroupsError
-        Groups that are wanted and not there, damaged, or of another content.
+        Groups of ``names`` that are not there, damaged, or of another content.
     EmbeddingsError
         No track of the table is in the collection.
     """
@@ -120,31 +112,30 @@ def collection_groups(
     if not here:
         raise EmbeddingsError(
             f"no track of the embeddings is in collection {str(collection.path)!r}: their ids look "
-            f"like {table.track_ids[0]!r}, its like {collection.track_ids[0]!r}"
+            f"like {known.track_ids[0]!r}, its like {collection.track_ids[0]!r}"
         )
     if here < len(known):
-        say(f"{len(known) - here:,} of {len(known):,} tracks are not in {collection.path}")
+        missing = len(known) - here
+        logger.info(f"{missing:,} of {len(known):,} tracks are not in {collection.path}")
     if names is not None:
         return [_on_table(load_groups(collection, name), place, len(known)) for name in names]
-    files = sorted(path.name for path in collection.path.glob("groups-*.npz"))
     found = []
-    for file in files:
+    for file in sorted(path.name for path in collection.path.glob("groups-*.npz")):
         name = file.removeprefix("groups-").removesuffix(".npz")
         try:
             found.append(_on_table(load_groups(collection, name), place, len(known)))
         except GroupsError as error:
-            say(f"left out: {error}")
+            logger.info(f"left out: {error}")
     tags = collection.path / TAGS_FILE
-    if tags.is_file():
-        try:
-            found += tag_groups(tags, known)
-        except PlaylistPretrainError as error:
-            say(f"left out: {error}")
+    try:
+        found += tag_groups(tags, known) if tags.is_file() else []
+    except PlaylistPretrainError as error:
+        logger.info(f"left out: {error}")
     return found
 
 
 def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroups:
-    """Groups whose rows are those of a table; ``place`` has the row there of every track."""
+    """Groups over the rows of a table; ``place`` has the row there of every track."""
     rows = place[groups.rows]
     kept = rows >= 0
     total = np.concatenate([[0], np.cumsum(kept)])
@@ -155,15 +146,13 @@ def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroup
 
 
 def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]:
-    """A group a tag; tags such as ``genre---rock`` are groups of their kind, ``tags-genre``.
+    """Make a group of each tag; one like ``genre---rock`` is in groups of its kind, ``tags-genre``.
 
     Raises
     ------
     TableError
         As ``tag_table.read_tags``.
     """
-    from playlist_pretrain.tasks.tag_table import read_tags
-
     tags_of = read_tags(path)
     rows = known.rows(list(tags_of)).tolist()
     members: dict[str, list[int]] = {}
@@ -181,7 +170,7 @@ def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]
 
 
 def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
-    """Artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
+    """Read artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
 
     A track of several artists has a row for each. An empty cell is an artist that is not known.
 
@@ -212,15 +201,9 @@ def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
 
 def _groups(name: str, members: Mapping[str, Iterable[int]], tracks: int) -> TrackGroups:
     lists = [np.fromiter(rows, np.int64) for rows in members.values()]
-    lengths = np.array([len(rows) for rows in lists], np.int64)
-    return TrackGroups(
-        name,
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        np.concatenate(lists),
-        tracks,
-        "",
-        PackedStrings.pack(members),
-    )
+    indptr = np.cumsum([0, *map(len, lists)]).astype(np.int64)
+    ids = PackedStrings.pack(members)
+    return TrackGroups(name, indptr, np.concatenate(lists), tracks, "", ids)
 
 
 def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int] | np.ndarray) -> list[str | None]:
@@ -228,9 +211,19 @@ def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int] | np.ndarray) 
     artists = next((one for one in groups if one.name == ARTISTS), None)
     if artists is None:
         return [None] * len(rows)
-    wanted = set(map(int, rows))
     names: dict[int, list[str]] = {}
-    for entry in np.flatnonzero(np.isin(artists.rows, list(wanted))):
+    for entry in np.flatnonzero(np.isin(artists.rows, rows)):
         group = int(np.searchsorted(artists.indptr, entry, side="right")) - 1
         names.setdefault(int(artists.rows[entry]), []).append(artists.group_ids[group])
     return [", ".join(names[row]) if row in names else None for row in map(int, rows)]
+
+
+def track_values(groups: TrackGroups, track_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Names of the groups that each track is in, by its id; a tag without its kind (rock)."""
+    of_tags = groups.name.startswith("tags")
+    values: dict[str, list[str]] = {}
+    for number, name in enumerate(groups.group_ids):
+        text = name.rpartition(BETWEEN_KIND_AND_TAG)[2] if of_tags else name
+        for row in groups.group(number).tolist():
+            values.setdefault(track_ids[row], []).append(text)
+    return values

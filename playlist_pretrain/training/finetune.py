@@ -357,7 +357,8 @@ def _conclude(
     quiet: bool,
 ) -> None:
     """Export the best epoch, prove it, test it, and sum up."""
-    from playlist_pretrain.evaluation.tagging import bootstrap_intervals, save_scores
+    from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
+    from playlist_pretrain.evaluation.scores import save_scores
     from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.saved_model import save_tagger
 
@@ -401,7 +402,8 @@ def _conclude(
 
 def measure(path: Path) -> TaggingResult:
     """Metrics of a file of per-track scores."""
-    from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
+    from playlist_pretrain.evaluation.scores import load_scores
+    from playlist_pretrain.evaluation.tagging import tagging_metrics
 
     _, targets, scores, classes = load_scores(path)
     return tagging_metrics(targets, scores, classes)

@@ -9,10 +9,13 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from playlist_pretrain.errors import RecipeError, ScoresError
-from playlist_pretrain.evaluation.bootstrap import _Ranking
+from playlist_pretrain.evaluation.bootstrap import (
+    areas_of_resample,
+    bootstrap_intervals,
+    ranked_classes,
+)
 from playlist_pretrain.evaluation.scores import load_scores, save_scores
 from playlist_pretrain.evaluation.tagging import (
-    bootstrap_intervals,
     tagging_metrics,
     write_per_tag_table,
 )
@@ -63,10 +66,10 @@ def test_only_the_order_counts(targets, scores):
 
 
 def test_a_resample_equals_scikit_learn_on_its_tracks(targets, scores, rng):
-    ranking = _Ranking(targets, scores)
+    ranking = ranked_classes(targets, scores)
     for _ in range(20):
         drawn = rng.integers(60, size=60)
-        found = ranking.metrics(np.bincount(drawn, minlength=60))
+        found = areas_of_resample(np.bincount(drawn, minlength=60), *ranking)
         for column in range(6):
             pair = targets[drawn, column], scores[drawn, column]
             if 0 < pair[0].sum() < 60:

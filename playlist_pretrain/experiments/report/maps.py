@@ -23,10 +23,10 @@ from playlist_pretrain.experiments.report.figures import (
 from playlist_pretrain.experiments.report.sections import DoneCells
 from playlist_pretrain.retrieval.map_page.page import labels_of, plane_coordinates
 from playlist_pretrain.retrieval.table_groups import (
-    BETWEEN_KIND_AND_TAG,
     KnownTracks,
     collection_groups,
     collection_of,
+    track_values,
 )
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ def _colours(
         groups: Sequence[TrackGroups] = []
         if collection is not None:
             known = KnownTracks(table.track_ids)
-            groups = collection_groups(table, known, collection, None, lambda text: None)
+            groups = collection_groups(known, collection)
     except PlaylistPretrainError as error:
         say(f"report: maps without colours: {error}")
         return None, [], {}
     labels = [
-        labels_of(ids, one.name.removeprefix("tags-").removesuffix("s"), _values(one, ids))
+        labels_of(ids, one.name.removeprefix("tags-").removesuffix("s"), track_values(one, ids))
         for one in groups
         if one.name not in _NOT_COLOURS and len(one) > 1
     ]
@@ -148,13 +148,3 @@ def _colours(
         if there := [value for value in values if value < len(_LOOKS)]:
             looks[track_id] = _LOOKS[max(there)]
     return best["name"], keys, looks
-
-
-def _values(groups: TrackGroups, ids: Sequence[str]) -> dict[str, list[str]]:
-    of_tags = groups.name.startswith("tags")
-    values: dict[str, list[str]] = {}
-    for number, name in enumerate(groups.group_ids):
-        text = name.rpartition(BETWEEN_KIND_AND_TAG)[2] if of_tags else name
-        for row in groups.group(number).tolist():
-            values.setdefault(ids[row], []).append(text)
-    return values

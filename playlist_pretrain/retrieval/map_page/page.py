@@ -1,10 +1,8 @@
-"""Tracks on a plane: near to each other where their embeddings point the same way.
+"""Map page: layout, contents and file.
 
-What a map page shows of its tracks, as JSON: names, labels, links, nearest tracks.
-
-The plot of a map page, described for BokehJS.
-
-The file of a map page.
+Tracks lie near to each other where their embeddings point the same way. BokehJS draws the plot;
+what else runs in the browser is beside this module: ``page.html``, ``page.css`` and the scripts
+``data.js``, ``plot.js`` and ``panel.js``, in that order.
 """
 
 from __future__ import annotations
@@ -13,10 +11,11 @@ import base64
 import hashlib
 import html
 import json
+import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,18 +26,35 @@ from urllib.parse import quote
 import numpy as np
 
 from playlist_pretrain.errors import EmbeddingsError, printable
-from playlist_pretrain.evaluation.neighbours import nearest, unit_vectors
+from playlist_pretrain.evaluation.neighbours import ExactSearch, unit_vectors
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.version import __version__
 
+MOST_TRACKS = 100_000
+"""A browser does not show more in one page."""
 MOST_TSNE = 20_000
 """Tracks that t-SNE lays out in two minutes of one core (119 s for 128 dimensions)."""
+MOST_CANVAS = 2_000
+"""Of more tracks the points are drawn with WebGL, where the browser has it."""
+LONGEST = 200
+"""Signs of a name that are shown; what is longer ends in …"""
+NEAREST = 10
+COLUMNS = ("x", "y", "color", "marker", "alpha")
 _FEWEST_TSNE = 8  # fewer have no neighbourhoods that principal components would not show
+_JOINERS = "\u200c\u200d"  # invisible, but they make words of Persian and many an emoji
+_LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_DIGITS = 10_000  # a similarity is stored in whole ten-thousandths
+_SCRIPTS = ("data.js", "plot.js", "panel.js")
+
+Labels = Mapping[str, str | Sequence[str]]
+"""Track id → the value, or the values, that the track has."""
+
+logger = logging.getLogger(__name__)
 
 
 def plane_coordinates(embeddings: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Two coordinates of each track, and how they came about.
+    """Compute two coordinates of each track.
 
     From 8 to :data:`MOST_TSNE` tracks by t-SNE (van der Maaten & Hinton 2008, JMLR 9) on vectors
     of length 1, where the squared Euclidean distance is twice the cosine distance; it starts from
@@ -55,7 +71,7 @@ def plane_coordinates(embeddings: np.ndarray, seed: int = 0) -> tuple[np.ndarray
     -------
     coordinates : np.ndarray float32 [tracks, 2]
     method : str
-        For people: the name of the method with its settings.
+        Name of the method with its settings.
 
     Raises
     ------
@@ -95,17 +111,8 @@ def _principal_components(vectors: np.ndarray, seed: int) -> tuple[np.ndarray, f
     return coordinates, float(method.explained_variance_ratio_.sum())
 
 
-LONGEST = 200
-"""Signs of a name that are shown; what is longer ends in …"""
-_JOINERS = "\u200c\u200d"  # invisible, but they make words of Persian and many an emoji
-_LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-
-Labels = Mapping[str, str | Sequence[str]]
-"""Track id → the value, or the values, that the track has."""
-
-
 def shown(text: str) -> str:
-    """``text`` as the page shows it: signs that cannot be seen, or turn others round, are escaped.
+    """Escape signs of ``text`` that cannot be seen, or turn others round, and cut it if long.
 
     It is still text of anybody: the page never reads it as HTML.
     """
@@ -113,20 +120,8 @@ def shown(text: str) -> str:
     return printable(text, keep=_JOINERS)
 
 
-def titles_of(ids: Sequence[str], titles: Labels) -> list[str]:
-    """Title of each track, empty where it has none.
-
-    Raises
-    ------
-    EmbeddingsError
-        Titles of other tracks only.
-    """
-    _check_known(ids, "title", titles)
-    return [shown(" / ".join(_values(titles.get(track_id, ())))) for track_id in ids]
-
-
 def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
-    """Values of a label: the most frequent first, equally frequent ones by their text.
+    """Number the values of a label: the most frequent first, equally frequent ones by their text.
 
     Returns
     -------
@@ -139,11 +134,7 @@ def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
     EmbeddingsError
         Labels of other tracks only.
     """
-    _check_known(ids, name, labels)
-    of_track = [
-        list(dict.fromkeys(shown(value) for value in _values(labels.get(track_id, ()))))
-        for track_id in ids
-    ]
+    of_track = [list(dict.fromkeys(map(shown, values))) for values in _values(ids, name, labels)]
     counts = Counter(value for values in of_track for value in values)
     order = sorted(counts, key=lambda value: (-counts[value], value))
     position = {value: i for i, value in enumerate(order)}
@@ -155,20 +146,19 @@ def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
     }
 
 
-def _values(given: str | Sequence[str]) -> list[str]:
-    return [text for text in ([given] if isinstance(given, str) else given) if text]
-
-
-def _check_known(ids: Sequence[str], name: str, labels: Labels) -> None:
+def _values(ids: Sequence[str], name: str, labels: Labels) -> list[list[str]]:
+    """The values of each track, those that are empty left out."""
     if labels and not any(track_id in labels for track_id in ids):
         raise EmbeddingsError(
             f"{name} of {len(labels):,} tracks, such as {next(iter(labels))!r}, but of none of the "
             f"{len(ids):,} with an embedding, such as {ids[0]!r}"
         )
+    given = [labels.get(track_id, ()) for track_id in ids]
+    return [[v for v in ([one] if isinstance(one, str) else one) if v] for one in given]
 
 
 def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
-    """URL of an audio file, relative to the folder of the page.
+    """Build the URL of an audio file, relative to the folder of the page.
 
     Parameters
     ----------
@@ -196,36 +186,26 @@ def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
 
 
 def packed(array: np.ndarray) -> dict[str, str]:
-    """A NumPy array as its little-endian bytes and the name of JavaScript's type of array."""
+    """Encode an array as its little-endian bytes and the name of JavaScript's type of array."""
     kinds = {"f4": "Float32Array", "i2": "Int16Array", "u2": "Uint16Array", "u4": "Uint32Array"}
     data = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     return {"type": kinds[array.dtype.str[1:]], "data": base64.b64encode(data).decode("ascii")}
 
 
 def script_json(content: Any) -> str:
-    """JSON that can stand in a script element: no ``<``, so neither its end nor a comment."""
+    """Encode JSON for a script element: no ``<``, so neither its end nor a comment."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def script_hash(script: str) -> str:
-    """What a page's policy says of a script that may run."""
+    """Source expression of a script that a page's content security policy lets run."""
     digest = hashlib.sha256(script.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
 
-MOST_CANVAS = 2_000
-"""Tracks; more are drawn with WebGL where the browser has it."""
-COLUMNS = ("x", "y", "color", "marker", "alpha")
-
-
-def with_webgl(tracks: int) -> bool:
-    """Whether a plot of so many tracks needs Bokeh's WebGL part."""
-    return tracks > MOST_CANVAS
-
-
 def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
-    """What ``Bokeh.embed.embed_item`` takes: a plot whose points the page's scripts fill in.
+    """Describe the plot for ``Bokeh.embed.embed_item``; the page's scripts fill in its points.
 
     Its renderers are named ``points`` (with :data:`COLUMNS`), ``near``, ``chosen`` and ``pointed``.
 
@@ -241,13 +221,14 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
     tracks = len(coordinates)
     low, high = coordinates.min(axis=0).astype(float), coordinates.max(axis=0).astype(float)
     room = np.where(high > low, 0.05 * (high - low), 1.0)
+    (left, bottom), (right, top) = low - room, high + room
     plot = figure(
-        x_range=Range1d(*(low - room)[:1], *(high + room)[:1]),
-        y_range=Range1d(*(low - room)[1:], *(high + room)[1:]),
+        x_range=Range1d(left, right),
+        y_range=Range1d(bottom, top),
         tools="pan,box_zoom,wheel_zoom,zoom_in,zoom_out,reset",
         active_scroll="wheel_zoom",
         toolbar_location="above",
-        output_backend="webgl" if with_webgl(tracks) else "canvas",
+        output_backend="webgl" if tracks > MOST_CANVAS else "canvas",
         sizing_mode="stretch_both",
         min_width=100,
         min_height=100,
@@ -261,32 +242,18 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
     # Bokeh keeps room for the sign of a menu in its toolbar, and so hides the last tool in one.
     plot.toolbar.stylesheets = [":host { padding-right: 20px; }"]
     size = float(np.clip(200 / np.sqrt(tracks), 4, 10))
-    plot.scatter(
-        "x",
-        "y",
-        source=ColumnDataSource({name: [] for name in COLUMNS}),
-        fill_color="color",
-        line_width=0.7,
-        alpha="alpha",
-        marker="marker",
-        size=size,
-        name="points",
-    )
+    looks = {"fill_color": "color", "line_width": 0.7, "alpha": "alpha", "marker": "marker"}
+    data = ColumnDataSource({name: [] for name in COLUMNS})
+    plot.scatter("x", "y", source=data, size=size, name="points", **looks)
     for name, more, width in (("near", 4, 1), ("chosen", 7, 2.5), ("pointed", 5, 2)):
-        plot.scatter(
-            "x",
-            "y",
-            source=ColumnDataSource({"x": [], "y": []}),
-            fill_color=None,
-            size=size + more,
-            line_width=width,
-            name=name,
-        )
+        data = ColumnDataSource({"x": [], "y": []})
+        looks = {"fill_color": None, "line_width": width}
+        plot.scatter("x", "y", source=data, size=size + more, name=name, **looks)
     return with_plain_ids(json_item(plot, cast(Any, "plot")))
 
 
 def with_plain_ids(item: Any) -> Any:
-    """The same item with ids counted from 1: Bokeh goes on counting as long as a process lives."""
+    """Count the ids of an item from 1: Bokeh goes on counting as long as a process lives."""
     names: dict[str, str] = {}
 
     def renamed(node: Any) -> Any:
@@ -304,24 +271,12 @@ def with_plain_ids(item: Any) -> Any:
     return renamed(item)
 
 
-MOST_TRACKS = 100_000
-"""A browser does not show more in one page."""
-NEAREST = 10
-_DIGITS = 10_000  # a similarity is stored in whole ten-thousandths
-_SCRIPTS = ("data.js", "plot.js", "panel.js")
-
-
 @dataclass(frozen=True)
 class MapPage:
-    """What became of a page.
+    """Counts of a page.
 
-    Attributes
-    ----------
-    tracks : int
-    linked : int
-        Tracks whose audio file the page plays.
-    refused : tuple of str
-        Ids of tracks whose path is none below the audio folder; the page has no link for them.
+    ``linked`` tracks have an audio file that the page plays; the path of ``refused`` ones (ids)
+    is none below the audio folder.
     """
 
     tracks: int
@@ -339,9 +294,8 @@ def write_map_page(
     files: Mapping[str, str] | None = None,
     selected: str | None = None,
     seed: int = 0,
-    say: Callable[[str], object] = lambda line: None,
 ) -> MapPage:
-    """Write a page on which an embedding space is seen and heard.
+    """Write a map page.
 
     The page is one file that works without a network: a map of the tracks, coloured by any of
     ``labels``; a search field; the ten nearest of a selected track, which are those of
@@ -354,7 +308,7 @@ def write_map_page(
     path : str or Path
         HTML file to write; replaced when there.
     embeddings : EmbeddingTable
-        Of one vector a window, the mean of each track is taken.
+        Where it has one vector a window, the mean of each track is taken.
     labels : mapping of str to mapping, optional
         Name of a label, such as ``artist`` or ``tag``, → track id → its value or values. The map is
         coloured by the first one to begin with. Ids without an embedding are left out.
@@ -367,13 +321,7 @@ def write_map_page(
     selected : str, optional
         Id of a track that is selected when the page opens.
     seed : int
-        Of the layout.
-    say : callable
-        Gets a line before each step that takes long with many tracks.
-
-    Returns
-    -------
-    MapPage
+        Seed of the layout.
 
     Raises
     ------
@@ -385,17 +333,15 @@ def write_map_page(
     table = embeddings.by_track()
     ids = list(table.track_ids)
     if not 1 <= len(ids) <= MOST_TRACKS:
-        raise EmbeddingsError(
-            f"a page of {len(ids):,} tracks: between 1 and {MOST_TRACKS:,} can be"
-        )
+        raise EmbeddingsError(f"a page must have 1 to {MOST_TRACKS:,} tracks, not {len(ids):,}")
     if selected is not None and selected not in ids:
         raise EmbeddingsError(f"track {selected!r} has no embedding")
     columns = [labels_of(ids, name, values) for name, values in (labels or {}).items() if values]
-    names = titles_of(ids, titles or {})
+    names = [shown(" / ".join(values)) for values in _values(ids, "title", titles or {})]
     links, refused = _links(path, table, audio, files)
-    say(f"Looking for nearest tracks ({len(ids):,})")
+    logger.info(f"Looking for nearest tracks ({len(ids):,})")
     rows, similarities = _neighbours(table.vectors)
-    say(f"Laying out the map ({len(ids):,})")
+    logger.info(f"Laying out the map ({len(ids):,})")
     coordinates, method = plane_coordinates(table.vectors, seed)
     data = {
         "ids": [shown(track_id) for track_id in ids],
@@ -441,17 +387,16 @@ def _links(
 
 def _neighbours(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and similarities [tracks, k], in the smallest integers that hold them."""
-    tracks = len(unit_vectors(vectors))
-    k = min(NEAREST, tracks - 1)
+    search, tracks = ExactSearch(vectors), len(vectors)
     kind = np.uint16 if tracks <= 1 << 16 else np.uint32
-    if not k:
-        return np.empty((tracks, 0), kind), np.empty((tracks, 0), np.int16)
-    found = nearest(vectors, k)
+    if tracks == 1:
+        return np.empty((1, 0), kind), np.empty((1, 0), np.int16)
+    found = search.of_tracks(min(NEAREST, tracks - 1))
     return found.rows.astype(kind), np.rint(found.similarities * _DIGITS).astype(np.int16)
 
 
 def _facts(table: EmbeddingTable, columns: Sequence[Mapping[str, Any]], method: str) -> str:
-    """What the page says of itself, as HTML."""
+    """Facts about the page, as HTML."""
     counts = [("tracks", len(table)), ("dimensions", table.vectors.shape[1])]
     counts += [(f"values of {column['name']}", len(column["values"])) for column in columns]
     texts = [f"{count:,} {name}" for name, count in counts]
@@ -465,7 +410,7 @@ def _facts(table: EmbeddingTable, columns: Sequence[Mapping[str, Any]], method: 
 def _page(facts: str, data: Mapping[str, Any], item: Mapping[str, Any]) -> str:
     from bokeh.resources import Resources
 
-    webgl = with_webgl(len(data["ids"]))
+    webgl = len(data["ids"]) > MOST_CANVAS
     parts: list[Any] = ["bokeh", "bokeh-gl"] if webgl else ["bokeh"]
     bokeh = Resources(mode="inline", components=parts, log_level="error", minified=True)
     folder = resources.files(__package__)
