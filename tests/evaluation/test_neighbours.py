@@ -132,7 +132,7 @@ def test_the_centre_is_between_directions_whatever_their_lengths():
     (np.zeros((1, 4)), 2, [], "all zeros"),
     (np.full((1, 4), np.nan), 2, [], "NaN"),
     (np.ones((1, 4)), 10, [], "k must be between 1 and 9: 10 nearest of 9 tracks"),
-    (np.ones((1, 4)), 8, [1, 5], "between 1 and 7: 8 nearest of 9 tracks, without the 2 asked about"),
+    (np.ones((1, 4)), 8, [1, 5], "1 and 7: 8 nearest of 9 tracks, without the 2"),
     (np.ones((1, 4)), 0, [], "0 nearest"),
     (np.ones((1, 4)), 2, [9], "rows 9 to 9 of 9 tracks"),
     (np.ones((1, 4)), 2, [-1], "rows -1 to -1 of 9 tracks"),

@@ -7,7 +7,7 @@ import pytest
 
 from playlist_pretrain.errors import EmbeddingsError, TableError
 from playlist_pretrain.records.schema import PackedStrings
-from playlist_pretrain.retrieval.continuation import Continued, PlaylistSource, read_playlist
+from playlist_pretrain.retrieval.continuation import read_playlist, write_continued
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.table_groups import KnownTracks
 
@@ -25,7 +25,7 @@ def table(paths=None, ids=IDS):
 
 
 def read(path, known=KNOWN, **settings):
-    return read_playlist(PlaylistSource(path, **settings), known)
+    return read_playlist(path, known, **settings)
 
 
 def write(path, text, **settings):
@@ -62,9 +62,8 @@ def test_what_is_written_reads_back_as_the_playlist_and_what_is_added(
     }[source]
     playlist = read(write(tmp_path / f"list.{source}", content))
     out = tmp_path / "out" / f"list{kind}"
-    Continued(
-        playlist, np.array([4, 2, 3]), np.array([0.9, 0.8, 0.1]), table(paths), tmp_path
-    ).write(out)  # fmt: skip
+    similarities = np.array([0.9, 0.8, 0.1])
+    write_continued(out, playlist, table(paths), np.array([4, 2, 3]), similarities, tmp_path)
     again = read(out, audio=tmp_path)
     assert (again.name, again.entries) == ("list", [*entries, "e", "#b", "c:d"])
     assert again.rows.tolist() == [0, 1, 4, 2, 3]
@@ -73,15 +72,13 @@ def test_what_is_written_reads_back_as_the_playlist_and_what_is_added(
 def test_lines_of_an_m3u_file_are_kept(tmp_path):
     old = b"\xef\xbb\xbf" + M3U.replace("\n", "\r\n").replace("here", "hére").encode()
     (tmp_path / "list.m3u8").write_bytes(old)
-    Continued(
-        read(tmp_path / "list.m3u8"), np.array([4]), np.array([0.5]), table(PATHS), None
-    ).write(tmp_path / "list.m3u8")  # fmt: skip
+    path = tmp_path / "list.m3u8"
+    write_continued(path, read(path), table(PATHS), np.array([4]), np.array([0.5]))
     text = (tmp_path / "list.m3u8").read_text("utf-8")
     assert text == M3U.replace("here", "hére") + "e.flac\n"
     (tmp_path / "old.m3u").write_bytes("é.ogg\na/1.ogg\n".encode("cp1252"))
-    Continued(read(tmp_path / "old.m3u"), np.array([4]), np.array([0.5]), table(), None).write(
-        tmp_path / "new.m3u8"
-    )
+    playlist = read(tmp_path / "old.m3u")
+    write_continued(tmp_path / "new.m3u8", playlist, table(), np.array([4]), np.array([0.5]))
     assert (tmp_path / "new.m3u8").read_text("utf-8") == "é.ogg\na/1.ogg\ne\n"
 
 
@@ -91,7 +88,7 @@ def test_absolute_paths_stay_absolute(tmp_path):
     playlist = read(path, audio=music)
     assert playlist.rows.tolist() == [0, 1]
     out = tmp_path / "out.m3u8"
-    Continued(playlist, np.array([3, 2]), np.ones(2), table(PATHS), music).write(out)
+    write_continued(out, playlist, table(PATHS), np.array([3, 2]), np.ones(2), music)
     assert out.read_text().splitlines()[2:] == [f"{music}/c:d.ogg", f"{music}/#b.ogg"]
     assert read(out, audio=music).rows.tolist() == [0, 1, 3, 2]
     with pytest.raises(EmbeddingsError, match="none of the 2 entries") as caught:
@@ -103,24 +100,17 @@ def test_absolute_paths_stay_absolute(tmp_path):
 
 def test_relative_paths_still_lead_to_their_files_from_another_folder(tmp_path):
     music, out = tmp_path / "music", tmp_path / "elsewhere" / "out.m3u8"
-    lines = [
-        "#EXTM3U",
-        "",
-        "a/1.ogg",
-        "../music/a/2.mp3",
-        "./#b.ogg",
-        "http://x/y.mp3",
-        "C:\\z.mp3",
-    ]
+    lines = ["#EXTM3U", "", "a/1.ogg", "../music/a/2.mp3", "./#b.ogg"]
+    lines += ["http://x/y.mp3", "C:\\z.mp3"]
     music.mkdir()
     path = write(music / "list.m3u8", "\n".join(lines) + "\n")
     playlist = read(path, audio=music)
-    Continued(playlist, np.array([3]), np.ones(1), table(PATHS), music).write(out)
+    write_continued(out, playlist, table(PATHS), np.array([3]), np.ones(1), music)
     moved = [f"{music}/a/1.ogg", f"{music}/a/2.mp3", f"{music}/#b.ogg"]
     assert out.read_text().splitlines() == [*lines[:2], *moved, *lines[5:], f"{music}/c:d.ogg"]
     assert read(out, audio=music).rows.tolist() == [0, 1, 2, 3]
     there = music / "new.m3u8"
-    Continued(playlist, np.array([3]), np.ones(1), table(PATHS), music).write(there)
+    write_continued(there, playlist, table(PATHS), np.array([3]), np.ones(1), music)
     assert there.read_text().splitlines() == [*lines, "c:d.ogg"]
 
 
@@ -128,21 +118,20 @@ def test_relative_paths_still_lead_to_their_files_from_another_folder(tmp_path):
 def test_what_fits_no_line_is_refused_and_nothing_written(name, tmp_path):
     playlist = read(write(tmp_path / "list.m3u8", "a/1\n"))
     other = table(ids=[*IDS[:4], name])
-    continued = Continued(playlist, np.array([4]), np.ones(1), other, None)
     with pytest.raises(TableError, match="fits no line of an M3U file"):
-        continued.write(tmp_path / "out.m3u8")
+        write_continued(tmp_path / "out.m3u8", playlist, other, np.array([4]), np.ones(1))
     assert not list(tmp_path.glob("*out*"))
-    continued.write(tmp_path / "out.csv")
+    write_continued(tmp_path / "out.csv", playlist, other, np.array([4]), np.ones(1))
     assert (tmp_path / "out.csv").exists()
 
 
 def test_json_says_what_was_added_and_what_is_not_there(tmp_path):
     playlist = read(write(tmp_path / "list.m3u8", M3U))
-    Continued(playlist, np.array([4]), np.array([0.25]), table(), None).write(tmp_path / "o.json")
+    for name in ("o.json", "o.csv"):
+        write_continued(tmp_path / name, playlist, table(), np.array([4]), np.array([0.25]))
     content = json.loads((tmp_path / "o.json").read_text("utf-8"))
     assert content["added"] == [{"rank": 1, "similarity": 0.25, "track_id": "e"}]
     assert content["not_in_embeddings"] == ["not/here"]
-    Continued(playlist, np.array([4]), np.array([0.25]), table(), None).write(tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_text().splitlines()[-1] == '"list","e",0.25'
 
 
@@ -153,7 +142,7 @@ def test_foreign_ids(tmp_path):
     found = read(path, id_map=tmp_path / "ids.csv")
     assert found.entry_rows.tolist() == [1, -1, -2]
     assert found.missing == ["spotify:2", "spotify:3"]
-    Continued(found, np.array([0]), np.ones(1), table(), None).write(tmp_path / "out.csv")
+    write_continued(tmp_path / "out.csv", found, table(), np.array([0]), np.ones(1))
     assert read(tmp_path / "out.csv").entries == ["a/2", "spotify:2", "spotify:3", "a/1"]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import ExactSearch
+from playlist_pretrain.files import content_key
 from playlist_pretrain.retrieval import faiss_index
 from playlist_pretrain.retrieval.faiss_index import (
     FaissSearch,
@@ -96,10 +97,10 @@ def test_few_tracks(tracks, rng, capfd):
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda s: s.of_tracks(30), "30 nearest of 30 tracks"),
+    (lambda s: s.of_tracks(30), "k must be between 1 and 29: 30 nearest of 30"),
     (lambda s: s.of_tracks(3, [30]), "queries 30 to 30"),
     (lambda s: s.of_vectors(np.ones((1, 5)), 3), "a query has 5 values, the embeddings 4"),
-    (lambda s: s.of_vectors(np.ones((1, 4)), 30, [2]), "without the 1 asked about"),
+    (lambda s: s.of_vectors(np.ones((1, 4)), 30, [2]), "30 tracks, without the 1 asked about"),
     (lambda s: FaissSearch.build(np.zeros((3, 4)), IndexSettings()), "row 0: all zeros"),
     (lambda s: FaissSearch.build(np.full((3, 4), np.nan), IndexSettings()), "row 0: NaN"),
     (lambda s: FaissSearch.build(np.ones((0, 4)), IndexSettings()), "nothing to index"),
@@ -113,13 +114,20 @@ def test_refuses(call, message, rng):
         call(search)
 
 
-def test_is_kept_and_read(tmp_path, rng):
-    vectors, said = clustered(rng, 300), []
+@pytest.fixture
+def said(caplog):
+    """What is logged, a line each."""
+    caplog.set_level("INFO", "playlist_pretrain")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_is_kept_and_read(tmp_path, rng, said):
+    vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
-    first = cached_search(table, vectors, IndexSettings(), said.append)
+    first = cached_search(table, vectors, IndexSettings())
     content = index_path(table).read_bytes()
-    again = cached_search(table, vectors, IndexSettings(probes=3), said.append)
-    assert "300 tracks in 69 lists" in said[0] and said[1] == f"{index_path(table)}: read"
+    again = cached_search(table, vectors, IndexSettings(probes=3))
+    assert "300 tracks in 69 lists" in said()[0] and said()[1] == f"{index_path(table)}: read"
     assert index_path(table).read_bytes() == content
     np.testing.assert_array_equal(
         first.index.search(vectors, 4)[1], again.index.search(vectors, 4)[1]
@@ -156,36 +164,34 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("case", list(DAMAGES))
-def test_damage_is_said_and_made_again(case, tmp_path, rng):
-    vectors, said = clustered(rng, 300), []
+def test_damage_is_said_and_made_again(case, tmp_path, rng, said):
+    vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
     cached_search(table, vectors, IndexSettings())
     content = index_path(table).read_bytes()
     damage, message = DAMAGES[case]
     damage(index_path(table), rng)
-    cached_search(table, vectors, IndexSettings(), said.append)
-    assert message in said[0] and said[0].endswith("made again")
+    cached_search(table, vectors, IndexSettings())
+    assert message in said()[1] and said()[1].endswith("made again")
     assert index_path(table).read_bytes() == content
-    cached_search(table, vectors, IndexSettings(), said.append)
-    assert said[-1].endswith("read")
+    cached_search(table, vectors, IndexSettings())
+    assert said()[-1].endswith("read")
 
 
-def test_not_a_whole_index_that_its_description_fits(tmp_path, rng):
-    from playlist_pretrain.files import content_key
-
-    vectors, said = clustered(rng, 300), []
+def test_not_a_whole_index_that_its_description_fits(tmp_path, rng, said):
+    vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
     cached_search(table, vectors, IndexSettings())
     content = index_path(table).read_bytes()[:-100]
     index_path(table).write_bytes(content)
     about(content_key=content_key(content))(index_path(table), rng)
-    cached_search(table, vectors, IndexSettings(), said.append)
-    assert "not a whole index" in said[0] and "300 tracks" in said[1]
+    cached_search(table, vectors, IndexSettings())
+    assert "not a whole index" in said()[1] and "300 tracks" in said()[2]
 
 
 @pytest.mark.parametrize("change", ["embeddings", "tracks", "lists", "seed"])
-def test_a_stale_one_is_not_used(change, tmp_path, rng):
-    vectors, said = clustered(rng, 300), []
+def test_a_stale_one_is_not_used(change, tmp_path, rng, said):
+    vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
     cached_search(table, vectors, IndexSettings())
     other, settings = vectors, IndexSettings()
@@ -195,15 +201,15 @@ def test_a_stale_one_is_not_used(change, tmp_path, rng):
         other = vectors[:299]
     else:
         settings = IndexSettings(**{change: 7})
-    found = cached_search(table, other, settings, said.append)
-    assert "made again" in said[0]
+    found = cached_search(table, other, settings)
+    assert "made again" in said()[1]
     exact = ExactSearch(other).of_tracks(3)
     found.settings = EVERY_LIST
     np.testing.assert_array_equal(found.of_tracks(3).rows, exact.rows)
 
 
 @pytest.mark.slow
-def test_killed_while_it_is_written(tmp_path, rng):
+def test_killed_while_it_is_written(tmp_path, rng, said):
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
     np.save(tmp_path / "vectors.npy", vectors)
@@ -226,13 +232,11 @@ def test_killed_while_it_is_written(tmp_path, rng):
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
         assert done.returncode == (0 if step == 3 else -signal.SIGKILL)
-        said = []
         if (seed, step) == (1, 1):  # the old one is still whole
-            cached_search(table, vectors, IndexSettings(), said.append)
-            assert said == [f"{index_path(table)}: read"]
-    said = []
-    found = cached_search(table, vectors, EVERY_LIST, said.append)
-    assert "made again" in said[0]
+            cached_search(table, vectors, IndexSettings())
+            assert said() == [f"{index_path(table)}: read"]
+    found = cached_search(table, vectors, EVERY_LIST)
+    assert "made again" in said()[1]
     np.testing.assert_array_equal(found.of_tracks(3).rows, ExactSearch(vectors).of_tracks(3).rows)
 
 

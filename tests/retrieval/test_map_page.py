@@ -12,14 +12,15 @@ from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import nearest
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
-from playlist_pretrain.retrieval.map_page import MapPage, write_map_page
 from playlist_pretrain.retrieval.map_page import page as layout
 from playlist_pretrain.retrieval.map_page.page import (
+    MapPage,
     audio_link,
     labels_of,
     packed,
     plane_coordinates,
     shown,
+    write_map_page,
 )
 
 
@@ -89,7 +90,7 @@ def test_what_the_page_holds(tmp_path, rng):
     artists = {f"track/{i:04d}": f"artist {i % 4}" for i in range(29)} | {"elsewhere": "nobody"}
     result = write_map_page(path, table, labels={"artist": artists}, selected="track/0007")
     assert result == MapPage(30, 0, ())
-    data, found = script(path, "data"), nearest(table.vectors, 10)
+    data, found = script(path, "data"), nearest(table.vectors)
     assert data["ids"] == list(table.track_ids) and data["selected"] == 7
     assert data["links"] is None and data["titles"] is None
     rows = unpacked(data["neighbours"], "<u2").reshape(30, 10)
@@ -123,12 +124,13 @@ def test_windows_become_tracks(tmp_path, rng):
     table = EmbeddingTable(PackedStrings.pack(ids), vectors, np.arange(4.0))
     assert write_map_page(tmp_path / "map.html", table).tracks == 3
     rows = unpacked(script(tmp_path / "map.html", "data")["neighbours"], "<u2")
-    np.testing.assert_array_equal(rows.reshape(3, 2), nearest(table.by_track().vectors, 2).rows)
+    np.testing.assert_array_equal(rows.reshape(3, 2), nearest(table, k=2).rows)
 
 
-def test_a_single_track(tmp_path):
-    said = []
-    write_map_page(tmp_path / "map.html", table_of([[1.0, 2.0]]), say=said.append)
+def test_a_single_track(tmp_path, caplog):
+    caplog.set_level("INFO", "playlist_pretrain")
+    write_map_page(tmp_path / "map.html", table_of([[1.0, 2.0]]))
+    said = [record.getMessage() for record in caplog.records]
     assert said == ["Looking for nearest tracks (1)", "Laying out the map (1)"]
     assert script(tmp_path / "map.html", "data")["nearest"] == 0
 
@@ -234,7 +236,7 @@ def test_packed_says_its_type():
     ({"titles": {"z": "Z"}}, "title of 1 tracks"),
     ({"embeddings": table_of([[1, 0], [0, 0]])}, "row 1: all zeros"),
     ({"embeddings": table_of([[0, 0]])}, "row 0: all zeros"),
-    ({"embeddings": table_of(np.ones((0, 2)))}, "a page of 0 tracks"),
+    ({"embeddings": table_of(np.ones((0, 2)))}, "a page must have 1 to 100,000 tracks, not 0"),
 ])  # fmt: skip
 def test_refuses(change, message, tmp_path, rng):
     given = {"embeddings": table_of(rng.normal(size=(3, 2)), "abc")} | change
@@ -245,7 +247,7 @@ def test_refuses(change, message, tmp_path, rng):
 
 def test_refuses_more_tracks_than_a_browser_shows(tmp_path, rng, monkeypatch):
     monkeypatch.setattr("playlist_pretrain.retrieval.map_page.page.MOST_TRACKS", 4)
-    with pytest.raises(EmbeddingsError, match="a page of 5 tracks: between 1 and 4"):
+    with pytest.raises(EmbeddingsError, match="a page must have 1 to 4 tracks, not 5"):
         write_map_page(tmp_path / "map.html", table_of(rng.normal(size=(5, 2))))
 
 

@@ -13,7 +13,7 @@ from playlist_pretrain.evaluation.neighbours import nearest
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.map_page import page as figure
-from playlist_pretrain.retrieval.map_page import write_map_page
+from playlist_pretrain.retrieval.map_page.page import write_map_page
 
 STYLES = ["ambient", "techno", "folk", "free jazz"]
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
@@ -42,7 +42,7 @@ def world(path, **change):
     sound = path.parent / "audio" / ODD_NAME
     sound.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(sound, 0.1 * np.sin(np.arange(80_000) * 0.17), 16_000)
-    found = nearest(table.vectors, 10)
+    found = nearest(table.vectors)
     return SimpleNamespace(path=path, table=table, found=found, sound=sound, **given)
 
 

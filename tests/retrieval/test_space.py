@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation.neighbours import ExactSearch
+from playlist_pretrain.evaluation.neighbours import ExactSearch, Neighbours, mean_cosine
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.retrieval import space as module
 from playlist_pretrain.retrieval.faiss_index import FaissSearch, IndexSettings
-from playlist_pretrain.retrieval.space import mean_cosine, space_report
+from playlist_pretrain.retrieval.space import space_report
 
 
 def groups_of(lists, tracks, name="artists"):
@@ -53,11 +53,11 @@ def test_figures_equal_loops(rng):
 
 def test_chance_is_what_neighbours_at_random_give(rng):
     class Random:
-        def of_tracks(self, k, queries, advance):
+        def of_tracks(self, k, queries):
             rows = np.stack([
                 rng.permutation(np.delete(np.arange(400), query))[:k] for query in queries
             ])  # fmt: skip
-            return module.Neighbours(queries, rows, np.zeros(rows.shape), 400)
+            return Neighbours(queries, rows, np.zeros(rows.shape), 400)
 
     artists = groups_of([range(first, first + 40) for first in range(0, 400, 40)], 400)
     found = space_report(Random(), rng.normal(size=(400, 6)), [artists])
@@ -84,14 +84,13 @@ def test_many_tracks_are_sampled_and_it_is_said(rng, monkeypatch):
     monkeypatch.setattr(module, "SAMPLE", 40)
     vectors = rng.normal(size=(101, 4))
     ids = [f"t{row}" for row in range(101)]
-    groups, told = [groups_of([range(50)], 101)], []
+    groups = [groups_of([range(50)], 101)]
     first, again, other = (report(vectors, groups, seed=seed) for seed in (0, 0, 1))
     assert first == again != other
     assert first.queries == 40 and "nearest of 40 tracks drawn of 101" in first.text(ids)
     retrieval = first.groups[0].retrieval
     assert retrieval.queries + retrieval.left_out == 40
-    report(vectors[:100], advance=told.append)
-    assert told == [100]
+    assert report(vectors[:100]).queries == 100
 
 
 def test_with_faiss_and_every_list_it_is_the_same(rng):
@@ -124,7 +123,7 @@ def test_text_and_json(rng):
 def test_two_tracks():
     found = report(np.eye(2), k=1)
     assert (found.mean_cosine, found.hubness, found.nobodys) == (0, 0, 0)
-    with pytest.raises(EmbeddingsError, match="2 nearest of 2 tracks"):
+    with pytest.raises(EmbeddingsError, match="k must be between 1 and 1: 2 nearest of 2 tracks"):
         report(np.eye(2), k=2)
     with pytest.raises(EmbeddingsError, match="'artists' are of 3 tracks"):
         report(np.eye(2), [groups_of([[0, 1]], 3)], k=1)

@@ -46,11 +46,17 @@ def members(groups, ids):
     }
 
 
-def test_rows_become_those_of_the_table(collection):
+@pytest.fixture
+def said(caplog):
+    """What is logged, a line each."""
+    caplog.set_level("INFO", "playlist_pretrain")
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_rows_become_those_of_the_table(collection, said):
     ids = ["f", "x", "a", "d", "b"]
-    table, known = table_of(ids)
-    said = []
-    found = collection_groups(table, known, collection, None, said.append)
+    _, known = table_of(ids)
+    found = collection_groups(known, collection)
     by_name = {groups.name: members(groups, ids) for groups in found}
     assert by_name == {
         "artists": {"0": ["a", "b"], "1": ["f"]},
@@ -59,38 +65,35 @@ def test_rows_become_those_of_the_table(collection):
         "tags-genre": {"genre---x": ["a", "b"]},
         "tags-mood": {"mood---y": ["a", "f"]},
     }
-    assert said == [f"1 of 5 tracks are not in {collection.path}"]
-    (only,) = collection_groups(table, known, collection, ["playlists"], said.append)
+    assert said() == [f"1 of 5 tracks are not in {collection.path}"]
+    (only,) = collection_groups(known, collection, ["playlists"])
     assert only.name == "playlists"
 
 
 def test_artists_of_rows(collection):
-    table, known = table_of(["f", "x", "a"])
-    groups = collection_groups(table, known, collection, None, print)
+    groups = collection_groups(table_of(["f", "x", "a"])[1], collection)
     assert artists_of(groups, [2, 1, 0, 2]) == ["0", None, "1", "0"]
     assert artists_of([], [1, 0]) == [None, None]
 
 
-def test_what_cannot_be_read_is_said_unless_it_is_wanted(collection):
+def test_what_cannot_be_read_is_said_unless_it_is_wanted(collection, said):
     groups_path(collection.path, "artists").write_bytes(b"PK")
     (collection.path / "tags.tsv").write_text("track_id\tother\na\tb\n")
-    table, known = table_of(["a", "b"])
-    said = []
-    found = collection_groups(table, known, collection, None, said.append)
+    _, known = table_of(["a", "b"])
+    found = collection_groups(known, collection)
     assert [groups.name for groups in found] == ["playlists"]
-    assert "groups-artists.npz: not a whole groups file" in said[0]
-    assert "no column 'tags'" in said[1]
+    assert "groups-artists.npz: not a whole groups file" in said()[0]
+    assert "no column 'tags'" in said()[1]
     for name, message in (("artists", "not a whole groups file"), ("albums", "has no groups 'alb")):
         with pytest.raises(GroupsError, match=message):
-            collection_groups(table, known, collection, [name], said.append)
+            collection_groups(known, collection, [name])
 
 
 def test_groups_of_another_content_are_refused(collection):
     groups = TrackGroups.from_lists("artists", [[0, 1]], tracks=6, collection_key="other")
     groups.save(groups_path(collection.path, "artists"))
-    table, known = table_of(["a", "b"])
     with pytest.raises(GroupsError, match="made for another content"):
-        collection_groups(table, known, collection, ["artists"], print)
+        collection_groups(table_of(["a", "b"])[1], collection, ["artists"])
 
 
 def test_the_collection_of_a_table(collection, tmp_path):
@@ -105,7 +108,7 @@ def test_the_collection_of_a_table(collection, tmp_path):
     with pytest.raises(CollectionError, match=f"content .key {key[:8]}.* of .key 77777777"):
         collection_of(table_of(["a"], **moved)[0], str(collection.path))
     with pytest.raises(EmbeddingsError, match="no track of the embeddings is in"):
-        collection_groups(*table_of(["A", "B"]), collection, None, print)
+        collection_groups(table_of(["A", "B"])[1], collection)
 
 
 def test_artists_from_a_table(tmp_path):
