@@ -64,7 +64,7 @@ class PairCounts:
 
     def texts(self) -> list[str]:
         """The counts as text, in the order of :data:`COUNTS`."""
-        return [_count_text(self.counts[name]) for name in COUNTS]
+        return [count_text(self.counts[name]) for name in COUNTS]
 
 
 @dataclass(frozen=True)
@@ -347,7 +347,8 @@ def against_texts(entry: Entry) -> list[str]:
     ]
 
 
-def _count_text(value: float) -> str:
+def count_text(value: float) -> str:
+    """Format a count, with a digit after the point where it is no whole number."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
@@ -359,7 +360,7 @@ def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: st
         heads = ["pairing", *COUNTS.values(), *(f"paper: {COUNTS[name]}" for name in papers)]
         rows = [
             [row.title, *row.texts()]
-            + [_count_text(row.paper[n]) if n in row.paper else NOTHING for n in papers]
+            + [count_text(row.paper[n]) if n in row.paper else NOTHING for n in papers]
             for row in counts
         ]
         lines += ["## Table 1: pairs", "", *_markdown_table(heads, rows)]
