@@ -1,9 +1,7 @@
-"""How the program was started, so that the commands it prints can be typed as they stand.
+"""What the program says: command lines to type next, log messages, progress bars.
 
-From a checkout that is ``python scripts/VERB.py``; where the package was installed there are no
-scripts, and it is ``playlist-pretrain VERB``.
-
-Progress with rate and time left; silent when nobody is watching.
+The commands it prints can be typed as they stand: ``python scripts/VERB.py`` in a checkout, and
+``playlist-pretrain VERB`` where the package is installed.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ PACKAGE_MAIN = Path(__file__).parent / "__main__.py"
 
 
 def command(verb: str, *words: str) -> str:
-    """Command line of ``verb``, in the form in which this program was started.
+    """Return the command line of a verb, in the form in which this program was started.
 
     Parameters
     ----------
@@ -38,13 +36,18 @@ def command(verb: str, *words: str) -> str:
     return " ".join([_start(verb), *map(shlex.quote, words)])
 
 
+def option(field: str) -> str:
+    """Return the option of a setting: ``learning_rate`` → ``--learning-rate``."""
+    return "--" + field.replace("_", "-")
+
+
 def words_of(options: Any, *without: str) -> list[str]:
-    """The words that give a command ``options`` again: those that are not their defaults.
+    """Return the command-line words of those settings that are not their defaults.
 
     Parameters
     ----------
     options : dataclass
-        As :func:`playlist_pretrain.cli.command_line.run` parses them; switches are off by default.
+        Switches are off by default.
     *without : str
         Fields that are left out.
     """
@@ -53,7 +56,7 @@ def words_of(options: Any, *without: str) -> list[str]:
         value = getattr(options, field.name)
         if value == field.default or field.name in without:
             continue
-        name = "--" + field.name.replace("_", "-")
+        name = option(field.name)
         if value is True:
             words.append(name)
         elif isinstance(value, tuple | list):
@@ -66,7 +69,7 @@ def words_of(options: Any, *without: str) -> list[str]:
 
 
 def as_given() -> str | None:
-    """The command line that this program was given, without ``--overwrite``, so that it goes on.
+    """Return the command line of this program without ``--overwrite``, so that it resumes.
 
     None where it was not started as a command: from a notebook, or from another program.
     """
@@ -81,12 +84,12 @@ def as_given() -> str | None:
 
 
 def as_started(text: str) -> str:
-    """``text`` with every ``python scripts/VERB.py`` in the form of :func:`command`."""
+    """Replace every ``python scripts/VERB.py`` in a text by the form of :func:`command`."""
     return re.sub(r"python scripts/(\w+)\.py", lambda found: _start(found[1]), text)
 
 
 def program(script: str) -> str:
-    """Name of a command in its help and errors: ``VERB.py``, or the console command's."""
+    """Return the name of a command for its help and errors: ``VERB.py``, or the console's."""
     if script.endswith(".py") and not _start("").startswith("python scripts"):
         return _start(script.removesuffix(".py"))
     return script
@@ -102,19 +105,22 @@ def _start(verb: str) -> str:
 
 
 class _Printer(logging.Handler):
-    """Prints records to standard output, as whatever standard output is at that moment."""
+    """Prints records to ``sys.stdout`` as it is at that moment, above any progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
         text = printable(record.getMessage(), keep="\n")
         if record.levelno >= logging.WARNING:
             text = f"{record.levelname}: {text}"
-        print(text, flush=True)
+        with tqdm.external_write_mode():
+            print(text, flush=True)
 
 
 def show_messages(*, quiet: bool = False) -> None:
-    """Print what the package logs to standard output: all of it, or warnings alone if ``quiet``.
+    """Print what the package logs to standard output: all of it, or only warnings if ``quiet``.
 
-    Without it, as in a notebook, the package's messages go where Python's logging sends them.
+    Without this call, as in a notebook, messages go where Python's logging sends them.
     """
     logger = logging.getLogger("playlist_pretrain")
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
@@ -124,7 +130,7 @@ def show_messages(*, quiet: bool = False) -> None:
 
 
 def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options: Any) -> Any:
-    """``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
+    """Return a ``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
 
     Not shown where the package's logger leaves out information, as with ``--quiet``.
 
@@ -137,6 +143,6 @@ def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options
     """
     from tqdm import tqdm
 
-    logger = logging.getLogger("playlist_pretrain")
-    disable = quiet or logger.level > logging.INFO or not sys.stderr.isatty()
+    hidden = not logging.getLogger("playlist_pretrain").isEnabledFor(logging.INFO)
+    disable = quiet or hidden or not sys.stderr.isatty()
     return tqdm(iterable, delay=2, disable=disable, dynamic_ncols=True, **options)

@@ -1,10 +1,15 @@
-"""Run folders: what a run leaves behind, and when a folder may be used again."""
+"""Run folders: what a run leaves behind, and when its folder may be used again.
+
+A folder holds the settings that made it and, written last, a summary: with the summary it is
+finished, without it the same settings go on, and other settings are refused with what differs.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -13,11 +18,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from playlist_pretrain.errors import RunError, first_line
+from playlist_pretrain.errors import RunError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.messages import as_given
+from playlist_pretrain.messages import as_given, option
 from playlist_pretrain.storage import refuse_remote
-from playlist_pretrain.training.recipes import option
 from playlist_pretrain.version import __version__
 
 RECIPE = "recipe.json"
@@ -27,7 +31,7 @@ PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tenso
 
 
 def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
-    """What decides the result of a run, as text: equal where the results are."""
+    """Return what decides the result of a run as text, equal where the results are."""
     given = dataclasses.asdict(recipe).items()
     settings = {name: value for name, value in given if name not in recipe.not_decisive}
     return json.dumps({"recipe": settings, "inputs": dict(facts)}, sort_keys=True)
@@ -56,6 +60,13 @@ class Run:
         self.history = self.path / "history.csv"
         self.saved_model = self.path / "saved_model"
 
+    def __repr__(self) -> str:
+        state = "not finished"
+        if self.finished:
+            numbers = {name: v for name, v in self.summary.items() if isinstance(v, int | float)}
+            state = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        return f"{type(self).__name__}({str(self.path)!r}: {state or 'finished'})"
+
     @property
     def finished(self) -> bool:
         """Whether training, export and its check are done (the summary is written last)."""
@@ -82,7 +93,7 @@ class Run:
         Parameters
         ----------
         recipe : dataclass
-            Settings of the run.
+            Settings of the run; its ``not_decisive`` names those that may differ.
         facts : mapping
             What else decides the result (content keys of the inputs).
         overwrite : bool
@@ -96,35 +107,25 @@ class Run:
         Raises
         ------
         RunError
-            If the folder holds another run (the message lists what differs) or is not a run
-            folder at all.
+            If the folder holds another run (the message lists what differs), an unfinished run of
+            another version, or is no run folder at all.
         """
         self.check()
-        recipe_file = self.path / RECIPE
+        file = self.path / RECIPE
         wanted = json.loads(json.dumps({"recipe": dataclasses.asdict(recipe), "inputs": facts}))
-        if recipe_file.exists() and not overwrite:
+        going_on = file.exists() and not overwrite
+        if going_on:
             self._refuse_other(wanted, recipe.not_decisive)
-            self._describe_environment()
-            return True
-        if recipe_file.exists():
-            self._clear()
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(recipe_file, {"version": __version__, "command": as_given(), **wanted})
-        self._describe_environment()
-        return False
-
-    def _describe_environment(self) -> None:
+        else:
+            if file.exists():
+                self._clear()
+            write_json(file, {"version": __version__, "command": as_given(), **wanted})
         if not (self.path / ENVIRONMENT).exists():
             write_json(self.path / ENVIRONMENT, environment())
+        return going_on
 
     def check(self) -> None:
-        """Refuse a path that is neither free nor a run folder; touches nothing.
-
-        Raises
-        ------
-        RunError
-            If it is a file, or a folder with something else in it.
-        """
+        """Raise RunError for a path that is neither free nor a run folder; touches nothing."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -137,11 +138,12 @@ class Run:
                 f"{self.path}: not empty and not a run folder (no {RECIPE}); choose another --out"
             )
 
-    def _read_recipe(self) -> dict[str, dict]:
+    def _read_recipe(self) -> dict[str, Any]:
         file = self.path / RECIPE
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-            return {part: dict(content[part]) for part in ("recipe", "inputs")}
+            parts = {part: dict(content[part]) for part in ("recipe", "inputs")}
+            return {**parts, "version": content.get("version")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{file}: not the recipe of a run ({error}); choose another --out"
@@ -149,11 +151,12 @@ class Run:
 
     def _refuse_other(self, wanted: Mapping[str, Any], free: Collection[str]) -> None:
         found = self._read_recipe()
+        mend = "choose another --out, or --overwrite to start over"
         odd = found["recipe"].keys() ^ wanted["recipe"].keys()
         if odd:
             raise RunError(
                 f"{self.path / RECIPE}: written by another version; fields that differ: "
-                f"{', '.join(sorted(odd))}; choose another --out, or --overwrite to start over"
+                f"{', '.join(sorted(odd))}; {mend}"
             )
         differing = [
             f"{option(name) if part == 'recipe' else name}: {found[part].get(name)} there, "
@@ -165,8 +168,12 @@ class Run:
         ]
         if differing:
             raise RunError(
-                f"{self.path}: holds a run with another recipe ({'; '.join(differing)}); "
-                "choose another --out, or --overwrite to start over"
+                f"{self.path}: holds a run with another recipe ({'; '.join(differing)}); {mend}"
+            )
+        if found["version"] != __version__ and not self.finished:
+            raise RunError(
+                f"{self.path}: was begun by version {found['version']}, and this version, "
+                f"{__version__}, does not go on with it; {mend}"
             )
 
     def _clear(self) -> None:
@@ -186,8 +193,32 @@ class Run:
         write_json(self.path / SUMMARY, summary)
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Write a folder under a temporary name and rename it to ``path`` when the block succeeds.
+
+    Yields the temporary folder, ``.NAME.tmp`` beside ``path``, which does not exist yet. A folder
+    that was at ``path`` is replaced; a kill between the two renames leaves it as
+    ``.NAME.replaced.tmp``, and the next call puts it back.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    replaced = path.with_name(f".{path.name}.replaced.tmp")
+    if replaced.exists() and not path.exists():
+        os.replace(replaced, path)
+    for folder in (temporary, replaced):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, replaced)
+        os.replace(temporary, path)
+    finally:
+        for folder in (temporary, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def unfinished(model: Path) -> str | None:
-    """Why a run has no model yet, and what goes on with it; None where there is no such run.
+    """Say why a run has no model yet, and how to go on with it; None where there is no such run.
 
     Parameters
     ----------
@@ -209,22 +240,8 @@ def unfinished(model: Path) -> str | None:
     return f"the run {folder} is not finished; its command, given again, goes on{given}"
 
 
-@contextlib.contextmanager
-def tensorflow_errors(run: Run) -> Iterator[None]:
-    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
-    import tensorflow as tf
-
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise RunError(
-            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
-            "same command goes on from the last checkpoint"
-        ) from error
-
-
 def environment() -> dict[str, Any]:
-    """Versions, devices and git commit a run was made with."""
+    """Describe versions, devices and git commit, for ``environment.json``."""
     import tensorflow as tf
 
     versions = {}
@@ -250,11 +267,10 @@ def environment() -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """Commit of the checkout the package runs from, with '+' when files differ; None elsewhere."""
-    here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments],
+            ["git", "-C", str(Path(__file__).parent), *arguments],
             capture_output=True, text=True, check=True, timeout=10,
         ).stdout.strip()  # fmt: skip
 

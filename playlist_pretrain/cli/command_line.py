@@ -8,6 +8,7 @@ A command hands a dataclass and a function to :func:`run`; every field becomes a
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import os
 import sys
@@ -78,6 +79,12 @@ def run(
             raise
         print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
         return 130
+
+
+def settings(options: Any, *without: str) -> dict[str, Any]:
+    """Return the options of a command as arguments of the library function, without ``quiet``."""
+    fields = (field.name for field in dataclasses.fields(options))
+    return {name: getattr(options, name) for name in fields if name not in ("quiet", *without)}
 
 
 class _Parser(simple_parsing.ArgumentParser):

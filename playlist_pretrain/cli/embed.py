@@ -16,7 +16,7 @@ from playlist_pretrain.files import check_writable
 from playlist_pretrain.messages import command
 from playlist_pretrain.retrieval.embedding_table import DTYPES, overview
 from playlist_pretrain.storage import location, refuse_remote
-from playlist_pretrain.training.recipes import ESSENTIA
+from playlist_pretrain.models import ESSENTIA
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
@@ -182,7 +182,7 @@ def _model(options: Embed) -> tuple[Any, LoadedModel]:
         return None, _loaded(options)
     from playlist_pretrain.training.strategy import check_share, make_strategy
 
-    strategy = make_strategy(options)
+    strategy = make_strategy(options.strategy, options.replicas)
     check_share(options.batch, strategy)
     with strategy.scope():
         return strategy, _loaded(options)

@@ -1,27 +1,406 @@
-"""The fits that a run is made of, wherever it goes on."""
+"""The training engine: the one loop that pre-training and fine-tuning share.
+
+:meth:`Engine.train` is the run from its newest checkpoint to its last step;
+:meth:`Engine.on_train_batch_end` and :meth:`Engine.on_epoch_end` are what happens after each step
+and each epoch; the acts they name follow below. The step itself is the model's ``train_step``
+(:class:`~playlist_pretrain.models.contrastive.ContrastiveModel`). A run that was stopped at any
+moment, by SIGTERM, a kill or a power cut, goes on to the bit as if it had not been.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import csv
+import functools
+import logging
+import math
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from playlist_pretrain.records.windows import WindowReader
+import numpy as np
+import tensorflow as tf
+
+from playlist_pretrain.errors import ModelError, RunError, first_line
+from playlist_pretrain.files import atomic_write
+from playlist_pretrain.messages import progress
+from playlist_pretrain.records.windows import WindowReader
+from playlist_pretrain.runs import Run
+from playlist_pretrain.training.strategy import Workers, shared_out
+
+logger = logging.getLogger(__name__)
+
+KEPT = 2
+"""Checkpoints, and files of best weights, that are kept."""
+STEPS_BETWEEN_CHECKS = 20
+SECONDS_BETWEEN_LINES = 30
+PARITY_TOLERANCE = 1e-4
 
 
-def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
-    """``(initial_epoch, epochs, steps_per_epoch)`` of the fits from step ``done`` to the end.
+class Preempted(Exception):
+    """SIGTERM has stopped a run, and a checkpoint is written."""
 
-    Keras takes one number of steps for all epochs of a fit, so the rest of an interrupted epoch
-    is a fit of its own.
+
+class Engine(tf.keras.callbacks.Callback):
+    """Trains a compiled model, with checkpoints, history, progress and exact resume.
 
     Parameters
     ----------
-    done : int
-        Steps done before.
-    per_epoch, epochs : int
-        Steps of an epoch, and epochs of the run.
+    model : tf.keras.Model
+        Compiled; its ``parts`` are what a checkpoint keeps of it.
+    run : Run
+        Folder that is written.
+    columns : sequence of str
+        Of ``history.csv``; the first two are ``epoch`` and ``step``. What an epoch does not know
+        stays empty.
+    steps_per_epoch, epochs : int
+    windows : int
+        Windows of a step, for the speed.
+    check : callable
+        ``(epoch, logs)``; raises RunError when the loss is not finite. Called now and then, and
+        before anything is written.
+    evaluate : callable
+        ``epoch → dict``: more values for the row of an epoch, which counts from 1.
+    best : BestEpoch, optional
+        Keeps the best weights and stops the run when nothing gets better.
+    checkpoint_epochs, checkpoint_steps : int
+        Epochs between two checkpoints, and steps within an epoch [none].
+    """
+
+    def __init__(
+        self,
+        model: tf.keras.Model,
+        run: Run,
+        columns: Sequence[str],
+        *,
+        steps_per_epoch: int,
+        epochs: int,
+        windows: int,
+        check: Callable[[int, Mapping[str, Any]], None],
+        evaluate: Callable[[int], dict[str, float]] = lambda epoch: {},
+        best: BestEpoch | None = None,
+        checkpoint_epochs: int = 1,
+        checkpoint_steps: int | None = None,
+    ):
+        super().__init__()
+        self._supports_tf_logs = True  # logs stay tensors: reading a number waits for the device
+        self.set_model(model)
+        self.run, self.columns = run, columns
+        self.steps_per_epoch, self.epochs, self.windows = steps_per_epoch, epochs, windows
+        self.check, self.evaluate, self.best = check, evaluate, best
+        self.checkpoint_epochs, self.checkpoint_steps = checkpoint_epochs, checkpoint_steps
+        self.total = epochs * steps_per_epoch
+        self.done, self.epoch, self.logs = 0, 0, {}
+        self.rows: list[dict[str, Any]] = []
+        self.stop_is_asked: Callable[[], bool] = lambda: False
+        self.summary_writer = tf.summary.create_file_writer(str(run.tensorboard))
+
+    def train(
+        self,
+        dataset: Callable[..., tf.data.Dataset],
+        *,
+        reader: WindowReader,
+        workers: Workers,
+        resumes_from: Run,
+        callbacks: Sequence[tf.keras.callbacks.Callback] = (),
+    ) -> list[dict[str, Any]]:
+        """Fit to the last step, from the newest checkpoint of ``resumes_from`` if there is one.
+
+        Parameters
+        ----------
+        dataset : callable
+            ``(first=…, last=…, share=…) → batches`` of the steps ``first … last − 1``.
+        reader : WindowReader
+            Read by the dataset; what stops it comes out as its own error.
+        workers : Workers
+        resumes_from : Run
+            Folder of the chief, the same as ``run`` on the chief itself.
+        callbacks : sequence
+            More Keras callbacks.
+
+        Returns
+        -------
+        list of dict
+            Rows of ``history.csv``.
+
+        Raises
+        ------
+        Preempted
+            After SIGTERM.
+        """
+        # 1. Weights, optimizer and metrics of the newest checkpoint; all workers from the same.
+        self.done = workers.together(
+            "checkpoints", lambda: self.restore_checkpoint(resumes_from.checkpoints), str
+        )
+        # 2. The history up to there; later epochs will come again.
+        rows = read_history(resumes_from.history, self.columns)
+        self.rows = [row for row in rows if int(row["step"]) <= self.done]
+        if 0 < self.done < self.total:
+            logger.info(f"{resumes_from.path}: going on after step {self.done} of {self.total}")
+        self.start_progress()
+        with reading_errors(reader), noted_sigterm() as asked:
+            self.stop_is_asked = lambda: workers.any_true(asked.is_set())
+            # 3. The rest of an interrupted epoch, then whole epochs.
+            for first, last, steps in fits(self.done, self.steps_per_epoch, self.epochs):
+                if self.best and self.best.exhausted(self.rows):
+                    break
+                stop = last * self.steps_per_epoch
+                start = stop - (last - first) * steps
+                self.model.fit(
+                    shared_out(
+                        self.model.distribute_strategy,
+                        functools.partial(dataset, first=start, last=stop),
+                    ),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    callbacks=[*callbacks, KerasHistory(), self],
+                    verbose=0,
+                )
+        # 4. The last step is kept whatever --checkpoint-epochs says.
+        self.save_checkpoint()
+        return self.rows
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock of an epoch."""
+        self.epoch = epoch + 1
+        self.restore_running_means()
+        self.started, self.steps_now = time.monotonic(), 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """After each step: check, save, show progress, stop."""
+        self.done += 1
+        self.steps_now += 1  # a resumed epoch has fewer
+        self.seconds = time.monotonic() - self.started  # without the evaluation that follows
+        self.logs = logs
+        if batch % STEPS_BETWEEN_CHECKS == 0:
+            self.check(self.epoch, logs)
+        if self.within_epoch and self.checkpoint_steps and self.done % self.checkpoint_steps == 0:
+            self.save_checkpoint()
+        self.show_progress()
+        if self.within_epoch:  # after the last step, what belongs to the epoch's end comes first
+            self.stop_if_asked()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """After each epoch: check, evaluate, write the history, keep the best, save, stop."""
+        self.logs = logs
+        self.check(self.epoch, logs)
+        values = {**self.evaluate(self.epoch), **{k: float(value) for k, value in logs.items()}}
+        self.write_history(values)
+        if self.best:
+            self.best.keep(self.model.tagger, self.rows)
+            self.model.stop_training = self.best.exhausted(self.rows)
+        if self.epoch % self.checkpoint_epochs == 0:
+            self.save_checkpoint()
+        shown = {k: f"{v:.4f}" for k, v in values.items() if k == "loss" or k.startswith("probe_")}
+        self.bar.set_postfix(shown, refresh=False)
+        self.stop_if_asked()
+
+    @property
+    def within_epoch(self) -> bool:
+        """Whether the step was not the last one of its epoch."""
+        return self.done % self.steps_per_epoch != 0
+
+    # Checkpoints
+
+    def restore_checkpoint(self, source: Path) -> int:
+        """Restore the newest checkpoint that can be read; returns the steps done.
+
+        Parameters
+        ----------
+        source : Path
+            Folder of the chief's checkpoints; that of another process is left as it is.
+        """
+        model = self.model
+        with model.distribute_strategy.scope():
+            model.optimizer.build(model.trainable_variables)
+        # The running means are part of it, so that an interrupted epoch reports the loss of all
+        # its steps.
+        self.checkpoint = tf.train.Checkpoint(
+            **model.parts, optimizer=model.optimizer, metrics=model.metrics
+        )
+        done, self.running_means = 0, None
+        # The files themselves are asked, not TensorFlow's list of them, which may be damaged.
+        steps = sorted(int(path.stem[5:]) for path in source.glob("step-*.index"))
+        for step in reversed(steps):
+            path = str(source / f"step-{step}")
+            try:
+                self.checkpoint.read(path).assert_existing_objects_matched()
+            except Exception as error:  # TensorFlow raises many kinds for a damaged file
+                logger.warning(f"checkpoint {path} cannot be read ({first_line(error)})")
+                continue
+            if step % self.steps_per_epoch:
+                self.running_means = [v.numpy() for v in self.metric_variables()]
+            done = step
+            break
+        else:
+            if steps:
+                raise RunError(f"{source}: no checkpoint can be read; --overwrite starts over")
+        self.run.checkpoints.mkdir(parents=True, exist_ok=True)
+        own = source.resolve() == self.run.checkpoints.resolve()
+        self.keep_checkpoints({step for step in steps if step <= done} if own else set())
+        return done
+
+    def restore_running_means(self) -> None:
+        """Give a resumed epoch the metrics of its first steps, which Keras has just reset."""
+        if self.running_means is not None:
+            for variable, value in zip(self.metric_variables(), self.running_means, strict=True):
+                variable.assign(value)
+            self.running_means = None
+
+    def metric_variables(self) -> list[tf.Variable]:
+        """Variables of the running means."""
+        return [variable for metric in self.model.metrics for variable in metric.variables]
+
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint named after the steps done, unless it is there."""
+        if self.done not in self.kept:
+            self.check(self.epoch, self.logs)
+            self.checkpoint.write(str(self.run.checkpoints / f"step-{self.done}"))
+            self.keep_checkpoints({*self.kept, self.done})
+
+    def keep_checkpoints(self, whole: set[int]) -> None:
+        """Remove all but the newest of the ``whole`` checkpoints, and what a kill left unfinished."""
+        self.kept = set(sorted(whole)[-KEPT:])
+        names = {f"step-{step}" for step in self.kept}
+        for path in self.run.checkpoints.glob("step-*"):
+            if path.name.partition(".")[0] not in names:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    # Stop
+
+    def stop_if_asked(self) -> None:
+        """Save and raise Preempted if any worker has received SIGTERM."""
+        if self.stop_is_asked():
+            self.save_checkpoint()
+            raise Preempted(f"stopped by SIGTERM after step {self.done}")
+
+    # History
+
+    def write_history(self, values: Mapping[str, float]) -> None:
+        """Add the row of an epoch to ``history.csv`` and to TensorBoard's events."""
+        step = self.epoch * self.steps_per_epoch
+        row = {
+            "epoch": self.epoch,
+            "step": step,
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),  # of the last step
+            "seconds": round(self.seconds, 3),
+            "windows_per_second": round(self.windows * self.steps_now / self.seconds, 1),
+            **values,
+        }
+        row = {name: row.get(name, "") for name in self.columns}
+        self.rows.append(row)
+        with atomic_write(self.run.history, "w") as stream:
+            table = csv.DictWriter(stream, self.columns, lineterminator="\n")
+            table.writeheader()
+            table.writerows(self.rows)
+        with self.summary_writer.as_default(step=step):
+            for name in self.columns[2:]:
+                if row[name] != "":
+                    tf.summary.scalar(name, row[name])
+        self.summary_writer.flush()
+
+    # Progress
+
+    def start_progress(self) -> None:
+        """Start a bar over all steps on a terminal, elsewhere a line now and then."""
+        self.bar = progress(total=self.total, initial=self.done, desc="training", unit="step")
+        self.begun, self.begun_at = self.done, time.monotonic()
+        self.last_line = self.begun_at
+
+    def show_progress(self) -> None:
+        """Advance the bar, or log a line every half minute and after the last step."""
+        self.bar.update()
+        now, last_step = time.monotonic(), self.done == self.total
+        if last_step:
+            self.bar.close()
+        if sys.stderr.isatty() or (now - self.last_line <= SECONDS_BETWEEN_LINES and not last_step):
+            return
+        self.last_line = now
+        rate = (self.done - self.begun) / (now - self.begun_at)
+        left = math.ceil((self.total - self.done) / rate)
+        logger.info(
+            f"step {self.done}/{self.total}  loss {float(self.logs['loss']):.4f}  "
+            f"{rate:.2f} steps/s  {left // 60}:{left % 60:02d} left"
+        )
+
+
+class KerasHistory(tf.keras.callbacks.History):
+    """The history that every fit keeps, without reading numbers, hence waiting, at each step."""
+
+    def __init__(self):
+        super().__init__()
+        self._supports_tf_logs = True
+
+
+class BestEpoch:
+    """Keeps the weights of the epoch with the highest value of a metric, of equals the first.
+
+    The two newest files are kept: the run may go on from the checkpoint before the last, at which
+    another epoch was the best.
+
+    Parameters
+    ----------
+    folder, source : Path
+        Where the weights are written, and where an earlier process has left them (the same
+        folder but for workers that are not the chief).
+    metric : str
+        Column of the history.
+    patience : int
+        Epochs without a better one after which the run stops.
+    """
+
+    def __init__(self, folder: Path, source: Path, metric: str, patience: int):
+        self.folder, self.source, self.metric, self.patience = folder, source, metric, patience
+
+    def row(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Row of the best epoch."""
+        return max(rows, key=lambda row: float(row[self.metric]))
+
+    def exhausted(self, rows: Sequence[dict[str, Any]]) -> bool:
+        """Whether the run has waited long enough for a better epoch."""
+        return bool(rows) and len(rows) - int(self.row(rows)["epoch"]) >= self.patience
+
+    def keep(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
+        """Write the weights if the last epoch is the best."""
+        best = int(self.row(rows)["epoch"])
+        if best == len(rows):
+            with atomic_write(self.folder / f"best-{best:05d}.npz") as stream:
+                np.savez(stream, *model.get_weights())
+            for old in sorted(self.folder.glob("best-*.npz"))[:-KEPT]:
+                old.unlink()
+
+    def restore(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
+        """Give a model the weights of the best epoch.
+
+        Raises
+        ------
+        RunError
+            If their file is missing or damaged.
+        """
+        path = self.folder / f"best-{int(self.row(rows)['epoch']):05d}.npz"
+        if not path.exists():
+            path = self.source / path.name
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                model.set_weights([archive[f"arr_{k}"] for k in range(len(model.weights))])
+        except Exception as error:  # a damaged zip fails in a dozen ways
+            raise RunError(
+                f"{path}: the weights of the best epoch cannot be read ({error}); --overwrite "
+                "starts over"
+            ) from error
+
+
+def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
+    """List ``(initial_epoch, epochs, steps_per_epoch)`` of the fits from step ``done`` to the end.
+
+    Keras takes one number of steps for all epochs of a fit, so the rest of an interrupted epoch
+    is a fit of its own.
     """
     epoch, within = divmod(done, per_epoch)
     parts = [(epoch, epoch + 1, per_epoch - within)] if within else []
@@ -31,11 +410,92 @@ def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
 
 
 @contextlib.contextmanager
+def noted_sigterm() -> Iterator[threading.Event]:
+    """Turn SIGTERM into an event as long as the block runs."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def reading_errors(reader: WindowReader) -> Iterator[None]:
-    """What stopped a reader comes out as it was, not as the error TensorFlow makes of it."""
+    """Raise what stopped a reader as it was, not as the error that TensorFlow makes of it."""
     try:
         yield
     except Exception:
         if reader.error is not None:
             raise reader.error from None
         raise
+
+
+@contextlib.contextmanager
+def tensorflow_errors(run: Run) -> Iterator[None]:
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise RunError(
+            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
+            "same command goes on from the last checkpoint"
+        ) from error
+
+
+def check_export(
+    model: tf.keras.Model, saved_model: Path, windows: np.ndarray, scale: float | None = None
+) -> tuple[float, np.ndarray]:
+    """Compare a model with its reloaded export; returns the largest difference and its outputs.
+
+    Parameters
+    ----------
+    model : tf.keras.Model
+    saved_model : Path
+    windows : ndarray [shape=(batch, frames, bands)]
+    scale : float, optional
+        Of the outputs [their standard deviation].
+
+    Raises
+    ------
+    ModelError
+        If the difference is above 1e-4 of the scale.
+    """
+    from playlist_pretrain.models.load import load_model
+
+    before = model(windows, training=False).numpy()
+    after = load_model(saved_model).model(windows, training=False).numpy()
+    difference = float(np.abs(before - after).max())
+    scale = max(float(before.std()), 1e-6) if scale is None else scale
+    if not difference <= PARITY_TOLERANCE * scale:
+        raise ModelError(
+            f"{saved_model}: the export differs from the trained model by {difference:.3g} "
+            f"(outputs have a standard deviation of {before.std():.3g})"
+        )
+    return difference, before
+
+
+def read_history(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Read ``history.csv``, values as text; no rows when there is no file yet.
+
+    Raises
+    ------
+    RunError
+        If it is not a table of those columns.
+    """
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for row in rows:
+            if set(row) != set(columns) or None in row.values() or not row["step"].isdecimal():
+                raise ValueError(f"not a table of {', '.join(columns)}")
+            for value in filter(None, row.values()):
+                float(value)
+    except (ValueError, csv.Error) as error:
+        raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
+    return rows

@@ -1,160 +1,171 @@
-"""Pre-training from top to bottom: recipe, data, model, fit, export, check."""
+"""Pre-training from top to bottom: settings, data, model, training, export, report."""
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import logging
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.cli import command_line
-from playlist_pretrain.models import describe
-from playlist_pretrain.runs import Run, tensorflow_errors, what_decides
-from playlist_pretrain.training.engine import fits, reading_errors
-from playlist_pretrain.training.pretrain_data import Data, default_name, settle
-from playlist_pretrain.training.pretrain_results import conclude, report
+from playlist_pretrain.errors import RunError
+from playlist_pretrain.messages import command
+from playlist_pretrain.models import backbone, describe
+from playlist_pretrain.runs import Run, what_decides
+from playlist_pretrain.storage import location
+from playlist_pretrain.training.pretrain_data import Data, settle
 from playlist_pretrain.training.recipes import PretrainRecipe
-from playlist_pretrain.training.strategy import (
-    Preempted,
-    Workers,
-    check_split,
-    make_strategy,
-    shared_out,
-)
+from playlist_pretrain.training.strategy import Workers, check_split, make_strategy
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.training.probe import ProbeResult
+logger = logging.getLogger(__name__)
 
-NOTHING_TO_PROFILE = "no step is left to profile"
-EXAMPLES = """
-examples:
-  python scripts/pretrain.py --pairs playlist_co
-  python scripts/pretrain.py --pairs artist_co --collection tfrecords/mine
-  python scripts/pretrain.py --pairs playlist_w2v --w2v-size 64 --collection tfrecords/mine
-  python scripts/pretrain.py --pairs playlist_co --strategy mirrored --collection tfrecords/mine
-  python scripts/pretrain.py --pairs playlist_co,artist_co --pair-weights 2,1
-"""
-
-
-@dataclass(frozen=True)
-class PretrainCommand(PretrainRecipe):
-    __doc__ = PretrainRecipe.__doc__
-
-    out: str | None = None
-    """run folder [runs/COLLECTION-PAIRS-BACKBONE]; the same command again resumes"""
-    overwrite: bool = False
-    """start over in a run folder that is there"""
-    quiet: bool = False
-    """no progress and no results, only warnings"""
-    profile: bool = False
-    """profile ten steps of this call for TensorBoard, in the run's tensorboard folder"""
-
-    @property
-    def recipe(self) -> PretrainRecipe:
-        """The settings without those that only say where and how loudly to run."""
-        return PretrainRecipe.of_command(self)
+COLUMNS = (
+    "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
+    "negative_similarity", "alignment", "uniformity", "learning_rate", "temperature", "seconds",
+    "windows_per_second", "probe_top1", "probe_top10", "probe_chance1", "probe_chance10",
+    "probe_mean_cosine",
+)  # fmt: skip
+"""Columns of ``history.csv``."""
+NAMED_TRACKS = 10
+PROFILED_STEPS = 10
+PARITY_WINDOWS = 8
+COLLAPSED_COSINE = 0.999
+AT_CHANCE = 0.99
+"""A final loss above this share of the loss at chance has not learned anything worth having."""
+FEW_STEPS = 100
+"""Nobody expects fewer to leave chance, where playlist pairs stay for hundreds of steps."""
 
 
-def pretrain(command: PretrainCommand) -> Run:
-    """Train, or go on training, what a command asks for; the script's one function.
+def pretrain(
+    pairs: str = "playlist_co",
+    *,
+    collection: str | Path,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    profile: bool = False,
+    **settings: Any,
+) -> Run:
+    """Pre-train a backbone on pairs of tracks, or go on with a run that was stopped.
+
+    Parameters
+    ----------
+    pairs : str
+        Pairing, or several with commas between them.
+    collection : str or Path
+        Folder or URL of a collection.
+    out : str or Path, optional
+        Run folder [runs/COLLECTION-PAIRS-BACKBONE].
+    overwrite : bool
+        Start over in a run folder that is there.
+    profile : bool
+        Profile ten steps of this call for TensorBoard.
+    **settings
+        Fields of :class:`~playlist_pretrain.training.recipes.PretrainRecipe`.
 
     Returns
     -------
     Run
-        The run, finished unless SIGTERM stopped it: it can be gone on with.
+        Finished, unless SIGTERM stopped it: then the same call goes on with it.
 
     Raises
     ------
     PlaylistPretrainError
         With the option, file or track that has to be mended.
     """
+    from playlist_pretrain.training.engine import Preempted, tensorflow_errors
 
-    def say(text: str) -> None:
-        if not quiet:
-            print(text, flush=True)
-
-    quiet = command.quiet
-    run = Run(command.out or Path("runs") / default_name(command))
+    given = PretrainRecipe(pairs=pairs, collection=str(collection), **settings)
+    run = Run(out or Path("runs") / default_name(given))
     run.check()  # before the pairs of all epochs are counted, and again under the lock
-    strategy = make_strategy(command.recipe)
+    strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
-    quiet = command.quiet or not workers.is_chief
     with tensorflow_errors(run):
         recipe, data = workers.together(
             "settings or inputs",
-            lambda: settle(command.recipe, say, quiet=quiet),
+            lambda: settle(given),
             lambda settled: what_decides(settled[0], settled[1].facts),
         )
         check_split(recipe, strategy)
         with workers.folder(run) as own:
             workers.together(
                 "run folders",
-                lambda: (
-                    workers.is_chief and run.claim(recipe, data.facts, overwrite=command.overwrite)
-                ),
+                lambda: workers.is_chief and run.claim(recipe, data.facts, overwrite=overwrite),
             )
             if workers.together("run folders", lambda: run.finished, str):
-                say(f"{run.path} is finished; --overwrite starts over")
-                if command.profile:
-                    say(NOTHING_TO_PROFILE)
+                logger.info(f"{run.path} is finished; --overwrite starts over")
                 if workers.is_chief:
-                    report(run.summary, run, recipe, say)
+                    report(run, recipe)
                 return run
             with strategy.scope():
                 model = build_model(recipe, data)
-            say(describe(model.backbone))
+            logger.info(describe(model.backbone))
             try:
-                probe_result = fit(
-                    model, recipe, data, own, workers,
-                    resumes_from=run, profile=command.profile, quiet=quiet, say=say,
-                )  # fmt: skip
+                rows = train(model, recipe, data, own, workers, resumes_from=run, profile=profile)
             except Preempted as stopped:
-                say(f"{run.path}: {stopped}; the same command goes on")
+                logger.info(f"{run.path}: {stopped}; the same command goes on")
                 return run
-            summary = conclude(model, recipe, data, own, probe_result)
-            own.finish(summary)
+            own.finish(conclude(model, recipe, data, own, rows))
             workers.together("results", lambda: None)
     if workers.is_chief:
-        report(summary, run, recipe, say)
+        report(run, recipe)
     return run
 
 
+def default_name(recipe: PretrainRecipe) -> str:
+    """Name of the run folder when the user gives none."""
+    collection = location(recipe.collection).resolve().name
+    groups = "" if recipe.groups in (None, recipe.own_groups) else f"-{recipe.groups}"
+    return f"{collection}-{'+'.join(recipe.pairings)}{groups}-{recipe.backbone}"
+
+
 def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
-    """Compiled contrastive model of a settled recipe."""
+    """Build and compile the contrastive model of a settled recipe."""
     import tensorflow as tf
 
-    from playlist_pretrain.models import BACKBONES
-    from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.contrastive import ContrastiveModel, vector_tower
     from playlist_pretrain.models.layers import precision, projector
     from playlist_pretrain.models.nt_xent import NTXent
+    from playlist_pretrain.models.views import MixedViews
     from playlist_pretrain.training.schedules import warmup_cosine
 
     collection = data.collection
+    pairings = [part.pairing for part in data.stream.streams]
     standardise = recipe.input_norm == "band"
     with precision(recipe.precision):
-        backbone = BACKBONES.get(recipe.backbone)(
+        b = backbone(
+            recipe.backbone,
             frames=recipe.frames,
             bands=collection.front_end.bands,
             mean=collection.band_mean if standardise else None,
             std=collection.band_std if standardise else None,
             initializer=recipe.initializer,
             seed=recipe.seed,
-            **({} if recipe.width is None else {"width": recipe.width}),
+            width=recipe.width,
         )
-        head = projector(
-            backbone.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1
-        )
-        settings = {"micro_batch": recipe.micro_batch, **_other_sides(recipe, data)}
-        if len(recipe.pairings) > 1:
-            kinds = [part.pairing.y for part in data.stream.streams]
-            settings |= {"kinds": kinds, "weights": recipe.weights}
-        model = ContrastiveModel(backbone, head, **settings)
+        h = projector(b.output_shape[-1], initializer=recipe.initializer, seed=recipe.seed + 1)
+        sides: dict[str, Any] = {"micro_batch": recipe.micro_batch}
+        for pairing in pairings:  # what the positive side needs beyond the shared tower
+            if pairing.y == "views":
+                sides["views"] = MixedViews(collection.front_end, recipe.seed)
+            if pairing.y == "vector":
+                table = pairing.table  # type: ignore[attr-defined]
+                y_head = projector(
+                    table.shape[1],
+                    initializer=recipe.initializer,
+                    seed=recipe.seed + 2,
+                    name="y_projector",
+                )
+                sides["y_tower"] = vector_tower(table, y_head)
+        if len(pairings) > 1:
+            sides |= {"kinds": [pairing.y for pairing in pairings], "weights": recipe.weights}
+        model = ContrastiveModel(b, h, **sides)
         schedule = warmup_cosine(
             recipe.learning_rate, recipe.warmup_steps, recipe.epochs * data.stream.steps_per_epoch
         )
@@ -170,28 +181,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     return model
 
 
-def _other_sides(recipe: PretrainRecipe, data: Data) -> dict[str, Any]:
-    """What the positive sides of the pairings need beyond the shared tower."""
-    from playlist_pretrain.models.contrastive import vector_tower
-    from playlist_pretrain.models.layers import projector
-    from playlist_pretrain.models.views import MixedViews
-
-    sides = {}
-    for pairing in (part.pairing for part in data.stream.streams):
-        if pairing.y == "views":
-            sides["views"] = MixedViews(data.collection.front_end, recipe.seed)
-        if pairing.y == "vector":
-            head = projector(
-                pairing.table.shape[1],  # type: ignore[attr-defined]
-                initializer=recipe.initializer,
-                seed=recipe.seed + 2,
-                name="y_projector",
-            )
-            sides["y_tower"] = vector_tower(pairing.table, head)  # type: ignore[attr-defined]
-    return sides
-
-
-def fit(
+def train(
     model: tf.keras.Model,
     recipe: PretrainRecipe,
     data: Data,
@@ -200,75 +190,180 @@ def fit(
     *,
     resumes_from: Run,
     profile: bool = False,
-    quiet: bool,
-    say: Callable[[str], None],
-) -> ProbeResult | None:
-    """Fit to the last step, from the newest checkpoint of ``resumes_from`` when there is one."""
+) -> list[dict[str, Any]]:
+    """Train to the last step with the shared engine; returns the rows of the history."""
     from playlist_pretrain.pairs.dataset import step_dataset
-    from playlist_pretrain.training import callbacks
-    from playlist_pretrain.training.callbacks import COLUMNS, HistoryTable, read_history
-    from playlist_pretrain.training.profile import Profile
+    from playlist_pretrain.training.engine import Engine
+    from playlist_pretrain.training.probe import probe
 
     stream = data.stream
-    per_epoch, total = stream.steps_per_epoch, recipe.epochs * stream.steps_per_epoch
-    finite = callbacks.FiniteLoss(
-        lambda step: [data.collection.track_ids[row] for row in np.unique(stream.rows_of(step))]
+
+    def evaluate(epoch: int) -> dict[str, float]:
+        """Temperature, and the retrieval probe when it is due."""
+        values = {
+            "skipped_steps": 0.0,  # only mixed_float16 skips any, and then the logs have it
+            "temperature": float(model.loss.temperature),
+        }
+        due = epoch % recipe.probe_epochs == 0 or epoch == recipe.epochs
+        if data.probe_pairs is not None and due:
+            found = probe(model.backbone, model.projector, data.reader, data.probe_pairs)
+            values["probe_top1"], values["probe_top10"] = found.top(1), found.top(10)
+            values["probe_chance1"], values["probe_chance10"] = found.chance(1), found.chance(10)
+            values["probe_mean_cosine"] = found.mean_cosine
+        return values
+
+    engine = Engine(
+        model,
+        run,
+        COLUMNS,
+        steps_per_epoch=stream.steps_per_epoch,
+        epochs=recipe.epochs,
+        windows=2 * recipe.batch * len(stream.streams),
+        check=lambda epoch, logs: check_finite(model, data),
+        evaluate=evaluate,
+        checkpoint_epochs=recipe.checkpoint_epochs,
+        checkpoint_steps=recipe.checkpoint_steps,
     )
-    checkpoints = callbacks.Checkpoints(
-        run.checkpoints, per_epoch, recipe.checkpoint_epochs, recipe.checkpoint_steps, finite.check
+    return engine.train(
+        functools.partial(
+            step_dataset,
+            data.reader,
+            stream,
+            seed=recipe.seed,
+            false_negatives=data.false_negatives,
+        ),
+        reader=data.reader,
+        workers=workers,
+        resumes_from=resumes_from,
+        callbacks=[profiler(run)] if profile and workers.is_chief else [],
     )
-    done = workers.together(
-        "checkpoints", lambda: checkpoints.restore(model, resumes_from.checkpoints), str
+
+
+def check_finite(model: tf.keras.Model, data: Data) -> None:
+    """Raise RunError when a step had a loss or gradient that is not finite; names its tracks."""
+    step = int(model.first_bad_step.numpy())
+    if step < 0:
+        return
+    ids = [data.collection.track_ids[row] for row in np.unique(data.stream.rows_of(step))]
+    more = f" and {len(ids) - NAMED_TRACKS} more" if len(ids) > NAMED_TRACKS else ""
+    raise RunError(
+        f"loss or gradient of step {step} is not finite; its batch held the tracks "
+        f"{', '.join(ids[:NAMED_TRACKS])}{more}. Try a lower --learning-rate or a longer "
+        "--warmup-steps, with --overwrite or another --out"
     )
-    if done and done < total:
-        say(f"{resumes_from.path}: going on after step {done} of {total}")
-    probe = None
+
+
+def profiler(run: Run) -> tf.keras.callbacks.Callback:
+    """Profile the steps 11 … 20 of a call, for TensorBoard."""
+    import tensorflow as tf
+
+    logger.info(
+        f"steps {PROFILED_STEPS + 1} to {2 * PROFILED_STEPS} are profiled; to see it: "
+        f"tensorboard --logdir {shlex.quote(str(run.tensorboard))}"
+    )
+    return tf.keras.callbacks.TensorBoard(
+        run.tensorboard,
+        write_graph=False,
+        profile_batch=(PROFILED_STEPS + 1, 2 * PROFILED_STEPS),
+    )
+
+
+def conclude(
+    model: tf.keras.Model,
+    recipe: PretrainRecipe,
+    data: Data,
+    run: Run,
+    rows: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Export the backbone, prove it by reloading, draw the curves, and sum up."""
+    from playlist_pretrain.models.layers import plain_float32
+    from playlist_pretrain.models.saved_model import save_backbone
+    from playlist_pretrain.training.engine import check_export
+    from playlist_pretrain.training.figures import draw_curves
+    from playlist_pretrain.training.probe import mean_cosine, probe
+
+    if not rows:
+        raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
+    trained = plain_float32(model.backbone)
+    about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
+    save_backbone(trained, data.collection.front_end, run.saved_model, about)
+    tracks = np.resize(data.stream.rows_of(0)[:, 0], PARITY_WINDOWS)
+    windows = data.reader.read(tracks, np.zeros(PARITY_WINDOWS, np.int32))
+    difference, embeddings = check_export(trained, run.saved_model, windows)
+    tail = rows[-max(1, len(rows) // 10) :]
+    summary: dict[str, Any] = {
+        "steps": recipe.epochs * data.stream.steps_per_epoch,
+        "skipped_steps": sum(int(float(row["skipped_steps"])) for row in rows),
+        "loss": float(np.mean([float(row["loss"]) for row in tail])),
+        "chance_loss": data.chance,
+        "mean_cosine": mean_cosine(embeddings),
+        "export_difference": difference,
+        "probe": None,
+    }
+    chance = float("nan")
     if data.probe_pairs is not None:
-        probe = callbacks.RetrievalProbe(
-            data.reader, data.probe_pairs, recipe.probe_epochs, recipe.epochs
+        found = probe(model.backbone, model.projector, data.reader, data.probe_pairs)
+        chance, summary["mean_cosine"] = found.chance(1), found.mean_cosine
+        summary["probe"] = {
+            "batch": data.probe_pairs.batch,
+            "pairs": data.probe_pairs.pairs,
+            **{
+                f"top{k}": {
+                    "share": found.top(k), "chance": found.chance(k), "p_value": found.p_value(k)
+                }
+                for k in (1, 10)
+            },
+        }  # fmt: skip
+    draw_curves(rows, run.figures / "curves.png", data.chance, chance)
+    return summary
+
+
+def at_chance(summary: Mapping[str, Any]) -> bool:
+    """Whether a run has not learned anything worth having."""
+    return summary["loss"] > AT_CHANCE * summary["chance_loss"]
+
+
+def warnings_of(summary: Mapping[str, Any]) -> list[str]:
+    """Warnings about a run that did not learn."""
+    found = []
+    if summary["mean_cosine"] > COLLAPSED_COSINE:
+        found.append(
+            f"the embeddings have collapsed (mean cosine {summary['mean_cosine']:.5f}): try a "
+            "lower --learning-rate, a longer --warmup-steps, or --temperature 0.1"
         )
-    windows = 2 * recipe.batch * len(stream.streams)
-    table = HistoryTable(
-        run.history, run.tensorboard, COLUMNS, per_epoch, windows, done,
-        read_history(resumes_from.history),
-    )  # fmt: skip
-    preemption = callbacks.Preemption(checkpoints, workers.any_true)
-    bar = callbacks.Progress(total, done, quiet)
-    profiling = None
-    if profile and done == total:
-        say(NOTHING_TO_PROFILE)
-    elif profile and workers.is_chief:
-        profiling = Profile(run.tensorboard, total - done, say)
-    used = [profiling, finite, probe, table, checkpoints, bar, preemption]
-    used = [callbacks.KerasHistory(), *(callback for callback in used if callback is not None)]
+    if at_chance(summary) and summary["steps"] >= FEW_STEPS:
+        found.append(
+            f"the loss is still at chance ({summary['loss']:.4f} of {summary['chance_loss']:.4f}):"
+            " try more --epochs (playlist pairs often stay there for hundreds of steps), another"
+            " --learning-rate, or look at the groups (do their tracks sound alike?)"
+        )
+    return found
 
-    with reading_errors(data.reader), profiling or contextlib.nullcontext():
-        for first, last, steps in fits(done, per_epoch, recipe.epochs):
-            begin, end = last * per_epoch - (last - first) * steps, last * per_epoch
-            dataset = functools.partial(
-                step_dataset,
-                data.reader,
-                stream,
-                seed=recipe.seed,
-                first=begin,
-                last=end,
-                false_negatives=data.false_negatives,
+
+def report(run: Run, recipe: PretrainRecipe) -> None:
+    """Log the results of a run, warnings, and the next command."""
+    summary = run.summary
+    logger.info(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
+    if summary["skipped_steps"]:
+        logger.info(
+            f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16"
+        )
+    for k in (1, 10) if summary["probe"] else ():
+        top = summary["probe"][f"top{k}"]
+        if top["chance"] < 1:
+            logger.info(
+                f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
+                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}, "
+                f"{summary['probe']['pairs']} pairs"
             )
-            with preemption.watching():
-                model.fit(
-                    shared_out(model.distribute_strategy, dataset),
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=steps,
-                    callbacks=used,
-                    verbose=0,
-                )
-    checkpoints.save()
-    return probe.final(model) if probe else None
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of :func:`pretrain`; returns the exit code."""
-    return command_line.run(
-        PretrainCommand, pretrain, prog="pretrain.py", epilog=EXAMPLES, argv=argv
-    )
+    logger.info(f"export reloaded, largest difference {summary['export_difference']:.1e}")
+    if at_chance(summary) and summary["steps"] < FEW_STEPS:
+        logger.info(
+            f"the loss is at chance, as expected: {summary['steps']} steps try the command, and "
+            "teach a model nothing"
+        )
+    for warning in warnings_of(summary):
+        logger.warning(warning)
+    logger.info(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
+    words = ["--model", str(run.saved_model), "--collection", str(recipe.collection)]
+    logger.info("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))

@@ -1,41 +1,51 @@
-"""What a run reads: its collection, groups and pairs, with every setting settled."""
+"""Inputs of pre-training: the collection, groups and pairs of a recipe, every setting settled."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.storage import location
-from playlist_pretrain.training.recipes import PRETRAIN_PRESETS, PretrainRecipe
+from playlist_pretrain.training.recipes import (
+    DEMO_STEPS,
+    PRETRAIN_PRESETS,
+    PretrainRecipe,
+    made_by_demo,
+)
 
 if TYPE_CHECKING:
-    from playlist_pretrain.pairs import Material, Pairing
+    from playlist_pretrain.pairs import Pairing
     from playlist_pretrain.pairs.dataset import JointStream, PairStream
     from playlist_pretrain.pairs.false_negatives import FalseNegatives
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
     from playlist_pretrain.training.probe import ProbePairs
-    from playlist_pretrain.training.recipes import Resolved
+
+logger = logging.getLogger(__name__)
 
 FEW_GROUPS = 5
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a recipe reads: settled rows, never ids.
+    """Inputs of a recipe, in rows of its collection.
 
     Attributes
     ----------
+    collection : Collection
+    reader : WindowReader
     stream : PairStream or JointStream
-        Of one pairing, or of several.
+        The pairs of every step, of one pairing or of several.
+    probe_pairs : ProbePairs or None
+        Held-out pairs, where there are enough.
     facts : dict
         What decides the run beside its recipe.
     chance : float
@@ -53,103 +63,90 @@ class Data:
     false_negatives: tuple[FalseNegatives, ...] | None
 
 
-def settle(
-    recipe: PretrainRecipe, say: Callable[[str], None], *, quiet: bool, steps: int | None = None
-) -> tuple[PretrainRecipe, Data]:
-    """Open what the recipe names and settle every setting that depends on it.
+@dataclass(frozen=True)
+class Part:
+    """The groups of one pairing of a run, and the pairing made of them.
 
-    ``steps`` are those that epochs come to where the recipe has none, whatever its preset says.
+    Attributes
+    ----------
+    groups_name : str
+    kept, held_out : TrackGroups or None
+        To train on, and for the probe; None where ``simclr`` has no groups.
+    pairing : Pairing
+    groups_key, exclude_key : str or None
+        Keys of the groups and of the excluded ids.
+    """
+
+    groups_name: str
+    kept: TrackGroups | None
+    held_out: TrackGroups | None
+    pairing: Pairing
+    groups_key: str | None
+    exclude_key: str | None
+
+
+def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[PretrainRecipe, Data]:
+    """Open the inputs of a recipe and settle every setting that depends on them.
+
+    Parameters
+    ----------
+    recipe : PretrainRecipe
+        With a collection.
+    steps : int, optional
+        Total that epochs add up to where the recipe has none, whatever its preset says.
     """
     from playlist_pretrain.models import BACKBONES
-    from playlist_pretrain.models.nt_xent import chance_loss
     from playlist_pretrain.pairs import PAIRINGS
-    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.windows import WindowReader
-    from playlist_pretrain.training.probe import ProbePairs
 
-    makers = [PAIRINGS.get(name) for name in recipe.pairings]
-    BACKBONES.get(recipe.backbone)  # refuses an unknown one before anything is read
-    path = location(recipe.collection) if recipe.collection else ready_demo(say, quiet=quiet)
-    demo = path.resolve() == DEMO_COLLECTION.resolve()
+    for name in recipe.pairings:  # unknown names are refused before anything is read
+        PAIRINGS.get(name)
+    BACKBONES.get(recipe.backbone)
+    path = location(recipe.collection)
     collection = Collection.open(path)
-    groups_given = recipe.groups is not None
-    resolved = dataclasses.replace(recipe, collection=str(path)).resolve(
-        demo=demo, window_frames=collection.front_end.window_frames, steps=steps
+    given = dataclasses.replace(recipe, collection=str(path))
+    recipe = given.resolve(
+        demo=made_by_demo(collection), window_frames=collection.front_end.window_frames
     )
-    recipe = resolved.recipe
-    say(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
+    if steps is not None:
+        recipe = dataclasses.replace(recipe, epochs=given.epochs)
+    logger.info(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
     if not collection.front_end.takes_waveforms:
-        say(
+        logger.info(
             f"its mels were imported: the model will take mels of front end "
             f"{collection.front_end.name!r}, and no waveforms"
         )
-
     reader = WindowReader(collection, recipe.frames, short="skip")
-    parts = _materials(recipe, collection, say, groups_given=groups_given, quiet=quiet)
-    pairings = [make(part.material, recipe.seed) for make, part in zip(makers, parts, strict=True)]
-    recipe, told, stream = planned(resolved, pairings, quiet=quiet)
-    if told:
-        say(told)
-    # Playlists, where any pairing has them: so that runs can be compared by their probes.
-    probed = min(parts, key=lambda part: part.groups_name != "playlists")
-    kept, held_out = probed.kept, probed.held_out
-    probe_pairs = None
-    if held_out is not None and len(held_out):
-        held_out_pairing = PlaylistCoOccurrence(held_out, recipe.seed)
-        others = np.flatnonzero(kept.covered & ~held_out.covered)
-        probe_pairs = ProbePairs.draw(held_out_pairing, others, reader, recipe.batch, recipe.seed)
-    if probe_pairs is None and recipe.probe_share:
-        say("too few groups for a retrieval probe: nothing is held out to watch")
-    elif probe_pairs is not None and len(held_out) < FEW_GROUPS:
-        say(
-            f"the retrieval probe rests on {probe_pairs.pairs} pairs of "
-            f"{len(held_out)} held-out groups: too few to tell much"
-        )
-    for groups_name, part in {part.groups_name: part for part in parts}.items():
-        if part.kept is not None:
-            which = f"{groups_name}: " if len(parts) > 1 else ""
-            say(f"{which}{len(part.kept)} groups to train on, {len(part.held_out)} held out")
-    for pairing in pairings if len(parts) > 1 else []:
-        say(f"{pairing.name}: about {pairing.expected_pairs:,.0f} pairs an epoch")
-    pairs = min(pairing.expected_pairs for pairing in pairings)
-    say(
-        f"about {pairs:,.0f} pairs and {stream.steps_per_epoch} steps of "
-        f"{recipe.batch} an epoch, {recipe.epochs} epochs"
-    )
-    if len(parts) > 1:
-        say("each step has a batch of each pairing; an epoch is as long as the shortest")
-    false_negatives, chances = None, [chance_loss(recipe.batch)] * len(parts)
-    if recipe.mask_false_negatives:
-        false_negatives = tuple(_false_negatives(part, collection) for part in parts)
-        found = [part.rows_of(0) for part in stream.streams]
-        found = list(zip(pairings, false_negatives, found, strict=True))
-        for pairing, finder, rows in found:
-            which = f"{pairing.name}: " if len(parts) > 1 else ""
-            share = finder.share(rows)
-            say(f"{which}{share:.1%} of the negatives of the first batch share a group: left out")
-        # All batches have about as many as the first.
-        chances = [finder.chance_loss(rows) for _, finder, rows in found]
-    keys = _keys(parts)
-    for pairing in pairings:
-        if pairing.y == "vector":
-            keys["vectors"] = content_key(pairing.table.tobytes())  # type: ignore[attr-defined]
+    parts = [
+        _part(recipe.of_pairing(name), collection, groups_given=given.groups is not None)
+        for name in recipe.pairings
+    ]
+    pairings = [part.pairing for part in parts]
+    recipe, stream = planned(given, recipe, pairings, steps or DEMO_STEPS)
+    probe_pairs = _probe_pairs(recipe, parts, reader)
+    _tell(recipe, parts, stream)
+    chance, false_negatives = _chance(recipe, parts, stream, collection)
+    keys = {part.groups_name: part.groups_key for part in parts}
     facts = {
         "collection": collection.content_key,
-        **keys,
+        "groups": keys if len(parts) > 1 else parts[0].groups_key,
+        "exclude": parts[0].exclude_key,
         "steps_per_epoch": stream.steps_per_epoch,
     }
-    chance = float(np.average(chances, weights=recipe.weights))
+    for pairing in pairings:
+        if pairing.y == "vector":
+            facts["vectors"] = content_key(pairing.table.tobytes())  # type: ignore[attr-defined]
     return recipe, Data(collection, reader, stream, probe_pairs, facts, chance, false_negatives)
 
 
 def planned(
-    resolved: Resolved, pairings: Sequence[Pairing], *, quiet: bool
-) -> tuple[PretrainRecipe, str, PairStream | JointStream]:
-    """The recipe with its epochs and warm-up, what to tell the user of them, and its steps.
+    given: PretrainRecipe, recipe: PretrainRecipe, pairings: Sequence[Pairing], total: int
+) -> tuple[PretrainRecipe, PairStream | JointStream]:
+    """Settle epochs and warm-up of a resolved recipe; returns it with the stream of its steps.
 
     All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
-    each: where epochs follow from a number of steps, they are counted until there are no more.
+    each: where epochs follow from a total of steps, they are counted until there are no more.
 
     Raises
     ------
@@ -158,83 +155,32 @@ def planned(
     """
     from playlist_pretrain.pairs.dataset import plan
 
-    recipe, epochs = resolved.recipe, None
-    smaller = None if resolved.batch_given else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
-    while epochs is None or epochs != recipe.epochs:
-        epochs = recipe.epochs or 1
-        stream = plan(pairings, recipe.batch, epochs, smaller=smaller, quiet=quiet)
-        recipe, told = resolved.with_steps(stream.steps_per_epoch)
-    return recipe, told, stream
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What one pairing of a run is made of."""
-
-    groups_name: str
-    kept: TrackGroups | None
-    held_out: TrackGroups | None
-    material: Material
-    keys: dict[str, str | None]
-
-
-def _materials(
-    recipe: PretrainRecipe,
-    collection: Collection,
-    say: Callable[[str], None],
-    *,
-    groups_given: bool,
-    quiet: bool,
-) -> list[_Part]:
-    """The part of every pairing; what is true of all is said once."""
-    told = set()
-
-    def say_once(text: str) -> None:
-        if text not in told:
-            told.add(text)
-            say(text)
-
-    parts = []
-    for name in recipe.pairings:
-        alone = recipe.of_pairing(name)
-        found = _material(alone, collection, say_once, groups_given=groups_given, quiet=quiet)
-        parts.append(_Part(alone.groups, *found))
-    return parts
-
-
-def _keys(parts: list[_Part]) -> dict[str, Any]:
-    """Keys of the groups, by name where there are several pairings, and of the excluded ids."""
-    if len(parts) == 1:
-        return dict(parts[0].keys)
-    groups = {part.groups_name: part.keys["groups"] for part in parts}
-    return {"groups": groups, "exclude": parts[0].keys["exclude"]}
-
-
-def _false_negatives(part: _Part, collection: Collection) -> FalseNegatives:
-    from playlist_pretrain.pairs.false_negatives import FalseNegatives
-
-    if part.kept is None:
-        raise RecipeError(
-            f"--mask-false-negatives: groups say what is no negative, and {collection.path} has "
-            f"no groups {part.groups_name!r}"
+    smaller = None if given.batch is not None else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
+    settled, epochs = recipe, None
+    while epochs is None or epochs != settled.epochs:
+        epochs = settled.epochs or 1
+        stream = plan(pairings, recipe.batch, epochs, smaller=smaller)
+        settled = dataclasses.replace(recipe, epochs=settled.epochs).with_steps(
+            stream.steps_per_epoch, total=total, keep_warmup=given.warmup_steps is not None
         )
-    return FalseNegatives.of(part.kept)
+    if settled.warmup_steps != recipe.warmup_steps:
+        logger.info(
+            f"the run has {settled.epochs * stream.steps_per_epoch} steps, fewer than twice the "
+            f"warm-up of {recipe.warmup_steps}: it warms up for {settled.warmup_steps} "
+            "(--warmup-steps sets another number)"
+        )
+    return settled, stream
 
 
-def _material(
-    recipe: PretrainRecipe,
-    collection: Collection,
-    say: Callable[[str], None],
-    *,
-    groups_given: bool,
-    quiet: bool,
-) -> tuple[TrackGroups | None, TrackGroups | None, Material, dict[str, str | None]]:
-    """Groups to train on and held out, what pairs are made of, and the keys of the inputs."""
-    from playlist_pretrain.pairs import Material
+def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool) -> Part:
+    """Load and split the groups of one pairing, and make the pairing."""
+    from playlist_pretrain.pairs import PAIRINGS, Material
     from playlist_pretrain.playlists.groups import groups_path, load_groups
     from playlist_pretrain.playlists.split import split_groups, usable_tracks
 
-    chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude, "say": say}
+    chosen: dict[str, Any] = {
+        "frames": recipe.frames, "exclude": recipe.exclude, "say": logger.info
+    }  # fmt: skip
     there = groups_path(collection.path, recipe.groups).exists()
     if recipe.pairs == "simclr" and not (there or groups_given):
         # Its pairs need no groups; where there are some they serve the probe.
@@ -252,14 +198,82 @@ def _material(
                 "trained on"
             )
     material = Material(
-        kept, usable, recipe, collection.path, collection.track_ids, say=say, quiet=quiet
+        kept, usable, recipe, collection.path, collection.track_ids, say=logger.info
     )
-    return kept, held_out, material, {"groups": groups_key, "exclude": exclude_key}
+    pairing = PAIRINGS.get(recipe.pairs)(material, recipe.seed)
+    return Part(recipe.groups, kept, held_out, pairing, groups_key, exclude_key)
 
 
-def default_name(recipe: PretrainRecipe) -> str:
-    """Name of a run folder when the user gives none."""
-    collection = location(recipe.collection or DEMO_COLLECTION).resolve().name
-    own = dataclasses.replace(recipe, groups=None).groups_name
-    groups = "" if recipe.groups_name == own else f"-{recipe.groups}"
-    return f"{collection}-{'+'.join(recipe.pairings)}{groups}-{recipe.backbone}"
+def _probe_pairs(
+    recipe: PretrainRecipe, parts: Sequence[Part], reader: WindowReader
+) -> ProbePairs | None:
+    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
+    from playlist_pretrain.training.probe import ProbePairs
+
+    # Playlists, where any pairing has them: so that runs can be compared by their probes.
+    part = min(parts, key=lambda part: part.groups_name != "playlists")
+    kept, held_out, probe_pairs = part.kept, part.held_out, None
+    if held_out is not None and len(held_out):
+        others = np.flatnonzero(kept.covered & ~held_out.covered)
+        probe_pairs = ProbePairs.draw(
+            PlaylistCoOccurrence(held_out, recipe.seed), others, reader, recipe.batch, recipe.seed
+        )
+    if probe_pairs is None and recipe.probe_share:
+        logger.info("too few groups for a retrieval probe: nothing is held out to watch")
+    elif probe_pairs is not None and len(held_out) < FEW_GROUPS:
+        logger.info(
+            f"the retrieval probe rests on {probe_pairs.pairs} pairs of "
+            f"{len(held_out)} held-out groups: too few to tell much"
+        )
+    return probe_pairs
+
+
+def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream | JointStream) -> None:
+    """Log the numbers of groups, pairs and steps."""
+    several = len(parts) > 1
+    for name, part in {part.groups_name: part for part in parts}.items():
+        if part.kept is not None:
+            which = f"{name}: " if several else ""
+            logger.info(
+                f"{which}{len(part.kept)} groups to train on, {len(part.held_out)} held out"
+            )
+    pairs = [part.pairing.expected_pairs for part in parts]
+    if several:
+        for part, count in zip(parts, pairs, strict=True):
+            logger.info(f"{part.pairing.name}: about {count:,.0f} pairs an epoch")
+    logger.info(
+        f"about {min(pairs):,.0f} pairs and {stream.steps_per_epoch} steps of "
+        f"{recipe.batch} an epoch, {recipe.epochs} epochs"
+    )
+    if several:
+        logger.info("each step has a batch of each pairing; an epoch is as long as the shortest")
+
+
+def _chance(
+    recipe: PretrainRecipe,
+    parts: Sequence[Part],
+    stream: PairStream | JointStream,
+    collection: Collection,
+) -> tuple[float, tuple[FalseNegatives, ...] | None]:
+    """Loss at chance, and the false negatives of each pairing if they are to be left out."""
+    from playlist_pretrain.models.nt_xent import chance_loss
+    from playlist_pretrain.pairs.false_negatives import FalseNegatives
+
+    if not recipe.mask_false_negatives:
+        return chance_loss(recipe.batch), None
+    chances, finders = [], []
+    for part, own in zip(parts, stream.streams, strict=True):
+        if part.kept is None:
+            raise RecipeError(
+                f"--mask-false-negatives: groups say what is no negative, and {collection.path} "
+                f"has no groups {part.groups_name!r}"
+            )
+        finder, rows = FalseNegatives.of(part.kept), own.rows_of(0)
+        which = f"{part.pairing.name}: " if len(parts) > 1 else ""
+        logger.info(
+            f"{which}{finder.share(rows):.1%} of the negatives of the first batch share a group: "
+            "left out"
+        )
+        finders.append(finder)
+        chances.append(finder.chance_loss(rows))  # all batches have about as many as the first
+    return float(np.average(chances, weights=recipe.weights)), tuple(finders)

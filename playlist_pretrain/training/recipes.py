@@ -1,14 +1,8 @@
-"""What all recipes have: they are frozen dataclasses, saved with a run and read again.
+"""The settings of a run: frozen dataclasses, filled from a preset, saved as ``recipe.json``.
 
-What settings are when they are left out: the paper's, the demo's, or fast ones.
-
-``fast`` is for trying a command: it makes a model, in seconds, that is worth nothing.
-
-The settings of a pre-training run.
-
-The settings of a fine-tuning.
-
-The settings of a run: typed, frozen, saved with it, every one of them used.
+Each field is an option of the command (``learning_rate`` → ``--learning-rate``) and its docstring
+the option's help. A setting that is left out takes the value of the preset; ``--preset auto``
+becomes ``demo`` for the collections of the demo and ``paper`` for any other.
 """
 
 from __future__ import annotations
@@ -18,98 +12,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.messages import option
 from playlist_pretrain.models import AUDIOSET, ESSENTIA, SCRATCH, SMALLEST_LEARNED_TEMPERATURE
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.tasks import TaskSettings
 
-
-class Recipe:
-    """Settings of a run.
-
-    Attributes
-    ----------
-    not_decisive : tuple of str
-        Settings that another call of a run may change: they do not decide its weights beyond
-        rounding. What the files that they name hold does, and is compared by key.
-    """
-
-    not_decisive: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read ``recipe.json``.
-
-        Raises
-        ------
-        RecipeError
-            If it is not JSON or does not have exactly the fields of a recipe.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            fields = content["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecipeError(f"{path}: not a recipe: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        if set(fields) != known:
-            odd = ", ".join(sorted(set(fields) ^ known))
-            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
-        return cls(**fields)
-
-    @classmethod
-    def of_command(cls, command: Self) -> Self:
-        """The settings of a command, without those that only say where and how loudly to run."""
-        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        return cls(**{name: getattr(command, name) for name in names})
-
-
-def option(field: str) -> str:
-    """Name of a field on the command line: ``learning_rate`` → ``--learning-rate``."""
-    return "--" + field.replace("_", "-")
-
-
-def check_choices(recipe: Any, choices: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a setting that is none of its choices.
-
-    Raises
-    ------
-    RecipeError
-        With the option and the value.
-    """
-    for name, values in choices.items():
-        if getattr(recipe, name) not in values:
-            raise RecipeError(f"{option(name)} {getattr(recipe, name)}: one of {', '.join(values)}")
-
-
-def check_at_least(recipe: Any, smallest: int, *names: str) -> None:
-    """Refuse numbers below ``smallest``; None stands for a setting that is settled later.
-
-    Raises
-    ------
-    RecipeError
-        With the option and the value.
-    """
-    for name in names:
-        value = getattr(recipe, name)
-        if value is not None and value < smallest:
-            raise RecipeError(f"{option(name)} {value}: must be at least {smallest}")
-
-
-def check_above_zero(recipe: Any, *names: str) -> None:
-    """Refuse numbers that are not above 0 or not finite; None is settled later.
-
-    Raises
-    ------
-    RecipeError
-        With the option and the value.
-    """
-    for name in names:
-        value = getattr(recipe, name)
-        if value is not None and not 0 < value < float("inf"):
-            raise RecipeError(f"{option(name)} {value}: must be above 0")
-
+if TYPE_CHECKING:
+    from playlist_pretrain.records.collection import Collection
 
 PAPER_RUNS = 3
 PRETRAIN_PRESETS: dict[str, dict[str, Any]] = {
@@ -125,7 +37,7 @@ PRETRAIN_PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
         "width": 0.25,
         "batch": 32,
-        "epochs": None,
+        "epochs": None,  # as many as give about DEMO_STEPS
         "learning_rate": 2e-4,
         "warmup_steps": 240,
         "probe_epochs": 20,
@@ -167,10 +79,10 @@ FINETUNE_PRESETS: dict[str, dict[str, Any]] = {
         "high_learning_rate": 1e-3,
     },
 }
-
-
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
+DEMO_LOADER = "SongLoader"
+"""Name of the loader in the source note of the demo's collections."""
 FRACTION_OF_SHORT_WARMUP = 10
 DEFAULT_GROUPS = {"artist_co": "artists"}
 """Groups of the pairings that do not use playlists."""
@@ -183,12 +95,80 @@ ONLY_OF = {
     "width": ("backbone", ("vggish",)),
     "replicas": ("strategy", ("mirrored",)),
 }
-"""Settings that only some pairings, or some backbones, read."""
+"""Settings that only some pairings, backbones or strategies read."""
+OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
+"""Settings of fine-tuning that only ``--model scratch`` reads."""
+CHOICES = {
+    "initializer": ("he_normal", "glorot_uniform"),
+    "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
+    "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
+}
+
+
+class Recipe:
+    """Base of the two recipes.
+
+    Attributes
+    ----------
+    not_decisive : tuple of str
+        Settings that may change when a run is resumed: they do not decide its weights beyond
+        rounding. Files that they name are compared by their content.
+    """
+
+    not_decisive: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read ``recipe.json``.
+
+        Raises
+        ------
+        RecipeError
+            If it is not JSON or does not have exactly the fields of this recipe.
+        """
+        try:
+            fields = json.loads(Path(path).read_text(encoding="utf-8"))["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecipeError(f"{path}: not a recipe: {error}") from error
+        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        if set(fields) != known:
+            odd = ", ".join(sorted(set(fields) ^ known))
+            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
+        return cls(**fields)
+
+
+def made_by_demo(collection: Collection) -> bool:
+    """Whether a collection holds the songs of a demo world, for which ``--preset auto`` is demo."""
+    loader = collection.source.get("loader")
+    return isinstance(loader, dict) and loader.get("name") == DEMO_LOADER
+
+
+def check_choices(recipe: Any, choices: Mapping[str, Sequence[str]]) -> None:
+    """Raise RecipeError for a setting that is none of its choices."""
+    for name, values in choices.items():
+        if getattr(recipe, name) not in values:
+            raise RecipeError(f"{option(name)} {getattr(recipe, name)}: one of {', '.join(filter(None, values))}")
+
+
+def check_at_least(recipe: Any, smallest: int, *names: str) -> None:
+    """Raise RecipeError for a number below ``smallest``; None is filled in later."""
+    for name in names:
+        value = getattr(recipe, name)
+        if value is not None and value < smallest:
+            raise RecipeError(f"{option(name)} {value}: must be at least {smallest}")
+
+
+def check_above_zero(recipe: Any, *names: str) -> None:
+    """Raise RecipeError for a number that is not finite and above 0; None is filled in later."""
+    for name in names:
+        value = getattr(recipe, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise RecipeError(f"{option(name)} {value}: must be above 0")
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """What decides a run, but for the tables that some pairings need."""
+class PretrainSettings:
+    """Settings of pre-training, without those of the tables that some pairings need."""
 
     pairs: str = "playlist_co"
     """pairing: playlist_co, playlist_tco, playlist_w2v, artist_co or simclr; or several, with
@@ -200,8 +180,8 @@ class TrainingSettings:
     """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
     groups: str | None = None
-    """name of the groups made by match_playlists [artist_co: artists, others: playlists];
-    several pairings have their own each"""
+    """name of the groups made by match_playlists [artist_co: artists, others: playlists]; each of
+    several pairings has its own"""
     preset: str = "auto"
     """paper; demo; fast, seconds to try a command, for a model that is worth nothing; or auto: demo
     for the demo collection, paper for any other"""
@@ -226,7 +206,7 @@ class TrainingSettings:
     temperature: float = 0.1
     """temperature of NT-Xent"""
     learnable_temperature: bool = False
-    """train the temperature too, from --temperature on and never below 0.01 (CLIP, arXiv
+    """train the temperature too, starting at --temperature and never below 0.01 (CLIP, arXiv
     2103.00020)"""
     hard_negatives: float = 0.0
     """weight negatives by exp(this times their logit), with a mean of 1 (Robinson et al. 2021,
@@ -240,12 +220,12 @@ class TrainingSettings:
     """initial weights: he_normal or glorot_uniform"""
     precision: str = "float32"
     """float32, mixed_bfloat16, or mixed_float16 (scales the loss); weights, loss and the saved
-    model are float32 whatever it is"""
+    model are always float32"""
     xla: bool = False
     """compile the forward and backward passes with XLA: for GPUs, on CPUs it is slower"""
     strategy: str = "one_device"
     """where a step runs: one_device; mirrored, the GPUs of this machine; or multi_worker_mirrored,
-    the machines of TF_CONFIG. The batch is that of all of them, and so are its negatives"""
+    the machines of TF_CONFIG. Batch and negatives are those of all devices together"""
     replicas: int | None = None
     """GPUs that --strategy mirrored uses; without any GPU, parts of the CPU, for trials
     [all GPUs]"""
@@ -260,7 +240,7 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True)
-class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
+class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
     """Pre-train a backbone on pairs of tracks that belong together.
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
@@ -286,29 +266,30 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         return tuple(float(weight) for weight in self.pair_weights.split(","))
 
     @property
-    def groups_name(self) -> str:
-        """Name of the groups, the pairing's own when none was given; of several, all names."""
-        own = (DEFAULT_GROUPS.get(name, "playlists") for name in self.pairings)
-        return self.groups or ",".join(dict.fromkeys(own))
+    def own_groups(self) -> str:
+        """Names of the groups that the pairings use by default, with commas between them."""
+        names = (DEFAULT_GROUPS.get(name, "playlists") for name in self.pairings)
+        return ",".join(dict.fromkeys(names))
 
     def of_pairing(self, name: str) -> PretrainRecipe:
         """The recipe for one of its pairings."""
         if len(self.pairings) == 1:
             return self
-        alone = dataclasses.replace(self, pairs=name, pair_weights=None, groups=None)
-        return dataclasses.replace(alone, groups=alone.groups_name)
+        groups = DEFAULT_GROUPS.get(name, "playlists")
+        return dataclasses.replace(self, pairs=name, pair_weights=None, groups=groups)
 
-    def resolve(self, *, demo: bool, window_frames: int, steps: int | None = None) -> Resolved:
-        """Fill what was left out from the preset.
+    def resolve(self, *, demo: bool, window_frames: int) -> PretrainRecipe:
+        """Check the settings and fill in what was left out.
+
+        Epochs that the preset leaves open, and a warm-up that is too long for the run, are settled
+        by :meth:`with_steps` when the number of pairs is known.
 
         Parameters
         ----------
         demo : bool
-            Whether the collection is the demo collection, which decides ``--preset auto``.
+            Whether the collection is the demo's, which decides ``--preset auto``.
         window_frames : int
             Frames of the front end's own window.
-        steps : int, optional
-            What epochs that were left out are to come to, whatever the preset says.
 
         Raises
         ------
@@ -317,19 +298,16 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        defaults = dict(PRETRAIN_PRESETS[preset])
-        if steps is not None:
-            del defaults["epochs"]
-        filled: dict[str, Any] = {
+        filled = {
             name: value
-            for name, value in defaults.items()
+            for name, value in PRETRAIN_PRESETS[preset].items()
             if getattr(self, name) is None and self._reads(name)
         }
         recipe = dataclasses.replace(
             self,
             preset=preset,
             pairs=",".join(self.pairings),
-            groups=self.groups_name,
+            groups=self.groups or self.own_groups,
             frames=self.frames or window_frames,
             **filled,
         )
@@ -337,32 +315,45 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
             raise RecipeError(
                 f"--micro-batch {recipe.micro_batch}: must divide --batch {recipe.batch}"
             )
-        return Resolved(
-            recipe=recipe,
-            batch_given=self.batch is not None,
-            warmup_given=self.warmup_steps is not None,
-            steps=steps or DEMO_STEPS,
-        )
+        return recipe
+
+    def with_steps(
+        self, steps_per_epoch: int, *, total: int = DEMO_STEPS, keep_warmup: bool = False
+    ) -> PretrainRecipe:
+        """Settle the epochs, if they are open, and shorten a warm-up that the run has no room for.
+
+        Parameters
+        ----------
+        steps_per_epoch : int
+        total : int
+            Steps that open epochs add up to, about.
+        keep_warmup : bool
+            Whether the user gave the warm-up.
+        """
+        epochs = self.epochs or max(1, round(total / steps_per_epoch))
+        steps, warmup = epochs * steps_per_epoch, self.warmup_steps
+        if not keep_warmup and steps < 2 * warmup:
+            warmup = steps // FRACTION_OF_SHORT_WARMUP
+        return dataclasses.replace(self, epochs=epochs, warmup_steps=warmup)
 
     def _reads(self, name: str) -> bool:
-        choice, readers = ONLY_OF.get(name, ("backbone", (self.backbone,)))
+        """Whether a setting means anything for the chosen pairings, backbone and strategy."""
+        if name not in ONLY_OF:
+            return True
+        choice, readers = ONLY_OF[name]
         chosen = self.pairings if choice == "pairs" else (getattr(self, choice),)
         return any(name in readers for name in chosen)
 
     def _check(self) -> None:
-        choices = {
-            "preset": ("auto", *PRETRAIN_PRESETS),
-            "input_norm": ("band", "none"),
-            "initializer": ("he_normal", "glorot_uniform"),
-            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
-            "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
-        }
-        check_choices(self, choices)
+        check_choices(
+            self, {"preset": ("auto", *PRETRAIN_PRESETS), "input_norm": ("band", "none"), **CHOICES}
+        )
         check_at_least(self, 2, "batch")
         check_at_least(
             self, 1, "frames", "micro_batch", "epochs", "replicas", "probe_epochs",
             "checkpoint_epochs", "checkpoint_steps",
         )  # fmt: skip
+        check_at_least(self, 0, "warmup_steps")
         check_above_zero(self, "learning_rate", "temperature", "width")
         if not 0 <= self.hard_negatives < float("inf"):
             raise RecipeError(f"--hard-negatives {self.hard_negatives}: must be 0 or more")
@@ -371,8 +362,6 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
                 f"--temperature {self.temperature}: must be at least "
                 f"{SMALLEST_LEARNED_TEMPERATURE} with --learnable-temperature"
             )
-        if self.warmup_steps is not None and self.warmup_steps < 0:
-            raise RecipeError(f"--warmup-steps {self.warmup_steps}: must be 0 or more")
         self.check(word2vec="playlist_w2v" in self.pairings)
         self._check_pairings()
         for name, (choice, readers) in ONLY_OF.items():
@@ -389,12 +378,11 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
         names = self.pairings
         if len(set(names)) < len(names):
             raise RecipeError(f"--pairs {self.pairs}: a pairing can come once only")
-        if len(names) > 1 and self.groups is not None:
-            own = dataclasses.replace(self, groups=None).groups_name
-            if self.groups != own:
-                raise RecipeError(
-                    f"--groups {self.groups}: several pairings have their own groups each ({own})"
-                )
+        if len(names) > 1 and self.groups not in (None, self.own_groups):
+            raise RecipeError(
+                f"--groups {self.groups}: several pairings have their own groups each "
+                f"({self.own_groups})"
+            )
         try:
             weights = self.weights
         except ValueError:
@@ -408,50 +396,11 @@ class PretrainRecipe(TableSettings, TrainingSettings, Recipe):
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """A recipe whose preset is settled; epochs and warm-up wait for the number of pairs.
-
-    Attributes
-    ----------
-    recipe : PretrainRecipe
-    batch_given, warmup_given : bool
-        Whether these are the user's, not the preset's.
-    steps : int
-        What epochs are to come to where the recipe has none.
-    """
-
-    recipe: PretrainRecipe
-    batch_given: bool
-    warmup_given: bool
-    steps: int
-
-    def with_steps(self, steps_per_epoch: int) -> tuple[PretrainRecipe, str]:
-        """Settle epochs and warm-up; returns the recipe and what to tell the user, or ''."""
-        recipe = self.recipe
-        if recipe.epochs is None:
-            recipe = dataclasses.replace(recipe, epochs=max(1, round(self.steps / steps_per_epoch)))
-        steps = recipe.epochs * steps_per_epoch
-        if self.warmup_given or steps >= 2 * recipe.warmup_steps:
-            return recipe, ""
-        shorter = steps // FRACTION_OF_SHORT_WARMUP
-        told = (
-            f"the run has {steps} steps, fewer than twice the warm-up of {recipe.warmup_steps}: "
-            f"it warms up for {shorter} (--warmup-steps sets another number)"
-        )
-        return dataclasses.replace(recipe, warmup_steps=shorter), told
-
-
-"""How the name of a model ends that Essentia publishes."""
-OF_SCRATCH = ("backbone", "width", "frames", "input_norm")
-"""Settings that a saved model, or the original weights, have settled already."""
-
-
-@dataclass(frozen=True)
 class FinetuneSettings:
-    """What decides a fine-tuning beside its task."""
+    """Settings of fine-tuning, without those of the task."""
 
     model: tuple[str, ...] = (SCRATCH,)
-    """what to start from: the saved_model of a run, several of them for runs that repeat the
+    """where to start: the saved_model of a run, several of them for runs that repeat the
     pre-training too, scratch, audioset for the original VGGish, or, with --freeze, the .pb of a
     model that Essentia publishes, its .json beside it"""
     weights: str | None = None
@@ -469,12 +418,12 @@ class FinetuneSettings:
     when missing]"""
     partial: bool = False
     """go on although the collection lacks tracks of the task, or has excerpts where whole tracks
-    are tested; the report says which share was there"""
+    are tested; the report gives the share that was there"""
     preset: str = "auto"
     """paper; demo; fast, seconds to try a command, for figures that are worth nothing; or auto:
     demo for the demo collections, paper for any other"""
     runs: int | None = None
-    """runs with a seed of their own [3, fast: 1; one for each of several models]"""
+    """runs, each with its own seed [3, fast: 1; one for each of several models]"""
     freeze: bool = False
     """train the head alone, a probe of the embeddings; with --model scratch, of random weights"""
     head: str = "mlp"
@@ -520,20 +469,7 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
                               "splits", "tags")  # fmt: skip
 
     def resolve(self, *, demo: bool, window_frames: int) -> FinetuneRecipe:
-        """Fill what was left out.
-
-        Parameters
-        ----------
-        demo : bool
-            Whether the collection is one of the demo's, which decides ``--preset auto``.
-        window_frames : int
-            Frames of the front end's own window.
-
-        Raises
-        ------
-        RecipeError
-            For a value that cannot work, with the option and the value.
-        """
+        """Check the settings and fill in what was left out; see :meth:`PretrainRecipe.resolve`."""
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
         filled: dict[str, Any] = dict(FINETUNE_PRESETS[preset])
@@ -544,27 +480,20 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
         if len(self.model) > 1:
             filled["runs"] = 1
         missing = {name: value for name, value in filled.items() if getattr(self, name) is None}
-        settled = dataclasses.replace(self, preset=preset, **missing)
-        if settled.low_learning_rate > settled.high_learning_rate:
+        recipe = dataclasses.replace(self, preset=preset, **missing)
+        if recipe.low_learning_rate > recipe.high_learning_rate:
             raise RecipeError(
-                f"--low-learning-rate {settled.low_learning_rate}: above --high-learning-rate "
-                f"{settled.high_learning_rate}"
+                f"--low-learning-rate {recipe.low_learning_rate}: above --high-learning-rate "
+                f"{recipe.high_learning_rate}"
             )
-        return settled
+        return recipe
 
     def _check(self) -> None:
-        choices = {
-            "preset": ("auto", *FINETUNE_PRESETS),
-            "head": ("mlp", "linear"),
-            "initializer": ("he_normal", "glorot_uniform"),
-            "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
-            "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
-        }
-        if self.input_norm is not None:
-            choices["input_norm"] = ("band", "none")
-        check_choices(self, choices)
+        choices = {"preset": ("auto", *FINETUNE_PRESETS), "head": ("mlp", "linear"), **CHOICES}
+        check_choices(self, {**choices, "input_norm": (None, "band", "none")})
         check_at_least(self, 1, "frames", "runs", "batch", "epochs", "patience", "replicas")
         check_above_zero(self, "width", "low_learning_rate", "high_learning_rate", "cycle_epochs")
+        models = " ".join(self.model)
         if not self.model:
             raise RecipeError("--model: names nothing; give a saved model, scratch or audioset")
         repeated = [name for name in dict.fromkeys(self.model) if self.model.count(name) > 1]
@@ -579,27 +508,14 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
             raise RecipeError(f"--l2 {self.l2}: must be 0 or more")
         if not 0 <= self.seed < 2**31 - 1000:
             raise RecipeError(f"--seed {self.seed}: must be from 0 to 2^31 − 1001")
-        if SCRATCH not in self.model:
-            for name in OF_SCRATCH:
-                if getattr(self, name) is not None:
-                    raise RecipeError(
-                        f"{option(name)} {getattr(self, name)}: only --model scratch reads it, "
-                        f"this is --model {' '.join(self.model)}"
-                    )
+        of_others = [(name, SCRATCH) for name in OF_SCRATCH if SCRATCH not in self.model]
+        for name, reader in [*of_others, *([("weights", AUDIOSET)] * (AUDIOSET not in self.model))]:
+            if getattr(self, name) is not None:
+                raise RecipeError(
+                    f"{option(name)} {getattr(self, name)}: only --model {reader} reads it, this "
+                    f"is --model {models}"
+                )
         if self.width is not None and self.backbone not in (None, "vggish"):
             raise RecipeError(f"--width {self.width}: only --backbone vggish reads it")
         if AUDIOSET in self.model and self.weights is None:
             raise RecipeError("--model audioset: needs --weights, the file vggish_model.ckpt")
-        if AUDIOSET not in self.model and self.weights is not None:
-            raise RecipeError(
-                f"--weights {self.weights}: only --model audioset reads it, this is --model "
-                f"{' '.join(self.model)}"
-            )
-
-
-__all__ = [
-    "DEFAULT_GROUPS",
-    "FinetuneRecipe",
-    "PretrainRecipe",
-    "option",
-]

@@ -1,45 +1,41 @@
-"""Where a step runs: one device, the GPUs of a machine, or those of several machines."""
+"""Devices and worker processes of a run: one device, the GPUs of a machine, or several machines."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError, RunError
 from playlist_pretrain.files import content_key, folder_lock
+from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.pairs.dataset import Share
     from playlist_pretrain.training.recipes import PretrainRecipe
 
 
-class Devices(Protocol):
-    """A recipe, or the options of a command, that says where to run."""
-
-    @property
-    def strategy(self) -> str:
-        """``--strategy``."""
-
-    @property
-    def replicas(self) -> int | None:
-        """``--replicas``."""
-
-
-def make_strategy(recipe: Devices) -> tf.distribute.Strategy:
-    """The strategy of ``--strategy`` and ``--replicas``; several workers find each other here.
+def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strategy:
+    """Make the strategy of ``--strategy`` and ``--replicas``; several workers connect here.
 
     To be called before TensorFlow is used for anything else: devices and the connections between
     workers are settled when it starts.
+
+    Parameters
+    ----------
+    name : {"one_device", "mirrored", "multi_worker_mirrored"}
+        Any other name is taken for the first: it is refused with the other settings.
+    replicas : int, optional
+        GPUs of ``mirrored``; without any GPU, parts of the CPU.
 
     Raises
     ------
@@ -47,31 +43,26 @@ def make_strategy(recipe: Devices) -> tf.distribute.Strategy:
         If the machine has fewer devices, or ``TF_CONFIG`` does not describe the workers.
     """
     import tensorflow as tf
-    from official.common import distribute_utils
 
-    # TensorFlow's default is one device, the first GPU or the CPU. A strategy that is not known is
-    # refused with the other settings.
-    if recipe.strategy not in ("mirrored", "multi_worker_mirrored"):
-        return distribute_utils.get_distribution_strategy("off")
-    if recipe.strategy == "multi_worker_mirrored":
+    if name not in ("mirrored", "multi_worker_mirrored"):
+        return tf.distribute.get_strategy()  # TensorFlow's default: the first GPU, or the CPU
+    if name == "multi_worker_mirrored":
         check_tf_config()
     gpus = tf.config.list_physical_devices("GPU")
-    wanted = recipe.replicas
     if gpus:
-        if wanted is not None and wanted > len(gpus):
-            raise RecipeError(f"--replicas {wanted}: this machine has {len(gpus)} GPUs")
-        tf.config.set_visible_devices(gpus[:wanted], "GPU")
-        return distribute_utils.get_distribution_strategy(
-            recipe.strategy, num_gpus=wanted or len(gpus)
-        )
+        if replicas is not None and replicas > len(gpus):
+            raise RecipeError(f"--replicas {replicas}: this machine has {len(gpus)} GPUs")
+        tf.config.set_visible_devices(gpus[:replicas], "GPU")
+    if name == "multi_worker_mirrored":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if gpus:
+        return tf.distribute.MirroredStrategy([f"GPU:{k}" for k in range(len(gpus[:replicas]))])
     # Without a GPU several replicas are no faster; they show what several would do.
-    if recipe.strategy == "mirrored" and (wanted or 1) > 1:
-        return tf.distribute.MirroredStrategy(logical_cpus(wanted))
-    return distribute_utils.get_distribution_strategy(recipe.strategy, num_gpus=0)
+    return tf.distribute.MirroredStrategy(logical_cpus(replicas or 1))
 
 
 def logical_cpus(count: int) -> list[str]:
-    """Names of ``count`` CPU devices of TensorFlow's, all of them the one there is.
+    """Split the CPU into ``count`` devices of TensorFlow's; returns their names.
 
     Raises
     ------
@@ -94,14 +85,17 @@ def logical_cpus(count: int) -> list[str]:
     return [f"CPU:{index}" for index in range(count)]
 
 
-def check_tf_config() -> None:
-    """Refuse a ``TF_CONFIG`` from which TensorFlow could not tell the workers.
+def is_chief(strategy: str) -> bool:
+    """Whether this process is the one that writes the run, by ``TF_CONFIG``."""
+    if strategy != "multi_worker_mirrored":
+        return True
+    config = json.loads(os.environ["TF_CONFIG"])
+    task = (config["task"]["type"], int(config["task"]["index"]))
+    return task == ("chief" if "chief" in config["cluster"] else "worker", 0)
 
-    Raises
-    ------
-    RecipeError
-        With the variable's text and what it lacks.
-    """
+
+def check_tf_config() -> None:
+    """Raise RecipeError, with what is missing, if ``TF_CONFIG`` does not describe the workers."""
     text = os.environ.get("TF_CONFIG", "")
     example = (
         '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
@@ -137,22 +131,14 @@ def _host_list(hosts: Any) -> list[str]:
 
 
 def share_of(context: tf.distribute.InputContext) -> Share:
-    """What the input pipeline of a worker reads of every batch."""
-    from playlist_pretrain.pairs.dataset import Share
-
+    """Return the parts of every batch that the input pipeline of a worker reads."""
     own = context.num_replicas_in_sync // context.num_input_pipelines
     first = context.input_pipeline_id * own
     return Share(context.num_replicas_in_sync, first, first + own)
 
 
 def check_share(batch: int, strategy: tf.distribute.Strategy, smallest: int = 1) -> None:
-    """Refuse a batch that replicas cannot share equally, ``smallest`` for each at least.
-
-    Raises
-    ------
-    RecipeError
-        With the value and the number of replicas.
-    """
+    """Raise RecipeError if replicas cannot share a batch equally, with ``smallest`` for each."""
     count = strategy.num_replicas_in_sync
     if batch % count or batch < smallest * count:
         raise RecipeError(
@@ -162,13 +148,7 @@ def check_share(batch: int, strategy: tf.distribute.Strategy, smallest: int = 1)
 
 
 def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> None:
-    """Refuse a batch that the replicas cannot share.
-
-    Raises
-    ------
-    RecipeError
-        With the option, the value and the number of replicas.
-    """
+    """Raise RecipeError for settings of pre-training that do not fit the number of replicas."""
     count = strategy.num_replicas_in_sync
     check_share(recipe.batch, strategy, smallest=2)
     own = recipe.batch // count
@@ -190,7 +170,7 @@ def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> Non
 def shared_out(
     strategy: tf.distribute.Strategy, dataset: Callable[..., tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """A dataset of steps as a strategy reads it: every worker its own share, and only that.
+    """Distribute a dataset of steps: every worker reads its own share, and only that.
 
     Parameters
     ----------
@@ -211,15 +191,12 @@ def shared_out(
     return shared
 
 
-class Preempted(Exception):
-    """SIGTERM has stopped a run, and a checkpoint is written."""
-
-
 class Workers:
     """The processes that train one model together; mostly there is one.
 
     The chief writes the run; the others write the same to a folder that is thrown away, since
-    saving what replicas share takes all of them.
+    saving what replicas share takes all of them. Only the chief's log messages are shown, and
+    everybody's warnings.
 
     Parameters
     ----------
@@ -236,32 +213,33 @@ class Workers:
             task = (resolver.task_type, resolver.task_id)
             self.is_chief = task == ("chief" if "chief" in cluster else "worker", 0)
             self.name = "{} {}".format(*task)
+        if not self.is_chief:
+            logging.getLogger("playlist_pretrain").setLevel(logging.WARNING)
 
     @contextlib.contextmanager
     def folder(self, run: Run) -> Iterator[Run]:
-        """Where this worker writes: the run itself for the chief, else one that passes."""
+        """Yield the folder that this worker writes: the locked run, or a temporary one."""
         if self.is_chief:
             with folder_lock(run.path, f"a run is being trained in {run.path}"):
                 yield run
             return
         with tempfile.TemporaryDirectory() as folder:
-            yield Run(folder)
+            yield type(run)(folder)
 
     def together(
-        self, what: str, do: Callable[[], Any], alike: Callable[[Any], str] = lambda _: ""
+        self, what: str, do: Callable[[], Any], key: Callable[[Any], str] = lambda _: ""
     ) -> Any:
-        """Do something on every worker and go on only if all could and came to the same.
+        """Barrier: run ``do`` on all workers and fail unless all return equal results.
 
         A worker that went on alone would wait for the others without end.
 
         Parameters
         ----------
         what : str
-            What is to be alike, for the message.
+            Name of the results, for the message.
         do : callable
-            Does it.
-        alike : callable
-            Its result as a text that must be equal everywhere.
+        key : callable
+            Result → text that must be equal everywhere.
 
         Returns
         -------
@@ -271,17 +249,17 @@ class Workers:
         Raises
         ------
         RunError
-            If another worker failed, or came to something else.
+            If another worker failed, or its result differs.
         """
         if not self._several:
             return do()
         failure = result = None
         try:
             result = do()
-            key = int(content_key(alike(result).encode())[:15], 16)
+            own = int(content_key(key(result).encode())[:15], 16)
         except Exception as error:
-            failure, key = error, -1
-        keys = self._gathered(key)
+            failure, own = error, -1
+        keys = self._gathered(own)
         if failure is not None:
             raise failure
         if -1 in keys:
@@ -291,11 +269,11 @@ class Workers:
         return result
 
     def any_true(self, own: bool) -> bool:
-        """Whether something is true on any worker."""
+        """Return whether a condition is true on any worker."""
         return own if not self._several else any(self._gathered(int(own)))
 
     def of_chief(self, own: float) -> float:
-        """What a number is on the chief, where rounding may make it another one here."""
+        """Return the chief's value of a number, which rounding may have changed here."""
         if not self._several:
             return own
         return float(np.array(self._gathered(int(np.float64(own).view(np.int64)))[0]).view("f8"))
@@ -308,8 +286,7 @@ class Workers:
 
     @functools.cached_property
     def _gather(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        """Of the values of all replicas; one for all calls, as every step asks and tracing takes
-        longer than a step."""
+        """All-gather of one number; kept, as every step asks and tracing it takes longer."""
         import tensorflow as tf
 
         @tf.function
