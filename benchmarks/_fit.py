@@ -44,7 +44,7 @@ def settled(case: Case):
         micro_batch=case.micro_batch,
         probe_share=0.0,
     )
-    recipe, data = settle(recipe, lambda text: None, quiet=True)
+    recipe, data = settle(recipe)
     return build_model(recipe, data), data
 
 
@@ -52,17 +52,24 @@ class Fit:
     """``fit`` as the trainer calls it; rows are those of ``history.csv``."""
 
     def __init__(self, case: Case, model, data, folder: Path):
-        from playlist_pretrain.training import callbacks
-        from playlist_pretrain.training.callbacks import COLUMNS, HistoryTable
+        from playlist_pretrain.runs import Run
+        from playlist_pretrain.training.engine import Engine, KerasHistory
+        from playlist_pretrain.training.pretrain import COLUMNS, check_finite
 
         self.case, self.model, self.data = case, model, data
-        self.table = HistoryTable(
-            folder / "history.csv", folder / "tensorboard", COLUMNS, case.steps, 2 * case.batch,
-            0, [],
-        )  # fmt: skip
-        looks = callbacks.FiniteLoss(lambda step: [])
-        bar = callbacks.Progress(case.steps * (case.rounds + 1), 0, quiet=True)
-        self.callbacks = [callbacks.KerasHistory(), looks, self.table, bar]
+        self.table = Engine(
+            model,
+            Run(folder),
+            COLUMNS,
+            steps_per_epoch=case.steps,
+            epochs=case.rounds + 1,
+            windows=2 * case.batch,
+            check=lambda epoch, logs: check_finite(model, data),
+            checkpoint_epochs=case.rounds + 2,
+        )
+        self.table.restore_checkpoint(folder)
+        self.table.start_progress()
+        self.callbacks = [KerasHistory(), self.table]
 
     def windows(self, round_: int):
         from playlist_pretrain.pairs.dataset import step_dataset

@@ -10,7 +10,6 @@ repeated.
 """
 
 import argparse
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +47,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed of the runs")
     seed = parser.parse_args().seed
 
+    from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
     from playlist_pretrain.models.load import load_backbone
     from playlist_pretrain.pairs import PAIRINGS
@@ -55,21 +55,21 @@ def main():
     from playlist_pretrain.retrieval.clips import collection_rows
     from playlist_pretrain.retrieval.window_batches import mean_of_mel, track_embeddings
     from playlist_pretrain.tasks.triplets import read_triplets
-    from playlist_pretrain.training.pretrain import PretrainCommand, build_model, pretrain
-    from playlist_pretrain.training.pretrain_data import DEMO_COLLECTION, settle
+    from playlist_pretrain.training.pretrain import build_model, pretrain
+    from playlist_pretrain.training.pretrain_data import settle
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
     PAIRINGS.register("shuffled", ShuffledPairs)
-    commands = {
-        pairs: PretrainCommand(
-            pairs=pairs, seed=seed, out=str(RUNS / f"demo-{pairs}-vggish-{seed}")
+    # The default runs of the demo are those that the script makes.
+    runs = {
+        pairs: pretrain(
+            pairs,
+            collection=ready_demo(),
+            seed=seed,
+            out=RUNS / f"demo-{pairs}-vggish-{seed}" if seed or pairs == "shuffled" else None,
         )
         for pairs in PAIRINGS
     }
-    # The default runs of the demo are those that the script makes.
-    if seed == 0:
-        for pairs in set(PAIRINGS) - {"shuffled"}:
-            commands[pairs] = dataclasses.replace(commands[pairs], out=None)
-    runs = {pairs: pretrain(command) for pairs, command in commands.items()}
 
     eval_path = DEMO_COLLECTION.with_name(DEMO_COLLECTION.name + "-eval")
     collection = Collection.open(eval_path)
@@ -82,7 +82,7 @@ def main():
         result = triplet_accuracy(embeddings, triplets)
         return f"{result.accuracy:.3f} [{result.interval[0]:.3f}, {result.interval[1]:.3f}]"
 
-    recipe, data = settle(commands["playlist_co"].recipe, lambda text: None, quiet=True)
+    recipe, data = settle(PretrainRecipe(collection=str(DEMO_COLLECTION), seed=seed))
     random_weights = build_model(recipe, data).backbone
     rows = [
         ("mean of the mel", "", "", "", "", triplet_text(mean_of_mel(collection))),

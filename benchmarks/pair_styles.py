@@ -20,11 +20,12 @@ COLUMNS = ("of one style", "of one artist", "tracks", "different pairs")
 
 def figures(collection, pairing, epochs, seed):
     """Shares of pairs of one style and of one artist; different tracks and pairs."""
-    from playlist_pretrain.training.pretrain import PretrainCommand
     from playlist_pretrain.training.pretrain_data import settle
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
-    command = PretrainCommand(collection=str(collection), pairs=pairing, preset="demo", seed=seed)
-    _, data = settle(command.recipe, lambda text: None, quiet=True)
+    _, data = settle(
+        PretrainRecipe(collection=str(collection), pairs=pairing, preset="demo", seed=seed)
+    )
     with open(Path(collection) / "tracks.csv", encoding="utf-8", newline="") as stream:
         about = {row["track_id"]: (row["style"], row["artist"]) for row in csv.DictReader(stream)}
     labels = np.array([about[track_id] for track_id in data.collection.track_ids])

@@ -28,19 +28,17 @@ def main():
 
     from playlist_pretrain.demo import DEMO_COLLECTION
     from playlist_pretrain.retrieval.similarity import Similarity, similarity
-    from playlist_pretrain.training.pretrain import PretrainCommand, pretrain
+    from playlist_pretrain.training.pretrain import pretrain
     from playlist_pretrain.training.recipes import FINETUNE_PRESETS
 
     # The default runs of the demo are those that the script makes, others those of demo_proof.py.
     seed = options.seed
     runs = {
         name: pretrain(
-            PretrainCommand(
-                pairs=name,
-                seed=seed,
-                out=f"runs/demo-{name}-vggish-{seed}" if seed else None,
-                quiet=True,
-            )
+            name,
+            collection=DEMO_COLLECTION,
+            seed=seed,
+            out=f"runs/demo-{name}-vggish-{seed}" if seed else None,
         )
         for name in PAIRINGS
         if name in options.only

@@ -14,9 +14,9 @@ from playlist_pretrain.cli import command_line
 from playlist_pretrain.errors import EmbeddingsError, RecipeError, printable
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.messages import command
+from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.retrieval.embedding_table import DTYPES, overview
 from playlist_pretrain.storage import location, refuse_remote
-from playlist_pretrain.models import ESSENTIA
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel

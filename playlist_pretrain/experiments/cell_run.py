@@ -23,8 +23,8 @@ from playlist_pretrain.experiments.plan import MEAN_OF_MEL, RANDOM
 from playlist_pretrain.files import folder_lock
 
 if TYPE_CHECKING:
-    from playlist_pretrain.training.pretrain import PretrainCommand
     from playlist_pretrain.training.pretrain_data import Data
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
 FAILED, BUSY, STOPPED = 1, 75, 76
 """Exit codes beside 0: its message is recorded, another process has it, it can be gone on with."""
@@ -75,54 +75,52 @@ def _threads() -> int | None:
     return int(given) if given else None
 
 
-def settled(cell: Cell, out: str | None = None) -> tuple[PretrainCommand, Data]:
-    """The command of a pre-training cell, its steps made whole epochs, and what it reads.
+def settled(cell: Cell) -> tuple[PretrainRecipe, Data]:
+    """The recipe of a pre-training cell, its steps made whole epochs, and what it reads.
 
     Raises
     ------
     RunError
         If no whole number of epochs comes near the steps that the plan asks for.
     """
-    from playlist_pretrain.training.pretrain import PretrainCommand
     from playlist_pretrain.training.pretrain_data import settle
+    from playlist_pretrain.training.recipes import PretrainRecipe
 
-    command, steps = PretrainCommand(**cell.spec["options"], out=out), cell.spec["steps"]
-    recipe, data = settle(command.recipe, lambda text: None, quiet=True, steps=steps)
+    asked, steps = PretrainRecipe(**cell.spec["options"]), cell.spec["steps"]
+    recipe, data = settle(asked, steps=steps)
     epochs, per_epoch = recipe.epochs, data.stream.steps_per_epoch
     if steps is not None and abs(epochs * per_epoch - steps) > STEPS_OFF * steps:
         raise RunError(
             f"{cell.id}: {steps} steps are no whole number of epochs of {per_epoch:,}; "
             f"{epochs} of them have {epochs * per_epoch:,}: choose other steps"
         )
-    return dataclasses.replace(command, epochs=epochs, batch=recipe.batch), data
+    return dataclasses.replace(asked, epochs=epochs, batch=recipe.batch), data
 
 
 def _pretrain(cell: Cell, state: State) -> dict[str, Any]:
     from playlist_pretrain.training.pretrain import pretrain
 
-    command, data = settled(cell, str(state.folder(cell)))
-    run = pretrain(command)
+    recipe, data = settled(cell)
+    run = pretrain(**vars(recipe), out=state.folder(cell))
     if not run.finished:
         raise Stopped
     return {
         "tracks": len(data.collection),
         "pairs_per_epoch": cast(Any, data.stream).pairing.expected_pairs,
-        "batch": command.batch,
+        "batch": recipe.batch,
         "steps_per_epoch": data.stream.steps_per_epoch,
-        "epochs": command.epochs,
+        "epochs": recipe.epochs,
         "steps": run.summary["steps"],
     }
 
 
 def _finetune(cell: Cell, state: State) -> dict[str, Any]:
-    from playlist_pretrain.training.finetune import FinetuneCommand, finetune
+    from playlist_pretrain.training.finetune import finetune
 
     model, options = cell.spec["model"], cell.spec["options"]
     if model == MEAN_OF_MEL:
         model = _mean_of_mel(cell, state)
-    run = finetune(
-        FinetuneCommand(**options, model=(_named(model, state),), out=str(state.folder(cell)))
-    )
+    run = finetune(_named(model, state), **options, out=state.folder(cell))
     if not run.finished:
         raise Stopped
     return {"tracks": run.summary["tracks"], "classes": run.summary["classes"]}

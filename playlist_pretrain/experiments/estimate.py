@@ -220,7 +220,7 @@ def _model(cell: Cell, cells: Mapping[str, Cell]) -> tuple[int, int]:
         return 0, bands
     width = options.get("width")
     if cell.kind == PRETRAIN:
-        width = PretrainRecipe(**options).resolve(demo=False, window_frames=frames).recipe.width
+        width = PretrainRecipe(**options).resolve(demo=False, window_frames=frames).width
     if model != AUDIOSET:
         frames = options.get("frames") or frames
     return _count(options.get("backbone", "vggish"), width, frames, bands)
@@ -299,11 +299,9 @@ def measure(cell: Cell) -> dict[str, Any]:
     from playlist_pretrain.pairs.dataset import step_dataset
     from playlist_pretrain.training.pretrain import build_model
 
-    command, data = settled(cell)
-    recipe = command.recipe.resolve(
-        demo=False, window_frames=data.collection.front_end.window_frames
-    )
-    recipe, _ = recipe.with_steps(data.stream.steps_per_epoch)
+    recipe, data = settled(cell)
+    recipe = recipe.resolve(demo=False, window_frames=data.collection.front_end.window_frames)
+    recipe = recipe.with_steps(data.stream.steps_per_epoch)
     model = build_model(recipe, data)
 
     def fit(first: int, count: int) -> float:

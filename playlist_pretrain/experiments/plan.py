@@ -239,7 +239,7 @@ class Plan:
         recipe = PretrainRecipe(
             backbone=backbone, **self.pretrain_settings(backbone, self.pairings[0])
         )
-        found = recipe.resolve(demo=False, window_frames=1).recipe
+        found = recipe.resolve(demo=False, window_frames=1)
         asked = {"width": found.width, "frames": recipe.frames}
         return {name: value for name, value in asked.items() if value is not None}
 

@@ -265,7 +265,7 @@ class Engine(tf.keras.callbacks.Callback):
             self.keep_checkpoints({*self.kept, self.done})
 
     def keep_checkpoints(self, whole: set[int]) -> None:
-        """Remove all but the newest of the ``whole`` checkpoints, and what a kill left unfinished."""
+        """Keep the newest of the ``whole`` checkpoints; remove all other files."""
         self.kept = set(sorted(whole)[-KEPT:])
         names = {f"step-{step}" for step in self.kept}
         for path in self.run.checkpoints.glob("step-*"):

@@ -537,9 +537,7 @@ def conclude(data: TaggingData, runs: TaggingRuns, count: int) -> dict[str, Any]
         **{name: {"mean": s.mean, "std": s.std, "text": s.text()} for name, s in found.items()},
     }
     with atomic_write(runs.path / RESULTS, "w") as stream:
-        table = csv.DictWriter(
-            stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n"
-        )
+        table = csv.DictWriter(stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
         for number, part in enumerate(summary["runs"], 1):
             ends = {

@@ -160,7 +160,7 @@ def planned(
     while epochs is None or epochs != settled.epochs:
         epochs = settled.epochs or 1
         stream = plan(pairings, recipe.batch, epochs, smaller=smaller)
-        settled = dataclasses.replace(recipe, epochs=settled.epochs).with_steps(
+        settled = recipe.with_steps(
             stream.steps_per_epoch, total=total, keep_warmup=given.warmup_steps is not None
         )
     if settled.warmup_steps != recipe.warmup_steps:

@@ -147,7 +147,9 @@ def check_choices(recipe: Any, choices: Mapping[str, Sequence[str]]) -> None:
     """Raise RecipeError for a setting that is none of its choices."""
     for name, values in choices.items():
         if getattr(recipe, name) not in values:
-            raise RecipeError(f"{option(name)} {getattr(recipe, name)}: one of {', '.join(filter(None, values))}")
+            raise RecipeError(
+                f"{option(name)} {getattr(recipe, name)}: one of {', '.join(filter(None, values))}"
+            )
 
 
 def check_at_least(recipe: Any, smallest: int, *names: str) -> None:

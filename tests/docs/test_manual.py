@@ -54,4 +54,4 @@ def test_a_command_is_one_whose_options_go_together(command, monkeypatch):
     assert main([verb, *words]) == 0
     (options,) = parsed
     if verb in ("pretrain", "finetune"):
-        options.recipe.resolve(demo=False, window_frames=256)
+        options.resolve(demo=False, window_frames=256)

@@ -1,5 +1,6 @@
 """The steps that a plan asks for, as whole epochs of a pairing whose epochs differ in size."""
 
+import dataclasses
 import types
 
 import pytest
@@ -19,9 +20,11 @@ def asked(monkeypatch):
         asked.append(epochs)
         return types.SimpleNamespace(steps_per_epoch=3 if epochs < 100 else 2)
 
-    def settle(recipe, say, *, quiet, steps):
-        resolved = recipe.resolve(demo=False, window_frames=256, steps=steps)
-        recipe, _, stream = inputs.planned(resolved, [], quiet=quiet)
+    def settle(given, *, steps):
+        recipe = given.resolve(demo=False, window_frames=256)
+        if steps is not None:
+            recipe = dataclasses.replace(recipe, epochs=given.epochs)
+        recipe, stream = inputs.planned(given, recipe, [], steps)
         return recipe, types.SimpleNamespace(stream=stream)
 
     asked = []
@@ -42,14 +45,14 @@ def cell(steps, **options):
     [(1197, 598, [1, 399, 598]), (270, 90, [1, 90]), (300, 150, [1, 100, 150]), (3, 1, [1])],
 )
 def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried, preset):
-    command, data = settled(cell(steps, preset=preset))
-    assert (command.epochs, asked) == (epochs, tried)
-    assert abs(command.epochs * data.stream.steps_per_epoch - steps) <= 1
+    recipe, data = settled(cell(steps, preset=preset))
+    assert (recipe.epochs, asked) == (epochs, tried)
+    assert abs(recipe.epochs * data.stream.steps_per_epoch - steps) <= 1
 
 
 def test_epochs_that_are_given_stay(asked):
-    command, data = settled(cell(None, epochs=120))
-    assert (command.epochs, data.stream.steps_per_epoch, asked) == (120, 2, [120])
+    recipe, data = settled(cell(None, epochs=120))
+    assert (recipe.epochs, data.stream.steps_per_epoch, asked) == (120, 2, [120])
 
 
 def test_steps_that_no_epochs_have(asked):

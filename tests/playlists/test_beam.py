@@ -63,12 +63,12 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
 
     assert beam.main(["--collection", str(mine.path), f"--beam={LOCAL[0]}"]) == 0
     assert "--pairs playlist_tco" in capsys.readouterr().out
-    told = []
     recipe = PretrainRecipe(
         pairs="playlist_tco", collection=str(mine.path), batch=4, epochs=1, warmup_steps=0
     )
-    settle(recipe, told.append, quiet=True)
-    assert any("tco-playlists" in text and text.endswith("read") for text in told)
+    settle(recipe)
+    told = capsys.readouterr().out.splitlines()
+    assert any("tco-playlists" in line and line.endswith("read") for line in told)
     split = split_groups(load_groups(mine, "playlists"), mine, frames=96)
     assert len(split.held_out) == 1
     (path,) = mine.path.glob("tco-*")

@@ -10,7 +10,7 @@ import pytest
 from playlist_pretrain import messages as commands
 from playlist_pretrain.__main__ import VERBS
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.training.finetune import FinetuneCommand
+from playlist_pretrain.cli.finetune import FinetuneCommand
 
 PACKAGE = Path(commands.__file__).parent
 

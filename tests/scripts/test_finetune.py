@@ -6,8 +6,8 @@ import json
 import pytest
 import tensorflow as tf
 
+from playlist_pretrain.cli import finetune
 from playlist_pretrain.cli import make_tfrecords as make
-from playlist_pretrain.training import finetune
 
 SPLIT_OF_FOLD = {"1": "train", "2": "test", "3": "validation"}
 

@@ -99,7 +99,7 @@ def arguments(command_line, tmp_path):
 @pytest.fixture(scope="session")
 def finished_once(command_line, tmp_path_factory):
     """Such a run, and what it said; not to be changed."""
-    from playlist_pretrain.training import pretrain
+    from playlist_pretrain.cli import pretrain
 
     out = tmp_path_factory.mktemp("finished") / "run"
     loud = [word for word in command_line(out) if word != "--quiet"]
@@ -119,8 +119,8 @@ def finished(finished_once, arguments):
 @pytest.fixture(scope="session")
 def run_whole(tmp_path_factory):
     """Callable: the run of a command line without ``--out``; made once, not to be changed."""
+    from playlist_pretrain.cli import pretrain
     from playlist_pretrain.runs import Run
-    from playlist_pretrain.training import pretrain
 
     @functools.cache
     def run(*words):
@@ -134,8 +134,9 @@ def run_whole(tmp_path_factory):
 @pytest.fixture
 def resumed_and_whole(run_whole, monkeypatch):
     """Callable: two runs of a command line, the first of which stopped after a step and went on."""
+    from playlist_pretrain.cli import pretrain
     from playlist_pretrain.runs import Run
-    from playlist_pretrain.training import callbacks, pretrain
+    from playlist_pretrain.training import engine
 
     class Stop(Exception):
         """Raised in place of a power cut."""
@@ -144,15 +145,15 @@ def resumed_and_whole(run_whole, monkeypatch):
         arguments = [*arguments, "--checkpoint-steps", "2"]
         out = arguments.index("--out") + 1
         whole = run_whole(*arguments[: out - 1], *arguments[out + 1 :])
-        steps = callbacks.Checkpoints.on_train_batch_end
+        steps = engine.Engine.show_progress
 
-        def stop(self, batch, logs=None):
-            steps(self, batch, logs)
-            if self._done == stop_at:
+        def stop(self):
+            steps(self)
+            if self.done == stop_at:
                 raise Stop
 
         with monkeypatch.context() as patch:
-            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            patch.setattr(engine.Engine, "show_progress", stop)
             with pytest.raises(Stop):
                 pretrain.main(arguments)
         assert pretrain.main(arguments) == 0
@@ -165,12 +166,15 @@ def resumed_and_whole(run_whole, monkeypatch):
 def assert_same():
     """Callable: whether two runs wrote the same but for what the clock says, to the last bit."""
     from playlist_pretrain.models.load import load_backbone
-    from playlist_pretrain.training.callbacks import COLUMNS, read_history
+    from playlist_pretrain.training.engine import read_history
+    from playlist_pretrain.training.pretrain import COLUMNS
 
     columns = [name for name in COLUMNS if "second" not in name]
 
     def compare(*runs):
-        one, other = ([[row[n] for n in columns] for row in read_history(r.history)] for r in runs)
+        one, other = (
+            [[row[n] for n in columns] for row in read_history(r.history, COLUMNS)] for r in runs
+        )
         assert one == other
         models = [load_backbone(run.saved_model).model.get_weights() for run in runs]
         for left, right in zip(*models, strict=True):

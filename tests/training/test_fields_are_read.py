@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from playlist_pretrain.cli import finetune, pretrain
 from playlist_pretrain.errors import RecipeError, TableError, TaskError
 from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.tasks import read_task
-from playlist_pretrain.training import finetune, pretrain
 from playlist_pretrain.training.recipes import FinetuneRecipe, PretrainRecipe
 from playlist_pretrain.training.strategy import make_strategy
 
@@ -62,7 +62,7 @@ def test_every_field_of_a_recipe_is_used_by_some_run(arguments, small_world, tmp
         assert pretrain.main([*arguments, "--pairs", pairs, *out]) == 0
     # TensorFlow has started with one device, so two replicas are refused, after a look.
     with contextlib.suppress(RecipeError):
-        make_strategy(PretrainRecipe(strategy="mirrored", replicas=2))
+        make_strategy("mirrored", 2)
     assert unread(PretrainRecipe, seen) == []
 
 
@@ -75,7 +75,7 @@ def test_every_field_of_a_fine_tuning_is_used_by_some_run(tagging_arguments, see
         with contextlib.suppress(TaskError, TableError):
             read_task(FinetuneRecipe(task=task, splits="nowhere"))
     with contextlib.suppress(RecipeError):
-        make_strategy(FinetuneRecipe(strategy="mirrored", replicas=2))
+        make_strategy("mirrored", 2)
     assert unread(FinetuneRecipe, seen) == []
 
 

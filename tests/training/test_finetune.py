@@ -13,17 +13,16 @@ import pytest
 import tensorflow as tf
 from processes import ROOT, end, start, start_workers
 
-from playlist_pretrain.evaluation.scores import load_scores
-from playlist_pretrain.evaluation.tagging import tagging_metrics
+from playlist_pretrain.cli import finetune
+from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
 from playlist_pretrain.models.load import load_tagger
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, finetune
-from playlist_pretrain.training.callbacks import TAG_CALLBACKS_COLUMNS as COLUMNS
-from playlist_pretrain.training.callbacks import read_history
-from playlist_pretrain.training.finetune import TaggingRuns
+from playlist_pretrain.training import engine
+from playlist_pretrain.training.engine import read_history
+from playlist_pretrain.training.finetune import COLUMNS, TaggingRuns
 
 SCRIPT = ROOT / "scripts" / "finetune.py"
 
@@ -130,15 +129,14 @@ def test_the_best_epoch_is_tested_not_the_last(tagging_arguments, monkeypatch):
     arguments = with_option(tagging_arguments, "--high-learning-rate", "3")
     arguments = with_option(with_option(arguments, "--epochs", "8"), "--cycle-epochs", "16")
     seen = {}
-    from playlist_pretrain.training import callbacks as tag_callbacks
 
-    keep = tag_callbacks.Validation.on_epoch_end
+    keep = engine.BestEpoch.keep
 
-    def record(self, epoch, logs=None):
-        keep(self, epoch, logs)
-        seen[epoch + 1] = self.model.tagger.get_weights()
+    def record(self, model, rows):
+        keep(self, model, rows)
+        seen[len(rows)] = model.get_weights()
 
-    monkeypatch.setattr(tag_callbacks.Validation, "on_epoch_end", record)
+    monkeypatch.setattr(engine.BestEpoch, "keep", record)
     assert finetune.main(with_option(arguments, "--runs", "1")) == 0
     part = out_of(arguments).part(1)
     rows = read_history(part.history, COLUMNS)
@@ -206,15 +204,15 @@ def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_pa
 
 def stopped_at(arguments, step, run, monkeypatch):
     """Stop a fine-tuning after a step of one of its runs, in place of a power cut."""
-    steps = callbacks.Checkpoints.on_train_batch_end
+    steps = engine.Engine.show_progress
 
-    def stop(self, batch, logs=None):
-        steps(self, batch, logs)
-        if self._done == step and self._folder.parent.name == run:
+    def stop(self):
+        steps(self)
+        if self.done == step and self.run.path.name == run:
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+        patch.setattr(engine.Engine, "show_progress", stop)
         with pytest.raises(Stop):
             finetune.main(arguments)
 
@@ -252,17 +250,17 @@ def test_sigterm_at_any_step_changes_nothing(tagging_arguments, tmp_path, monkey
         found = read_history(run.part(1).history, COLUMNS)
         return [[row[name] for name in columns] for row in found]
 
-    steps = callbacks.Checkpoints.on_train_batch_end
+    steps = engine.Engine.show_progress
     for step in (5, 6, 12):
         stopped = with_option(arguments, "--out", str(tmp_path / f"at-{step}"))
 
-        def stop(self, batch, logs=None, at=step):
-            steps(self, batch, logs)
-            if self._done == at:
+        def stop(self, at=step):
+            steps(self)
+            if self.done == at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         with monkeypatch.context() as patch:
-            patch.setattr(callbacks.Checkpoints, "on_train_batch_end", stop)
+            patch.setattr(engine.Engine, "show_progress", stop)
             assert finetune.main(stopped) == 0
         run = out_of(stopped)
         assert not run.finished and (run.part(1).checkpoints / f"step-{step}.index").exists()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training.callbacks import read_history
+from playlist_pretrain.training.engine import read_history
+from playlist_pretrain.training.pretrain import COLUMNS
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
 KILLS = 10
@@ -38,17 +39,17 @@ def test_ten_kills_change_nothing(arguments, assert_same, tmp_path):
             time.sleep(0.02)
         # The first kills fall into starting up, the later ones into training: each process is
         # given until it has written a checkpoint of its own, then a random moment more.
-        before = len(read_history(killed.history))
+        before = len(read_history(killed.history, COLUMNS))
         until = time.monotonic() + (60 if kill > 1 else 0)
         while process.poll() is None and time.monotonic() < until:
-            if len(read_history(killed.history)) > before:
+            if len(read_history(killed.history, COLUMNS)) > before:
                 break
             time.sleep(0.01)
         time.sleep(generator.uniform(0, 0.3))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        steps_seen.add(len(read_history(killed.history)))
+        steps_seen.add(len(read_history(killed.history, COLUMNS)))
         assert not killed.finished, "the run is too short to be killed ten times"
     assert len(steps_seen) >= KILLS // 2
     subprocess.run(command(killed.path), check=True, capture_output=True)

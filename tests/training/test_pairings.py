@@ -1,11 +1,13 @@
 """Every pairing from groups to a trained model, on a small collection."""
 
+import logging
 import shutil
 
 import numpy as np
 import pytest
 
 from playlist_pretrain.cli import match_playlists as make
+from playlist_pretrain.cli import pretrain
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.views import MixedViews
@@ -13,7 +15,7 @@ from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.dataset import pair_dataset
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import pretrain
+from playlist_pretrain.training import pretrain as training
 from playlist_pretrain.training.pretrain_data import settle
 from playlist_pretrain.training.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.training.strategy import Workers
@@ -49,15 +51,15 @@ def test_runs_through_the_script(pairs, arguments):
 
 
 @pytest.mark.parametrize("pairs", list(PAIRINGS))
-def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path):
+def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path, caplog):
     excluded = tmp_path / "excluded.txt"
     excluded.write_text("track/0003\ntrack/0004\n")
-    told = []
-    settled, data = settle(recipe(world, pairs, exclude=str(excluded)), told.append, quiet=True)
+    caplog.set_level("INFO")
+    settled, data = settle(recipe(world, pairs, exclude=str(excluded)))
     assert settled.groups == DEFAULT_GROUPS.get(pairs, "playlists")
     rows = np.concatenate([data.stream.rows_of(step) for step in range(settled.epochs)])
     assert not np.isin(rows, [3, 4, 58, 59]).any()
-    assert any("2 tracks are excluded" in text for text in told)
+    assert "2 tracks are excluded" in caplog.text
     assert data.probe_pairs is not None and data.probe_pairs.pairs >= 1
 
 
@@ -73,7 +75,7 @@ def test_tables_know_nothing_of_held_out_groups(world):
     together = np.zeros((60, 60), int)
     for i in range(len(split.kept)):
         together[np.ix_(split.kept.group(i), split.kept.group(i))] += 1
-    _, data = settle(recipe(world, "playlist_tco"), lambda text: None, quiet=True)
+    _, data = settle(recipe(world, "playlist_tco"))
     pairs = np.concatenate(list(data.stream.pairing.epoch(0)))
     assert np.all(together[pairs[:, 0], pairs[:, 1]] > 0)
 
@@ -81,22 +83,22 @@ def test_tables_know_nothing_of_held_out_groups(world):
 def test_tables_are_made_once_for_all_seeds(world):
     for pairs, pattern in (("playlist_tco", "tco-*"), ("playlist_w2v", "w2v-*.bin")):
         for seed in (0, 1):
-            settle(recipe(world, pairs, seed=seed), lambda text: None, quiet=True)
+            settle(recipe(world, pairs, seed=seed))
         assert len(list(world.glob(pattern))) == 1
-        settle(recipe(world, pairs, probe_share=0.2), lambda text: None, quiet=True)
+        settle(recipe(world, pairs, probe_share=0.2))
         assert len(list(world.glob(pattern))) == 2
 
 
 def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
-    settled, data = settle(recipe(world, "playlist_w2v"), lambda text: None, quiet=True)
-    model = pretrain.build_model(settled, data)
+    settled, data = settle(recipe(world, "playlist_w2v"))
+    model = training.build_model(settled, data)
     run = Run(tmp_path / "run")
     run.path.mkdir()
     workers = Workers(model.distribute_strategy)
-    pretrain.fit(model, settled, data, run, workers, resumes_from=run, quiet=True, say=print)
+    training.train(model, settled, data, run, workers, resumes_from=run)
     kept = model.y_tower.get_layer("vectors").get_weights()[0]
     np.testing.assert_array_equal(kept, data.stream.pairing.table)
-    fresh = pretrain.build_model(settled, data)
+    fresh = training.build_model(settled, data)
     for name in ("projector", "backbone"):
         before, after = (getattr(m, name).get_weights() for m in (fresh, model))
         assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
@@ -105,8 +107,8 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
 
 
 def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
-    settled, data = settle(recipe(world, "playlist_w2v"), lambda text: None, quiet=True)
-    model = pretrain.build_model(settled, data)
+    settled, data = settle(recipe(world, "playlist_w2v"))
+    model = training.build_model(settled, data)
     x, y = model.projector, model.y_tower.layers[-1]
     assert not {id(weight) for weight in x.weights} & {id(weight) for weight in y.weights}
     assert [a.output_shape for a in x.layers] == [b.output_shape for b in y.layers]
@@ -119,8 +121,8 @@ def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
 
 
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
-    settled, data = settle(recipe(world, "simclr", seed=3), lambda text: None, quiet=True)
-    model = pretrain.build_model(settled, data)
+    settled, data = settle(recipe(world, "simclr", seed=3))
+    model = training.build_model(settled, data)
     windows = next(iter(pair_dataset(data.reader, data.stream, seed=3, first=0, last=1)))
     views = model.views(windows, 0)
     expected = MixedViews(data.collection.front_end, 3)(windows, 0)
@@ -131,13 +133,13 @@ def test_the_views_of_a_run_are_mixes_with_its_seed(world):
 
 
 def test_gensim_does_not_limit_the_groups_of_the_other_table(world):
-    settled, _ = settle(
-        recipe(world, "playlist_tco", max_group_length=20_000), lambda text: None, quiet=True
-    )
+    settled, _ = settle(recipe(world, "playlist_tco", max_group_length=20_000))
     assert settled.max_group_length == 20_000
 
 
-def test_tables_made_ahead_are_those_that_training_looks_for(make_collection, tmp_path, rng):
+def test_tables_made_ahead_are_those_that_training_looks_for(
+    make_collection, tmp_path, rng, caplog
+):
     collection = make_collection(tmp_path / "c", [100] * 28 + [5] * 2, front_end="vggish")
     world = collection.path
     lists = [rng.choice(30, n, replace=False) for n in rng.integers(3, 9, 40)]
@@ -153,11 +155,13 @@ def test_tables_made_ahead_are_those_that_training_looks_for(make_collection, tm
     assert make.main(command) == 0
     before = {path: path.read_bytes() for path in world.iterdir()}
     for pairs, options in (("playlist_tco", {}), ("playlist_w2v", {"w2v_size": 8})):
-        told = []
+        caplog.clear()
+        logging.getLogger("playlist_pretrain").propagate = True  # main has taken it
+        caplog.set_level("INFO", "playlist_pretrain")
         asked = recipe(world, pairs, frames=None, batch=2, **shared, **options)
-        settle(asked, told.append, quiet=True)
-        assert any(text.endswith(": read") for text in told)
-        assert any("are left out of" in text for text in told)
+        settle(asked)
+        assert ": read" in caplog.text
+        assert "are left out of" in caplog.text
     assert {path: path.read_bytes() for path in world.iterdir()} == before
 
 
@@ -187,12 +191,12 @@ def test_simclr_does_not_need_the_groups_that_are_there(make_collection, tmp_pat
         "playlists", [[8, 9], [9, 10, 0]], tracks=12, collection_key=collection.content_key
     )
     short.save(groups_path(collection.path, "playlists"))
-    _, data = settle(recipe(collection.path, "simclr"), lambda text: None, quiet=True)
+    _, data = settle(recipe(collection.path, "simclr"))
     assert sorted(np.concatenate(list(data.stream.pairing.epoch(0)))[:, 0]) == list(range(8))
     assert data.probe_pairs is None
     for pairs in ("playlist_co", "playlist_tco", "playlist_w2v"):
         with pytest.raises(GroupsError, match="no group of 'playlists' has two tracks"):
-            settle(recipe(collection.path, pairs), lambda text: None, quiet=True)
+            settle(recipe(collection.path, pairs))
 
 
 @pytest.mark.parametrize(

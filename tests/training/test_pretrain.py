@@ -9,12 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli import pretrain
 from playlist_pretrain.messages import command
 from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import callbacks, pretrain
-from playlist_pretrain.training import pretrain_results as outcome
+from playlist_pretrain.training import engine
+from playlist_pretrain.training import pretrain as training
 
 
 class Stop(Exception):
@@ -94,13 +95,13 @@ def test_a_finished_run_says_so(finished, arguments, capsys):
 def test_no_step_waits_for_its_numbers(arguments, monkeypatch):
     import tensorflow as tf
 
-    count, seen = callbacks.Checkpoints.on_train_batch_end, []
+    count, seen = engine.Engine.show_progress, []
 
-    def look(self, batch, logs=None):
-        seen.extend(logs.values())
-        count(self, batch, logs)
+    def look(self):
+        seen.extend(self.logs.values())
+        count(self)
 
-    monkeypatch.setattr(callbacks.Checkpoints, "on_train_batch_end", look)
+    monkeypatch.setattr(engine.Engine, "show_progress", look)
     assert pretrain.main(arguments) == 0
     assert seen and all(tf.is_tensor(value) for value in seen)
 
@@ -159,7 +160,7 @@ def test_a_damaged_summary_is_named(finished, arguments, capsys):
 @pytest.mark.slow
 def test_a_damaged_list_of_checkpoints_loses_nothing(arguments, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
+        patch.setattr(training, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             pretrain.main(arguments)
     (run_of(arguments).checkpoints / "checkpoint").write_text("garbage")
@@ -174,7 +175,7 @@ def test_a_damaged_list_of_checkpoints_loses_nothing(arguments, monkeypatch, cap
 def test_a_full_disk_is_one_message(arguments, tmp_path):
     code = (
         "import resource, sys\n"
-        "from playlist_pretrain.training.pretrain import main\n"
+        "from playlist_pretrain.cli.pretrain import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "raise SystemExit(main(sys.argv[1:]))"
     )
@@ -193,7 +194,7 @@ def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
     ids.write_text("track/0001\nelsewhere/1\n")
     loud = [a for a in changed(arguments, exclude=str(ids)) if a != "--quiet"]
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "build_model", lambda *args: (_ for _ in ()).throw(Stop))
+        patch.setattr(training, "build_model", lambda *args: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             pretrain.main(loud)
     assert "1 of 2 ids are not in small, the first is 'elsewhere/1'" in capsys.readouterr().out
@@ -285,17 +286,17 @@ def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, c
             stream.truncate(100)
 
     command = changed(arguments, collection=str(copy))
-    build, pretrain.build_model = pretrain.build_model, None
+    build, training.build_model = training.build_model, None
     try:
 
         def cut(recipe, data):
             cut_after_opening()
             return build(recipe, data)
 
-        pretrain.build_model = cut
+        training.build_model = cut
         error = refusal(command, capsys)
     finally:
-        pretrain.build_model = build
+        training.build_model = build
     assert shard.name in error
 
 
@@ -318,7 +319,7 @@ def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
     ],
 )
 def test_warnings(summary, words):
-    found = outcome.warnings_of({"steps": 100, **summary})
+    found = training.warnings_of({"steps": 100, **summary})
     assert len(found) == len(words)
     for text, word in zip(found, words, strict=True):
         assert word in text
@@ -348,7 +349,7 @@ def test_resnet50_keeps_its_statistics_and_loads_with_nothing_but_tensorflow(
     position = arguments.index("--width")
     arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
     arguments = changed(arguments, epochs="2")
-    restore, save = callbacks.Checkpoints.restore, callbacks.Checkpoints.save
+    restore, save = engine.Engine.restore_checkpoint, engine.Engine.save_checkpoint
     seen = []
 
     def stop_after_saving(self):
@@ -357,17 +358,17 @@ def test_resnet50_keeps_its_statistics_and_loads_with_nothing_but_tensorflow(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "save", stop_after_saving)
+        patch.setattr(engine.Engine, "save_checkpoint", stop_after_saving)
         with pytest.raises(Stop):
             pretrain.main(arguments)
 
-    def look(self, model, source=None):
-        done = restore(self, model, source)
-        seen.append(model.backbone.get_weights())
+    def look(self, source):
+        done = restore(self, source)
+        seen.append(self.model.backbone.get_weights())
         return done
 
     with monkeypatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "restore", look)
+        patch.setattr(engine.Engine, "restore_checkpoint", look)
         assert pretrain.main(arguments) == 0
     for before, after in zip(*seen, strict=True):
         np.testing.assert_array_equal(before, after)
@@ -423,7 +424,7 @@ def test_slices_come_to_the_same_model(finished, arguments, tmp_path, capsys):
 @pytest.mark.slow
 def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
+        patch.setattr(training, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
         with pytest.raises(Stop):
             pretrain.main(arguments)
     run = run_of(arguments)

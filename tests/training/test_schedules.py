@@ -27,11 +27,11 @@ def papers_optimizer(make_collection, tmp_path_factory):
     """The optimizer that ``pretrain`` compiles for the paper's recipe and number of pairs."""
     collection = make_collection(tmp_path_factory.mktemp("paper"), [300])
     pairing = SimpleNamespace(name="playlist_co", y="window", count=lambda epoch: PAPERS_PAIRS)
-    resolved = PretrainRecipe(collection="x").resolve(demo=False, window_frames=256)
-    stream = PairStream.plan(pairing, resolved.recipe.batch, resolved.recipe.epochs)
+    recipe = PretrainRecipe(collection="x").resolve(demo=False, window_frames=256)
+    stream = PairStream.plan(pairing, recipe.batch, recipe.epochs)
     assert stream.steps_per_epoch == 2152
-    recipe, told = resolved.with_steps(stream.steps_per_epoch)
-    assert (recipe.preset, recipe.epochs * stream.steps_per_epoch, told) == ("paper", 107600, "")
+    assert recipe.with_steps(stream.steps_per_epoch) == recipe
+    assert (recipe.preset, recipe.epochs * stream.steps_per_epoch) == ("paper", 107600)
     return build_model(recipe, Data(collection, None, stream, None, {}, 0.0, None)).optimizer
 
 

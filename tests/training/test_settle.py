@@ -33,7 +33,7 @@ def demo_playlists(make_collection, tmp_path_factory):
 @pytest.mark.parametrize("pairs", ["playlist_co", "playlist_tco"])
 def test_the_demo_preset_comes_to_800_steps(demo_playlists, pairs):
     asked = PretrainRecipe(preset="demo", pairs=pairs, collection=demo_playlists)
-    recipe, data = settle(asked, lambda text: None, quiet=True)
+    recipe, data = settle(asked)
     assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
     assert recipe.warmup_steps == 240
 
@@ -42,7 +42,7 @@ def test_the_message_names_the_demo_preset_where_its_batch_fits(demo_playlists):
     def refusal(**options):
         with pytest.raises(RecipeError, match=r"--batch \d+: an epoch of playlist_co") as refused:
             asked = PretrainRecipe(preset="paper", collection=demo_playlists, **options)
-            settle(asked, lambda text: None, quiet=True)
+            settle(asked)
         return str(refused.value)
 
     hint = "for a small collection there is --preset demo"

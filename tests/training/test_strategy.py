@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from processes import ROOT, end, norm, start, start_workers
 
+from playlist_pretrain.cli import pretrain
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import pretrain
-from playlist_pretrain.training.callbacks import read_history
+from playlist_pretrain.training.engine import read_history
+from playlist_pretrain.training.pretrain import COLUMNS
 from playlist_pretrain.training.recipes import PretrainRecipe
 from playlist_pretrain.training.strategy import check_split, check_tf_config
 
@@ -42,7 +43,7 @@ def whole(words, tmp_path_factory):
 
 
 def results(run):
-    losses = [float(row["loss"]) for row in read_history(run.history)]
+    losses = [float(row["loss"]) for row in read_history(run.history, COLUMNS)]
     return losses, load_backbone(run.saved_model).model.get_weights()
 
 
@@ -76,7 +77,7 @@ def test_sigterm_at_any_moment_saves_and_ends_well(words, assert_same, tmp_path)
     assert pretrain.main(words(whole, *long)) == 0
     process = start([SCRIPT, *words(stopped, *long, quiet=False)])
     until = time.monotonic() + 120
-    while not read_history(stopped.history) and time.monotonic() < until:
+    while not read_history(stopped.history, COLUMNS) and time.monotonic() < until:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     ((said, _),) = end(process)
@@ -89,20 +90,21 @@ def test_sigterm_at_any_moment_saves_and_ends_well(words, assert_same, tmp_path)
 STOPS = """
 import sys, time
 from pathlib import Path
-from playlist_pretrain.training import callbacks, pretrain
+from playlist_pretrain.cli import pretrain
+from playlist_pretrain.training import engine
 
 reached, sent = map(Path, sys.argv[1:3])
-count = callbacks.Checkpoints.on_train_batch_end
+count = engine.Engine.show_progress
 
-def wait(self, batch, logs=None):
-    count(self, batch, logs)
-    if self._done == 5:
+def wait(self):
+    count(self)
+    if self.done == 5:
         reached.touch()
         until = time.monotonic() + 120
         while not sent.exists() and time.monotonic() < until:
             time.sleep(0.01)
 
-callbacks.Checkpoints.on_train_batch_end = wait
+engine.Engine.show_progress = wait
 raise SystemExit(pretrain.main(sys.argv[3:]))
 """
 

@@ -1,7 +1,5 @@
 """The protocol of arXiv 2304.12257, section 3.2: rates, penalty, windows of validation and test."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,26 +118,25 @@ def test_a_tagger_is_its_backbone_and_a_head(rng):
     np.testing.assert_array_equal(tf.keras.Model(model.inputs, embedding_of(model))(x), z)
 
 
-class Recorder:
-    """A reader that notes which windows it was asked for."""
+@pytest.fixture
+def asked(monkeypatch):
+    """Windows (row, start) that readers were asked for."""
+    asked, read = [], WindowReader.read
 
-    def __init__(self, reader):
-        self._reader, self.asked = reader, []
-        for name in ("collection", "frames", "short", "calls", "last_start", "usable"):
-            setattr(self, name, getattr(reader, name))
+    def note(self, rows, starts):
+        asked.extend(zip(rows.tolist(), starts.tolist(), strict=True))
+        return read(self, rows, starts)
 
-    def read(self, rows, starts):
-        self.asked += list(zip(rows.tolist(), starts.tolist(), strict=True))
-        return self._reader.read(rows, starts)
+    monkeypatch.setattr(WindowReader, "read", note)
+    return asked
 
 
-def test_the_test_sees_all_windows_and_means_them(model, make_collection, tmp_path):
+def test_the_test_sees_all_windows_and_means_them(model, make_collection, tmp_path, asked):
     frames = [2 * 16, 10 * 16 + 5, 400 * 16 + 15]
     collection = make_collection(tmp_path / "c", frames, front_end="vggish")
-    reader = Recorder(WindowReader(collection, 16, short="repeat"))
     rows = np.array([2, 0, 1])
-    scores = track_scores(model, reader, rows, None, quiet=True)
-    assert sorted(reader.asked) == [
+    scores = track_scores(model, collection, rows)
+    assert sorted(asked) == [
         (row, 16 * window) for row, count in enumerate((2, 10, 400)) for window in range(count)
     ]
     for row, found in zip(rows, scores, strict=True):
@@ -148,7 +145,7 @@ def test_the_test_sees_all_windows_and_means_them(model, make_collection, tmp_pa
         np.testing.assert_allclose(found, model(windows).numpy().mean(axis=0), atol=1e-5)
 
 
-def test_validation_sees_the_central_thirty_seconds(model, tmp_path):
+def test_validation_sees_the_central_thirty_seconds(model, tmp_path, asked):
     from playlist_pretrain.audio.front_end import front_end
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.schema import shard_name
@@ -161,22 +158,7 @@ def test_validation_sees_the_central_thirty_seconds(model, tmp_path):
         mel = np.zeros((frames, settings.bands), np.float32)
         writer.add("a", mel, start_seconds=0.0, source_seconds=float(seconds))
     write_collection(tmp_path, settings, [writer.part], source={"made": "for a test"})
-    reader = Recorder(WindowReader(Collection.open(tmp_path), 16, short="repeat"))
-    track_scores(model, reader, np.array([0]), VALIDATION_SECONDS, quiet=True)
-    starts = np.array([start for _, start in reader.asked])
+    track_scores(model, Collection.open(tmp_path), np.array([0]), VALIDATION_SECONDS)
+    starts = np.array([start for _, start in asked])
     assert starts[0] == 3500 and starts[-1] + 16 <= 6500 and 6500 - starts[-1] < 34
     np.testing.assert_array_equal(np.diff(starts), 16)
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_length_of_a_track(model, make_collection, tmp_path):
-    """Whatever the length, some batches are on their way: those read ahead, and those let go."""
-    batches = 64 * 16 * 64 * 2 * 12
-    for windows in (400, 8000):
-        collection = make_collection(tmp_path / str(windows), [windows * 16], front_end="vggish")
-        reader = WindowReader(collection, 16, short="repeat")
-        track_scores(model, reader, np.array([0]), None, quiet=True)  # what is kept for good
-        tracemalloc.start()
-        track_scores(model, reader, np.array([0]), None, quiet=True)
-        assert tracemalloc.get_traced_memory()[1] < batches < 8000 * 16 * 64 * 2 / 10
-        tracemalloc.stop()
