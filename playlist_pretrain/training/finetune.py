@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import RunError, ScoresError, TaskError
-from playlist_pretrain.evaluation.scores import measurable
+from playlist_pretrain.evaluation.scores import load_scores, measurable, save_scores
 from playlist_pretrain.files import atomic_write, content_key
 from playlist_pretrain.messages import command, words_of
-from playlist_pretrain.models import AUDIOSET, SCRATCH
+from playlist_pretrain.models import AUDIOSET, BACKBONES, SCRATCH
 from playlist_pretrain.models.load import label_of, starting_point
 from playlist_pretrain.runs import SUMMARY, Run, what_decides
 from playlist_pretrain.storage import location
@@ -206,7 +206,8 @@ def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
     from playlist_pretrain.tasks import TASKS, read_task
     from playlist_pretrain.tasks.task import match_task
 
-    TASKS.get(recipe.task)  # refuses an unknown one before anything is read
+    TASKS.get(recipe.task)  # unknown names are refused before anything is read
+    BACKBONES.get(recipe.backbone or "vggish")
     path = location(recipe.collection)
     collection = Collection.open(path)
     recipe = dataclasses.replace(recipe, collection=str(path)).resolve(
@@ -451,7 +452,7 @@ def test(
     reader: WindowReader,
 ) -> None:
     """Export the tagger of the best epoch, prove it by reloading, test it, and sum up."""
-    from playlist_pretrain.evaluation.tagging import bootstrap_intervals, save_scores
+    from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
     from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.saved_model import save_tagger
     from playlist_pretrain.training.engine import check_export
@@ -495,7 +496,7 @@ def test(
 
 def measure(path: Path) -> TaggingResult:
     """Compute the metrics of a file of per-track scores."""
-    from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
+    from playlist_pretrain.evaluation.tagging import tagging_metrics
 
     _, targets, scores, classes = load_scores(path)
     return tagging_metrics(targets, scores, classes)

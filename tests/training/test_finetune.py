@@ -14,7 +14,8 @@ import tensorflow as tf
 from processes import ROOT, end, start, start_workers
 
 from playlist_pretrain.cli import finetune
-from playlist_pretrain.evaluation.tagging import load_scores, tagging_metrics
+from playlist_pretrain.evaluation.scores import load_scores
+from playlist_pretrain.evaluation.tagging import tagging_metrics
 from playlist_pretrain.models.load import load_tagger
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
