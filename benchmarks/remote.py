@@ -68,10 +68,10 @@ class Ways:
 
     def one_after_the_other(self) -> int:
         """A request a window, each when the one before has been answered."""
-        from playlist_pretrain.storage import read_pieces
+        from playlist_pretrain.storage import read_ranges
 
         for shard, offset in self.pieces[:NAIVE]:
-            (data,) = read_pieces([self.remote.shard_paths[shard]], [offset], [WINDOW_BYTES])
+            (data,) = read_ranges([self.remote.shard_paths[shard]], [offset], [WINDOW_BYTES])
             assert len(data) == WINDOW_BYTES
         return len(self.pieces[:NAIVE])
 

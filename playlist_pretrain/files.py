@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from playlist_pretrain.errors import PlaylistPretrainError
-from playlist_pretrain.storage import RemotePath
+from playlist_pretrain.storage import is_remote, location, upload
 
 
 def temporary_beside(path: Path) -> Path:
@@ -23,9 +23,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def atomic_write(
-    path: str | Path | RemotePath, mode: str = "wb", *, sync: bool = True
-) -> Iterator[IO]:
+def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> Iterator[IO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
     The data are synced to disk before the rename: after a crash ``path`` has its old content or
@@ -33,7 +31,7 @@ def atomic_write(
 
     Parameters
     ----------
-    path : str, Path or RemotePath
+    path : str or Path
         Final name; its folder is created when missing. A remote file is written to a local
         temporary one and uploaded on success.
     mode : {"wb", "w"}
@@ -43,11 +41,11 @@ def atomic_write(
         cut short, so readers must be able to tell.
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    if isinstance(path, RemotePath):
+    if is_remote(path):
         with tempfile.NamedTemporaryFile(mode, **text) as stream:
             yield stream
             stream.flush()
-            path.put(stream.name)
+            upload(stream.name, location(path))
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +71,14 @@ def sync_file(path: str | Path) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def check_writable(folder: str | Path | RemotePath) -> None:
+def check_writable(folder: str | Path) -> None:
     """Raise OSError when nothing can be written to a local ``folder``: before long work."""
-    if not isinstance(folder, RemotePath):
+    if not is_remote(folder):
         with tempfile.TemporaryFile(dir=folder):
             pass
 
 
-def write_json(path: str | Path | RemotePath, content: Any, *, sync: bool = True) -> None:
+def write_json(path: str | Path, content: Any, *, sync: bool = True) -> None:
     """Write ``content`` as readable JSON with :func:`atomic_write`; floats keep every digit."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path, sync=sync) as stream:

@@ -145,6 +145,8 @@ def s3(s3_port, monkeypatch):
     proxy = Proxy(s3_port)
     for name, value in variables(proxy.port).items():
         monkeypatch.setenv(name, value)
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()  # it remembers the server of another test
     yield proxy
     proxy.close()
 

@@ -1,31 +1,28 @@
-"""The command ``check_collection``: what is in a collection, is it sound, and mend it."""
+"""The command ``check_collection``: show, verify and repair a collection."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.demo import ready_demo
+from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import CollectionError, RecipeError
 from playlist_pretrain.messages import command
 
 if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.verify import Problem, Verification
+    from playlist_pretrain.records.verify import Repair
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
   python scripts/check_collection.py --collection tfrecords/mine
   python scripts/check_collection.py --collection tfrecords/mine --verify
   python scripts/check_collection.py --collection tfrecords/mine --repair
-  python scripts/check_collection.py --collection tfrecords/mine --repair --front-end paper
 """
 FIGURE = Path("figures") / "collection.png"
 
@@ -43,55 +40,53 @@ class CheckCollection:
     verify: bool = False
     """compare the SHA-256 of every file too"""
     repair: bool = False
-    """keep every sound record and make index and collection.json anew; what is damaged is listed
-    in check_report.tsv"""
-    front_end: str | None = None
-    """with --repair or --verify, what made the mels (paper, musicnn, vggish, vggish-essentia,
-    melon, jamendo-mels), for a collection whose collection.json can no longer say so"""
+    """move damaged shards into the folder damaged, list their tracks in damaged/tracks.tsv, and
+    make index and collection.json of the sound shards anew"""
     quiet: bool = False
     """print nothing but what is wrong"""
 
-    def say(self, text: str) -> None:
-        """Print, unless it is to be quiet."""
-        if not self.quiet:
-            print(text, flush=True)
-
 
 def check_collection(options: CheckCollection) -> None:
-    """Check what ``options`` name; what ``scripts/check_collection.py`` does.
+    """Check the collection that ``options`` name.
 
     Raises
     ------
     CollectionError
         Something is wrong with the collection, or it cannot be repaired.
-    FrontEndError, RecipeError
-        An option that cannot be obeyed.
+    RecipeError
+        The collection is behind a URL.
     """
-    from playlist_pretrain.audio.front_end import IMPORTED, front_end
-
-    if options.front_end is not None and not (options.repair or options.verify):
-        raise RecipeError("--front-end: nothing reads it without --repair or --verify")
-    made_by = None
-    if options.front_end is not None:
-        made_by = IMPORTED.get(options.front_end) or front_end(options.front_end)
-    folder = _folder(options)
-    if options.repair:
-        _repair(options, folder, made_by)  # type: ignore[arg-type]
-        return
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.verify import verify_collection
+    from playlist_pretrain.records.overview import draw_collection, overview
+    from playlist_pretrain.records.verify import repair_collection, verify_collection
 
-    if not options.verify:
-        Collection.open(folder)
-    found = verify_collection(folder, front_end=made_by, hashed=options.verify, quiet=options.quiet)  # type: ignore[arg-type]
-    _refuse(found.problems, folder)
-    collection = Collection.open(folder)
-    _show(options, collection, found)
+    folder = _folder(options)
+    named = ["--collection", options.collection] if options.collection else []
+    if options.repair:
+        _show_repair(folder, repair_collection(folder))
+        logger.info("next: %s", command("check_collection", *named, "--verify"))
+        return
+    found = verify_collection(folder, hashed=options.verify)
+    if found.problems:
+        listed = "".join(f"\n  {problem}" for problem in found.problems)
+        remedy = (
+            "Call the same make_tfrecords or import_mels command that built it: it makes damaged "
+            "shards anew. Where the sources are gone, keep the sound shards with: "
+            + command("check_collection", "--collection", str(folder), "--repair")
+        )
+        count = "1 thing is" if len(found.problems) == 1 else f"{len(found.problems):,} things are"
+        raise CollectionError(f"{folder}: {count} wrong:{listed}\n{remedy}")
+    if not options.quiet:
+        collection = Collection.open(folder)
+        for line in overview(collection, found):
+            logger.info(line)
+        draw_collection(collection, found.tally, folder / FIGURE)
+        logger.info("%s: drawn", folder / FIGURE)
     if options.verify:
-        options.say("verified: every record, its checksums and values, the index and all files")
-        options.say("next: " + command("pretrain", *_named(options), "--pairs", "playlist_co"))
+        logger.info("verified: every record, its checksums and values, the index and all files")
+        logger.info("next: %s", command("pretrain", *named, "--pairs", "playlist_co"))
     else:
-        options.say("next: " + command("check_collection", *_named(options), "--verify"))
+        logger.info("next: %s", command("check_collection", *named, "--verify"))
 
 
 def _folder(options: CheckCollection) -> Path:
@@ -102,80 +97,39 @@ def _folder(options: CheckCollection) -> Path:
                 "machine, where every byte is at hand; copy it here first"
             )
         return Path(options.collection)
-    if options.repair or options.verify:
-        from playlist_pretrain.demo import DEMO_COLLECTION
-
-        if DEMO_COLLECTION.exists():  # it may be damaged: nothing is to be built on it
-            return DEMO_COLLECTION
-    return ready_demo(options.say, quiet=options.quiet)
+    if (options.repair or options.verify) and DEMO_COLLECTION.exists():
+        return DEMO_COLLECTION  # it may be damaged: nothing is to be built on it
+    return ready_demo(logger.info, quiet=options.quiet)
 
 
-def _named(options: CheckCollection) -> list[str]:
-    return ["--collection", options.collection] if options.collection else []
-
-
-def _refuse(problems: Sequence[Problem], folder: Path) -> None:
-    for problem in problems:
-        print(problem)
-    if problems:
-        count = "1 thing is" if len(problems) == 1 else f"{len(problems):,} things are"
-        raise CollectionError(
-            f"{folder}: {count} wrong, listed above; copy the collection again, or keep what is "
-            f"sound with: {command('check_collection', '--collection', str(folder), '--repair')}"
-        )
-
-
-def _show(options: CheckCollection, collection: Collection, found: Verification) -> None:
-    from playlist_pretrain.records.overview import draw_collection, overview, seconds_of
-
-    if options.quiet:
-        return
-    scans = [scan for scan in found.scans if scan]
-    for line in overview(collection, scans, found.tally):
-        options.say(line)
-    path = collection.path / FIGURE
-    draw_collection(collection, found.tally, *seconds_of(collection), path)
-    options.say(f"{path}: drawn")
-
-
-def _repair(options: CheckCollection, folder: Path, made_by: FrontEnd | None) -> None:
+def _show_repair(folder: Path, done: Repair) -> None:
+    from playlist_pretrain.records.overview import groups_of_other_content
     from playlist_pretrain.records.report import counted
-    from playlist_pretrain.records.verify import CHECK_REPORT_FILE, repair_collection
+    from playlist_pretrain.records.verify import DAMAGED_FOLDER, DAMAGED_TRACKS
 
-    done = repair_collection(folder, front_end=made_by, quiet=options.quiet)
     if not done.problems:
-        options.say(f"{folder}: nothing is wrong, nothing was changed")
+        logger.info("%s: nothing is wrong, nothing was changed", folder)
     for problem in done.problems:
-        options.say(f"was wrong: {problem}")
-    if done.lost:
-        print(
-            f"lost and left out: {counted(len(done.lost), 'record')}, see "
-            f"{folder / CHECK_REPORT_FILE}"
+        logger.info("was wrong: %s", problem)
+    if done.shards:
+        logger.warning(
+            "%s moved to %s with %s, listed in %s; the same make_tfrecords or import_mels command "
+            "that built the collection makes them anew from their sources",
+            counted(len(done.shards), "damaged shard"),
+            folder / DAMAGED_FOLDER,
+            counted(len(done.lost), "track"),
+            DAMAGED_TRACKS,
         )
     if done.problems:
-        options.say(
-            f"{folder}: repaired, {counted(len(done.collection), 'track')}, "
-            f"{counted(done.rewritten, 'shard')} written anew; key {done.collection.content_key}"
-        )
-    for name in _groups_of_other_content(done.collection):
+        kept, key = counted(len(done.collection), "track"), done.collection.content_key
+        logger.info("%s: repaired, %s; key %s", folder, kept, key)
+    for name in groups_of_other_content(done.collection):
         words = ["--playlists", "FILE", "--name", name, "--collection", str(folder)]
-        print(
-            f"groups {name!r} are of the old content, whose rows were others; make them again: "
-            f"{command('match_playlists', *words, '--overwrite')}"
+        logger.warning(
+            "groups %r are of the old content, whose rows were others; make them again: %s",
+            name,
+            command("match_playlists", *words, "--overwrite"),
         )
-    options.say("next: " + command("check_collection", *_named(options), "--verify"))
-
-
-def _groups_of_other_content(collection: Collection) -> Iterator[str]:
-    """Names of the groups in the folder that speak of another content of the collection."""
-    for path in sorted(collection.path.glob("groups-*.npz")):  # type: ignore[type-var]
-        try:
-            with np.load(path, allow_pickle=False) as archive:  # type: ignore[arg-type]
-                key = json.loads(archive["header"].tobytes())["collection_key"]
-        except Exception:  # damaged in one of many ways: who opens them says so
-            continue
-        if key != collection.content_key:
-            yield path.name.removeprefix("groups-").removesuffix(".npz")  # type: ignore[attr-defined]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

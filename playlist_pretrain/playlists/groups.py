@@ -28,7 +28,7 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.seeds import random_order, random_stream
-from playlist_pretrain.storage import location
+from playlist_pretrain.storage import location, open_bytes
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -288,7 +288,7 @@ class TrackGroups:
         """
         path = location(path)
         try:
-            stream = path.open("rb")
+            stream = open_bytes(path)
         except FileNotFoundError:
             raise GroupsError(f"{path}: no such file") from None
         with stream:

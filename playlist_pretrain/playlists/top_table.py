@@ -20,6 +20,7 @@ from playlist_pretrain.files import atomic_write, check_writable, content_key
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.split import short_enough
+from playlist_pretrain.storage import open_bytes
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
@@ -326,7 +327,7 @@ def load_table(path: Path | RemotePath, tracks: int, top: int) -> TopTable:
         If the file is damaged, foreign or of another size.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        with open_bytes(path) as stream, np.load(stream, allow_pickle=False) as archive:
             if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):
                 raise ValueError("compressed entries")
             header = json.loads(archive["header"].tobytes())

@@ -29,6 +29,7 @@ from playlist_pretrain.files import atomic_write, check_writable, content_key, w
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.settings import LONGEST_SENTENCE, TableSettings
 from playlist_pretrain.playlists.split import short_enough
+from playlist_pretrain.storage import read_bytes
 
 if TYPE_CHECKING:
     from gensim.models import Word2Vec
@@ -391,7 +392,7 @@ def load_vectors(path: Path | RemotePath, track_ids: Sequence[str], size: int) -
         left_out = about["left_out"]
         if type(left_out) is not int:
             raise ValueError("left_out is not a number")
-        content = path.read_bytes()
+        content = read_bytes(path)
         if about["content_key"] != content_key(content):
             raise ValueError("not the content that was written")
         header, _, _ = content[:LONGEST_HEADER].partition(b"\n")

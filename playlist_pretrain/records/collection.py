@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,14 @@ from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.messages import command
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.schema import IdTable, did_you_mean
-from playlist_pretrain.storage import MissingError, RemotePath, is_remote, location, read_pieces
+from playlist_pretrain.storage import (
+    is_remote,
+    location,
+    plain_errors,
+    read_bytes,
+    read_ranges,
+    remote_error,
+)
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -30,7 +36,7 @@ class Collection:
 
     Attributes
     ----------
-    path : Path or RemotePath
+    path : Path
         The folder.
     name : str
         The folder's name.
@@ -50,14 +56,14 @@ class Collection:
     band_mean, band_std : ndarray [shape=(bands,), float32]
         Over all frames of all tracks. The deviation of a band that never changes is exactly 0:
         who divides by it must guard against that.
-    shard_paths : list of Path or RemotePath
+    shard_paths : list of Path
     source : dict
         Settings remembered when the collection was built.
     version : str
         Version of the program that made it.
     """
 
-    def __init__(self, path: Path | RemotePath, document: dict, front_end: FrontEnd, index: dict):
+    def __init__(self, path: Path, document: dict, front_end: FrontEnd, index: dict):
         self.path = path
         self.name = path.resolve().name
         self.front_end = front_end
@@ -75,7 +81,7 @@ class Collection:
         self.source_seconds: np.ndarray = index["source_seconds"]
 
     @classmethod
-    def open(cls, path: str | Path | RemotePath) -> Collection:
+    def open(cls, path: str | Path) -> Collection:
         """Open the collection in folder ``path``, or behind a URL such as ``s3://bucket/folder``.
 
         Reads ``collection.json`` and the index and compares every shard's size; the mels
@@ -88,8 +94,8 @@ class Collection:
             be reached.
         """
         path = location(path)
-        listing = _listing(path) if is_remote(path) else None  # type: ignore[arg-type]
-        document = read_document(path, listing)
+        listing = _listing(path) if is_remote(path) else None
+        document = read_document(path)
         front_end = front_end_of(document, path / schema.COLLECTION_FILE)
         for shard in document["shards"]:
             _check_size(path, shard, listing)
@@ -138,55 +144,57 @@ class Collection:
             raise CollectionError(f"{self.path}: row {row} of {len(self)} tracks")
         shape = (int(self.frames[row]), self.front_end.bands)
         size = shape[0] * shape[1] * schema.MEL_DTYPE.itemsize
-        shard = self.shard_paths[self.shard[row]]
+        shard, offset = self.shard_paths[self.shard[row]], int(self.offset[row])
         if is_remote(shard):
-            (data,) = read_pieces([shard], [int(self.offset[row])], [size])
+            (data,) = read_ranges([shard], [offset], [size])
             if isinstance(data, CollectionError):
                 what = str(data).removeprefix(f"{shard}: ")
                 raise CollectionError(
                     f"{shard}: cannot read track {self.track_ids[row]!r}: {what}"
                 ) from data
-            return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
-        try:
-            with open(shard, "rb", buffering=0) as stream:
-                data = _read_at(stream.fileno(), int(self.offset[row]), size)
-        except OSError as error:
-            raise CollectionError(f"{shard}: {error.strerror}; {_mend(self.path)}") from error
+        else:
+            try:
+                with open(shard, "rb") as stream:
+                    stream.seek(offset)
+                    data = stream.read(size)
+            except OSError as error:
+                raise CollectionError(f"{shard}: {error.strerror}; {_mend(self.path)}") from error
         if len(data) != size:
             raise CollectionError(
-                f"{shard}: ends inside track {self.track_ids[row]!r}; {_mend(self.path)}"
+                f"{shard}: cannot read track {self.track_ids[row]!r}: ends too early: it was cut "
+                f"or replaced; {_mend(self.path)}"
             )
-        return np.frombuffer(data, schema.MEL_DTYPE).reshape(shape)
+        return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
 
 
-def _read_at(descriptor: int, offset: int, size: int) -> bytearray:
-    data = bytearray(size)
-    done = 0
-    while done < size:
-        count = os.preadv(descriptor, [memoryview(data)[done:]], offset + done)
-        if count == 0:
-            break
-        done += count
-    return data[:done]
-
-
-def _mend(path: Path | RemotePath) -> str:
+def _mend(path: Path) -> str:
     if is_remote(path):
         return "copy the collection there again"
+    verbs = f"{command('make_tfrecords')} or import_mels command"
     return (
-        "copy the collection again, keep what is sound with "
-        f"{command('check_collection', '--collection', str(path), '--repair')}, or build it again "
-        f"with {command('make_tfrecords', '--audio', 'DIR', '--out', str(path), '--overwrite')}"
+        f"copy the collection again, or call the same {verbs} that built it: it makes damaged "
+        "shards anew. Where the sources are gone, keep the sound shards with "
+        + command("check_collection", "--collection", str(path), "--repair")
     )
 
 
-def _listing(path: RemotePath) -> dict[str, int]:
-    try:
-        listing = path.sizes()
-    except MissingError as error:
-        raise CollectionError(
-            f"{error}; build the collection in a local folder and copy it there"
-        ) from error
+def _anew(path: Path) -> str:
+    return "build the collection anew with the command that made it and --overwrite: " + command(
+        "make_tfrecords", "--audio", "DIR", "--out", str(path), "--overwrite"
+    )
+
+
+def _listing(path: Path) -> dict[str, int]:
+    """Sizes of the files of a remote folder, by name, from one request."""
+    with plain_errors(path):
+        try:
+            entries = path.fs.ls(path.path, detail=True)  # type: ignore[attr-defined]
+        except FileNotFoundError as error:
+            raise CollectionError(
+                f"{remote_error(path, error)}; build the collection in a local folder and copy it "
+                "there"
+            ) from error
+    listing = {entry["name"].rpartition("/")[2]: entry["size"] for entry in entries}
     if schema.COLLECTION_FILE not in listing:
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; {_mend(path)}"
@@ -194,35 +202,31 @@ def _listing(path: RemotePath) -> dict[str, int]:
     return listing
 
 
-def read_document(path: Path | RemotePath, listing: dict[str, int] | None = None) -> dict:
-    """Content of ``collection.json`` in folder ``path``, checked; CollectionError otherwise.
-
-    ``listing`` has the sizes of the files of a remote folder.
-    """
+def read_document(path: Path) -> dict:
+    """Content of ``collection.json`` in folder ``path``, checked; CollectionError otherwise."""
     file = path / schema.COLLECTION_FILE
-    if listing is not None:
-        data = file.read_bytes(listing[schema.COLLECTION_FILE])  # type: ignore[call-arg]
-    elif not path.exists():
+    if not is_remote(path) and not path.exists():
         raise CollectionError(
             f"{path}: no such folder; build the collection with "
             f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(path))}"
         )
-    elif not file.is_file():
+    try:
+        document = json.loads(read_bytes(file).decode("utf-8"))
+    except FileNotFoundError:
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
             f"interrupted, {command('make_tfrecords', '--audio', 'DIR', '--out', str(path))} "
             "finishes it"
-        )
-    else:
-        data = file.read_bytes()
-    try:
-        document = json.loads(data.decode("utf-8"))
+        ) from None
+    except OSError as error:
+        raise CollectionError(f"{file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise CollectionError(f"{file}: not JSON ({error}); {_mend(path)}") from error
+        what = _mend(path) if is_remote(path) else _anew(path)
+        raise CollectionError(f"{file}: not JSON ({error}); {what}") from error
     return schema.check_document(document, str(file))
 
 
-def front_end_of(document: dict, file: Path | RemotePath) -> FrontEnd:
+def front_end_of(document: dict, file: Path) -> FrontEnd:
     """The front end that a checked ``collection.json`` names; CollectionError if it does not fit.
 
     ``file`` is where the document comes from, for the message.
@@ -241,10 +245,10 @@ def front_end_of(document: dict, file: Path | RemotePath) -> FrontEnd:
     return front_end  # type: ignore[return-value]
 
 
-def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | None) -> None:
+def _check_size(path: Path, entry: dict, listing: dict[str, int] | None) -> None:
     file = path / entry["file"]
     try:
-        size = os.stat(file).st_size if listing is None else listing[entry["file"]]
+        size = file.stat().st_size if listing is None else listing[entry["file"]]
     except KeyError:
         raise CollectionError(f"{file}: no such file; {_mend(path)}") from None
     except OSError as error:
@@ -255,14 +259,12 @@ def _check_size(path: Path | RemotePath, entry: dict, listing: dict[str, int] | 
         )
 
 
-def read_index(
-    path: Path | RemotePath, document: dict, listing: dict[str, int] | None = None
-) -> dict:
+def read_index(path: Path, document: dict, listing: dict[str, int] | None = None) -> dict:
     """Arrays of the index that ``document`` names, checked; CollectionError otherwise."""
     entry = document["index"]
     file = path / entry["file"]
     _check_size(path, entry, listing)
-    data = file.read_bytes() if listing is None else file.read_bytes(entry["size"])
+    data = read_bytes(file)
     if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise CollectionError(
             f"{file}: not the index that {schema.COLLECTION_FILE} names (SHA-256 differs); "

@@ -1,11 +1,9 @@
-"""What is in a sound collection, for people: numbers, ranges, and tracks to look at.
-
-How a collection looks: its values, its bands and its lengths, as PNG.
-"""
+"""Overview of a sound collection: numbers, ranges, tracks to look at, and a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,107 +11,69 @@ import numpy as np
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import counted
-from playlist_pretrain.records.verify import ShardScan
-from playlist_pretrain.records.writer import Tally
-from playlist_pretrain.storage import RemotePath
+from playlist_pretrain.records.verify import Tally, Verification
 
 SHOWN = 5
 
 
-def seconds_of(collection: Collection) -> tuple[np.ndarray, str]:
+def lengths_of(collection: Collection) -> tuple[np.ndarray, str]:
     """Length of each mel and its unit: frames when the front end has no hop in seconds."""
-    made_by = collection.front_end
-    hop, rate = (getattr(made_by, name, None) for name in ("hop_length", "sample_rate"))
+    front_end = collection.front_end
+    hop, rate = (getattr(front_end, name, None) for name in ("hop_length", "sample_rate"))
     if not hop or not rate:
         return collection.frames.astype(np.float64), "frames"
     return collection.frames * (hop / rate), "seconds"
 
 
-def overview(collection: Collection, scans: Sequence[ShardScan], tally: Tally) -> Iterator[str]:
-    """Lines that say what is in a collection.
-
-    Parameters
-    ----------
-    collection : Collection
-    scans : sequence of ShardScan
-        Of its shards, in order.
-    tally : Tally
-        Their values.
-    """
-    made_by = collection.front_end
-    lengths, unit = seconds_of(collection)
-    audio = float(lengths.sum())
-    total = f"{audio / 3600:,.2f} hours of audio" if unit == "seconds" else f"{audio:,.0f} frames"
-    size = sum(scan.part.size for scan in scans)
+def overview(collection: Collection, found: Verification) -> Iterator[str]:
+    """Summary of a collection that was verified, one line a fact."""
+    front_end = collection.front_end
+    lengths, unit = lengths_of(collection)
+    total = float(lengths.sum())
+    audio = f"{total / 3600:,.2f} hours of audio" if unit == "seconds" else f"{total:,.0f} frames"
+    size = sum(entry["size"] for entry in found.document["shards"])
     tracks = counted(len(collection), "track")
-    yield f"{collection.path}: {tracks}, {total}, key {collection.content_key}"
+    yield f"{collection.path}: {tracks}, {audio}, key {collection.content_key}"
     yield (
-        f"front end {made_by.name!r}: {made_by.bands} bands, windows of {made_by.window_frames} "
-        f"frames; {counted(len(scans), 'shard')}, {size / 1e6:,.1f} MB"
+        f"front end {front_end.name!r}: {front_end.bands} bands, windows of "
+        f"{front_end.window_frames} frames; {counted(len(found.scans), 'shard')}, "
+        f"{size / 1e6:,.1f} MB"
     )
     yield (
         f"{unit} a track: {lengths.min():,.2f} to {lengths.max():,.2f}, "
         f"median {np.median(lengths):,.2f}"
     )
-    low, high, mean, deviation = tally.summary()
-    silence = float(np.float16(made_by.silence))
+    low, high, mean, deviation = found.tally.summary()
     yield (
         f"values: {low:.3f} to {high:.3f}, mean {mean:.3f}, deviation {deviation:.3f} "
-        f"(silence is {silence:.3f})"
+        f"(silence is {float(np.float16(front_end.silence)):.3f})"
     )
-    constant = int((tally.low == tally.high).sum())
+    constant = int((found.tally.low == found.tally.high).sum())
     if constant:
-        yield f"{constant} of {made_by.bands} bands never change"
+        yield f"{constant} of {front_end.bands} bands never change"
+    scans = [scan for scan in found.scans if scan]
     silent = np.concatenate([scan.silent for scan in scans])
-    short = collection.frames < made_by.window_frames
-    yield _tracks(collection, np.flatnonzero(silent), "silent")
-    yield _tracks(collection, np.flatnonzero(short), "shorter than a window")
-    yield from _equal(collection, scans, silent)
-
-
-def _tracks(collection: Collection, rows: np.ndarray, what: str) -> str:
-    named = ", ".join(repr(collection.track_ids[row]) for row in rows[:SHOWN])
-    more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
-    return f"{what}: {counted(len(rows), 'track')}" + (f" ({named}{more})" if named else "")
-
-
-def _equal(collection: Collection, scans: Sequence[ShardScan], silent: np.ndarray) -> Iterator[str]:
-    """Tracks with the mel of an earlier one; silent ones are not counted again."""
-    prints = np.concatenate([scan.fingerprints for scan in scans])
-    order = np.flatnonzero(~silent)
-    order = order[np.argsort(prints[order], kind="stable")]
-    ordered = prints[order]
-    pairs = []
-    for position in (np.flatnonzero(ordered[1:] == ordered[:-1]) + 1).tolist():
-        if position < 2 or ordered[position] != ordered[position - 2]:
-            first = int(order[position - 1])
-        pairs.append((first, int(order[position])))
+    short = collection.frames < front_end.window_frames
     ids = collection.track_ids
-    named = ", ".join(f"{ids[first]!r} = {ids[row]!r}" for first, row in pairs[:SHOWN])
-    more = f" and {len(pairs) - SHOWN:,} more" if len(pairs) > SHOWN else ""
-    yield f"with the mel of another track: {len(pairs):,}" + (f" ({named}{more})" if named else "")
+    for rows, what in ((silent, "silent"), (short, "shorter than a window")):
+        some = [repr(ids[row]) for row in np.flatnonzero(rows)[:SHOWN]]
+        yield f"{what}: {counted(int(rows.sum()), 'track')}{_some(some, int(rows.sum()))}"
+    first: dict[int, int] = {}  # row of the first track with each mel
+    equal = []
+    for row, mel in enumerate(np.concatenate([scan.fingerprints for scan in scans]).tolist()):
+        if not silent[row] and first.setdefault(mel, row) != row:
+            equal.append((first[mel], row))
+    some = [f"{ids[one]!r} = {ids[other]!r}" for one, other in equal[:SHOWN]]
+    yield f"with the mel of another track: {len(equal):,}{_some(some, len(equal))}"
 
 
-_LENGTH_BINS = 60
+def _some(shown: list[str], number: int) -> str:
+    more = f" and {number - SHOWN:,} more" if number > SHOWN else ""
+    return f" ({', '.join(shown)}{more})" if shown else ""
 
 
-def draw_collection(
-    collection: Collection, tally: Tally, seconds: np.ndarray, unit: str, path: Path | RemotePath
-) -> None:
-    """Draw values, values by band, and lengths of tracks.
-
-    Parameters
-    ----------
-    collection : Collection
-    tally : Tally
-        Its values.
-    seconds : ndarray [shape=(tracks,)]
-        Length of each mel.
-    unit : str
-        What ``seconds`` are, for the axis.
-    path : Path
-        PNG to write.
-    """
+def draw_collection(collection: Collection, tally: Tally, path: Path) -> None:
+    """Draw the values, the values by band and the lengths of the tracks as the PNG ``path``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -134,7 +94,8 @@ def draw_collection(
     bands.set_xlabel("band")
     bands.set_ylabel("log-mel value")
     bands.legend(fontsize="small")
-    lengths.hist(seconds, bins=_LENGTH_BINS, log=True)
+    seconds, unit = lengths_of(collection)
+    lengths.hist(seconds, bins=60, log=True)
     lengths.set_ylim(bottom=0.5)
     lengths.set_xlabel(f"{unit} of a track")
     lengths.set_ylabel("tracks")
@@ -144,3 +105,15 @@ def draw_collection(
     )
     with atomic_write(path) as stream:
         figure.savefig(stream, format="png", dpi=120)
+
+
+def groups_of_other_content(collection: Collection) -> Iterator[str]:
+    """Names of the groups in the folder that were matched to another content of the collection."""
+    for path in sorted(collection.path.glob("groups-*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                key = json.loads(archive["header"].tobytes())["collection_key"]
+        except Exception:  # damaged in one of many ways: who opens them says so
+            continue
+        if key != collection.content_key:
+            yield path.name.removeprefix("groups-").removesuffix(".npz")

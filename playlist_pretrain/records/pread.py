@@ -1,29 +1,25 @@
-"""Reading many pieces of many files outside the interpreter lock.
-
-Reading many pieces of many remote files at once; the remote half of :mod:`.pread`.
-"""
+"""Reading many pieces of many files at once, local ones outside the interpreter lock."""
 
 from __future__ import annotations
 
 import errno
 import functools
-import math
 import os
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.storage import CutError, RemotePath, read_pieces
+from playlist_pretrain.storage import read_ranges
 
-_SPARE_FILES = 256
+SPARE_FILES = 256
+"""Files beside the shards that the process may open: checkpoints and logs come later."""
 
 
 def open_files(paths: Sequence[Path]) -> list[int]:
-    """Open ``paths`` for reading at random; the process may hold as many files as that takes.
+    """Open ``paths`` for random reading, raising the process's limit of open files as needed.
 
     Returns
     -------
@@ -35,24 +31,26 @@ def open_files(paths: Sequence[Path]) -> list[int]:
     CollectionError
         Names the file that cannot be opened, and the limit to raise when there are too many.
     """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    wanted = min(len(os.listdir("/proc/self/fd")) + len(paths) + SPARE_FILES, most)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     descriptors: list[int] = []
-    path = None
-    try:
-        for path in paths:
-            descriptors.append(_open(path))
-            # Windows are far apart: what the system would read ahead is read for nothing.
-            os.posix_fadvise(descriptors[-1], 0, 0, os.POSIX_FADV_RANDOM)
-    except OSError as error:
-        close_files(descriptors)
-        hint = ""
-        if error.errno == errno.EMFILE:
-            hint = (
-                f": the system allows {_limits()[1]} open files and the collection has "
-                f"{len(paths)} shards; raise the limit with `ulimit -n {len(paths) + 1024}`"
-            )
-        raise CollectionError(f"{path}: {error.strerror}{hint}") from error
-    # Checkpoints and logs need files too, long after the shards were opened.
-    _allow(max(descriptors, default=0) + _SPARE_FILES)
+    for path in paths:
+        try:
+            descriptors.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            close_files(descriptors)
+            hint = ""
+            if error.errno == errno.EMFILE:
+                hint = (
+                    f": the system allows {hard} open files and the collection has {len(paths)} "
+                    f"shards; raise the limit with `ulimit -n {len(paths) + 1024}`"
+                )
+            raise CollectionError(f"{path}: {error.strerror}{hint}") from error
+        # Windows are far apart: what the system would read ahead is read for nothing.
+        os.posix_fadvise(descriptors[-1], 0, 0, os.POSIX_FADV_RANDOM)
     return descriptors
 
 
@@ -60,31 +58,6 @@ def close_files(descriptors: Sequence[int]) -> None:
     """Close what :func:`open_files` opened."""
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _open(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno != errno.EMFILE:
-            raise
-        _allow(_limits()[0] + 4096)
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _limits() -> tuple[float, float]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    return (math.inf if soft == unlimited else soft, math.inf if hard == unlimited else hard)
-
-
-def _allow(files: float) -> None:
-    soft, hard = _limits()
-    if soft < min(files, hard):
-        resource.setrlimit(
-            resource.RLIMIT_NOFILE,
-            (int(min(files, hard)), resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
-        )
 
 
 # Numba keeps compiled code between processes for functions of a module, not for closures, so the
@@ -148,105 +121,61 @@ LARGEST_BLOCK = 1024 * 1024
 """Bytes of one request at most, unless one piece is larger: several connections are faster."""
 
 
-@dataclass
-class Block:
-    """Bytes ``first … last − 1`` of a file, and the lines that have their piece in them."""
-
-    file: int
-    first: int
-    last: int
-    lines: list[int] = field(default_factory=list)
-
-
-def blocks_of(files: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> list[Block]:
-    """Fewer, larger reads that hold all pieces.
+def blocks_of(files: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> list[list[int]]:
+    """Group pieces of files that one request reads: neighbours in one file.
 
     Parameters
     ----------
     files, offsets, sizes : ndarray [shape=(n,), int]
         Piece ``i`` is ``sizes[i]`` bytes at ``offsets[i]`` of file ``files[i]``.
+
+    Returns
+    -------
+    list of list of int
+        Pieces of each request, by their offset.
     """
-    blocks: list[Block] = []
-    order = np.lexsort((offsets, files)).tolist()
-    files, offsets, sizes = files.tolist(), offsets.tolist(), sizes.tolist()
-    for i in order:
-        first, last = offsets[i], offsets[i] + sizes[i]
-        block = blocks[-1] if blocks else None
-        if (
-            block is None
-            or block.file != files[i]
-            or first > block.last + LARGEST_GAP
-            or max(last, block.last) - block.first > LARGEST_BLOCK
-        ):
-            block = Block(files[i], first, last)
-            blocks.append(block)
-        block.last = max(block.last, last)
-        block.lines.append(i)
+    blocks: list[list[int]] = []
+    file, first, last = -1, 0, 0
+    for i in np.lexsort((offsets, files)).tolist():
+        end = max(last, offsets[i] + sizes[i])
+        apart = offsets[i] > last + LARGEST_GAP or end - first > LARGEST_BLOCK
+        if not blocks or files[i] != file or apart:
+            file, first, end = files[i], offsets[i], offsets[i] + sizes[i]
+            blocks.append([])
+        blocks[-1].append(i)
+        last = end
     return blocks
 
 
-def fill(
+def fill_from_servers(
     out: np.ndarray,
-    paths: Sequence[RemotePath],
+    paths: Sequence[Path],
     files: np.ndarray,
     offsets: np.ndarray,
     sizes: np.ndarray,
     filler: int,
 ) -> tuple[int, str]:
-    """Fill an array with pieces of remote files, all of them at once.
-
-    Parameters
-    ----------
-    out : ndarray [shape=(n, values), uint16], C order
-        Line ``i`` begins with piece ``i``. What is left of it is the piece again and again when
-        ``filler`` is negative, else ``filler``.
-    paths : sequence of RemotePath
-    files, offsets, sizes : ndarray [shape=(n,), int]
-        See :func:`blocks_of`; ``files`` are positions in ``paths``.
-    filler : int
+    """Fill an array as :func:`fill_kernel` does with pieces of remote files, all at once.
 
     Returns
     -------
     tuple of int and str
         ``(-1, "")``, or a line that could not be read, and why.
-
-    Notes
-    -----
-    Memory: beside ``out``, the bytes of the blocks, less than ``n`` · (piece + 64 KiB).
     """
-    return _fill_of_ranges(out, paths, blocks_of(files, offsets, sizes), offsets, sizes, filler)
-
-
-def _fill_of_ranges(
-    out: np.ndarray,
-    paths: Sequence[RemotePath],
-    blocks: list[Block],
-    offsets: np.ndarray,
-    sizes: np.ndarray,
-    filler: int,
-) -> tuple[int, str]:
-    answers = read_pieces(
-        [paths[block.file] for block in blocks],
-        [block.first for block in blocks],
-        [block.last - block.first for block in blocks],
-    )
-    for block, data in zip(blocks, answers, strict=True):
-        if isinstance(data, CutError) and len(block.lines) > 1:  # which of its pieces is cut?
-            pieces = [
-                Block(block.file, int(offsets[i]), int(offsets[i] + sizes[i]), [i])
-                for i in block.lines
-            ]
-            failed = _fill_of_ranges(out, paths, pieces, offsets, sizes, filler)
-            if failed[0] >= 0:
-                return failed
-            continue
+    blocks = blocks_of(files, offsets, sizes)
+    starts = [int(offsets[lines].min()) for lines in blocks]
+    ends = [int((offsets[lines] + sizes[lines]).max()) for lines in blocks]
+    block_paths = [paths[files[lines[0]]] for lines in blocks]
+    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
+    answers = read_ranges(block_paths, starts, lengths)
+    for lines, start, path, data in zip(blocks, starts, block_paths, answers, strict=True):
         if isinstance(data, CollectionError):
-            return block.lines[0], str(data).removeprefix(f"{paths[block.file]}: ")
-        values = np.frombuffer(data, np.uint8)
-        for i in block.lines:
-            start, size = int(offsets[i]) - block.first, int(sizes[i])
-            out[i].view(np.uint8)[:size] = values[start : start + size]
-            rest = out[i, size // 2 :]
-            if len(rest):
-                rest[:] = np.resize(out[i, : size // 2], len(rest)) if filler < 0 else filler
+            return lines[0], str(data).removeprefix(f"{path}: ")
+        for i in lines:
+            at, values = int(offsets[i]) - start, int(sizes[i]) // 2
+            if at + 2 * values > len(data):
+                return i, "ends too early: it was cut or replaced"
+            out[i, :values] = np.frombuffer(data, np.uint16, values, at)
+            rest = out[i, values:]
+            rest[:] = np.resize(out[i, :values], len(rest)) if filler < 0 else filler
     return -1, ""

@@ -212,7 +212,10 @@ def check_document(document: Any, where: str) -> dict:
         )
 
     def refuse(what: str) -> NoReturn:
-        raise CollectionError(f"{where}: {what}; the file was damaged or edited: restore it")
+        raise CollectionError(
+            f"{where}: {what}; the file was damaged or edited: restore it, or "
+            "build the collection anew with the command that made it and --overwrite"
+        )
 
     for name, kind in EXPECTED.items():
         if name not in document:

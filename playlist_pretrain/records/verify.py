@@ -1,24 +1,17 @@
-"""One shard read as a whole: what a collection has to know of it, and what is wrong with it.
-
-Is a collection what it says it is? Every byte read, every difference named.
-
-What is sound in a damaged collection becomes a sound collection.
-"""
+"""Verification of a collection, byte by byte, and its repair by whole shards."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import hashlib
+import io
 import os
-import struct
 from collections.abc import Callable, Iterator, Sequence
-from collections.abc import Collection as Container
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,189 +19,175 @@ from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.collection import Collection, read_document, read_index
-from playlist_pretrain.records.description import Description, describe, next_names
-from playlist_pretrain.records.schema import LOCK_FILE, MEL_DTYPE, own_files, sources_name
-from playlist_pretrain.records.schema import generation as generation_of
-from playlist_pretrain.records.shard_file import CHUNK, Damage, Record, ShardFile, read_shard
-from playlist_pretrain.records.writer import (
-    MelSums,
-    ShardPart,
-    Tally,
-    band_statistics,
-    write_collection,
+from playlist_pretrain.records.collection import (
+    Collection,
+    front_end_of,
+    read_document,
+    read_index,
 )
+from playlist_pretrain.records.example import RECORD_HEADER, parse_track
+from playlist_pretrain.records.schema import MEL_DTYPE
+from playlist_pretrain.records.shard_file import read_records
+from playlist_pretrain.records.writer import ShardPart, band_statistics, write_collection
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
 
+DAMAGED_FOLDER = "damaged"
+DAMAGED_TRACKS = "tracks.tsv"
+PATTERNS = np.arange(1 << 16, dtype=np.uint16).view(MEL_DTYPE)
+"""All values of a float16, by their bits."""
 SUM_FRAMES = 1 << 16
-"""Frames that are added up at once: sums have the order that the writer of shards gives them."""
+"""Frames that are added up at once, as the writer of shards does: the sums are then equal."""
+
+
+class Tally:
+    """Histogram of the values of many mels, and the extremes of each band.
+
+    Attributes
+    ----------
+    counts : ndarray [shape=(65536,), int64]
+        How often each bit pattern of a float16 occurs.
+    low, high : ndarray [shape=(bands,), float32]
+    """
+
+    def __init__(self, bands: int):
+        self.counts = np.zeros(len(PATTERNS), np.int64)
+        self.low = np.full(bands, np.inf, np.float32)
+        self.high = np.full(bands, -np.inf, np.float32)
+
+    def add(self, counts: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        """Add the counts and extremes of more mels."""
+        self.counts += counts
+        np.minimum(self.low, low, out=self.low)
+        np.maximum(self.high, high, out=self.high)
+
+    def summary(self) -> tuple[float, float, float, float]:
+        """Smallest and largest value, mean and standard deviation over all values."""
+        values, counts = self._present()
+        mean = np.average(values, weights=counts)
+        deviation = np.sqrt(np.average(np.square(values - mean), weights=counts))
+        return float(values.min()), float(values.max()), float(mean), float(deviation)
+
+    def histogram(self, bins: int = 60) -> tuple[np.ndarray, np.ndarray]:
+        """Counts [shape=(bins,)] and edges [shape=(bins + 1,)] over the range of the values."""
+        values, counts = self._present()
+        return np.histogram(values, bins, weights=counts)
+
+    def _present(self) -> tuple[np.ndarray, np.ndarray]:
+        present = self.counts > 0
+        return PATTERNS[present].astype(np.float64), self.counts[present]
 
 
 @dataclass
 class ShardScan:
-    """What is in a shard of ``n`` sound records.
+    """Content of a shard with ``n`` sound records.
 
     Attributes
     ----------
     part : ShardPart
-        Of the sound records; its SHA-256 is that of the whole file, empty when not computed.
-    starts, ends : ndarray [shape=(n,), int64]
-        Bytes of the file that each record takes.
+        The sound records; ``sha`` is empty when it was not computed.
     silent : ndarray [shape=(n,), bool]
-        Whether the mel is nothing but the front end's silence.
+        Mels that hold nothing but the front end's silence.
     fingerprints : ndarray [shape=(n,), uint64]
-        Equal for equal mels, and hardly ever else.
-    damages : list of Damage
-    tally : Tally or None
-        Values of all mels; None without a record.
+        Hash of each mel's bytes.
+    damages : list of (int, int, str)
+        First byte, end and reason of records that cannot be used.
+    tally : Tally
     """
 
     part: ShardPart
-    starts: np.ndarray
-    ends: np.ndarray
     silent: np.ndarray
     fingerprints: np.ndarray
-    damages: list[Damage]
-    tally: Tally | None
-
-
-def scan_shards(
-    paths: Sequence[Path],
-    front_end: FrontEnd | None,
-    *,
-    known: Callable[[int], Container[int] | None] = lambda number: None,
-    hashed: bool = True,
-    quiet: bool = False,
-) -> Iterator[ShardScan]:
-    """Scan shards, several at a time, in their order.
-
-    Parameters
-    ----------
-    paths : sequence of Path
-    front_end : FrontEnd or None
-        What the collection is made by, when that is known.
-    known : callable
-        ``known(number)``: see :func:`playlist_pretrain.records.shard_file.read_shard`.
-    hashed : bool
-        Whether to compute the files' SHA-256.
-    quiet : bool
-        No progress.
-
-    Raises
-    ------
-    CollectionError
-        A file that cannot be read.
-    """
-    total = sum(path.stat().st_size for path in paths if path.exists())
-    threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="shards")
-    with progress(total=total, desc="shards", unit="B", unit_scale=True, quiet=quiet) as bar:
-
-        def scan(job: tuple[int, Path]) -> ShardScan:
-            number, path = job
-            return scan_shard(
-                path, front_end, known=known(number), hashed=hashed, advance=bar.update
-            )
-
-        try:
-            yield from threads.map(scan, enumerate(paths))
-        finally:
-            threads.shutdown(cancel_futures=True)
+    damages: list[tuple[int, int, str]]
+    tally: Tally
 
 
 def scan_shard(
     path: Path,
-    front_end: FrontEnd | None,
+    front_end: FrontEnd,
     *,
-    known: Container[int] | None = None,
     hashed: bool = True,
-    advance: Callable[[int], object] | None = None,
+    advance: Callable[[int], object] = lambda count: None,
 ) -> ShardScan:
-    """Scan one shard; see :func:`scan_shards`."""
-    found = _Found(front_end)
-    with ShardFile(path, hashed=hashed, advance=advance) as file:
-        bands = None if front_end is None else front_end.bands
-        with closing(read_shard(file, bands, known)) as contents:
-            for item in contents:
-                if isinstance(item, Damage):
-                    found.damages.append(item)
-                else:
-                    found.add(item, file)
-        return found.scan(path.name, file.size, file.sha256())
+    """Read every record of a shard, one at a time, and check it.
 
+    Parameters
+    ----------
+    path : Path
+    front_end : FrontEnd
+        Its bands and its silence are those of the mels.
+    hashed : bool
+        Whether to compute the SHA-256 of the file.
+    advance : callable
+        Called with the number of bytes that were read.
 
-@dataclass
-class _Found:
-    front_end: FrontEnd | None
-    records: list[tuple] = field(default_factory=list)
-    ids: dict[str, None] = field(default_factory=dict)
-    damages: list[Damage] = field(default_factory=list)
-    tally: Tally | None = None
-    sums: np.ndarray | None = None
+    Raises
+    ------
+    CollectionError
+        The file cannot be read.
+    """
+    bands = front_end.bands
+    silence = np.array(front_end.silence, MEL_DTYPE).view(np.uint16)
+    tally, sums, digest = Tally(bands), np.zeros((2, bands)), hashlib.sha256()
+    rows: dict[str, tuple] = {}
+    damages = []
+    try:
+        with open(path, "rb") as stream:
 
-    def add(self, record: Record, file: ShardFile) -> None:
-        import google_crc32c
+            def read(count: int) -> bytes:
+                data = stream.read(count)
+                if hashed:
+                    digest.update(data)
+                advance(len(data))
+                return data
 
-        bands, track = record.bands, record.track
-        if self.tally is None:
-            self.tally, self.sums = Tally(bands), np.zeros((2, bands))
-        if track.track_id in self.ids:
-            self._damaged(record, "its id is that of another record of the shard")
-            return
-        silence = -1
-        if self.front_end is not None:
-            silence = int(np.array(self.front_end.silence, MEL_DTYPE).view(np.uint16))
-        frame = bands * MEL_DTYPE.itemsize
-        end = record.offset + track.frames * frame
-        sums, digest = self.sums.copy(), hashlib.blake2b(digest_size=8)
-        silent = not_finite = crc = 0
-        low, high = self.tally.low.copy(), self.tally.high.copy()
-        for start in range(record.offset, end, SUM_FRAMES * frame):
-            mel = MelSums.empty(bands)
-            for piece in file.pieces(start, min(start + SUM_FRAMES * frame, end), frame):
-                mel.add(piece, silence, self.tally.counts)
-                crc = google_crc32c.extend(crc, piece)
-            sums += mel.sums[:2]
-            np.minimum(low, mel.sums[2], out=low)
-            np.maximum(high, mel.sums[3], out=high)
-            silent += mel.silent
-            not_finite += mel.not_finite
-            digest.update(mel.sums.data)
-        if not_finite:
-            self._damaged(record, f"{not_finite} values of its mel are not finite")
-            return
-        self.ids[track.track_id] = None
-        self.sums, self.tally.low, self.tally.high = sums, low, high
-        # Sums do not know the order of the frames: the checksum does.
-        digest.update(struct.pack("<QQ", track.frames, crc))
-        self.records.append(
-            (
-                *(record.start, record.end, record.offset, track.frames),
-                *(track.start_seconds, track.source_seconds),
-                silent == track.frames * bands,
-                int.from_bytes(digest.digest(), "little"),
-            )
-        )
-
-    def _damaged(self, record: Record, reason: str) -> None:
-        self.damages.append(Damage(record.start, record.end, reason, record.track.track_id))
-
-    def scan(self, file: str, size: int, sha: str) -> ShardScan:
-        columns = list(zip(*self.records, strict=True)) or [()] * 8
-        kinds = (np.int64, np.int64, np.int64, np.int32, np.float32, np.float32, bool, np.uint64)
-        starts, ends, offsets, frames, start, source, silent, fingerprints = (
-            np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)
-        )
-        bands = 0 if self.front_end is None else self.front_end.bands
-        sums = np.zeros((2, bands)) if self.sums is None else self.sums
-        part = ShardPart(file, size, sha, list(self.ids), offsets, frames, start, source, *sums)
-        return ShardScan(part, starts, ends, silent, fingerprints, self.damages, self.tally)
+            size = os.fstat(stream.fileno()).st_size
+            for start, end, data, wrong in read_records(read, size):
+                try:
+                    if wrong:
+                        raise ValueError(wrong)
+                    track = parse_track(data)
+                    first, last = track.mel
+                    if last - first != track.frames * bands * MEL_DTYPE.itemsize:
+                        what = f"{last - first} bytes for {track.frames} frames of {bands} bands"
+                        raise ValueError(f"a mel of {what}")
+                    if track.track_id in rows:
+                        raise ValueError("its id is that of another record of the shard")
+                    bits = np.frombuffer(data, "<u2", track.frames * bands, first)
+                    counts = np.bincount(bits, minlength=len(PATTERNS))
+                    if infinite := int(counts[~np.isfinite(PATTERNS)].sum()):
+                        raise ValueError(f"{infinite} values of its mel are not finite")
+                except ValueError as error:
+                    damages.append((start, end, str(error)))
+                    continue
+                mel = bits.view(MEL_DTYPE).reshape(-1, bands)
+                for at in range(0, len(mel), SUM_FRAMES):
+                    exact = mel[at : at + SUM_FRAMES].astype(np.float64)
+                    sums += np.einsum("ij->j", exact), np.einsum("ij,ij->j", exact, exact)
+                    tally.add(0, exact.min(axis=0), exact.max(axis=0))  # type: ignore[arg-type]
+                tally.counts += counts
+                rows[track.track_id] = (
+                    start + RECORD_HEADER + first,
+                    *(track.frames, track.start_seconds, track.source_seconds),
+                    counts[silence] == bits.size,
+                    int.from_bytes(hashlib.blake2b(bits, digest_size=8).digest(), "little"),
+                )
+    except OSError as error:
+        raise CollectionError(f"{path}: {error.strerror}") from error
+    kinds = (np.int64, np.int32, np.float32, np.float32, bool, np.uint64)
+    columns = zip(*rows.values(), strict=True) if rows else [()] * len(kinds)
+    offsets, frames, starts, sources, silent, fingerprints = map(np.array, columns, kinds)
+    part = ShardPart(
+        *(path.name, size, digest.hexdigest() if hashed else "", list(rows)),
+        *(offsets, frames, starts, sources, *sums),
+    )
+    return ShardScan(part, silent, fingerprints, damages, tally)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One difference between what a collection says and what is there.
 
     Attributes
     ----------
@@ -229,232 +208,174 @@ class Problem:
     track_id: str = ""
 
     def __str__(self) -> str:
-        place = [self.file]
+        place = self.file
         if self.byte is not None:
-            place.append(f"byte {self.byte}")
+            place += f", byte {self.byte}"
         if self.row is not None:
-            place.append(f"row {self.row}")
+            place += f", row {self.row}"
         if self.track_id:
-            place.append(f"track {self.track_id!r}")
-        return f"{', '.join(place)}: {self.reason}"
+            place += f", track {self.track_id!r}"
+        return f"{place}: {self.reason}"
 
 
 @dataclass
 class Verification:
-    """What was found.
+    """Result of :func:`verify_collection`.
 
     Attributes
     ----------
-    description : Description
-    front_end : FrontEnd or None
-        The description's, or the one that was named.
+    document : dict
+        The content of ``collection.json``.
+    front_end : FrontEnd
     index : dict or None
-        Arrays of the index, when it can be used.
+        Arrays of the index, None when it is damaged.
     scans : list of (ShardScan or None)
-        Of the description's files; None for a file that is gone.
+        One a shard; None for a file that is missing.
+    damaged : dict of int to str
+        Number of each damaged shard, and what is wrong with it.
     problems : list of Problem
-    tally : Tally or None
-        Values of all mels; None when the front end is not known.
+    tally : Tally
     """
 
-    description: Description
-    front_end: FrontEnd | None
-    index: dict | None = None
+    document: dict
+    front_end: FrontEnd
+    index: dict | None
+    tally: Tally
     scans: list[ShardScan | None] = field(default_factory=list)
+    damaged: dict[int, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    tally: Tally | None = None
 
     def rows_of(self, number: int) -> slice:
-        """Rows of the index that are of shard ``number``."""
+        """Rows of shard ``number`` in the index."""
         return slice(*np.searchsorted(self.index["shard"], [number, number + 1]).tolist())
 
 
-def verify_collection(
-    folder: str | Path,
-    *,
-    front_end: FrontEnd | None = None,
-    hashed: bool = True,
-    quiet: bool = False,
-) -> Verification:
-    """Compare description, index, shards and records of a collection with one another.
+def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verification:
+    """Compare ``collection.json``, index, shards and records of a collection with one another.
 
     Parameters
     ----------
     folder : str or Path
-    front_end : FrontEnd, optional
-        What made the mels, for a collection that can no longer say so.
     hashed : bool
         Whether to compare the SHA-256 of the shards as well.
-    quiet : bool
-        No progress.
 
     Raises
     ------
     CollectionError
-        No such folder, a format this version does not know, or a file that cannot be read.
+        No such folder, a ``collection.json`` that cannot be used, or a shard that cannot be read.
     """
-    description = describe(Path(folder))
-    result = Verification(description, description.front_end or front_end)
-    if description.trouble:
-        result.problems.append(_whole(schema.COLLECTION_FILE, description.trouble, folder))
-    document = description.document
-    if document is not None:
-        try:
-            result.index = read_index(description.folder, document)
-        except CollectionError as error:
-            result.problems.append(_whole(document["index"]["file"], str(error), folder))
-        if document["index"]["tracks"] != document["tracks"]:
-            reason = f"{document['tracks']} tracks, {document['index']['tracks']} in the index"
-            result.problems.append(Problem(schema.COLLECTION_FILE, reason))
-    _scan(result, hashed, quiet)
-    for number, scan in enumerate(result.scans):
-        result.problems += _of_file(description, number, scan, hashed)
-        if scan is not None and result.index is not None:
-            result.problems += _against_index(result, number, scan)
-        elif scan is not None:
-            result.problems += [
-                Problem(scan.part.file, d.reason, d.start, None, d.track_id) for d in scan.damages
-            ]
-        elif result.index is not None:
-            name, rows = description.entries[number]["file"], result.rows_of(number)
-            result.problems += [
-                Problem(name, "the shard is gone", None, row, result.index["track_ids"][row])
-                for row in range(rows.start, rows.stop)
-            ]
-        elif description.entries:
-            name = description.entries[number]["file"]
-            result.problems.append(Problem(name, "the shard is gone, with all its tracks", 0))
-    result.problems += [
-        Problem(scan.part.file, f"track is also in {first}", int(scan.starts[i]), None, track_id)
-        for scan, i, track_id, first in repeated(result.scans)
-    ]
-    if document is not None and not result.problems:
-        result.problems += _statistics(document, [scan for scan in result.scans if scan])
-    return result
-
-
-def repeated(scans: list[ShardScan | None]) -> Iterator[tuple[ShardScan, int, str, str]]:
-    """Records whose id another shard has too: scan, position in it, id, the first one's file."""
-    scans = [scan for scan in scans if scan]
-    hashes = [np.fromiter(map(hash, s.part.track_ids), np.int64) for s in scans]
-    every, counts = np.unique(np.concatenate(hashes or [np.zeros(0, np.int64)]), return_counts=True)
-    twice = every[counts > 1]
-    first: dict[str, str] = {}
-    for scan, own in zip(scans, hashes, strict=True):
-        for i in np.flatnonzero(np.isin(own, twice)).tolist():
-            track_id = scan.part.track_ids[i]
-            if track_id in first:
-                yield scan, i, track_id, first[track_id]
-            else:
-                first[track_id] = scan.part.file
-
-
-def _whole(file: str, text: str, folder: str | Path) -> Problem:
-    return Problem(file, text.removeprefix(f"{Path(folder) / file}: ").partition("; copy the")[0])
-
-
-def _scan(result: Verification, hashed: bool, quiet: bool) -> None:
-    files = result.description.files
-    numbers = [number for number, name in enumerate(files) if name is not None]
-    paths = [result.description.folder / files[number] for number in numbers]
-
-    def known(position: int) -> set[int] | None:
-        if result.index is None:
-            return None
-        return set(result.index["offset"][result.rows_of(numbers[position])].tolist())
-
-    scans = scan_shards(paths, result.front_end, known=known, hashed=hashed, quiet=quiet)
-    result.scans = [None] * len(files)
-    if result.front_end is not None:
-        result.tally = Tally(result.front_end.bands)
-    for number, scan in zip(numbers, scans, strict=True):
-        if result.tally is not None and scan.tally is not None:
-            result.tally.merge(scan.tally)
-        scan.tally = None  # half a megabyte each
-        result.scans[number] = scan
-
-
-def _of_file(
-    description: Description, number: int, scan: ShardScan | None, hashed: bool
-) -> Iterator[Problem]:
-    """Differences between a shard and its entry in ``collection.json``."""
-    if description.document is None:
-        return
-    entry = description.entries[number]
-    name = entry["file"]
-    if scan is None:
-        yield Problem(name, f"no such file; {schema.COLLECTION_FILE} says {entry['size']} bytes")
-        return
-    part = scan.part
-    if part.file != name:
-        yield Problem(schema.COLLECTION_FILE, f"names {name!r} for what is in {part.file!r}")
-    if part.size != entry["size"]:
-        yield Problem(name, f"{part.size} bytes, {schema.COLLECTION_FILE} says {entry['size']}")
-    elif hashed and part.sha != entry["sha256"]:
-        yield Problem(
-            name, f"SHA-256 is {part.sha}, {schema.COLLECTION_FILE} says {entry['sha256']}"
-        )
-    found = len(part.track_ids)
-    if not scan.damages and found != entry["tracks"]:
-        yield Problem(name, f"{found} tracks, {schema.COLLECTION_FILE} says {entry['tracks']}")
-
-
-def _against_index(result: Verification, number: int, scan: ShardScan) -> Iterator[Problem]:
-    """Damage of a shard by the rows it hits, and rows that differ from their records."""
-    index, rows = result.index, result.rows_of(number)
-    offsets = index["offset"][rows]
-    part = scan.part
-    if not scan.damages and _same(index, rows, part):
-        return
-    ids = index["track_ids"]
-    row_at = {offset: rows.start + i for i, offset in enumerate(offsets.tolist())}
-    ordered = np.sort(offsets)
-    for damage in scan.damages:
-        first, last = np.searchsorted(ordered, [damage.start, damage.end])
-        hit = {row_at.pop(offset, None) for offset in ordered[first:last].tolist()} - {None}
-        for row in sorted(hit):
-            yield Problem(part.file, damage.reason, damage.start, row, ids[row])
-        if not hit:
-            yield Problem(part.file, damage.reason, damage.start, None, damage.track_id)
-    for i, offset in enumerate(part.offsets.tolist()):
-        row = row_at.pop(offset, None)
-        start, track_id = int(scan.starts[i]), part.track_ids[i]
-        if row is None:
-            yield Problem(part.file, "the index has no row for it", start, None, track_id)
+    folder = Path(folder)
+    document = read_document(folder)
+    front_end = front_end_of(document, folder / schema.COLLECTION_FILE)
+    found = Verification(document, front_end, None, Tally(front_end.bands))
+    problems = found.problems
+    entry = document["index"]
+    try:
+        found.index = read_index(folder, document)
+    except CollectionError as error:
+        text = str(error).removeprefix(f"{folder / entry['file']}: ")
+        problems.append(Problem(entry["file"], text.rpartition("; ")[0] or text))
+    if entry["tracks"] != document["tracks"]:
+        reason = f"{document['tracks']} tracks, {entry['tracks']} in the index"
+        problems.append(Problem(schema.COLLECTION_FILE, reason))
+    first_file: dict[str, str] = {}
+    for number, scan in enumerate(_scan_shards(folder, found, hashed)):
+        problems += _check_shard(found, number, scan, hashed)
+        found.scans.append(scan)
+        if scan is None:
             continue
-        if ids[row] != track_id:
-            reason = f"the index calls it {ids[row]!r}"
-            yield Problem(part.file, reason, start, row, track_id)
-        for name in ("frames", "start_seconds", "source_seconds"):
-            here, there = getattr(part, name)[i], index[name][row]
-            if here != there:
-                reason = f"{name} {here} in the record, {there} in the index"
-                yield Problem(part.file, reason, start, row, track_id)
-    for offset, row in row_at.items():
-        yield Problem(part.file, "no mel of a record starts here", offset, row, ids[row])
-    if (np.diff(offsets) <= 0).any():
-        yield Problem(part.file, "its rows are not in the order of its records")
+        found.tally.add(scan.tally.counts, scan.tally.low, scan.tally.high)
+        scan.tally = found.tally  # half a megabyte less a shard
+        name = scan.part.file
+        for track_id in scan.part.track_ids:
+            if first_file.setdefault(track_id, name) != name:
+                reason = f"track is also in {first_file[track_id]}"
+                problems.append(Problem(name, reason, track_id=track_id))
+                found.damaged.setdefault(number, reason)
+    if not problems:
+        problems += _check_statistics(document, [scan.part for scan in found.scans if scan])
+    return found
 
 
-def _same(index: dict, rows: slice, part: Any) -> bool:
-    ids = index["track_ids"]
-    return (
-        np.array_equal(index["offset"][rows], part.offsets)
-        and all(
-            np.array_equal(index[name][rows], getattr(part, name))
-            for name in ("frames", "start_seconds", "source_seconds")
-        )
-        and ids[rows] == part.track_ids
-    )
+def _scan_shards(folder: Path, found: Verification, hashed: bool) -> Iterator[ShardScan | None]:
+    paths = [folder / entry["file"] for entry in found.document["shards"]]
+    total = sum(path.stat().st_size for path in paths if path.is_file())
+    threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="shards")
+    with progress(total=total, desc="shards", unit="B", unit_scale=True) as bar:
+
+        def scan(path: Path) -> ShardScan | None:
+            if not path.is_file():
+                return None
+            return scan_shard(path, found.front_end, hashed=hashed, advance=bar.update)
+
+        try:
+            yield from threads.map(scan, paths)
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
-def _statistics(document: dict, scans: list[ShardScan]) -> Iterator[Problem]:
-    frames = sum(int(scan.part.frames.sum(dtype=np.int64)) for scan in scans)
-    if not frames:
+def _check_shard(
+    found: Verification, number: int, scan: ShardScan | None, hashed: bool
+) -> Iterator[Problem]:
+    """Differences of a shard from its entry in ``collection.json`` and from the index."""
+    entry = found.document["shards"][number]
+    name, index = entry["file"], found.index
+    rows = slice(0, 0) if index is None else found.rows_of(number)
+    ids = [] if index is None else index["track_ids"][rows]
+    reason = ""
+    if scan is None:
+        reason = f"no such file; {schema.COLLECTION_FILE} says {entry['size']} bytes"
+    elif scan.part.size != entry["size"]:
+        reason = f"{scan.part.size} bytes, {schema.COLLECTION_FILE} says {entry['size']}"
+    elif hashed and scan.part.sha != entry["sha256"]:
+        reason = f"SHA-256 is {scan.part.sha}, {schema.COLLECTION_FILE} says {entry['sha256']}"
+    if reason:
+        found.damaged[number] = reason
+        yield Problem(name, reason)
+    if scan is None:
+        for i, track_id in enumerate(ids):
+            yield Problem(name, "the shard is gone", None, rows.start + i, track_id)
+        return
+    for start, end, reason in scan.damages:
+        found.damaged[number] = reason
+        hit = []
+        if index is not None:
+            offsets = index["offset"][rows]
+            to_end = end == scan.part.size  # rows beyond a cut are lost with it
+            hit = np.flatnonzero((offsets >= start) & ((offsets < end) | to_end)).tolist()
+        for i in hit:
+            yield Problem(name, reason, start, rows.start + i, ids[i])
+        if not hit:
+            yield Problem(name, reason, start)
+    part = scan.part
+    if scan.damages:
+        return
+    if len(part.track_ids) != entry["tracks"]:
+        reason = f"{len(part.track_ids)} tracks, {schema.COLLECTION_FILE} says {entry['tracks']}"
+        found.damaged[number] = reason
+        yield Problem(name, reason)
+    elif index is not None:
+        columns = {
+            "track id": (part.track_ids, ids),
+            "offset": (part.offsets, index["offset"][rows]),
+        }
+        for column in ("frames", "start_seconds", "source_seconds"):
+            columns[column] = getattr(part, column), index[column][rows]
+        for column, (here, there) in columns.items():
+            for i in np.flatnonzero(np.asarray(here) != np.asarray(there)).tolist():
+                reason = f"{column} {here[i]} in the record, {there[i]} in the index"
+                yield Problem(name, reason, None, rows.start + i, ids[i])
+
+
+def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[Problem]:
+    """Differences of the statistics in ``collection.json`` from those of all mels."""
+    if not document["tracks"]:
         yield Problem(schema.COLLECTION_FILE, "no tracks")
         return
-    band_sum = sum(scan.part.band_sum for scan in scans)
-    computed = band_statistics(band_sum, sum(scan.part.band_square_sum for scan in scans), frames)  # type: ignore[arg-type]
+    sums = [
+        np.sum([getattr(part, n) for part in parts], 0) for n in ("band_sum", "band_square_sum")
+    ]
+    computed = band_statistics(*sums, document["frames"])
     for name, here in zip(("band_mean", "band_std"), computed, strict=True):
         there = np.array(document[name], np.float32)
         rounding = np.spacing(np.maximum(np.abs(here), np.abs(there)))
@@ -463,12 +384,9 @@ def _statistics(document: dict, scans: list[ShardScan]) -> Iterator[Problem]:
             yield Problem(schema.COLLECTION_FILE, reason)
 
 
-CHECK_REPORT_FILE = "check_report.tsv"
-
-
 @dataclass
 class Repair:
-    """What was done.
+    """Result of :func:`repair_collection`.
 
     Attributes
     ----------
@@ -476,81 +394,70 @@ class Repair:
         As it is now.
     problems : list of Problem
         What was wrong; nothing was done when it is empty.
-    lost : list of Problem
-        Tracks, and bytes of unknown tracks, that are no longer in the collection.
-    rewritten : int
-        Shards that were written anew, without their damaged records.
+    shards : list of str
+        Names of the damaged shards, which are no longer part of the collection.
+    lost : list of (str, str, str)
+        Track id, shard and reason of the tracks in them, as in ``damaged/tracks.tsv``.
     old_key : str
-        Content key before, when that is known.
+        Content key before.
     """
 
     collection: Collection
     problems: list[Problem] = field(default_factory=list)
-    lost: list[Problem] = field(default_factory=list)
-    rewritten: int = 0
+    shards: list[str] = field(default_factory=list)
+    lost: list[tuple[str, str, str]] = field(default_factory=list)
     old_key: str = ""
 
 
-def repair_collection(
-    folder: str | Path, *, front_end: FrontEnd | None = None, quiet: bool = False
-) -> Repair:
-    """Keep every sound record of a collection, byte for byte, and set the rest aside.
+def repair_collection(folder: str | Path) -> Repair:
+    """Move damaged shards into the folder ``damaged`` and make a sound collection of the others.
 
-    Shards with damage are written anew under new names, then the list of what was set aside, a new
-    index, and ``collection.json`` last; only then what it no longer names is removed. Killed at any
-    moment, the collection is as it was or as it will be, and the same call goes on.
-
-    Parameters
-    ----------
-    folder : str or Path
-    front_end : FrontEnd, optional
-        What made the mels; needed, and used, only when ``collection.json`` can no longer say so.
-    quiet : bool
-        No progress.
+    The tracks of the damaged shards are listed in ``damaged/tracks.tsv``; the command that built
+    the collection makes them anew and appends them. The list is written first and
+    ``collection.json`` last: when a repair is interrupted, the same call finishes it.
 
     Raises
     ------
     CollectionError
-        A front end is needed, nothing sound is left, a file cannot be read or written, or the
-        collection is being built.
+        ``collection.json`` cannot be used, no shard is sound, a file cannot be read or written, or
+        the collection is being built.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CollectionError(f"{folder}: no such folder")
-    with _alone(folder):
-        found = verify_collection(folder, front_end=front_end, quiet=quiet)
+    with _lock(folder):
+        found = verify_collection(folder)
+        document = found.document
         if not found.problems:
-            _remove_unnamed(folder, found.description.document)
             return Repair(Collection.open(folder))
-        _check_possible(found, folder)
-        lost = sorted(_set_aside(found), key=lambda p: (p.file, p.byte or 0, p.row or 0))
-        number, generation = next_names(found.description)
-        parts, rewritten = [], 0
-        doubles = _doubles(found)
-        for scan in filter(None, found.scans):
-            drop = doubles.get(scan.part.file, set())
-            if not (scan.damages or drop):
-                parts.append(scan.part)
-            elif len(drop) < len(scan.starts):
-                name = schema.shard_name(number + rewritten)
-                parts.append(_rewrite(scan, drop, folder, name, found.front_end))
-                rewritten += 1
-        parts = [part for part in parts if part.track_ids]
-        before = found.description.document
-        _write_report(folder / CHECK_REPORT_FILE, lost)
-        if before:
-            _keep_sources(folder, before, generation)
-        write_collection(
-            folder, found.front_end, parts, found.description.source, generation=generation
+        parts = [scan.part for n, scan in enumerate(found.scans) if scan and n not in found.damaged]
+        if not parts:
+            words = "--audio", "DIR", "--out", str(folder), "--overwrite"
+            raise CollectionError(
+                f"{folder}: no shard is sound ({found.problems[0]}); build the collection again "
+                f"with {command('make_tfrecords', *words)}"
+            )
+        shards = [document["shards"][number]["file"] for number in found.damaged]
+        lost = list(_lost_tracks(found))
+        try:
+            _set_aside(folder, shards, lost)
+            old = schema.generation(document)
+            sources = folder / schema.sources_name(old)
+            if sources.exists():
+                with atomic_write(folder / schema.sources_name(old + 1)) as stream:
+                    stream.write(sources.read_bytes())
+            write_collection(folder, found.front_end, parts, document["source"], generation=old + 1)
+            sources.unlink(missing_ok=True)
+            (folder / document["index"]["file"]).unlink(missing_ok=True)
+        except OSError as error:
+            raise CollectionError(f"{error.filename or folder}: {error.strerror}") from error
+        return Repair(
+            Collection.open(folder), found.problems, shards, lost, document["content_key"]
         )
-        collection = Collection.open(folder)
-        _remove_unnamed(folder, read_document(folder))
-    old_key = before["content_key"] if before else ""
-    return Repair(collection, found.problems, lost, rewritten, old_key)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     """Keep builders out, and leave no empty build folder behind."""
     build = folder / ".build"
     if (build / schema.COLLECTION_FILE).exists():
@@ -558,96 +465,47 @@ def _alone(folder: Path) -> Iterator[None]:
             f"{folder}: a build was interrupted while it moved its files here: finish it first, "
             f"with the same {command('make_tfrecords')} command"
         )
-    with folder_lock(build, f"{folder} is being built", LOCK_FILE, CollectionError):
+    with folder_lock(build, f"{folder} is being built", schema.LOCK_FILE, CollectionError):
         try:
             yield
         finally:
-            if [path.name for path in build.iterdir()] == [LOCK_FILE]:
-                (build / LOCK_FILE).unlink()
+            if [path.name for path in build.iterdir()] == [schema.LOCK_FILE]:
+                (build / schema.LOCK_FILE).unlink()
                 build.rmdir()
 
 
-def _check_possible(found: Verification, folder: Path) -> None:
-    if found.front_end is None:
-        from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
-
-        raise CollectionError(
-            f"{folder}: {schema.COLLECTION_FILE} cannot say what made the mels "
-            f"({found.problems[0].reason}); name the front end: --front-end "
-            f"{' or '.join([*PRESETS, *IMPORTED])}"
-        )
-    if not any(scan and scan.part.track_ids for scan in found.scans):
-        reasons = [str(problem) for problem in found.problems if problem.file.startswith("mel-")]
-        first = f" (first: {reasons[0]})" if reasons else ""
-        raise CollectionError(
-            f"{folder}: nothing is left to repair, no shard holds a sound record of "
-            f"{found.front_end.bands} bands{first}; build it again with "
-            f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(folder), '--overwrite')}"
-        )
+def _lost_tracks(found: Verification) -> Iterator[tuple[str, str, str]]:
+    """Track id, shard and reason of every track in a damaged shard."""
+    for number, reason in found.damaged.items():
+        entry, scan = found.document["shards"][number], found.scans[number]
+        if found.index is not None:
+            ids = found.index["track_ids"][found.rows_of(number)]
+        else:
+            ids = scan.part.track_ids if scan else []
+        yield from ((track_id, entry["file"], reason) for track_id in ids)
+        if len(ids) < entry["tracks"]:
+            unknown = f"{entry['tracks'] - len(ids)} tracks whose ids cannot be read: {reason}"
+            yield "", entry["file"], unknown
 
 
-def _set_aside(found: Verification) -> Iterator[Problem]:
-    """Damage and tracks that the repaired collection no longer holds."""
-    kept = {
-        track_id for scan in found.scans if scan for track_id in scan.part.track_ids
-    }  # an id that a sound record has is not lost, whatever the index says
-    for problem in found.problems:
-        damaged = problem.file != schema.COLLECTION_FILE and problem.byte is not None
-        if (damaged or problem.row is not None) and problem.track_id not in kept:
-            yield problem
-    yield from (
-        Problem(scan.part.file, f"track is also in {first}", int(scan.starts[i]), None, track_id)
-        for scan, i, track_id, first in repeated(found.scans)
-    )
-
-
-def _doubles(found: Verification) -> dict[str, set[int]]:
-    """Positions in each scan, by its file, of records whose id came before."""
-    doubles: dict[str, set[int]] = {}
-    for scan, position, _, _ in repeated(found.scans):
-        doubles.setdefault(scan.part.file, set()).add(position)
-    return doubles
-
-
-def _rewrite(
-    scan: ShardScan, drop: set[int], folder: Path, name: str, front_end: FrontEnd
-) -> ShardPart:
-    """Copy the sound records of a shard, but for those to drop, and read the copy back."""
-    kept = [i for i in range(len(scan.starts)) if i not in drop]
-    with atomic_write(folder / name) as stream, open(folder / scan.part.file, "rb") as old:
-        for start, end in zip(scan.starts[kept].tolist(), scan.ends[kept].tolist(), strict=True):
-            old.seek(start)
-            for position in range(start, end, CHUNK):
-                stream.write(old.read(min(CHUNK, end - position)))
-    again = scan_shard(folder / name, front_end)
-    wanted = [scan.part.track_ids[i] for i in kept]
-    same = np.array_equal(again.fingerprints, scan.fingerprints[kept])
-    if again.damages or again.part.track_ids != wanted or not same:
-        raise CollectionError(f"{folder / scan.part.file}: changed while it was copied; try again")
-    return again.part
-
-
-def _keep_sources(folder: Path, document: dict, generation: int) -> None:
-    """Name the list of sources as the new index is named: a build then reads what was lost."""
-    old = folder / sources_name(generation_of(document))
+def _set_aside(folder: Path, shards: Sequence[str], lost: Sequence[tuple[str, str, str]]) -> None:
+    """List the tracks of damaged shards, then move the shards."""
+    if not shards:
+        return
+    aside = folder / DAMAGED_FOLDER
+    aside.mkdir(exist_ok=True)
+    text = "track_id\tshard\treason\n"
     with contextlib.suppress(FileNotFoundError):
-        data = old.read_bytes()
-        with atomic_write(folder / sources_name(generation)) as stream:
-            stream.write(data)
-
-
-def _remove_unnamed(folder: Path, document: dict) -> None:
-    """Remove shards, indexes and lists of sources that are no part of the collection."""
-    named = {entry["file"] for entry in (*document["shards"], document["index"])}
-    named.add(sources_name(generation_of(document)))
-    for name in set(own_files(folder)) - named:
-        (folder / name).unlink()
-
-
-def _write_report(path: Path, lost: Sequence[Problem]) -> None:
-    with atomic_write(path, "w") as stream:
+        text = (aside / DAMAGED_TRACKS).read_bytes().decode("utf-8")
+    listed = {tuple(row[:2]) for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t")}
+    with atomic_write(aside / DAMAGED_TRACKS, "w") as stream:
+        stream.write(text)
         table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-        table.writerow(["track_id", "shard", "byte", "reason"])
-        for problem in lost:
-            byte = "" if problem.byte is None else problem.byte
-            table.writerow([problem.track_id, problem.file, byte, problem.reason])
+        table.writerows(row for row in lost if row[:2] not in listed)
+    for name in shards:
+        target, times = aside / name, 1
+        while target.exists():  # of an earlier repair
+            times += 1
+            target = aside / f"{name}.{times}"
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(folder / name, target)

@@ -1,29 +1,19 @@
-"""Windows out of a collection, as fast as the page cache, or a server, can hand them over.
+"""Windows of a collection, read by their bytes alone, and where the windows of tracks start.
 
->>> reader = WindowReader(Collection.open("tfrecords/mine"), frames=256)
+>>> reader = WindowReader(Collection.open("tfrecords/mine"), frames=256, short="repeat")
 >>> reader.read(rows=[3, 7], starts=[0, 120]).shape
 (2, 256, 96)
 
-Which windows of which tracks are read: all that do not overlap, or random ones.
+Windows that do not overlap, of the central 30 seconds of each source: one full-length collection
+serves training and validation on a central excerpt and a test on whole tracks.
 
-Both may be confined to the central seconds of a track's source, so that one full-length
-collection serves training and validation on a central excerpt and a test on whole tracks.
-
->>> reader = WindowReader(collection, frames=256, short="repeat")
->>> positions = WindowPositions(reader, rows, seconds=30)
->>> for block in positions.blocks(64):
-...     predictions = model(reader.read(block.rows, block.starts))  # of the tracks block.tracks
-
-Aligned memory that is filled again once nobody looks at it any more.
-
-Touching fresh memory costs more than copying a batch into it, so batches go into blocks that
-were used before. TensorFlow takes an array that starts at a multiple of 64 bytes without a
-copy and keeps a reference to it for as long as any tensor reads it; a block may be filled
-again only when that reference, and every other one, is gone.
+>>> positions = window_positions(reader, rows, seconds=30)
+>>> windows = reader.read(positions.rows, positions.starts)  # of the tracks positions.tracks
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -38,8 +28,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
-from playlist_pretrain.records import pread as ranges
-from playlist_pretrain.records.pread import close_files, fill_kernel, open_files
+from playlist_pretrain.records.pread import (
+    close_files,
+    fill_from_servers,
+    fill_kernel,
+    open_files,
+)
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.storage import is_remote
 
@@ -153,7 +147,9 @@ class WindowReader:
         offsets = c.offset[rows] + starts.astype(np.int64) * self._frame_bytes
         sizes = np.minimum(c.frames[rows], self.frames).astype(np.int64) * self._frame_bytes
         if self._remote:
-            position, what = ranges.fill(lines, c.shard_paths, shards, offsets, sizes, self._filler)
+            position, what = fill_from_servers(
+                lines, c.shard_paths, shards, offsets, sizes, self._filler
+            )
         else:
             position, code = self._fill_window(
                 lines, self._descriptors[shards], offsets, sizes, self._filler
@@ -350,18 +346,14 @@ def random_starts(
     return ((words >> np.uint64(32)) * choices >> np.uint64(32)).astype(np.int32)
 
 
-#: Tracks whose excerpts are worked out together.
-TRACKS_AT_ONCE = 1 << 14
-
-
 @dataclass(frozen=True)
 class WindowBlock:
-    """Some successive windows.
+    """Positions of ``n`` windows, track by track.
 
     Attributes
     ----------
     tracks : ndarray [shape=(n,), int64]
-        Position of each window's track in :attr:`WindowPositions.rows`; never decreases.
+        Position of each window's track in the rows that were asked for; never decreases.
     rows : ndarray [shape=(n,), int32]
         Row of each window in the collection.
     starts : ndarray [shape=(n,), int32]
@@ -375,19 +367,11 @@ class WindowBlock:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __add__(self, other: WindowBlock) -> WindowBlock:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return WindowBlock(*map(np.concatenate, pairs))
 
-    def __getitem__(self, part: slice) -> WindowBlock:
-        return WindowBlock(*(array[part] for array in vars(self).values()))
-
-
-_NO_WINDOWS = WindowBlock(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0, np.int32))
-
-
-class WindowPositions:
-    """Where windows of some tracks start, in the order of the tracks.
+def window_positions(
+    reader: WindowReader, rows: np.ndarray | None = None, seconds: float | None = None
+) -> WindowBlock:
+    """Positions of all windows of some tracks that do not overlap.
 
     The excerpt of a track lies in the centre of its source, wherever the mel in the collection
     begins and ends: a collection of whole files and one of 30-second excerpts give the same
@@ -405,16 +389,6 @@ class WindowPositions:
     seconds : float, optional
         Length of the excerpt; None for whole tracks.
 
-    Attributes
-    ----------
-    rows : ndarray [shape=(tracks,), int32]
-    windows : int
-        Windows that do not overlap, over all tracks.
-    left_out : int
-        Tracks without a window: shorter than one, and ``short`` is ``"skip"``.
-    incomplete : int
-        Tracks of whose excerpt the collection lacks more than a frame at either end.
-
     Raises
     ------
     RecipeError
@@ -422,106 +396,43 @@ class WindowPositions:
     CollectionError
         A row that does not exist.
     """
+    collection = reader.collection
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise RecipeError(f"an excerpt of {seconds} seconds: it must be above 0")
+    rows = np.arange(len(collection)) if rows is None else np.asarray(rows, np.int64)
+    outside = rows[(rows < 0) | (rows >= len(collection))]
+    if len(outside):
+        raise CollectionError(f"{collection.path}: row {outside[0]} of {len(collection)} tracks")
+    first, last = np.zeros(len(rows), np.int64), reader.last_start(rows)
+    if seconds is not None:
+        frames = collection.frames[rows].astype(np.int64)
+        begin, end = (np.clip(x, 0, frames) for x in excerpt_frames(collection, rows, seconds))
+        missing = np.maximum(reader.frames - (end - begin), 0)
+        first = np.clip(begin - missing // 2, 0, last)
+        last = np.maximum(end - reader.frames, first)
+    counts = np.where(reader.usable[rows], 1 + (last - first) // reader.frames, 0)
+    tracks = np.repeat(np.arange(len(rows)), counts)
+    number = np.arange(len(tracks)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = first[tracks] + number * reader.frames
+    return WindowBlock(tracks, rows[tracks].astype(np.int32), starts.astype(np.int32))
 
-    def __init__(
-        self, reader: WindowReader, rows: np.ndarray | None = None, seconds: float | None = None
-    ):
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise RecipeError(f"an excerpt of {seconds} seconds: it must be above 0")
-        tracks = len(reader.collection)
-        rows = np.arange(tracks, dtype=np.int32) if rows is None else np.asarray(rows)
-        outside = rows[(rows < 0) | (rows >= tracks)]
-        if len(outside):
-            raise CollectionError(f"{reader.collection.path}: row {outside[0]} of {tracks} tracks")
-        self.reader, self.seconds = reader, seconds
-        self.rows = rows.astype(np.int32, copy=False)
-        self.windows = self.left_out = self.incomplete = 0
-        for _, part in self._parts():
-            begin, last, incomplete = self._spans(part)
-            counts = self._counts(part, begin, last)
-            self.windows += int(counts.sum())
-            self.left_out += int((counts == 0).sum())
-            self.incomplete += int(incomplete.sum())
 
-    def blocks(self, size: int) -> Iterator[WindowBlock]:
-        """Windows that do not overlap, ``size`` at a time; the last block may have fewer.
+class WindowPositions:
+    """Earlier form of :func:`window_positions`."""
 
-        Memory grows with ``size`` alone, not with the number of tracks nor with their length.
-        """
-        waiting = _NO_WINDOWS
-        for first, rows in self._parts():
-            begin, last, _ = self._spans(rows)
-            ends = np.cumsum(self._counts(rows, begin, last))
-            done = 0
-            while done < ends[-1]:
-                number = np.arange(done, min(done + size - len(waiting), ends[-1]))
-                track = np.searchsorted(ends, number, side="right")
-                before = np.where(track > 0, ends[track - 1], 0)
-                starts = begin[track] + (number - before) * self.reader.frames
-                waiting += WindowBlock(first + track, rows[track], starts.astype(np.int32))
-                done += len(number)
-                if len(waiting) == size:
-                    yield waiting
-                    waiting = waiting[:0]
-        if len(waiting):
-            yield waiting
+    def __init__(self, reader, rows=None, seconds=None):
+        self.reader, self.block = reader, window_positions(reader, rows, seconds)
+        self.rows = np.arange(len(reader.collection)) if rows is None else np.asarray(rows)
+        self.windows = len(self.block)
 
     def one_block(self) -> WindowBlock:
-        """All windows that do not overlap; grows with their number."""
-        return next(self.blocks(max(self.windows, 1)), _NO_WINDOWS)
+        """All positions."""
+        return self.block
 
-    def requests(self, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The blocks as :func:`~playlist_pretrain.records.windows.window_dataset` wants them.
-
-        Yields ``(rows, starts)`` [shape=(1, batch), int32] for each of ``blocks(batch)``. The
-        last is filled up with its last window: of its batch, only as many as the block has count.
-        """
-        for block in self.blocks(batch):
-            fill = (0, batch - len(block))
-            rows, starts = (np.pad(a, fill, mode="edge")[None] for a in (block.rows, block.starts))
-            yield rows, starts
-
-    def random_starts(
-        self, tracks: np.ndarray, seed: int, epoch: int, first_position: int
-    ) -> np.ndarray:
-        """Random windows inside the excerpts, for training.
-
-        Depends on nothing but the arguments, and where excerpts have the same length moves with
-        their beginning: a collection of whole files gives the windows of one of excerpts.
-
-        Parameters
-        ----------
-        tracks : array_like [shape=(n, k), int]
-            Positions in :attr:`rows`, for ``n`` successive positions of the epoch.
-        seed, epoch, first_position : int
-            See :func:`playlist_pretrain.records.windows.random_starts`.
-
-        Returns
-        -------
-        ndarray [shape=(n, k), int32]
-        """
-        rows = self.rows[np.asarray(tracks)]
-        begin, last, _ = self._spans(rows)
-        return begin.astype(np.int32) + random_starts(last - begin, seed, epoch, first_position)
-
-    def _parts(self) -> Iterator[tuple[int, np.ndarray]]:
-        for first in range(0, len(self.rows), TRACKS_AT_ONCE):
-            yield first, self.rows[first : first + TRACKS_AT_ONCE]
-
-    def _counts(self, rows: np.ndarray, begin: np.ndarray, last: np.ndarray) -> np.ndarray:
-        return np.where(self.reader.usable[rows], 1 + (last - begin) // self.reader.frames, 0)
-
-    def _spans(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First and last frame a window may start at, and whether the excerpt is incomplete."""
-        frames = self.reader.collection.frames[rows].astype(np.int64)
-        begin, end = excerpt_frames(self.reader.collection, rows, self.seconds)
-        incomplete = incomplete_excerpts(begin, end, frames)
-        if self.seconds is None:
-            return np.zeros_like(frames), self.reader.last_start(rows), incomplete
-        begin, end = np.clip(begin, 0, frames), np.clip(end, 0, frames)
-        missing = np.maximum(self.reader.frames - (end - begin), 0)
-        begin = np.clip(begin - missing // 2, 0, self.reader.last_start(rows))
-        return begin, np.maximum(end - self.reader.frames, begin), incomplete
+    def blocks(self, size: int) -> Iterator[WindowBlock]:
+        """``size`` positions at a time."""
+        for at in range(0, self.windows, size):
+            yield WindowBlock(*(array[at : at + size] for array in vars(self.block).values()))
 
 
 def excerpt_frames(
@@ -574,66 +485,49 @@ def _fewest_samples(front_end: FrontEnd, frames: np.ndarray) -> np.ndarray:
     return (frames - 1) * front_end.hop_length + front_end.frame_length
 
 
-ALIGNMENT = 64
-
-
 class BufferPool:
-    """Hands out arrays on recycled memory; any thread may ask, any thread may let go.
+    """Arrays on memory that is used again when nobody looks at it any more; thread-safe.
 
-    Memory is bounded by what is in use plus ``reserve`` blocks.
-
-    Parameters
-    ----------
-    reserve : int
-        Blocks kept for later when nobody uses them.
+    Touching fresh memory takes longer than copying a batch into it: without the pool,
+    :func:`window_dataset` delivers a third of the windows a second (``benchmarks/windows.py``).
+    TensorFlow takes an array that starts at a multiple of 64 bytes without a copy and refers to it
+    for as long as any tensor reads it.
 
     Attributes
     ----------
+    reserve : int
+        Unused blocks that are kept.
     allocations : int
-        Blocks ever made: stays put while blocks are recycled.
+        Blocks made so far.
     """
 
     def __init__(self, reserve: int = 4):
         # Blocks come back from garbage collection, which may interrupt any line of Python in
         # any thread: a lock could meet itself, the operations of a deque are atomic.
         self._free: deque[np.ndarray] = deque()
-        self._reserve = reserve
+        self.reserve = reserve
         self.allocations = 0
-
-    @property
-    def reserve(self) -> int:
-        """Blocks kept when nobody uses them."""
-        return self._reserve
 
     def keep(self, blocks: int) -> None:
         """Raise :attr:`reserve` to ``blocks``; it is never lowered."""
-        self._reserve = max(self._reserve, blocks)
-
-    def _put(self, block: np.ndarray) -> None:
-        if len(self._free) < self._reserve:
-            self._free.append(block)
+        self.reserve = max(self.reserve, blocks)
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        """An array on a block of its own; the values are whatever is there.
+        """An array [shape, C order] of whatever values are there, aligned to 64 bytes.
 
-        The block returns to the pool when the array and everything made from it without a
+        Its memory returns to the pool when the array and everything made from it without a
         copy (slices, reshapes, tensors) are gone.
-
-        Parameters
-        ----------
-        shape : tuple of int
-        dtype : dtype
-
-        Returns
-        -------
-        ndarray
-            C order, first byte at a multiple of 64.
         """
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if size == 0:
-            return np.empty(shape, dtype)
-        block = self._block(size + ALIGNMENT)
-        start = -block.ctypes.data % ALIGNMENT
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        block = None
+        while self._free and block is None:
+            with contextlib.suppress(IndexError):  # another thread took it
+                block = self._free.pop()
+                block = block if block.nbytes >= size + 64 else None
+        if block is None:
+            self.allocations += 1
+            block = np.empty(size + 64, np.uint8)
+        start = -block.ctypes.data % 64
         # NumPy shortens chains of views: a slice of a view of `block` would refer to `block`
         # alone and outlive the view unseen. It cannot look behind a foreign object, so all that
         # is ever made from the array refers to `lease`, and its end is the end of all of them.
@@ -641,12 +535,6 @@ class BufferPool:
         weakref.finalize(lease, self._put, block).atexit = False
         return np.ndarray(shape, dtype, buffer=lease)  # type: ignore[arg-type]
 
-    def _block(self, size: int) -> np.ndarray:
-        try:
-            while True:
-                block = self._free.pop()
-                if block.nbytes >= size:
-                    return block
-        except IndexError:
-            self.allocations += 1
-            return np.empty(size, np.uint8)
+    def _put(self, block: np.ndarray) -> None:
+        if len(self._free) < self.reserve:
+            self._free.append(block)

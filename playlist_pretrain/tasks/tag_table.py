@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
-from playlist_pretrain.storage import RemotePath, location
+from playlist_pretrain.storage import is_remote, location, read_bytes
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,
@@ -57,9 +57,9 @@ class Rows:
 class RemoteTable:
     """A table behind a URL, such as the ``tags.tsv`` of a remote collection; see ``Opens``."""
 
-    def __init__(self, path: RemotePath):
+    def __init__(self, path: Path):
         self.name = str(path)
-        self._content = path.read_bytes()
+        self._content = read_bytes(path)
 
     def open(self, advance: Callable[[int], object]) -> io.BytesIO:
         """Its content, which was fetched as a whole."""
@@ -132,7 +132,7 @@ class TagTableReader:
         )
 
 
-def read_tags(path: Path | RemotePath) -> dict[str, list[str]]:
+def read_tags(path: Path) -> dict[str, list[str]]:
     """Tags of each track of a table, in its order.
 
     Raises
@@ -143,8 +143,8 @@ def read_tags(path: Path | RemotePath) -> dict[str, list[str]]:
     return _read(path, USUAL_SPLIT).tags_of
 
 
-def _read(path: Path | RemotePath, split_column: str) -> Rows:
-    table = RemoteTable(path) if isinstance(path, RemotePath) else path
+def _read(path: Path, split_column: str) -> Rows:
+    table = RemoteTable(path) if is_remote(path) else path
     header = read_header(table, (TRACK, TAGS), MEND)
     split_column = split_column.strip()
     has_split = split_column in header
@@ -194,7 +194,7 @@ def _tags(cell: str, where: str) -> list[str]:
     return tags
 
 
-def _at_random(path: Path | RemotePath, rows: Rows, seed: int) -> tuple[list[str], list[str]]:
+def _at_random(path: Path, rows: Rows, seed: int) -> tuple[list[str], list[str]]:
     """Splits of the tracks, and notes on them."""
     groups = rows.artists or list(rows.tags_of)
     what = "artists" if rows.artists else "tracks"

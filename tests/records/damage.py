@@ -4,16 +4,15 @@ import json
 import struct
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 
-from playlist_pretrain.records.shard_file import mask
+from playlist_pretrain.records.shard_file import masked_crc
 
 
 def record(data: bytes, length: int | None = None) -> bytes:
     """A TFRecord with valid checksums that holds ``data`` and claims ``length`` bytes."""
     header = struct.pack("<Q", len(data) if length is None else length)
-    sums = (struct.pack("<I", mask(google_crc32c.value(part))) for part in (header, data))
+    sums = (struct.pack("<I", masked_crc(part)) for part in (header, data))
     return header + next(sums) + data + next(sums)
 
 

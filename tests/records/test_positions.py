@@ -1,7 +1,6 @@
 """Windows by position, against a loop that looks at one frame after the other."""
 
 import dataclasses
-import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,14 +12,13 @@ from hypothesis import strategies as st
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.errors import CollectionError, RecipeError
-from playlist_pretrain.records import windows as positions_module
 from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.records.windows import (
-    WindowPositions,
     WindowReader,
-    random_starts,
-    window_dataset,
+    excerpt_frames,
+    incomplete_excerpts,
+    window_positions,
 )
 
 # Few samples a hop, so that everything happens within few frames.
@@ -93,92 +91,35 @@ def tracks_of(settings):
     st.integers(1, 30),
     st.sampled_from(["skip", "repeat", "pad"]),
     st.one_of(st.none(), st.floats(0.01, 12)),
-    st.integers(1, 9),
-    st.integers(1, 5),
 )
-def test_the_windows_of_an_excerpt(data, made_by, frames, short, seconds, size, at_once):
+def test_the_windows_of_an_excerpt(data, made_by, frames, short, seconds):
     tracks = data.draw(tracks_of(made_by))
     rows = data.draw(st.lists(st.integers(0, len(tracks) - 1), max_size=6))
     expected = [oracle(made_by, tracks[row], frames, short, seconds) for row in rows]
-    reader = Described(made_by, tracks, frames, short).reader
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(positions_module, "TRACKS_AT_ONCE", at_once)
-        positions = WindowPositions(reader, rows, seconds)
-        blocks = list(positions.blocks(size))
-    found = [
-        window
-        for block in blocks
-        for window in zip(block.tracks, block.rows, block.starts, strict=True)
-    ]
-    assert found == [
+    collection = Described(made_by, tracks, frames, short)
+    found = window_positions(collection.reader, rows, seconds)
+    assert list(zip(found.tracks, found.rows, found.starts, strict=True)) == [
         (track, rows[track], start)
         for track, (starts, _) in enumerate(expected)
         for start in starts
     ]
-    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
-    assert positions.windows == len(found)
-    assert positions.left_out == sum(not starts for starts, _ in expected)
-    assert positions.incomplete == sum(incomplete for _, incomplete in expected)
-    one = positions.one_block()
-    assert list(zip(one.tracks, one.rows, one.starts, strict=True)) == found
-
-
-@settings(deadline=None, derandomize=True, max_examples=100)
-@given(st.data(), st.integers(1, 30), st.one_of(st.none(), st.floats(0.01, 12)), st.integers(0, 99))
-def test_random_starts_lie_in_the_excerpt(data, frames, seconds, epoch):
-    tracks = data.draw(tracks_of(CENTRED))
-    positions = WindowPositions(Described(CENTRED, tracks, frames, "repeat").reader, None, seconds)
-    starts = positions.random_starts(np.arange(len(tracks))[:, None].repeat(2, 1), 3, epoch, 7)
-    assert starts.shape == (len(tracks), 2) and starts.dtype == np.int32
-    one = positions.one_block()
-    for track, length in enumerate(track[0] for track in tracks):
-        windows = one.starts[one.tracks == track]
-        assert (starts[track] >= windows[0]).all()
-        # Fewer frames than a window are left after the last window that fits.
-        assert (starts[track] < windows[-1] + frames).all()
-        assert (starts[track] + frames <= max(length, frames)).all()
+    rows = np.array(rows, np.int64)
+    lacking = incomplete_excerpts(
+        *excerpt_frames(collection, rows, seconds), collection.frames[rows]
+    )
+    assert lacking.tolist() == [incomplete for _, incomplete in expected]
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
 def test_excerpts_that_cannot_be(seconds):
     with pytest.raises(RecipeError, match=f"an excerpt of {seconds} seconds"):
-        WindowPositions(Described(CENTRED, [(9, 0, 20)], 4, "skip").reader, None, seconds)
+        window_positions(Described(CENTRED, [(9, 0, 20)], 4, "skip").reader, None, seconds)
 
 
 @pytest.mark.parametrize("row", [-1, 1])
 def test_rows_that_are_not_there(row):
     with pytest.raises(CollectionError, match=f"described: row {row} of 1 tracks"):
-        WindowPositions(Described(CENTRED, [(9, 0, 20)], 4, "skip").reader, [0, row])
-
-
-def test_memory_does_not_grow_with_tracks_or_their_length():
-    rng = np.random.default_rng(0)
-    peaks = []
-    for tracks, longest in ((20_000, 500), (200_000, 500), (20_000, 50_000)):
-        lengths = np.stack(
-            [rng.integers(2, longest, tracks), np.zeros(tracks), np.zeros(tracks)], 1
-        )
-        positions = WindowPositions(Described(PAPER, lengths, 256, "repeat").reader, seconds=None)
-        tracemalloc.start()
-        windows = sum(len(block) for block in positions.blocks(4096))
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert windows == positions.windows
-    assert max(peaks) < 3 * peaks[0]  # of ten times the tracks, a hundred times the length
-
-
-def test_requests_of_a_dataset(make_collection, tmp_path):
-    collection = make_collection(tmp_path / "c", [70, 16, 5, 200], front_end="vggish")
-    reader = WindowReader(collection, 16, short="pad")
-    positions = WindowPositions(reader, [3, 0, 2])
-    expected = reader.read(positions.one_block().rows, positions.one_block().starts)
-    assert len(expected) == 12 + 4 + 1
-    dataset = window_dataset(reader, lambda: positions.requests(5), batch=5)
-    found = [
-        windows.numpy()[: len(block)]
-        for windows, block in zip(dataset, positions.blocks(5), strict=True)
-    ]
-    np.testing.assert_array_equal(np.concatenate(found), expected)
+        window_positions(Described(CENTRED, [(9, 0, 20)], 4, "skip").reader, [0, row])
 
 
 CLICKS = (3.0, 14.4, 21.7, 25.2, 34.11, 48.5)
@@ -236,10 +177,10 @@ def test_whole_files_and_excerpts_give_the_same_windows(in_process, clicks, tmp_
         build(clicks, tmp_path / f"{excerpt}", made_by, excerpt) for excerpt in (None, 30.0, 10.0)
     )
     readers = [WindowReader(c, frames, short="repeat") for c in (whole, cut, narrow)]
-    of_whole, of_cut, of_narrow = (WindowPositions(reader, seconds=30) for reader in readers)
-    a, b = of_whole.one_block(), of_cut.one_block()
+    a, b, c = (window_positions(reader, seconds=30) for reader in readers)
     np.testing.assert_array_equal(a.tracks, b.tracks)
-    np.testing.assert_array_equal(b.starts, WindowPositions(readers[1]).one_block().starts)
+    np.testing.assert_array_equal(b.starts, window_positions(readers[1]).starts)
+    np.testing.assert_array_equal(c.starts, window_positions(readers[2], seconds=10).starts)
     times = [c.start_seconds[x.rows] + x.starts * hop for c, x in ((whole, a), (cut, b))]
     assert np.abs(times[0] - times[1]).max() <= hop / 2 + 1e-4
     # Frames are not cut at the same samples, but they hear the same clicks.
@@ -248,15 +189,9 @@ def test_whole_files_and_excerpts_give_the_same_windows(in_process, clicks, tmp_
     heard = [x > (x.min() + x.max()) / 2 for x in loud]
     np.testing.assert_array_equal(*heard)
     assert 3 < heard[0].sum() < len(heard[0])
-
-    tracks = np.array([[0, 1, 2]] * 50)
-    drawn = [positions.random_starts(tracks, 5, 1, 0) for positions in (of_whole, of_cut)]
-    np.testing.assert_array_equal(drawn[1], random_starts(readers[1].last_start(tracks), 5, 1, 0))
-    begins = [x.starts[np.searchsorted(x.tracks, [0, 1, 2])] for x in (a, b)]
-    np.testing.assert_array_equal(drawn[0] - begins[0], drawn[1] - begins[1])
-
-    assert (of_whole.incomplete, of_cut.incomplete, of_narrow.incomplete) == (0, 0, 3)
-    assert [WindowPositions(reader).incomplete for reader in readers] == [0, 2, 3]
-    np.testing.assert_array_equal(
-        of_narrow.one_block().starts, WindowPositions(readers[2], seconds=10).one_block().starts
-    )
+    for seconds, expected in ((30, [0, 0, 3]), (None, [0, 2, 3])):
+        lacking = [
+            incomplete_excerpts(*excerpt_frames(c, np.arange(3), seconds), c.frames).sum()
+            for c in (whole, cut, narrow)
+        ]
+        assert lacking == expected

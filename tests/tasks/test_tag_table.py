@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
-from playlist_pretrain.storage import RemotePath
+from playlist_pretrain.storage import location, upload
 from playlist_pretrain.tasks import SPLITS, TaskSettings, read_task
 
 
@@ -222,11 +222,11 @@ def test_every_beginning_of_a_table_is_read_as_such_or_refused(write):
 def test_a_table_behind_a_url(write):
     settings = write(GIVEN)
     url = "memory://tags/mine.tsv"
-    RemotePath(url).put(settings.tags)
+    upload(settings.tags, location(url))
     task = read_task(dataclasses.replace(settings, tags=url))
     assert task.name == "tags mine.tsv" and task.test.track_ids == ("c",)
     with pytest.raises(PlaylistPretrainError, match="memory://tags/other"):
         read_task(dataclasses.replace(settings, tags="memory://tags/other.tsv"))
-    RemotePath(url).put(write(GIVEN.replace("train", "wild")).tags)
+    upload(write(GIVEN.replace("train", "wild")).tags, location(url))
     with pytest.raises(TableError, match=r"memory://tags/mine\.tsv: line 2: .*'wild'"):
         read_task(dataclasses.replace(settings, tags=url))
