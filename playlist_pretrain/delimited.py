@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.storage import RemotePath
+from playlist_pretrain.storage import is_remote, open_bytes
 
 DELIMITERS = "\t,;"
 LONGEST_LINE = 1 << 20
@@ -35,7 +35,7 @@ class Opens(Protocol):
 
 
 def read_columns(
-    path: str | Path | RemotePath | Opens,
+    path: str | Path | Opens,
     names: Sequence[str],
     advance: Callable[[int], object] | None = None,
     mend: str = "",
@@ -100,9 +100,7 @@ def read_columns(
         raise TableError(f"{path}: a header and no rows")
 
 
-def read_header(
-    path: str | Path | RemotePath | Opens, wanted: Sequence[str], mend: str = ""
-) -> list[str]:
+def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
     """Read the names of the columns of a table; ``wanted`` are among them, once each.
 
     Raises
@@ -119,7 +117,7 @@ def has_column(line: str, name: str) -> bool:
 
 
 def text_lines(
-    path: str | Path | RemotePath | Opens, advance: Callable[[int], object] | None = None
+    path: str | Path | Opens, advance: Callable[[int], object] | None = None
 ) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
 
@@ -130,12 +128,12 @@ def text_lines(
         byte, a line longer than ``LONGEST_LINE`` bytes.
     """
     advance = advance or (lambda read: None)
-    if not isinstance(path, str | Path | RemotePath):
+    if not (isinstance(path, str | Path) or is_remote(path)):
         with path.open(advance) as stream:
             yield from _decoded(stream, path.name, lambda read: None)
         return
     try:
-        opened = path.open() if isinstance(path, RemotePath) else open(path, "rb")  # noqa: SIM115
+        opened = open_bytes(Path(path) if isinstance(path, str) else path)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -173,8 +171,8 @@ def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> I
     advance(read)
 
 
-def _name(path: str | Path | RemotePath | Opens) -> str:
-    return str(path) if isinstance(path, str | Path | RemotePath) else path.name
+def _name(path: str | Path | Opens) -> str:
+    return str(path) if isinstance(path, str | Path) or is_remote(path) else path.name
 
 
 def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:

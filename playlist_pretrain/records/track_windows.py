@@ -14,7 +14,7 @@ import numpy as np
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.windows import cut_windows
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.windows import WindowPositions, WindowReader, read_ahead
+from playlist_pretrain.records.windows import WindowReader, read_ahead, window_positions
 from playlist_pretrain.records.workers import decode_in_order
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def collection_windows(
 
     def read(first: int) -> list[TrackWindows]:
         part = rows[first : first + TRACKS_AT_ONCE]
-        block = WindowPositions(reader, part, seconds).one_block()
+        block = window_positions(reader, part, seconds)
         windows = reader.read(block.rows, block.starts)
         counts = np.bincount(block.tracks, minlength=len(part))
         found, stop = [], 0
