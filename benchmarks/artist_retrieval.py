@@ -31,11 +31,11 @@ def script(name, *words):
 def artist_mates(embedder, collection, groups):
     """The tracks of some artists, searched among each other."""
     from playlist_pretrain.evaluation.neighbours import mates_among, nearest
+    from playlist_pretrain.models.track_outputs import track_means
     from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.retrieval.window_batches import track_embeddings
 
     rows = np.sort(np.concatenate(groups))
-    vectors = track_embeddings(embedder.model, embedder.front_end, collection, rows=rows)
+    vectors = track_means(embedder.model, collection, rows=rows)
     there = TrackGroups.from_lists(
         "artists",
         [np.searchsorted(rows, group) for group in groups],

@@ -49,11 +49,11 @@ def main():
 
     from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
-    from playlist_pretrain.models.load import load_backbone
+    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.models.track_outputs import mean_of_mel, track_means
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.clips import collection_rows
-    from playlist_pretrain.retrieval.window_batches import mean_of_mel, track_embeddings
     from playlist_pretrain.tasks.triplets import read_triplets
     from playlist_pretrain.training.pretrain import build_model, pretrain
     from playlist_pretrain.training.pretrain_data import settle
@@ -76,7 +76,7 @@ def main():
     triplets = collection_rows(read_triplets(eval_path / "triplets.csv"), collection)
 
     def embed(backbone) -> np.ndarray:
-        return track_embeddings(backbone, collection.front_end, collection)
+        return track_means(backbone, collection)
 
     def triplet_text(embeddings: np.ndarray) -> str:
         result = triplet_accuracy(embeddings, triplets)

@@ -89,10 +89,10 @@ class Length:
 def model_alone(saved_model, batch, out):
     """The other limit: windows a second of the model, warm, from memory."""
     from playlist_pretrain.models.load import load_embedder
-    from playlist_pretrain.retrieval.window_batches import embedding_function
+    from playlist_pretrain.models.track_outputs import batch_function
 
     embedder = load_embedder(saved_model)
-    function = embedding_function(embedder.model, None, batch, "float32")
+    function = batch_function(embedder.model, batch)
     shape = (batch, embedder.frames, embedder.front_end.bands)
     windows = np.random.default_rng(0).uniform(0, 5, shape).astype(np.float32)
     function(windows)

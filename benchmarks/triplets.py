@@ -10,7 +10,6 @@ are not repeated; --only takes some of these pairings, so as not to train the ot
 """
 
 import argparse
-import tempfile
 
 from _table import print_table
 
@@ -27,8 +26,13 @@ def main():
     options = parser.parse_args()
 
     from playlist_pretrain.demo import DEMO_COLLECTION
+<<<<<<< HEAD
     from playlist_pretrain.retrieval.similarity import Similarity, similarity
     from playlist_pretrain.training.pretrain import pretrain
+=======
+    from playlist_pretrain.retrieval.similarity import similarity
+    from playlist_pretrain.training.pretrain import PretrainCommand, pretrain
+>>>>>>> 1364888 (Retrieval: one machinery from windows to embeddings; similarity is a function, its command is in cli; front door)
     from playlist_pretrain.training.recipes import FINETUNE_PRESETS
 
     # The default runs of the demo are those that the script makes, others those of demo_proof.py.
@@ -46,17 +50,12 @@ def main():
     labels = ["random weights", "mean of the mel", *(PAIRINGS[name] for name in runs)]
     models = ["scratch", "mean-of-mel", *(str(run.saved_model) for run in runs.values())]
     for name in (DEMO_COLLECTION.name, f"{DEMO_COLLECTION.name}-eval"):
-        with tempfile.TemporaryDirectory() as folder:
-            outcome = similarity(
-                Similarity(
-                    model=tuple(models),
-                    collection=str(DEMO_COLLECTION.with_name(name)),
-                    width=FINETUNE_PRESETS["demo"]["width"],
-                    seed=seed,
-                    out=folder,
-                    quiet=True,
-                )
-            )
+        outcome = similarity(
+            models,
+            collection=DEMO_COLLECTION.with_name(name),
+            width=FINETUNE_PRESETS["demo"]["width"],
+            seed=seed,
+        )
         rows = []
         for number, (label, judged) in enumerate(zip(labels, outcome.models, strict=True)):
             result = judged.result

@@ -1,9 +1,65 @@
 """Music embedding models learned from playlists.
 
-Importing the package is light: TensorFlow, Essentia and Numba are imported by the
-functions that need them.
+The names below are the package for notebooks; each is imported when it is first asked for, so that
+``import playlist_pretrain`` is light.
+
+>>> import playlist_pretrain as pp
+>>> model = pp.load("runs/mine/saved_model")
+>>> embeddings = model.embed(["a.mp3", "b.flac"])
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.decode import load_audio
+    from playlist_pretrain.audio.numpy_log_mel import log_mel
+    from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.models.contrastive import ContrastiveModel
+    from playlist_pretrain.models.nt_xent import NTXent
+    from playlist_pretrain.records.collection import Collection
+    from playlist_pretrain.retrieval.embedding_table import read_embeddings
+    from playlist_pretrain.retrieval.model import load
+    from playlist_pretrain.retrieval.similarity import similarity
+
+__all__ = [
+    "Collection",
+    "ContrastiveModel",
+    "NTXent",
+    "__version__",
+    "load",
+    "load_audio",
+    "log_mel",
+    "nearest",
+    "read_embeddings",
+    "similarity",
+]
+
+_MODULES = {
+    "Collection": "records.collection",
+    "ContrastiveModel": "models.contrastive",
+    "NTXent": "models.nt_xent",
+    "load": "retrieval.model",
+    "load_audio": "audio.decode",
+    "log_mel": "audio.numpy_log_mel",
+    "nearest": "evaluation.neighbours",
+    "read_embeddings": "retrieval.embedding_table",
+    "similarity": "retrieval.similarity",
+}
+"""Name → module that it is imported from."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,7 +15,7 @@ VERBS = {
     "match_playlists": "playlist_pretrain.cli.match_playlists",
     "pretrain": "playlist_pretrain.cli.pretrain",
     "finetune": "playlist_pretrain.cli.finetune",
-    "similarity": "playlist_pretrain.retrieval.similarity",
+    "similarity": "playlist_pretrain.cli.similarity",
     "search": "playlist_pretrain.cli.search",
     "embed": "playlist_pretrain.cli.embed",
     "export": "playlist_pretrain.cli.export",

@@ -1,6 +1,6 @@
 """Judge models by triplets: python scripts/similarity.py --help."""
 
-from playlist_pretrain.retrieval.similarity import main
+from playlist_pretrain.cli.similarity import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

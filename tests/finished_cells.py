@@ -9,7 +9,7 @@ from playlist_pretrain.evaluation.scores import save_scores
 from playlist_pretrain.evaluation.tagging import tagging_metrics, write_per_tag_table
 from playlist_pretrain.evaluation.triplets import triplet_accuracy
 from playlist_pretrain.experiments.cells import cells_of
-from playlist_pretrain.retrieval.similarity import Judged, Outcome, Results, Source
+from playlist_pretrain.retrieval.similarity import Judged, Outcome
 from playlist_pretrain.tasks.triplets import read_triplets
 
 COUNTS = {"tracks": 48, "pairs_per_epoch": 24.0, "batch": 6, "steps_per_epoch": 4, "epochs": 6,
@@ -89,8 +89,8 @@ def _triplets(cell, folder, better, rng, embeddings):
     result = triplet_accuracy(vectors, triplets.rows)
     judged = Judged("a model", "a/saved_model", "key", "vggish", 16, 0, result,
                     vectors[triplets.named])  # fmt: skip
-    source = Source("collection", collection, "tiny", False)
+    source = {"kind": "collection", "path": collection, "name": "tiny", "cut": False}
     outcome = Outcome(triplets, triplets, source, None, "repeat", 0, [judged])
-    Results(folder).write(outcome, keep_missing=False)
+    outcome.write(folder)
     if embeddings:
-        Results(folder).write_embeddings(outcome)
+        outcome.write_embeddings(folder)

@@ -143,15 +143,13 @@ def _mean_of_mel(cell: Cell, state: State) -> str:
 
 
 def _similarity(cell: Cell, state: State) -> dict[str, Any]:
-    from playlist_pretrain.retrieval.similarity import Results, Similarity, similarity
+    from playlist_pretrain.retrieval.similarity import similarity
 
     model = _named(cell.spec["model"], state)
     # Results that are there but not recorded come from a process that was killed.
-    options = Similarity(
-        model=(model,), out=str(state.folder(cell)), overwrite=True, **cell.spec["options"]
-    )
-    outcome = similarity(options)
-    Results(options.out).write_embeddings(outcome)  # for the report's map; they are there already
+    folder = state.folder(cell)
+    outcome = similarity(model, out=folder, overwrite=True, **cell.spec["options"])
+    outcome.write_embeddings(folder)  # for the report's map
     return {"triplets": len(outcome.used), "asked": len(outcome.asked)}
 
 

@@ -1,151 +1,102 @@
-"""The clips of triplets as mels: whole tracks of a collection, or excerpts cut out of it.
-
-The clips of triplets as mels, from audio files: whole ones, excerpts of them, or cut ones.
-"""
+"""Log-mels of the clips of triplets: tracks of a collection or audio files, or excerpts of them."""
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.audio.windows import cut_windows, mean_over_windows
+from playlist_pretrain.errors import AudioError, TableError
 from playlist_pretrain.messages import progress
+from playlist_pretrain.models.track_outputs import batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.schema import did_you_mean, shard_name
+from playlist_pretrain.records.schema import MEL_DTYPE, did_you_mean
 from playlist_pretrain.records.sources import TrackSource, find_audio
-from playlist_pretrain.records.windows import WindowPositions, WindowReader, incomplete_excerpts
+from playlist_pretrain.records.track_windows import TrackWindows, with_one_frame
+from playlist_pretrain.records.windows import incomplete_excerpts
 from playlist_pretrain.records.workers import decode_in_order
-from playlist_pretrain.records.writer import ShardWriter, write_collection
-from playlist_pretrain.retrieval.window_batches import track_means
 from playlist_pretrain.tasks.triplets import Clip, Triplets, seconds_text
 
 if TYPE_CHECKING:
-    from playlist_pretrain.audio.decode import Decoded
     from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.models.load import LoadedModel
+
+MISSING_SECONDS = 0.1
+"""An excerpt may end that long after its file: codecs add and drop some samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClipMels:
-    """Where the mels of clips are.
+    """Log-mels of clips, read when they are asked for.
 
     Attributes
     ----------
-    collection : Collection
-        One that has a track for each clip, or that of the clips' whole tracks.
-    rows : np.ndarray int64 [clips]
-        Of the clips in the collection; −1 for one that is not there.
+    front_end : FrontEnd
+    mel : callable
+        ``mel(clip)`` is the log-mel float16 [frames, bands] of the clip at that position.
+    frames : np.ndarray int64 [clips]
+        Frames of each clip; 0 for one that is not there.
+    mean, std : np.ndarray float32 [bands]
+        Statistics of each band: of the collection, or of the clips.
     """
 
-    collection: Collection
-    rows: np.ndarray
+    front_end: FrontEnd
+    mel: Callable[[int], np.ndarray]
+    frames: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
 
-    def shorter(self, clips: np.ndarray, frames: int) -> int:
-        """How many of ``clips`` (positions) have fewer frames."""
-        return int((self.collection.frames[self.rows[clips]] < frames).sum())
-
-    def embed(
-        self, embedder: LoadedModel, clips: np.ndarray, *, short: str = "repeat", quiet: bool = True
-    ) -> np.ndarray:
-        """Mean embedding of each clip's non-overlapping windows.
+    def embed(self, embedder: Embedder, clips: np.ndarray, short: str = "repeat") -> np.ndarray:
+        """Compute the mean embedding of the non-overlapping windows of some clips.
 
         Parameters
         ----------
-        embedder : LoadedModel
-            Of the collection's front end.
+        embedder : Embedder
+            Of the same front end.
         clips : np.ndarray int [any]
             Positions of clips that are there.
         short : {"repeat", "pad"}
             What fills the window of a clip that is shorter.
-        quiet : bool
-            No progress.
 
         Returns
         -------
-        np.ndarray float32 [all clips, dim]
-            NaN for others than ``clips``.
+        np.ndarray float32 [len(clips), dim]
         """
-        reader = WindowReader(self.collection, embedder.frames, short=short)
-        means = track_means(embedder.model, WindowPositions(reader, self.rows[clips]), quiet=quiet)
-        vectors = np.full((len(self.rows), embedder.dim), np.nan, np.float32)
-        vectors[clips] = means
-        return vectors
-
-
-class ClipStore:
-    """Context manager that makes clips a collection of their own.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Empty; to be kept as long as the mels are read.
-    front_end : FrontEnd
-    clips : int
-        All there are, with those that may not come.
-
-    Attributes
-    ----------
-    mels : ClipMels or None
-        When all is written; None when nothing came.
-    """
-
-    def __init__(self, folder: str | Path, front_end: FrontEnd, clips: int):
-        self.front_end = front_end
-        self.mels: ClipMels | None = None
-        self._folder = Path(folder)
-        self._rows = np.full(clips, -1, np.int64)
-        self._count = 0
-        self._writer = ShardWriter(self._folder / shard_name(0), front_end.bands)
-
-    def __enter__(self) -> Self:
-        self._writer.__enter__()
-        return self
-
-    def add(self, clip: int, mel: np.ndarray, start: float, source_seconds: float) -> None:
-        """Add the clip at position ``clip``: its mel [frames, bands] and where it was cut out.
-
-        Raises
-        ------
-        TrackError
-            When the mel cannot be stored; the rest can.
-        """
-        self._writer.add(str(clip), mel, start, source_seconds)
-        self._rows[clip] = self._count
-        self._count += 1
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self._writer.__exit__(kind, error, traceback)
-        if kind is None and self._count:
-            write_collection(self._folder, self.front_end, [self._writer.part], {"made": "clips"})
-            self.mels = ClipMels(Collection.open(self._folder), self._rows)
-
-
-def span_text(start: float, seconds: float) -> str:
-    """Where an excerpt lies, for messages."""
-    return f"{seconds_text(start)} to {seconds_text(round(start + seconds, 3))} s"
+        silence = self.front_end.silence
+        windows = (
+            TrackWindows(cut_windows(self.mel(clip), embedder.frames, short, silence))
+            for clip in clips.tolist()
+        )
+        function = batch_function(embedder.model, dtype=MEL_DTYPE.name)
+        outputs = progress(
+            track_outputs(function, windows), total=len(clips), desc="embedding", unit=" clips"
+        )
+        means = [mean_over_windows(own, np.array([len(own)])) for _, own in outputs]
+        return np.concatenate(means)
 
 
 def collection_rows(triplets: Triplets, collection: Collection) -> np.ndarray:
-    """Triplets of whole tracks as rows of a collection.
+    """Find triplets of whole tracks in a collection.
 
     Returns
     -------
     np.ndarray int32 [triplets, 3]
+        Rows.
 
     Raises
     ------
     TableError
-        With the line of a clip that is an excerpt, or whose track is not in the collection.
+        With the line: a track that is not there, or an excerpt.
     """
     if triplets.has_starts:
-        raise TableError(f"{triplets.path}: its triplets are of excerpts, not of whole tracks")
+        raise TableError(f"{triplets.path}: of excerpts, not of whole tracks")
     rows = collection.rows(clip.track_id for clip in triplets.clips)[triplets.rows]
     if (rows < 0).any():
         triplet, side = np.argwhere(rows < 0)[0]
@@ -158,60 +109,63 @@ def collection_rows(triplets: Triplets, collection: Collection) -> np.ndarray:
 
 
 def clips_of_collection(
-    triplets: Triplets, collection: Collection, folder: str | Path, seconds: float
-) -> tuple[ClipMels | None, dict[int, str]]:
-    """Find the clips of triplets in a collection.
+    triplets: Triplets, collection: Collection, seconds: float
+) -> tuple[ClipMels, dict[int, str]]:
+    """Find the clips that triplets name in a collection: whole tracks, or excerpts of its mels.
 
-    Excerpts are cut out of the mels that are there, so frames at their ends hear what comes
-    before and after, which frames of a file that was cut do not.
+    Frames at the ends of an excerpt hear what comes before and after, which frames of a file that
+    was cut do not.
 
     Parameters
     ----------
     triplets : Triplets
     collection : Collection
-    folder : str or Path
-        Empty, and to be kept as long as the mels are read; a collection of the excerpts is
-        written to it if the clips are excerpts.
     seconds : float
         Length of an excerpt.
 
     Returns
     -------
-    ClipMels or None
-        None when there is no clip.
+    ClipMels
     dict of int to str
         Position of each clip that is not there, and why.
     """
-    lacking: dict[int, str] = {}
+    front_end, named = collection.front_end, triplets.named
     rows = np.full(len(triplets.clips), -1, np.int64)
-    named = triplets.named
     rows[named] = collection.rows(triplets.clips[clip].track_id for clip in named)
-    for clip in named[rows[named] < 0].tolist():
-        hint = did_you_mean(triplets.clips[clip].track_id, collection.rows)
-        lacking[clip] = f"not in {collection.name}{hint}"
-    if not triplets.has_starts:
-        return (ClipMels(collection, rows) if (rows >= 0).any() else None), lacking
-    front_end = collection.front_end
+    begin, frames = np.zeros_like(rows), np.zeros_like(rows)
     length = front_end.frames(max(1, round(seconds * front_end.sample_rate)))
-    with ClipStore(folder, front_end, len(rows)) as store:
-        for clip in named[rows[named] >= 0].tolist():
-            row, start = int(rows[clip]), triplets.clips[clip].start
-            first, frames = float(collection.start_seconds[row]), int(collection.frames[row])
-            begin = round((start - first) * front_end.sample_rate / front_end.hop_length)
-            if incomplete_excerpts(np.array(begin), np.array(begin + length), frames):  # type: ignore[arg-type]
-                last = first + frames * front_end.hop_length / front_end.sample_rate
-                lacking[clip] = (
-                    f"{collection.name} has {first:.1f} to {last:.1f} s of the track, the excerpt "
-                    f"is {span_text(start, seconds)}"
-                )
-                continue
-            mel = collection.mel(row)[max(begin, 0) : begin + length]
-            store.add(clip, mel, start, float(collection.source_seconds[row]))
-    return store.mels, lacking
+    lacking: dict[int, str] = {}
+    for clip in named.tolist():
+        row, start = int(rows[clip]), triplets.clips[clip].start
+        if row < 0:
+            hint = did_you_mean(triplets.clips[clip].track_id, collection.rows)
+            lacking[clip] = f"not in {collection.name}{hint}"
+            continue
+        frames[clip] = there = int(collection.frames[row])
+        if start is None:
+            continue
+        first = float(collection.start_seconds[row])
+        begin[clip] = round((start - first) * front_end.sample_rate / front_end.hop_length)
+        end = begin[clip] + length
+        if incomplete_excerpts(begin[clip], end, frames[clip]):
+            last = first + there * front_end.hop_length / front_end.sample_rate
+            lacking[clip] = (
+                f"{collection.name} has {first:.1f} to {last:.1f} s of the track, the excerpt "
+                f"is {_span(start, seconds)}"
+            )
+            frames[clip] = 0
+            continue
+        begin[clip] = max(begin[clip], 0)
+        frames[clip] = min(end, there) - begin[clip]
+
+    def mel(clip: int) -> np.ndarray:
+        return collection.mel(int(rows[clip]))[begin[clip] : begin[clip] + frames[clip]]
+
+    return ClipMels(front_end, mel, frames, collection.band_mean, collection.band_std), lacking
 
 
-MISSING_SECONDS = 0.1
-"""An excerpt may end that long after its file: codecs add and drop some samples."""
+def _span(start: float, seconds: float) -> str:
+    return f"{seconds_text(start)} to {seconds_text(round(start + seconds, 3))} s"
 
 
 def audio_of_clips(
@@ -275,9 +229,8 @@ def clips_of_audio(
     seconds: float,
     cut: bool,
     workers: int | None = None,
-    quiet: bool = False,
-) -> tuple[list[ClipMels | None], dict[int, str]]:
-    """Mels of the clips of triplets, by several front ends.
+) -> tuple[list[ClipMels], dict[int, str]]:
+    """Compute the log-mels of the clips of triplets by several front ends.
 
     A file is decoded whole, once a sample rate, and its excerpts are cut out of the waveform, from
     the sample nearest to their start.
@@ -292,62 +245,94 @@ def clips_of_audio(
     front_ends : sequence of FrontEnd
         All different, and such that take waveforms.
     folder : str or Path
-        Empty, and to be kept as long as the mels are read; for a collection a front end.
+        Where the mels are kept, a file a front end, as long as they are read.
     seconds : float
         Length of an excerpt.
     cut : bool
         Whether a file is an excerpt already, whatever its start and its length.
     workers : int, optional
         Processes that decode; default one for each core this process may use.
-    quiet : bool
-        No progress.
 
     Returns
     -------
-    list of ClipMels or None
-        One for each front end; None when no file can be read.
+    list of ClipMels
+        One for each front end.
     dict of int to str
         Position of each clip whose file cannot be read, or ends before the excerpt does, and why.
     """
+    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+
     clips_in: dict[TrackSource, list[int]] = defaultdict(list)
     for position in triplets.named.tolist():
         clips_in[files[position]].append(position)
     tracks = sorted(clips_in, key=lambda track: track.track_id)
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for number, front_end in enumerate(front_ends):
-        groups[front_end.sample_rate, front_end.resample_quality].append(number)
-    lacking: dict[int, str] = {}
-    stores = [
-        ClipStore(Path(folder) / str(number), front_end, len(triplets.clips))
-        for number, front_end in enumerate(front_ends)
-    ]
-    total = len(tracks) * len(groups)
-    with progress(total=total, quiet=quiet, desc="decoding", unit=" files") as bar:
-        for (rate, quality), numbers in groups.items():
-            load = AudioLoader(rate, None, quality)
-            with contextlib.ExitStack() as stack:
-                own = [stack.enter_context(stores[number]) for number in numbers]
-                decoded = decode_in_order(tracks, audio, load, workers, size_of=_size)
-                stack.enter_context(contextlib.closing(decoded))
-                for number, result in decoded:
-                    track = tracks[number]
-                    bar.update()
-                    for position in clips_in[track]:
+    of_rate: dict[tuple[int, int], list[_MelFile]] = defaultdict(list)
+    stores = []
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        for number, end in enumerate(front_ends):
+            store = _MelFile(Path(folder) / f"{number}.mel", end, len(triplets.clips))
+            stores.append(stack.enter_context(store))
+            of_rate[end.sample_rate, end.resample_quality].append(store)
+        lacking: dict[int, str] = {}
+        total = len(tracks) * len(of_rate)
+        bar = stack.enter_context(progress(total=total, desc="decoding", unit=" files"))
+        for (rate, quality), own in of_rate.items():
+            log_mels = [NumpyLogMel(store.front_end) for store in own]
+            decoded = decode_in_order(
+                tracks, audio, AudioLoader(rate, None, quality), workers,
+                size_of=lambda found: 0 if isinstance(found, str) else found.waveform.nbytes,
+            )  # fmt: skip
+            stack.enter_context(contextlib.closing(decoded))
+            for number, result in decoded:
+                bar.update()
+                for position in clips_in[tracks[number]]:
+                    try:
+                        if isinstance(result, str):
+                            raise AudioError(result)
                         clip = triplets.clips[position]
-                        try:
-                            if isinstance(result, str):
-                                raise AudioError(result)
-                            waveform = _excerpt(result.waveform, rate, clip, seconds, cut=cut)
-                            for store in own:
-                                mel = _log_mel(store.front_end, waveform)
-                                store.add(position, mel, clip.start or 0.0, result.source_seconds)
-                        except (AudioError, TrackError) as error:
-                            lacking[position] = f"{track.source}: {error}"
-    return [store.mels for store in stores], lacking
+                        waveform = _excerpt(result.waveform, rate, clip, seconds, cut=cut)
+                    except AudioError as error:
+                        lacking[position] = f"{tracks[number].source}: {error}"
+                        continue
+                    for store, log_mel in zip(own, log_mels, strict=True):
+                        store.add(position, log_mel(with_one_frame(waveform, store.front_end)))
+    return [store.mels() for store in stores], lacking
 
 
-def _size(result: Decoded | str) -> int:
-    return 0 if isinstance(result, str) else result.waveform.nbytes
+class _MelFile:
+    """Log-mels of clips one after the other in a file, float16, and their statistics."""
+
+    def __init__(self, path: Path, front_end: FrontEnd, clips: int):
+        self.path, self.front_end = path, front_end
+        self._begin, self._frames = np.zeros(clips, np.int64), np.zeros(clips, np.int64)
+        self._total, self._sums = 0, np.zeros((2, front_end.bands))
+
+    def __enter__(self) -> _MelFile:
+        self._stream = open(self.path, "wb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+    def add(self, clip: int, mel: np.ndarray) -> None:
+        stored = mel.astype(MEL_DTYPE)
+        self._stream.write(stored.tobytes())
+        self._begin[clip], self._frames[clip] = self._total, len(stored)
+        self._total += len(stored)
+        values = stored.astype(np.float64)
+        self._sums += values.sum(axis=0), np.square(values).sum(axis=0)
+
+    def mels(self) -> ClipMels:
+        def mel(clip: int) -> np.ndarray:
+            begin, bands = int(self._begin[clip]), self.front_end.bands
+            shape, offset = (int(self._frames[clip]), bands), begin * bands * MEL_DTYPE.itemsize
+            return np.memmap(self.path, MEL_DTYPE, "r", offset, shape)
+
+        mean, square = self._sums / max(self._total, 1)
+        std = np.sqrt(np.maximum(square - mean**2, 0))
+        statistics = mean.astype(np.float32), std.astype(np.float32)
+        return ClipMels(self.front_end, mel, self._frames, *statistics)
 
 
 def _excerpt(
@@ -360,13 +345,6 @@ def _excerpt(
     part = waveform[first : first + count]
     if not len(part) or count - len(part) > MISSING_SECONDS * rate:
         raise AudioError(
-            f"lasts {len(waveform) / rate:.1f} s, the excerpt is {span_text(clip.start, seconds)}"
+            f"lasts {len(waveform) / rate:.1f} s, the excerpt is {_span(clip.start, seconds)}"
         )
     return part
-
-
-def _log_mel(front_end: FrontEnd, waveform: np.ndarray) -> np.ndarray:
-    """Log-mel [at least 1 frame, bands]; silence follows samples that are too few for a frame."""
-    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
-    missing = max(shortest - len(waveform), 0)
-    return front_end.log_mel(np.pad(waveform, (0, missing))).numpy()

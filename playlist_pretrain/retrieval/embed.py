@@ -1,182 +1,566 @@
-"""The finished parts of a table of embeddings that is being made: an interrupted run goes on there.
+"""Embeddings of audio files, waveforms and collections: track by track, and as a table on disk.
 
-They lie in a hidden folder beside the table: ``plan.json``, what the table is made of, and
-``part-00000.npz`` …, each with the embeddings of some successive tracks. The folder is removed when
-the table is there.
-
-From windows to a table of embeddings: through the model, part by part, and into files.
+A table that is being made has a hidden folder beside it, ``.FILE.parts``: ``plan.json``, the
+settings it is made with, and ``part-00000.npz`` …, the embeddings of some successive tracks each.
+An interrupted run goes on after them; the folder is removed when the table is there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import logging
+import os
 import shutil
+import time
 import zipfile
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import AudioError, CollectionError, EmbeddingsError, printable
-from playlist_pretrain.files import atomic_write, folder_lock, write_json
-from playlist_pretrain.messages import progress
-from playlist_pretrain.records.report import Note, write_report
-from playlist_pretrain.retrieval.embedding_table import embedding_writer, read_embeddings
-from playlist_pretrain.retrieval.window_batches import (
-    Batch,
-    PartEnd,
-    embedding_function,
-    through_model,
+from playlist_pretrain.audio.windows import SHORT, mean_over_windows
+from playlist_pretrain.errors import (
+    AudioError,
+    CollectionError,
+    EmbeddingsError,
+    FrontEndError,
+    RecipeError,
+    TrackError,
+    printable,
 )
+from playlist_pretrain.files import (
+    atomic_write,
+    check_writable,
+    content_key,
+    folder_lock,
+    write_json,
+)
+from playlist_pretrain.messages import progress
+from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.report import Note, write_report
+from playlist_pretrain.records.schema import check_track_id
+from playlist_pretrain.records.sources import TrackSource, find_audio
+from playlist_pretrain.records.track_windows import (
+    FileWindows,
+    TrackWindows,
+    audio_windows,
+    collection_windows,
+)
+from playlist_pretrain.retrieval.embedding_table import (
+    DTYPES,
+    Overview,
+    as_stored,
+    embedding_writer,
+    overview,
+    read_embeddings,
+)
+from playlist_pretrain.retrieval.projector import check_projector, write_projector
+from playlist_pretrain.storage import location, refuse_remote
+from playlist_pretrain.training.recipes import ESSENTIA, check_at_least, check_choices
 
 if TYPE_CHECKING:
-    import tensorflow as tf
+    from playlist_pretrain.models.load import Embedder
 
-    from playlist_pretrain.models.load import LoadedModel
+logger = logging.getLogger(__name__)
 
+PART_TRACKS = 256
 PLAN = "plan.json"
+ENDING = ".parquet"
+MOST_SHOWN = 3
+"""Tracks that the error names when none has an embedding."""
+CHOICES: dict[str, Sequence[str]] = {
+    "per": ("track", "window"),
+    "dtype": DTYPES,
+    "short": SHORT,
+    "strategy": ("one_device", "mirrored"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+}
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Embeddings of some successive tracks.
+class Source:
+    """Tracks to be embedded: ``windows(first)`` yields those of the tracks from ``first`` on.
 
-    Attributes
-    ----------
-    stop : int
-        Position of the track that comes next.
-    tracks : ndarray [shape=(n,), int64]
-        Position of the track of each vector.
-    vectors : ndarray [shape=(n, dim)]
-    starts : ndarray [shape=(n,), float64]
-        Seconds at which each window begins; of a whole track 0.
-    notes : list of Note
-        Tracks that have no vector, and why.
-    seconds : float
-        Of audio.
+    ``notes`` are on files whose name cannot be stored; ``about`` is kept in the table; ``facts()``
+    is all that the windows depend on but the front end, so that a change ends a resume.
     """
 
-    stop: int
-    tracks: np.ndarray
-    vectors: np.ndarray
-    starts: np.ndarray
-    notes: list[Note]
-    seconds: float
+    ids: Sequence[str]
+    windows: Callable[[int], Iterator[TrackWindows]]
+    dtype: str = "float32"
+    paths: Sequence[str] | None = None
+    notes: list[Note] = field(default_factory=list)
+    about: Mapping[str, str] = field(default_factory=dict)
+    facts: Callable[[], dict[str, Any]] = dict
 
 
-class EmbeddingParts:
-    """The parts of the table ``out``.
+def audio_source(
+    audio: str | Path | Sequence[str | Path], load: FileWindows, workers: int | None = None
+) -> Source:
+    """Find audio files; reads none of them.
 
     Parameters
     ----------
-    out : Path
-        The table; its folder is there.
-    """
-
-    def __init__(self, out: Path):
-        self._out = out
-        self._folder = out.with_name(f".{out.name}.parts")
-        self._count = 0
-
-    @contextlib.contextmanager
-    def claimed(self, request: Mapping[str, Any], *, overwrite: bool) -> Iterator[None]:
-        """Hold the folder for one request while the block runs; go on with what is finished of it.
-
-        Parameters
-        ----------
-        request : mapping
-            What the table is made of, ready for JSON.
-        overwrite : bool
-            Start over.
-
-        Raises
-        ------
-        EmbeddingsError
-            Another process has the folder, or it holds parts of another request (the message
-            lists what differs), or it is damaged.
-        """
-        busy = f"{self._out} is being made"
-        with folder_lock(self._folder, busy, error=EmbeddingsError):
-            plan = self._folder / PLAN
-            if overwrite:
-                for path in [plan, *self._folder.glob("part-*"), *self._folder.glob(".*.tmp")]:
-                    path.unlink(missing_ok=True)
-            if plan.exists():
-                check_request(_content(plan), request, f"{self._out}: was begun")
-            else:
-                write_json(plan, request)
-            self._count = 0
-            while self._path(self._count).exists():
-                self._count += 1
-            try:
-                yield
-            finally:
-                if not self._count:  # nothing to go on with
-                    self.remove()
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Part]:
-        return (self._load(number) for number in range(self._count))
-
-    @property
-    def last(self) -> Part | None:
-        """The last finished part."""
-        return self._load(self._count - 1) if self._count else None
-
-    def add(self, part: Part) -> None:
-        """Keep the next part."""
-        about = {
-            "stop": part.stop,
-            "seconds": part.seconds,
-            "notes": [asdict(note) for note in part.notes],
-        }
-        with atomic_write(self._path(self._count)) as stream:
-            np.savez(
-                stream,
-                tracks=part.tracks,
-                vectors=part.vectors,
-                starts=part.starts,
-                about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-            )
-        self._count += 1
-
-    def remove(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _path(self, number: int) -> Path:
-        return self._folder / f"part-{number:05d}.npz"
-
-    def _load(self, number: int) -> Part:
-        path = self._path(number)
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                about = json.loads(arrays["about"].tobytes())
-                notes = [Note(**note) for note in about["notes"]]
-                tracks, vectors, starts = (arrays[n] for n in ("tracks", "vectors", "starts"))
-                return Part(about["stop"], tracks, vectors, starts, notes, about["seconds"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise EmbeddingsError(
-                f"{path}: damaged ({error}); --overwrite starts {self._out} over"
-            ) from error
-
-
-def check_request(found: Any, request: Mapping[str, Any], what: str) -> None:
-    """Refuse to go on with something that was made of something else.
+    audio : str, Path or sequence of them
+        A folder as :func:`.find_audio` reads it; a file, whose id is its name without the
+        extension; or a list of files, whose ids are the paths as given without the extension.
+    load : FileWindows
+    workers : int, optional
+        Processes that decode [one for each core].
 
     Raises
     ------
-    EmbeddingsError
-        Begins with ``what``, and lists what differs.
+    FrontEndError, AudioError, TrackError
+        The front end takes no waveforms; no audio; two files with one id.
     """
+    front_end = load.front_end
+    if not front_end.takes_waveforms:
+        raise FrontEndError(
+            f"front end {front_end.name!r} of the model takes no waveforms, its mels are made "
+            "elsewhere: it needs a collection of them, not audio files"
+        )
+    if not isinstance(audio, str | os.PathLike):
+        names = [os.fspath(path) for path in audio]
+        folder, found = Path(), [TrackSource(os.path.splitext(name)[0], name) for name in names]
+    elif Path(audio).is_file():
+        folder, found = Path(audio).parent, [TrackSource(Path(audio).stem, Path(audio).name)]
+    else:
+        folder, found = Path(audio), find_audio(audio).tracks
+    tracks, notes = _with_storable_ids(found)
+
+    def facts() -> dict[str, Any]:
+        """Names, sizes and times of the files."""
+        lines = []
+        for track in tracks:
+            try:
+                status = os.stat(folder / track.source)
+                state = f"{status.st_size} {status.st_mtime_ns}"
+            except OSError:
+                state = "none"  # reading it will say why
+            lines += [os.fsencode(track.source), state.encode()]
+        return {"files": len(found), "files_key": content_key(*lines)}
+
+    return Source(
+        [track.track_id for track in tracks],
+        lambda first: audio_windows(tracks[first:], folder, load, workers),
+        paths=[_as_text(track.source) for track in tracks],
+        notes=notes,
+        about={"audio": _as_text(str(folder))},
+        facts=facts,
+    )
+
+
+def _with_storable_ids(found: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
+    """Split tracks into those whose ids are text and notes on the others."""
+    named: dict[str, TrackSource] = {}
+    notes = []
+    for track in found:
+        try:
+            check_track_id(track.track_id)
+        except TrackError as error:
+            id_, source = _as_text(track.track_id), _as_text(track.source)
+            notes.append(Note(id_, source, "unreadable", _as_text(str(error))))
+            continue
+        other = named.setdefault(track.track_id, track)
+        if other is not track:
+            raise TrackError(
+                f"two files have the id {track.track_id!r}: {other.source!r} and {track.source!r}"
+            )
+    return list(named.values()), notes
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def collection_source(collection: Collection, frames: int, short: str = "repeat") -> Source:
+    """Tracks of a collection, in the order of its rows; raises CollectionError if it is empty."""
+    if not len(collection):
+        raise CollectionError(f"{collection.path}: no tracks in it")
+    rows = np.arange(len(collection))
+    key = collection.content_key
+    return Source(
+        collection.track_ids,
+        lambda first: collection_windows(collection, frames, short, rows[first:]),
+        dtype="float16",
+        about={"collection": str(collection.path), "collection_key": key},
+        facts=lambda: {"collection_key": key},
+    )
+
+
+def embedded_tracks(
+    function: Callable[[np.ndarray], np.ndarray],
+    source: Source,
+    window_seconds: float,
+    *,
+    per: str = "track",
+    batch: int = BATCH,
+    first: int = 0,
+    desc: str = "embedding",
+) -> Iterator[tuple[int, TrackWindows, np.ndarray, np.ndarray]]:
+    """Embed the tracks of a source from position ``first`` on, in their order.
+
+    Parameters
+    ----------
+    function : callable
+        ``windows [batch, frames, bands] → embeddings [batch, dim]``, see :func:`.batch_function`.
+    source : Source
+    window_seconds : float
+        Between the beginnings of two windows.
+    per : {"track", "window"}
+        The mean over the windows of a track, or one vector a window.
+    batch, desc
+        Windows that go through the model together; name of the progress bar.
+    first : int
+        A multiple of :data:`PART_TRACKS`, so that the numbers do not depend on it.
+
+    Yields
+    ------
+    (int, TrackWindows, np.ndarray float32 [n, dim], np.ndarray float64 [n])
+        Position of the track, its windows, its vectors and where they start, in seconds.
+    """
+    outputs = track_outputs(function, source.windows(first), batch=batch, flush_every=PART_TRACKS)
+    bar = progress(total=len(source.ids), initial=first, desc=desc, unit=" tracks")
+    with bar, contextlib.closing(outputs):
+        for position, (track, vectors) in enumerate(outputs, first):
+            starts = track.start + np.arange(len(vectors)) * window_seconds
+            if per == "track" and len(vectors):
+                vectors = mean_over_windows(vectors, np.array([len(vectors)]))
+            yield position, track, vectors, starts[: len(vectors)]
+            bar.update()
+
+
+def embed(
+    model: str,
+    out: str | Path,
+    *,
+    audio: str | Path | None = None,
+    collection: str | Path | Collection | Callable[[], Path] | None = None,
+    per: str = "track",
+    dtype: str = "float32",
+    short: str = "repeat",
+    batch: int = BATCH,
+    workers: int | None = None,
+    precision: str = "float32",
+    strategy: str = "one_device",
+    replicas: int | None = None,
+    projector: str | Path | None = None,
+    overwrite: bool = False,
+) -> Overview:
+    """Write the embeddings of audio files or of a collection as a table; resume an interrupted run.
+
+    ``FILE.npy`` beside the table has the vectors alone, ``FILE_report.tsv`` the tracks that are
+    left out. Memory does not grow with the number of tracks.
+
+    Parameters
+    ----------
+    model : str
+        See :func:`.load_embedder`.
+    out : str or Path
+        ``FILE.parquet``, see :mod:`~playlist_pretrain.retrieval.embedding_table`.
+    audio, collection
+        One of the two: a folder of audio files or one file; or a collection, its path, or a
+        function that returns the path once the settings are checked.
+    per, dtype, short, precision, strategy
+        See :data:`CHOICES`.
+    batch : int
+        Windows that go through the model together, of all replicas.
+    workers, replicas : int, optional
+        Processes that decode audio; devices of the strategy.
+    projector : str or Path, optional
+        Folder for the files of TensorBoard's projector.
+    overwrite : bool
+        Start over, and replace what is there.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        With the option, file or track that has to be mended.
+    """
+    asked = SimpleNamespace(**locals())
+    out = _check(asked)
+    if projector is not None:
+        check_projector(Path(projector), overwrite=overwrite)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(out.parent)
+    scope, embedder = _load(asked)
+    if audio is not None:
+        source = audio_source(
+            audio, FileWindows(embedder.front_end, embedder.frames, short), workers
+        )
+    else:
+        if not isinstance(collection, Collection):
+            path = collection() if callable(collection) else collection
+            collection = Collection.open(location(path))
+        embedder.front_end.check_same(
+            collection.front_end, f"the model {model}", f"collection {collection.name}"
+        )
+        source = collection_source(collection, embedder.frames, short)
+    settings = {
+        "model_key": embedder.key,
+        "front_end": embedder.front_end.to_dict(),
+        "frames": embedder.frames,
+        **{name: getattr(asked, name) for name in ("short", "per", "dtype", "precision")},
+    }
+    request = {**settings, "batch": batch, **source.facts()}
+    table = _Table(out, source, {"model": model, **settings, **source.about, "request": request})
+    with folder_lock(table.parts, f"{out} is being made", error=EmbeddingsError):
+        try:
+            _claim(table.parts, request, out, overwrite=overwrite)
+            if out.exists() and not overwrite:
+                _check_request(_request_of(out), request, f"{out}: was made")
+                if not table.vectors.exists():
+                    there = read_embeddings(out)
+                    table.write_vectors([there.vectors], len(there))
+                logger.info("%s is finished; --overwrite starts over", out)
+            else:
+                _make(table, embedder, scope, batch, overwrite=overwrite)
+            shutil.rmtree(table.parts)
+        finally:
+            if not any(table.parts.glob("part-*")):  # nothing to resume
+                shutil.rmtree(table.parts, ignore_errors=True)
+    if projector is not None:
+        write_projector(Path(projector), read_embeddings(out), collection)
+    found = overview(out)
+    logger.info("%s, %s: %s vectors of %d, %s", out, table.vectors, f"{found.rows:,}", found.dim,
+                dtype)  # fmt: skip
+    if left_out := found.about["left_out"]:
+        what = "1 track is" if left_out == 1 else f"{left_out:,} tracks are"
+        logger.warning("%s left out: see %s", what, table.report)
+    return found
+
+
+def _check(asked: Any) -> Path:
+    """Refuse settings that cannot work, before anything is loaded."""
+    if (asked.audio is None) == (asked.collection is None):
+        raise RecipeError("--audio, --collection: give one of the two")
+    check_choices(asked, CHOICES)
+    check_at_least(asked, 1, "batch", "workers", "replicas")
+    if asked.replicas is not None and asked.strategy != "mirrored":
+        raise RecipeError(f"--replicas is for --strategy mirrored, not for {asked.strategy}")
+    if asked.precision != "float32" and asked.model.endswith(ESSENTIA):
+        raise RecipeError(f"--precision {asked.precision}: {asked.model} computes in float32")
+    if asked.workers is not None and asked.audio is None:
+        raise RecipeError("--workers is for --audio")
+    refuse_remote(asked.out, "embed to a file here, then copy it", EmbeddingsError)
+    out = Path(asked.out)
+    if out.suffix != ENDING or out.stem.startswith("."):
+        raise EmbeddingsError(f"--out {out}: its name must be FILE{ENDING}")
+    if out.is_dir():
+        raise EmbeddingsError(f"--out {out}: is a folder")
+    return out
+
+
+def _load(asked: Any) -> tuple[Any, Embedder]:
+    """The strategy, None for one device, and the model in its scope."""
+    from playlist_pretrain.models.layers import precision, under_policy
+    from playlist_pretrain.models.load import load_embedder
+
+    strategy, scope = None, contextlib.nullcontext()
+    if asked.strategy == "mirrored":
+        from playlist_pretrain.training.strategy import check_share, make_strategy
+
+        strategy = make_strategy(asked)
+        check_share(asked.batch, strategy)
+        scope = strategy.scope()
+    with scope:
+        embedder = load_embedder(asked.model)
+        if asked.precision != "float32":
+            with precision(asked.precision):
+                embedder = dataclasses.replace(embedder, model=under_policy(embedder.model))
+    return strategy, embedder
+
+
+def _make(table: _Table, embedder: Embedder, strategy: Any, batch: int, *, overwrite: bool) -> None:
+    """Embed the tracks that no part has, part by part, and write the table."""
+    began, first = time.monotonic(), sum(len(part["counts"]) for part in table.load_parts())
+    source, dtype, per = table.source, table.about["dtype"], table.about["per"]
+    if first:
+        logger.info("going on after %s of %s tracks", f"{first:,}", f"{len(source.ids):,}")
+    elif table.vectors.exists() and not overwrite:
+        raise EmbeddingsError(
+            f"{table.vectors}: is there already, without {table.out}; choose another --out, or "
+            "--overwrite to replace it"
+        )
+    function = batch_function(embedder.model, batch, source.dtype, strategy)
+    front_end = embedder.front_end
+    window_seconds = embedder.frames * front_end.hop_length / front_end.sample_rate
+    empty = [np.empty((0, embedder.dim), dtype)], [np.empty(0)], [], []
+    vectors, starts, counts, notes = (list(one) for one in empty)
+    seconds, total = 0.0, len(source.ids)
+    embedded = embedded_tracks(function, source, window_seconds, per=per, batch=batch, first=first)
+    with contextlib.closing(embedded):  # type: ignore[type-var]
+        for position, track, own, own_starts in embedded:
+            counts.append(len(own))
+            seconds += track.seconds
+            if len(own):
+                ids = [source.ids[position]] * len(own)
+                vectors.append(as_stored(own, dtype, ids, f"{table.about['model']}: its"))
+                starts.append(own_starts)
+            else:
+                path = source.paths[position] if source.paths is not None else ""
+                note = Note(source.ids[position], path, track.status, track.reason)
+                notes.append(dataclasses.astuple(note))
+            if (position + 1) % PART_TRACKS == 0 or position + 1 == total:
+                with atomic_write(table.parts / f"part-{position // PART_TRACKS:05d}.npz") as part:
+                    np.savez(
+                        part,
+                        vectors=np.concatenate(vectors),
+                        starts=np.concatenate(starts),
+                        counts=np.array(counts, np.int64),
+                        notes=np.frombuffer(json.dumps(notes).encode(), np.uint8),
+                    )
+                vectors, starts, counts, notes = (list(one) for one in empty)
+    table.write(embedder.dim)
+    took = max(time.monotonic() - began, 1e-9)
+    tracks = total - first
+    logger.info(
+        "%s, %s minutes of audio in %s s: %s tracks a second, %s times real time",
+        "1 track" if tracks == 1 else f"{tracks:,} tracks", f"{seconds / 60:,.1f}",
+        f"{took:,.1f}", f"{tracks / took:,.1f}", f"{seconds / took:,.0f}",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A table of embeddings and the files beside it."""
+
+    out: Path
+    source: Source
+    about: Mapping[str, Any]
+
+    @property
+    def parts(self) -> Path:
+        return self.out.with_name(f".{self.out.name}.parts")
+
+    @property
+    def vectors(self) -> Path:
+        return self.out.with_suffix(".npy")
+
+    @property
+    def report(self) -> Path:
+        return self.out.with_name(f"{self.out.stem}_report.tsv")
+
+    def load_parts(self) -> Iterator[dict[str, np.ndarray]]:
+        """Finished parts, in the order of the tracks; one at a time is in memory."""
+        for path in sorted(self.parts.glob("part-*.npz")):
+            try:
+                with np.load(path, allow_pickle=False) as arrays:
+                    names = ("vectors", "starts", "counts", "notes")
+                    yield {name: arrays[name] for name in names}
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                raise EmbeddingsError(
+                    f"{path}: damaged ({error}); --overwrite starts {self.out} over"
+                ) from error
+
+    def write(self, dim: int) -> None:
+        """Write the report, the vectors and, last, the table; only the report if all is left out.
+
+        Raises
+        ------
+        AudioError, CollectionError
+            No track has an embedding.
+        """
+        source, notes, rows = self.source, list(self.source.notes), 0
+        for part in self.load_parts():
+            notes += [Note(*note) for note in json.loads(part["notes"].tobytes())]
+            rows += len(part["vectors"])
+        if notes:
+            write_report(self.report, notes)
+        if not rows:
+            shutil.rmtree(self.parts)
+            kind, what = AudioError, "audio files"
+            if source.paths is None:
+                kind, what = CollectionError, "tracks"
+            raise kind(
+                f"none of {len(notes):,} {what} could be embedded (see {self.report}):"
+                + shown_notes(notes)
+            )
+        if not notes:
+            self.report.unlink(missing_ok=True)
+        self.write_vectors((part["vectors"] for part in self.load_parts()), rows)
+        windows, audio = self.about["per"] == "window", source.paths is not None
+        about = {**self.about, "left_out": len(notes)}
+        columns = {"dtype": self.about["dtype"], "windows": windows, "audio": audio}
+        with embedding_writer(self.out, dim, about, **columns) as write:
+            first = 0
+            for part in self.load_parts():
+                counts = part["counts"]
+                tracks = np.repeat(np.arange(first, first + len(counts)), counts).tolist()
+                write(
+                    [source.ids[track] for track in tracks],
+                    part["vectors"],
+                    part["starts"] if windows else None,
+                    [source.paths[track] for track in tracks] if audio else None,
+                )
+                first += len(counts)
+
+    def write_vectors(self, arrays: Iterable[np.ndarray], rows: int) -> None:
+        """Write ``FILE.npy`` out of parts of the table."""
+        kind = np.dtype(self.about["dtype"]).newbyteorder("<")
+        with atomic_write(self.vectors) as stream:
+            for number, array in enumerate(arrays):
+                if not number:
+                    shape = rows, array.shape[1]
+                    header = {"descr": kind.str, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+                stream.write(np.ascontiguousarray(array, kind).tobytes())
+
+
+def shown_notes(notes: Sequence[Note]) -> str:
+    """The first few tracks that are left out and why, a line each."""
+    lines = [
+        f"\n  {printable(note.source or note.track_id)}: {printable(note.reason)}"
+        for note in notes[:MOST_SHOWN]
+    ]
+    if len(notes) > MOST_SHOWN:
+        lines.append(f"\n  … and {len(notes) - MOST_SHOWN:,} more")
+    return "".join(lines)
+
+
+def _claim(parts: Path, request: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
+    """Check that the parts that are there belong to this request, or begin anew."""
+    plan = parts / PLAN
+    if overwrite:
+        for path in [plan, *parts.glob("part-*"), *parts.glob(".*.tmp")]:
+            path.unlink(missing_ok=True)
+    if not plan.exists():
+        return write_json(plan, request)
+    try:
+        begun = json.loads(plan.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise EmbeddingsError(f"{plan}: damaged ({error}); --overwrite starts over") from error
+    return _check_request(begun, request, f"{out}: was begun")
+
+
+def _request_of(out: Path) -> Any:
+    """Settings and inputs that a table was made with."""
+    mend = "choose another --out, or --overwrite to replace it"
+    try:
+        request = overview(out).about.get("request")
+    except EmbeddingsError as error:
+        raise EmbeddingsError(f"{error}; {mend}") from error
+    if request is None:
+        raise EmbeddingsError(f"{out}: is there already, and is not of embed.py; {mend}")
+    return request
+
+
+def _check_request(found: Any, request: Mapping[str, Any], what: str) -> None:
+    """Raise EmbeddingsError if a table was made, or begun, with other inputs or settings."""
     found = found if isinstance(found, dict) else {}
+
+    def shown(name: str, of: Mapping[str, Any]) -> Any:
+        value = of.get(name)
+        return value.get("name", "another") if isinstance(value, dict) else value
+
     differing = [
-        f"{name}: {_shown(name, found)} there, {_shown(name, request)} now"
+        f"{name}: {shown(name, found)} there, {shown(name, request)} now"
         for name in sorted(found.keys() | request.keys())
         if found.get(name) != request.get(name)
     ]
@@ -185,199 +569,3 @@ def check_request(found: Any, request: Mapping[str, Any], what: str) -> None:
             f"{what} with other inputs or settings ({'; '.join(differing)}); choose another --out, "
             "or --overwrite to start over"
         )
-
-
-def _shown(name: str, request: Mapping[str, Any]) -> Any:
-    value = request.get(name)
-    return value.get("name", "another") if isinstance(value, dict) else value
-
-
-def _content(plan: Path) -> Any:
-    try:
-        return json.loads(plan.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise EmbeddingsError(f"{plan}: damaged ({error}); --overwrite starts over") from error
-
-
-MOST_SHOWN = 3
-"""Tracks that the error names when none has an embedding."""
-
-
-class Source(Protocol):
-    """Tracks in an order, and their windows."""
-
-    dtype: str
-    ids: Any
-    paths: Sequence[str] | None
-    collection: Any
-    folder: Any
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What decides its windows, but for the front end."""
-
-    def __len__(self) -> int: ...
-
-    def batches(self, first: int, batch: int) -> Generator[Batch | PartEnd, None, None]:
-        """Batches of the tracks from ``first`` on, part by part."""
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """What one call has embedded: how many tracks, with how many seconds of audio."""
-
-    tracks: int
-    seconds: float
-
-    def text(self, took: float) -> str:
-        """One line, with the rates."""
-        tracks = "1 track" if self.tracks == 1 else f"{self.tracks:,} tracks"
-        return (
-            f"{tracks}, {self.seconds / 60:,.1f} minutes of audio in {took:,.1f} s: "
-            f"{self.tracks / took:,.1f} tracks a second, {self.seconds / took:,.0f} times real time"
-        )
-
-
-class EmbeddingRun:
-    """One table of embeddings, to be made or there.
-
-    Parameters
-    ----------
-    embedder : LoadedModel
-    strategy : tf.distribute.Strategy or None
-        In whose scope the embedder was loaded.
-    source : Source
-    about : mapping
-        What the table says of itself.
-    out : Path
-        Of the table; ``vectors`` and ``report`` lie beside it.
-    """
-
-    def __init__(
-        self,
-        embedder: LoadedModel,
-        strategy: tf.distribute.Strategy | None,
-        source: Source,
-        about: Mapping[str, Any],
-        out: Path,
-    ):
-        self._embedder, self._strategy = embedder, strategy
-        self._source, self._about = source, about
-        self.out, self.vectors = out, out.with_suffix(".npy")
-        self.report = out.with_name(f"{out.stem}_report.tsv")
-
-    def embed(self, parts: EmbeddingParts, *, quiet: bool) -> Embedded:
-        """Embed the tracks that no part has; the last part ends with the last track.
-
-        Raises
-        ------
-        EmbeddingsError
-            An embedding that is not finite in the table's type, with its track.
-        """
-        source, batch = self._source, self._about["request"]["batch"]
-        first = parts.last.stop if parts.last else 0
-        function = embedding_function(self._embedder.model, self._strategy, batch, source.dtype)
-        window = self._embedder.frames * self._embedder.front_end.hop_length
-        window_seconds = window / self._embedder.front_end.sample_rate
-        done: list[tuple[np.ndarray, ...]] = []
-        stop, seconds, windows = first, 0.0, 0
-        with contextlib.ExitStack() as stack:
-            enter = stack.enter_context
-            items = enter(contextlib.closing(source.batches(first, batch)))
-            results = enter(contextlib.closing(through_model(function, items)))
-            bar = progress(
-                quiet=quiet, desc="embedding", total=len(source), initial=first, unit=" tracks"
-            )
-            enter(bar)
-            for item, embeddings in results:
-                if isinstance(item, Batch):
-                    done.append((item.tracks, item.starts, embeddings))  # not its windows
-                    windows += len(item)
-                    rate = windows * window_seconds / max(bar.format_dict["elapsed"], 1e-9)
-                    bar.set_postfix_str(f"{rate:,.0f} times real time", refresh=False)
-                    bar.update(int(item.tracks[-1]) - bar.n)
-                else:
-                    part = self._part(item, done)
-                    parts.add(part)
-                    done, stop, seconds = [], part.stop, seconds + part.seconds
-                    bar.update(stop - bar.n)
-        return Embedded(stop - first, seconds)
-
-    def write(self, parts: EmbeddingParts) -> None:
-        """Write the table, its vectors and the report of all parts; the table comes last.
-
-        Raises
-        ------
-        AudioError, CollectionError
-            No track has an embedding: then the report is all that is written.
-        """
-        notes = [note for part in parts for note in part.notes]
-        rows = sum(len(part.tracks) for part in parts)
-        if notes:
-            write_report(self.report, notes)
-        if not rows:
-            parts.remove()
-            raise self._nothing(notes)
-        if not notes:
-            self.report.unlink(missing_ok=True)
-        self._write_vectors(rows, (part.vectors for part in parts))
-        source, about = self._source, {**self._about, "left_out": len(notes)}
-        windows, audio = about["per"] == "window", source.paths is not None
-        kinds = {"dtype": about["dtype"], "windows": windows, "audio": audio}
-        with embedding_writer(self.out, self._embedder.dim, about, **kinds) as write:
-            for part in parts:
-                tracks = part.tracks.tolist()
-                write(
-                    [source.ids[track] for track in tracks],
-                    part.vectors,
-                    part.starts if windows else None,
-                    [source.paths[track] for track in tracks] if audio else None,
-                )
-
-    def mend(self) -> None:
-        """Write the vectors again if they are not beside the table, which is there."""
-        if not self.vectors.exists():
-            table = read_embeddings(self.out)
-            self._write_vectors(len(table), [table.vectors.astype(self._about["dtype"])])
-
-    def _write_vectors(self, rows: int, arrays: Iterable[np.ndarray]) -> None:
-        kind = np.dtype(self._about["dtype"]).newbyteorder("<")
-        header = {"descr": kind.str, "fortran_order": False, "shape": (rows, self._embedder.dim)}
-        with atomic_write(self.vectors) as stream:
-            np.lib.format.write_array_header_1_0(stream, header)
-            for array in arrays:
-                stream.write(np.ascontiguousarray(array, kind).tobytes())
-
-    def _nothing(self, notes: Sequence[Note]) -> AudioError | CollectionError:
-        shown = [
-            f"\n  {printable(note.source or note.track_id)}: {printable(note.reason)}"
-            for note in notes[:MOST_SHOWN]
-        ]
-        if len(notes) > MOST_SHOWN:
-            shown.append(f"\n  … and {len(notes) - MOST_SHOWN:,} more")
-        kind, what = CollectionError, "tracks"
-        if self._source.collection is None:
-            kind, what = AudioError, "audio files"
-        return kind(
-            f"none of {len(notes):,} {what} could be embedded (see {self.report}):{''.join(shown)}"
-        )
-
-    def _part(self, end: PartEnd, done: Sequence[tuple[np.ndarray, ...]]) -> Part:
-        """A part out of the tracks, starts and embeddings of its batches."""
-        per, dtype = self._about["per"], self._about["dtype"]
-        nothing = np.empty(0, np.int64), np.empty(0), np.empty((0, self._embedder.dim), np.float32)
-        tracks, starts, vectors = map(np.concatenate, zip(nothing, *done, strict=True))
-        if per == "track" and len(tracks):
-            tracks, first, counts = np.unique(tracks, return_index=True, return_counts=True)
-            sums = np.add.reduceat(vectors, first, axis=0, dtype=np.float64)
-            vectors = (sums / counts[:, np.newaxis]).astype(np.float32)
-            starts = starts[first]
-        with np.errstate(over="ignore"):
-            stored = vectors.astype(dtype)
-        bad = ~np.isfinite(stored).all(axis=1)
-        if bad.any():
-            track = self._source.ids[int(tracks[int(np.argmax(bad))])]
-            raise EmbeddingsError(
-                f"{self._about['model']}: its embedding of track {track!r} is not finite {dtype}"
-            )
-        return Part(end.stop, tracks, stored, starts, end.notes, end.seconds)

@@ -1,12 +1,10 @@
-"""The columns of an embedding table, checked: every message has the file, and the row.
+"""Table of embeddings, one vector a track or one a window, in memory and as one Parquet file.
 
-Embeddings of tracks as one Parquet file: what ``embed.py`` writes and ``search.py`` reads.
-
-Columns: ``track_id`` (string); ``embedding`` (fixed-size list of float or halffloat [dim]); with
-one vector a window ``start_seconds`` (double, in the source; the windows of a track follow each
-other); of audio files ``path`` (string, below the folder). The file's metadata has under
-``playlist_pretrain`` a JSON object that says which model they are of, see :class:`EmbeddingTable`.
-A Parquet file of other origin that has the first two columns can be read too.
+Columns of the file: ``track_id`` (string); ``embedding`` (fixed-size list of float or halffloat
+[dim]); with one vector a window ``start_seconds`` (double, in the source; the windows of a track
+follow each other); of audio files ``path`` (string, below the folder). The file's metadata has
+under ``playlist_pretrain`` a JSON object that says which model they are of, see
+:class:`EmbeddingTable`. Any Parquet file that has the first two columns can be read.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import EmbeddingsError, first_line
 from playlist_pretrain.files import atomic_write
@@ -29,88 +28,14 @@ from playlist_pretrain.records.schema import PackedStrings
 if TYPE_CHECKING:
     from pyarrow import ChunkedArray, Schema
 
-
-def check_schema(path: Path, schema: Schema) -> None:
-    """Refuse columns that are missing, there twice, or of other types."""
-    from pyarrow import types
-
-    missing = [name for name in ("track_id", "embedding") if name not in schema.names]
-    if missing:
-        raise EmbeddingsError(
-            f"{path}: no column {listed(missing)}; its columns are: {listed(schema.names)}"
-        )
-    if len(set(schema.names)) < len(schema.names):
-        raise EmbeddingsError(f"{path}: several columns have the same name")
-    kind = schema.field("embedding").type
-    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
-    if not lists or not types.is_floating(kind.value_type):
-        raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
-    for name in {"track_id", "path"} & set(schema.names):
-        kind = schema.field(name).type
-        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
-            raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
-    if "start_seconds" in schema.names:
-        kind = schema.field("start_seconds").type
-        if not types.is_floating(kind):
-            raise EmbeddingsError(f"{path}: column 'start_seconds' holds {kind}, not floats")
-
-
-def texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
-    """Cells of a column of ids or paths, none of them empty."""
-    texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
-    bad = next((row for row, text in enumerate(texts) if not text), None)
-    if bad is not None:
-        raise EmbeddingsError(f"{path}: row {bad}: no {name}")
-    return texts
-
-
-def numbers_of_column(path: Path, column: ChunkedArray) -> np.ndarray:
-    """``start_seconds``, float64 [rows], all of them finite."""
-    numbers = column.to_numpy().astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise EmbeddingsError(f"{path}: row {np.argmin(np.isfinite(numbers))}: no start_seconds")
-    return numbers
-
-
-def check_ids(path: Path, ids: Sequence[str], *, adjacent: bool) -> None:
-    """Refuse an id that comes twice, but for windows of one track that are ``adjacent``."""
-    seen: set[str] = set()
-    for row, track_id in enumerate(ids):
-        if track_id in seen and not (adjacent and ids[row - 1] == track_id):
-            how = "its windows are not adjacent" if adjacent else "it comes twice"
-            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
-        seen.add(track_id)
-
-
-def vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
-    """Embeddings float32 [rows, dim], all of one length and finite; ``ids`` are for messages."""
-    from pyarrow import compute
-
-    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
-    dim = lengths[0]
-    odd = np.flatnonzero(~(lengths == dim))  # NaN, of a missing list, too
-    if len(odd) or not dim > 0:
-        row = int(odd[0]) if len(odd) else 0
-        raise EmbeddingsError(
-            f"{path}: row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
-        )
-    values = compute.list_flatten(column)
-    vectors = values.to_numpy().astype(np.float32).reshape(len(ids), int(dim))
-    bad = ~np.isfinite(vectors).all(axis=1)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise EmbeddingsError(f"{path}: row {row} (track {ids[row]!r}): NaN or infinite values")
-    return vectors
-
-
 FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class EmbeddingTable:
-    """Embeddings, one vector a track or one a window.
+    """Embeddings, one vector a track or one a window; ``np.asarray`` gives the vectors.
 
     Attributes
     ----------
@@ -128,6 +53,8 @@ class EmbeddingTable:
         ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
         ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
         whether the file is finished. Empty where the file is not of this package.
+    skipped : sequence of (str, str)
+        Path, or id, and reason of each track that was left out when they were made in memory.
     """
 
     track_ids: PackedStrings
@@ -135,25 +62,59 @@ class EmbeddingTable:
     start_seconds: np.ndarray | None = None
     paths: PackedStrings | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    skipped: Sequence[tuple[str, str]] = ()
 
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.vectors, dtype) if copy else np.asarray(self.vectors, dtype)
+
+    def __repr__(self) -> str:
+        rows, dim = self.vectors.shape
+        what = "tracks" if self.start_seconds is None else "windows"
+        ids = ", ".join(map(repr, self.track_ids[:3])) + (", …" if rows > 3 else "")
+        skipped = f", {len(self.skipped):,} skipped" if self.skipped else ""
+        return f"<embeddings of {rows:,} {what}, {dim} values each{skipped}: {ids}>"
+
+    @property
+    def ids(self) -> list[str]:
+        """Track id of each row."""
+        return list(self.track_ids)
+
+    @property
+    def starts(self) -> np.ndarray | None:
+        """Second at which each window starts; None with one vector a track."""
+        return self.start_seconds
+
     def by_track(self) -> EmbeddingTable:
-        """One vector a track: the mean over its windows."""
+        """Return one vector a track: the mean over its windows."""
         if self.start_seconds is None:
             return self
-        ids = np.array(list(self.track_ids), object)
+        ids = np.array(self.ids, object)
         first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
-        sums = np.add.reduceat(self.vectors, first, axis=0, dtype=np.float64)
-        counts = np.diff(np.append(first, len(ids)))
         return EmbeddingTable(
             PackedStrings.pack(ids[first]),
-            (sums / counts[:, np.newaxis]).astype(np.float32),
+            mean_over_windows(self.vectors, np.diff(np.append(first, len(ids)))),
             None,
             None if self.paths is None else PackedStrings.pack(self.paths.take(first)),
             self.about,
+            self.skipped,
         )
+
+
+def as_stored(vectors: np.ndarray, dtype: str, track_ids: Sequence[str], whose: str) -> np.ndarray:
+    """Cast vectors [n, dim] to ``dtype``; raise EmbeddingsError if one is not finite in it.
+
+    The message begins with ``whose`` and names the track.
+    """
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(vectors, dtype=dtype)
+    bad = ~np.isfinite(stored).all(axis=1)
+    if bad.any():
+        track = track_ids[int(np.argmax(bad))]
+        raise EmbeddingsError(f"{whose} embedding of track {track!r} is not finite {dtype}")
+    return stored
 
 
 @contextlib.contextmanager
@@ -200,14 +161,7 @@ def embedding_writer(
     with atomic_write(path) as stream, ParquetWriter(stream, schema) as writer:
 
         def write(track_ids, vectors, start_seconds=None, paths=None):
-            with np.errstate(over="ignore"):
-                values = np.ascontiguousarray(vectors, dtype=dtype)
-            bad = ~np.isfinite(values).all(axis=1)
-            if bad.any():
-                track = track_ids[int(np.argmax(bad))]
-                raise EmbeddingsError(
-                    f"{path}: the embedding of track {track!r} is not finite {dtype}"
-                )
+            values = as_stored(vectors, dtype, track_ids, f"{path}: the")
             given = {"track_id": track_ids, "start_seconds": start_seconds, "path": paths}
             columns = [
                 pa.FixedSizeListArray.from_arrays(pa.array(values.ravel(), kind), dim)
@@ -240,24 +194,24 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
             names = [
                 n for n in ("track_id", "start_seconds", "path", "embedding") if n in schema.names
             ]
-            check_schema(path, schema)
+            _check_schema(path, schema)
             table = file.read(columns=names)
     if not len(table):
         raise EmbeddingsError(f"{path}: no rows")
     columns = dict(zip(names, table.columns, strict=True))
-    ids = texts_of_column(path, "track_id", columns["track_id"])
+    ids = _texts_of_column(path, "track_id", columns["track_id"])
     starts = columns.get("start_seconds")
-    starts = None if starts is None else numbers_of_column(path, starts)
-    check_ids(path, ids, adjacent=starts is not None)
-    paths = texts_of_column(path, "path", columns["path"]) if "path" in columns else None
-    vectors = vectors_of_column(path, columns["embedding"], ids)
+    starts = None if starts is None else _numbers_of_column(path, starts)
+    _check_ids(path, ids, adjacent=starts is not None)
+    paths = _texts_of_column(path, "path", columns["path"]) if "path" in columns else None
+    vectors = _vectors_of_column(path, columns["embedding"], ids)
     packed = [None if texts is None else PackedStrings.pack(texts) for texts in (ids, paths)]
     return EmbeddingTable(packed[0], vectors, starts, packed[1], about)
 
 
 @dataclass(frozen=True)
 class Overview:
-    """What a file of embeddings says without being read.
+    """Summary of a file of embeddings, from its metadata.
 
     Attributes
     ----------
@@ -276,7 +230,7 @@ class Overview:
 
 
 def overview(path: str | Path) -> Overview:
-    """Look at a file; reads none of the embeddings.
+    """Summarise a file without reading its embeddings.
 
     Raises
     ------
@@ -291,7 +245,7 @@ def overview(path: str | Path) -> Overview:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             about = _about(path, schema)
-            check_schema(path, schema)
+            _check_schema(path, schema)
             kind = schema.field("embedding").type
             dim = kind.list_size if types.is_fixed_size_list(kind) else 0
             batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
@@ -301,7 +255,7 @@ def overview(path: str | Path) -> Overview:
 
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """One message for what pyarrow says of a file that is not whole."""
+    """Turn the errors of pyarrow for a damaged file into one message."""
     import pyarrow as pa
 
     try:
@@ -326,3 +280,76 @@ def _about(path: Path, schema: Schema) -> dict[str, Any]:
     if version != FORMAT:
         raise EmbeddingsError(f"{path}: format {version!r}, this version reads {FORMAT}")
     return about
+
+
+def _check_schema(path: Path, schema: Schema) -> None:
+    """Raise if columns are missing, come twice, or are of other types."""
+    from pyarrow import types
+
+    missing = [name for name in ("track_id", "embedding") if name not in schema.names]
+    if missing:
+        raise EmbeddingsError(
+            f"{path}: no column {listed(missing)}; its columns are: {listed(schema.names)}"
+        )
+    if len(set(schema.names)) < len(schema.names):
+        raise EmbeddingsError(f"{path}: several columns have the same name")
+    kind = schema.field("embedding").type
+    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
+    if not lists or not types.is_floating(kind.value_type):
+        raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
+    for name in {"track_id", "path"} & set(schema.names):
+        kind = schema.field(name).type
+        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
+            raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
+    if "start_seconds" in schema.names:
+        kind = schema.field("start_seconds").type
+        if not types.is_floating(kind):
+            raise EmbeddingsError(f"{path}: column 'start_seconds' holds {kind}, not floats")
+
+
+def _texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
+    """Cells of a column of ids or paths; raise if one is empty."""
+    texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+    bad = next((row for row, text in enumerate(texts) if not text), None)
+    if bad is not None:
+        raise EmbeddingsError(f"{path}: row {bad}: no {name}")
+    return texts
+
+
+def _numbers_of_column(path: Path, column: ChunkedArray) -> np.ndarray:
+    """``start_seconds``, float64 [rows]; raise if one is not finite."""
+    numbers = column.to_numpy().astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise EmbeddingsError(f"{path}: row {np.argmin(np.isfinite(numbers))}: no start_seconds")
+    return numbers
+
+
+def _check_ids(path: Path, ids: Sequence[str], *, adjacent: bool) -> None:
+    """Raise if an id comes twice, but for windows of one track that are ``adjacent``."""
+    seen: set[str] = set()
+    for row, track_id in enumerate(ids):
+        if track_id in seen and not (adjacent and ids[row - 1] == track_id):
+            how = "its windows are not adjacent" if adjacent else "it comes twice"
+            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
+        seen.add(track_id)
+
+
+def _vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
+    """Embeddings float32 [rows, dim], all of one length and finite; ``ids`` are for messages."""
+    from pyarrow import compute
+
+    lengths = compute.list_value_length(column).to_numpy(zero_copy_only=False)
+    dim = lengths[0]
+    odd = np.flatnonzero(~(lengths == dim))  # NaN, of a missing list, too
+    if len(odd) or not dim > 0:
+        row = int(odd[0]) if len(odd) else 0
+        raise EmbeddingsError(
+            f"{path}: row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
+        )
+    values = compute.list_flatten(column)
+    vectors = values.to_numpy().astype(np.float32).reshape(len(ids), int(dim))
+    bad = ~np.isfinite(vectors).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise EmbeddingsError(f"{path}: row {row} (track {ids[row]!r}): NaN or infinite values")
+    return vectors

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.delimited import read_columns, read_header
-from playlist_pretrain.errors import EmbeddingsError, GroupsError, printable
+from playlist_pretrain.errors import EmbeddingsError, GroupsError
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.playlists.groups import groups_path, load_groups
+from playlist_pretrain.tasks.tag_table import RemoteTable
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+
+logger = logging.getLogger(__name__)
 
 VECTORS, METADATA, CONFIG = "vectors.tsv", "metadata.tsv", "projector_config.pbtxt"
 TAGS, ARTISTS = "tags.tsv", "artists"
@@ -26,17 +32,11 @@ CONFIG_TEXT = f"""embeddings {{
 }}
 """
 _BREAKS = re.compile("[\\\\\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]")
-"""What would end a cell or a line, and the backslash that stands in for it."""
+"""Characters that end a cell or a line, and the backslash that escapes them."""
 
 
 def check_projector(folder: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that has the projector's files of something else, before long work.
-
-    Raises
-    ------
-    EmbeddingsError
-        With the file.
-    """
+    """Raise EmbeddingsError if a folder holds another projector's files."""
     config = folder / CONFIG
     if folder.exists() and not folder.is_dir():
         raise EmbeddingsError(f"--projector {folder}: is a file, not a folder")
@@ -47,20 +47,20 @@ def check_projector(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def write_projector(
-    folder: Path, table: EmbeddingTable, columns: Mapping[str, Sequence[str]]
-) -> None:
-    """Write the three files of the projector.
+def write_projector(folder: Path, table: EmbeddingTable, collection: Collection | None) -> None:
+    """Write the three files of the projector; those that are there are replaced.
 
     Parameters
     ----------
     folder : Path
-        Created when missing; files of these names are replaced.
+        Created when missing.
     table : EmbeddingTable
-    columns : mapping of str to sequence of str
-        More to be shown of each row of the table.
+    collection : Collection or None
+        Its tags and artists become columns of the metadata.
     """
-    columns = {"track_id": table.track_ids, **columns}
+    columns: dict[str, Sequence[str]] = {"track_id": table.track_ids}
+    if collection is not None:
+        columns |= _columns_of(collection, table.track_ids)
     if table.start_seconds is not None:
         columns["start_seconds"] = [f"{start:.2f}" for start in table.start_seconds]
     with atomic_write(folder / VECTORS, "w") as stream:
@@ -70,38 +70,20 @@ def write_projector(
         if len(columns) > 1:  # a single column has no header there
             stream.write("\t".join(columns) + "\n")
         for cells in zip(*columns.values(), strict=True):
-            stream.write("\t".join(map(escaped, cells)) + "\n")
+            stream.write("\t".join(map(_escaped, cells)) + "\n")
     with atomic_write(folder / CONFIG, "w") as stream:
         stream.write(CONFIG_TEXT)
+    logger.info("%s: for the projector: tensorboard --logdir %s", folder, shlex.quote(str(folder)))
 
 
-def escaped(cell: str) -> str:
-    r"""A cell on one line: a tab is ``\t`` there, a backslash two."""
+def _escaped(cell: str) -> str:
+    r"""Keep a cell on one line: a tab is ``\t`` there, a backslash two."""
     return _BREAKS.sub(lambda sign: sign[0].encode("unicode_escape").decode(), cell)
 
 
-def columns_of(
-    collection: Collection, track_ids: Sequence[str]
-) -> tuple[dict[str, list[str]], list[str]]:
-    """What a collection says of its tracks: tags and artists, where it has them.
-
-    Parameters
-    ----------
-    collection : Collection
-    track_ids : sequence of str
-        Of the rows wanted, each a track of the collection.
-
-    Returns
-    -------
-    columns : dict
-        Column to a cell for each of ``track_ids``, empty where nothing is said.
-    notes : list of str
-        What could not be used, and why.
-    """
-    from playlist_pretrain.tasks.tag_table import RemoteTable
-
+def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Tags and artists of tracks of a collection, where it has them; empty cells for the others."""
     columns: dict[str, list[str]] = {}
-    notes: list[str] = []
     path = collection.path / TAGS
     if path.is_file():
         tags = path if isinstance(path, Path) else RemoteTable(path)
@@ -112,29 +94,17 @@ def columns_of(
         nothing = [""] * len(wanted)
         found = [cells.get(track_id, nothing) for track_id in track_ids]
         columns = {name: [line[i] for line in found] for i, name in enumerate(wanted)}
-    if "artist" in columns:
-        return columns, notes
+    if "artist" in columns or not groups_path(collection.path, ARTISTS).is_file():
+        return columns
     try:
-        artists = _artists(collection)
+        groups = load_groups(collection, ARTISTS)
     except GroupsError as error:  # made for what the collection was before: they say nothing now
-        notes.append(f"--projector: without artists: {printable(str(error))}")
-        artists = None
-    if artists is not None:
-        columns["artist"] = [artists.get(int(row), "") for row in collection.rows(track_ids)]
-    return columns, notes
-
-
-def _artists(collection: Collection) -> dict[int, str] | None:
-    """Artists of each row, with | between them; None where the collection has none."""
-    from playlist_pretrain.playlists.groups import groups_path, load_groups
-
-    if not groups_path(collection.path, ARTISTS).is_file():
-        return None
-    groups = load_groups(collection, ARTISTS)
+        logger.warning("--projector: without artists: %s", error)
+        return columns
     artists: dict[int, str] = {}
-    lengths = np.diff(groups.indptr)
-    names = np.repeat(np.arange(len(groups)), lengths)
+    names = np.repeat(np.arange(len(groups)), np.diff(groups.indptr))
     for row, group in zip(groups.rows.tolist(), names.tolist(), strict=True):
         name = groups.group_ids[group]
         artists[row] = f"{artists[row]}|{name}" if row in artists else name
-    return artists
+    columns["artist"] = [artists.get(int(row), "") for row in collection.rows(track_ids)]
+    return columns

@@ -1,6 +1,7 @@
 """Cells of plans: what there is to make, in which order, by whom, and what it comes to."""
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_cells_come_after_what_they_need_and_once(plan):
 
 
 def test_every_cell_is_what_its_command_takes(plan):
-    from playlist_pretrain.retrieval.similarity import Similarity
+    from playlist_pretrain.retrieval.similarity import similarity
 
     for cell in cells_of(plan):
         options = json.loads(json.dumps(cell.spec["options"]))
@@ -49,7 +50,7 @@ def test_every_cell_is_what_its_command_takes(plan):
         elif cell.kind == "triplets":
             name = cell.spec["model"]
             model = {"random": "scratch"}.get(name, name) if isinstance(name, str) else "a/b"
-            Similarity(model=(model,), **options).check()
+            inspect.signature(similarity).bind(model, **options)
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7])

@@ -142,7 +142,7 @@ def test_a_histogram_of_odd_values_holds_them_all(values):
 
 def test_excerpts_of_one_track_are_told_apart(made, tmp_path):
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
-    from playlist_pretrain.retrieval.similarity import Judged, Outcome, Results, Source
+    from playlist_pretrain.retrieval.similarity import Judged, Outcome
     from playlist_pretrain.tasks.triplets import read_triplets
 
     table = tmp_path / "triplets.csv"
@@ -153,10 +153,10 @@ def test_excerpts_of_one_track_are_told_apart(made, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     result = triplet_accuracy(vectors, triplets.rows)
     judged = Judged("m", "m", "key", "paper", 16, 0, result, vectors[triplets.named])
-    outcome = Outcome(triplets, triplets, Source("audio", "clips", "clips", False), 3.0, "repeat",
-                      0, [judged])  # fmt: skip
-    Results(tmp_path / "cell").write(outcome, keep_missing=False)
-    Results(tmp_path / "cell").write_embeddings(outcome)
+    source = {"kind": "audio", "path": "clips", "name": "clips", "cut": False}
+    outcome = Outcome(triplets, triplets, source, 3.0, "repeat", 0, [judged])
+    outcome.write(tmp_path / "cell")
+    outcome.write_embeddings(tmp_path / "cell")
     found = folders.cosines(tmp_path / "cell")
     assert found[:, 0] - found[:, 1] == pytest.approx(result.margins, abs=1e-6)
     kept = folders.embeddings(tmp_path / "cell")

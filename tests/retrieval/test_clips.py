@@ -6,6 +6,7 @@ import soundfile
 
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.audio.numpy_log_mel import log_mel
 from playlist_pretrain.errors import AudioError, TableError, TrackError
 from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.models.vggish import vggish
@@ -50,13 +51,7 @@ def previews(tmp_path, waves):
 def mels_of(triplets, audio, folder, front_ends=(PAPER,), seconds=1.0, cut=False):
     files, lacking = audio_of_clips(triplets, audio, cut=cut)
     assert not lacking
-    return clips_of_audio(
-        triplets, audio, files, front_ends, folder, seconds=seconds, cut=cut, quiet=True
-    )
-
-
-def mel(mels, clip):
-    return mels.collection.mel(int(mels.rows[clip]))
+    return clips_of_audio(triplets, audio, files, front_ends, folder, seconds=seconds, cut=cut)
 
 
 def test_excerpts_are_cut_out_of_the_waveform(previews, waves, tmp_path, in_process):
@@ -64,11 +59,9 @@ def test_excerpts_are_cut_out_of_the_waveform(previews, waves, tmp_path, in_proc
     assert not lacking
     for position, clip in enumerate(CLIPS):
         first = round(clip.start * RATE)
-        expected = PAPER.log_mel(waves[clip.track_id][first : first + RATE]).numpy()
-        np.testing.assert_array_equal(mel(mels, position), expected.astype(np.float16))
-    assert (
-        len(mel(mels, 3)) < len(mel(mels, 2)) == 1 + -(-RATE // 188)
-    )  # it ends 1000 samples early
+        expected = log_mel(waves[clip.track_id][first : first + RATE], PAPER)
+        np.testing.assert_array_equal(mels.mel(position), expected.astype(np.float16))
+    assert len(mels.mel(3)) < len(mels.mel(2)) == 1 + -(-RATE // 188)  # it ends 1000 samples early
 
 
 def test_excerpts_that_were_cut_before_are_the_same_bit_for_bit(
@@ -83,10 +76,10 @@ def test_excerpts_that_were_cut_before_are_the_same_bit_for_bit(
     cut, _ = mels_of(triplets, tmp_path / "cut", tmp_path / "2", ends, seconds=99, cut=True)
     for one, other in zip(whole, cut, strict=True):
         for position in range(4):
-            np.testing.assert_array_equal(mel(one, position), mel(other, position))
-        np.testing.assert_array_equal(one.collection.band_std, other.collection.band_std)
-        net = vggish(frames=64, bands=one.collection.front_end.bands, width=0.05)
-        embedder = LoadedModel("x", net, one.collection.front_end, "")
+            np.testing.assert_array_equal(one.mel(position), other.mel(position))
+        np.testing.assert_array_equal(one.std, other.std)
+        net = vggish(frames=64, bands=one.front_end.bands, width=0.05)
+        embedder = Embedder("x", net, one.front_end, "")
         vectors = [mels.embed(embedder, np.arange(4)) for mels in (one, other)]
         np.testing.assert_array_equal(*vectors)
         assert len(np.unique(vectors[0], axis=0)) == 4
@@ -102,15 +95,15 @@ def test_a_file_is_decoded_once_whatever_is_asked_of_it(
     )
     mels, _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", tuple(PRESETS.values()))
     assert sorted(loads) == [str(previews / f"{name}.wav") for name in ("a", "b", "c/d")]
-    assert [one.collection.front_end for one in mels] == list(PRESETS.values())
+    assert [one.front_end for one in mels] == list(PRESETS.values())
 
 
 def test_whole_files_where_there_are_no_starts(previews, waves, tmp_path, in_process):
     clips = [Clip(name) for name in waves]
     (mels,), _ = mels_of(triplets_of(clips, [(0, 1, 2)]), previews, tmp_path / "out")
     for position, clip in enumerate(clips):
-        expected = PAPER.log_mel(waves[clip.track_id]).numpy().astype(np.float16)
-        np.testing.assert_array_equal(mel(mels, position), expected)
+        expected = log_mel(waves[clip.track_id], PAPER).astype(np.float16)
+        np.testing.assert_array_equal(mels.mel(position), expected)
 
 
 @pytest.mark.parametrize("short", ["repeat", "pad"])
@@ -118,17 +111,16 @@ def test_short_clips_are_repeated_or_padded(previews, tmp_path, in_process, shor
     (mels,), _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", seconds=0.3)
     frames = 1 + -(-round(0.3 * RATE) // 188)
     net = vggish(frames=64, bands=96, width=0.05, seed=2)
-    found = mels.embed(LoadedModel("x", net, PAPER, ""), np.array([1, 3]), short=short)
-    assert np.isnan(found[[0, 2]]).all()
-    for position in (1, 3):
-        clip = mel(mels, position).astype(np.float32)
+    found = mels.embed(Embedder("x", net, PAPER, ""), np.array([1, 3]), short=short)
+    for place, position in enumerate((1, 3)):
+        clip = mels.mel(position).astype(np.float32)
         assert len(clip) == frames < 64
         filled = np.full((64, 96), PAPER.silence, np.float32)
         filled[:frames] = clip
         if short == "repeat":
             filled = np.tile(clip, (3, 1))[:64]
-        np.testing.assert_allclose(found[position], net(filled[None]).numpy()[0], atol=1e-5)
-    assert mels.shorter(np.arange(4), 64) == 4 and mels.shorter(np.arange(4), frames) == 0
+        np.testing.assert_allclose(found[place], net(filled[None]).numpy()[0], atol=1e-5)
+    assert mels.frames.tolist() == [frames] * 4
 
 
 def test_a_clip_of_one_sample_is_followed_by_silence(tmp_path, waves, in_process):
@@ -140,7 +132,7 @@ def test_a_clip_of_one_sample_is_followed_by_silence(tmp_path, waves, in_process
         cut=True,
     )  # fmt: skip
     assert not lacking
-    assert [len(mel(mels, 0)) for mels in found] == [2, 1]
+    assert [len(mels.mel(0)) for mels in found] == [2, 1]
 
 
 def test_what_cannot_be_read_is_said(previews, tmp_path, in_process):
@@ -152,10 +144,11 @@ def test_what_cannot_be_read_is_said(previews, tmp_path, in_process):
     assert lacking[2].startswith("b.wav: cannot be decoded")
     assert lacking[4] == "a.wav: lasts 3.0 s, the excerpt is 2.5 to 3.5 s"
     assert lacking[6] == "a.wav: lasts 3.0 s, the excerpt is 7 to 8 s"
-    assert mels.rows.tolist() == [0, 1, -1, 3, -1, 2, -1]
+    assert np.flatnonzero(mels.frames).tolist() == [0, 1, 3, 5]
     for path in previews.glob("**/*.wav"):
         path.write_bytes(b"")
-    assert mels_of(triplets, previews, tmp_path / "2")[0] == [None]
+    (mels,), lacking = mels_of(triplets, previews, tmp_path / "2")
+    assert len(lacking) == len(clips) and not mels.frames.any()
 
 
 def test_names_of_cut_files(tmp_path):
@@ -209,12 +202,12 @@ def test_excerpts_of_a_collection_are_the_frames_at_their_start(collection, tmp_
     clips = [Clip("a", 0.0), Clip("a", 1.0), Clip("b", 1.5), Clip("c/d", 0.05), Clip("c/d", 0.1),
              Clip("b", 0.5), Clip("z", 0.0)]  # fmt: skip
     triplets = triplets_of(clips, [(0, 1, 2), (3, 4, 5), (6, 0, 1)])
-    mels, lacking = clips_of_collection(triplets, collection, tmp_path / "out", 1.0)
+    mels, lacking = clips_of_collection(triplets, collection, 1.0)
     length = 1 + -(-RATE // 188)
     for position, (row, first) in enumerate([(0, 0), (0, 85), (1, 43), (2, 4)]):
         expected = collection.mel(row)[first : first + length]
-        np.testing.assert_array_equal(mel(mels, position), expected)
-    assert len(mel(mels, 3)) == 86  # a frame less, as the mel has it, is rounding
+        np.testing.assert_array_equal(mels.mel(position), expected)
+    assert len(mels.mel(3)) == 86  # a frame less, as the mel has it, is rounding
     assert lacking == {
         4: "c has 0.0 to 1.1 s of the track, the excerpt is 0.1 to 1.1 s",
         5: "c has 1.0 to 3.4 s of the track, the excerpt is 0.5 to 1.5 s",
@@ -225,11 +218,13 @@ def test_excerpts_of_a_collection_are_the_frames_at_their_start(collection, tmp_
 def test_whole_tracks_of_a_collection_stay_where_they_are(collection, tmp_path):
     clips = [Clip("b"), Clip("z"), Clip("a"), Clip("c/d")]
     triplets = triplets_of(clips, [(0, 1, 2), (3, 0, 2)])
-    mels, lacking = clips_of_collection(triplets, collection, tmp_path / "out", 3.0)
-    assert mels.collection is collection and not (tmp_path / "out").exists()
-    assert mels.rows.tolist() == [1, -1, 0, 2] and lacking == {1: "not in c"}
+    mels, lacking = clips_of_collection(triplets, collection, 3.0)
+    for position, row in ((0, 1), (2, 0), (3, 2)):
+        np.testing.assert_array_equal(mels.mel(position), collection.mel(row))
+    assert mels.frames.tolist() == [200, 0, 300, 90] and lacking == {1: "not in c"}
+    np.testing.assert_array_equal(mels.std, collection.band_std)
     nothing = triplets_of([Clip(name) for name in "xyz"], [(0, 1, 2)])
-    assert clips_of_collection(nothing, collection, tmp_path, 3.0)[0] is None
+    assert sorted(clips_of_collection(nothing, collection, 3.0)[1]) == [0, 1, 2]
 
 
 def test_rows_of_a_collection(collection, tmp_path):
@@ -247,7 +242,7 @@ def test_rows_of_a_collection(collection, tmp_path):
 def test_ids_that_lost_their_zeros(make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [300] * 3, ids=["063", "064", "65"])
     triplets = triplets_of([Clip("63"), Clip("064"), Clip("65")], [(0, 1, 2)])
-    _, lacking = clips_of_collection(triplets, collection, tmp_path / "out", 3.0)
+    _, lacking = clips_of_collection(triplets, collection, 3.0)
     assert lacking == {0: "not in c (did you mean '063'?)"}
     for name in ("063", "064", "65"):
         (tmp_path / "audio" / f"{name}.wav").parent.mkdir(exist_ok=True)

@@ -18,7 +18,6 @@ from playlist_pretrain.models.load import load_tagger
 from playlist_pretrain.models.saved_model import METADATA, save_tagger
 from playlist_pretrain.models.tagger import tagger as tagger_of
 from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.records import workers as decoding
 from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval import predict
 from playlist_pretrain.retrieval.predict import predict_folder
@@ -77,7 +76,7 @@ def lines_of(predicted):
 def test_scores_are_those_of_the_signature(tagger, saved, audio, out, in_process):
     loud = np.stack([np.sin(np.arange(44100) / 9), np.zeros(44100)], 1)
     soundfile.write(audio / "stereo.flac", loud, 44100)
-    predicted = predict_folder(tagger, audio, out, quiet=True)
+    predicted = predict_folder(tagger, audio, out)
     assert (predicted.files, predicted.failed, predicted.report) == (6, 0, None)
     signature = tf.saved_model.load(str(saved)).signatures["waveform"]
     table = table_of(predicted)
@@ -191,29 +190,17 @@ def test_nothing_is_written_where_there_is_nothing_to_tag(
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt, OSError])
 def test_what_is_interrupted_leaves_nothing(tagger, audio, out, in_process, monkeypatch, trouble):
-    def interrupted(*args):
-        decoded = decoding.decode_files(*args)
-        yield from (next(decoded) for _ in range(3))
+    def interrupted(*args, **settings):
+        tracks = embedded_tracks(*args, **settings)
+        yield from (next(tracks) for _ in range(3))
         assert len(os.listdir(out)) == 2  # they are being written
         raise trouble
 
-    monkeypatch.setattr(predict, "decode_files", interrupted)
+    embedded_tracks = predict.embedded_tracks
+    monkeypatch.setattr(predict, "embedded_tracks", interrupted)
     with pytest.raises(trouble):
         predict_folder(tagger, audio, out)
     assert os.listdir(out) == []
-
-
-def test_order_does_not_depend_on_who_is_first(tagger, audio, out, in_process, monkeypatch):
-    predicted = predict_folder(tagger, audio, out)
-    expected = predicted.table.read_bytes(), predicted.lines.read_bytes()
-
-    def shuffled(*args):
-        decoded = list(decoding.decode_files(*args))
-        yield from (decoded[k] for k in (3, 0, 4, 2, 1))
-
-    monkeypatch.setattr(predict, "decode_files", shuffled)
-    again = predict_folder(tagger, audio, out / "again")
-    assert (again.table.read_bytes(), again.lines.read_bytes()) == expected
 
 
 def test_activations_that_are_not_finite_are_refused(saved, audio, out, in_process):
@@ -226,7 +213,7 @@ def test_activations_that_are_not_finite_are_refused(saved, audio, out, in_proce
 
 def test_a_tagger_of_imported_mels_is_refused(tagger, audio, out):
     imported = dataclasses.replace(tagger, front_end=IMPORTED["melon"])
-    with pytest.raises(FrontEndError, match=r"front end 'melon' takes no waveforms"):
+    with pytest.raises(FrontEndError, match=r"front end 'melon' of the model takes no"):
         predict_folder(imported, audio, out)
     assert not out.exists()
 

@@ -23,15 +23,12 @@ from playlist_pretrain.models import load as embedders
 from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.records import workers as decoding
 from playlist_pretrain.records.report import read_report
-from playlist_pretrain.retrieval import embed as embedding_run
-from playlist_pretrain.retrieval import window_batches as windows_of_audio
-from playlist_pretrain.retrieval import window_batches as windows_of_collection
+from playlist_pretrain.retrieval import embed as embedding
 from playlist_pretrain.retrieval.embedding_table import read_embeddings
-from playlist_pretrain.retrieval.window_batches import track_embeddings
 
 ROOT = Path(__file__).parent.parent.parent
 FRONT_END, FRAMES = PRESETS["paper"], 64
@@ -64,20 +61,8 @@ def audio(tmp_path, rng):
 
 
 @pytest.fixture
-def in_process(monkeypatch):
-    """Decode in this process, where Essentia is started once for all tests."""
-
-    def one_by_one(work, tasks, workers, *, on_step, on_death, hold):
-        for task in tasks:
-            yield task, work(task, lambda step: None)
-
-    monkeypatch.setattr(decoding, "work_through", one_by_one)
-
-
-@pytest.fixture
 def small_parts(monkeypatch):
-    for module in (windows_of_collection, windows_of_audio):
-        monkeypatch.setattr(module, "PART_WINDOWS", 6)
+    monkeypatch.setattr(embedding, "PART_TRACKS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +112,7 @@ def test_tracks_of_a_collection(run, out, model, collection):
     said = run("--collection", collection.path, "--batch", 8)
     table = read_embeddings(out / "e.parquet")
     assert list(table.track_ids) == list(collection.track_ids)
-    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    expected = track_means(load_backbone(model).model, collection)
     np.testing.assert_allclose(table.vectors, expected, rtol=0, atol=2e-5)
     assert np.ptp(expected, axis=0).max() > 0.01  # tracks differ by more than that
     np.testing.assert_array_equal(np.load(out / "e.npy"), table.vectors)
@@ -143,7 +128,7 @@ def test_half_precision_is_near_and_is_said(run, out, model, collection):
     words = ["--collection", collection.path, "--precision", "mixed_bfloat16"]
     run(*words)
     table = read_embeddings(out / "e.parquet")
-    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    expected = track_means(load_backbone(model).model, collection)
     apart = np.abs(table.vectors - expected).max() / np.abs(expected).max()
     assert 1e-5 < apart < 0.05
     assert table.vectors.dtype == np.float32 and table.about["precision"] == "mixed_bfloat16"
@@ -164,7 +149,7 @@ def test_windows_say_where_they_start(run, out, model, collection):
     stored = np.load(out / "e.npy")
     assert stored.dtype == np.float16
     np.testing.assert_array_equal(stored.astype(np.float32), table.vectors)
-    expected = track_embeddings(load_backbone(model).model, FRONT_END, collection)
+    expected = track_means(load_backbone(model).model, collection)
     np.testing.assert_allclose(table.by_track().vectors, expected, rtol=2e-3, atol=2e-3)
 
 
@@ -209,30 +194,26 @@ def test_batches_cross_tracks_and_the_model_is_traced_once(
 ):
     shapes, traces = [], []
 
-    def watched(model, strategy, batch, dtype):
+    def watched(model, batch, dtype, strategy):
         def traced(windows, training):
             traces.append(windows.shape)
             return model(windows, training=training)
 
         traced.input_shape = model.input_shape
-        function = original(traced, strategy, batch, dtype)
+        function = original(traced, batch, dtype, strategy)
+        return lambda windows: shapes.append(windows.shape) or function(windows)
 
-        def call(windows):
-            shapes.append(windows.shape)
-            return function(windows)
-
-        return call
-
-    original = embedding_run.embedding_function
-    monkeypatch.setattr(embedding_run, "embedding_function", watched)
-    windows = sum(max(1, length // FRAMES) for length in LENGTHS)
-    run("--collection", collection.path, "--batch", 4)
-    assert shapes == [(4, FRAMES, 96)] * -(-windows // 4) and len(traces) == 1
-    shapes.clear(), traces.clear()
+    original = embedding.batch_function
+    monkeypatch.setattr(embedding, "batch_function", watched)
     frames = [FRONT_END.frames(round(seconds * 16000)) for seconds in SECONDS.values()]
-    windows = sum(max(1, length // FRAMES) for length in frames)
-    run("--audio", audio, "--batch", 4, "--overwrite")
-    assert shapes == [(4, FRAMES, 96)] * -(-windows // 4) and len(traces) == 1
+    for words, lengths in (
+        (["--collection", collection.path], LENGTHS),
+        (["--audio", audio, "--overwrite"], frames),
+    ):
+        run(*words, "--batch", 4)
+        windows = sum(max(1, length // FRAMES) for length in lengths)
+        assert shapes == [(4, FRAMES, 96)] * -(-windows // 4) and len(traces) == 1
+        shapes.clear(), traces.clear()
 
 
 @pytest.mark.parametrize("short", ["repeat", "pad", "skip"])
@@ -245,8 +226,8 @@ def test_short_tracks(run, out, model, collection, audio, in_process, short, kin
     if kind == "collection":
         rows = [row for row, length in enumerate(LENGTHS) if short != "skip" or length >= FRAMES]
         assert ids == [collection.track_ids[row] for row in rows]
-        expected = track_embeddings(
-            load_backbone(model).model, FRONT_END, collection, rows=np.array(rows), short=short
+        expected = track_means(
+            load_backbone(model).model, collection, rows=np.array(rows), short=short
         )
         np.testing.assert_allclose(table.vectors, expected, atol=2e-5)
     else:
@@ -318,34 +299,23 @@ def test_an_interrupted_run_goes_on(
     run(*words)
     whole = written(out)
     shutil.rmtree(out)
-    add = embedding_run.EmbeddingParts.add
+    savez = np.savez
 
-    def add_once(self, part):
-        if len(self) == 1:
+    def save_once(stream, **arrays):
+        if os.listdir(out / ".e.parquet.parts").count("part-00000.npz"):
             raise Stopped
-        add(self, part)
+        savez(stream, **arrays)
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(embedding_run.EmbeddingParts, "add", add_once)
+        patch.setattr(np, "savez", save_once)
         run(*words)
     assert os.listdir(out) == [".e.parquet.parts"]
     error = run(*words, "--dtype", "float16", code=1)
     assert "was begun with other" in error and "(dtype: float32 there, float16 now)" in error
-    begun = []
-    source = {"collection": windows_of_collection.CollectionWindows,
-              "audio": windows_of_audio.AudioWindows}[kind]  # fmt: skip
-    batches = source.batches
-
-    def watched(self, first, batch):
-        begun.append(first)
-        return batches(self, first, batch)
-
-    monkeypatch.setattr(source, "batches", watched)
     said = run(*words)
-    assert begun[0] > 0 and f"going on after {begun[0]} of " in said
+    assert "going on after 2 of " in said
     assert written(out) == whole
     assert f"{out / 'e.parquet'} is finished" in run(*words) and written(out) == whole
-    assert len(begun) == 1
 
 
 def test_another_request_is_refused_with_what_differs(run, out, collection, audio, in_process):
@@ -405,11 +375,11 @@ def test_names_do_not_steer_a_terminal(run, tmp_path, make_collection):
 
 
 def test_damaged_parts_are_named(run, out, collection, small_parts, monkeypatch):
-    def stop(self, parts):
+    def stop(*args):
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(embedding_run.EmbeddingRun, "write", stop)
+        patch.setattr(embedding._Table, "write", stop)
         run("--collection", collection.path)
     parts = out / ".e.parquet.parts"
     first = parts / "part-00000.npz"
@@ -456,10 +426,10 @@ def test_front_ends_that_do_not_fit(run, out, tmp_path, make_collection, audio):
     (["--out", "s3://bucket/e.parquet"], "s3://bucket/e.parquet"),
     (["--out", "file/e.parquet"], "file"),
     (["--audio", "a", "--collection", "c"], "--audio, --collection: give one"),
-    (["--per", "song"], "--per song: there is track, window"),
-    (["--dtype", "float64"], "--dtype float64: there is float32, float16"),
+    (["--per", "song"], "--per song: one of track, window"),
+    (["--dtype", "float64"], "--dtype float64: one of float32, float16"),
     (["--short", "drop"], "--short drop"),
-    (["--strategy", "multi_worker_mirrored"], "--strategy multi_worker_mirrored: there is"),
+    (["--strategy", "multi_worker_mirrored"], "multi_worker_mirrored: one of"),
     (["--batch", "0"], "--batch 0: must be at least 1"),
     (["--replicas", "2"], "--replicas is for --strategy mirrored"),
     (["--workers", "2"], "--workers is for --audio"),
@@ -483,12 +453,12 @@ def test_mistakes_are_one_message(run, words, message, tmp_path, monkeypatch):
 
 
 def test_two_at_once(run, out, collection, monkeypatch):
-    def meanwhile(self, parts):
+    def meanwhile(self, dim):
         assert "is being made already" in run("--collection", collection.path, code=1)
-        write(self, parts)
+        write(self, dim)
 
-    write = embedding_run.EmbeddingRun.write
-    monkeypatch.setattr(embedding_run.EmbeddingRun, "write", meanwhile)
+    write = embedding._Table.write
+    monkeypatch.setattr(embedding._Table, "write", meanwhile)
     run("--collection", collection.path)
     assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
 
@@ -503,7 +473,7 @@ def test_the_demo_is_what_is_embedded_without_anything_named(
         asked.append(quiet)
         return collection.path
 
-    monkeypatch.setattr("playlist_pretrain.demo.ready_demo", ready)
+    monkeypatch.setattr("playlist_pretrain.cli.embed.ready_demo", ready)
     assert run("--quiet") == "" and asked == [True]
 
 
@@ -559,11 +529,12 @@ def test_artists_of_other_content_are_left_out_with_a_warning(run, tmp_path, mak
 
 
 def start(words):
-    """The command in a process of its own, with parts of six windows."""
+    """The command in a process of its own, with parts of four tracks."""
     code = (
         "import sys\n"
-        "from playlist_pretrain.retrieval import command, windows_of_audio, windows_of_collection\n"
-        "windows_of_audio.PART_WINDOWS = windows_of_collection.PART_WINDOWS = 6\n"
+        "from playlist_pretrain.cli import embed as command\n"
+        "from playlist_pretrain.retrieval import embed\n"
+        "embed.PART_TRACKS = 4\n"
         "raise SystemExit(command.main(sys.argv[1:]))"
     )
     return subprocess.Popen(
@@ -644,6 +615,6 @@ def test_a_package_for_essentia_embeds_too(run, out, collection, tmp_path, make_
     assert make.main(list(map(str, words))) == 0
     mine = make_collection(tmp_path / "mine", LENGTHS, front_end="musicnn")
     run("--model", tmp_path / "essentia" / "net" / "net.pb", "--collection", mine.path)
-    expected = track_embeddings(net, PRESETS["musicnn"], mine)
+    expected = track_means(net, mine)
     np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, expected, atol=2e-5)
     assert json.loads(json.dumps(read_embeddings(out / "e.parquet").about["frames"])) == FRAMES

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from playlist_pretrain import demo
 from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
+from playlist_pretrain.cli import similarity as similarity_run
 from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.retrieval import similarity as similarity_run
+from playlist_pretrain.retrieval.similarity import labels_of
 
 RATE = 16000
 HEADER = (
@@ -265,8 +265,8 @@ def collection(make_collection, tmp_path):
 @pytest.mark.slow
 def test_whole_tracks_of_a_collection(models, collection, tmp_path, capsys, monkeypatch):
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
+    from playlist_pretrain.models.track_outputs import track_means
     from playlist_pretrain.retrieval.clips import collection_rows
-    from playlist_pretrain.retrieval.window_batches import track_embeddings
     from playlist_pretrain.tasks.triplets import read_triplets
 
     monkeypatch.chdir(tmp_path)
@@ -274,7 +274,7 @@ def test_whole_tracks_of_a_collection(models, collection, tmp_path, capsys, monk
     code, out, err = run(capsys, *words)
     assert (code, err) == (0, "")
     net = vggish(frames=64, bands=96, width=0.05, seed=3)
-    vectors = track_embeddings(net, collection.front_end, collection)
+    vectors = track_means(net, collection)
     triplets = collection_rows(read_triplets(collection.path / "triplets.csv"), collection)
     expected = triplet_accuracy(vectors, triplets)
     folder = Path("runs") / "mine-similarity-paper"
@@ -372,9 +372,8 @@ def test_two_models_of_one_name_keep_their_paths(models, collection, tmp_path, c
         (tmp_path / part).mkdir()
         (tmp_path / part / "run-1").symlink_to(models / "paper")
     paths = [str(tmp_path / part / "run-1" / "saved_model") for part in "ab"]
-    options = similarity_run.Similarity(model=tuple(paths))
-    labels = {Path(label).name for label in options.labels}
-    assert labels == {"saved_model"} and options.labels == paths
+    assert labels_of(paths) == paths
+    assert labels_of([paths[0], "scratch"], "resnet50") == ["paper", "scratch-resnet50"]
 
 
 @pytest.mark.slow
@@ -408,8 +407,9 @@ def test_embeddings_that_are_not_finite(collection, capsys, tmp_path):
 
 def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    os.rename(collection.path, tmp_path / "demo-eval")
-    monkeypatch.setattr(demo, "ready_demo", lambda say, quiet: tmp_path / "demo")
+    (tmp_path / "tfrecords").mkdir()
+    os.rename(collection.path, tmp_path / "tfrecords" / "demo-eval")
+    monkeypatch.setattr(similarity_run, "ready_demo", lambda: tmp_path / "demo")
     code, out, err = run(capsys, "--model", "mean-of-mel")
     assert (code, err) == (0, "") and "demo-eval: 5 triplets" in out
     assert (tmp_path / "runs" / "demo-eval-similarity-mean-of-mel" / "results.json").exists()

@@ -1,0 +1,296 @@
+"""A loaded model that embeds and tags audio and collections in memory: the notebook's way in."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from playlist_pretrain.audio.windows import SHORT
+from playlist_pretrain.errors import AudioError, ModelError, RecipeError
+from playlist_pretrain.models.track_outputs import BATCH, batch_function
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.records.track_windows import FileWindows
+from playlist_pretrain.retrieval.embed import (
+    CHOICES,
+    Source,
+    audio_source,
+    collection_source,
+    embedded_tracks,
+)
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, as_stored
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.models.load import LoadedModel
+
+ON_ERROR = ("raise", "skip")
+BEST_SHOWN = 5
+"""Tags of a track, and tracks, that a representation shows."""
+
+
+def load(path: str | Path) -> Model:
+    """Load a model of any kind.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``saved_model`` of a run or of a fine-tuned tagger, ``.pb`` of a model for Essentia, or
+        folder of an exported package.
+
+    Raises
+    ------
+    ModelError
+        No such model, or it is damaged or refused.
+    """
+    from playlist_pretrain.models.load import load_model
+
+    return Model(load_model(path))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A model with its front end.
+
+    Attributes
+    ----------
+    loaded : LoadedModel
+        ``loaded.model`` is the Keras model.
+    """
+
+    loaded: LoadedModel
+
+    def __repr__(self) -> str:
+        kind = f"tagger of {len(self.classes):,} classes" if self.classes else "model"
+        end = self.front_end
+        seconds = self.frames * end.hop_length / end.sample_rate
+        return (
+            f"<{kind} {self.loaded.label!r}: front end {end.name!r}, windows of {self.frames} "
+            f"frames ({seconds:.1f} s), embeddings of {self.dim} values>"
+        )
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """Constants of the log-mels that the model takes."""
+        return self.loaded.front_end
+
+    @property
+    def frames(self) -> int:
+        """Frames of a window."""
+        return self.loaded.frames
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self._embedder.dim
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Classes of a tagger; empty for others."""
+        return self.loaded.classes
+
+    def embed(
+        self,
+        what: str | Path | Sequence[str | Path] | np.ndarray | Collection,
+        *,
+        per: str = "track",
+        short: str = "repeat",
+        on_error: str = "raise",
+        batch: int = BATCH,
+        workers: int | None = None,
+    ) -> EmbeddingTable:
+        """Embed tracks; the numbers are those that the command ``embed`` writes.
+
+        Parameters
+        ----------
+        what : str, Path, list of them, np.ndarray or Collection
+            A folder of audio files, a file, or a list of files; a waveform [samples], or several
+            [tracks, samples], mono at the front end's rate (16 kHz), full scale ±1; or a
+            collection made by the model's front end. Files are decoded in worker processes.
+        per : {"track", "window"}
+            One vector a track, the mean over its non-overlapping windows, or one a window.
+        short : {"repeat", "pad", "skip"}
+            A track shorter than a window is repeated, followed by silence, or left out.
+        on_error : {"raise", "skip"}
+            Raise for the first file that cannot be read, or leave it out.
+        batch : int
+            Windows that go through the model together.
+        workers : int, optional
+            Processes that decode [one for each core].
+
+        Returns
+        -------
+        EmbeddingTable
+            ``np.asarray`` of it is float32 [n, dim]; ``ids``; ``starts``, the second at which each
+            window starts; ``skipped``, path and reason of each track that is left out. Ids of a
+            folder are paths below it, of listed files the paths as given, without extensions.
+
+        Raises
+        ------
+        AudioError
+            A file cannot be read, or there is none.
+        FrontEndError
+            The collection, or audio, does not fit the model's front end.
+        EmbeddingsError
+            An embedding that is not finite.
+        """
+        embedder = self._embedder
+        tracks = self._tracks("embed", embedder, what, per, short, on_error, batch, workers)
+        ids: list[str] = []
+        vectors, starts, skipped = [np.empty((0, embedder.dim), np.float32)], [np.empty(0)], []
+        for track_id, own, own_starts, reason in tracks:
+            if reason:
+                skipped.append((track_id, reason))
+                continue
+            of = [track_id] * len(own)
+            vectors.append(as_stored(own, "float32", of, f"{embedder.label}: its"))
+            starts.append(own_starts)
+            ids += of
+        return EmbeddingTable(
+            PackedStrings.pack(ids),
+            np.concatenate(vectors),
+            np.concatenate(starts) if per == "window" else None,
+            about={"model": str(embedder.path), "model_key": embedder.key},
+            skipped=skipped,
+        )
+
+    def tag(
+        self,
+        what: str | Path | Sequence[str | Path] | np.ndarray | Collection,
+        *,
+        short: str = "repeat",
+        on_error: str = "raise",
+        batch: int = BATCH,
+        workers: int | None = None,
+    ) -> Tags:
+        """Score the classes of a tagger for whole tracks; arguments as of :meth:`embed`.
+
+        Raises
+        ------
+        ModelError
+            The model is no tagger, or an activation is not finite.
+        """
+        if not self.classes:
+            raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")
+        tracks = self._tracks("tag", self.loaded, what, "track", short, on_error, batch, workers)
+        ids, scores, skipped = [], [np.empty((0, len(self.classes)), np.float32)], []
+        for track_id, own, _, reason in tracks:
+            if reason:
+                skipped.append((track_id, reason))
+                continue
+            if not np.isfinite(own).all():
+                raise ModelError(f"{self.loaded.label}: its scores of {track_id!r} are not finite")
+            ids.append(track_id)
+            scores.append(own)
+        return Tags(ids, self.classes, np.concatenate(scores), skipped)
+
+    @functools.cached_property
+    def _embedder(self) -> LoadedModel:
+        return self.loaded.embedder()
+
+    @functools.cached_property
+    def _functions(self) -> dict[tuple, Callable[[np.ndarray], np.ndarray]]:
+        return {}
+
+    def _tracks(
+        self,
+        use: str,
+        loaded: LoadedModel,
+        what: Any,
+        per: str,
+        short: str,
+        on_error: str,
+        batch: int,
+        workers: int | None,
+    ) -> Iterator[tuple[str, np.ndarray, np.ndarray, str]]:
+        """Yield id, outputs, starts and, of a track that is left out, path and reason."""
+        choices = {"per": CHOICES["per"], "short": SHORT, "on_error": ON_ERROR}
+        for (name, values), value in zip(choices.items(), (per, short, on_error), strict=True):
+            if value not in values:
+                raise RecipeError(f"{name} {value!r}: one of {', '.join(map(repr, values))}")
+        source = self._source(what, short, workers)
+        key = use, batch, source.dtype
+        if key not in self._functions:
+            self._functions[key] = batch_function(loaded.model, batch, source.dtype)
+        end = self.front_end
+        window_seconds = self.frames * end.hop_length / end.sample_rate
+        for note in source.notes:
+            if on_error == "raise":
+                raise AudioError(f"{note.source}: {note.reason}")
+            yield note.source, *_NOTHING, note.reason
+        for position, track, outputs, starts in embedded_tracks(
+            self._functions[key], source, window_seconds, per=per, batch=batch
+        ):
+            path = source.paths[position] if source.paths else source.ids[position]
+            if track.status == "unreadable" and on_error == "raise":
+                raise AudioError(f"{path}: {track.reason}")
+            yield path if track.reason else source.ids[position], outputs, starts, track.reason
+
+    def _source(self, what: Any, short: str, workers: int | None) -> Source:
+        if isinstance(what, Collection):
+            self.front_end.check_same(
+                what.front_end, f"the model {self.loaded.label}", f"collection {what.name}"
+            )
+            return collection_source(what, self.frames, short)
+        load = FileWindows(self.front_end, self.frames, short)
+        if not isinstance(what, np.ndarray):
+            return audio_source(what, load, workers)
+        if what.ndim not in (1, 2) or what.dtype.kind != "f" or not np.isfinite(what).all():
+            raise AudioError(
+                f"an array {what.dtype} {list(what.shape)}: a waveform is finite floats [samples], "
+                "several are [tracks, samples]"
+            )
+        waves = np.atleast_2d(what).astype(np.float32, copy=False)
+        ids = [f"waveform {number}" for number in range(len(waves))] if len(waves) > 1 else []
+        return Source(
+            ids or ["waveform"][: len(waves)],
+            lambda first: (load.of_waveform(wave) for wave in waves[first:]),
+        )
+
+
+_NOTHING = np.empty((0, 0), np.float32), np.empty(0)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tags:
+    """Scores of a tagger; ``np.asarray`` gives them as float32 [tracks, classes].
+
+    Attributes
+    ----------
+    ids : list of str
+    classes : tuple of str
+    scores : np.ndarray float32 [tracks, classes]
+        Mean activation over the windows of each track, 0 to 1.
+    skipped : list of (str, str)
+        Path, or id, and reason of each track that is left out.
+    """
+
+    ids: list[str]
+    classes: tuple[str, ...]
+    scores: np.ndarray
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.scores, dtype) if copy else np.asarray(self.scores, dtype)
+
+    def __getitem__(self, track: int | str) -> dict[str, float]:
+        """Score of each class for a track, by its position or its id, the highest first."""
+        row = self.ids.index(track) if isinstance(track, str) else track
+        scores = self.scores[row]
+        best = np.argsort(-scores, kind="stable")
+        return {self.classes[k]: float(scores[k]) for k in best}
+
+    def __repr__(self) -> str:
+        lines = [f"<tags of {len(self):,} tracks, {len(self.classes):,} classes>"]
+        for row in range(min(len(self), BEST_SHOWN)):
+            best = [f"{name} {score:.2f}" for name, score in self[row].items()][:BEST_SHOWN]
+            lines.append(f"{self.ids[row]}: {', '.join(best)}")
+        return "\n".join(lines + (["…"] if len(self) > BEST_SHOWN else []))
