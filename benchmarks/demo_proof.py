@@ -53,7 +53,6 @@ def main():
     from playlist_pretrain.models.track_outputs import mean_of_mel, track_means
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.retrieval.clips import collection_rows
     from playlist_pretrain.tasks.triplets import read_triplets
     from playlist_pretrain.training.pretrain import build_model, pretrain
     from playlist_pretrain.training.pretrain_data import settle
@@ -73,7 +72,8 @@ def main():
 
     eval_path = DEMO_COLLECTION.with_name(DEMO_COLLECTION.name + "-eval")
     collection = Collection.open(eval_path)
-    triplets = collection_rows(read_triplets(eval_path / "triplets.csv"), collection)
+    table = read_triplets(eval_path / "triplets.csv")
+    triplets = collection.rows(clip.track_id for clip in table.clips)[table.rows]
 
     def embed(backbone) -> np.ndarray:
         return track_means(backbone, collection)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import load_audio
     from playlist_pretrain.audio.numpy_log_mel import log_mel
     from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.models import backbone
     from playlist_pretrain.models.contrastive import ContrastiveModel
     from playlist_pretrain.models.nt_xent import NTXent
     from playlist_pretrain.records.collection import Collection
@@ -31,6 +32,7 @@ __all__ = [
     "ContrastiveModel",
     "NTXent",
     "__version__",
+    "backbone",
     "load",
     "load_audio",
     "log_mel",
@@ -43,6 +45,7 @@ _MODULES = {
     "Collection": "records.collection",
     "ContrastiveModel": "models.contrastive",
     "NTXent": "models.nt_xent",
+    "backbone": "models",
     "load": "retrieval.model",
     "load_audio": "audio.decode",
     "log_mel": "audio.numpy_log_mel",

@@ -13,7 +13,7 @@ import numpy as np
 
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.windows import cut_windows, mean_over_windows
-from playlist_pretrain.errors import AudioError, TableError
+from playlist_pretrain.errors import AudioError
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.track_outputs import batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection
@@ -53,12 +53,12 @@ class ClipMels:
     mean: np.ndarray
     std: np.ndarray
 
-    def embed(self, embedder: Embedder, clips: np.ndarray, short: str = "repeat") -> np.ndarray:
+    def embed(self, embedder: LoadedModel, clips: np.ndarray, short: str = "repeat") -> np.ndarray:
         """Compute the mean embedding of the non-overlapping windows of some clips.
 
         Parameters
         ----------
-        embedder : Embedder
+        embedder : LoadedModel
             Of the same front end.
         clips : np.ndarray int [any]
             Positions of clips that are there.
@@ -80,32 +80,6 @@ class ClipMels:
         )
         means = [mean_over_windows(own, np.array([len(own)])) for _, own in outputs]
         return np.concatenate(means)
-
-
-def collection_rows(triplets: Triplets, collection: Collection) -> np.ndarray:
-    """Find triplets of whole tracks in a collection.
-
-    Returns
-    -------
-    np.ndarray int32 [triplets, 3]
-        Rows.
-
-    Raises
-    ------
-    TableError
-        With the line: a track that is not there, or an excerpt.
-    """
-    if triplets.has_starts:
-        raise TableError(f"{triplets.path}: of excerpts, not of whole tracks")
-    rows = collection.rows(clip.track_id for clip in triplets.clips)[triplets.rows]
-    if (rows < 0).any():
-        triplet, side = np.argwhere(rows < 0)[0]
-        clip = triplets.clips[triplets.rows[triplet, side]]
-        raise TableError(
-            f"{triplets.path}: line {triplets.lines[triplet]}: {clip} is not in {collection.name}"
-            + did_you_mean(clip.track_id, collection.rows)
-        )
-    return rows
 
 
 def clips_of_collection(

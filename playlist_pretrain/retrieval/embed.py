@@ -65,7 +65,7 @@ from playlist_pretrain.storage import location, refuse_remote
 from playlist_pretrain.training.recipes import ESSENTIA, check_at_least, check_choices
 
 if TYPE_CHECKING:
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
 
 logger = logging.getLogger(__name__)
 
@@ -357,7 +357,7 @@ def _check(asked: Any) -> Path:
     return out
 
 
-def _load(asked: Any) -> tuple[Any, Embedder]:
+def _load(asked: Any) -> tuple[Any, LoadedModel]:
     """The strategy, None for one device, and the model in its scope."""
     from playlist_pretrain.models.layers import precision, under_policy
     from playlist_pretrain.models.load import load_embedder
@@ -377,7 +377,9 @@ def _load(asked: Any) -> tuple[Any, Embedder]:
     return strategy, embedder
 
 
-def _make(table: _Table, embedder: Embedder, strategy: Any, batch: int, *, overwrite: bool) -> None:
+def _make(
+    table: _Table, embedder: LoadedModel, strategy: Any, batch: int, *, overwrite: bool
+) -> None:
     """Embed the tracks that no part has, part by part, and write the table."""
     began, first = time.monotonic(), sum(len(part["counts"]) for part in table.load_parts())
     source, dtype, per = table.source, table.about["dtype"], table.about["per"]

@@ -40,7 +40,7 @@ class Predicted:
 
 
 def predict_folder(
-    tagger: SavedTagger, audio: str | Path, out: str | Path, *, workers: int | None = None
+    tagger: LoadedModel, audio: str | Path, out: str | Path, *, workers: int | None = None
 ) -> Predicted:
     """Tag every audio file of a folder, or one file, and write the scores.
 

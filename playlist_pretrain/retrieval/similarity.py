@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.models.load import Embedder
+    from playlist_pretrain.models.load import LoadedModel
 
 logger = logging.getLogger(__name__)
 
@@ -253,7 +253,7 @@ def _own_triplets(collection: Collection) -> Path:
     return path  # type: ignore[return-value]
 
 
-def _trained(name: str, collection: Collection | None) -> Embedder:
+def _trained(name: str, collection: Collection | None) -> LoadedModel:
     """Load a model; raise if it does not fit the collection, or audio where there is none."""
     embedder = load_embedder(name)
     if collection is not None:
@@ -298,7 +298,7 @@ def _mels_by(front_end: FrontEnd, mels: Sequence[ClipMels]) -> ClipMels:
 
 
 def _judge(
-    embedder: Embedder,
+    embedder: LoadedModel,
     name: str,
     label: str,
     mels: ClipMels,

@@ -7,7 +7,7 @@ import soundfile
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.numpy_log_mel import log_mel
-from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.errors import AudioError, TrackError
 from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.retrieval import clips as audio_clips
@@ -15,9 +15,8 @@ from playlist_pretrain.retrieval.clips import (
     audio_of_clips,
     clips_of_audio,
     clips_of_collection,
-    collection_rows,
 )
-from playlist_pretrain.tasks.triplets import Clip, Triplets, read_triplets
+from playlist_pretrain.tasks.triplets import Clip, Triplets
 
 RATE = 16000
 PAPER, VGGISH = PRESETS["paper"], PRESETS["vggish"]
@@ -79,7 +78,7 @@ def test_excerpts_that_were_cut_before_are_the_same_bit_for_bit(
             np.testing.assert_array_equal(one.mel(position), other.mel(position))
         np.testing.assert_array_equal(one.std, other.std)
         net = vggish(frames=64, bands=one.front_end.bands, width=0.05)
-        embedder = Embedder("x", net, one.front_end, "")
+        embedder = LoadedModel("x", net, one.front_end, "")
         vectors = [mels.embed(embedder, np.arange(4)) for mels in (one, other)]
         np.testing.assert_array_equal(*vectors)
         assert len(np.unique(vectors[0], axis=0)) == 4
@@ -111,7 +110,7 @@ def test_short_clips_are_repeated_or_padded(previews, tmp_path, in_process, shor
     (mels,), _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", seconds=0.3)
     frames = 1 + -(-round(0.3 * RATE) // 188)
     net = vggish(frames=64, bands=96, width=0.05, seed=2)
-    found = mels.embed(Embedder("x", net, PAPER, ""), np.array([1, 3]), short=short)
+    found = mels.embed(LoadedModel("x", net, PAPER, ""), np.array([1, 3]), short=short)
     for place, position in enumerate((1, 3)):
         clip = mels.mel(position).astype(np.float32)
         assert len(clip) == frames < 64
@@ -225,18 +224,6 @@ def test_whole_tracks_of_a_collection_stay_where_they_are(collection, tmp_path):
     np.testing.assert_array_equal(mels.std, collection.band_std)
     nothing = triplets_of([Clip(name) for name in "xyz"], [(0, 1, 2)])
     assert sorted(clips_of_collection(nothing, collection, 3.0)[1]) == [0, 1, 2]
-
-
-def test_rows_of_a_collection(collection, tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("anchor,positive,negative\na,b,c/d\nc/d,b,a\n")
-    rows = collection_rows(read_triplets(path), collection)
-    np.testing.assert_array_equal(rows, [[0, 1, 2], [2, 1, 0]])
-    path.write_text("anchor,positive,negative\na,b,c/d\na,x,c/d\n")
-    with pytest.raises(TableError, match=r"t\.csv: line 3: 'x' is not in c"):
-        collection_rows(read_triplets(path), collection)
-    with pytest.raises(TableError, match="of excerpts, not of whole tracks"):
-        collection_rows(triplets_of(CLIPS), collection)
 
 
 def test_ids_that_lost_their_zeros(make_collection, tmp_path):

@@ -1,0 +1,181 @@
+"""The names of ``import playlist_pretrain``: light to import, and used as in a notebook."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import playlist_pretrain as pp
+from playlist_pretrain.audio.front_end import PRESETS
+from playlist_pretrain.cli import embed as embed_command
+from playlist_pretrain.errors import (
+    AudioError,
+    CollectionError,
+    FrontEndError,
+    ModelError,
+    RecipeError,
+    TrackError,
+)
+from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.vggish import vggish
+
+FRAMES = 64
+LENGTHS = [300, 64, 20, 200]
+SECONDS = {"a/long": 2.1, "a/short": 0.1, "é": 1.0}
+CLASSES = ("rock", "pop", "jazz")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A backbone and a tagger made of it."""
+    folder = tmp_path_factory.mktemp("models")
+    net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
+    save_backbone(net, PRESETS["paper"], folder / "mine" / "saved_model")
+    save_tagger(tagger(net, 3), CLASSES, PRESETS["paper"], folder / "tags" / "saved_model")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return pp.load(folder / "mine" / "saved_model")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory, make_collection):
+    return make_collection(tmp_path_factory.mktemp("c") / "mine", LENGTHS)
+
+
+@pytest.fixture
+def audio(tmp_path, rng):
+    folder = tmp_path / "audio"
+    for track_id, seconds in SECONDS.items():
+        path = folder / f"{track_id}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.uniform(-0.5, 0.5, round(seconds * 16000))
+        soundfile.write(path, noise, 16000, subtype="FLOAT")
+    return folder
+
+
+def command(*words):
+    assert embed_command.main([*map(str, words), "--quiet"]) == 0
+
+
+def test_the_import_is_light_and_every_name_is_there():
+    code = (
+        "import sys, time; began = time.perf_counter(); import playlist_pretrain as pp\n"
+        "heavy = {'numpy', 'tensorflow', 'essentia', 'numba', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert set(pp.__all__) <= set(dir(pp))\n"
+        "pp.log_mel, pp.load, pp.load_audio, pp.Collection, pp.nearest\n"
+        "assert not {'tensorflow', 'essentia', 'numba'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    for name in pp.__all__:
+        assert getattr(pp, name) is not None
+        assert name == "__version__" or getattr(pp, name).__doc__
+    assert 10 <= len(pp.__all__) - 1 <= 20
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        pp.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("per", ["track", "window"])
+@pytest.mark.parametrize("kind", ["audio", "collection"])
+def test_embeddings_are_those_that_the_command_writes(
+    model, folder, collection, audio, tmp_path, in_process, kind, per
+):
+    out = tmp_path / "out" / "e.parquet"
+    where = audio if kind == "audio" else collection.path
+    words = ["--model", folder / "mine" / "saved_model", "--per", per, "--out", out]
+    command(*words, f"--{kind}", where)
+    written = pp.read_embeddings(out)
+    made = model.embed(audio if kind == "audio" else collection, per=per)
+    assert made.ids == written.ids and made.skipped == []
+    assert np.asarray(made).dtype == np.float32 and np.asarray(made).shape == (len(made), 128)
+    np.testing.assert_array_equal(made, np.load(out.with_suffix(".npy")))
+    tracks = model.embed(audio if kind == "audio" else collection)
+    np.testing.assert_array_equal(made.by_track(), tracks)
+    if per == "track":
+        assert made.starts is None
+    else:
+        np.testing.assert_array_equal(made.starts, written.start_seconds)
+
+
+def test_files_a_list_and_waveforms_give_the_same_numbers(model, audio, in_process):
+    whole = model.embed(str(audio))
+    files = [audio / f"{track_id}.wav" for track_id in SECONDS]
+    listed = model.embed(files)
+    assert listed.ids == [str(path.with_suffix("")) for path in files]
+    np.testing.assert_array_equal(listed, whole)
+    waves = [pp.load_audio(path) for path in files]
+    for wave, path, vector in zip(waves, files, np.asarray(whole), strict=True):
+        assert wave.dtype == np.float32
+        one = np.asarray(model.embed(wave))
+        np.testing.assert_allclose(one[0], vector, atol=1e-6)
+        assert model.embed(path).ids == [path.stem]
+    together = model.embed(np.stack([waves[2], waves[0][:16000]]))
+    assert together.ids == ["waveform 0", "waveform 1"]
+    np.testing.assert_allclose(np.asarray(together)[0], np.asarray(whole)[2], atol=1e-6)
+    mel = pp.log_mel(waves[0])
+    expected = model.loaded.model(mel[: len(mel) // FRAMES * FRAMES].reshape(-1, FRAMES, 96))
+    windows = model.embed(files[0], per="window")
+    np.testing.assert_allclose(windows, expected, atol=1e-5)
+    hop = FRAMES * 188 / 16000
+    np.testing.assert_allclose(windows.starts, np.arange(len(windows)) * hop)
+
+
+def test_files_that_cannot_be_read_are_raised_or_skipped(model, audio, in_process):
+    broken = audio / "a" / "broken.mp3"
+    broken.touch()
+    with pytest.raises(AudioError, match=r"a/broken\.mp3: is empty"):
+        model.embed(audio)
+    found = model.embed(audio, on_error="skip")
+    assert found.ids == sorted(SECONDS) and found.skipped == [("a/broken.mp3", "is empty")]
+    assert "3 tracks" in repr(found) and "1 skipped" in repr(found)
+    found = model.embed([broken, audio / "none.wav"], on_error="skip")
+    assert np.asarray(found).shape == (0, 128) and len(found.skipped) == 2
+    short = model.embed(audio / "a" / "short.wav", short="skip")
+    assert len(short) == 0 and "a window needs 64" in short.skipped[0][1]
+
+
+def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_collection):
+    with pytest.raises(AudioError, match="does not exist"):
+        model.embed(tmp_path / "nothing")
+    with pytest.raises(TrackError, match="two files have the id"):
+        model.embed([audio / "é.wav", audio / "é.mp3"])
+    with pytest.raises(AudioError, match=r"an array int64 \[3\]: a waveform is finite floats"):
+        model.embed(np.arange(3))
+    with pytest.raises(RecipeError, match="per 'song': one of 'track', 'window'"):
+        model.embed(audio, per="song")
+    with pytest.raises(FrontEndError, match="do not fit"):
+        model.embed(make_collection(tmp_path / "other", [300], front_end="musicnn"))
+    with pytest.raises(CollectionError, match="no tracks"):
+        model.embed(make_collection(tmp_path / "empty", []))
+    with pytest.raises(ModelError, match="mine: no tagger"):
+        model.tag(audio)
+    with pytest.raises(ModelError, match="no such folder"):
+        pp.load(tmp_path / "nothing")
+
+
+def test_a_tagger_tags_and_embeds(model, folder, audio, collection, in_process):
+    loaded = pp.load(folder / "tags" / "saved_model")
+    np.testing.assert_allclose(loaded.embed(audio), model.embed(audio), atol=1e-6)
+    tags = loaded.tag(audio)
+    assert tags.ids == sorted(SECONDS) and np.asarray(tags).shape == (3, 3)
+    best = tags["é"]
+    assert sorted(best) == sorted(CLASSES)
+    assert list(best.values()) == sorted(best.values(), reverse=True) and best == tags[2]
+    assert tags.scores[2, CLASSES.index("jazz")] == np.float32(best["jazz"])
+    assert "3 tracks, 3 classes" in repr(tags) and f"é: {next(iter(best))} 0." in repr(tags)
+    assert len(loaded.tag(collection)) == len(LENGTHS)
+    assert "tagger of 3 classes 'tags'" in repr(loaded)
+    assert "model 'mine': front end 'paper', windows of 64 frames (0.8 s)" in repr(model)
+
+
+def test_a_model_moved_elsewhere_loads(folder, tmp_path, audio, in_process):
+    shutil.copytree(folder / "mine" / "saved_model", tmp_path / "copied")
+    found = pp.load(str(tmp_path / "copied")).embed(audio / "é.wav")
+    assert found.ids == ["é"] and found.about["model"] == str(tmp_path / "copied")
