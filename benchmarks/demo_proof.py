@@ -49,7 +49,7 @@ def main():
 
     from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
     from playlist_pretrain.evaluation.triplets import triplet_accuracy
-    from playlist_pretrain.models.saved_model import load_backbone
+    from playlist_pretrain.models.load import load_backbone
     from playlist_pretrain.models.track_outputs import mean_of_mel, track_means
     from playlist_pretrain.pairs import PAIRINGS
     from playlist_pretrain.records.collection import Collection
