@@ -396,23 +396,10 @@ def _missing(folder: Path) -> Path:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Result of one model.
+    """Result of one model: its label in tables, its name as given, and what it came to.
 
-    Attributes
-    ----------
-    label, path : str
-        For tables, and as it was given.
-    key : str
-        Changes when its weights do.
-    front_end : str
-        Name of that.
-    frames : int
-        Of a window.
-    short_clips : int
-        Clips that have fewer frames: their window was filled up.
-    result : TripletResult
-    embeddings : np.ndarray float32 [clips named, dim]
-        Of the clips that the triplets name, in their order.
+    ``embeddings``, float32 [clips named, dim], are of the clips that the triplets name, in their
+    order; ``short_clips`` of them have fewer frames than a window, which was filled up.
     """
 
     label: str
@@ -427,7 +414,7 @@ class Judged:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Outcome:
-    """Results of several models on the same triplets.
+    """Results of several models on the same triplets; the others are compared with the first.
 
     Attributes
     ----------
@@ -438,12 +425,6 @@ class Outcome:
         ``cut``, whether audio files were excerpts already.
     seconds : float or None
         Length of an excerpt; None for whole tracks and whole files.
-    short : str
-        What filled the window of a short clip.
-    seed : int
-        Of the intervals.
-    models : sequence of Judged
-        Others are compared with the first.
     """
 
     asked: Triplets
@@ -531,49 +512,26 @@ class Outcome:
             "seed": self.seed,
             "resamples": RESAMPLES,
             "models": [
-                {
-                    **row,
-                    "key": one.key,
-                    "right": one.result.right.tolist(),
-                }
+                {**row, "key": one.key, "right": one.result.right.tolist()}
                 for one, row in zip(self.models, self.rows, strict=True)
             ],
             "agreement": self.bins,
             "lines": self.used.lines.tolist(),
         }
 
-    def _row(self, number: int) -> dict[str, Any]:
-        one, result = self.models[number], self.models[number].result
-        row = {
-            "model": one.label,
-            "path": one.path,
-            "front_end": one.front_end,
-            "frames": one.frames,
-            "triplets": len(self.used),
-            "accuracy": result.accuracy,
-            "accuracy_low": result.interval[0],
-            "accuracy_high": result.interval[1],
-            "ties": result.ties,
-            "difference": result.difference,
-            "centred_difference": result.centred_difference,
-            "short_clips": one.short_clips,
-        }
-        if number:
-            apart = self.against_first[number - 1]
-            row |= {
-                "against_first": apart.difference,
-                "against_first_low": apart.interval[0],
-                "against_first_high": apart.interval[1],
-                "only_it_right": apart.first,
-                "only_first_right": apart.second,
-                "p_value": apart.p_value,
-            }
-        return row
-
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """A row a model, for a table."""
-        return [self._row(number) for number in range(len(self.models))]
+        """Results of each model by the names of :data:`COLUMNS`; the first lacks the last six."""
+        rows = []
+        for one, apart in zip(self.models, [None, *self.against_first], strict=True):
+            r = one.result
+            row: list[Any] = [one.label, one.path, one.front_end, one.frames, len(self.used)]
+            row += [r.accuracy, *r.interval, r.ties, r.difference, r.centred_difference]
+            row.append(one.short_clips)
+            if apart is not None:
+                row += [apart.difference, *apart.interval, apart.first, apart.second, apart.p_value]
+            rows.append(dict(zip(COLUMNS, row, strict=False)))
+        return rows
 
     def write(self, folder: str | Path) -> None:
         """Write all files, ``results.json`` last; a list of missing clips stays if it is of these.
