@@ -26,13 +26,8 @@ def main():
     options = parser.parse_args()
 
     from playlist_pretrain.demo import DEMO_COLLECTION
-<<<<<<< HEAD
-    from playlist_pretrain.retrieval.similarity import Similarity, similarity
-    from playlist_pretrain.training.pretrain import pretrain
-=======
     from playlist_pretrain.retrieval.similarity import similarity
-    from playlist_pretrain.training.pretrain import PretrainCommand, pretrain
->>>>>>> 1364888 (Retrieval: one machinery from windows to embeddings; similarity is a function, its command is in cli; front door)
+    from playlist_pretrain.training.pretrain import pretrain
     from playlist_pretrain.training.recipes import FINETUNE_PRESETS
 
     # The default runs of the demo are those that the script makes, others those of demo_proof.py.

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from playlist_pretrain.retrieval.embedding_table import read_embeddings
     from playlist_pretrain.retrieval.model import load
     from playlist_pretrain.retrieval.similarity import similarity
+    from playlist_pretrain.training.finetune import finetune
+    from playlist_pretrain.training.pretrain import pretrain
 
 __all__ = [
     "Collection",
@@ -33,10 +35,12 @@ __all__ = [
     "NTXent",
     "__version__",
     "backbone",
+    "finetune",
     "load",
     "load_audio",
     "log_mel",
     "nearest",
+    "pretrain",
     "read_embeddings",
     "similarity",
 ]
@@ -46,10 +50,12 @@ _MODULES = {
     "ContrastiveModel": "models.contrastive",
     "NTXent": "models.nt_xent",
     "backbone": "models",
+    "finetune": "training.finetune",
     "load": "retrieval.model",
     "load_audio": "audio.decode",
     "log_mel": "audio.numpy_log_mel",
     "nearest": "evaluation.neighbours",
+    "pretrain": "training.pretrain",
     "read_embeddings": "retrieval.embedding_table",
     "similarity": "retrieval.similarity",
 }

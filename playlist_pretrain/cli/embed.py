@@ -68,7 +68,7 @@ class Embed:
 
 def run(options: Embed) -> None:
     """Write the embeddings that the options describe, and print the next command."""
-    settings = {name: value for name, value in vars(options).items() if name != "quiet"}
+    settings = command_line.settings(options)
     if options.audio is None and options.collection is None:
         settings["collection"] = ready_demo
     found = embed(**settings)

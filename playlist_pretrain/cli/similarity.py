@@ -10,9 +10,9 @@ from pathlib import Path
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.messages import command
+from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.load import label_of
 from playlist_pretrain.retrieval.similarity import UNTRAINED, similarity
-from playlist_pretrain.training.recipes import ESSENTIA
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,7 @@ class Similarity:
 
 def run(options: Similarity) -> None:
     """Judge the models that the options name, and print the next command."""
-    settings = {name: value for name, value in vars(options).items() if name != "quiet"}
-    models = settings.pop("model")
+    settings, models = command_line.settings(options, "model"), options.model
     where = options.audio or options.collection
     if where is None:
         where = DEMO_EVAL

@@ -41,6 +41,7 @@ from playlist_pretrain.files import (
     write_json,
 )
 from playlist_pretrain.messages import progress
+from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import Note, write_report
@@ -62,7 +63,7 @@ from playlist_pretrain.retrieval.embedding_table import (
 )
 from playlist_pretrain.retrieval.projector import check_projector, write_projector
 from playlist_pretrain.storage import location, refuse_remote
-from playlist_pretrain.training.recipes import ESSENTIA, check_at_least, check_choices
+from playlist_pretrain.training.recipes import check_at_least, check_choices
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
@@ -366,7 +367,7 @@ def _load(asked: Any) -> tuple[Any, LoadedModel]:
     if asked.strategy == "mirrored":
         from playlist_pretrain.training.strategy import check_share, make_strategy
 
-        strategy = make_strategy(asked)
+        strategy = make_strategy(asked.strategy, asked.replicas)
         check_share(asked.batch, strategy)
         scope = strategy.scope()
     with scope:

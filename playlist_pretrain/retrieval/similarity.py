@@ -41,7 +41,9 @@ from playlist_pretrain.evaluation.triplets import (
     triplet_accuracy,
 )
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, label_of, load_embedder
+from playlist_pretrain.messages import option
+from playlist_pretrain.models import MEAN_OF_MEL, SCRATCH
+from playlist_pretrain.models.load import Untrained, label_of, load_embedder
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.retrieval.clips import (
     ClipMels,
@@ -52,13 +54,7 @@ from playlist_pretrain.retrieval.clips import (
 from playlist_pretrain.retrieval.embedding_table import embedding_writer
 from playlist_pretrain.storage import is_remote, location, refuse_remote
 from playlist_pretrain.tasks.triplets import CITATION, ROLES, START, Triplets, read_triplets
-from playlist_pretrain.training.recipes import (
-    SCRATCH,
-    check_above_zero,
-    check_at_least,
-    check_choices,
-    option,
-)
+from playlist_pretrain.training.recipes import check_above_zero, check_at_least, check_choices
 from playlist_pretrain.version import __version__
 
 if TYPE_CHECKING:
