@@ -64,7 +64,7 @@ def measure(options) -> None:
     import faiss
 
     from playlist_pretrain.evaluation.neighbours import ExactSearch, unit_vectors
-    from playlist_pretrain.retrieval.faiss_index import FaissSearch, IndexSettings
+    from playlist_pretrain.retrieval.faiss_index import FaissSearch
 
     vectors = make_vectors(options.tracks, options.dim, options.noise)
     rows = np.random.default_rng(1).choice(len(vectors), options.queries, replace=False)
@@ -74,7 +74,7 @@ def measure(options) -> None:
     if options.measure == "exact":
         made = ExactSearch(vectors)
     elif options.measure == "faiss":
-        made = FaissSearch.build(vectors, IndexSettings())
+        made = FaissSearch.build(vectors)
         variants = {f"{probes} lists of {made.index.nlist:,}": probes for probes in PROBES}
     else:
         units = unit_vectors(vectors, "float32")
@@ -96,7 +96,7 @@ def measure(options) -> None:
             near = [[other for other in line if other != row][:K] for row, line in pairs]
         else:
             if value is not None:
-                made.settings = IndexSettings(probes=value)
+                made.probes = value
             # A vector of a track finds the track too, so one more is asked for.
             found = rates(
                 lambda query: made.of_vectors(query, K + 1), vectors[rows], options.rounds

@@ -65,10 +65,9 @@ def read_columns(
     Raises
     ------
     TableError
-        Names the file, and the line where there is one: no such file, a folder, no header, no
-        row, a wanted column that is missing or there twice, a row with more or fewer cells than
-        the header, an empty cell in a wanted column, text that is not UTF-8, a zero byte, a
-        quote that does not end, a line longer than ``LONGEST_LINE`` bytes. What came before the
+        Names the file, and the line where there is one: what :func:`text_lines` refuses, no row, a
+        wanted column that is missing or there twice, a row with more or fewer cells than the
+        header, an empty cell in a wanted column, a quote that does not end. What came before the
         damage has been yielded.
     """
     lines, path = text_lines(path, advance), _name(path)
@@ -101,13 +100,7 @@ def read_columns(
 
 
 def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
-    """Read the names of the columns of a table; ``wanted`` are among them, once each.
-
-    Raises
-    ------
-    TableError
-        As :func:`read_columns` does before its first row.
-    """
+    """Read the names of the columns of a table; TableError unless each of ``wanted`` is one."""
     return _header(next(text_lines(path), None), wanted, _name(path), mend)[1]
 
 
@@ -121,11 +114,8 @@ def text_lines(
 ) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
 
-    Raises
-    ------
-    TableError
-        No such file, a folder, a file that may not be read, text that is not UTF-8, a zero
-        byte, a line longer than ``LONGEST_LINE`` bytes.
+    Raises TableError for a file that cannot be read, text that is not UTF-8, a zero byte, a line
+    longer than ``LONGEST_LINE`` bytes.
     """
     advance = advance or (lambda read: None)
     if not (isinstance(path, str | Path) or is_remote(path)):

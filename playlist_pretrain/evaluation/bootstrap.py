@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.evaluation.scores import check_scores, measurable
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.kernels import compiled
@@ -31,12 +30,9 @@ def bootstrap(
         this draw has no value: then another one is drawn.
     items : int
     resamples : int
-        At least 1.
     seed : int
         Equal seeds draw the same items: the results of two models can be subtracted.
     """
-    if resamples < 1:
-        raise RecipeError(f"resamples {resamples}: must be at least 1")
     generator = np.random.default_rng(seed)
     found: list[np.ndarray] = []
     with progress(total=resamples, desc="bootstrap", unit="resample") as bar:
@@ -49,27 +45,23 @@ def bootstrap(
     return np.array(found)
 
 
-def percentile_intervals(
-    resampled: np.ndarray, confidence: float = 0.95
-) -> list[tuple[float, float]]:
-    """Compute the percentile interval of each column of resampled values [resamples, columns]."""
-    if not 0 < confidence < 1:
-        raise RecipeError(f"confidence {confidence}: must be between 0 and 1")
-    low, high = np.percentile(resampled, [50 - 50 * confidence, 50 + 50 * confidence], axis=0)
+def percentile_intervals(resampled: np.ndarray) -> list[tuple[float, float]]:
+    """Compute the 95 % interval of each column of resampled values [resamples, columns]."""
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
 def mean_intervals(
-    values: np.ndarray, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+    values: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> list[tuple[float, float]]:
-    """Compute the interval of the mean of each column of float values [rows, columns].
+    """Compute the 95 % interval of the mean of each column of float values [rows, columns].
 
     The rows of all columns are drawn together.
     """
-    means = bootstrap(
-        lambda times: times @ values / len(values), len(values), resamples=resamples, seed=seed
+    rows = len(values)
+    return percentile_intervals(
+        bootstrap(lambda times: times @ values / rows, rows, resamples=resamples, seed=seed)
     )
-    return percentile_intervals(means, confidence)
 
 
 def resampled_means(
@@ -103,24 +95,15 @@ def resampled_means(
 
 
 def bootstrap_intervals(
-    targets: np.ndarray,
-    scores: np.ndarray,
-    *,
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    targets: np.ndarray, scores: np.ndarray, *, resamples: int = 1000, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Compute intervals of macro ROC-AUC and Average Precision; see :func:`resampled_means`.
+    """Compute 95 % intervals of macro ROC-AUC and Average Precision; see :func:`resampled_means`.
 
     They say how much the metrics depend on the tracks of the split, not how much runs differ.
-
-    Returns
-    -------
-    dict
-        ``{"roc_auc": (low, high), "average_precision": (low, high)}``
+    Returns ``{"roc_auc": (low, high), "average_precision": (low, high)}``.
     """
     means = resampled_means(targets, scores, resamples=resamples, seed=seed)
-    return dict(zip(METRICS, percentile_intervals(means, confidence), strict=True))
+    return dict(zip(METRICS, percentile_intervals(means), strict=True))
 
 
 def ranked_classes(
@@ -128,13 +111,8 @@ def ranked_classes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Sort the tracks of each class by falling score, once for all resamples.
 
-    Returns
-    -------
-    order : np.ndarray int32 [classes, tracks]
-    positive : np.ndarray bool [classes, tracks]
-        Targets in that order.
-    last : np.ndarray bool [classes, tracks]
-        Last of the tracks that have the same score.
+    Returns their order (int32), the targets in that order, and which is the last of the tracks
+    that have the same score, each [classes, tracks].
     """
     order = np.argsort(-scores.T, axis=1, kind="stable").astype(np.int32)
     ranked = np.take_along_axis(scores.T, order, axis=1)

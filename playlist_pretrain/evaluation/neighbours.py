@@ -25,26 +25,14 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True, repr=False)
 class Neighbours:
-    """Nearest tracks of some queries; a notebook shows them as text.
+    """Nearest tracks of some queries; a notebook shows them as text."""
 
-    Attributes
-    ----------
-    queries : np.ndarray int64 [queries], or None
-        Rows of the queries; None where they are vectors.
-    rows : np.ndarray int64 [queries, k]
-        Rows of the nearest others, the nearest first; of equally near ones the lower row.
-    similarities : np.ndarray float64 [queries, k]
-        Cosine similarity of each.
-    tracks : int
-        Number of all tracks.
-    ids : sequence of str [tracks], or None
-    """
-
-    queries: np.ndarray | None
+    queries: np.ndarray | None  # rows of the queries, int64 [queries]; None where they are vectors
+    # nearest others, int64 [queries, k], the nearest first; of equally near ones the lower row
     rows: np.ndarray
-    similarities: np.ndarray
-    tracks: int
-    ids: Sequence[str] | None = None
+    similarities: np.ndarray  # cosine similarity of each, float64 [queries, k]
+    tracks: int  # number of all tracks
+    ids: Sequence[str] | None = None  # their ids, where the embeddings have any
 
     def __repr__(self) -> str:
         queries, k = self.rows.shape
@@ -107,12 +95,7 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
 
 
 class Search:
-    """Search of the nearest tracks; a subclass finds candidates, which are ranked exactly here.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray float [tracks, dim]
-    """
+    """Search among embeddings [tracks, dim]; a subclass finds candidates, ranked exactly here."""
 
     queries_at_once = 1024
 
@@ -135,27 +118,11 @@ class Search:
     def of_vectors(
         self, vectors: np.ndarray, k: int, left_out: Sequence[int] | np.ndarray = ()
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the ``k`` tracks nearest to each of some vectors.
+        """Find the ``k`` tracks nearest to each of some vectors [queries, dim].
 
-        Parameters
-        ----------
-        vectors : np.ndarray float [queries, dim]
-            Of any length but 0.
-        k : int
-            1 to the number of tracks that are not left out.
-        left_out : sequence of int
-            Rows that are no answer.
-
-        Returns
-        -------
-        rows : np.ndarray int64 [queries, k]
-        similarities : np.ndarray float64 [queries, k]
-            As those of :class:`Neighbours`.
-
-        Raises
-        ------
-        EmbeddingsError
-            Vectors of another length or without a direction, ``k`` or a row out of range.
+        Rows in ``left_out`` are no answer. Returns ``rows`` and ``similarities`` as those of
+        :class:`Neighbours`; raises EmbeddingsError for vectors of another length or without a
+        direction, and for ``k`` or a row out of range.
         """
         tracks, dim = self.embeddings.shape
         units = unit_vectors(vectors)
@@ -189,13 +156,7 @@ class Search:
 
 
 class ExactSearch(Search):
-    """Search that compares a query with every track.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray float [tracks, dim]
-        See :func:`nearest`.
-    """
+    """Search that compares a query with every track; see :func:`nearest`."""
 
     def __init__(self, embeddings: np.ndarray):
         super().__init__(embeddings)
@@ -221,10 +182,7 @@ def _check_k(k: int, tracks: int, left_out: int) -> None:
 def centre(embeddings: np.ndarray) -> np.ndarray:
     """Compute the mean of the unit vectors of some embeddings, float64 [dim].
 
-    Raises
-    ------
-    EmbeddingsError
-        As :func:`nearest`, or when they cancel each other out.
+    Raises EmbeddingsError as :func:`nearest`, or when they cancel each other out.
     """
     mean = unit_vectors(embeddings).mean(axis=0)
     if np.linalg.norm(mean) < _ROUNDING:
@@ -235,13 +193,7 @@ def centre(embeddings: np.ndarray) -> np.ndarray:
 
 
 def unit_vectors(embeddings: np.ndarray, dtype: str = "float64") -> np.ndarray:
-    """Scale embeddings [tracks, dim] to length 1, in double precision.
-
-    Raises
-    ------
-    EmbeddingsError
-        As :func:`nearest`.
-    """
+    """Scale embeddings [tracks, dim] to length 1, in float64; raises as :func:`nearest`."""
     array = np.asarray(embeddings)
     if array.ndim != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
         raise EmbeddingsError(f"embeddings: {array.dtype} {array.shape}, not numbers [tracks, dim]")
@@ -288,18 +240,10 @@ def occurrences(neighbours: Neighbours) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Mates:
-    """Neighbours that share a group with their query.
+    """Mates of queries: tracks that share a group with them."""
 
-    Attributes
-    ----------
-    found : np.ndarray bool [queries, k]
-        Whether each neighbour does.
-    there : np.ndarray int64 [queries]
-        Number of all tracks that do, near or not.
-    """
-
-    found: np.ndarray
-    there: np.ndarray
+    found: np.ndarray  # whether each neighbour is one, bool [queries, k]
+    there: np.ndarray  # number of all mates, near or not, int64 [queries]
 
     @property
     def share(self) -> float:
@@ -308,13 +252,7 @@ class Mates:
 
 
 def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
-    """Find out which neighbours share a group (playlist, artist or tag) with their query.
-
-    Raises
-    ------
-    EmbeddingsError
-        The groups are of another number of tracks.
-    """
+    """Find out which neighbours share a group (playlist, artist or tag) with their query."""
     if groups.tracks != neighbours.tracks:
         raise EmbeddingsError(
             f"groups {groups.name!r} are of {groups.tracks} tracks, the embeddings of "
@@ -323,40 +261,27 @@ def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
     order = np.argsort(groups.rows, kind="stable")
     group_of = np.repeat(np.arange(len(groups)), np.diff(groups.indptr))[order]
     ends = np.searchsorted(groups.rows[order], np.arange(groups.tracks + 1))
-    marked = np.zeros(groups.tracks, bool)
-    found = np.zeros(neighbours.rows.shape, bool)
-    there = np.zeros(len(neighbours.rows), np.int64)
-    for place, query in enumerate(neighbours.queries):
-        parts = [groups.group(i) for i in group_of[ends[query] : ends[query + 1]]]
-        for part in parts:
-            marked[part] = True
-        marked[query] = False
-        found[place] = marked[neighbours.rows[place]]
-        there[place] = np.count_nonzero(marked)
-        for part in parts:
-            marked[part] = False
-    return Mates(found, there)
+    found, there = [], []
+    for query, rows in zip(neighbours.queries, neighbours.rows, strict=True):
+        mates = np.zeros(groups.tracks, bool)
+        for group in group_of[ends[query] : ends[query + 1]]:
+            mates[groups.group(group)] = True
+        mates[query] = False
+        found.append(mates[rows])
+        there.append(np.count_nonzero(mates))
+    return Mates(np.array(found).reshape(neighbours.rows.shape), np.array(there, np.int64))
 
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Metrics of mates among the nearest tracks.
-
-    Attributes
-    ----------
-    recall, average_precision : dict of int to float
-        Means over the queries, by k.
-    intervals : dict of str to (float, float)
-        95 % intervals, bootstrap over queries, by ``recall@k`` and ``map@k``.
-    queries, left_out : int
-        Tracks that have mates, and that have none.
-    """
+    """Metrics of mates among the nearest tracks: means over the queries, by k."""
 
     recall: dict[int, float]
     average_precision: dict[int, float]
+    # 95 % intervals, bootstrap over queries, by ``recall@k`` and ``map@k``
     intervals: dict[str, tuple[float, float]]
-    queries: int
-    left_out: int
+    queries: int  # tracks that have mates
+    left_out: int  # tracks that have none
 
 
 def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> Retrieval:
@@ -366,10 +291,7 @@ def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> 
     recall@k = Σ_{i ≤ k} rᵢ / R, which stays below 1 where R > k, and average precision
     AP@k = Σ_{i ≤ k} rᵢ · (Σ_{j ≤ i} rⱼ / i) / min(k, R), which reaches 1.
 
-    Raises
-    ------
-    EmbeddingsError
-        A k out of range, or no query that has mates.
+    Raises EmbeddingsError for a k out of range, and where no query has mates.
     """
     places = mates.found.shape[1]
     if not ks or not all(1 <= k <= places for k in ks):

@@ -115,27 +115,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row in a column.
-
-    Attributes
-    ----------
-    measured : Measured
-    summary : RunsSummary
-    best : bool
-        No mean of the column is greater: bold.
-    test : Comparison or None
-        Against the baseline; None for the baseline itself and where there are too few units.
-    against : Difference or None
-    effect : float or None
-        Hedges' g; see :mod:`~playlist_pretrain.evaluation.statistics`.
-    """
+    """A row in a column; test, difference and effect size are against the row's baseline."""
 
     measured: Measured
     summary: RunsSummary
-    best: bool
+    best: bool  # no mean of the column is greater: bold
     test: Comparison | None = None
     against: Difference | None = None
-    effect: float | None = None
+    effect: float | None = None  # Hedges' g, or that of pairs
 
     @property
     def grey(self) -> bool:
@@ -150,29 +137,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables 2 and 3.
-
-    Attributes
-    ----------
-    rows, columns : sequence
-    entries : mapping of (row id, column id) to Entry
-        What was not measured is not there.
-    unit : str
-        "world", "pre-training" or "run": what there is one value of.
-    paired : bool
-        Whether the units of two rows belong together.
-    level : float
-        Level of the t-test.
-    paper : mapping of (row id, column id) to (float, float or None)
-        Mean and standard deviation in the paper, where the dataset is the same.
-    """
+    """Tables 2 and 3; keys are (row id, column id)."""
 
     rows: Sequence[TableRow]
     columns: Sequence[TableColumn]
-    entries: Mapping[tuple[str, str], Entry]
-    unit: str
-    paired: bool
-    level: float
+    entries: Mapping[tuple[str, str], Entry]  # what was not measured is not there
+    unit: str  # name of what there is one value of: world, pre-training or run
+    paired: bool  # whether the units of two rows belong together
+    level: float  # level of the t-test
+    # mean and standard deviation in the paper, where the dataset is the same
     paper: Mapping[tuple[str, str], tuple[float, float | None]]
 
     def of_table(self, number: int) -> list[TableColumn]:
@@ -208,19 +181,13 @@ def build(
 
     Parameters
     ----------
-    rows, columns, unit, level, paper
-        As in :class:`Tables`.
-    measured : mapping of (row id, column id) to Measured
+    rows, columns, measured, unit, level, paper
+        See :class:`Tables`; values have to be finite.
     paired : bool
         The intervals resample the paired differences of the units, and the effect size is that of
         pairs. The t-test is the paper's, of independent runs, all the same.
     differences : mapping of (row id, column id) to Difference, optional
         Where units are not paired: intervals over what the models were measured on.
-
-    Raises
-    ------
-    ScoresError
-        For values that are not finite.
     """
     entries = {}
     summaries = {key: summarise_runs(one.values) for key, one in measured.items()}

@@ -25,15 +25,7 @@ FORMAT = 1
 
 
 class TrackScores(NamedTuple):
-    """Contents of a file of scores.
-
-    Attributes
-    ----------
-    track_ids : list of str [tracks]
-    targets : np.ndarray bool [tracks, classes]
-    scores : np.ndarray float32 or float64 [tracks, classes]
-    classes : tuple of str
-    """
+    """Contents of a file: targets (bool) and scores (float32 or float64) are [tracks, classes]."""
 
     track_ids: list[str]
     targets: np.ndarray
@@ -72,13 +64,7 @@ def save_scores(
 
 
 def load_scores(path: str | Path) -> TrackScores:
-    """Read what :func:`save_scores` wrote.
-
-    Raises
-    ------
-    ScoresError
-        If the file is missing, damaged or foreign, or its parts do not fit together.
-    """
+    """Read a file of :func:`save_scores`; ScoresError if it is missing, damaged or foreign."""
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):

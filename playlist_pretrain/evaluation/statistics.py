@@ -31,19 +31,9 @@ class RunsSummary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of a one-sided t-test; see :func:`compare_runs`.
+    """Result of :func:`compare_runs`: t (positive when the model's mean is greater) and its p.
 
-    Attributes
-    ----------
-    statistic : float
-        t, positive when the model's mean is greater.
-    degrees_of_freedom : float
-    p_value : float
-    significant : bool
-        Whether ``p_value`` is below ``level``.
-    level : float
-    equal_var : bool
-        True: Student's test. False: Welch's.
+    ``significant`` says whether ``p_value`` is below ``level``.
     """
 
     statistic: float
@@ -55,13 +45,7 @@ class Comparison:
 
 
 def summarise_runs(values: Sequence[float]) -> RunsSummary:
-    """Compute mean and sample standard deviation of a metric over runs.
-
-    Raises
-    ------
-    ScoresError
-        If there is no value, or one that is not finite.
-    """
+    """Compute mean and sample standard deviation of a metric over runs, all of them finite."""
     array = _finite(values)
     std = float(array.std(ddof=1)) if len(array) > 1 else None
     return RunsSummary(float(array.mean()), std, len(array))
@@ -80,21 +64,9 @@ def compare_runs(
     Student's, the default here, assumes that both scatter alike and has four degrees of freedom
     for three runs of each; Welch's (``equal_var=False``) has between two and four.
 
-    Parameters
-    ----------
-    values, baseline : sequence of float
-        A metric of each run; greater is better. At least two runs of each.
-
-    Returns
-    -------
-    Comparison
-        When the runs of neither side differ, t is infinite and p 0 or 1; with equal means
-        besides, t is 0 and p is 0.5.
-
-    Raises
-    ------
-    ScoresError
-        For fewer runs, or a value that is not finite.
+    ``values`` and ``baseline`` are a metric of each run, greater being better, of at least two
+    runs (else ScoresError). When the runs of neither side differ, t is infinite and p 0 or 1;
+    with equal means besides, t is 0 and p is 0.5.
     """
     from scipy.stats import ttest_ind
 

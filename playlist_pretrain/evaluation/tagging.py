@@ -76,18 +76,9 @@ def tagging_metrics(
 def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:
     """Write a CSV with a row a class; empty cells for a class that is left out.
 
-    Parameters
-    ----------
-    path : str or Path
-    results : TaggingResult or sequence of TaggingResult
-        One run: columns ``class``, ``support``, ``roc_auc``, ``average_precision``. Several runs
-        on the same split: ``roc_auc_mean``, ``roc_auc_std`` and so on, with the sample standard
-        deviation (n − 1).
-
-    Raises
-    ------
-    ScoresError
-        If the results are not of the same classes and tracks.
+    The columns of one run are ``class``, ``support``, ``roc_auc``, ``average_precision``; of
+    several runs on the same split ``roc_auc_mean``, ``roc_auc_std`` and so on, see
+    :func:`over_runs`.
     """
     results = [results] if isinstance(results, TaggingResult) else list(results)
     means, stds = over_runs(results)
@@ -104,17 +95,10 @@ def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[Tagg
 
 
 def over_runs(results: Sequence[TaggingResult]) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and sample standard deviation over runs, class by class.
+    """Compute mean and sample standard deviation (n − 1) over runs, class by class.
 
-    Returns
-    -------
-    mean, std : np.ndarray float64 [2, classes]
-        ROC-AUC and Average Precision; ``std`` is NaN for one run.
-
-    Raises
-    ------
-    ScoresError
-        If there is no result, or the results are not of the same classes and tracks.
+    Returns two arrays float64 [2, classes], for ROC-AUC and Average Precision; the deviation is
+    NaN for one run. Raises ScoresError if the results are not of the same classes and tracks.
     """
     if not results:
         raise ScoresError("no result to average")

@@ -17,50 +17,27 @@ BIN_EDGES = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class TripletResult:
-    """Accuracy over triplets, cosine distance.
+    """Accuracy over triplets, cosine distance."""
 
-    Attributes
-    ----------
-    margins : np.ndarray float64 [triplets]
-        Distance(anchor, negative) − distance(anchor, positive), −2 to 2.
-    right : np.ndarray float64 [triplets]
-        1 where the negative is farther from the anchor than the positive, 0.5 for a tie.
-    accuracy : float
-        Mean of ``right``.
-    interval : tuple of float
-        95 % interval of the accuracy, bootstrap over triplets.
-    difference : float
-        Mean of ``margins``, as in arXiv 2304.12257.
-    centred_difference : float
-        The same of embeddings less the mean of those that the triplets name: where all embeddings
-        share a direction, the former is small whatever they know.
-    ties : int
-        Triplets that count half.
-    """
-
+    # Distance(anchor, negative) − distance(anchor, positive), float64 [triplets]
     margins: np.ndarray
-    right: np.ndarray
-    accuracy: float
-    interval: tuple[float, float]
-    difference: float
+    right: np.ndarray  # 1 where that is above 0, 0.5 for a tie, else 0; float64 [triplets]
+    accuracy: float  # mean of ``right``
+    interval: tuple[float, float]  # 95 % interval of the accuracy, bootstrap over triplets
+    difference: float  # mean of ``margins``, as in arXiv 2304.12257
+    # the same of embeddings less the mean of those that the triplets name: where all embeddings
+    # share a direction, the former is small whatever they know
     centred_difference: float
     ties: int
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Comparison of two models on the same triplets.
+    """Accuracy of a first model less that of a second on the same triplets.
 
-    Attributes
-    ----------
-    difference : float
-        Accuracy of the first less that of the second.
-    interval : tuple of float
-        95 % interval, bootstrap over triplets.
-    first, second : int
-        Triplets that only the first, or only the second, has right; ties count for neither.
-    p_value : float
-        Two-sided p of McNemar's exact test.
+    The interval is a 95 % bootstrap over triplets. ``first`` and ``second`` count the triplets
+    that only the one has right (ties count for neither), ``p_value`` is the two-sided p of
+    McNemar's exact test of them.
     """
 
     difference: float
@@ -76,16 +53,11 @@ def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0
     Parameters
     ----------
     embeddings : np.ndarray [tracks, dim]
-        One vector a track; only those that the triplets name are looked at.
+        One vector a track; those that the triplets name must be finite.
     triplets : np.ndarray int [triplets, 3]
         Rows of anchor, positive and negative, at least one triplet.
     seed : int
         Seed of the bootstrap.
-
-    Raises
-    ------
-    EmbeddingsError
-        No triplets, or an embedding that is not finite.
     """
     if not len(triplets):
         raise EmbeddingsError("no triplets to judge embeddings by")
@@ -119,13 +91,7 @@ def _margins(vectors: np.ndarray, triplets: np.ndarray) -> np.ndarray:
 def paired_difference(
     first: TripletResult, second: TripletResult, seed: int = 0
 ) -> PairedDifference:
-    """Compare two models that were judged by the same triplets.
-
-    Raises
-    ------
-    EmbeddingsError
-        Different numbers of triplets.
-    """
+    """Compare two models that were judged by the same triplets."""
     from scipy.stats import binomtest
 
     if len(first.right) != len(second.right):
@@ -144,16 +110,9 @@ def paired_difference(
 def agreement_bins(agreement: np.ndarray) -> list[tuple[str, np.ndarray]]:
     """Sort triplets into bins by how far people agree about them.
 
-    Parameters
-    ----------
-    agreement : np.ndarray float [triplets]
-        0 to 1, the larger share of the votes.
-
-    Returns
-    -------
-    list of (str, np.ndarray bool [triplets])
-        Name and triplets of each bin that is not empty; bins hold their lower edge, the last its
-        upper one too.
+    ``agreement`` float [triplets] is the larger share of the votes, 0 to 1. Returns name and
+    triplets (bool [triplets]) of each bin that is not empty; bins hold their lower edge, the last
+    its upper one too.
     """
     places = np.searchsorted(BIN_EDGES, agreement, side="right")
     return [

@@ -31,27 +31,13 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Playlist:
-    """One playlist, and which of its entries a table has.
+    """One playlist, and which of its entries a table has."""
 
-    Attributes
-    ----------
-    name : str
-        Id of the group that it is in its source.
-    entries : list of str
-        Track ids as the reader gives them, in order.
-    entry_rows : np.ndarray int32 [entries]
-        Rows of a table; below 0 where it has no such track.
-    lines : list of str or None
-        All lines of an M3U file.
-    folder : Path or None
-        Folder of the M3U file, which its relative paths start from.
-    """
-
-    name: str
-    entries: list[str]
-    entry_rows: np.ndarray
-    lines: list[str] | None = None
-    folder: Path | None = None
+    name: str  # id of the group that it is in its source
+    entries: list[str]  # track ids as the reader gives them, in order
+    entry_rows: np.ndarray  # int32 [entries], rows of the table; below 0 where it has none
+    lines: list[str] | None = None  # all lines of an M3U file
+    folder: Path | None = None  # of the M3U file, which its relative paths start from
 
     @property
     def rows(self) -> np.ndarray:
@@ -88,24 +74,10 @@ def read_playlist(
     audio: str | Path | None = None,
     id_map: str | Path | None = None,
 ) -> Playlist:
-    """Read one playlist and look its entries up.
+    """Read one playlist of a file, folder or zip file, and look its entries up.
 
-    Parameters
-    ----------
-    path : str or Path
-        File, folder or zip file.
-    known : KnownTracks
-        Tracks of a table.
-    name : str, optional
-        Which playlist, of several.
-    format : str
-        A name of ``readers.READERS``, or ``auto``.
-    columns : dict, optional
-        Columns of a table of playlists.
-    audio : str or Path, optional
-        Folder below which paths become track ids, for the formats that have paths.
-    id_map : str or Path, optional
-        Table of foreign ids.
+    ``name`` says which of several; ``format`` is a name of ``readers.READERS`` or ``auto``; paths
+    below ``audio`` become track ids; ``id_map`` is a table of foreign ids.
 
     Raises
     ------
@@ -172,30 +144,15 @@ def write_continued(
     similarities: np.ndarray,
     audio: Path | None = None,
 ) -> None:
-    """Write a playlist and the tracks added to it as ``.m3u8``, ``.csv`` or ``.json``, whole.
+    """Write a playlist and the ``rows`` added to it as ``.m3u8``, ``.csv`` or ``.json``, whole.
 
     ``.m3u8`` keeps the lines of an M3U file, and adds the paths that the table has, or else
     ids: absolute paths where the playlist has such. In another folder than the playlist's
-    all paths become absolute where ``audio`` is known, since relative ones would lead
-    elsewhere. ``.csv`` is a table with ``group_id``, ``track_id`` and, of what is added,
-    ``similarity``. ``.json`` is JSPF, beside which stand ``added`` and ``not_in_embeddings``.
-    Each can be read as a playlist again.
-
-    Parameters
-    ----------
-    out : Path
-    playlist : Playlist
-    table : EmbeddingTable
-    rows : np.ndarray int [added]
-        Rows that are added, the nearest first.
-    similarities : np.ndarray float64 [added]
-    audio : Path, optional
-        Folder that the table's paths are below.
-
-    Raises
-    ------
-    TableError
-        An id or path that no line of an M3U file can hold.
+    all paths become absolute where ``audio``, the folder that the table's paths are below, is
+    known, since relative ones would lead elsewhere. ``.csv`` is a table with ``group_id``,
+    ``track_id`` and, of what is added, ``similarity``. ``.json`` is JSPF, beside which stand
+    ``added`` and ``not_in_embeddings``. Each can be read as a playlist again. Raises TableError
+    for an id or path that no line of an M3U file can hold.
     """
     kind = out.suffix.lower()
     if kind == ".m3u8":
@@ -205,7 +162,7 @@ def write_continued(
         return
     pairs = zip(playlist.entries, playlist.entry_rows.tolist(), strict=True)
     ids = [table.track_ids[row] if row >= 0 else entry for entry, row in pairs]
-    more = [table.track_ids[row] for row in rows.tolist()]
+    more = table.track_ids.take(rows)
     added = list(zip(more, similarities.tolist(), strict=True))
     if kind == ".csv":
         with atomic_write(out, "w") as stream:

@@ -13,7 +13,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,36 +36,6 @@ TRIED = 100
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class IndexSettings:
-    """Settings of an index.
-
-    Attributes
-    ----------
-    lists : int or None
-        Number of lists; None for 4 √tracks.
-    probes : int
-        Lists that a query looks into; with more than there are the search is exact.
-    seed : int
-        Seed of the k-means.
-    """
-
-    lists: int | None = None
-    probes: int = 64
-    seed: int = 0
-
-    def __post_init__(self):
-        for name, least in (("lists", 1), ("probes", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and not least <= value < 2**31:
-                raise EmbeddingsError(f"{name} {value}: must be {least} to {2**31 - 1}")
-
-    def lists_of(self, tracks: int) -> int:
-        """Number of lists for so many tracks."""
-        wanted = round(LISTS_FACTOR * tracks**0.5) if self.lists is None else self.lists
-        return min(tracks, wanted)
-
-
 class FaissSearch(Search):
     """Search in an inverted file; made by :meth:`build` or :func:`cached_search`.
 
@@ -75,16 +44,22 @@ class FaissSearch(Search):
     embeddings : np.ndarray float [tracks, dim]
     index : faiss.IndexIVFFlat
         Index of the unit vectors, with their rows as ids.
-    settings : IndexSettings
+    probes : int
+        Lists that a query looks into; with more than there are the search is exact.
     """
 
-    def __init__(self, embeddings: np.ndarray, index: Any, settings: IndexSettings):
+    def __init__(self, embeddings: np.ndarray, index: Any, probes: int = 64):
         super().__init__(embeddings)
-        self.index, self.settings = index, settings
+        _check(probes=probes)
+        self.index, self.probes = index, probes
 
     @classmethod
-    def build(cls, embeddings: np.ndarray, settings: IndexSettings) -> FaissSearch:
+    def build(
+        cls, embeddings: np.ndarray, *, lists: int | None = None, probes: int = 64, seed: int = 0
+    ) -> FaissSearch:
         """Cut embeddings [tracks, dim] into lists; equal ones give equal lists on one machine.
+
+        ``lists`` defaults to 4 √tracks; ``seed`` is that of the k-means.
 
         Raises
         ------
@@ -97,34 +72,34 @@ class FaissSearch(Search):
         tracks, dim = vectors.shape
         if not tracks:
             raise EmbeddingsError("no embeddings: there is nothing to index")
-        lists = settings.lists_of(tracks)
+        lists = _lists(lists, tracks, seed)
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-        index.cp.seed = settings.seed
+        index.cp.seed = seed
         index.cp.min_points_per_centroid = 1  # else FAISS warns, of what does no harm here
         index.cp.max_points_per_centroid = POINTS_A_LIST
         index.cp.spherical = True
         index.train(vectors)
         index.add(vectors)
-        return cls(embeddings, index, settings)
+        return cls(embeddings, index, probes)
 
-    def recall(self, k: int = 10, queries: int = TRIED) -> float:
+    def recall(self, k: int = 10, queries: int = TRIED, seed: int = 0) -> float:
         """Estimate the share of the ``k`` nearest others that is found, from tracks drawn by lot.
 
         ``k`` and ``queries`` are lowered to what there is.
         """
-        generator = np.random.default_rng(self.settings.seed)
-        asked = generator.choice(len(self), min(queries, len(self)), replace=False)
+        drawn = np.random.default_rng(seed).choice(
+            len(self), min(queries, len(self)), replace=False
+        )
         k = min(k, len(self) - 1)
-        every = replace(self.settings, probes=self.index.nlist)
-        exact = FaissSearch(self.embeddings, self.index, every).of_tracks(k, asked)
-        pairs = zip(self.of_tracks(k, asked).rows, exact.rows, strict=True)
+        exact = FaissSearch(self.embeddings, self.index, self.index.nlist).of_tracks(k, drawn)
+        pairs = zip(self.of_tracks(k, drawn).rows, exact.rows, strict=True)
         return float(np.mean([np.isin(found, expected).mean() for found, expected in pairs]))
 
     def _candidates(self, units: np.ndarray, k: int, left_out: np.ndarray) -> Iterator[np.ndarray]:
         wanted = min(len(self), k + left_out.shape[1] + MORE)
-        found = self._look(units, wanted, self.settings.probes)
+        found = self._look(units, wanted, self.probes)
         for unit, near, out in zip(units, found, left_out, strict=True):
-            near, probes = _kept(near, out), self.settings.probes
+            near, probes = _kept(near, out), self.probes
             while len(near) < k:  # its lists hold fewer
                 probes *= 2
                 near = _kept(self._look(unit[np.newaxis], wanted, probes)[0], out)
@@ -133,6 +108,18 @@ class FaissSearch(Search):
     def _look(self, units: np.ndarray, wanted: int, probes: int) -> np.ndarray:
         parameters = _faiss().SearchParametersIVF(nprobe=min(probes, self.index.nlist))
         return self.index.search(units.astype(np.float32), wanted, params=parameters)[1]
+
+
+def _check(**settings: int | None) -> None:
+    for name, value in settings.items():
+        least = 0 if name == "seed" else 1
+        if value is not None and not least <= value < 2**31:
+            raise EmbeddingsError(f"{name} {value}: must be {least} to {2**31 - 1}")
+
+
+def _lists(lists: int | None, tracks: int, seed: int) -> int:
+    _check(lists=lists, seed=seed)
+    return min(tracks, round(LISTS_FACTOR * tracks**0.5) if lists is None else lists)
 
 
 def _kept(candidates: np.ndarray, left_out: np.ndarray) -> np.ndarray:
@@ -147,24 +134,17 @@ def index_path(embeddings_path: str | Path) -> Path:
 
 
 def cached_search(
-    embeddings_path: str | Path, embeddings: np.ndarray, settings: IndexSettings
+    embeddings_path: str | Path,
+    embeddings: np.ndarray,
+    *,
+    lists: int | None = None,
+    probes: int = 64,
+    seed: int = 0,
 ) -> FaissSearch:
-    """Read the index beside a file of embeddings, or build and keep it.
+    """Read the index beside a file of embeddings [tracks, dim], or build and keep it.
 
-    An index that is damaged, or of other embeddings or settings, is made again.
-
-    Parameters
-    ----------
-    embeddings_path : str or Path
-    embeddings : np.ndarray float32 [tracks, dim]
-    settings : IndexSettings
-
-    Raises
-    ------
-    EmbeddingsError
-        As :meth:`FaissSearch.build`.
-    OSError
-        The folder cannot be written to.
+    An index that is damaged, or of other embeddings or settings, is made again. Raises as
+    :meth:`FaissSearch.build`, and OSError where the folder cannot be written to.
     """
     faiss = _faiss()
     path = index_path(embeddings_path)
@@ -174,19 +154,19 @@ def cached_search(
         "embeddings_key": content_key(
             repr(embeddings.shape).encode(), np.ascontiguousarray(embeddings).tobytes()
         ),
-        "lists": settings.lists_of(len(embeddings)),
-        "seed": settings.seed,
+        "lists": _lists(lists, len(embeddings), seed),
+        "seed": seed,
     }
     if path.exists():
         try:
             index = _load(path, about, embeddings.shape)
             logger.info(f"{path}: read")
-            return FaissSearch(embeddings, index, settings)
+            return FaissSearch(embeddings, index, probes)
         except EmbeddingsError as error:
             logger.info(f"{error}; made again")
     check_writable(path.parent)
     started = time.monotonic()
-    search = FaissSearch.build(embeddings, settings)
+    search = FaissSearch.build(embeddings, lists=lists, probes=probes, seed=seed)
     data = faiss.serialize_index(search.index).tobytes()
     with atomic_write(path) as stream:
         stream.write(data)

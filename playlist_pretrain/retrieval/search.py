@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import (
+    AudioError,
     CollectionError,
+    EmbeddingsError,
+    FrontEndError,
     GroupsError,
+    ModelError,
     PlaylistPretrainError,
     RecipeError,
+    TrackError,
+    printable,
 )
 from playlist_pretrain.evaluation.neighbours import ExactSearch, Search, centre, mean_cosine
 from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.playlists.match import shown
+from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, write_continued
-from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
-from playlist_pretrain.retrieval.faiss_index import TRIED, IndexSettings, cached_search
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
+from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
-from playlist_pretrain.retrieval.queries import Query, audio_query, open_table, tracks_query
 from playlist_pretrain.retrieval.space import SpaceReport, space_report
 from playlist_pretrain.retrieval.table_groups import (
     ARTISTS,
@@ -42,7 +50,11 @@ from playlist_pretrain.retrieval.table_groups import (
 )
 from playlist_pretrain.storage import RemotePath, location
 
+if TYPE_CHECKING:
+    from playlist_pretrain.models.load import LoadedModel
+
 TOP, ADD = 10, 20
+CLOSEST = 5
 TRACKS_FILE = "tracks.csv"
 _NOT_SHOWN = ("playlists", "sessions")
 """Groups that a page does not show: a track is in dozens of them."""
@@ -51,30 +63,140 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """Result of :func:`search`.
+class Query:
+    """A direction whose nearest tracks are looked for."""
 
-    Attributes
-    ----------
-    table : EmbeddingTable
-        One vector a track.
-    groups : list of TrackGroups
-        Groups of its tracks.
-    query : Query or None
-    rows : np.ndarray int64 [found]
-        Rows of the table, the nearest first; none without a query.
-    similarities : np.ndarray float64 [found]
-    playlist : Playlist or None
-        Playlist that the rows continue.
-    report : SpaceReport or None
+    text: str  # name for the screen
+    vector: np.ndarray  # float64 [dim], of any length but 0
+    left_out: np.ndarray  # rows that are no answer: those asked about
+
+
+def open_table(path: str | Path) -> EmbeddingTable:
+    """Read the embeddings of a file, one a track; EmbeddingsError for zeros or fewer than two."""
+    table = read_embeddings(path).by_track()
+    zero = np.flatnonzero(~table.vectors.any(axis=1))
+    if len(zero):
+        row = int(zero[0])
+        raise EmbeddingsError(
+            f"{path}: row {row} (track {table.track_ids[row]!r}): all zeros, so it has no direction"
+            + (f", as {len(zero) - 1:,} others" if len(zero) > 1 else "")
+        )
+    if len(table) < 2:
+        raise EmbeddingsError(f"{path}: one track, so it has no neighbours")
+    return table
+
+
+def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> Query:
+    """Ask for the nearest tracks of the centre of some tracks.
+
+    Raises TrackError, which names the ids most alike, for one that the table does not have.
     """
+    ids = list(dict.fromkeys(ids))
+    rows = known.rows(ids)
+    if (rows < 0).any():
+        wanted = ids[int(np.argmin(rows))]
+        near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
+        raise TrackError(
+            f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
+            f"{near}{did_you_mean(wanted, known.rows)}"
+        )
+    text = shown(ids[0]) if len(ids) == 1 else f"the centre of {len(ids)} tracks"
+    return Query(text, centre(table.vectors[rows]), rows)
 
-    table: EmbeddingTable
-    groups: list[TrackGroups]
+
+def closest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
+    """Find the ids that share most runs of two or three characters with ``wanted``."""
+
+    def runs(text: str) -> set[str]:
+        text = f" {text.lower()} "
+        return {text[place : place + n] for n in (2, 3) for place in range(len(text) - n + 1)}
+
+    def likeness(candidate: str) -> float:
+        of_candidate = runs(candidate)
+        return len(of_wanted & of_candidate) / len(of_wanted | of_candidate)
+
+    of_wanted = runs(wanted)
+    return heapq.nlargest(CLOSEST, ids, key=likeness)
+
+
+def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = None) -> Query:
+    """Embed an audio file with the model that the table is of.
+
+    The file is taken whole, the mean over non-overlapping windows, as the signature ``waveform``
+    of a saved model does. Raises EmbeddingsError when the table does not say which model it is of,
+    or it is another, and the errors of loading, decoding and front ends.
+    """
+    from playlist_pretrain.audio.decode import decode
+
+    key = text_about(table, "model_key")
+    if key is None:
+        raise EmbeddingsError(
+            "the embeddings do not say which model they are of, so no audio can be compared with "
+            f"them; {command('embed')} writes it"
+        )
+    if not Path(audio).exists():
+        raise AudioError(f"{audio}: no such file")
+    name = model or text_about(table, "model")
+    if name is None:
+        raise EmbeddingsError("the embeddings do not name their model: give it with --model")
+    embedder = _embedder(name, table)
+    if embedder.key != key:
+        raise EmbeddingsError(
+            f"the embeddings are of model {text_about(table, 'model')!r} (key {key[:8]}), and "
+            f"{name!r} is another (key {embedder.key[:8]}): their values do not compare"
+        )
+    front_end = embedder.front_end
+    if not front_end.takes_waveforms:
+        raise FrontEndError(
+            f"front end {front_end.name!r} takes no waveforms, its mels are made elsewhere: no "
+            "audio file can be asked about"
+        )
+    decoded = decode(audio, front_end.sample_rate, None, front_end.resample_quality)
+    vector = _embed(embedder, decoded.waveform)
+    if not np.isfinite(vector).all() or not vector.any():
+        raise ModelError(f"{name}: its embedding of {printable(str(audio))} has no direction")
+    return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
+
+
+def _embedder(name: str, table: EmbeddingTable) -> LoadedModel:
+    """The model; one that is not trained is made from what the table's collection says."""
+    from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
+
+    if name != MEAN_OF_MEL or text_about(table, "collection") is None:
+        return load_embedder(name)
+    collection = collection_of(table, None)
+    frames = table.about.get("frames")
+    if type(frames) is not int or frames < 1:
+        raise EmbeddingsError(f"the embeddings are damaged: windows of {frames!r} frames")
+    untrained = Untrained(
+        collection.front_end, collection.band_mean, collection.band_std, frames=frames
+    )
+    return load_embedder(name, untrained)
+
+
+def _embed(embedder: LoadedModel, waveform: np.ndarray) -> np.ndarray:
+    """float32 [dim], of a waveform [samples]."""
+    import tensorflow as tf
+
+    from playlist_pretrain.models.signatures import waveform_mean
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.float32)])
+    def embedding(waveform):
+        return waveform_mean(embedder.model, embedder.front_end, waveform)
+
+    return embedding(waveform[np.newaxis]).numpy()[0]
+
+
+@dataclass(frozen=True, repr=False)
+class Found:
+    """Result of :func:`search`; a notebook shows it as the command does."""
+
+    table: EmbeddingTable  # one vector a track
+    groups: list[TrackGroups]  # of its tracks
     query: Query | None
-    rows: np.ndarray
-    similarities: np.ndarray
-    playlist: Playlist | None
+    rows: np.ndarray  # int64 [found], the nearest first; none without a query
+    similarities: np.ndarray  # float64 [found]
+    playlist: Playlist | None  # that the rows continue
     report: SpaceReport | None
 
     def neighbours(self) -> list[dict[str, Any]]:
@@ -182,7 +304,12 @@ def search(
     found_groups = _groups(table, known, collection, groups, artists, report or page is not None)
     engine: Search = ExactSearch(table.vectors)
     if index == "faiss":
-        engine = _faiss_search(embeddings, table, IndexSettings(faiss_lists, faiss_probes, seed))
+        settings = {"lists": faiss_lists, "probes": faiss_probes, "seed": seed}
+        engine = cached_search(embeddings, table.vectors, **settings)
+        logger.info(
+            f"it finds {engine.recall(seed=seed):.1%} of the ten nearest (of "
+            f"{min(TRIED, len(table)):,} tracks drawn); more with more --faiss-probes"
+        )
     rows, similarities = np.empty(0, np.int64), np.empty(0)
     if query is not None:
         k, usual = (add, ADD) if playlist else (top, TOP)
@@ -248,15 +375,6 @@ def _groups(
     return [*own, *(one for one in found if not (own and one.name == ARTISTS))]
 
 
-def _faiss_search(path: str | Path, table: EmbeddingTable, settings: IndexSettings) -> Search:
-    found = cached_search(path, table.vectors, settings)
-    logger.info(
-        f"it finds {found.recall():.1%} of the ten nearest (of {min(TRIED, len(table)):,} tracks "
-        "drawn); more with more --faiss-probes"
-    )
-    return found
-
-
 def _write(
     out: Path, found: Found, audio: Path | None, embeddings: str, asked: Mapping[str, Any]
 ) -> None:
@@ -290,11 +408,8 @@ def _write_page(
     selected: str | None,
     seed: int,
 ) -> None:
-    """Write a map page.
-
-    Tracks are coloured by the groups and tags that there are, artists first; titles come from
-    ``artists`` or the collection's ``tracks.csv``, where these have any; audio files are those
-    that the embeddings were made from, or those of ``folder``.
+    """Write a map page, coloured by groups and tags, artists first; titles come from ``artists`` or
+    the collection's ``tracks.csv``; audio files are the embeddings' own, or those of ``folder``.
     """
     table = found.table
     files = None

@@ -33,59 +33,29 @@ COLLAPSED = 0.99
 
 @dataclass(frozen=True)
 class GroupsFound:
-    """Groups (artists, playlists, tags) among the nearest tracks.
-
-    Attributes
-    ----------
-    name : str
-    share, share_chance : float
-        Share of the k nearest of all queries that are in a group with their query, and the share
-        if the nearest were any tracks.
-    retrieval : Retrieval
-        Metrics of the queries that have mates.
-    """
+    """Groups (artists, playlists, tags) among the nearest tracks."""
 
     name: str
-    share: float
-    share_chance: float
-    retrieval: Retrieval
+    share: float  # of the k nearest of all queries, those in a group with their query
+    share_chance: float  # the same if the nearest were any tracks
+    retrieval: Retrieval  # of the queries that have mates
 
 
 @dataclass(frozen=True)
 class SpaceReport:
-    """Figures of :func:`space_report`.
-
-    Attributes
-    ----------
-    tracks, dim : int
-    queries : int
-        Tracks that were asked for their nearest.
-    k : int
-        Neighbours that hubs and shares are counted among.
-    mean_cosine : float
-        Mean over all pairs of tracks.
-    hubness, hubness_chance : float
-        Skewness of the k-occurrence, and that of a binomial: what neighbours drawn at random give.
-    nobodys : int
-        Tracks among the k nearest of no query.
-    hubs : list of (int, int)
-        Rows that are among the k nearest most often, and how often.
-    groups : list of GroupsFound
-    without_mates : list of str
-        Groups in which no query has a mate.
-    """
+    """Figures of :func:`space_report`."""
 
     tracks: int
     dim: int
-    queries: int
-    k: int
-    mean_cosine: float
-    hubness: float
-    hubness_chance: float
-    nobodys: int
-    hubs: list[tuple[int, int]]
+    queries: int  # tracks that were asked for their nearest
+    k: int  # neighbours that hubs and shares are counted among
+    mean_cosine: float  # over all pairs of tracks
+    hubness: float  # skewness of the k-occurrence
+    hubness_chance: float  # that of a binomial, which neighbours drawn at random give
+    nobodys: int  # tracks among the k nearest of no query
+    hubs: list[tuple[int, int]]  # rows that are among the k nearest most often, and how often
     groups: list[GroupsFound]
-    without_mates: list[str]
+    without_mates: list[str]  # names of groups in which no query has a mate
 
     def text(self, track_ids: Sequence[str]) -> str:
         """Format the figures as lines; ``track_ids`` has the id of every row."""
@@ -144,27 +114,12 @@ def space_report(
     k: int = 10,
     seed: int = 0,
 ) -> SpaceReport:
-    """Measure a space.
+    """Measure a space of embeddings [tracks, dim].
 
-    Parameters
-    ----------
-    search : Search
-        Search among the same embeddings; what it misses is missing here too.
-    embeddings : np.ndarray float [tracks, dim]
-    groups : sequence of TrackGroups
-        Artists, playlists, tags of the same tracks.
-    k : int
-        Neighbours that hubs and shares are counted among; recall and MAP are at ``KS``, as far as
-        there are so many others.
-    seed : int
-        Seed of the queries drawn where there are more than ``LARGEST_WHOLE`` tracks, and of the
-        bootstrap.
-
-    Raises
-    ------
-    EmbeddingsError
-        As :func:`~playlist_pretrain.evaluation.neighbours.nearest`; groups of another number of
-        tracks.
+    ``search`` is among the same embeddings (what it misses is missing here too), ``groups`` are
+    artists, playlists, tags of the same tracks. Recall and MAP are at ``KS``, as far as there are
+    so many others, the other figures at ``k``. ``seed`` is that of the bootstrap, and of the
+    queries drawn where there are more than ``LARGEST_WHOLE`` tracks.
     """
     tracks, dim = embeddings.shape
     ks = [one for one in KS if one < tracks]

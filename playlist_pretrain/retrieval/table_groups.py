@@ -61,17 +61,9 @@ def audio_folder_of(table: EmbeddingTable, given: str | Path | None) -> Path | N
 def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection | None:
     """Open the collection that a table is of; None for a table of none, or of audio files.
 
-    Parameters
-    ----------
-    table : EmbeddingTable
-    given : str, Path or None
-        Folder, where it is not the one that the table names. A table that names none takes any
-        collection: tracks are matched by their ids.
-
-    Raises
-    ------
-    CollectionError
-        It cannot be opened, or has other content than the table was made of.
+    ``given`` is its folder where it is not the one that the table names. A table that names none
+    takes any collection: tracks are matched by their ids. Raises CollectionError for one that
+    cannot be opened, or has other content than the table was made of.
     """
     place = given or text_about(table, "collection")
     if place is None:
@@ -89,23 +81,11 @@ def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection
 def collection_groups(
     known: KnownTracks, collection: Collection, names: Sequence[str] | None = None
 ) -> list[TrackGroups]:
-    """Read groups of a collection and its tags, over the rows of a table.
+    """Read groups of a collection over the rows of a table.
 
-    Parameters
-    ----------
-    known : KnownTracks
-        Tracks of the table.
-    collection : Collection
-    names : sequence of str or None
-        Names of the groups; None for all that there are, and the tags. Those that cannot be read
-        are then left out with a message.
-
-    Raises
-    ------
-    GroupsError
-        Groups of ``names`` that are not there, damaged, or of another content.
-    EmbeddingsError
-        No track of the table is in the collection.
+    Without ``names``, these are all that there are, and the tags; those that cannot be read are
+    left out with a message. Raises GroupsError for groups of ``names`` that are not there, damaged,
+    or of another content, and EmbeddingsError when no track of the table is in the collection.
     """
     place = known.rows(list(collection.track_ids))
     here = int(np.count_nonzero(place >= 0))
@@ -146,13 +126,7 @@ def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroup
 
 
 def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]:
-    """Make a group of each tag; one like ``genre---rock`` is in groups of its kind, ``tags-genre``.
-
-    Raises
-    ------
-    TableError
-        As ``tag_table.read_tags``.
-    """
+    """Make a group of each tag; those like ``genre---rock`` are in groups ``tags-genre``."""
     tags_of = read_tags(path)
     rows = known.rows(list(tags_of)).tolist()
     members: dict[str, list[int]] = {}
@@ -173,11 +147,6 @@ def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
     """Read artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
 
     A track of several artists has a row for each. An empty cell is an artist that is not known.
-
-    Raises
-    ------
-    TableError
-        It cannot be read, or has no artist of a track that is known.
     """
     header = read_header(path, ["track_id"])
     column = next((name for name in ("artist", "artist_id") if name in header), None)

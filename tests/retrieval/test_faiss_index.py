@@ -14,14 +14,9 @@ from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import ExactSearch
 from playlist_pretrain.files import content_key
 from playlist_pretrain.retrieval import faiss_index
-from playlist_pretrain.retrieval.faiss_index import (
-    FaissSearch,
-    IndexSettings,
-    cached_search,
-    index_path,
-)
+from playlist_pretrain.retrieval.faiss_index import FaissSearch, cached_search, index_path
 
-EVERY_LIST = IndexSettings(probes=10**6)
+EVERY_LIST = 10**6
 
 
 def clustered(rng, tracks=3000, dim=16, clusters=60, noise=0.4):
@@ -32,7 +27,7 @@ def clustered(rng, tracks=3000, dim=16, clusters=60, noise=0.4):
 
 def test_with_every_list_it_is_exact_search(rng):
     vectors = clustered(rng, 500)
-    exact, found = ExactSearch(vectors), FaissSearch.build(vectors, EVERY_LIST)
+    exact, found = ExactSearch(vectors), FaissSearch.build(vectors, probes=EVERY_LIST)
     for name in ("queries", "rows", "similarities"):
         expected = getattr(exact.of_tracks(12, range(0, 500, 3)), name)
         np.testing.assert_array_equal(
@@ -51,20 +46,20 @@ def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
     exact = ExactSearch(vectors).of_tracks(10)
     recalls = []
     for probes in (1, 16, 10**6):
-        found = FaissSearch.build(vectors, IndexSettings(probes=probes)).of_tracks(10)
+        found = FaissSearch.build(vectors, probes=probes).of_tracks(10)
         pairs = zip(found.rows, exact.rows, strict=True)
         recalls.append(np.mean([len(set(a) & set(b)) / 10 for a, b in pairs]))
         assert not (found.rows == found.queries[:, np.newaxis]).any()
         assert (np.diff(found.similarities, axis=1) <= 0).all()
     assert recalls[0] < recalls[1] < recalls[2] == 1 and recalls[1] > 0.9
-    tried = FaissSearch.build(vectors, IndexSettings(probes=16))
+    tried = FaissSearch.build(vectors, probes=16)
     assert tried.recall(queries=10**6) == pytest.approx(recalls[1])
     assert tried.recall() == pytest.approx(recalls[1], abs=0.05)
 
 
 def test_of_equal_ones_the_lower_row_comes_first(rng):
     vectors = np.repeat(rng.normal(size=(40, 8)).astype(np.float32), 10, axis=0)
-    found = FaissSearch.build(vectors, IndexSettings()).of_tracks(9)
+    found = FaissSearch.build(vectors).of_tracks(9)
     for query, rows in enumerate(found.rows):
         first = query // 10 * 10
         assert rows.tolist() == [row for row in range(first, first + 10) if row != query]
@@ -72,7 +67,7 @@ def test_of_equal_ones_the_lower_row_comes_first(rng):
 
 def test_looks_further_where_the_lists_hold_too_few(rng):
     vectors = clustered(rng, 200)
-    found = FaissSearch.build(vectors, IndexSettings(lists=100, probes=1))
+    found = FaissSearch.build(vectors, lists=100, probes=1)
     rows, _ = found.of_vectors(vectors[:2], 150, range(50))
     assert rows.shape == (2, 150) and rows.min() >= 50 and len(set(rows[0])) == 150
     assert found.of_tracks(199).rows.shape == (200, 199)
@@ -83,7 +78,7 @@ def test_equal_seeds_give_equal_lists(rng):
 
     vectors = clustered(rng, 1000)
     built = [
-        faiss.serialize_index(FaissSearch.build(vectors, IndexSettings(seed=seed)).index).tobytes()
+        faiss.serialize_index(FaissSearch.build(vectors, seed=seed).index).tobytes()
         for seed in (0, 0, 1)
     ]
     assert built[0] == built[1] != built[2]
@@ -91,7 +86,7 @@ def test_equal_seeds_give_equal_lists(rng):
 
 @pytest.mark.parametrize("tracks", [1, 2, 5])
 def test_few_tracks(tracks, rng, capfd):
-    found = FaissSearch.build(rng.normal(size=(tracks, 4)).astype(np.float32), IndexSettings())
+    found = FaissSearch.build(rng.normal(size=(tracks, 4)).astype(np.float32))
     assert found.of_vectors(rng.normal(size=(1, 4)), tracks)[0].tolist()[0]
     assert "WARNING" not in "".join(capfd.readouterr())
 
@@ -101,15 +96,15 @@ def test_few_tracks(tracks, rng, capfd):
     (lambda s: s.of_tracks(3, [30]), "queries 30 to 30"),
     (lambda s: s.of_vectors(np.ones((1, 5)), 3), "a query has 5 values, the embeddings 4"),
     (lambda s: s.of_vectors(np.ones((1, 4)), 30, [2]), "30 tracks, without the 1 asked about"),
-    (lambda s: FaissSearch.build(np.zeros((3, 4)), IndexSettings()), "row 0: all zeros"),
-    (lambda s: FaissSearch.build(np.full((3, 4), np.nan), IndexSettings()), "row 0: NaN"),
-    (lambda s: FaissSearch.build(np.ones((0, 4)), IndexSettings()), "nothing to index"),
-    (lambda s: IndexSettings(lists=0), "lists 0"),
-    (lambda s: IndexSettings(probes=-1), "probes -1"),
-    (lambda s: IndexSettings(seed=2**31), "seed 2147483648"),
+    (lambda s: FaissSearch.build(np.zeros((3, 4))), "row 0: all zeros"),
+    (lambda s: FaissSearch.build(np.full((3, 4), np.nan)), "row 0: NaN"),
+    (lambda s: FaissSearch.build(np.ones((0, 4))), "nothing to index"),
+    (lambda s: FaissSearch.build(np.eye(3), lists=0), "lists 0"),
+    (lambda s: FaissSearch.build(np.eye(3), probes=-1), "probes -1"),
+    (lambda s: FaissSearch.build(np.eye(3), seed=2**31), "seed 2147483648"),
 ])  # fmt: skip
 def test_refuses(call, message, rng):
-    search = FaissSearch.build(rng.normal(size=(30, 4)).astype(np.float32), IndexSettings())
+    search = FaissSearch.build(rng.normal(size=(30, 4)).astype(np.float32))
     with pytest.raises(EmbeddingsError, match=message):
         call(search)
 
@@ -124,9 +119,9 @@ def said(caplog):
 def test_is_kept_and_read(tmp_path, rng, said):
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
-    first = cached_search(table, vectors, IndexSettings())
+    first = cached_search(table, vectors)
     content = index_path(table).read_bytes()
-    again = cached_search(table, vectors, IndexSettings(probes=3))
+    again = cached_search(table, vectors, probes=3)
     assert "300 tracks in 69 lists" in said()[0] and said()[1] == f"{index_path(table)}: read"
     assert index_path(table).read_bytes() == content
     np.testing.assert_array_equal(
@@ -167,25 +162,25 @@ DAMAGES = {
 def test_damage_is_said_and_made_again(case, tmp_path, rng, said):
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
-    cached_search(table, vectors, IndexSettings())
+    cached_search(table, vectors)
     content = index_path(table).read_bytes()
     damage, message = DAMAGES[case]
     damage(index_path(table), rng)
-    cached_search(table, vectors, IndexSettings())
+    cached_search(table, vectors)
     assert message in said()[1] and said()[1].endswith("made again")
     assert index_path(table).read_bytes() == content
-    cached_search(table, vectors, IndexSettings())
+    cached_search(table, vectors)
     assert said()[-1].endswith("read")
 
 
 def test_not_a_whole_index_that_its_description_fits(tmp_path, rng, said):
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
-    cached_search(table, vectors, IndexSettings())
+    cached_search(table, vectors)
     content = index_path(table).read_bytes()[:-100]
     index_path(table).write_bytes(content)
     about(content_key=content_key(content))(index_path(table), rng)
-    cached_search(table, vectors, IndexSettings())
+    cached_search(table, vectors)
     assert "not a whole index" in said()[1] and "300 tracks" in said()[2]
 
 
@@ -193,18 +188,18 @@ def test_not_a_whole_index_that_its_description_fits(tmp_path, rng, said):
 def test_a_stale_one_is_not_used(change, tmp_path, rng, said):
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
-    cached_search(table, vectors, IndexSettings())
-    other, settings = vectors, IndexSettings()
+    cached_search(table, vectors)
+    other, settings = vectors, {}
     if change == "embeddings":
         other = vectors[::-1]
     elif change == "tracks":
         other = vectors[:299]
     else:
-        settings = IndexSettings(**{change: 7})
-    found = cached_search(table, other, settings)
+        settings = {change: 7}
+    found = cached_search(table, other, **settings)
     assert "made again" in said()[1]
     exact = ExactSearch(other).of_tracks(3)
-    found.settings = EVERY_LIST
+    found.probes = EVERY_LIST
     np.testing.assert_array_equal(found.of_tracks(3).rows, exact.rows)
 
 
@@ -216,7 +211,7 @@ def test_killed_while_it_is_written(tmp_path, rng, said):
     code = (
         "import os, signal, sys, numpy as np\n"
         "from playlist_pretrain import files\n"
-        "from playlist_pretrain.retrieval.faiss_index import IndexSettings, cached_search\n"
+        "from playlist_pretrain.retrieval.faiss_index import cached_search\n"
         "replace, calls = os.replace, []\n"
         "def dying(*names):\n"
         "    calls.append(names)\n"
@@ -224,7 +219,7 @@ def test_killed_while_it_is_written(tmp_path, rng, said):
         "    replace(*names)\n"
         "files.os.replace = dying\n"
         "vectors = np.load(sys.argv[1] + '/vectors.npy')\n"
-        "cached_search(sys.argv[1] + '/e.parquet', vectors, IndexSettings(seed=int(sys.argv[3])))\n"
+        "cached_search(sys.argv[1] + '/e.parquet', vectors, seed=int(sys.argv[3]))\n"
     )
     for seed, step in ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2)):
         done = subprocess.run(
@@ -233,9 +228,9 @@ def test_killed_while_it_is_written(tmp_path, rng, said):
         )  # fmt: skip
         assert done.returncode == (0 if step == 3 else -signal.SIGKILL)
         if (seed, step) == (1, 1):  # the old one is still whole
-            cached_search(table, vectors, IndexSettings())
+            cached_search(table, vectors)
             assert said() == [f"{index_path(table)}: read"]
-    found = cached_search(table, vectors, EVERY_LIST)
+    found = cached_search(table, vectors, probes=EVERY_LIST)
     assert "made again" in said()[1]
     np.testing.assert_array_equal(found.of_tracks(3).rows, ExactSearch(vectors).of_tracks(3).rows)
 
@@ -251,5 +246,5 @@ def test_without_faiss(monkeypatch, rng, tmp_path):
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(EmbeddingsError, match=r"FAISS cannot be imported .*'\.\[faiss\]'"):
-        cached_search(tmp_path / "e.parquet", clustered(rng, 30), IndexSettings())
+        cached_search(tmp_path / "e.parquet", clustered(rng, 30))
     assert faiss_index.index_path(tmp_path / "e.parquet").exists() is False

@@ -9,7 +9,7 @@ from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import ExactSearch, Neighbours, mean_cosine
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.retrieval import space as module
-from playlist_pretrain.retrieval.faiss_index import FaissSearch, IndexSettings
+from playlist_pretrain.retrieval.faiss_index import FaissSearch
 from playlist_pretrain.retrieval.space import space_report
 
 
@@ -96,7 +96,7 @@ def test_many_tracks_are_sampled_and_it_is_said(rng, monkeypatch):
 def test_with_faiss_and_every_list_it_is_the_same(rng):
     vectors = rng.normal(size=(120, 6)).astype(np.float32)
     groups = [groups_of([range(first, first + 6) for first in range(0, 120, 6)], 120)]
-    found = space_report(FaissSearch.build(vectors, IndexSettings(probes=999)), vectors, groups)
+    found = space_report(FaissSearch.build(vectors, probes=999), vectors, groups)
     assert found == report(vectors, groups)
 
 

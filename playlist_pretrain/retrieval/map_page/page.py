@@ -54,29 +54,13 @@ logger = logging.getLogger(__name__)
 
 
 def plane_coordinates(embeddings: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Compute two coordinates of each track.
+    """Lay out embeddings [tracks, dim] on a plane: coordinates float32 [tracks, 2], and the method.
 
     From 8 to :data:`MOST_TSNE` tracks by t-SNE (van der Maaten & Hinton 2008, JMLR 9) on vectors
     of length 1, where the squared Euclidean distance is twice the cosine distance; it starts from
     the first two principal components, which keeps the large picture (Kobak & Berens 2019, Nature
-    Communications 10). Fewer or more tracks: those components themselves.
-
-    Parameters
-    ----------
-    embeddings : np.ndarray float [tracks, dim]
-    seed : int
-        The same one gives the same coordinates on the same machine, however many cores it has.
-
-    Returns
-    -------
-    coordinates : np.ndarray float32 [tracks, 2]
-    method : str
-        Name of the method with its settings.
-
-    Raises
-    ------
-    EmbeddingsError
-        As :func:`~playlist_pretrain.evaluation.neighbours.nearest`.
+    Communications 10). Fewer or more tracks: those components themselves. The same seed gives the
+    same coordinates on the same machine, however many cores it has.
     """
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
@@ -123,16 +107,8 @@ def shown(text: str) -> str:
 def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
     """Number the values of a label: the most frequent first, equally frequent ones by their text.
 
-    Returns
-    -------
-    dict
-        ``name``; ``values``, and their ``counts`` of tracks; ``tracks``, of each track the
-        positions of its values.
-
-    Raises
-    ------
-    EmbeddingsError
-        Labels of other tracks only.
+    Returns ``name``; ``values``, and their ``counts`` of tracks; ``tracks``, of each track the
+    positions of its values. Raises EmbeddingsError for labels of other tracks only.
     """
     of_track = [list(dict.fromkeys(map(shown, values))) for values in _values(ids, name, labels)]
     counts = Counter(value for values in of_track for value in values)
@@ -158,22 +134,10 @@ def _values(ids: Sequence[str], name: str, labels: Labels) -> list[list[str]]:
 
 
 def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
-    """Build the URL of an audio file, relative to the folder of the page.
+    """Build the URL of the audio file ``path`` below a folder, relative to the folder of the page.
 
-    Parameters
-    ----------
-    page : str or Path
-        File that the link is written in.
-    folder : str or Path
-        Audio folder.
-    path : str
-        POSIX path below it.
-
-    Returns
-    -------
-    str or None
-        None where the path leads out of the folder, or is a URL: what begins like one
-        (``https:``, ``javascript:``) is a path only if there is such a file.
+    None where the path leads out of the folder, or is a URL: what begins like one (``https:``,
+    ``javascript:``) is a path only if there is such a file.
     """
     parts = path.split("/")
     if "\0" in path or path.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
@@ -208,11 +172,6 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
     """Describe the plot for ``Bokeh.embed.embed_item``; the page's scripts fill in its points.
 
     Its renderers are named ``points`` (with :data:`COLUMNS`), ``near``, ``chosen`` and ``pointed``.
-
-    Parameters
-    ----------
-    coordinates : np.ndarray float [tracks, 2]
-        Decide the ranges, the size of a point and whether it is drawn with WebGL.
     """
     from bokeh.embed import json_item
     from bokeh.models import ColumnDataSource, Range1d
@@ -326,9 +285,7 @@ def write_map_page(
     Raises
     ------
     EmbeddingsError
-        No tracks or more than :data:`MOST_TRACKS`; an embedding that is not finite or all zeros;
-        labels or titles of other tracks only; ``selected`` without an embedding; a file that cannot
-        be written.
+        For embeddings, labels or titles that cannot be shown, and a file that cannot be written.
     """
     table = embeddings.by_track()
     ids = list(table.track_ids)
@@ -376,13 +333,9 @@ def _links(
         files = dict(zip(table.track_ids, table.paths or (), strict=False))
     if not files or not isinstance(folder, str | Path) or "://" in str(folder):
         return None, []
-    links, refused = [], []
-    for track_id in table.track_ids:
-        link = audio_link(page, folder, files[track_id]) if track_id in files else ""
-        if link is None:
-            refused.append(track_id)
-        links.append(link or "")
-    return links, refused
+    found = {one: audio_link(page, folder, files[one]) for one in table.track_ids if one in files}
+    refused = [track_id for track_id, link in found.items() if link is None]
+    return [found.get(track_id) or "" for track_id in table.track_ids], refused
 
 
 def _neighbours(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

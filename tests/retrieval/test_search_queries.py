@@ -16,9 +16,9 @@ from playlist_pretrain.errors import (
 )
 from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.records.schema import PackedStrings
-from playlist_pretrain.retrieval import queries as module
+from playlist_pretrain.retrieval import search as module
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, embedding_writer
-from playlist_pretrain.retrieval.queries import audio_query, closest_ids, open_table, tracks_query
+from playlist_pretrain.retrieval.search import audio_query, closest_ids, open_table, tracks_query
 from playlist_pretrain.retrieval.table_groups import KnownTracks
 
 
