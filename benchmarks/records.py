@@ -41,7 +41,8 @@ class Decode:
 
 def decode_alone(audio, workers):
     """The limit, as a command of its own."""
-    from playlist_pretrain.records.build_folder import ShardTask, tracks_per_shard
+    from playlist_pretrain.records.build_folder import tracks_per_shard
+    from playlist_pretrain.records.shards import ShardTask
     from playlist_pretrain.records.sources import find_audio
     from playlist_pretrain.records.workers import work_through
 

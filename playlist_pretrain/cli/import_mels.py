@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.cli.make_tfrecords import excerpt_seconds, print_summary
+from playlist_pretrain.cli.make_tfrecords import excerpt_seconds
 from playlist_pretrain.errors import MelError, TrackError
-from playlist_pretrain.records.report import REPORT_FILE, Note, named_sources
+from playlist_pretrain.messages import command
+from playlist_pretrain.records.report import Note, log_failures, log_summary
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.mel_files import Found
     from playlist_pretrain.records.mel_sources import MelSource
     from playlist_pretrain.records.sources import TrackSource
+
+logger = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -67,17 +71,18 @@ def import_mels(options: ImportMels) -> None:
         See :func:`playlist_pretrain.records.build.build_collection` and
         :mod:`playlist_pretrain.records.mel_sources`.
     """
-    from playlist_pretrain.records.build import build_collection
+    from playlist_pretrain.records.build import make_collection
     from playlist_pretrain.records.mel_files import MelLoader, find_mels
     from playlist_pretrain.records.mel_sources import find_source
 
     excerpt = excerpt_seconds(options.excerpt)
     found = find_mels(options.mels, keep_going=options.keep_going, quiet=options.quiet)
     source = find_source(options.source, options.description, found.folder, found.files)
-    if not options.quiet:
-        print(f"{options.mels}: mels of source {source.name}, front end {source.front_end.name!r}")
+    logger.info(
+        f"{options.mels}: mels of source {source.name}, front end {source.front_end.name!r}"
+    )
     tracks, notes = _tracks(found, source, options.keep_going)
-    report = build_collection(
+    report = make_collection(
         options.out,
         tracks,
         source.front_end,  # type: ignore[arg-type]
@@ -86,17 +91,12 @@ def import_mels(options: ImportMels) -> None:
         notes=notes,
         workers=options.workers,
         overwrite=options.overwrite,
-        quiet=options.quiet,
         add=options.add,
     )
-    for lines, what in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
-        if lines:
-            print(
-                f"{len(lines):,} of {len(found.files) + len(found.notes):,} mels {what} and are "
-                f"left out ({named_sources(lines)}): see {options.out / REPORT_FILE}"
-            )
-    if not options.quiet:
-        print_summary(options.out, report, found.other_files, options.mels)
+    log_failures(report, "mel", len(found.files) + len(found.notes))
+    log_summary(report, found.other_files, options.mels)
+    words = ["--playlists", "FILE", "--collection", str(options.out)]
+    logger.info("next: " + command("match_playlists", *words))
 
 
 def _tracks(

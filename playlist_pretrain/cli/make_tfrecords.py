@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.errors import AudioError, RecipeError
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.messages import command
-from playlist_pretrain.records.report import (
-    REPORT_FILE,
-    counted,
-    named_sources,
-    notes_of,
-    report_text,
-)
+from playlist_pretrain.records.report import notes_of, report_text
 
-if TYPE_CHECKING:
-    from playlist_pretrain.records.report import BuildReport
+logger = logging.getLogger(__name__)
 
 EXAMPLES = """
 examples:
@@ -30,6 +22,8 @@ examples:
   python scripts/make_tfrecords.py --audio clips --out tfrecords/clips --excerpt full --workers 4
   python scripts/make_tfrecords.py --audio ~/new --out tfrecords/mine --add
   python scripts/make_tfrecords.py --out tfrecords/mine --report
+  python scripts/make_tfrecords.py --audio /nfs/music --out /nfs/tfrecords/mine \\
+      --beam="--runner=FlinkRunner --flink_master=HOST:8081 --parallelism=64"
 """
 
 
@@ -38,7 +32,8 @@ class MakeTfrecords:
     """Decode an audio folder, compute log-mels and write them as a collection.
 
     An interrupted build goes on with the same command. Files that cannot be read are left out
-    and listed in build_report.tsv inside the collection; the same command tries them again.
+    and listed in build_report.tsv inside the collection; the same command tries them again, and
+    makes shards that are missing or damaged anew.
     """
 
     out: Path
@@ -56,6 +51,9 @@ class MakeTfrecords:
     """Essentia's: 0 (best, slow) to 4 (linear, as in Essentia's own examples)."""
     workers: int | None = None
     """Processes; default one for each core."""
+    beam: str | None = None
+    """Build with Apache Beam, with these options of Beam. All workers and this machine must reach
+    --audio and --out under the same path."""
     add: bool = False
     """Append the tracks that a finished collection does not have, from the same folder or table
     or from others; the settings have to be those it was made with."""
@@ -68,80 +66,37 @@ class MakeTfrecords:
     """No progress and no summary; only what could not be read is said."""
 
 
-def make_tfrecords(options: MakeTfrecords, make_shards: Callable | None = None) -> None:
-    """Build the collection that ``options`` describe, or add to it, and print what came of it.
-
-    Parameters
-    ----------
-    options : MakeTfrecords
-    make_shards : callable, optional
-        See :func:`playlist_pretrain.records.build.build_collection`.
+def make_tfrecords(options: MakeTfrecords) -> None:
+    """Build the collection that ``options`` describe, or add to it.
 
     Raises
     ------
     PlaylistPretrainError
-        See :func:`playlist_pretrain.records.build.build_collection` and
-        :mod:`playlist_pretrain.records.sources`.
+        See :func:`playlist_pretrain.records.build.build_collection`.
     """
-    from playlist_pretrain.audio.decode import AudioLoader
-    from playlist_pretrain.audio.front_end import front_end
     from playlist_pretrain.records.build import build_collection
-    from playlist_pretrain.records.build_folder import BuildFolder
-    from playlist_pretrain.records.sources import find_audio, missing_files, read_tracks_table
 
     if options.report:
-        print(report_text(notes_of(options.out), options.out))
+        logger.info(report_text(notes_of(options.out), options.out))
         return
     if options.audio is None:
         raise RecipeError(
             f"--audio: give the folder with the audio (see {command('make_tfrecords')} --help)"
         )
-    BuildFolder(options.out)  # refuses what is no place to build in before it looks for audio
-    made_by = dataclasses.replace(
-        front_end(options.front_end), resample_quality=options.resample_quality
-    )
-    load = AudioLoader(
-        made_by.sample_rate, excerpt_seconds(options.excerpt), options.resample_quality
-    )
-    other_files = 0
-    if options.tracks is None:
-        found = find_audio(options.audio)
-        tracks, other_files = found.tracks, found.other_files
-    else:
-        tracks = read_tracks_table(options.tracks, options.audio)
-        missing = missing_files(options.audio, tracks)
-        if len(missing) == len(tracks):
-            raise AudioError(
-                f"none of the {len(tracks):,} files of {options.tracks} is below {options.audio}, "
-                f"neither {missing[0].source!r}; paths are taken from the folder of --audio"
-            )
-    report = build_collection(
+    build_collection(
+        options.audio,
         options.out,
-        tracks,
-        made_by,
-        load,
-        root=options.audio,
+        front_end=options.front_end,
+        excerpt=excerpt_seconds(options.excerpt),
+        tracks=options.tracks,
+        resample_quality=options.resample_quality,
         workers=options.workers,
-        overwrite=options.overwrite,
-        quiet=options.quiet,
         add=options.add,
-        make_shards=make_shards,
+        overwrite=options.overwrite,
+        beam=options.beam,
     )
-    if report.failed:
-        listed = len(report.failed) + report.tracks
-        print(
-            f"{len(report.failed):,} of {counted(listed, 'track')} could not be read and "
-            f"{'is' if len(report.failed) == 1 else 'are'} left out "
-            f"({named_sources(report.failed)}): see {options.out / REPORT_FILE}; --report prints it"
-        )
-    if options.add and report.differing:
-        print(
-            f"{counted(len(report.differing), 'track')} left as they were: the collection has "
-            f"these ids from other files, or from before the files changed: see "
-            f"{options.out / REPORT_FILE}"
-        )
-    if not options.quiet:
-        print_summary(options.out, report, other_files, options.tracks or options.audio)
+    words = ["--playlists", "FILE", "--collection", str(options.out)]
+    logger.info("next: " + command("match_playlists", *words))
 
 
 def excerpt_seconds(text: str) -> float | None:
@@ -155,50 +110,6 @@ def excerpt_seconds(text: str) -> float | None:
     if not 0 < seconds < math.inf:
         raise RecipeError(f"--excerpt {text}: give a number of seconds above 0, or full")
     return seconds
-
-
-def print_summary(out: Path, report: BuildReport, other_files: int, listed: Path) -> None:
-    """Say what came of a build of the collection ``out`` from ``listed``, and the next command."""
-    collection = report.collection
-    hop = collection.front_end.hop_length / collection.front_end.sample_rate
-    audio = float(collection.frames.sum(dtype="int64")) * hop
-    size = sum(path.stat().st_size for path in collection.shard_paths)
-    for found, what in ((report.silent, "silent"), (report.short, "shorter than a window")):
-        if found:
-            verb = "is" if len(found) == 1 else "are"
-            print(
-                f"{counted(len(found), 'track')} {verb} {what} and kept ({named_sources(found)}): "
-                f"see {out / REPORT_FILE}"
-            )
-    if other_files:
-        several = f"{other_files:,} files of other kinds were"
-        print(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
-    print(
-        f"{out}: {counted(report.tracks, 'track')}, {audio / 3600:.2f} hours of audio, "
-        f"{size / 1e6:,.1f} MB in {counted(len(collection.shard_paths), 'shard')}, "
-        f"front end {collection.front_end.name!r}"
-    )
-    if report.added:
-        late = f", {report.read_late:,} of which could not be read before"
-        print(
-            f"{counted(report.added, 'track')} appended{late if report.read_late else ''}; "
-            "groups have to be matched again"
-        )
-    if report.waiting:
-        print(
-            f"{counted(report.waiting, 'track')} of {listed} not in the collection "
-            "yet: the same command with --add appends them"
-        )
-    if report.interrupted:
-        print("an addition was interrupted: the command that began it, with --add, finishes it")
-    if report.made:
-        were = "was" if report.kept == 1 else "were"
-        resumed = f"; {counted(report.kept, 'shard')} {were} there already" if report.kept else ""
-        print(f"built {counted(report.made, 'shard')} in {report.seconds:.1f} s{resumed}")
-    elif not (report.waiting or report.interrupted):
-        print("it is complete: nothing was left to build")
-    words = ["--playlists", "FILE", "--collection", str(out)]
-    print("next: " + command("match_playlists", *words))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

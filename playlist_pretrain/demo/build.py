@@ -33,7 +33,7 @@ from playlist_pretrain.files import atomic_write
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import groups_path, load_groups
 from playlist_pretrain.playlists.match import match_groups
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.sources import TrackSource
 
@@ -141,7 +141,7 @@ def build_demo(
     collections = []
     for part in PARTS:
         ids = sorted(world.track_ids[song] for song in world.songs(part))
-        collection = build_collection(
+        collection = make_collection(
             root / part,
             [TrackSource(track_id, track_id) for track_id in ids],
             front_end("paper"),

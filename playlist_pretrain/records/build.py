@@ -1,54 +1,161 @@
-"""From tracks to a collection: all cores, one task a shard, and any interruption survived.
+"""Building collections on all cores, with one task a shard.
 
-A finished collection and a call that may add to it: what is new, what was unreadable.
+A build that was interrupted goes on with the shards that are finished. A collection that is
+finished grows by new shards and a new index; its shards stay as they are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.front_end import front_end as front_end_named
 from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
-from playlist_pretrain.messages import progress
+from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.build_folder import (
+    THE_LIST,
     BuildFolder,
-    Deaths,
+    Changes,
     Plan,
-    ShardTask,
-    ShardWork,
-    part_path,
-    read_notes,
-    sync_shard,
+    listing_of,
 )
-from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.listing import Changes, Listing
+from playlist_pretrain.records.collection import Collection, read_document, read_index
 from playlist_pretrain.records.report import (
     DIFFERS,
     REPORT_FILE,
     BuildReport,
     Note,
-    merged,
+    log_failures,
+    log_summary,
     read_report,
     write_report,
 )
-from playlist_pretrain.records.sources import TrackSource, storable
+from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, is_sound, read_part
+from playlist_pretrain.records.sources import (
+    TrackSource,
+    find_audio,
+    missing_files,
+    read_tracks_table,
+    storable,
+)
 from playlist_pretrain.records.workers import work_through
-from playlist_pretrain.records.writer import ShardPart, write_collection
+from playlist_pretrain.records.writer import write_collection
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.records.build_folder import Plan
+
+MakeShards = Callable[[ShardWork, list[ShardTask]], int]
 
 
 def build_collection(
+    audio: str | Path,
+    out: str | Path,
+    *,
+    front_end: str = "paper",
+    excerpt: float | str | None = 30,
+    tracks: str | Path | None = None,
+    resample_quality: int = 4,
+    workers: int | None = None,
+    add: bool = False,
+    overwrite: bool = False,
+    on_error: str = "skip",
+    beam: str | None = None,
+) -> Collection:
+    """Decode an audio folder, compute log-mels and write them as a collection.
+
+    The same call finishes a build that was interrupted. On a finished collection it makes shards
+    that are missing or damaged anew and appends tracks that could not be read before.
+
+    Parameters
+    ----------
+    audio : str or Path
+        Folder with the audio: every file below it that is not hidden, unless there is a table.
+    out : str or Path
+        Folder of the collection.
+    front_end : str
+        ``"paper"``, ``"musicnn"``, ``"vggish"`` or ``"vggish-essentia"``.
+    excerpt : float, "full" or None
+        Seconds to take from the centre of each file; ``"full"`` or None takes all of it.
+    tracks : str or Path, optional
+        CSV or TSV with the columns ``track_id`` and ``path`` (below the audio folder).
+    resample_quality : int
+        Essentia's: 0 (best, slow) to 4 (linear).
+    workers : int, optional
+        Processes; default one for each core.
+    add : bool
+        Append the tracks that the finished collection does not have.
+    overwrite : bool
+        Build afresh; a finished collection is replaced when the new one is ready.
+    on_error : {"skip", "raise"}
+        What to do with a file that cannot be read: leave it out and list it in
+        ``build_report.tsv``, or stop.
+    beam : str, optional
+        Build with Apache Beam, with these options of Beam, see
+        :mod:`playlist_pretrain.records.beam_build`.
+
+    Raises
+    ------
+    AudioError
+        No such folder, no audio in it, or no file of it can be read.
+    CollectionError
+        See :func:`make_collection`.
+    TrackError, TableError, RecipeError
+        An id twice; a table that cannot be read; a setting that cannot be.
+
+    Examples
+    --------
+    >>> collection = build_collection("~/music", "tfrecords/mine")
+    """
+    audio, out = Path(audio).expanduser(), Path(out).expanduser()
+    BuildFolder(out)  # refuses what is no place to build in before it looks for audio
+    make_shards = None
+    if beam is not None:
+        from playlist_pretrain.records.beam_build import run_on
+
+        if workers is not None:
+            raise RecipeError("--workers: with --beam the number of workers is an option of Beam")
+        make_shards = run_on(beam)
+    made_by = dataclasses.replace(front_end_named(front_end), resample_quality=resample_quality)
+    load = AudioLoader(
+        made_by.sample_rate, None if excerpt == "full" else excerpt, resample_quality
+    )
+    other_files = 0
+    if tracks is None:
+        found = find_audio(audio)
+        sources, other_files = found.tracks, found.other_files
+    else:
+        sources = read_tracks_table(tracks, audio)
+        missing = missing_files(audio, sources)
+        if len(missing) == len(sources):
+            raise AudioError(
+                f"none of the {len(sources):,} files of {tracks} is below {audio}, "
+                f"neither {missing[0].source!r}; paths are taken from the folder of --audio"
+            )
+    report = make_collection(
+        out, sources, made_by, load,
+        root=audio, workers=workers, add=add, overwrite=overwrite, on_error=on_error,
+        make_shards=make_shards,
+    )  # fmt: skip
+    log_failures(report, "track", len(report.failed) + report.tracks)
+    log_summary(report, other_files, tracks or audio)
+    return report.collection
+
+
+def make_collection(
     out: str | Path,
     tracks: Sequence[TrackSource],
     front_end: FrontEnd,
@@ -58,17 +165,19 @@ def build_collection(
     notes: Sequence[Note] = (),
     workers: int | None = None,
     overwrite: bool = False,
-    quiet: bool = False,
     add: bool = False,
-    make_shards: Callable[[ShardWork, list[ShardTask]], int] | None = None,
+    on_error: str = "skip",
+    make_shards: MakeShards | None = None,
 ) -> BuildReport:
     """Make a collection of ``tracks``, finish one that was interrupted, or add to one.
 
     The bytes of the result depend on the arguments up to ``root`` and on the files there, never
     on the number of workers or on interruptions. A track that cannot be read is left out and
-    noted in ``build_report.tsv``, also when reading it ends the process twice. A call on a
-    collection that is finished, and was made from the same, reads only those tracks again and
-    appends what can be read now; see :func:`playlist_pretrain.records.build.extend_finished`.
+    noted in ``build_report.tsv``, also when reading it ends the process twice.
+
+    A call on a finished collection that was made from the same sources makes shards that are
+    missing or damaged anew, byte for byte, and appends those of ``tracks`` that could not be read
+    before, or were lost in a repair.
 
     Parameters
     ----------
@@ -93,11 +202,11 @@ def build_collection(
         Replace a finished collection, once the new one is ready, and drop an unfinished build
         with other settings. An unfinished build with the same settings is continued.
         With ``add`` it drops no more than an unfinished addition of other tracks.
-    quiet : bool
-        No progress bar.
     add : bool
         Append those of ``tracks`` that the finished collection in ``out`` does not have, as
         new shards; its rows keep their numbers and their bytes.
+    on_error : {"skip", "raise"}
+        With ``"raise"`` the first track that cannot be read ends the build with AudioError.
     make_shards : callable, optional
         Finishes all shards and returns how many were not there before; default ``workers``
         processes of this machine.
@@ -105,7 +214,8 @@ def build_collection(
     Raises
     ------
     CollectionError
-        ``out`` is foreign, made otherwise, or being built by another process; the disk is full.
+        ``out`` is foreign, made otherwise, or being built by another process; the disk is full;
+        a damaged shard cannot be made anew.
     TrackError
         An id twice.
     AudioError
@@ -123,69 +233,203 @@ def build_collection(
         workers = len(os.sched_getaffinity(0))
     elif workers < 1:
         raise RecipeError(f"--workers {workers}: at least one process is needed")
-    tracks, unnamed = storable(tracks)
-    unnamed.extend(notes)
+    if on_error not in ("skip", "raise"):
+        raise RecipeError(f"on_error = {on_error!r}: skip or raise")
+    tracks, left_out = storable(tracks)
+    left_out.extend(notes)
     root = None if root is None else os.path.abspath(root)
     plan = Plan(tracks, front_end, load, root)
     folder = BuildFolder(out)
-    make = functools.partial(
-        _make,
-        folder,
-        work=ShardWork(folder.path, root, front_end, load),
-        make_shards=make_shards
-        or functools.partial(_make_shards, folder, workers=workers, quiet=quiet),
-        overwrite=overwrite,
-    )
     if add and not folder.finished:
         raise CollectionError(
             f"{out} is no finished collection, so nothing can be added to it; the same command "
             "without --add builds it"
         )
-    if folder.finished and (add or not overwrite):
-        return extend_finished(folder, plan, unnamed, make, add=add, began=began)
-    made = make(plan, unnamed)
-    return BuildReport(
-        Collection.open(out),
-        read_report(out / REPORT_FILE),
-        made,
-        len(plan.tasks()) - made,
-        time.monotonic() - began,
+    build = _Build(
+        folder,
+        ShardWork(folder.path, root, front_end, load, on_error),
+        make_shards or functools.partial(_make_shards, folder, workers),
+        overwrite,
     )
+    if folder.finished and (add or not overwrite):
+        report = build.update(plan, left_out, add)
+    else:
+        made = build.carry_out(plan, left_out)
+        notes = read_report(out / REPORT_FILE)
+        report = BuildReport(Collection.open(out), notes, made, len(plan.tasks()) - made)
+    report.seconds = time.monotonic() - began
+    return report
 
 
-def _make(
-    folder: BuildFolder,
-    plan: Plan,
-    notes: list[Note],
-    work: ShardWork,
-    *,
-    make_shards: Callable[[ShardWork, list[ShardTask]], int],
-    overwrite: bool,
-) -> int:
-    """Carry out ``plan``; the number of shards made now that the collection has."""
-    with folder.locked():
-        if plan.onto and Collection.open(folder.out).content_key != plan.onto.content_key:
-            raise CollectionError(f"{folder.out} was changed by another process; call again")
-        folder.prepare(plan, overwrite)
-        made = 0
-        if not (folder.path / schema.COLLECTION_FILE).exists():
-            tasks = plan.tasks()
-            made = make_shards(work, tasks)
-            if not _complete(folder, work.front_end, plan, tasks, notes):
-                return 0
-        folder.move_out()
-    return made
+@dataclasses.dataclass
+class _Build:
+    folder: BuildFolder
+    work: ShardWork
+    make_shards: MakeShards
+    overwrite: bool
+
+    def carry_out(self, plan: Plan, notes: list[Note]) -> int:
+        """Make the collection or the addition of ``plan``; the number of shards made for it now."""
+        folder, made = self.folder, 0
+        with folder.locked():
+            if plan.onto and Collection.open(folder.out).content_key != plan.onto.content_key:
+                raise CollectionError(f"{folder.out} was changed by another process; call again")
+            folder.prepare(plan, self.overwrite)
+            if not (folder.path / schema.COLLECTION_FILE).exists():
+                made = self.make_shards(self.work, plan.tasks())
+                if not self._complete(plan, notes):
+                    return 0
+            folder.move_out()
+        return made
+
+    def _complete(self, plan: Plan, notes: list[Note]) -> bool:
+        """Write report, index and ``collection.json`` beside the shards; False if all are empty."""
+        folder = self.folder
+        parts, made = [], []
+        for task in plan.tasks():
+            part, its_notes = read_part(folder.path, task.number)
+            parts += [part] if part.track_ids else []
+            made += its_notes
+        if plan.onto:
+            notes = [note for note in notes if note.track_id not in plan.tracks]
+        notes = _distinct(notes + made if plan.onto else made + notes)
+        if not parts:
+            folder.remove()
+            if not plan.onto:
+                raise _nothing_read([note for note in notes if note.status == "unreadable"])
+            _update_report(folder, notes)
+            return False
+        try:
+            write_report(folder.path / REPORT_FILE, notes)
+            plan.save_sources(folder.path)
+            write_collection(folder.path, self.work.front_end, parts, plan.source, onto=plan.onto)
+        except OSError as error:
+            raise _kept(error, folder, "All shards are finished") from error
+        return True
+
+    def update(self, plan: Plan, left_out: list[Note], add: bool) -> BuildReport:
+        """Mend a finished collection and append what ``plan`` has and it does not.
+
+        With ``add`` that is every track; without, only those that were listed before and could
+        not be read or were lost.
+        """
+        folder = self.folder
+        folder.clean_up()
+        document = read_document(folder.out)
+        if differences := plan.other_settings(document):
+            raise _made_otherwise(folder, "; ".join(differences), add)
+        remade = self._make_damaged_shards_anew(plan, document, hashed=not add)
+        collection = Collection.open(folder.out)
+        before, held = len(collection), set(collection.track_ids)
+        listing = listing_of(collection)
+        if listing is None and add:
+            raise CollectionError(
+                f"{folder.out} does not hold the list of its sources (sources-….jsonl is missing, "
+                "or damaged), so nothing can be added; build it afresh with --overwrite"
+            )
+        if listing is None:
+            if collection.source.get("listing_sha256") != plan.source["listing_sha256"]:
+                raise _made_otherwise(folder, THE_LIST)
+            listing = plan.listing
+        changes = Changes.between(listing, plan.listing, held.__contains__)
+        # Tracks that another call added are not listed by this one.
+        gone = changes.gone and schema.generation(document) == 0
+        if not add and (not changes.known or changes.changed or gone):
+            raise _made_otherwise(folder, str(changes))
+        wanted = {*changes.missing, *(changes.new if add else [])}
+        notes = self._notes(plan, changes, listing, left_out, add)
+        made, interrupted = 0, not wanted and not add and folder.unfinished_addition()
+        if wanted:
+            addition = plan.addition(collection, listing, [i for i in plan.tracks if i in wanted])
+            interrupted = not add and folder.unfinished_addition()
+            interrupted = interrupted and bool(addition.differences_from_build(folder.path))
+            if not interrupted:
+                made = self.carry_out(addition, notes)
+                collection = Collection.open(folder.out)
+        if not made:
+            _update_report(folder, notes)
+        held = set(collection.track_ids)
+        return BuildReport(
+            collection,
+            read_report(folder.out / REPORT_FILE),
+            made,
+            len(collection.shard_paths) - made,
+            added=len(collection) - before,
+            read_late=sum(track_id in held for track_id in changes.missing),
+            waiting=0 if add else len(changes.new),
+            interrupted=interrupted,
+            remade=remade,
+        )
+
+    def _notes(
+        self, plan: Plan, changes: Changes, listing: dict, left_out: list[Note], add: bool
+    ) -> list[Note]:
+        """Lines of the report that is there, and of what this call left out without reading it."""
+        notes = read_report(self.folder.out / REPORT_FILE)
+        if not add:
+            return _distinct(notes + left_out)
+        notes = [n for n in notes if n.status != DIFFERS or n.track_id not in plan.tracks]
+        differing = [_differs(plan.tracks[i], listing[i]) for i in changes.changed]
+        return _distinct(notes + differing + left_out)
+
+    def _make_damaged_shards_anew(self, plan: Plan, document: dict, hashed: bool) -> int:
+        """Make shards that are missing, cut or (``hashed``) changed anew; their number.
+
+        They have to become what ``collection.json`` says of them, so that it stays as it is.
+        """
+        folder, entries = self.folder, document["shards"]
+
+        def sound(entry: dict) -> bool:
+            sha = entry["sha256"] if hashed else None
+            return is_sound(folder.out / entry["file"], entry["size"], sha)
+
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+            checks = threads.map(sound, entries)
+            bar = progress(checks, desc="checking shards", total=len(entries), unit=" shards")
+            damaged = [number for number, is_right in enumerate(bar) if not is_right]
+        if not damaged:
+            return 0
+        index = read_index(folder.out, document)
+        tasks, reasons = [], []
+        for number in damaged:
+            first, end = np.searchsorted(index["shard"], [number, number + 1]).tolist()
+            ids = index["track_ids"][first:end]
+            absent = [track_id for track_id in ids if track_id not in plan.tracks]
+            if absent:
+                reasons.append(f"{entries[number]['file']}: track {absent[0]!r} is not listed now")
+            else:
+                tasks.append(ShardTask(number, tuple(plan.tracks[i] for i in ids)))
+        anew = folder.path / "anew"
+        with folder.locked():
+            anew.mkdir(exist_ok=True)
+            self.make_shards(dataclasses.replace(self.work, folder=anew), tasks)
+            for task in tasks:
+                entry = entries[task.number]
+                if read_part(anew, task.number)[0].sha == entry["sha256"]:
+                    os.replace(anew / schema.shard_name(task.number), folder.out / entry["file"])
+                else:
+                    reasons.append(f"{entry['file']}: its sources give other mels now")
+            shutil.rmtree(anew)
+            if not (folder.path / "plan.json").exists():
+                folder.remove()
+        if reasons:
+            raise CollectionError(
+                f"{folder.out}: {len(reasons)} of {len(damaged)} damaged shards cannot be made "
+                f"anew ({'; '.join(reasons)}). Give the command that added these tracks, or have "
+                f"{command('check_collection', '--collection', str(folder.out), '--repair')} take "
+                "these shards out"
+            )
+        return len(damaged)
 
 
-def _make_shards(
-    folder: BuildFolder, work: ShardWork, tasks: list[ShardTask], workers: int, quiet: bool
-) -> int:
+def _make_shards(folder: BuildFolder, workers: int, work: ShardWork, tasks: list[ShardTask]) -> int:
     """Have all shards made; the number of those that were not there yet."""
     deaths = Deaths()
     done: Counter[int] = Counter()
     made = finished = 0
-    total = sum(len(task.tracks) for task in tasks)
-    bar = progress(total=total, desc=folder.out.name, unit=" tracks", quiet=quiet)
+    bar = progress(
+        total=sum(len(task.tracks) for task in tasks), desc=folder.out.name, unit=" tracks"
+    )
 
     def on_step(task: ShardTask, position: int) -> None:
         bar.update(position - done[task.number])
@@ -195,17 +439,10 @@ def _make_shards(
         folder.remove_temporaries(schema.shard_name(task.number))
         return deaths(task, position, code)
 
-    # The disk is waited for here, while the workers go on.
-    work = dataclasses.replace(work, sync=False)
+    results = work_through(work, tasks, workers, on_step=on_step, on_death=on_death)
     try:
-        with (
-            bar,
-            closing(
-                work_through(work, tasks, workers, on_step=on_step, on_death=on_death)
-            ) as results,
-        ):
+        with bar, contextlib.closing(results):
             for task, was_made in results:
-                sync_shard(folder.path, task.number)
                 finished += 1
                 made += was_made
                 if not was_made:  # found, not worked for: no part of rate and time left
@@ -225,39 +462,6 @@ def _kept(error: Exception, folder: BuildFolder, what: str) -> CollectionError:
     return CollectionError(f"{text}. {what} and kept: mend that, and the same command goes on")
 
 
-def _complete(
-    folder: BuildFolder,
-    front_end: FrontEnd,
-    plan: Plan,
-    tasks: list[ShardTask],
-    notes: list[Note],
-) -> bool:
-    """Write report, index and ``collection.json`` beside the shards; False if nothing is to add."""
-    made = [note for task in tasks for note in read_notes(folder.path, task.number)]
-    if plan.onto:
-        notes = merged(notes, {track.track_id for track in plan.tracks}, made)
-    else:
-        notes = made + notes
-    parts = [ShardPart.load(part_path(folder.path, task.number)) for task in tasks]
-    parts = [part for part in parts if part.track_ids]
-    if not parts:
-        folder.discard()
-        if not plan.onto:
-            raise _nothing_read([note for note in notes if note.status == "unreadable"])
-        if notes != read_report(folder.out / REPORT_FILE):
-            write_report(folder.out / REPORT_FILE, notes)
-        return False
-    try:
-        for task in tasks:  # those found may come from a build that was killed before it waited
-            sync_shard(folder.path, task.number)
-        write_report(folder.path / REPORT_FILE, notes)
-        plan.save_sources(folder.path)
-        write_collection(folder.path, front_end, parts, plan.source, onto=plan.onto)
-    except OSError as error:
-        raise _kept(error, folder, "All shards are finished") from error
-    return True
-
-
 def _nothing_read(failed: list[Note]) -> AudioError:
     shown = "".join(f"\n  {note.source}: {note.reason}" for note in failed[:3])
     more = f"\n  … and {len(failed) - 3:,} more" if len(failed) > 3 else ""
@@ -266,153 +470,32 @@ def _nothing_read(failed: list[Note]) -> AudioError:
     )
 
 
-def extend_finished(
-    folder: BuildFolder,
-    plan: Plan,
-    unnamed: list[Note],
-    run: Callable[[Plan, list[Note]], int],
-    *,
-    add: bool,
-    began: float,
-) -> BuildReport:
-    """Append to the finished collection of ``folder`` what a call may append.
-
-    With ``add`` that is every track of ``plan`` that the collection does not have; without, only
-    those that an earlier call could not read. An addition that was interrupted is finished first.
-
-    Parameters
-    ----------
-    folder : BuildFolder
-    plan : Plan
-        Of all tracks of the call.
-    unnamed : list of Note
-        Files that cannot be tracks.
-    run : callable
-        ``run(plan, notes)`` makes an addition and writes ``notes`` into the report, with its own
-        on the tracks it tried; returns how many shards it made that the collection now has.
-    add : bool
-    began : float
-        Monotonic time at which the call began.
-
-    Raises
-    ------
-    CollectionError
-        Front end or loader are others than the collection's; without ``add``, files changed or
-        went; with it, the collection does not know its sources.
-    """
-    collection = Collection.open(folder.out)
-    folder.clean_up(plan, collection.content_key)
-    collection = Collection.open(folder.out)
-    _refuse_other_settings(folder, plan, collection, add)
-    listing = Listing.load(collection)
-    if listing is None:
-        return _without_listing(folder, plan, collection, add, began)
-    before, unread, made = len(collection), None, 0
-    while True:
-        held = set(collection.track_ids)
-        changes = listing.compare(plan.tracks, plan.lines, held.__contains__)
-        if not add and changes.refusal:
-            raise _made_otherwise(folder, [changes.refusal])
-        if unread is None:
-            unread = [track.track_id for track in changes.unread]
-        chosen = {track.track_id for track in changes.unread + (changes.new if add else [])}
-        wanted, interrupted = _wanted(folder, plan, collection, listing, chosen, add)
-        notes = _notes(folder, plan, changes, unnamed, add)
-        if wanted is None:
-            if notes != read_report(folder.out / REPORT_FILE):
-                write_report(folder.out / REPORT_FILE, notes)
-            break
-        made += run(wanted, notes)
-        collection = Collection.open(folder.out)
-        listing = Listing.load(collection) or listing
-        if len(wanted.tracks) == len(chosen):
-            break
-    now = set(collection.track_ids)
-    return BuildReport(
-        collection,
-        read_report(folder.out / REPORT_FILE),
-        made,
-        len(collection.shard_paths) - made,
-        time.monotonic() - began,
-        added=len(collection) - before,
-        read_late=sum(track_id in now for track_id in unread),
-        waiting=0 if add else len(changes.new),
-        interrupted=interrupted,
-    )
-
-
-def _wanted(
-    folder: BuildFolder,
-    plan: Plan,
-    collection: Collection,
-    listing: Listing,
-    chosen: set[str],
-    add: bool,
-) -> tuple[Plan | None, bool]:
-    """What to append next, and whether an interrupted addition is in the way."""
-    there = folder.unfinished_addition()
-    if there is not None:
-        lines = set(there)
-        begun = [
-            track
-            for track, line in zip(plan.tracks, plan.lines, strict=True)
-            if line in lines and track.track_id in chosen
-        ]
-        if there and len(begun) == len(there):  # whole, so it can be finished as it was begun
-            return plan.addition(collection, listing, begun), False
-        if not add:
-            return None, True
-    if not chosen:
-        return None, False
-    tracks = [track for track in plan.tracks if track.track_id in chosen]
-    return plan.addition(collection, listing, tracks), False
-
-
-def _notes(
-    folder: BuildFolder, plan: Plan, changes: Changes, unnamed: list[Note], add: bool
-) -> list[Note]:
-    """What the report says already, and what this call found out without reading a file."""
-    notes = read_report(folder.out / REPORT_FILE)
-    fresh = unnamed
+def _made_otherwise(folder: BuildFolder, differences: str, add: bool = False) -> CollectionError:
     if add:
-        listed = {track.track_id for track in plan.tracks}
-        notes = [note for note in notes if note.status != DIFFERS or note.track_id not in listed]
-        fresh = changes.differing + unnamed
-    there = set(notes)
-    return notes + [note for note in fresh if note not in there]
-
-
-def _refuse_other_settings(
-    folder: BuildFolder, plan: Plan, collection: Collection, add: bool
-) -> None:
-    differences = plan.differences_from_collection(collection)
-    if differences and add:
-        raise CollectionError(
-            f"{folder.out} was made otherwise, so nothing can be added: {'; '.join(differences)}. "
+        return CollectionError(
+            f"{folder.out} was made otherwise, so nothing can be added: {differences}. "
             "Give the settings that it was made with, or choose another --out"
         )
-    if differences:
-        raise _made_otherwise(folder, differences)
-
-
-def _made_otherwise(folder: BuildFolder, differences: list[str]) -> CollectionError:
     return CollectionError(
-        f"{folder.out} is finished, and was made otherwise: {'; '.join(differences)}. "
+        f"{folder.out} is finished, and was made otherwise: {differences}. "
         "Choose another --out, add what is new with --add, or build it afresh with --overwrite"
     )
 
 
-def _without_listing(
-    folder: BuildFolder, plan: Plan, collection: Collection, add: bool, began: float
-) -> BuildReport:
-    """The collection does not know what it was made from, only the digest of that."""
-    if add:
-        raise CollectionError(
-            f"{folder.out} does not hold the list of its sources (sources-….jsonl is missing, or "
-            "damaged), so nothing can be added; build it afresh with --overwrite"
-        )
-    if not plan.same_listing(collection):
-        raise _made_otherwise(folder, ["the list of audio files (ids, paths, sizes, dates)"])
-    notes = read_report(folder.out / REPORT_FILE)
-    shards = len(collection.shard_paths)
-    return BuildReport(collection, notes, 0, shards, time.monotonic() - began)
+def _differs(track: TrackSource, line: str) -> Note:
+    _, source, size, _ = json.loads(line)
+    held = f"{source!r}" + ("" if size is None else f" of {size:,} bytes")
+    same = source == track.source
+    reason = f"the collection holds this id from {held}; " + (
+        "the file has changed since" if same else "this is another file"
+    )
+    return Note(track.track_id, track.source, DIFFERS, reason)
+
+
+def _distinct(notes: list[Note]) -> list[Note]:
+    return list(dict.fromkeys(notes))
+
+
+def _update_report(folder: BuildFolder, notes: list[Note]) -> None:
+    if set(notes) != set(read_report(folder.out / REPORT_FILE)):
+        write_report(folder.out / REPORT_FILE, notes)

@@ -1,15 +1,11 @@
-"""What a worker does: load the tracks of one shard, write it, and note what was special.
+"""Plan of a build, and the folder ``<collection>/.build`` in which it is carried out.
 
-A shard is finished when its three files are there, written in this order: the shard, the notes
-(``.json``) and the part (``.npz``, see :class:`playlist_pretrain.records.writer.ShardPart`).
+Everything is made in ``.build`` and moved out at the very end, so a finished collection stays whole
+until its successor is ready, and a build that was killed goes on with its finished shards.
 
-What a build will do: all that determines its result, and how two of them differ.
-
-The folder ``.build`` in which a collection is made.
-
-Everything is made in ``<collection>/.build`` and moved out at the very end, so a finished
-collection stays whole until its successor is ready, and a build that was killed goes on where
-it stopped.
+``sources-<generation>.jsonl`` in the collection has a line for every track that was listed, read or
+not: ``[id, source, size, date]``, the size in bytes and the date in nanoseconds (null where there
+is no file). It tells later what is new or changed.
 """
 
 from __future__ import annotations
@@ -18,246 +14,123 @@ import contextlib
 import copy
 import dataclasses
 import hashlib
-import itertools
 import json
 import math
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, TrackError
-from playlist_pretrain.files import folder_lock, sync_file, write_json
+from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.collection import read_document
-from playlist_pretrain.records.listing import (
-    ADDITIONS,
-    Listing,
-    listing_change,
-    listing_digest,
-    listing_line,
-    write_listing,
-)
-from playlist_pretrain.records.report import REPORT_FILE, Note
-from playlist_pretrain.records.schema import (
-    LOCK_FILE,
-    generation,
-    own_files,
-    shard_name,
-    sources_name,
-)
+from playlist_pretrain.records.collection import Collection, read_document
+from playlist_pretrain.records.report import REPORT_FILE
+from playlist_pretrain.records.schema import LOCK_FILE, generation, own_files, sources_name
+from playlist_pretrain.records.shards import ShardTask
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.workers import describe_exit
-from playlist_pretrain.records.writer import ShardPart, ShardWriter
 from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.version import __version__
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
-    from playlist_pretrain.records.collection import Collection
 
-#: A track is silent when no sample reaches half a step of 16-bit audio.
-SILENCE = 2.0**-16
-
-
-@dataclass(frozen=True)
-class ShardTask:
-    """One shard to make.
-
-    Attributes
-    ----------
-    number : int
-    tracks : tuple of TrackSource
-    crashes : tuple of (int, str)
-        Positions in ``tracks`` whose reading ends the process, and how it ended.
-    """
-
-    number: int
-    tracks: tuple[TrackSource, ...]
-    crashes: tuple[tuple[int, str], ...] = ()
-
-
-@dataclass(frozen=True)
-class ShardWork:
-    """Makes the shards of one build; picklable, called in worker processes.
-
-    Attributes
-    ----------
-    folder : Path
-        Where the shards are built.
-    root : str or None
-        Folder that sources are relative to; None when they are tokens.
-    front_end : FrontEnd
-    load : callable
-        ``load(source)`` returns the decoded audio, or the mel where the front end was imported.
-    sync : bool
-        Whether a shard that is made is on the disk; otherwise :func:`sync_shard` is for the
-        caller to do.
-    """
-
-    folder: Path
-    root: str | None
-    front_end: FrontEnd
-    load: Callable[[str], Any]
-    sync: bool = True
-
-    def __call__(self, task: ShardTask, announce: Callable[[int], None]) -> bool:
-        """Make the shard unless it is finished; True when it was made.
-
-        ``announce(position)`` is called before each track is read, and with the number of
-        tracks before the shard is closed.
-        """
-        if is_finished(self.folder, task.number):
-            return False
-        crashes = dict(task.crashes)
-        notes: list[Note] = []
-        path = self.folder / shard_name(task.number)
-        with ShardWriter(path, self.front_end.bands, sync=self.sync) as writer:
-            for position, track in enumerate(task.tracks):
-                announce(position)
-                reason = crashes.get(position) or self._add(writer, track, notes)
-                if reason:
-                    notes.append(Note(track.track_id, track.source, "unreadable", reason))
-            announce(len(task.tracks))
-        # Not synced: is_finished tells what a crash of the machine may leave.
-        write_json(
-            notes_path(self.folder, task.number), [asdict(note) for note in notes], sync=False
-        )
-        writer.part.save(part_path(self.folder, task.number))
-        return True
-
-    def _add(self, writer: ShardWriter, track: TrackSource, notes: list[Note]) -> str | None:
-        """Write one track, or return why that is not possible."""
-        source = track.source if self.root is None else os.path.join(self.root, track.source)
-        try:
-            audio = self.load(source)
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever a decoder thinks of, one file must not end a build
-            known = isinstance(error, OSError | PlaylistPretrainError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            return text.removeprefix(f"{source}: ")
-        imported = not self.front_end.takes_waveforms
-        mel = audio.mel if imported else self._log_mel(audio.waveform)
-        try:
-            writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
-        except TrackError as error:
-            if len(mel):
-                return str(error)
-            samples = len(audio.waveform)
-            some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
-            return f"{some} for one frame"
-        if self._is_silent(audio):
-            notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
-        window = self.front_end.window_frames
-        if len(mel) < window:
-            reason = (
-                f"{len(mel)} frames, a window of front end {self.front_end.name!r} has {window}"
-            )
-            if not imported:  # most formats state no length, so the two look the same
-                reason += ": the file is short, or was cut off"
-            notes.append(Note(track.track_id, track.source, "short", reason))
-        return None
-
-    def _is_silent(self, audio: Any) -> bool:
-        if self.front_end.takes_waveforms:
-            samples = audio.waveform
-            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
-            return not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
-        return audio.mel.max() <= self.front_end.silence
-
-    @cached_property
-    def _log_mel(self) -> NumpyLogMel:
-        from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
-
-        return NumpyLogMel(self.front_end, np.float16)
-
-
-class Deaths:
-    """What to try next after a process ended while it made a shard.
-
-    The shard is begun anew; a track whose reading ends the process twice is then left out.
-    """
-
-    def __init__(self):
-        self._times: Counter[tuple[int, int | None]] = Counter()
-
-    def __call__(self, task: ShardTask, position: int | None, code: int) -> ShardTask:
-        """The task to try, as :func:`playlist_pretrain.records.workers.work_through` asks for it.
-
-        Raises
-        ------
-        CollectionError
-            The process ended three times, and no track is to blame.
-        """
-        self._times[task.number, position] += 1
-        how, times = describe_exit(code), self._times[task.number, position]
-        reading = position is not None and position < len(task.tracks)
-        if reading and times == 2:
-            reason = f"reading it ended the process twice ({how})"
-            return replace(task, crashes=(*task.crashes, (position, reason)))
-        if times > 2:
-            when = "before its first track" if position is None else "while writing it"
-            raise CollectionError(
-                f"the process that makes {shard_name(task.number)} (tracks "
-                f"{task.tracks[0].track_id!r} … {task.tracks[-1].track_id!r}) ended {times} times "
-                f"{when} ({how}); try fewer --workers"
-            )
-        return task
-
-
-def notes_path(folder: Path, number: int) -> Path:
-    """Where the notes on shard ``number`` are, while the collection is built."""
-    return folder / f"{shard_name(number)}.json"
-
-
-def part_path(folder: Path, number: int) -> Path:
-    """Where the part of shard ``number`` is, while the collection is built."""
-    return folder / f"{shard_name(number)}.npz"
-
-
-def sync_shard(folder: Path, number: int) -> None:
-    """See that a shard is on the disk; one that does not get there is no longer finished.
-
-    Raises
-    ------
-    OSError
-    """
-    try:
-        sync_file(folder / shard_name(number))
-    except OSError:
-        # Its bytes may be read from memory as if nothing had happened.
-        part_path(folder, number).unlink(missing_ok=True)
-        raise
-
-
-def read_notes(folder: Path, number: int) -> list[Note]:
-    """Notes on a finished shard."""
-    return [Note(**note) for note in json.loads(notes_path(folder, number).read_text("utf-8"))]
-
-
-def is_finished(folder: Path, number: int) -> bool:
-    """Whether shard ``number`` is there, with its notes, as its part says."""
-    try:
-        part = ShardPart.load(part_path(folder, number))
-        read_notes(folder, number)
-        with open(folder / shard_name(number), "rb") as stream:
-            whole = os.fstat(stream.fileno()).st_size == part.size
-            return whole and hashlib.file_digest(stream, "sha256").hexdigest() == part.sha
-    except (OSError, ValueError, TypeError, CollectionError):
-        return False
+THE_LIST = "the list of audio files (ids, paths, sizes, dates)"
 
 
 def tracks_per_shard(tracks: int) -> int:
     """About 64 shards of 16 to 2048 tracks, whatever the number of workers."""
     return min(max(math.ceil(tracks / 64), 16), 2048)
+
+
+def _line(track: TrackSource, root: str | None, file_of: Callable[[str], str]) -> str:
+    size = date = None
+    if root is not None:
+        with contextlib.suppress(OSError):  # a file that is not there is found out by reading it
+            status = os.stat(os.path.join(root, file_of(track.source)))
+            size, date = status.st_size, status.st_mtime_ns
+    return json.dumps([track.track_id, track.source, size, date]) + "\n"
+
+
+def _digest(listing: dict[str, str]) -> str:
+    digest = hashlib.sha256()
+    for line in listing.values():
+        digest.update(line.encode("ascii"))
+    return digest.hexdigest()
+
+
+def _read_listing(path: Path) -> dict[str, str]:
+    """Id → line of a listing; OSError or ValueError when it cannot be read."""
+    with open(path, encoding="ascii", newline="\n") as stream:
+        return {json.loads(line)[0]: line for line in stream}
+
+
+def _write_listing(path: Path, listing: dict[str, str]) -> None:
+    with atomic_write(path, "w") as stream:
+        stream.writelines(listing.values())
+
+
+def listing_of(collection: Collection) -> dict[str, str] | None:
+    """Id → line of what ``collection`` was made from; None when that is missing or damaged."""
+    try:
+        number = generation(read_document(collection.path))
+        listing = _read_listing(collection.path / sources_name(number))
+        whole = _digest(listing) == collection.source["listing_sha256"]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+    return listing if whole else None
+
+
+@dataclass
+class Changes:
+    """Ids by which two listings differ.
+
+    Attributes
+    ----------
+    new : list of str
+        Listed now and not before.
+    changed, gone : list of str
+        In the collection, and listed now with another path, size or date, or not at all.
+    missing : list of str
+        Listed before and now, and not in the collection.
+    known : int
+        Number of ids that both listings have.
+    """
+
+    new: list[str]
+    changed: list[str]
+    gone: list[str]
+    missing: list[str]
+    known: int
+
+    @classmethod
+    def between(
+        cls, old: dict[str, str], new: dict[str, str], held: Callable[[str], bool]
+    ) -> Changes:
+        """Compare two listings; ``held(id)`` is whether the collection has the track."""
+        both = [track_id for track_id in new if track_id in old]
+        return cls(
+            new=[track_id for track_id in new if track_id not in old],
+            changed=[i for i in both if old[i] != new[i] and held(i)],
+            gone=[track_id for track_id in old if track_id not in new and held(track_id)],
+            missing=[track_id for track_id in both if not held(track_id)],
+            known=len(both),
+        )
+
+    def __str__(self) -> str:
+        if not self.known:
+            return f"{THE_LIST}: none of its tracks is among them"
+        numbers = {"changed": self.changed, "gone": self.gone, "new": self.new}
+        counts = ", ".join(f"{len(ids):,} {what}" for what, ids in numbers.items())
+        what, ids = next(((what, ids) for what, ids in numbers.items() if ids), ("", []))
+        if not ids:
+            return f"{THE_LIST}: in another order"
+        first = f"track {ids[0]!r} is {what}"
+        if what == "changed":
+            first = f"path, size or date of track {ids[0]!r} changed"
+        return f"{THE_LIST}: {counts}; first of them: {first}"
 
 
 class Plan:
@@ -275,10 +148,14 @@ class Plan:
 
     Attributes
     ----------
-    lines : list of str
-        Of the listing of ``tracks``.
+    listing : dict
+        Id → line of each of ``tracks``.
+    document : dict
+        Content of ``plan.json``.
+    source : dict
+        Settings that the collection remembers.
     onto : Collection or None
-        What an addition is added to.
+        The collection that tracks are added to.
     """
 
     def __init__(
@@ -287,97 +164,96 @@ class Plan:
         loader = {"name": type(load).__name__, **dataclasses.asdict(load)}
         loader.pop("front_end", None)  # remembered already, as the collection's
         file_of = getattr(load, "file_of", str)
-        lines = [listing_line(track, root, file_of) for track in tracks]
-        self._set(tracks, lines, front_end.to_dict(), json.loads(json.dumps(loader)))
         self.onto: Collection | None = None
         self._first_shard = self._generation = 0
-        self._whole = Listing(lines, [len(lines)])
+        self._set(
+            {track.track_id: track for track in tracks},
+            {track.track_id: _line(track, root, file_of) for track in tracks},
+            json.loads(json.dumps(front_end.to_dict())),
+            json.loads(json.dumps(loader)),
+        )
+        self._whole_listing = self.listing
 
-    def _set(self, tracks: Sequence, lines: list[str], front_end: dict, loader: dict) -> None:
-        self.tracks, self.lines = tracks, lines
+    def _set(
+        self, tracks: dict[str, TrackSource], listing: dict[str, str], front_end: dict, loader: dict
+    ) -> None:
+        self.tracks, self.listing = tracks, listing
         self._per_shard = tracks_per_shard(len(tracks))
         self.source = {
             "loader": loader,
             "listed_tracks": len(tracks),
-            "listing_sha256": listing_digest(lines),
+            "listing_sha256": _digest(listing),
             "tracks_per_shard": self._per_shard,
         }
         self.document: dict[str, Any] = {
             "type": "mel collection build",
             "format": schema.FORMAT,
             "version": __version__,
-            "front_end": json.loads(json.dumps(front_end)),
+            "front_end": front_end,
             "source": self.source,
         }
 
-    def addition(
-        self, collection: Collection, listing: Listing, tracks: Sequence[TrackSource]
-    ) -> Plan:
-        """The plan that adds ``tracks``, some of this plan's, to a finished ``collection``."""
-        line_of = {t.track_id: line for t, line in zip(self.tracks, self.lines, strict=True)}
+    def addition(self, collection: Collection, listing: dict[str, str], ids: list[str]) -> Plan:
+        """The plan that adds the tracks ``ids`` to a ``collection`` made from ``listing``."""
         plan = copy.copy(self)
-        lines = [line_of[track.track_id] for track in tracks]
-        plan._set(tracks, lines, self.document["front_end"], self.source["loader"])  # type: ignore[arg-type]
+        plan._set(
+            {track_id: self.tracks[track_id] for track_id in ids},
+            {track_id: self.listing[track_id] for track_id in ids},
+            self.document["front_end"],
+            self.source["loader"],
+        )
         plan.document["addition_to"] = collection.content_key
         plan.onto = collection
-        names = [schema.SHARD_FILE.fullmatch(p.name) for p in collection.shard_paths]
+        names = [schema.SHARD_FILE.fullmatch(path.name) for path in collection.shard_paths]
         plan._first_shard = 1 + max((int(name[1]) for name in names if name), default=-1)
         plan._generation = generation(read_document(collection.path)) + 1
-        plan._whole = listing.extended(lines)
+        plan._whole_listing = {**listing, **plan.listing}
         plan.source = {
             **collection.source,
-            "listed_tracks": len(plan._whole.lines),
-            "listing_sha256": listing_digest(plan._whole.lines),
-            ADDITIONS: plan._whole.counts[1:],
+            "listed_tracks": len(plan._whole_listing),
+            "listing_sha256": _digest(plan._whole_listing),
         }
         return plan
 
     def tasks(self) -> list[ShardTask]:
         """One task a shard."""
-        starts = range(0, len(self.tracks), self._per_shard)
+        tracks = tuple(self.tracks.values())
+        starts = range(0, len(tracks), self._per_shard)
         return [
-            ShardTask(number, tuple(self.tracks[start : start + self._per_shard]))
+            ShardTask(number, tracks[start : start + self._per_shard])
             for number, start in enumerate(starts, self._first_shard)
         ]
 
     def save_sources(self, folder: Path) -> None:
         """Write the listing that the collection keeps."""
-        write_listing(folder / sources_name(self._generation), self._whole.lines)
+        _write_listing(folder / sources_name(self._generation), self._whole_listing)
 
-    def differences_from_collection(self, collection: Collection) -> list[str]:
-        """What a finished collection was made from otherwise; the program's version may differ."""
-        front_end, loader = self.document["front_end"], self.source["loader"]
+    def other_settings(self, document: dict) -> list[str]:
+        """Settings by which the collection that ``document`` describes was made otherwise."""
+        mine = {
+            "front_end": self.document["front_end"],
+            "source": {"loader": self.source["loader"]},
+        }
+        loader = document["source"].get("loader")
         return _differences(
-            {
-                "front_end": collection.front_end.to_dict(),
-                "source": {"loader": collection.source.get("loader")},
-            },
-            {"front_end": front_end, "source": {"loader": loader}},
+            {"front_end": document["front_end"], "source": {"loader": loader}}, mine
         )
-
-    def same_listing(self, collection: Collection) -> bool:
-        """Whether a finished collection was made from just these files, as far as it tells."""
-        return collection.source.get("listing_sha256") == self.source["listing_sha256"]
 
     def differences_from_build(self, folder: Path) -> list[str]:
         """What an unfinished build in ``folder`` was begun with otherwise."""
         try:
             there = json.loads((folder / "plan.json").read_text("utf-8"))
-        except ValueError as error:
-            return [f"its plan.json is damaged ({error})"]
+            listing = _read_listing(folder / "listing.jsonl")
+        except (OSError, ValueError, TypeError, IndexError) as error:
+            return [f"its plan.json or listing.jsonl is damaged ({error})"]
         differences = _differences(there, self.document)
-        listing = folder / "listing.jsonl"
-        if differences and listing.is_file():
-            with open(listing, encoding="ascii", newline="\n") as stream:
-                for old, new in itertools.zip_longest(stream, self.lines, fillvalue=""):
-                    if old != new:
-                        differences.append(f"first of them: {listing_change(old, new)}")
-                        break
+        if list(listing.items()) != list(self.listing.items()):
+            differences.append(str(Changes.between(listing, self.listing, lambda _: True)))
         return differences
 
     def save(self, folder: Path) -> None:
         """Write the listing, then ``plan.json``."""
-        write_listing(folder / "listing.jsonl", self.lines)
+        _write_listing(folder / "listing.jsonl", self.listing)
         write_json(folder / "plan.json", self.document)
 
 
@@ -385,23 +261,20 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         if name == "front_end" and there.get("name") != here["name"]:  # all the rest follows
             there, here = {"name": there.get("name")}, {"name": here["name"]}
-        names = [*here, *(key for key in there if key not in here)]
         return [
             line
-            for key in names
+            for key in {**here, **there}
             for line in _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
         ]
-    if there == here:
-        return []
+    if there == here or name in ("source.listing_sha256", "source.listed_tracks"):
+        return []  # the listings themselves tell more
     if name == "addition_to":
         return ["one is an addition and the other is not"]
-    if name == "source.listing_sha256":
-        return ["the list of audio files (ids, paths, sizes, dates)"]
     return [f"{name}: {there!r} there, {here!r} asked for"]
 
 
 class BuildFolder:
-    """``<out>/.build``; see the module.
+    """The folder ``<out>/.build``.
 
     Parameters
     ----------
@@ -433,16 +306,17 @@ class BuildFolder:
             return True
         try:
             document = json.loads((self.out / schema.COLLECTION_FILE).read_text("utf-8"))
-        except OSError:
-            return False
-        except ValueError:  # damaged: what lies beside it tells
+        except (OSError, ValueError):  # missing or damaged: what lies beside it tells
             return bool(own_files(self.out))
         return isinstance(document, dict) and document.get("type") == schema.TYPE
 
     @property
     def finished(self) -> bool:
-        """Whether ``out`` holds a finished collection, new or old."""
-        return (self.out / schema.COLLECTION_FILE).exists()
+        """Whether ``out`` holds a finished collection, sound or damaged."""
+        if (self.out / schema.COLLECTION_FILE).exists():
+            return True
+        begun = (self.path / "plan.json").is_file()
+        return not begun and self.out.is_dir() and bool(own_files(self.out))
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         """Make the folder and keep other processes out of it.
@@ -472,12 +346,17 @@ class BuildFolder:
                     f"{self.out} holds an unfinished build that differs: {'; '.join(differences)}. "
                     "Give the same settings to finish it, or --overwrite to begin anew"
                 )
-        self._clear()
+            (self.path / "plan.json").unlink()  # without it nothing else counts
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != LOCK_FILE:
+                path.unlink()
         plan.save(self.path)
 
     def remove_temporaries(self, shard: str = "") -> None:
         """Remove half-written files, all or those of one shard."""
-        for path in self.path.glob(f".{shard}*.tmp"):
+        for path in self.path.rglob(f".{shard}*.tmp"):
             path.unlink(missing_ok=True)
 
     def move_out(self) -> None:
@@ -488,22 +367,20 @@ class BuildFolder:
         another build have the names of the old one's, so ``collection.json`` goes first and comes
         last: at no time does it name a file that is not whole.
         """
-        document = json.loads((self.path / schema.COLLECTION_FILE).read_text("utf-8"))
+        names = _named_files(self.path)
         if "addition_to" not in self._plan():
             (self.out / schema.COLLECTION_FILE).unlink(missing_ok=True)
-        for name in [*_names(document), REPORT_FILE]:
+        for name in [*names, REPORT_FILE]:
             if (self.path / name).exists():
                 os.replace(self.path / name, self.out / name)
         os.replace(self.path / schema.COLLECTION_FILE, self.out / schema.COLLECTION_FILE)
-        self._remove_replaced()
-        self.remove()
+        self.remove_replaced()
 
-    def _remove_replaced(self) -> None:
-        """Remove what earlier states of the collection left, and only its own files."""
-        document = json.loads((self.out / schema.COLLECTION_FILE).read_text("utf-8"))
-        names = _names(document)
-        for name in sorted(set(own_files(self.out)).difference(names)):
+    def remove_replaced(self) -> None:
+        """Remove what earlier states of the collection left, then the build folder."""
+        for name in sorted(set(own_files(self.out)).difference(_named_files(self.out))):
             (self.out / name).unlink()
+        self.remove()
 
     def _plan(self) -> dict:
         try:
@@ -512,57 +389,32 @@ class BuildFolder:
             return {}
         return plan if isinstance(plan, dict) else {}
 
-    def unfinished_addition(self) -> list[str] | None:
-        """Listing of an addition that was begun, None when there is none."""
-        if "addition_to" not in self._plan():
-            return None
-        try:
-            return (self.path / "listing.jsonl").read_text("ascii").splitlines(keepends=True)
-        except (OSError, ValueError):
-            return []
+    def unfinished_addition(self) -> bool:
+        """Whether an addition was begun and is not finished."""
+        return "addition_to" in self._plan()
 
-    def discard(self) -> None:
-        """Remove the build, and the collection's folder if nothing else is in it."""
-        self.remove()
+    def remove(self) -> None:
+        """Remove the build folder, and the collection's folder if nothing else is in it."""
+        (self.path / "plan.json").unlink(missing_ok=True)
+        shutil.rmtree(self.path)
         with contextlib.suppress(OSError):
             self.out.rmdir()
 
-    def remove(self) -> None:
-        """Remove the folder; the plan goes first, since without it nothing else counts."""
-        (self.path / "plan.json").unlink(missing_ok=True)
-        shutil.rmtree(self.path)
-
-    def clean_up(self, plan: Plan, content_key: str) -> None:
-        """Finish what was killed in its last steps; ``out`` holds a finished collection.
-
-        Parameters
-        ----------
-        plan : Plan
-            Of the call: a build with this plan has nothing left to do.
-        content_key : str
-            Of the collection.
-        """
+    def clean_up(self) -> None:
+        """Finish what was killed in its last steps; ``out`` holds a finished collection."""
         if not self.path.is_dir():
             return
         with contextlib.suppress(CollectionError), self.locked():
-            there = self._plan().get("addition_to")
-            if there == content_key:
-                if (self.path / schema.COLLECTION_FILE).exists():
-                    self.move_out()
-            elif there is not None or not (
-                (self.path / "plan.json").exists() and plan.differences_from_build(self.path)
-            ):
-                self._remove_replaced()
-                self.remove()
-
-    def _clear(self) -> None:
-        (self.path / "plan.json").unlink(missing_ok=True)
-        for path in self.path.iterdir():
-            if path.name != LOCK_FILE:
-                path.unlink()
+            addition_to = self._plan().get("addition_to")
+            stale = addition_to not in (None, read_document(self.out)["content_key"])
+            if addition_to and not stale and (self.path / schema.COLLECTION_FILE).exists():
+                self.move_out()
+            elif stale or not any(self.path.rglob("mel-*.tfrecord")):  # they were moved out
+                self.remove_replaced()
 
 
-def _names(document: dict) -> list[str]:
-    """Files of the collection that ``collection.json`` describes, without that."""
+def _named_files(folder: Path) -> list[str]:
+    """Files of the collection in ``folder``, without ``collection.json``."""
+    document = json.loads((folder / schema.COLLECTION_FILE).read_text("utf-8"))
     shards = [shard["file"] for shard in document["shards"]]
     return [*shards, document["index"]["file"], sources_name(generation(document))]

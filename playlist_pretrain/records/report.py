@@ -1,13 +1,14 @@
-"""What came of a build: for the caller, and as ``build_report.tsv`` for people."""
+"""Report of a build: for the caller, in the log, and as ``build_report.tsv``."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from playlist_pretrain.records.schema import COLLECTION_FILE
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
+
+logger = logging.getLogger(__name__)
 
 REPORT_FILE = "build_report.tsv"
 DIFFERS = "differs"
@@ -51,9 +54,9 @@ class Note:
 _COLUMNS = [field.name for field in dataclasses.fields(Note)]
 
 
-@dataclass(frozen=True)
+@dataclass
 class BuildReport:
-    """What came of a build.
+    """Result of a build.
 
     Attributes
     ----------
@@ -67,22 +70,25 @@ class BuildReport:
         Time this call took.
     added, read_late : int
         Tracks appended to a collection that was finished before, and those of them that an
-        earlier call could not read.
+        earlier call could not read, or that were lost since.
     waiting : int
         Tracks listed and not appended, since the call was not one to add.
     interrupted : bool
         An addition was begun and is not finished.
+    remade : int
+        Shards that were missing or damaged and were made anew.
     """
 
     collection: Collection
     notes: list[Note]
     made: int
     kept: int
-    seconds: float
+    seconds: float = 0.0
     added: int = 0
     read_late: int = 0
     waiting: int = 0
     interrupted: bool = False
+    remade: int = 0
 
     @property
     def tracks(self) -> int:
@@ -118,17 +124,6 @@ class BuildReport:
         return [(n.track_id, n.source, n.reason) for n in self.notes if n.status == status]
 
 
-def merged(notes: Sequence[Note], tried: Container[str], fresh: Sequence[Note]) -> list[Note]:
-    """``notes`` after the tracks ``tried`` were read again: ``fresh`` says what came of them."""
-    fresh_of = defaultdict(list)
-    for note in fresh:
-        fresh_of[note.track_id].append(note)
-    result = []
-    for note in notes:
-        result.extend(fresh_of.pop(note.track_id, []) if note.track_id in tried else [note])
-    return result + [note for left in fresh_of.values() for note in left]
-
-
 def write_report(path: Path, notes: Sequence[Note]) -> None:
     """Write ``notes`` as a tab-separated table with a header."""
     with atomic_write(path, "w") as stream:
@@ -138,7 +133,7 @@ def write_report(path: Path, notes: Sequence[Note]) -> None:
 
 
 def read_report(path: Path) -> list[Note]:
-    """Read what :func:`write_report` wrote; CollectionError when it is something else."""
+    """Read a table of :func:`write_report`; CollectionError when it is something else."""
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             header, *rows = list(csv.reader(stream, delimiter="\t")) or [[]]
@@ -154,7 +149,7 @@ def read_report(path: Path) -> list[Note]:
 
 
 def notes_of(folder: Path) -> list[Note]:
-    """Notes on the collection in ``folder``, or on what is finished of its first build.
+    """Notes on the collection in ``folder``, or on the finished shards of its first build.
 
     Raises
     ------
@@ -163,23 +158,25 @@ def notes_of(folder: Path) -> list[Note]:
     """
     if (folder / COLLECTION_FILE).exists():
         return read_report(folder / REPORT_FILE)
-    unfinished = sorted((folder / ".build").glob("mel-*.json"))
-    if not unfinished and not (folder / ".build" / "plan.json").exists():
+    finished = sorted((folder / ".build").glob("mel-*.json"))
+    if not finished and not (folder / ".build" / "plan.json").exists():
         raise CollectionError(f"{folder} is no collection, so there is no report on one")
     try:
-        return [Note(**note) for path in unfinished for note in json.loads(path.read_text("utf-8"))]
-    except (ValueError, TypeError) as error:
+        contents = [json.loads(path.read_text("utf-8")) for path in finished]
+        return [Note(**note) for content in contents for note in content["notes"]]
+    except (ValueError, TypeError, KeyError) as error:
         raise CollectionError(f"{folder / '.build'}: damaged notes ({error})") from error
 
 
 def report_text(notes: Sequence[Note], folder: Path) -> str:
-    """What did not make it into a collection, file by file, and how many for each reason."""
+    """List what did not make it into a collection, file by file, and count the reasons."""
     out = [note for note in notes if note.status not in KEPT]
     kept = [note for note in notes if note.status in KEPT]
     lines = [f"{printable(note.source)}: {printable(note.reason)}" for note in out]
     unfinished = "" if (folder / COLLECTION_FILE).exists() else " so far (it is not finished)"
-    verb = "is" if len(out) == 1 else "are"
-    lines.append(f"{folder}: {counted(len(out), 'file')} {verb} not in the collection{unfinished}")
+    lines.append(
+        f"{folder}: {counted(len(out), 'file')} {_are(out)} not in the collection{unfinished}"
+    )
     for part, what in ((out, ""), (kept, ", kept")):
         alike = defaultdict(list)
         for note in part:
@@ -191,8 +188,69 @@ def report_text(notes: Sequence[Note], folder: Path) -> str:
     return "\n".join(lines)
 
 
+def log_failures(report: BuildReport, what: str, listed: int) -> None:
+    """Log how many of ``listed`` tracks (``what``: "track" or "mel") a build left out, and why."""
+    see = f"see {report.collection.path / REPORT_FILE}"
+    for found, verb in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
+        if found:
+            logger.warning(
+                f"{len(found):,} of {counted(listed, what)} {verb} and {_are(found)} left out "
+                f"({named_sources(found)}): {see}; --report prints it"
+            )
+    if report.differing:
+        logger.warning(
+            f"{counted(len(report.differing), what)} left as they were: the collection has "
+            f"these ids from other files, or from before the files changed: {see}"
+        )
+
+
+def log_summary(report: BuildReport, other_files: int, listed: Path | str) -> None:
+    """Log what came of a build from the folder or table ``listed``."""
+    collection = report.collection
+    hop = collection.front_end.hop_length / collection.front_end.sample_rate
+    audio = float(collection.frames.sum(dtype="int64")) * hop
+    size = sum(path.stat().st_size for path in collection.shard_paths)
+    for found, what in ((report.silent, "silent"), (report.short, "shorter than a window")):
+        if found:
+            logger.info(
+                f"{counted(len(found), 'track')} {_are(found)} {what} and kept "
+                f"({named_sources(found)}): see {collection.path / REPORT_FILE}"
+            )
+    if other_files:
+        several = f"{other_files:,} files of other kinds were"
+        logger.info(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
+    logger.info(
+        f"{collection.path}: {counted(report.tracks, 'track')}, {audio / 3600:.2f} hours of audio, "
+        f"{size / 1e6:,.1f} MB in {counted(len(collection.shard_paths), 'shard')}, "
+        f"front end {collection.front_end.name!r}"
+    )
+    if report.remade:
+        logger.info(f"{counted(report.remade, 'shard')} missing or damaged, and made anew")
+    if report.added:
+        late = f", {report.read_late:,} of which could not be read before or were lost"
+        logger.info(
+            f"{counted(report.added, 'track')} appended{late if report.read_late else ''}; "
+            "groups have to be matched again"
+        )
+    if report.waiting:
+        logger.info(
+            f"{counted(report.waiting, 'track')} of {listed} not in the collection "
+            "yet: the same command with --add appends them"
+        )
+    if report.interrupted:
+        logger.info(
+            "an addition was interrupted: the command that began it, with --add, finishes it"
+        )
+    if report.made:
+        were = "was" if report.kept == 1 else "were"
+        resumed = f"; {counted(report.kept, 'shard')} {were} there already" if report.kept else ""
+        logger.info(f"built {counted(report.made, 'shard')} in {report.seconds:.1f} s{resumed}")
+    elif not (report.waiting or report.interrupted or report.remade):
+        logger.info("it is complete: nothing was left to build")
+
+
 def named_sources(notes: Sequence[tuple[str, str, str]]) -> str:
-    """The first sources of (track id, source, reason), and how many more there are."""
+    """Name the first sources of (track id, source, reason), and count the rest."""
     more = f" and {len(notes) - MOST_NAMED:,} more" if len(notes) > MOST_NAMED else ""
     return ", ".join(printable(source) for _, source, _ in notes[:MOST_NAMED]) + more
 
@@ -200,6 +258,10 @@ def named_sources(notes: Sequence[tuple[str, str, str]]) -> str:
 def counted(number: int, what: str) -> str:
     """``1 track``, ``2 tracks``."""
     return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def _are(found: Sequence) -> str:
+    return "is" if len(found) == 1 else "are"
 
 
 def _kind(reason: str) -> str:

@@ -1,8 +1,6 @@
-"""What is inside a collection: names, types and the two files that describe it.
+"""Names, types and fields of a collection's files, and the look-up of track ids.
 
-``tfrecords/README.md`` specifies all of it to the byte; :mod:`.example` has the track records.
-
-From track ids to rows, in 12 bytes a track, and what an id that is not there may be.
+``tfrecords/README.md`` specifies the format to the byte; :mod:`.example` has the track records.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -182,23 +180,9 @@ EXPECTED = {
 
 
 def check_document(document: Any, where: str) -> dict:
-    """Validate the content of ``collection.json``.
+    """Return ``document``, the content of ``collection.json``, or raise CollectionError.
 
-    Parameters
-    ----------
-    document : object
-        What the JSON file holds.
-    where : str
-        The file, for messages.
-
-    Returns
-    -------
-    dict
-        ``document``, every field present and of the right kind.
-
-    Raises
-    ------
-    CollectionError
+    ``where`` is the file, for messages.
     """
     if not isinstance(document, dict) or document.get("type") != TYPE:
         raise CollectionError(
@@ -210,56 +194,56 @@ def check_document(document: Any, where: str) -> dict:
             f"{where}: format {document.get('format')!r}, this version reads format {FORMAT}; "
             "install the version that made the collection, or build it again"
         )
-
-    def refuse(what: str) -> NoReturn:
+    if reason := _fault(document):
         raise CollectionError(
-            f"{where}: {what}; the file was damaged or edited: restore it, or "
+            f"{where}: {reason}; the file was damaged or edited: restore it, or "
             "build the collection anew with the command that made it and --overwrite"
         )
-
-    for name, kind in EXPECTED.items():
-        if name not in document:
-            refuse(f"field {name!r} is missing")
-        if not isinstance(document[name], kind) or isinstance(document[name], bool):
-            refuse(f"field {name!r} is {document[name]!r}, expected {kind.__name__}")
-    if document["dtype"] != MEL_DTYPE.name:
-        refuse(f"dtype {document['dtype']!r}, format {FORMAT} stores {MEL_DTYPE.name}")
-    for files in (document["shards"], [document["index"]]):
-        for entry in files:
-            _check_file_entry(entry, refuse)
-    names = [entry["file"] for entry in document["shards"]]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        refuse(f"shard {twice!r} is named twice")
-    for name in ("band_mean", "band_std"):
-        values = document[name]
-        low = 0 if name == "band_std" else -np.inf
-        numbers = all(isinstance(v, (int, float)) and low <= v < np.inf for v in values)
-        if len(values) != document["bands"] or not numbers:
-            refuse(f"field {name!r} needs {document['bands']} finite numbers (a deviation: from 0)")
-    if sum(shard["tracks"] for shard in document["shards"]) != document["tracks"]:
-        refuse(f"{document['tracks']} tracks, but its shards hold another number")
-    if collection_key(document["front_end"], document["shards"]) != document["content_key"]:
-        refuse(f"content key {document['content_key']!r} does not fit front end and shards")
     return document
 
 
-def _check_file_entry(entry: Any, refuse: Callable[[str], NoReturn]) -> None:
+def _fault(document: dict) -> str:
+    """Say what is wrong with the fields of ``collection.json``; empty when nothing is."""
+    for name, kind in EXPECTED.items():
+        if name not in document:
+            return f"field {name!r} is missing"
+        if not isinstance(document[name], kind) or isinstance(document[name], bool):
+            return f"field {name!r} is {document[name]!r}, expected {kind.__name__}"
+    if document["dtype"] != MEL_DTYPE.name:
+        return f"dtype {document['dtype']!r}, format {FORMAT} stores {MEL_DTYPE.name}"
+    for entry in (*document["shards"], document["index"]):
+        if reason := _fault_of_entry(entry):
+            return reason
+    names = [entry["file"] for entry in document["shards"]]
+    if len(set(names)) != len(names):
+        return f"shard {next(name for name in names if names.count(name) > 1)!r} is named twice"
+    for name, low in (("band_mean", -np.inf), ("band_std", 0)):
+        values = document[name]
+        numbers = all(isinstance(v, (int, float)) and low <= v < np.inf for v in values)
+        if len(values) != document["bands"] or not numbers:
+            return f"field {name!r} needs {document['bands']} finite numbers (a deviation: from 0)"
+    if sum(shard["tracks"] for shard in document["shards"]) != document["tracks"]:
+        return f"{document['tracks']} tracks, but its shards hold another number"
+    if collection_key(document["front_end"], document["shards"]) != document["content_key"]:
+        return f"content key {document['content_key']!r} does not fit front end and shards"
+    return ""
+
+
+def _fault_of_entry(entry: Any) -> str:
     kinds = {"file": str, "size": int, "sha256": str, "tracks": int}
-    fits = isinstance(entry, dict) and all(
+    if not isinstance(entry, dict) or not all(
         isinstance(entry.get(name), kind) and (kind is str or entry[name] >= 0)
         for name, kind in kinds.items()
-    )
-    if not fits:
-        refuse(f"{entry!r} is no file entry with {', '.join(kinds)}")
+    ):
+        return f"{entry!r} is no file entry with {', '.join(kinds)}"
     name = entry["file"]
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
-        refuse(f"file name {name!r} is not a plain name")
+        return f"file name {name!r} is not a plain name"
     if not set(entry["sha256"]) <= set("0123456789abcdef"):
-        refuse(f"sha256 {entry['sha256']!r} is not hexadecimal")
+        return f"sha256 {entry['sha256']!r} is not hexadecimal"
+    return ""
 
 
-_FEW = 1 << 16
 MOST_ZEROS = 16
 
 
@@ -284,10 +268,7 @@ def did_you_mean(wanted: str, rows: Callable[[Sequence[str]], Iterable[int]]) ->
 
 
 class IdTable:
-    """Looks ids up: a dictionary for few tracks, sorted hashes for many.
-
-    A dictionary of a million ids takes 200 MB and misses the processor's cache at every step.
-    Python's hash of a string is seeded anew in every process, so no ids can be made to collide.
+    """Rows of ids by sorted hashes: 12 bytes an id, where a dictionary takes 200.
 
     Parameters
     ----------
@@ -301,42 +282,27 @@ class IdTable:
 
     def __init__(self, ids: PackedStrings):
         self._ids = ids
+        hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+        order = np.argsort(hashes, kind="stable")
+        self._rows, self._hashes = order.astype(np.int32), hashes[order]
         self._row_of: dict[str, int] | None = None
-        if len(ids) <= _FEW:
+        if (self._hashes[1:] == self._hashes[:-1]).any():  # equal ids, or chance
             self._row_of = {track_id: row for row, track_id in enumerate(ids)}
-            repeated = len(ids) - len(self._row_of)
-        else:
-            hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
-            order = np.argsort(hashes, kind="stable")
-            self._rows, self._hashes = order.astype(np.int32), hashes[order]
-            repeated = self._repeated()
-        if repeated:
-            raise ValueError(f"{repeated} track ids stand for more than one track")
-
-    def _repeated(self) -> int:
-        again = np.flatnonzero(self._hashes[1:] == self._hashes[:-1]) + 1
-        candidates = np.union1d(again, again - 1)
-        distinct = {self._ids[row] for row in self._rows[candidates].tolist()}
-        return len(candidates) - len(distinct)
+            if repeated := len(ids) - len(self._row_of):
+                raise ValueError(f"{repeated} track ids stand for more than one track")
 
     def rows(self, wanted: Sequence[str]) -> np.ndarray:
         """Rows of ids [shape=(n,), int32], -1 for one that is not there."""
         if self._row_of is not None:
-            find = self._row_of.get
-            return np.array([find(track_id, -1) for track_id in wanted], np.int32)
-        hashes = np.fromiter(map(hash, wanted), np.int64, len(wanted))
+            return np.array([self._row_of.get(track_id, -1) for track_id in wanted], np.int32)
         found = np.full(len(wanted), -1, np.int32)
-        places = np.searchsorted(self._hashes, hashes)
-        left = np.arange(len(wanted))
-        while len(left):  # once for all, and once more for ids whose hash another id has
-            left = left[places[left] < len(self._hashes)]
-            left = left[self._hashes[places[left]] == hashes[left]]
-            rows = self._rows[places[left]]
-            texts = self._ids.take(rows)
-            same = np.array(
-                [text == wanted[i] for text, i in zip(texts, left.tolist(), strict=True)], bool
-            )
-            found[left[same]] = rows[same]
-            left = left[~same]
-            places[left] += 1
+        if not len(self._hashes):
+            return found
+        hashes = np.fromiter(map(hash, wanted), np.int64, len(wanted))
+        places = np.searchsorted(self._hashes, hashes).clip(max=len(self._hashes) - 1)
+        likely = np.flatnonzero(self._hashes[places] == hashes)
+        rows = self._rows[places[likely]]
+        for i, row, track_id in zip(likely, rows, self._ids.take(rows), strict=True):
+            if track_id == wanted[i]:
+                found[i] = row
         return found

@@ -1,4 +1,4 @@
-"""Which tracks a collection is made of: the audio files of a folder, or the rows of a table."""
+"""Tracks that a collection is made of: the audio files of a folder, or the rows of a table."""
 
 from __future__ import annotations
 
@@ -14,20 +14,12 @@ from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import check_track_id
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
+# fmt: off
 AUDIO_EXTENSIONS = (
-    ".aac",
-    ".aif",
-    ".aifc",
-    ".aiff",
-    ".flac",
-    ".m4a",
-    ".mp3",
-    ".oga",
-    ".ogg",
-    ".opus",
-    ".wav",
+    ".aac", ".aif", ".aifc", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav",
     ".wma",
 )
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +40,14 @@ class TrackSource:
 
 @dataclass(frozen=True)
 class FoundAudio:
-    """What a folder holds: ``tracks`` sorted by id, and the number of ``other_files``."""
+    """Content of a folder: ``tracks`` sorted by id, and the number of ``other_files``."""
 
     tracks: list[TrackSource]
     other_files: int
 
 
 def find_audio(folder: str | Path) -> FoundAudio:
-    """Every audio file below ``folder``; the id is the path below it without the extension.
+    """Find every audio file below ``folder``; the id is the path without the extension.
 
     Hidden files and folders (names that begin with a dot) are left out, uncounted. Links to
     folders are followed unless they lead back to a folder they lie in. Names are taken byte by
@@ -91,7 +83,7 @@ def find_audio(folder: str | Path) -> FoundAudio:
 
 
 def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource]:
-    """Tracks of a table with at least the columns ``track_id`` and ``path``, sorted by id.
+    """Read a table with at least the columns ``track_id`` and ``path``, sorted by id.
 
     Paths are taken from the audio folder. A path may be absolute or contain ``..`` as long as
     it ends inside that folder as written (links are not resolved). Whether the files exist is
@@ -123,7 +115,7 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
 
 
 def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
-    """Tracks whose ids can be stored, and a note on each of the others.
+    """Separate tracks whose ids can be stored from the others, which become notes.
 
     Raises
     ------
@@ -138,11 +130,11 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
         try:
             check_track_id(track.track_id)
         except TrackError as error:
-            shown_id, shown_source = (
+            shown = (
                 name.encode("utf-8", "backslashreplace").decode("utf-8")
                 for name in (track.track_id, track.source)
             )
-            unnamed.append(Note(shown_id, shown_source, "unreadable", str(error)))
+            unnamed.append(Note(*shown, "unreadable", str(error)))
             continue
         if track.track_id in named:
             sources = f"{named[track.track_id].source!r} and {track.source!r}"
@@ -155,16 +147,15 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
 
 
 def missing_files(folder: str | Path, tracks: list[TrackSource]) -> list[TrackSource]:
-    """Those of ``tracks`` that have no file below ``folder``."""
+    """Return those of ``tracks`` that have no file below ``folder``."""
     return [track for track in tracks if not os.path.exists(os.path.join(folder, track.source))]
 
 
 def _audio_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        if folder.exists():
-            raise AudioError(f"the audio folder {folder} is not a folder")
-        raise AudioError(f"the audio folder {folder} does not exist")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise AudioError(f"the audio folder {folder} {what}")
     return folder
 
 

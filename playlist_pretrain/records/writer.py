@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -19,7 +20,6 @@ from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import read_document
-from playlist_pretrain.records.schema import generation
 from playlist_pretrain.records.shard_file import masked_crc
 from playlist_pretrain.version import __version__
 
@@ -28,55 +28,12 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 
-@dataclass(frozen=True)
-class Before:
-    """See the module.
-
-    Attributes
-    ----------
-    collection : Collection or None
-    generation : int
-        Of the index that is written next.
-    track_ids : sequence of str
-    shards : list of dict
-        File entries of its shards.
-    sums : ndarray [shape=(2, bands), float64]
-        Sums of the stored values and of their squares over all frames.
-    """
-
-    collection: Collection | None
-    generation: int
-    track_ids: Sequence[str]
-    shards: list[dict]
-    sums: np.ndarray
-
-    @classmethod
-    def of(cls, collection: Collection | None, bands: int) -> Before:
-        """Read it from an open collection; None stands for a collection that is to be made."""
-        if collection is None:
-            return cls(None, 0, (), [], np.zeros((2, bands)))
-        document = read_document(collection.path)
-        with np.load(collection.path / document["index"]["file"], allow_pickle=False) as archive:
-            if "band_sum" in archive.files:
-                sums = np.stack([archive["band_sum"], archive["band_square_sum"]])
-            else:  # written by another program: as exact as the statistics are
-                mean, std = (np.array(document[name]) for name in ("band_mean", "band_std"))
-                sums = document["frames"] * np.stack([mean, np.square(std) + np.square(mean)])
-        number = generation(document) + 1
-        return cls(collection, number, collection.track_ids, document["shards"], sums)
-
-    def column(self, name: str, *more: np.ndarray) -> np.ndarray:
-        """Column ``name`` of the index with ``more`` entries after those that are there."""
-        there = [] if self.collection is None else [getattr(self.collection, name)]
-        return np.concatenate([*there, *more])
-
-
 _SUM_FRAMES = 1 << 16  # at once, so that hours of audio need no more memory than minutes
 
 
 @dataclass
 class ShardPart:
-    """What a collection has to know about one finished shard of ``n`` tracks.
+    """Description of one finished shard of ``n`` tracks.
 
     Attributes
     ----------
@@ -106,36 +63,32 @@ class ShardPart:
     band_sum: np.ndarray
     band_square_sum: np.ndarray
 
-    def save(self, path: str | Path) -> None:
-        """Write the part as ``.npz``, atomically; :meth:`load` finds out if it is not whole."""
-        content = dict(vars(self))
-        ids = schema.PackedStrings.pack(content.pop("track_ids"))
-        with atomic_write(path, sync=False) as stream:
-            name = content.pop("file")  # np.savez has a parameter of that name
-            np.savez(stream, name=name, id_bytes=ids.data, id_ends=ids.ends, **content)
+    def to_dict(self) -> dict:
+        """Return the part as JSON values."""
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in vars(self).items()}
 
     @classmethod
-    def load(cls, path: str | Path) -> ShardPart:
-        """Read what :meth:`save` wrote; CollectionError when the file is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                content = {name: archive[name] for name in archive.files}
-            ids = schema.PackedStrings(content.pop("id_bytes"), content.pop("id_ends"))
-            name, size, sha = (content.pop(key).item() for key in ("name", "size", "sha"))
-            return cls(name, size, sha, list(ids), **content)
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            raise CollectionError(
-                f"{path}: damaged ({error}); remove it and its shard is made anew"
-            ) from error
+    def from_dict(cls, content: dict) -> ShardPart:
+        """Make a part from the result of :meth:`to_dict`."""
+        arrays = {name: np.array(content[name], dtype) for name, dtype in _PART_ARRAYS.items()}
+        return cls(**{**content, **arrays})
+
+
+_PART_ARRAYS = {
+    "offsets": np.int64,
+    "frames": np.int32,
+    "start_seconds": np.float32,
+    "source_seconds": np.float32,
+    "band_sum": np.float64,
+    "band_square_sum": np.float64,
+}
 
 
 class ShardWriter:
     """Context manager that writes one shard of a collection.
 
-    On normal exit the shard is renamed to ``path``, and :attr:`part` describes it; after an
-    exception nothing of it is left.
+    On normal exit the shard is on the disk under the name ``path``, and :attr:`part` describes it;
+    after an exception nothing of it is left.
 
     Parameters
     ----------
@@ -143,9 +96,6 @@ class ShardWriter:
         Final name.
     bands : int
         Bands of every mel.
-    sync : bool
-        Wait until the shard is on the disk before it gets its name. Whoever does not has to see
-        to it with :func:`~playlist_pretrain.files.sync_file` before a collection names the shard.
 
     Examples
     --------
@@ -154,10 +104,9 @@ class ShardWriter:
     >>> writer.part.frames
     """
 
-    def __init__(self, path: str | Path, bands: int, *, sync: bool = True):
+    def __init__(self, path: str | Path, bands: int):
         self.path = Path(path)
         self.bands = bands
-        self.sync = sync
         self.part: ShardPart | None = None
         self._temporary = temporary_beside(self.path)
 
@@ -201,17 +150,6 @@ class ShardWriter:
                 raise TrackError(f"track {track_id!r}: {name} of {value} seconds")
         stored = example.stored_mel(track_id, mel, self.bands)
         data, mel_position = example.encode_track(track_id, stored, start_seconds, source_seconds)
-        self._write(data)
-        offset = self._position + example.RECORD_HEADER + mel_position
-        self._rows.append((offset, len(stored), start_seconds, source_seconds))
-        self._ids[track_id] = None
-        self._position += len(data) + example.RECORD_OVERHEAD
-        for start in range(0, len(stored), _SUM_FRAMES):
-            exact = example.exact_values(stored[start : start + _SUM_FRAMES])
-            self._sum += np.einsum("ij->j", exact)
-            self._square_sum += np.einsum("ij,ij->j", exact, exact)  # without a table of squares
-
-    def _write(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
         header = length + struct.pack("<I", masked_crc(length))
         try:
@@ -220,27 +158,32 @@ class ShardWriter:
                 self._digest.update(part)
         except OSError as error:
             raise self._unwritable(error) from error
+        offset = self._position + example.RECORD_HEADER + mel_position
+        self._rows.append((offset, len(stored), start_seconds, source_seconds))
+        self._ids[track_id] = None
+        self._position += len(data) + example.RECORD_OVERHEAD
+        for start in range(0, len(stored), _SUM_FRAMES):
+            exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
+            self._sum += np.einsum("ij->j", exact)
+            self._square_sum += np.einsum("ij,ij->j", exact, exact)  # without a table of squares
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
-            self._close(failed=kind is not None)
             if kind is None:
                 self.part = self._finish()
         finally:
+            with contextlib.suppress(OSError):
+                self._stream.close()
             self._temporary.unlink(missing_ok=True)
 
-    def _close(self, failed: bool) -> None:
+    def _finish(self) -> ShardPart:
         try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            size = os.fstat(self._stream.fileno()).st_size
             self._stream.close()
         except OSError as error:
-            if not failed:
-                raise self._unwritable(error) from error
-
-    def _finish(self) -> ShardPart:
-        with open(self._temporary, "rb") as stream:
-            if self.sync:
-                os.fsync(stream.fileno())
-            size = os.fstat(stream.fileno()).st_size
+            raise self._unwritable(error) from error
         if size != self._position:
             raise self._unwritable(f"{size} of {self._position} bytes arrived; is the disk full?")
         os.replace(self._temporary, self.path)
@@ -300,24 +243,25 @@ def write_collection(
         or has another size.
     """
     folder = Path(folder)
-    before = Before.of(onto, front_end.bands)
-    _check_parts(folder, front_end, parts, before.track_ids)
     counts = [len(part.track_ids) for part in parts]
-    names = (name for part in parts for name in part.track_ids)
-    ids = schema.PackedStrings.pack(itertools.chain(before.track_ids, names))
-    columns = {
-        "track_id_bytes": ids.data,
-        "track_id_ends": ids.ends,
-        "shard": before.column("shard", len(before.shards) + np.repeat(range(len(parts)), counts)),
-        "offset": before.column("offset", *(part.offsets for part in parts)),
-        **{
-            name: before.column(name, *(getattr(part, name) for part in parts))
-            for name in ("frames", "start_seconds", "source_seconds")
-        },
-    }
-    sums = np.stack([before.sums, *([part.band_sum, part.band_square_sum] for part in parts)])
-    band_sum, band_square_sum = sum(sums)
-    generation = before.generation if generation is None else generation
+    if not sum(counts):
+        raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
+    before = None if onto is None else read_document(onto.path)
+    shards = [] if before is None else before["shards"]
+    old_ids = () if onto is None else onto.track_ids
+    _check_parts(folder, front_end, parts, old_ids)
+    ids = schema.PackedStrings.pack(itertools.chain(old_ids, *(part.track_ids for part in parts)))
+    columns = {"shard": len(shards) + np.repeat(range(len(parts)), counts)}
+    for name, of_part in _COLUMNS.items():
+        columns[name] = np.concatenate([getattr(part, of_part) for part in parts])
+    if onto is not None:
+        columns = {k: np.concatenate([getattr(onto, k), new]) for k, new in columns.items()}
+    columns |= {"track_id_bytes": ids.data, "track_id_ends": ids.ends}
+    band_sum, band_square_sum = _sums_of(onto, before, front_end.bands)
+    for part in parts:
+        band_sum, band_square_sum = band_sum + part.band_sum, band_square_sum + part.band_square_sum
+    if generation is None:
+        generation = 0 if before is None else schema.generation(before) + 1
     index_path = folder / schema.index_name(generation)
     with atomic_write(index_path) as stream:
         arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}  # type: ignore[call-overload]
@@ -327,7 +271,7 @@ def write_collection(
     frames = int(columns["frames"].sum(dtype=np.int64))
     mean, std = band_statistics(band_sum, band_square_sum, frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
-    shards = before.shards + [
+    shards = shards + [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
         for part, count in zip(parts, counts, strict=True)
     ]
@@ -358,10 +302,30 @@ def write_collection(
     )
 
 
+_COLUMNS = {
+    "offset": "offsets",
+    "frames": "frames",
+    "start_seconds": "start_seconds",
+    "source_seconds": "source_seconds",
+}
+
+
+def _sums_of(collection: Collection | None, document: dict | None, bands: int) -> np.ndarray:
+    """Sums of the stored values and of their squares [shape=(2, bands), float64]."""
+    if collection is None or document is None:
+        return np.zeros((2, bands))
+    with np.load(collection.path / document["index"]["file"], allow_pickle=False) as archive:
+        if "band_sum" in archive.files:
+            return np.stack([archive["band_sum"], archive["band_square_sum"]])
+    # Written by another program: as exact as the statistics are.
+    mean, std = (np.array(document[name]) for name in ("band_mean", "band_std"))
+    return document["frames"] * np.stack([mean, np.square(std) + np.square(mean)])
+
+
 def _check_parts(
-    folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart], before: Iterable[str]
+    folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart], old_ids: Iterable[str]
 ) -> None:
-    seen = dict.fromkeys(before, "the collection")
+    seen = dict.fromkeys(old_ids, "the collection")
     for part in parts:
         for track_id in part.track_ids:
             if track_id in seen:
@@ -380,8 +344,6 @@ def _check_parts(
             raise CollectionError(
                 f"{path}: missing, or not the {part.size} bytes that were written"
             )
-    if not seen:
-        raise CollectionError(f"{folder}: no tracks, so there is no collection to write")
 
 
 def band_statistics(

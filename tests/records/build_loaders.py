@@ -18,7 +18,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
-from playlist_pretrain.records.build_folder import ShardTask, ShardWork
+from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.sources import TrackSource
 
 RATE = 16000

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the
 from build_loaders import PAPER, Tones, sources
 
 from playlist_pretrain.records import build, build_folder
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def make(in_process, tmp_path):
     def make(tracks=None, front_end=PAPER, load=None, **options):
         tracks = sources() if tracks is None else tracks
         load = load or Tones()
-        return build_collection(tmp_path / "out", tracks, front_end, load, **options)
+        return make_collection(tmp_path / "out", tracks, front_end, load, **options)
 
     return make
 

@@ -15,10 +15,10 @@ from build_loaders import PAPER, Tones, content, sources
 
 from playlist_pretrain.cli import make_tfrecords as make_module
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.records.build import build_collection
-from playlist_pretrain.records.build_folder import ShardTask, ShardWork, part_path
+from playlist_pretrain.records.build import make_collection
+from playlist_pretrain.records.shards import ShardTask, ShardWork, read_part
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.writer import ShardPart, ShardWriter
+from playlist_pretrain.records.writer import ShardWriter
 
 beam_build = pytest.importorskip("playlist_pretrain.records.beam_build")
 import apache_beam as beam  # noqa: E402
@@ -36,8 +36,8 @@ def make_with_beam(in_process, monkeypatch, tmp_path):
     monkeypatch.setattr(beam_build, "work_through", build.work_through)
 
     def make(tracks=SPECIAL, load=None, out="beam", **options):
-        run = beam_build.run_on(beam_build._pipeline(LOCAL))
-        return build_collection(
+        run = beam_build.run_on(LOCAL)
+        return make_collection(
             tmp_path / out, tracks, PAPER, load or Tones(), make_shards=run, **options
         )
 
@@ -145,12 +145,12 @@ def test_the_transform_gives_parts_and_notes(make_with_beam, tmp_path):
     work = ShardWork(tmp_path, None, PAPER, Tones())
     expected = [(0, 12, ["unreadable"] * 2 + ["silent", "short"] + ["unreadable"] * 2)]
     expected += [(1, 16, []), (2, 8, [])]
-    with beam_build._pipeline(LOCAL) as pipeline:
+    with beam_build.empty_pipeline(LOCAL) as pipeline:
         found = (
             pipeline | beam.Create(places) | beam_build.MakeShards(work) | beam.MapTuple(describe)
         )
         assert_that(found, equal_to(expected))
-    assert ShardPart.load(part_path(tmp_path, 1)).file == "mel-00001.tfrecord"
+    assert read_part(tmp_path, 1)[0].file == "mel-00001.tfrecord"
 
 
 def describe(part, notes):
@@ -175,14 +175,11 @@ def music(tmp_path, monkeypatch):
     return Path("music")
 
 
-def test_the_command_is_that_of_make_tfrecords(make_with_beam, music, capsys):
+def test_the_command_with_beam_is_the_command(make_with_beam, music, capsys):
     options = ["--audio", "music", "--front-end", "vggish", "--excerpt", "full"]
     said = []
-    for main, out, more in (
-        (make_module.main, "local", []),
-        (beam_build.main, "beam", [f"--beam={LOCAL}"]),
-    ):
-        assert main([*options, "--out", out, *more]) == 0
+    for out, more in (("local", []), ("beam", [f"--beam={LOCAL}"])):
+        assert make_module.main([*options, "--out", out, *more]) == 0
         text = capsys.readouterr().out.replace(out, "OUT")
         said.append(re.sub(r"in [\d.]+ s", "in N s", text))
     assert said[0] == said[1]
@@ -193,29 +190,25 @@ def test_the_command_is_that_of_make_tfrecords(make_with_beam, music, capsys):
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--audio", "missing"], "the audio folder missing does not exist"),
-        (["--audio", "music", "--excerpt", "half"], "--excerpt half"),
-        (["--audio", "music", "--out", "music"], "music is not a collection and not empty"),
-        (["--audio", "music", "--workers", "2"], "--workers"),
-        (["--audio", "music", "--beam=--runner=NoSuchRunner"], "--beam '--runner=NoSuchRunner'"),
-        (["--audio", "music", "--beam=--direct_num_workers=x"], "invalid int value: 'x'"),
-        (["--audio", "music", "--beam=--runner='"], "No closing quotation"),
-        ([], "--audio"),
+        (["--beam=", "--workers", "2"], "--workers"),
+        (["--beam=--runner=NoSuchRunner"], "--beam '--runner=NoSuchRunner'"),
+        (["--beam=--direct_num_workers=x"], "invalid int value: 'x'"),
+        (["--beam=--runner='"], "No closing quotation"),
     ],
 )
 def test_a_mistake_is_one_line(music, capsys, arguments, word):
-    out = [] if "--out" in arguments else ["--out", "out"]
-    assert beam_build.main([*arguments, *out]) == 1
+    assert make_module.main(["--audio", "music", "--out", "out", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
     assert not Path("out").exists()
 
 
 @pytest.mark.slow
-def test_without_beam_it_says_how_to_get_it():
+def test_without_beam_it_says_how_to_get_it(music):
     code = (
-        "import runpy, sys; sys.modules['apache_beam'] = None; "
-        "runpy.run_module('playlist_pretrain.records.beam_build', run_name='__main__')"
+        "import sys; sys.modules['apache_beam'] = None; "
+        "from playlist_pretrain.cli.make_tfrecords import main; "
+        "sys.exit(main(['--audio', 'music', '--out', 'out', '--beam=']))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr
@@ -226,8 +219,8 @@ def test_without_beam_it_says_how_to_get_it():
 def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
     """In real processes: the worker lives on, and the report is that of a local build."""
     tracks = sources("short:", "crash:", count=16)
-    run = beam_build.run_on(beam_build._pipeline(LOCAL))
-    report = build_collection(tmp_path / "beam", tracks, PAPER, Tones(), make_shards=run)
+    run = beam_build.run_on(LOCAL)
+    report = make_collection(tmp_path / "beam", tracks, PAPER, Tones(), make_shards=run)
     reason = "reading it ended the process twice (SIGSEGV)"
     assert report.failed == [("album 0/001", "crash:", reason)]
     assert [source for _, source, _ in report.short] == ["short:"]
@@ -238,16 +231,14 @@ def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
 
 
 @pytest.mark.slow
-def test_as_a_module_on_two_workers(music):
-    command = [sys.executable, "-m", "playlist_pretrain.records.beam_build", "--audio", "music"]
+def test_two_workers_of_beam(music):
     options = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
-    root = Path(__file__).resolve().parents[2]
+    script = Path(__file__).resolve().parents[2] / "scripts" / "make_tfrecords.py"
+    command = [sys.executable, script, "--audio", "music", "--out", "beam", "--quiet"]
     done = subprocess.run(
-        [*command, "--out", "beam", "--quiet", f"--beam={options}"],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+        [*command, f"--beam={options}"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 of 3 tracks could not be read")
+    assert "1 of 3 tracks could not be read" in done.stdout
     assert make_module.main(["--audio", "music", "--out", "local", "--quiet"]) == 0
     assert content(Path("local")) == content(Path("beam"))

@@ -18,7 +18,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.build_folder import tracks_per_shard
 from playlist_pretrain.records.sources import TrackSource
 
@@ -133,11 +133,11 @@ def test_arguments_that_cannot_work(make, tmp_path, changes, kind, message):
 
 def test_a_finished_collection_is_left_as_it_is(make, tmp_path):
     first = make(sources("unreadable:", "short:"))
-    stats = {path: path.stat() for path in (tmp_path / "out").iterdir()}
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     again = make(sources("unreadable:", "short:"))
     assert (again.made, again.kept) == (0, 3)
     assert again.notes == first.notes
-    assert {path: path.stat() for path in (tmp_path / "out").iterdir()} == stats
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == times
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_files_that_change_make_another_collection(in_process, tmp_path):
 
     def make(root="audio", **options):
         out = tmp_path / "out"
-        return build_collection(out, tracks, PAPER, ReadName(), root=tmp_path / root, **options)
+        return make_collection(out, tracks, PAPER, ReadName(), root=tmp_path / root, **options)
 
     assert make().made == 1
     shutil.copytree(tmp_path / "audio", tmp_path / "moved")  # copytree keeps the dates

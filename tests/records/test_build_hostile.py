@@ -15,7 +15,7 @@ from build_loaders import PAPER
 
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.sources import find_audio, read_tracks_table
 
 SPECIFICATION = (Path(__file__).parents[2] / "tfrecords" / "README.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def build(in_process, tmp_path, audio):
     def build(table=None, preset=PAPER, excerpt=30.0):
         tracks = find_audio(audio).tracks if table is None else read_tracks_table(table, audio)
         load = AudioLoader(preset.sample_rate, excerpt)
-        return build_collection(tmp_path / "out", tracks, preset, load, root=audio)
+        return make_collection(tmp_path / "out", tracks, preset, load, root=audio)
 
     return build
 

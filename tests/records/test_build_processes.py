@@ -15,7 +15,7 @@ from build_loaders import PAPER, Tones, content, sources
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import build
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.collection import Collection
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ import resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from build_loaders import PAPER, Tones, sources
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 
 # A job in the background of a shell has this ignored, and hands that on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,7 +38,7 @@ def main(_):
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     load = Tones(delay=0.05)
-    build_collection(sys.argv[2], sources(count=count), PAPER, load, workers=2, add=add)
+    make_collection(sys.argv[2], sources(count=count), PAPER, load, workers=2, add=add)
 
 import dataclasses
 sys.exit(command_line.run(dataclasses.make_dataclass("Options", []), main, prog="build", argv=[]))
@@ -59,7 +59,7 @@ def start(out, limit=0, count=40, add=False):
 
 def wait_for_shard(out, child):
     until = time.monotonic() + 120
-    while not list((out / ".build").glob("*.npz")):
+    while not list((out / ".build").glob("mel-*.json")):
         assert child.poll() is None, child.stderr.read()
         assert time.monotonic() < until, "no shard was finished in time"
         time.sleep(0.01)
@@ -84,7 +84,7 @@ def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_pa
     tracks = sources("die:", f"die-once:{tmp_path / 'marker'}", "short:", "silent:")
     tracks[20] = tracks[20].__class__("crashing", "crash:")
     reports = [
-        build_collection(tmp_path / f"{workers}", tracks, PAPER, Tones(), workers=workers)
+        make_collection(tmp_path / f"{workers}", tracks, PAPER, Tones(), workers=workers)
         for workers in (1, 2)
     ]
     for report in reports:
@@ -231,7 +231,7 @@ def test_a_disk_that_is_full(tmp_path, whole):
 def test_a_worker_that_the_system_kills_costs_its_file_at_most(tmp_path):
     marker = tmp_path / "marker"
     tracks = sources(f"kill-once:{marker}", "kill:", count=18)
-    report = build_collection(tmp_path / "out", tracks, PAPER, Tones(), workers=2)
+    report = make_collection(tmp_path / "out", tracks, PAPER, Tones(), workers=2)
     assert marker.exists() and report.tracks == 17
     ((_, source, reason),) = report.failed
     assert source == "kill:"
@@ -247,7 +247,7 @@ def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "work_through", work_through)
     with pytest.raises(CollectionError) as caught:
-        build_collection(tmp_path / "out", sources(), PAPER, Tones())
+        make_collection(tmp_path / "out", sources(), PAPER, Tones())
     assert "'album 0/000' … 'album 3/015'" in str(caught.value)
     assert "ended 3 times before its first track (SIGKILL" in str(caught.value)
     assert "fewer --workers" in str(caught.value)

@@ -9,8 +9,8 @@ from build_loaders import AlsoModules
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
-from playlist_pretrain.records.build_folder import ShardTask, ShardWork
 from playlist_pretrain.records.schema import shard_name
+from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.records.workers import work_through
 from playlist_pretrain.records.writer import ShardWriter

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.errors import CollectionError, RecipeError
-from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.records.windows import (
     WindowReader,
@@ -142,7 +142,7 @@ def clicks(tmp_path_factory):
 
 def build(folder, out, made_by, excerpt):
     load = AudioLoader(made_by.sample_rate, excerpt)
-    return build_collection(out, find_audio(folder).tracks, made_by, load, root=folder).collection
+    return make_collection(out, find_audio(folder).tracks, made_by, load, root=folder).collection
 
 
 @pytest.mark.parametrize("name", ["paper", "vggish"])

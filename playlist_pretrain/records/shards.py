@@ -1,0 +1,222 @@
+"""Making the shards of a collection: the task of a worker process.
+
+A shard is finished when ``mel-NNNNN.tfrecord`` and, written after it, ``mel-NNNNN.json`` are there.
+The latter has what the index needs to know of the shard, and the notes on its tracks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from playlist_pretrain.errors import AudioError, CollectionError, PlaylistPretrainError, TrackError
+from playlist_pretrain.files import write_json
+from playlist_pretrain.records.report import Note
+from playlist_pretrain.records.schema import shard_name
+from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.workers import describe_exit
+from playlist_pretrain.records.writer import ShardPart, ShardWriter
+
+if TYPE_CHECKING:
+    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+
+#: A track is silent when no sample reaches half a step of 16-bit audio.
+SILENCE = 2.0**-16
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make.
+
+    Attributes
+    ----------
+    number : int
+    tracks : tuple of TrackSource
+    crashes : tuple of (int, str)
+        Positions in ``tracks`` whose reading ends the process, and how it ended.
+    """
+
+    number: int
+    tracks: tuple[TrackSource, ...]
+    crashes: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """Makes the shards of one build; picklable, called in worker processes.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the shards are built.
+    root : str or None
+        Folder that sources are relative to; None when they are tokens.
+    front_end : FrontEnd
+    load : callable
+        ``load(source)`` returns the decoded audio, or the mel where the front end was imported.
+    on_error : {"skip", "raise"}
+        What to do with a track that cannot be read.
+    """
+
+    folder: Path
+    root: str | None
+    front_end: FrontEnd
+    load: Callable[[str], Any]
+    on_error: str = "skip"
+
+    def __call__(self, task: ShardTask, announce: Callable[[int], None]) -> bool:
+        """Make the shard unless it is finished; True when it was made.
+
+        ``announce(position)`` is called before each track is read, and with the number of
+        tracks before the shard is closed.
+        """
+        if is_finished(self.folder, task.number):
+            return False
+        crashes = dict(task.crashes)
+        notes: list[Note] = []
+        path = self.folder / shard_name(task.number)
+        with ShardWriter(path, self.front_end.bands) as writer:
+            for position, track in enumerate(task.tracks):
+                announce(position)
+                reason = crashes.get(position) or self._add(writer, track, notes)
+                if reason and self.on_error == "raise":
+                    raise AudioError(f"{track.source}: {reason}")
+                if reason:
+                    notes.append(Note(track.track_id, track.source, "unreadable", reason))
+            announce(len(task.tracks))
+        content = {"part": writer.part.to_dict(), "notes": [dataclasses.asdict(n) for n in notes]}
+        write_json(part_path(self.folder, task.number), content, sync=False)
+        return True
+
+    def _add(self, writer: ShardWriter, track: TrackSource, notes: list[Note]) -> str | None:
+        """Write one track, or return why that is not possible."""
+        source = track.source if self.root is None else os.path.join(self.root, track.source)
+        try:
+            audio = self.load(source)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever a decoder thinks of, one file must not end a build
+            known = isinstance(error, OSError | PlaylistPretrainError)
+            text = str(error) if known else f"{type(error).__name__}: {error}"
+            return text.removeprefix(f"{source}: ")
+        imported = not self.front_end.takes_waveforms
+        mel = audio.mel if imported else self._log_mel(audio.waveform)
+        try:
+            writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
+        except TrackError as error:
+            if len(mel):
+                return str(error)
+            samples = len(audio.waveform)
+            some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
+            return f"{some} for one frame"
+        if self._is_silent(audio):
+            notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
+        window = self.front_end.window_frames
+        if len(mel) < window:
+            reason = (
+                f"{len(mel)} frames, a window of front end {self.front_end.name!r} has {window}"
+            )
+            if not imported:  # most formats state no length, so the two look the same
+                reason += ": the file is short, or was cut off"
+            notes.append(Note(track.track_id, track.source, "short", reason))
+        return None
+
+    def _is_silent(self, audio: Any) -> bool:
+        if self.front_end.takes_waveforms:
+            samples = audio.waveform
+            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
+            return not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
+        return audio.mel.max() <= self.front_end.silence
+
+    @cached_property
+    def _log_mel(self) -> NumpyLogMel:
+        from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
+
+        return NumpyLogMel(self.front_end, np.float16)
+
+
+class Deaths:
+    """Decides what to try next after a process ended while it made a shard.
+
+    The shard is begun anew; a track whose reading ends the process twice is then left out.
+    """
+
+    def __init__(self):
+        self._times: Counter[tuple[int, int | None]] = Counter()
+
+    def __call__(self, task: ShardTask, position: int | None, code: int) -> ShardTask:
+        """Return the task to try, see :func:`playlist_pretrain.records.workers.work_through`.
+
+        Raises
+        ------
+        CollectionError
+            The process ended three times, and no track is to blame.
+        """
+        self._times[task.number, position] += 1
+        how, times = describe_exit(code), self._times[task.number, position]
+        reading = position is not None and position < len(task.tracks)
+        if reading and times == 2:
+            reason = f"reading it ended the process twice ({how})"
+            return dataclasses.replace(task, crashes=(*task.crashes, (position, reason)))
+        if times > 2:
+            when = "before its first track" if position is None else "while writing it"
+            raise CollectionError(
+                f"the process that makes {shard_name(task.number)} (tracks "
+                f"{task.tracks[0].track_id!r} … {task.tracks[-1].track_id!r}) ended {times} times "
+                f"{when} ({how}); try fewer --workers"
+            )
+        return task
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Path of the description of shard ``number`` while the collection is built."""
+    return (folder / shard_name(number)).with_suffix(".json")
+
+
+def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
+    """Read the description of a finished shard and the notes on its tracks.
+
+    Raises
+    ------
+    CollectionError
+        The file is damaged.
+    """
+    path = part_path(folder, number)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return ShardPart.from_dict(content["part"]), [Note(**note) for note in content["notes"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CollectionError(
+            f"{path}: damaged ({error}); remove it and its shard is made anew"
+        ) from error
+
+
+def is_finished(folder: Path, number: int) -> bool:
+    """Whether shard ``number`` is there and is what its description says."""
+    try:
+        part, _ = read_part(folder, number)
+        return is_sound(folder / shard_name(number), part.size, part.sha)
+    except (OSError, CollectionError):
+        return False
+
+
+def is_sound(path: Path, size: int, sha: str | None) -> bool:
+    """Whether the file has this size and, unless ``sha`` is None, this SHA-256."""
+    try:
+        with open(path, "rb") as stream:
+            if os.fstat(stream.fileno()).st_size != size:
+                return False
+            return sha is None or hashlib.file_digest(stream, "sha256").hexdigest() == sha
+    except OSError:
+        return False
