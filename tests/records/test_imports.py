@@ -13,7 +13,8 @@ from playlist_pretrain.cli import import_mels as imports
 from playlist_pretrain.cli.import_mels import ImportMels, import_mels
 from playlist_pretrain.cli.match_playlists import main as match_playlists
 from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
-from playlist_pretrain.records import build_folder as shards
+from playlist_pretrain.messages import show_messages
+from playlist_pretrain.records import shards
 from playlist_pretrain.records.collection import Collection
 
 
@@ -42,6 +43,7 @@ def report(collection):
 
 
 def test_melon_from_tar_files(tmp_path, import_to, capsys):
+    show_messages()
     collection = import_to(mel_files.melon(tmp_path / "melon"))
     assert list(collection.track_ids) == ["0", "1", "999", "1000", "7777", "231000"]
     assert collection.front_end.name == "melon" and collection.source["loader"]["unit"] == "db"
@@ -206,7 +208,7 @@ def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shards, "write_json", killed)
         import_to(folder)
-    assert len(list((tmp_path / "out" / ".build").glob("mel-*.npz"))) == 1
+    assert len(list((tmp_path / "out" / ".build").glob("mel-*.json"))) == 1
     seen = []
     monkeypatch.setattr(imports, "print_summary", lambda out, done, *more: seen.append(done))
     import_to(folder)
@@ -229,6 +231,7 @@ def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import
 
 
 def test_mels_are_added_when_asked_to(tmp_path, import_to, capsys):
+    show_messages()
     folder = mel_files.jamendo(tmp_path / "jamendo", (241, 9007), frames=300)
     before = import_to(folder)
     mel_files.jamendo(folder, (1241,), frames=300)

@@ -12,7 +12,7 @@ from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.verify import repair_collection, scan_shard, verify_collection
-from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
+from playlist_pretrain.records.writer import ShardWriter, write_collection
 
 PAPER = front_end("paper")
 FRAMES = [30, 8, 5, 9, 11, 300]
@@ -196,12 +196,6 @@ def test_no_folder_and_an_empty_one(tmp_path):
         verify_collection(tmp_path / "nowhere")
     with pytest.raises(CollectionError, match="no collection"):
         verify_collection(tmp_path)
-
-
-def test_parts_survive_saving(folder, tmp_path):
-    part = scan_shard(folder / "mel-00000.tfrecord", PAPER).part
-    part.save(tmp_path / "part.npz")
-    assert ShardPart.load(tmp_path / "part.npz").track_ids == part.track_ids
 
 
 def test_fingerprints_know_the_order_of_the_frames(folder, rng):

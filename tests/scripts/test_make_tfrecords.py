@@ -117,8 +117,8 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path):
     assert (answer.returncode, answer.stderr) == (0, "")
     said = answer.stdout.splitlines()
     assert said[0] == (
-        "5 of 10 tracks could not be read and are left out (cut.wav, empty.mp3, gone.flac and 2 "
-        f"more): see {out / 'build_report.tsv'}; --report prints it"
+        "WARNING: 5 of 10 tracks could not be read and are left out (cut.wav, empty.mp3, gone.flac "
+        f"and 2 more): see {out / 'build_report.tsv'}; --report prints it"
     )
     assert said[1].startswith("1 track is silent and kept (silent.wav): see")
     assert said[2].startswith("1 track is shorter than a window and kept (short.wav): see")
