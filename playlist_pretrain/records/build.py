@@ -338,15 +338,16 @@ class _Build:
             raise _made_otherwise(folder, str(changes))
         wanted = {*changes.missing, *(changes.new if add else [])}
         notes = self._notes(plan, changes, listing, left_out, add)
-        made, interrupted = 0, not wanted and not add and folder.unfinished_addition()
-        if wanted:
-            addition = plan.addition(collection, listing, [i for i in plan.tracks if i in wanted])
-            interrupted = not add and folder.unfinished_addition()
-            interrupted = interrupted and bool(addition.differences_from_build(folder.path))
-            if not interrupted:
-                made = self.carry_out(addition, notes)
-                collection = Collection.open(folder.out)
-        if not made:
+        addition = plan.addition(collection, listing, [i for i in plan.tracks if i in wanted])
+        # Without --add, an addition of more tracks is left to the call that began it.
+        interrupted = not add and folder.unfinished_addition()
+        if wanted and interrupted:
+            interrupted = bool(addition.differences_from_build(folder.path))
+        made = 0
+        if wanted and not interrupted:
+            made = self.carry_out(addition, notes)
+            collection = Collection.open(folder.out)
+        else:
             _update_report(folder, notes)
         held = set(collection.track_ids)
         return BuildReport(

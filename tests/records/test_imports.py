@@ -210,7 +210,7 @@ def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, m
         import_to(folder)
     assert len(list((tmp_path / "out" / ".build").glob("mel-*.json"))) == 1
     seen = []
-    monkeypatch.setattr(imports, "print_summary", lambda out, done, *more: seen.append(done))
+    monkeypatch.setattr(imports, "log_summary", lambda done, *more: seen.append(done))
     import_to(folder)
     assert (seen[0].kept, seen[0].made) == (1, 2)
     assert content(tmp_path / "out") == content(whole.path)
