@@ -53,28 +53,24 @@ def export_trained(name: str, width: float, steps: int, folder: Path) -> Exporte
 
     from playlist_pretrain.audio.front_end import PRESETS
     from playlist_pretrain.errors import ModelError
-    from playlist_pretrain.export.essentia import export_essentia
-    from playlist_pretrain.export.package import (
-        ACTIVATIONS,
-        EMBEDDINGS,
-        ModelInfo,
-        check_description,
-    )
+    from playlist_pretrain.export.package import ACTIVATIONS, EMBEDDINGS, check_description
+    from playlist_pretrain.export.targets import export
     from playlist_pretrain.models.load import load_model
 
     saved_model = folder / "trained"
     train(name, width, steps, saved_model)
     saved = load_model(saved_model)
-    other = PRESETS["vggish-essentia"] if saved.front_end == PRESETS["vggish"] else None
-    about = ModelInfo(description=name)
-    files = export_essentia(saved, "package", folder / "packages", about, front_end=other)
-    description = json.loads(files.description.read_text("utf-8"))
+    other = "vggish-essentia" if saved.front_end == PRESETS["vggish"] else None
+    settings = {"out": folder / "packages", "description": name, "front_end": other}
+    made = export(saved, "essentia", "package", **settings)
+    description = json.loads((made.folder / "package.json").read_text("utf-8"))
+    parity = json.loads((made.folder / "package-parity.json").read_text("utf-8"))
     try:
-        check_description(description, files.description)
+        check_description(description, made.folder)
         valid = True
     except ModelError:
         valid = False
-    compared = files.parity.compared
+    compared, graph = made.compared, made.folder / "package.pb"
 
     def largest(output: str, *, file: bool | None = None) -> float:
         return max(
@@ -85,7 +81,7 @@ def export_trained(name: str, width: float, steps: int, folder: Path) -> Exporte
 
     outputs = [output["name"] for output in description["schema"]["outputs"]]
     return Exported(
-        graph=files.graph,
+        graph=graph,
         saved_model=saved_model,
         outputs=outputs,
         frames=saved.frames,
@@ -93,10 +89,10 @@ def export_trained(name: str, width: float, steps: int, folder: Path) -> Exporte
         windows=largest(EMBEDDINGS, file=False),
         file=largest(EMBEDDINGS, file=True),
         activations=largest(ACTIVATIONS) if ACTIVATIONS in outputs else None,
-        moved=files.parity.front_end_distance,
+        moved=parity["front_end_distance"],
         same_count=all(one.windows == one.expected for one in compared),
         valid=valid,
-        graph_size=files.graph.stat().st_size,
+        graph_size=graph.stat().st_size,
         saved_model_size=sum(
             path.stat().st_size for path in saved_model.rglob("*") if path.is_file()
         ),

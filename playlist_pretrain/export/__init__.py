@@ -1,1 +1,1 @@
-"""Models that leave the program."""
+"""Packages of models for other programs."""

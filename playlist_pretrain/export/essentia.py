@@ -1,113 +1,194 @@
-"""How near a package in Essentia is to the model it was made of: measured, on windows and files.
-
-Models as packages that Essentia runs: written, and run there before they appear.
+"""Packages for Essentia: a frozen graph, its description, and code that is run there.
 
 A SavedModel of this TensorFlow does not load in Essentia, whose own TensorFlow is older and drops
 the session that holds the variables. A frozen graph does, whether as a ``.pb`` or inside a
-SavedModel; both have the same nodes here, so that one description fits both.
+SavedModel; both have the same nodes here, so that one description fits both. Essentia runs in a
+process of its own (:mod:`.essentia_check`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
-from playlist_pretrain.errors import AudioError, ModelError, printable
-from playlist_pretrain.export.essentia_check import ANSWERS, Request, file_key, window_key
-from playlist_pretrain.export.essentia_code import essentia_algorithm
+from playlist_pretrain.errors import AudioError, FrontEndError, ModelError, printable
+from playlist_pretrain.export import essentia_check
 from playlist_pretrain.export.package import (
+    CARD,
     EMBEDDINGS,
     FILES_LIMIT,
     INPUT,
     WINDOWS_LIMIT,
-    ModelInfo,
-    Parity,
+    Compared,
+    Job,
+    Written,
     answers,
+    check_description,
     compare,
     cut,
     describe,
-    model_card,
-    named_model,
-    staged,
+    run_apart,
     waveform_means,
-    why_it_ended,
     write_synthetic,
 )
-from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.models.load import LoadedModel
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.audio.front_end import FrontEnd
+    from playlist_pretrain.audio.front_end import ImportedFrontEnd
 
+WHERE = "in Essentia"
+SAVED_MODEL, CODE = "saved_model", "predict.py"
 BATCHES = (1, 7, 64)
 CLIP_SECONDS = 2
 SECONDS = 20
 """Of the file that is made where none is given, at least."""
+LARGEST_GRAPH = 2**31 - 2**24
+"""Bytes of weights: the format of graphs ends at 2 GiB, and there is more in one than weights."""
+ALGORITHMS = {
+    "musicnn": ("TensorflowPredictMusiCNN", "TensorflowInputMusiCNN"),
+    "vggish-essentia": ("TensorflowPredictVGGish", "TensorflowInputVGGish"),
+}
+"""Preset to Essentia's algorithm for whole files, and for the log-mel of one frame."""
+_NEAR = {"taper", "framing", "mel_precision", "hop_length", "resample_quality"}
+"""Constants in which an algorithm may differ from a front end; the check measures how much."""
+
+_WHOLE = """\
+from essentia.standard import MonoLoader, {name}
 
 
-def check_in_essentia(
-    graphs: Mapping[str, Path],
-    description: Mapping[str, Any],
-    code: str,
-    model: tf.keras.Model,
-    front_end: FrontEnd,
-    scratch: Path,
-    *,
-    audio: str | Path | None = None,
-    trained_with: FrontEnd | None = None,
-) -> Parity:
-    """Run a package in the installed Essentia, and compare it with the model.
+def predict(graph, audio, output="{embeddings}", last="discard"):
+    load = MonoLoader(filename=audio, sampleRate={sample_rate}, resampleQuality={resample_quality})
+    model = {name}(
+        graphFilename=graph,
+        input="{input}",
+        output=output,
+        patchSize={frames},
+        patchHopSize={frames},
+        lastPatchMode=last,
+    )
+    return model(load())  # [windows, …]
+"""
+_MAIN = """\
 
-    Random windows go through it in batches of 1, 7 and 64. A whole file, and two seconds of it
-    whose last window is filled up, go through what a user is told to run, and are compared window
-    by window with the same file decoded and cut here; the mean over the whole file also with what
-    the signature ``waveform`` answers.
 
-    Parameters
-    ----------
-    graphs : mapping of str to Path
-        ``graphFilename`` and ``savedModel``.
-    description : mapping
-        What the JSON of the package says: names of nodes, frames and bands of a window, rate.
-    code : str
-        See :meth:`~playlist_pretrain.export.essentia_code.EssentiaAlgorithm.code`.
-    model : tf.keras.Model
-        ``[batch, frames, bands] →`` the outputs by their names.
-    front_end : FrontEnd
-        Makes the log-mels here.
-    scratch : Path
-        Folder to work in.
-    audio : str or Path, optional
-        File to try; one is made when none is given.
-    trained_with : FrontEnd, optional
-        Another one, whose distance from ``front_end`` is wanted.
+if __name__ == "__main__":
+    import sys
+    from pathlib import Path
+
+    for output in {outputs}:
+        found = predict(str(Path(__file__).with_name("{graph}")), sys.argv[1], output)
+        print(output, found.shape, found, sep="\\n")
+"""
+_BY_FRAME = """\
+import numpy as np
+from essentia import Pool
+from essentia.standard import FrameGenerator, MonoLoader, {mel}, {name}
+
+
+def predict(graph, audio, output="{embeddings}", last="discard"):
+    load = MonoLoader(filename=audio, sampleRate={sample_rate}, resampleQuality={resample_quality})
+    log_mel = {mel}()
+    frames = FrameGenerator(load(), frameSize={frame_length}, hopSize={hop_length})
+    mel = np.array([log_mel(frame) for frame in frames])
+    if last == "repeat" and len(mel) % {frames}:
+        rest = mel[len(mel) // {frames} * {frames} :]
+        mel = np.concatenate([mel, np.resize(rest, ({frames} - len(rest), {bands}))])
+    windows = mel[: len(mel) // {frames} * {frames}].reshape(-1, 1, {frames}, {bands})
+    model = {name}(graphFilename=graph, inputs=["{input}"], outputs=[output])
+    answers = []
+    for first in range(0, len(windows), 64):
+        pool = Pool()
+        pool.set("{input}", windows[first : first + 64])
+        answers += [answer.ravel() for answer in model(pool)[output]]
+    return np.array(answers)  # [windows, …]
+"""
+
+
+def algorithm_of(front_end: FrontEnd | ImportedFrontEnd) -> tuple[str, str]:
+    """Choose Essentia's algorithm that runs a model of a front end, and that of its log-mels.
+
+    Raises
+    ------
+    FrontEndError
+        None makes such log-mels: they were imported, or made with other constants.
+    """
+    for preset, (name, mel) in ALGORITHMS.items() if front_end.takes_waveforms else ():
+        mine, theirs = front_end.to_dict(), PRESETS[preset].to_dict()
+        different = {name for name, value in mine.items() if value != theirs[name]}
+        if different - _NEAR - set(FrontEnd._not_compared):
+            continue
+        if front_end.hop_length != PRESETS[preset].hop_length:
+            name = "TensorflowPredict"
+        return name, mel
+    raise FrontEndError(
+        f"front end {front_end.name!r}: no algorithm of Essentia makes its log-mels; there are "
+        f"those of {', '.join(mel for _, mel in ALGORITHMS.values())}"
+    )
+
+
+def predict_code(front_end: FrontEnd, frames: int, graph: str, outputs: Sequence[str]) -> str:
+    """Write Python that defines ``predict(graph, audio, output, last)`` for windows of ``frames``.
+
+    ``last`` says what becomes of the frames after the last whole window, ``"discard"`` or
+    ``"repeat"``; the answer is an array [windows, size of the output]. As a script it prints the
+    outputs that ``graph``, a file beside it, has for a file of audio.
+    """
+    name, mel = algorithm_of(front_end)
+    return ((_BY_FRAME if name == "TensorflowPredict" else _WHOLE) + _MAIN).format(
+        **front_end.to_dict()
+        | {
+            "name": name,
+            "mel": mel,
+            "frames": frames,
+            "input": INPUT,
+            "embeddings": EMBEDDINGS,
+            "graph": graph,
+            "outputs": json.dumps(list(outputs)),
+        }
+    )
+
+
+def check(job: Job) -> None:
+    """Raise if no algorithm fits the front end, the audio is missing or the model too large."""
+    algorithm_of(job.front_end)
+    if job.audio is not None and not Path(job.audio).is_file():
+        raise AudioError(f"{job.audio}: cannot be opened: no such file")
+    if (size := 4 * job.loaded.model.count_params()) > LARGEST_GRAPH:
+        raise ModelError(
+            f"{job.loaded.path}: weights of {size / 1e9:.1f} GB; a frozen graph holds 2 GB at most"
+        )
+
+
+def write(job: Job, folder: Path, scratch: Path) -> Written:
+    """Write both graphs and run them in the installed Essentia.
+
+    Random windows go through them in batches of 1, 7 and 64. A whole file, and two seconds of it
+    whose last window is filled up, go through the code that users get, and are compared window by
+    window with the same file decoded and cut here; the mean over the whole file also with the
+    answer of the signature ``waveform``.
 
     Raises
     ------
     AudioError
-        ``audio`` cannot be read or is shorter than a window.
+        The file cannot be read or is shorter than a window.
     ModelError
-        Essentia cannot run the package, and why.
+        Essentia cannot run the package.
     """
     import soundfile
-    import tensorflow as tf
 
-    inputs = description["schema"]["inputs"][0]
-    frames, bands = inputs["shape"]
-    rate = front_end.sample_rate
+    name, front_end, model = job.name, job.front_end, job.model
+    outputs, frames, rate = list(model.output), job.loaded.frames, front_end.sample_rate
+    audio = job.audio
     if audio is None:
         audio = scratch / "synthetic.wav"
         write_synthetic(audio, max(SECONDS, 3 * frames * front_end.hop_length / rate))
@@ -121,237 +202,215 @@ def check_in_essentia(
     start = max(0, waveform.size - CLIP_SECONDS * rate) // 2
     clip = waveform[start : start + CLIP_SECONDS * rate]
     soundfile.write(scratch / "clip.wav", clip, rate, subtype="FLOAT")
-    random = np.random.default_rng(0).uniform(0, 5, (max(BATCHES), frames, bands))
-    windows = (random + front_end.silence).astype(np.float32)
-    request = Request(
-        graphs={parameter: str(path.absolute()) for parameter, path in graphs.items()},
-        input=inputs["name"],
-        outputs=[output["name"] for output in description["schema"]["outputs"]],
-        batches=list(BATCHES),
-        code=code,
-        files=[
-            (str(Path(audio).absolute()), "discard"),
-            (str((scratch / "clip.wav").absolute()), "repeat"),
-        ],
+
+    algorithm = algorithm_of(front_end)
+    graphs = {"graphFilename": folder / f"{name}.pb", "savedModel": folder / SAVED_MODEL}
+    with _no_warnings():
+        definition = frozen_graph(model.inputs[0], model.output, INPUT)
+        graphs["graphFilename"].write_bytes(definition.SerializeToString())
+        write_frozen_saved_model(definition, INPUT, outputs, graphs["savedModel"])
+    description = describe(
+        job,
+        f"Takes {frames} frames of {front_end.bands} bands of {algorithm[1]} "
+        f"(frames of {front_end.frame_length} samples, one every {front_end.hop_length}).",
+        {output: op_of(definition, output) for output in outputs},
+        model_types=["frozen_model", "SavedModel"],
+        inference={"sample_rate": rate, "algorithm": algorithm[0]},
     )
-    found = run_apart(request, windows, scratch, description["name"])
-    # Essentia has no GPU either, and some multiply in fewer than the 24 bits of a float32.
-    with tf.device("/CPU:0"):
-        here = {
-            "windows": answers(model, windows),
-            "file": answers(model, whole),
-            "clip": answers(model, cut(front_end, clip, frames, repeat=True)),
-        }
-        means = waveform_means(model, front_end, waveform)
-        distance = None
-        if trained_with is not None and len(other := cut(trained_with, waveform, frames)):
-            pair = here["file"][EMBEDDINGS], answers(model, other)[EMBEDDINGS]
-            distance = compare("", EMBEDDINGS, *pair, 0).difference
+    check_description(description, name)
+    code = predict_code(front_end, frames, f"{name}.pb", outputs)
+    windows = job.random_windows(max(BATCHES))
+    files = [(audio, "discard"), (scratch / "clip.wav", "repeat")]
+    found = run_in_essentia(graphs, outputs, code, files, windows, scratch, name)
+
+    of_windows, of_file = answers(model, windows), answers(model, whole)
+    of_clip = answers(model, cut(front_end, clip, frames, repeat=True))
+    means = waveform_means(model, front_end, waveform)
     label = printable(Path(audio).name)
-    texts = {
-        "file": f"{label}, {waveform.size / rate:.1f} s",
-        "clip": f"{clip.size / rate:.1f} s of it, the last window filled up",
-    }
-    compared = []
-    for output in request.outputs:
+    whole_text = f"{label}, {waveform.size / rate:.1f} s"
+    clip_text = f"{clip.size / rate:.1f} s of it, the last window filled up"
+    compared: list[Compared] = []
+    for output in outputs:
         for parameter, path in graphs.items():
-            there = [found[window_key(parameter, batch, output)] for batch in BATCHES]
-            mine = [here["windows"][output][:batch] for batch in BATCHES]
+            there = [found[f"{parameter} {batch} {output}"] for batch in BATCHES]
+            here = [of_windows[output][:batch] for batch in BATCHES]
             text = f"{path.name}, random windows in batches of {', '.join(map(str, BATCHES))}"
-            theirs, ours = np.concatenate(there), np.concatenate(mine)
-            compared.append(compare(text, output, theirs, ours, WINDOWS_LIMIT))
-        for number, (what, text) in enumerate(texts.items()):
-            there = found[file_key(number, output)]
-            compared.append(compare(text, output, there, here[what][output], FILES_LIMIT))
-        if len(there := found[file_key(0, output)]):
-            mean, spread = there.mean(0, keepdims=True), here["file"][output]
+            pair = np.concatenate(there), np.concatenate(here)
+            compared.append(compare(text, output, *pair, WINDOWS_LIMIT))
+        there, here = found[f"file 0 {output}"], of_file[output]
+        compared.append(compare(whole_text, output, there, here, FILES_LIMIT))
+        pair = found[f"file 1 {output}"], of_clip[output]
+        compared.append(compare(clip_text, output, *pair, FILES_LIMIT))
+        if len(there):
+            pair = there.mean(0, keepdims=True), means[output]
             text = f"{label}, the mean of its windows"
-            compared.append(compare(text, output, mean, means[output], FILES_LIMIT, spread))
-    return Parity(
-        metadata.version("essentia-tensorflow"),
-        description["inference"]["algorithm"],
-        tuple(compared),
+            compared.append(compare(text, output, *pair, FILES_LIMIT, here))
+    distance, trained_with = None, job.loaded.front_end
+    if trained_with is not front_end and len(other := cut(trained_with, waveform, frames)):
+        pair = of_file[EMBEDDINGS], answers(model, other)[EMBEDDINGS]
+        distance = compare("", EMBEDDINGS, *pair, 0).difference
+    version = metadata.version("essentia-tensorflow")
+    advice = (
+        f"; the front end {front_end.name!r} is not that of Essentia: --front-end vggish-essentia "
+        "exports the model for the latter, and measures the distance"
+    )
+    return Written(
+        description,
+        compared,
+        f"run in Essentia {version}, files by {algorithm[0]}:",
+        {CODE: code},
+        code,
+        {"essentia": version, "algorithm": algorithm[0], "front_end_distance": distance},
         distance,
+        advice if front_end.taper == PRESETS["vggish"].taper else "",
     )
 
 
-def run_apart(
-    request: Request, windows: np.ndarray, folder: Path, name: str
+def summary(folder: Path, job: Job, code: str) -> list[str]:
+    """Tell the files of a package, the code that was run and the next command."""
+    return [
+        f"{folder}: {job.name}.pb, the same graph as a SavedModel in {SAVED_MODEL}/, "
+        f"{job.name}.json, {CARD}, and {CODE}, the code that was run:\n",
+        code,
+        f"next: python {shlex.quote(str(folder / CODE))} FILE",
+    ]
+
+
+def run_in_essentia(
+    graphs: Mapping[str, str | Path],
+    outputs: Sequence[str],
+    code: str,
+    files: Sequence[tuple[str | Path, str]],
+    windows: np.ndarray,
+    folder: Path,
+    name: str,
+    *,
+    input_: str = INPUT,
 ) -> dict[str, np.ndarray]:
-    """Have a process of its own answer a request.
+    """Run a package in Essentia, in a process of its own.
+
+    Parameters
+    ----------
+    graphs : mapping
+        ``graphFilename`` and ``savedModel`` (parameters of Essentia's algorithms) to their paths.
+    outputs : sequence of str
+        Nodes.
+    code : str
+        Python that defines ``predict(graph, audio, output, last)``.
+    files : sequence of (path, str)
+        Audio, and what becomes of its last frames; they go through ``code``.
+    windows : np.ndarray [windows, frames, bands]
+        They go through every graph, in :data:`BATCHES` up to their number.
+    folder : Path
+        To work in.
+    name : str
+        For messages.
+    input_ : str
+        Node.
+
+    Returns
+    -------
+    dict of str to np.ndarray
+        ``PARAMETER BATCH OUTPUT`` and ``file NUMBER OUTPUT`` to answers [windows, size].
 
     Raises
     ------
     ModelError
         Essentia refuses, or crashes.
     """
-    request.write(folder, windows)
-    # Neither a module in the working folder nor another version of this package takes its place.
-    path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "playlist_pretrain.export.essentia_check", str(folder)],
-        env={
-            **os.environ,
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        },
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        raise ModelError(f"{name}: Essentia cannot run it: {why_it_ended(done)}")
-    with np.load(folder / ANSWERS, allow_pickle=False) as archive:
+    request = {
+        "graphs": {parameter: str(Path(path).absolute()) for parameter, path in graphs.items()},
+        "input": input_,
+        "outputs": list(outputs),
+        "batches": [batch for batch in BATCHES if batch <= len(windows)],
+        "code": code,
+        "files": [(str(Path(audio).absolute()), last) for audio, last in files],
+    }
+    (folder / "request.json").write_text(json.dumps(request))
+    np.save(folder / "windows.npy", windows)
+    run_apart(essentia_check.__file__, folder, failure=f"{name}: Essentia cannot run it")
+    with np.load(folder / "answers.npz", allow_pickle=False) as archive:
         return dict(archive)
 
 
-SAVED_MODEL, CODE, CARD = "saved_model", "predict.py", "README.md"
-LARGEST_GRAPH = 2**31 - 2**24
-"""Bytes of weights: the format of graphs ends at 2 GiB, and there is more in one than weights."""
-
-
-@dataclass(frozen=True)
-class EssentiaFiles:
-    """A package on disk.
-
-    Attributes
-    ----------
-    folder : Path
-        What holds the rest.
-    graph, saved_model, description, script, card : Path
-        ``NAME.pb``, ``saved_model/``, ``NAME.json``, ``predict.py`` and ``README.md``.
-    parity : Parity
-        How near it is to the model, also in ``NAME-parity.json``.
-    code : str
-        Python that uses it, what is in ``script``; see
-        :meth:`~playlist_pretrain.export.essentia_code.EssentiaAlgorithm.code`.
-    """
-
-    folder: Path
-    graph: Path
-    saved_model: Path
-    description: Path
-    script: Path
-    card: Path
-    parity: Parity
-    code: str
-
-
-def export_essentia(
-    saved: LoadedModel,
-    name: str,
-    out: str | Path,
-    about: ModelInfo,
-    *,
-    audio: str | Path | None = None,
-    front_end: FrontEnd | None = None,
-    overwrite: bool = False,
-) -> EssentiaFiles:
-    """Write the package ``out/name`` and run it in the installed Essentia, whole or not at all.
+def frozen_graph(
+    inputs: tf.Tensor, outputs: Mapping[str, tf.Tensor], name: str
+) -> tf.compat.v1.GraphDef:
+    """Freeze the graph from an input to some tensors of a functional Keras model.
 
     Parameters
     ----------
-    saved : LoadedModel
+    inputs : tf.Tensor
+        Symbolic input of a model, float32 [batch, frames, bands]; any batch.
+    outputs : mapping of str to tf.Tensor
+        Symbolic tensors of the model.
     name : str
-        Of the package.
-    out : str or Path
-        Folder of packages, created when missing.
-    about : ModelInfo
-        What its description says beside what the model says.
-    audio : str or Path, optional
-        File to check it on; one is made when none is given.
-    front_end : FrontEnd, optional
-        Takes the place of the model's own, for weights that were trained on other log-mels than
-        those that Essentia makes; how far the two are from each other is measured.
-    overwrite : bool
-        Replace a package that is there.
+        Of the input's node.
 
-    Raises
-    ------
-    ModelError
-        A name that is refused, or taken; more than 2 GB of weights; Essentia cannot run the
-        package; or it differs there by more than 1e-4 (windows) or 1e-3 (files) of the standard
-        deviation of the embeddings, or by 1e-3 in an activation.
-    FrontEndError
-        No algorithm of Essentia makes the model's log-mels.
-    AudioError
-        ``audio`` cannot be used.
+    Returns
+    -------
+    GraphDef
+        With the weights inside and nodes ``name`` and those of ``outputs``.
     """
-    from playlist_pretrain.export.package import (
-        frozen_graph,
-        op_of,
-        write_frozen_saved_model,
-        write_graph,
-    )
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    used = front_end or saved.front_end
-    algorithm = essentia_algorithm(used)
-    model = named_model(saved, name, out, used)
-    out, (frames, bands), outputs = Path(out), model.input_shape[1:], model.output
-    if (size := 4 * model.count_params()) > LARGEST_GRAPH:
-        raise ModelError(
-            f"{saved.path}: weights of {size / 1e9:.1f} GB; a frozen graph holds 2 GB at most"
-        )
-    with staged(out, name, overwrite=overwrite) as (package, scratch), _quiet():
-        definition = frozen_graph(model.inputs[0], outputs, INPUT)
-        shapes = {node: (op_of(definition, node), outputs[node].shape[-1]) for node in outputs}
-        classes = getattr(saved, "classes", ())
-        description = describe(name, (frames, bands), algorithm, shapes, classes, about)
-        graphs = {"graphFilename": package / f"{name}.pb", "savedModel": package / SAVED_MODEL}
-        write_graph(definition, graphs["graphFilename"])
-        write_frozen_saved_model(definition, INPUT, list(outputs), graphs["savedModel"])
-        write_json(package / f"{name}.json", description)
-        code = algorithm.code(frames, f"{name}.pb", list(outputs))
-        parity = check_in_essentia(
-            graphs,
-            description,
-            code,
-            model,
-            used,
-            scratch,
-            audio=audio,
-            trained_with=saved.front_end if front_end else None,
-        )
-        _refuse(parity, name, used)
-        with atomic_write(package / CODE, "w") as stream:
-            stream.write(code)
-        with atomic_write(package / CARD) as stream:
-            card = model_card(description, about, code, parity.lines)
-            stream.write(card.encode("utf-8", "backslashreplace"))
-        write_json(package / f"{name}-parity.json", parity.to_dict())
-    folder = out / name
-    return EssentiaFiles(
-        folder=folder,
-        graph=folder / f"{name}.pb",
-        saved_model=folder / SAVED_MODEL,
-        description=folder / f"{name}.json",
-        script=folder / CODE,
-        card=folder / CARD,
-        parity=parity,
-        code=code,
+    from playlist_pretrain.models.frozen import without_placeholders
+
+    model = tf.keras.Model(inputs, list(outputs.values()))
+    spec = tf.TensorSpec([None, *inputs.shape[1:]], tf.float32, name)
+    function = tf.function(
+        lambda windows: tf.nest.flatten(model(windows, training=False)),
+        input_signature=[spec],
+        autograph=False,
     )
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    definition = without_placeholders(frozen.graph.as_graph_def())
+    for node in definition.node:
+        node.device = ""
+    with tf.Graph().as_default() as graph:
+        windows = tf.compat.v1.placeholder(tf.float32, spec.shape, name)
+        feeds, names = {frozen.inputs[0].name: windows}, [one.name for one in frozen.outputs]
+        found = tf.graph_util.import_graph_def(definition, feeds, names, name="model")
+        for output, answer in zip(outputs, found, strict=True):
+            tf.identity(answer, output)
+    return graph.as_graph_def()
 
 
-def _refuse(parity: Parity, name: str, used: FrontEnd) -> None:
-    far = [str(one) for one in parity.compared if not one.passes]
-    if not far:
-        return
-    advice = ""
-    if used.taper == PRESETS["vggish"].taper:
-        advice = (
-            f"; the front end {used.name!r} is not that of Essentia: --front-end vggish-essentia "
-            "exports the model for the latter, and measures the distance"
+def op_of(definition: tf.compat.v1.GraphDef, name: str) -> str:
+    """Return the op that gives a node its values, behind any identities."""
+    nodes = {node.name: node for node in definition.node}
+    node = nodes[name]
+    while node.op == "Identity":
+        node = nodes[node.input[0].split(":")[0]]
+    return node.op
+
+
+def write_frozen_saved_model(
+    definition: tf.compat.v1.GraphDef, inputs: str, outputs: Sequence[str], folder: Path
+) -> None:
+    """Write a frozen graph as a SavedModel with the same nodes, tag ``serve`` and one signature."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        tf.graph_util.import_graph_def(definition, name="")
+        signature = v1.saved_model.predict_signature_def(
+            {inputs: graph.get_tensor_by_name(f"{inputs}:0")},
+            {name: graph.get_tensor_by_name(f"{name}:0") for name in outputs},
         )
-    raise ModelError(
-        f"{name}: not the same in Essentia {parity.essentia} ({parity.algorithm}), so nothing was "
-        f"exported: {'; '.join(far)}{advice}"
-    )
+        builder = v1.saved_model.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.SERVING],
+            {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: signature},
+        )
+        builder.save()
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of TensorFlow's that the API of its first version is old: Essentia needs it."""
+def _no_warnings() -> Iterator[None]:
+    """Hide TensorFlow's warnings that its first API is old: Essentia needs it."""
     import tensorflow as tf
 
     logger = tf.get_logger()

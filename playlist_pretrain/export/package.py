@@ -1,16 +1,9 @@
-"""Packages that appear whole or not at all, and never in the place of something else.
+"""Packages of models for other programs: what all targets share.
 
-What every package is made of: a model in float32 whose outputs have names.
-
-What the check of a package measures, and how it is told.
-
-The model's own side of a comparison: windows of a file, and what the model gives them.
-
-The JSON that describes a package; for Essentia with the fields of its own models.
-
-The model card: what a package is, how it is used, what it was made of and how it was checked.
-
-Models as frozen graphs with plain names, which older versions of TensorFlow load too.
+A package is a folder with the model, ``NAME.json`` (a description with the fields that Essentia's
+models have), ``NAME-parity.json`` (the report of its check), ``README.md`` (the model card) and
+code that uses it. It is run in the other program before it appears, and appears whole or not at
+all. What differs between targets is in :mod:`.essentia` and :mod:`.serving`.
 """
 
 from __future__ import annotations
@@ -25,29 +18,261 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.windows import cut_windows
 from playlist_pretrain.errors import FrontEndError, ModelError
-from playlist_pretrain.files import atomic_write, folder_lock
+from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.models.load import LoadedModel
-from playlist_pretrain.storage import refuse_remote
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.export.essentia_code import EssentiaAlgorithm
+
+INPUT, EMBEDDINGS, ACTIVATIONS = "melspectrogram", "embeddings", "activations"
+"""Names of input and outputs in every package; the last one is a tagger's."""
+WINDOWS_LIMIT, FILES_LIMIT = 1e-4, 1e-3
+"""Largest differences of embeddings that pass, in their standard deviations."""
+ACTIVATIONS_LIMIT = 1e-3
+"""Of activations, 0 to 1, on windows and on files: where a head adds up large values, a small
+difference of the sum is a larger one of the probability."""
+SMALLEST_STD = 1e-6
+"""Of embeddings; where all are equal, any difference would be infinitely large."""
+BATCH = 32
+CARD = "README.md"
+PAPER = (
+    "Alonso-Jiménez, P., Favory, X., Foroughmand, H., Bourdalas, G., Serra, X., Lidy, T., & "
+    "Bogdanov, D. (2023). Pre-training strategies using contrastive learning and playlist "
+    "information for music classification and similarity. ICASSP 2023. arXiv:2304.12257"
+)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Facts about a model that are not in its graph.
+
+    Attributes
+    ----------
+    description : str
+        What the model is; a sentence on its input follows.
+    author, email, link, version : str
+    release_date : str
+        ``YYYY-MM-DD`` [today].
+    citation : str
+        Of the model [the paper of the method].
+    dataset, dataset_citation, dataset_size : str
+        Training data.
+    metrics : mapping of str to float
+        Measured on that dataset.
+    licence : str
+        Of the model; for the card, as is the recipe.
+    recipe : mapping of str to any
+        Settings of the run.
+    """
+
+    description: str = ""
+    author: str = ""
+    email: str = ""
+    link: str = ""
+    version: str = "1"
+    release_date: str = field(default_factory=lambda: datetime.date.today().isoformat())
+    citation: str = PAPER
+    dataset: str = ""
+    dataset_citation: str = ""
+    dataset_size: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    licence: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export.
+
+    Attributes
+    ----------
+    loaded : LoadedModel
+    name : str
+        Of the package.
+    about : ModelInfo
+    front_end : FrontEnd
+        Of the package; not always that of the model.
+    audio : str, Path or None
+        File to check the package on.
+    """
+
+    loaded: LoadedModel
+    name: str
+    about: ModelInfo
+    front_end: FrontEnd
+    audio: str | Path | None = None
+
+    @functools.cached_property
+    def model(self) -> tf.keras.Model:
+        """The model in float32, ``[batch, frames, bands] →`` outputs by their names."""
+        import tensorflow as tf
+
+        from playlist_pretrain.models.layers import plain_float32
+        from playlist_pretrain.models.tagger import outputs_of
+
+        model = plain_float32(self.loaded.model)
+        return tf.keras.Model(model.inputs, outputs_of(model, tagger=bool(self.loaded.classes)))
+
+    def random_windows(self, count: int) -> np.ndarray:
+        """Draw windows [count, frames, bands] to try a model on, the same at every call."""
+        shape = (count, self.loaded.frames, self.front_end.bands)
+        random = np.random.default_rng(0).uniform(0, 5, shape)
+        return (random + self.front_end.silence).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Package:
+    """An exported package.
+
+    Attributes
+    ----------
+    folder : Path
+    description : dict
+        Content of ``NAME.json``.
+    compared : tuple of Compared
+        How near it is to the model.
+    report : tuple of str
+        The same as lines for people.
+    code : str
+        How it is used, as on its card.
+    summary : tuple of str
+        Files of the package and commands to go on with, for people.
+    """
+
+    folder: Path
+    description: dict[str, Any] = field(repr=False)
+    compared: tuple[Compared, ...] = field(repr=False)
+    report: tuple[str, ...]
+    code: str = field(repr=False)
+    summary: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A model written for a target and run there.
+
+    Attributes
+    ----------
+    description : dict
+    compared : list of Compared
+    report : str
+        First line of the report.
+    distance : float or None
+        Largest difference of embeddings by the front end of training, in standard deviations.
+    parity : mapping
+        More for ``NAME-parity.json``.
+    texts : mapping of str to str
+        Files of text that belong to the package.
+    code : str
+        For the card.
+    advice : str
+        End of the message where the check fails.
+    """
+
+    description: dict[str, Any]
+    compared: list[Compared]
+    report: str
+    texts: Mapping[str, str]
+    code: str
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    distance: float | None = None
+    advice: str = ""
+
+
+def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> Package:
+    """Write the package ``out/NAME`` and run it, whole or not at all.
+
+    Parameters
+    ----------
+    target : module
+        :mod:`.essentia` or :mod:`.serving`: ``check(job)`` refuses at once what cannot be,
+        ``write(job, folder, scratch)`` writes the model and runs it, ``summary(folder,
+        job, code)`` tells what is there and how to go on, and ``WHERE`` says where it is run.
+    job : Job
+        That ``check`` of the target has passed.
+    out : Path
+        Folder of packages, created when missing.
+    overwrite : bool
+        Replace a package that is there.
+
+    Raises
+    ------
+    ModelError
+        The name is taken; the model does not run there; or it differs by more than 1e-4
+        (windows) or 1e-3 (files) of the standard deviation of the embeddings, or by 1e-3 in an
+        activation.
+    AudioError
+        The file of the check cannot be used.
+    """
+    name = job.name
+    with staged(out, name, overwrite=overwrite) as (folder, scratch):
+        done = target.write(job, folder, scratch)
+        if far := [str(one) for one in done.compared if not one.passes]:
+            raise ModelError(
+                f"{name}: not the same {target.WHERE}, so nothing was exported: {'; '.join(far)}"
+                f"{done.advice}"
+            )
+        report = [done.report, *(f"  {one}" for one in done.compared)]
+        if done.distance is not None:
+            report.append(
+                "  the front end it was trained with moves embeddings of the same windows by up to "
+                f"{done.distance:.2g} of their standard deviation"
+            )
+        write_json(folder / f"{name}.json", done.description)
+        parity = {**done.parity, "compared": [asdict(one) for one in done.compared]}
+        write_json(folder / f"{name}-parity.json", parity)
+        card = model_card(done.description, job.about, done.code, report)
+        for file, text in {**done.texts, CARD: card}.items():
+            with atomic_write(folder / file) as stream:
+                stream.write(text.encode("utf-8", "backslashreplace"))
+    place = out / name
+    return Package(
+        place,
+        done.description,
+        tuple(done.compared),
+        tuple(report),
+        done.code,
+        tuple(target.summary(place, job, done.code)),
+    )
+
+
+def check_job(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> None:
+    """Raise what :func:`write_package` would, as far as it is known at once."""
+    bands = job.loaded.model.input_shape[-1]
+    if bands != job.front_end.bands:
+        raise FrontEndError(
+            f"{job.loaded.path}: takes {bands} bands, {job.front_end.name!r} makes "
+            f"{job.front_end.bands}"
+        )
+    target.check(job)
+    check_place(out / job.name, overwrite=overwrite)
+
+
+def check_name(name: str) -> None:
+    """Raise ModelError if a name could not be that of a file everywhere."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ModelError(
+            f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
+        )
 
 
 def check_place(final: Path, *, overwrite: bool) -> None:
-    """Refuse a place that is taken; what is no package is never replaced."""
+    """Raise ModelError if a place is taken; only a package is ever replaced."""
     if not os.path.lexists(final):
         return
     if final.is_symlink() or not (final / f"{final.name}.json").is_file():
@@ -58,7 +283,7 @@ def check_place(final: Path, *, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """Two empty folders, the first of which becomes ``out/name`` if nothing goes wrong."""
+    """Yield two empty folders; the first becomes ``out/name`` if nothing goes wrong."""
     final, replaced = out / name, out / f".{name}.replaced.tmp"
     staging = out / f".{name}.tmp"
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
@@ -88,79 +313,18 @@ def staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Pat
         raise
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def check_name(name: str) -> None:
-    """Refuse a name that could not be that of a file everywhere.
-
-    Raises
-    ------
-    ModelError
-    """
-    if not _NAME.fullmatch(name):
-        raise ModelError(
-            f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
-        )
-
-
-def named_model(
-    saved: LoadedModel, name: str, out: str | Path, front_end: FrontEnd
-) -> tf.keras.Model:
-    """The model of a package ``out/name``, ``[batch, frames, bands] →`` its outputs by their names.
-
-    Parameters
-    ----------
-    saved : LoadedModel
-    name, out : str, str or Path
-        Are checked only.
-    front_end : FrontEnd
-        That makes its log-mels there.
-
-    Raises
-    ------
-    ModelError
-        A name that is refused, or a folder that is not on this machine.
-    FrontEndError
-        The model takes another number of bands than the front end makes.
-    """
-    import tensorflow as tf
-
-    from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.tagger import outputs_of
-
-    check_name(name)
-    refuse_remote(out, "export to a folder here, then copy it", ModelError)
-    model = plain_float32(saved.model)
-    bands = model.input_shape[-1]
-    if bands != front_end.bands:
-        raise FrontEndError(
-            f"{saved.path}: takes {bands} bands, {front_end.name!r} makes {front_end.bands}"
-        )
-    return tf.keras.Model(model.inputs, outputs_of(model, tagger=bool(saved.classes)))
-
-
-WINDOWS_LIMIT, FILES_LIMIT = 1e-4, 1e-3
-"""Largest differences of embeddings that pass, in their standard deviations."""
-ACTIVATIONS_LIMIT = 1e-3
-"""Of activations, 0 to 1, on windows and on files: where a head adds up large values, a small
-difference of the sum is a larger one of the probability."""
-SMALLEST_STD = 1e-6
-"""Of embeddings; where all are equal, any difference would be infinitely large."""
-
-
 @dataclass(frozen=True)
 class Compared:
-    """One output in Essentia beside the same of the model.
+    """One output in the other program beside the same of the model.
 
     Attributes
     ----------
     what : str
-        What was given.
+        Input.
     output : str
-        Node.
+        Name of the output.
     windows, expected : int
-        Windows of the answer in Essentia, and of the model's.
+        Windows of the answer there, and of the model's.
     difference : float
         The largest over the windows that both have, in standard deviations of the embeddings; of
         activations, which are 0 to 1, as it is.
@@ -176,56 +340,18 @@ class Compared:
 
     @property
     def passes(self) -> bool:
-        """Whether it is as near as it has to be; NaN is not."""
+        """Whether the difference is within the limit; NaN is not."""
         return self.windows == self.expected and self.difference <= self.limit
 
     def __str__(self) -> str:
         unit = "" if self.output == ACTIVATIONS else " of their standard deviation"
         count = f"{self.windows} window" + "s" * (self.windows != 1)
         if self.windows != self.expected:
-            count += f" in Essentia and {self.expected} here"
+            count += f" there and {self.expected} here"
         return (
             f"{self.what}: {self.output} of {count}, largest difference "
             f"{self.difference:.1e}{unit} (at most {self.limit:.0e})"
         )
-
-
-@dataclass(frozen=True)
-class Parity:
-    """What :func:`check_in_essentia` found.
-
-    Attributes
-    ----------
-    essentia : str
-        Version.
-    algorithm : str
-        That ran the model on files.
-    compared : tuple of Compared
-    front_end_distance : float or None
-        How far the front end that the model was trained with is from the one that Essentia has:
-        the largest difference of embeddings of the whole file, in their standard deviations.
-    """
-
-    essentia: str
-    algorithm: str
-    compared: tuple[Compared, ...]
-    front_end_distance: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return asdict(self)
-
-    @property
-    def lines(self) -> list[str]:
-        """For people."""
-        lines = [f"run in Essentia {self.essentia}, files by {self.algorithm}:"]
-        lines += [f"  {one}" for one in self.compared]
-        if self.front_end_distance is not None:
-            lines.append(
-                "  the front end it was trained with moves embeddings of the same windows by up to "
-                f"{self.front_end_distance:.2g} of their standard deviation"
-            )
-        return lines
 
 
 def compare(
@@ -246,35 +372,44 @@ def compare(
     return Compared(what, output, len(there), len(here), difference, limit)
 
 
-def why_it_ended(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line that a process which failed has said, and the signal that ended it."""
-    said = done.stderr.strip().splitlines()
-    reason = said[-1] if said else "it says nothing"
-    if done.returncode < 0:
-        reason = f"it ended with {signal.Signals(-done.returncode).name}; {reason}"
-    return reason
+def run_apart(script: str, *arguments: str | Path, failure: str) -> None:
+    """Run a Python file in a process of its own, without a GPU.
 
-
-_AT_ONCE = 32
+    Raises
+    ------
+    ModelError
+        ``failure``, with the last line of its standard error and the signal that ended it.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", script, *map(str, arguments)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else "it says nothing"
+        if done.returncode < 0:
+            reason = f"it ended with {signal.Signals(-done.returncode).name}; {reason}"
+        raise ModelError(f"{failure}: {reason}")
 
 
 def cut(
     front_end: FrontEnd, waveform: np.ndarray, frames: int, *, repeat: bool = False
 ) -> np.ndarray:
-    """Windows [any, frames, bands] of a waveform's log-mel, one after the other.
+    """Cut the log-mel of a waveform into windows [any, frames, bands].
 
-    The frames after the last whole one are left out, or repeated until they fill a window.
+    The frames after the last whole window are left out, or repeated until they fill one.
     """
     mel = front_end.log_mel(waveform).numpy()
-    rest = len(mel) % frames
-    if repeat and rest:
-        filled = np.resize(mel[-rest:], (frames - rest, front_end.bands))
-        mel = np.concatenate([mel, filled])
-    return mel[: len(mel) // frames * frames].reshape(-1, frames, front_end.bands)
+    windows, rest = cut_windows(mel, frames, "skip"), mel[len(mel) // frames * frames :]
+    return np.concatenate([windows, cut_windows(rest, frames)]) if repeat else windows
 
 
 def write_synthetic(path: Path, seconds: float) -> None:
-    """Write two channels of chords and noise at 44.1 kHz: something to try a model on."""
+    """Write two channels of chords and noise at 44.1 kHz, to try a model on."""
     import soundfile
 
     rng = np.random.default_rng(0)
@@ -291,18 +426,22 @@ def write_synthetic(path: Path, seconds: float) -> None:
 
 
 def answers(model: tf.keras.Model, windows: np.ndarray) -> dict[str, np.ndarray]:
-    """Outputs [windows, size] of a model by their names."""
-    parts = [
-        model(windows[first : first + _AT_ONCE], training=False)
-        for first in range(0, len(windows), _AT_ONCE)
-    ]
+    """Run a model with named outputs on windows, on the CPU: arrays [windows, size] by name."""
+    import tensorflow as tf
+
+    # The other programs have no GPU either, and some multiply in fewer bits than a float32 has.
+    with tf.device("/CPU:0"):
+        parts = [
+            model(windows[first : first + BATCH], training=False)
+            for first in range(0, len(windows), BATCH)
+        ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def waveform_means(
     model: tf.keras.Model, front_end: FrontEnd, waveform: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What the signature ``waveform`` answers, [1, size] for each output."""
+    """Compute the answer of the signature ``waveform``, [1, size] for each output."""
     import tensorflow as tf
 
     from playlist_pretrain.models.signatures import waveform_mean
@@ -313,127 +452,30 @@ def waveform_means(
         # As a graph, the loop over windows does not go through Python.
         return tf.function(lambda: waveform_mean(single, front_end, given), autograph=False)()
 
-    return {name: mean(output).numpy() for name, output in model.output.items()}
+    with tf.device("/CPU:0"):
+        return {name: mean(output).numpy() for name, output in model.output.items()}
 
 
-INPUT, EMBEDDINGS, ACTIVATIONS = "melspectrogram", "embeddings", "activations"
-"""Nodes of every package; the last one is a tagger's."""
-PAPER = (
-    "Alonso-Jiménez, P., Favory, X., Foroughmand, H., Bourdalas, G., Serra, X., Lidy, T., & "
-    "Bogdanov, D. (2023). Pre-training strategies using contrastive learning and playlist "
-    "information for music classification and similarity. ICASSP 2023. arXiv:2304.12257"
-)
-
-
-def _today() -> str:
-    return datetime.date.today().isoformat()
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a description says that a model does not know of itself.
-
-    Attributes
-    ----------
-    description : str
-        What the model is; what it takes and gives is said after it.
-    author, email, link, version : str
-    release_date : str
-        ``YYYY-MM-DD``.
-    citation : str
-        Of the model.
-    dataset, dataset_citation, dataset_size : str
-        What it was trained on.
-    metrics : mapping of str to float
-        How good it is there.
-    licence : str
-        Of the model; it and the recipe are for the card, the description has no field for them.
-    recipe : mapping of str to any
-        Settings of the run.
-    """
-
-    description: str = ""
-    author: str = ""
-    email: str = ""
-    link: str = ""
-    version: str = "1"
-    release_date: str = field(default_factory=_today)
-    citation: str = PAPER
-    dataset: str = ""
-    dataset_citation: str = ""
-    dataset_size: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    licence: str = ""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-
-
-def describe(
-    name: str,
-    window: tuple[int, int],
-    algorithm: EssentiaAlgorithm,
-    outputs: Mapping[str, tuple[str, int]],
-    classes: Sequence[str],
-    about: ModelInfo,
-) -> dict[str, Any]:
-    """The description of a package.
+def describe(job: Job, takes: str, ops: Mapping[str, str], **more: Any) -> dict[str, Any]:
+    """Make the description of a package, ``NAME.json``.
 
     Parameters
     ----------
-    name : str
-        Of the package.
-    window : (int, int)
-        Frames and bands.
-    algorithm : EssentiaAlgorithm
-        What makes its log-mels in Essentia.
-    outputs : mapping of str to (str, int)
-        Node to the op that gives its values, and to their number for a window.
-    classes : sequence of str
-        Of a tagger, in the order of its activations.
-    about : ModelInfo
-
-    Raises
-    ------
-    ModelError
-        If it is not what the models of Essentia have: names the field.
-    """
-    takes = (
-        f"Takes {window[0]} frames of {window[1]} bands of {algorithm.mel} "
-        f"(frames of {algorithm.frame_length} samples, one every {algorithm.hop_length})."
-    )
-    description = {
-        **common_fields(name, window, takes, outputs, classes, about),
-        "inference": {"sample_rate": algorithm.sample_rate, "algorithm": algorithm.name},
-    }
-    check_description(description, name)
-    return description
-
-
-def common_fields(
-    name: str,
-    window: tuple[int, int],
-    takes: str,
-    outputs: Mapping[str, tuple[str, int]],
-    classes: Sequence[str],
-    about: ModelInfo,
-    *,
-    framework: str = "tensorflow",
-    model_types: Sequence[str] = ("frozen_model", "SavedModel"),
-) -> dict[str, Any]:
-    """What a description says of a package whatever it is to run in; what :func:`model_card` shows.
-
-    Parameters
-    ----------
+    job : Job
     takes : str
         A sentence on the input.
-    framework : str
-        That runs it.
-    model_types : sequence of str
-        Its files.
-    name, window, outputs, classes, about
-        As in :func:`describe`.
+    ops : mapping of str to str
+        Output to the op that gives its values.
+    **more
+        Further fields.
     """
+    about, classes, outputs = job.about, job.loaded.classes, job.model.output
+    texts = {
+        ACTIVATIONS: ("of each class, from 0 to 1", "predictions"),
+        EMBEDDINGS: ("of a window", "embeddings"),
+    }
     return {
-        "name": name,
+        "name": job.name,
         "type": "auto-tagging" if classes else "embedding extractor",
         "link": about.link,
         "version": about.version,
@@ -441,10 +483,9 @@ def common_fields(
         "author": about.author,
         "email": about.email,
         "release_date": about.release_date,
-        "framework": framework,
+        "framework": "tensorflow",
         "framework_version": metadata.version("tensorflow"),
         "classes": list(classes),
-        "model_types": list(model_types),
         "dataset": {
             "name": about.dataset,
             "citation": about.dataset_citation,
@@ -452,29 +493,24 @@ def common_fields(
             "metrics": dict(about.metrics),
         },
         "schema": {
-            "inputs": [{"name": INPUT, "type": "float", "shape": list(window)}],
+            "inputs": [{"name": INPUT, "type": "float", "shape": list(job.model.input_shape[1:])}],
             "outputs": [
                 {
-                    "name": node,
+                    "name": name,
                     "type": "float",
-                    "shape": [1, size],
-                    "op": op,
+                    "shape": [1, outputs[name].shape[-1]],
+                    "op": ops.get(name, ""),
                     "description": text,
                     "output_purpose": purpose,
                 }
-                for node, (op, size), text, purpose in _purposes(outputs)
+                for name, (text, purpose) in texts.items()
+                if name in outputs
             ],
         },
         "citation": about.citation,
+        "front_end": job.front_end.to_dict(),
+        **more,
     }
-
-
-def _purposes(
-    outputs: Mapping[str, tuple[str, int]],
-) -> Iterator[tuple[str, tuple[str, int], str, str]]:
-    if ACTIVATIONS in outputs:  # Essentia's models have the predictions first
-        yield ACTIVATIONS, outputs[ACTIVATIONS], "of each class, from 0 to 1", "predictions"
-    yield EMBEDDINGS, outputs[EMBEDDINGS], "of a window", "embeddings"
 
 
 def check_description(description: Any, where: str | Path) -> None:
@@ -485,28 +521,21 @@ def check_description(description: Any, where: str | Path) -> None:
     ModelError
         Names ``where``, the field and what is wrong with it.
     """
-    # The first one in the order of the fields, not whichever the library meets first.
-    for error in sorted(_validator().iter_errors(description), key=lambda error: str(error.path)):
-        named = ".".join(map(str, error.absolute_path)) or "the whole"
-        raise ModelError(f"{where}: description: {named}: {error.message}")
-
-
-@functools.cache
-def _validator() -> Any:
     import jsonschema
 
     text = resources.files(__package__).joinpath("essentia_schema.json").read_text("utf-8")
     kind = jsonschema.Draft202012Validator
-    return kind(json.loads(text), format_checker=kind.FORMAT_CHECKER)
+    validator = kind(json.loads(text), format_checker=kind.FORMAT_CHECKER)
+    # The first one in the order of the fields, not whichever the library meets first.
+    for error in sorted(validator.iter_errors(description), key=lambda error: str(error.path)):
+        named = ".".join(map(str, error.absolute_path)) or "the whole"
+        raise ModelError(f"{where}: description: {named}: {error.message}")
 
 
 def model_card(
-    description: Mapping[str, Any],
-    about: ModelInfo,
-    code: str,
-    checked: Sequence[str],
+    description: Mapping[str, Any], about: ModelInfo, code: str, report: Sequence[str]
 ) -> str:
-    """Markdown for people.
+    """Write the model card as Markdown.
 
     Parameters
     ----------
@@ -516,40 +545,26 @@ def model_card(
         Gives the licence and the recipe, which the JSON has no field for.
     code : str
         How it is used.
-    checked : sequence of str
-        Lines of the report of its check.
+    report : sequence of str
+        Lines of its check.
     """
     inputs, outputs = description["schema"]["inputs"], description["schema"]["outputs"]
-    dataset = description["dataset"]
-    parts = [
-        f"# {description['name']}",
-        _line(description["description"]),
-        _table(
-            ("", ""),
-            [
-                ("author", _who(description)),
-                ("version", f"{description['version']} of {description['release_date']}"),
-                ("licence", about.licence or "not stated"),
-                ("link", description["link"]),
-                ("citation", description["citation"]),
-                ("framework", f"{description['framework']} {description['framework_version']}"),
-            ],
-        ),
-        "## Input and outputs",
-        _table(
-            ("node", "float32", "", "made by"),
-            [
-                *((one["name"], _shape(one["shape"]), "input", "") for one in inputs),
-                *(
-                    (one["name"], _shape(one["shape"][1:]), one["description"], one["op"])
-                    for one in outputs
-                ),
-            ],
+    dataset, author, email = (description[name] for name in ("dataset", "author", "email"))
+    facts = [
+        ("author", f"{author} <{email}>" if author and email else author or email),
+        ("version", f"{description['version']} of {description['release_date']}"),
+        ("licence", about.licence or "not stated"),
+        ("link", description["link"]),
+        ("citation", description["citation"]),
+        ("framework", f"{description['framework']} {description['framework_version']}"),
+    ]
+    nodes = [
+        *((one["name"], _shape(one["shape"]), "input", "") for one in inputs),
+        *(
+            (one["name"], _shape(one["shape"][1:]), one["description"], one["op"])
+            for one in outputs
         ),
     ]
-    if description["classes"]:
-        parts.append("Classes: " + ", ".join(map(_line, description["classes"])))
-    parts += ["## Use", f"```python\n{code}```"]
     training = [
         ("dataset", dataset["name"]),
         ("its size", dataset["size"]),
@@ -557,27 +572,32 @@ def model_card(
         *((name, f"{value:.4f}") for name, value in dataset["metrics"].items()),
         *about.recipe.items(),
     ]
-    if table := _table(("", ""), training):
-        parts += ["## Training", table]
-    head, *lines = checked
-    parts += ["## Check", _line(head), "\n".join(f"- {_line(line)}" for line in lines)]
+    classes, table = description["classes"], _table(("", ""), training)
+    head, *lines = report
+    parts = [
+        f"# {description['name']}",
+        _line(description["description"]),
+        _table(("", ""), facts),
+        "## Input and outputs",
+        _table(("node", "float32", "", "made by"), nodes),
+        "Classes: " + ", ".join(map(_line, classes)) if classes else "",
+        f"## Use\n\n```python\n{code}```",
+        f"## Training\n\n{table}" if table else "",
+        f"## Check\n\n{_line(head)}",
+        "\n".join(f"- {_line(line)}" for line in lines),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _who(description: Mapping[str, Any]) -> str:
-    author, email = description["author"], description["email"]
-    return f"{author} <{email}>" if author and email else author or email
-
-
 def _line(text: Any) -> str:
-    """Any text as one line that Markdown shows as it is, not as a sign of its own."""
+    """Write any text as one line that Markdown shows literally."""
     for sign in "\\`|<>*_[]#":
         text = str(text).replace(sign, f"\\{sign}")
     return " ".join(text.split())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows whose second cell says something; empty text where there is none."""
+    """Format the rows with a second cell; empty text where there is none."""
     shown = [row for row in rows if row[1] not in ("", None)]
     lines = [" | ".join(map(_line, row)) for row in [head, ["---"] * len(head), *shown]]
     return "\n".join(f"| {line} |" for line in lines) if shown else ""
@@ -585,101 +605,3 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 def _shape(sides: Sequence[int]) -> str:
     return " × ".join(["any", *map(str, sides)])
-
-
-def frozen_graph(
-    inputs: tf.Tensor, outputs: Mapping[str, tf.Tensor], name: str
-) -> tf.compat.v1.GraphDef:
-    """The graph from an input to some tensors of a functional Keras model, its weights inside.
-
-    Parameters
-    ----------
-    inputs : tf.Tensor
-        Symbolic input of a model, float32 [batch, frames, bands]; any batch.
-    outputs : mapping of str to tf.Tensor
-        Symbolic tensors of the model.
-    name : str
-        Of the input's node.
-
-    Returns
-    -------
-    GraphDef
-        Nodes ``name`` and those of ``outputs`` are among its nodes.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    from playlist_pretrain.models.frozen import without_placeholders
-
-    v1 = tf.compat.v1
-    model = tf.keras.Model(inputs, list(outputs.values()))
-    spec = tf.TensorSpec([None, *inputs.shape[1:]], tf.float32, name)
-    function = tf.function(
-        lambda windows: tf.nest.flatten(model(windows, training=False)),
-        input_signature=[spec],
-        autograph=False,
-    )
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    definition = without_placeholders(frozen.graph.as_graph_def())
-    for node in definition.node:
-        node.device = ""
-    with tf.Graph().as_default() as graph:
-        windows = v1.placeholder(tf.float32, spec.shape, name)
-        answers = tf.graph_util.import_graph_def(
-            definition,
-            {frozen.inputs[0].name: windows},
-            [answer.name for answer in frozen.outputs],
-            name="model",
-        )
-        for output, answer in zip(outputs, answers, strict=True):
-            tf.identity(answer, output)
-    return graph.as_graph_def()
-
-
-def op_of(definition: tf.compat.v1.GraphDef, name: str) -> str:
-    """Op that gives a node its values: the first one before it that does more than pass them on."""
-    nodes = {node.name: node for node in definition.node}
-    node = nodes[name]
-    while node.op == "Identity":
-        node = nodes[node.input[0].split(":")[0]]
-    return node.op
-
-
-def write_graph(definition: tf.compat.v1.GraphDef, path: Path) -> None:
-    """Write a ``.pb``, whole or not at all."""
-    with atomic_write(path) as stream:
-        stream.write(definition.SerializeToString())
-
-
-def write_frozen_saved_model(
-    definition: tf.compat.v1.GraphDef, inputs: str, outputs: list[str], folder: Path
-) -> None:
-    """Write a graph as a SavedModel with the same nodes, tag ``serve`` and one signature.
-
-    Parameters
-    ----------
-    definition : GraphDef
-        From :func:`frozen_graph`.
-    inputs : str
-        Node of the input.
-    outputs : list of str
-        Nodes of the outputs.
-    folder : Path
-        Of the SavedModel; it must not exist.
-    """
-    import tensorflow as tf
-
-    v1 = tf.compat.v1
-    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
-        tf.graph_util.import_graph_def(definition, name="")
-        signature = v1.saved_model.predict_signature_def(
-            {inputs: graph.get_tensor_by_name(f"{inputs}:0")},
-            {name: graph.get_tensor_by_name(f"{name}:0") for name in outputs},
-        )
-        builder = v1.saved_model.Builder(str(folder))
-        builder.add_meta_graph_and_variables(
-            session,
-            [tf.saved_model.SERVING],
-            {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: signature},
-        )
-        builder.save()

@@ -21,11 +21,9 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd, ImportedFrontEnd
-from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export import serving
-from playlist_pretrain.export import serving as serving_code
-from playlist_pretrain.export import serving as serving_parity
-from playlist_pretrain.export.package import ModelInfo
+from playlist_pretrain.export.targets import export
 from playlist_pretrain.models.load import load_model
 from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
@@ -33,7 +31,7 @@ from playlist_pretrain.models.vggish import vggish
 
 pytestmark = pytest.mark.slow
 CLASSES = ["calm", "loud – fast"]
-ABOUT = ModelInfo(author="A. Person", version="3", release_date="2026-01-31", licence="CC0")
+ABOUT = {"author": "A. Person", "version": "3", "licence": "CC0"}
 MELS = ImportedFrontEnd(
     name="somebody", sample_rate=12000, frame_length=512, hop_length=256, bands=48,
     window_frames=64, spectrum="power", log_base="10", log_factor=10.0, log_scale=1.0,
@@ -56,7 +54,7 @@ def package(tmp_path_factory):
     """A tagger's, with the model it was made of."""
     folder = tmp_path_factory.mktemp("served")
     model = saved(folder / "m", classes=CLASSES)
-    return model, serving.export_serving(model, "mood", folder / "out", ABOUT)
+    return model, export(model, "serving", "mood", out=folder / "out", **ABOUT)
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +66,20 @@ def wav(tmp_path_factory):
     return path
 
 
+def model_of(files):
+    """Folder of the SavedModel."""
+    return files.folder / files.description["version"]
+
+
 def answers(package, wav):
     """What the signature for wav files gives in this process."""
     _, files = package
-    loaded = tf.saved_model.load(str(files.saved_model))
+    loaded = tf.saved_model.load(str(model_of(files)))
     return loaded.signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
 
 
 def loaded_signatures(files):
-    found = set(tf.saved_model.load(str(files.saved_model)).signatures)
+    found = set(tf.saved_model.load(str(model_of(files))).signatures)
     return found - {"__saved_model_init_op"}
 
 
@@ -94,13 +97,13 @@ def test_what_is_there(package):
     assert description["signatures"] == sorted(loaded_signatures(files))
     assert description["classes"] == CLASSES and description["version"] == "3"
     card = (files.folder / "README.md").read_text("utf-8")
-    assert files.command in card and "| licence | CC0 |" in card
+    assert serving.docker_line("mood") in card and "| licence | CC0 |" in card
     assert card.count("largest difference") == 8
 
 
 def test_a_server_reads_the_warm_up(package):
     model, files = package
-    path = files.saved_model / "assets.extra" / "tf_serving_warmup_requests"
+    path = model_of(files) / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
         prediction_log_pb2.PredictionLog.FromString(raw.numpy())
         for raw in tf.data.TFRecordDataset(str(path))
@@ -114,8 +117,8 @@ def test_a_server_reads_the_warm_up(package):
         tuple(size.size for size in request.inputs["melspectrogram"].tensor_shape.dim)
         for request in requests[:2]
     ]
-    assert shapes == [(1, 64, 96), (serving_code.MOST_AT_ONCE, 64, 96)]
-    found = serving_parity.asked(files.saved_model, requests, files.folder.parent.parent, "mood")
+    assert shapes == [(1, 64, 96), (serving.MOST_AT_ONCE, 64, 96)]
+    found = serving.ask(model_of(files), requests, files.folder.parent.parent, "mood")
     windows = tf.make_ndarray(requests[1].inputs["melspectrogram"])
     np.testing.assert_allclose(found[1]["activations"], model.model(windows), atol=1e-5)
 
@@ -129,7 +132,7 @@ def test_it_is_loaded_without_this_package(package, tmp_path, rng):
         "import sys; sys.modules['playlist_pretrain'] = None;"
         "from tensorflow.python.tools.saved_model_cli import main; main()"
     )
-    words = ["run", "--dir", files.saved_model, "--tag_set", "serve", "--signature_def",
+    words = ["run", "--dir", model_of(files), "--tag_set", "serve", "--signature_def",
              "serving_default", "--inputs", f"melspectrogram={tmp_path / 'windows.npy'}",
              "--outdir", tmp_path]  # fmt: skip
     done = subprocess.run(
@@ -137,7 +140,7 @@ def test_it_is_loaded_without_this_package(package, tmp_path, rng):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    here = tf.saved_model.load(str(files.saved_model)).signatures["serving_default"](
+    here = tf.saved_model.load(str(model_of(files))).signatures["serving_default"](
         melspectrogram=tf.constant(windows)
     )
     for output in ("activations", "embeddings"):
@@ -157,7 +160,7 @@ def run_client(files, name, wav, port):
 def test_the_grpc_client(package, wav):
     """Against a service of the same protocol that runs the SavedModel."""
     _, files = package
-    loaded = tf.saved_model.load(str(files.saved_model))
+    loaded = tf.saved_model.load(str(model_of(files)))
 
     class Service(service.PredictionServiceServicer):
         def Predict(self, request, context):
@@ -189,7 +192,7 @@ def test_the_grpc_client(package, wav):
 def test_the_rest_client(package, wav):
     """Against a server that reads bodies as the REST API of TensorFlow Serving is documented."""
     _, files = package
-    loaded = tf.saved_model.load(str(files.saved_model))
+    loaded = tf.saved_model.load(str(model_of(files)))
     paths = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -219,9 +222,9 @@ def test_the_rest_client(package, wav):
 
 def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkeypatch):
     model = saved(tmp_path / "m", MELS)
-    files = serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+    files = export(model, "serving", "net", out=tmp_path / "out")
     assert {one.what.split(",")[0] for one in files.compared} == {"serving_default"}
-    windows = rng.uniform(-50, 0, (serving_code.MOST_AT_ONCE + 2, 64, 48))
+    windows = rng.uniform(-50, 0, (serving.MOST_AT_ONCE + 2, 64, 48))
     np.save(tmp_path / "windows.npy", windows)
     sent = []
 
@@ -237,7 +240,7 @@ def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkey
     np.testing.assert_allclose(
         names["ask"](str(tmp_path / "windows.npy"), "host:1"), windows, rtol=1e-6
     )
-    assert [len(body["instances"]) for _, body in sent] == [serving_code.MOST_AT_ONCE, 2]
+    assert [len(body["instances"]) for _, body in sent] == [serving.MOST_AT_ONCE, 2]
     assert {url for url, _ in sent} == {"http://host:1/v1/models/net:predict"}
     assert {body["signature_name"] for _, body in sent} == {"serving_default"}
     with pytest.raises(SystemExit, match="the reason"):
@@ -247,7 +250,7 @@ def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkey
     monkeypatch.setitem(names, "PredictionServiceStub", lambda _: stub)
     found = names["ask"](str(tmp_path / "windows.npy"), "localhost:1")
     np.testing.assert_allclose(found["embeddings"], windows, rtol=1e-6)
-    assert stub.asked == [("serving_default", serving_code.MOST_AT_ONCE), ("serving_default", 2)]
+    assert stub.asked == [("serving_default", serving.MOST_AT_ONCE), ("serving_default", 2)]
 
 
 class Stub:
@@ -265,51 +268,37 @@ class Stub:
         return response
 
 
-def test_a_model_of_other_bands_than_its_front_end(tmp_path):
-    save_backbone(vggish(frames=64, bands=64, width=0.05), PRESETS["musicnn"], tmp_path / "m")
-    with pytest.raises(FrontEndError, match="takes 64 bands, 'musicnn' makes 96"):
-        serving.export_serving(load_model(tmp_path / "m"), "net", tmp_path / "out", ModelInfo())
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ['a b"c', "../x", ""])
-def test_names_are_checked(name, package, tmp_path):
-    with pytest.raises(ModelError, match=r"letters, digits"):
-        serving.export_serving(package[0], name, tmp_path / "out", ModelInfo())
-    assert not (tmp_path / "out").exists()
-
-
 def test_classes_are_asked_for(tmp_path, monkeypatch):
     model = saved(tmp_path / "m", classes=CLASSES)
     front_end = PRESETS["musicnn"]
     monkeypatch.setattr(
-        serving, "_save", lambda _, folder: save_tagger(model.model, ["x", "y"], front_end, folder)
+        serving, "save", lambda _, folder: save_tagger(model.model, ["x", "y"], front_end, folder)
     )
     with pytest.raises(ModelError, match=r"class_names \['x', 'y'\]"):
-        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+        export(model, "serving", "net", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("version", ["0", "-1", "1.0", "one", "", "01", "9" * 19])
+@pytest.mark.parametrize("version", ["0", "-1", "1.0", "one", "01", "9" * 19])
 def test_versions_are_whole_numbers(version, package, tmp_path):
     model, _ = package
     with pytest.raises(ModelError, match=r"--model-version .*whole numbers"):
-        serving.export_serving(model, "net", tmp_path / "out", ModelInfo(version=version))
+        export(model, "serving", "net", out=tmp_path / "out", version=version)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_model_that_cannot_be_served_is_not_exported(tmp_path, monkeypatch):
     model = saved(tmp_path / "m")
-    save = serving._save
+    save = serving.save
 
     def damaged(saved_, folder):
         save(saved_, folder)
         for part in (folder / "variables").glob("*.data*"):
             part.write_bytes(part.read_bytes()[:1000])
 
-    monkeypatch.setattr(serving, "_save", damaged)
+    monkeypatch.setattr(serving, "save", damaged)
     with pytest.raises(ModelError, match=r"net: cannot be served: .*less bytes than requested"):
-        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+        export(model, "serving", "net", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -317,26 +306,17 @@ def test_a_model_that_answers_differently_is_not_exported(tmp_path, monkeypatch)
     model = saved(tmp_path / "m")
     other = vggish(frames=64, bands=96, width=0.05, seed=2)
     monkeypatch.setattr(
-        serving, "_save", lambda _, folder: save_backbone(other, PRESETS["musicnn"], folder)
+        serving, "save", lambda _, folder: save_backbone(other, PRESETS["musicnn"], folder)
     )
     with pytest.raises(ModelError, match="not the same when served") as caught:
-        serving.export_serving(model, "net", tmp_path / "out", ModelInfo())
+        export(model, "serving", "net", out=tmp_path / "out")
     assert "serving_default, random windows, batch of 1: embeddings" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_process_that_dies_is_told(package, tmp_path, monkeypatch):
-    _, files = package
-    script = tmp_path / "dies.py"
-    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    monkeypatch.setattr(serving_parity.serving_check, "__file__", str(script))
-    with pytest.raises(ModelError, match="cannot be served: it ended with SIGKILL"):
-        serving_parity.asked(files.saved_model, [], tmp_path, "mood")
-
-
 def test_the_line_for_the_server_is_one_command(package):
     _, files = package
-    words = shlex.split(files.command)
+    words = shlex.split(serving.docker_line("mood"))
     assert words[:2] == ["docker", "run"] and "MODEL_NAME=mood" in words
     assert "$PWD/mood:/models/mood" in words
     assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)

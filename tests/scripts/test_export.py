@@ -104,7 +104,7 @@ def test_original_weights_leave_by_the_front_end_that_essentia_has(capsys, tmp_p
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--model", "nowhere", "--name", "x"], "nowhere: no SavedModel"),
+    (["--model", "nowhere", "--name", "x"], "--model nowhere: no such folder"),
     (["--model", "nowhere", "--name", "../x"], "--name '../x': letters, digits"),
     (["--model", "nowhere", "--name", ""], "--name '': letters, digits"),
     (["--model", "nowhere", "--name", "x", "--target", "lite"], "--target lite: there is serving"),
