@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+import hashlib
 
-from playlist_pretrain.files import content_key
-from playlist_pretrain.playlists.kernels import stable_order
+import numpy as np
 
 
 def random_stream(purpose: str, *numbers: int) -> np.random.Philox:
@@ -15,10 +14,12 @@ def random_stream(purpose: str, *numbers: int) -> np.random.Philox:
     does not for shuffles and integers in a range. The key depends on the purpose, so streams for
     different purposes with equal seeds have nothing in common.
     """
-    parts = [purpose.encode(), *(str(int(number)).encode() for number in numbers)]
-    return np.random.Philox(key=int(content_key(*parts), 16))
+    digest = hashlib.sha256()
+    for part in (purpose.encode(), *(str(int(number)).encode() for number in numbers)):
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return np.random.Philox(key=int.from_bytes(digest.digest()[:16], "big"))
 
 
 def random_order(stream: np.random.Philox, size: int) -> np.ndarray:
     """Random permutation of 0 … size − 1 [shape=(size,), int64]; takes ``size`` words."""
-    return stable_order(stream.random_raw(size))
+    return np.argsort(stream.random_raw(size), kind="stable")

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from playlist_pretrain.errors import GroupsError, RecipeError
+from playlist_pretrain.pairs.co_occurrence import (
+    ArtistCoOccurrence,
+    PlaylistCoOccurrence,
+    PlaylistWord2Vec,
+    SimClr,
+    TopCoOccurrence,
+)
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
 from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.playlists.split import usable_tracks
+from playlist_pretrain.playlists.top_table import cached_top_table, top_table
+from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors, track_vectors
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.registry import Registry
+from playlist_pretrain.storage import RemotePath
 
-if TYPE_CHECKING:
-    from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.storage import RemotePath
+logger = logging.getLogger(__name__)
 
 
 class Pairing(Protocol):
-    """What the trainer asks of every pairing.
+    """Anatomy of a pairing, as the trainer needs it.
 
     A pairing is a pure function of its groups, its seed and the epoch: asked again it answers
     the same, in any order of questions, on every platform.
@@ -29,9 +41,9 @@ class Pairing(Protocol):
     name : str
         Name in :data:`PAIRINGS`.
     y : {"window", "views", "vector"}
-        What the positive row of a pair stands for: ``window`` is a window of that track, to go
-        through the same tower as the anchor's; ``views`` means that anchor and positive are one
-        row, and x and y two views of one window of it; ``vector`` is that row of ``table``.
+        The positive side of a pair: ``window`` is a window of the positive row, to go through the
+        same tower as the anchor's; ``views`` means that anchor and positive are one row, and x
+        and y two views of one window of it; ``vector`` is that row of ``table``.
     table : ndarray [shape=(tracks, size), float32]
         The vectors of the positive side, where ``y`` is ``vector``; there is none otherwise.
     """
@@ -42,7 +54,7 @@ class Pairing(Protocol):
 
     @property
     def y(self) -> Literal["window", "views", "vector"]:
-        """What the positive row of a pair stands for."""
+        """The positive side of a pair."""
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the pairs of an epoch in their final order, in blocks of any size ≥ 1.
@@ -63,7 +75,7 @@ class Pairing(Protocol):
 
 @dataclass(frozen=True)
 class Material:
-    """What pairings are made of.
+    """Groups, tracks and settings that pairings are made of.
 
     Attributes
     ----------
@@ -77,10 +89,6 @@ class Material:
         Where these tables are kept; without one they are made anew.
     track_ids : sequence of str, optional
         Ids of all rows, for tables that name their tracks.
-    say : callable
-        Told what a user should know about the tables.
-    quiet : bool
-        No progress.
     """
 
     groups: TrackGroups | None
@@ -88,8 +96,6 @@ class Material:
     settings: TableSettings = field(default_factory=TableSettings)
     folder: Path | RemotePath | None = None
     track_ids: Sequence[str] | None = None
-    say: Callable[[str], object] = lambda text: None
-    quiet: bool = True
 
     @classmethod
     def of(cls, groups: TrackGroups, settings: TableSettings | None = None) -> Material:
@@ -97,86 +103,97 @@ class Material:
         return cls(groups, np.ones(groups.tracks, bool), settings or TableSettings())
 
     def needed_groups(self, pairing: str) -> TrackGroups:
-        """The groups.
-
-        Raises
-        ------
-        GroupsError
-            When there are none.
-        """
+        """The groups, or a GroupsError that names the pairing."""
         if self.groups is None:
             raise GroupsError(f"--pairs {pairing} needs groups")
         return self.groups
 
 
-def _playlist_co(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-
-    return PlaylistCoOccurrence(material.needed_groups("playlist_co"), seed)
-
-
-def _artist_co(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.co_occurrence import ArtistCoOccurrence
-
-    return ArtistCoOccurrence(material.needed_groups("artist_co"), seed)
-
-
 def _playlist_tco(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.co_occurrence import TopCoOccurrence
-    from playlist_pretrain.playlists.top_table import cached_top_table, top_table
-
     groups, longest = material.needed_groups("playlist_tco"), material.settings.max_group_length
     if material.folder is None:
-        table = top_table(groups, max_group_length=longest, quiet=material.quiet)
+        table = top_table(groups, max_group_length=longest)
     else:
-        table = cached_top_table(
-            groups,
-            material.folder,
-            max_group_length=longest,
-            quiet=material.quiet,
-            say=material.say,
-        )
+        table = cached_top_table(groups, material.folder, max_group_length=longest)
     return TopCoOccurrence(table, seed)
 
 
 def _playlist_w2v(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.co_occurrence import PlaylistWord2Vec
-    from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors, track_vectors
-
     groups = material.needed_groups("playlist_w2v")
     settings = Word2VecSettings.of(material.settings)
     if material.folder is None or material.track_ids is None:
-        vectors = track_vectors(groups, settings, quiet=material.quiet, say=material.say)
+        vectors = track_vectors(groups, settings)
     else:
-        vectors = cached_vectors(
-            groups,
-            material.track_ids,
-            material.folder,
-            settings,
-            quiet=material.quiet,
-            say=material.say,
-        )
+        vectors = cached_vectors(groups, material.track_ids, material.folder, settings)
     without = int(material.usable.sum()) - len(vectors.rows)
     if without:
         short = f" of at most {settings.max_group_length:,}" if vectors.left_out else ""
-        material.say(f"{without:,} tracks are in no group{short} and take no part")
+        logger.info(f"{without:,} tracks are in no group{short} and take no part")
     return PlaylistWord2Vec(vectors, groups.tracks, seed)
-
-
-def _simclr(material: Material, seed: int) -> Pairing:
-    from playlist_pretrain.pairs.co_occurrence import SimClr
-
-    return SimClr(np.flatnonzero(material.usable), seed)
 
 
 PAIRINGS: Registry[Callable[[Material, int], Pairing]] = Registry("pairing", RecipeError)
 """Factories ``(material, seed) → Pairing`` by the name that ``--pairs`` takes."""
 
-for _name, _factory in {
-    "playlist_co": _playlist_co,
-    "playlist_tco": _playlist_tco,
-    "playlist_w2v": _playlist_w2v,
-    "artist_co": _artist_co,
-    "simclr": _simclr,
-}.items():
-    PAIRINGS.register(_name, _factory)
+PAIRINGS.register(
+    "playlist_co",
+    lambda material, seed: PlaylistCoOccurrence(material.needed_groups("playlist_co"), seed),
+)
+PAIRINGS.register("playlist_tco", _playlist_tco)
+PAIRINGS.register("playlist_w2v", _playlist_w2v)
+PAIRINGS.register(
+    "artist_co",
+    lambda material, seed: ArtistCoOccurrence(material.needed_groups("artist_co"), seed),
+)
+PAIRINGS.register("simclr", lambda material, seed: SimClr(np.flatnonzero(material.usable), seed))
+
+
+def pairing(
+    name: str,
+    source: str | Path | Collection | TrackGroups,
+    *,
+    groups: str | None = None,
+    seed: int = 0,
+    frames: int | None = None,
+    settings: TableSettings | None = None,
+) -> Pairing:
+    """Make a pairing of a collection, or of groups.
+
+    >>> pairs = pairing("playlist_co", "tfrecords/mine")
+    >>> next(pairs.epoch(0)).shape
+    (1203, 2)
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`PAIRINGS`: ``playlist_co``, ``playlist_tco``, ``playlist_w2v``,
+        ``artist_co``, ``simclr`` or one that was registered.
+    source : str, Path, Collection or TrackGroups
+        A collection with its groups, without the tracks that are shorter than a window; or groups,
+        all of whose tracks are used.
+    groups : str, optional
+        Name of the groups of a collection; default ``artists`` for ``artist_co``, ``playlists``
+        for others.
+    seed : int
+    frames : int, optional
+        Frames of a window; default those of the collection's front end.
+    settings : TableSettings, optional
+        Of the tables of ``playlist_tco`` and ``playlist_w2v``; of its ``exclude`` are the ids to
+        leave out. No groups are held out.
+
+    Raises
+    ------
+    CollectionError, GroupsError, RecipeError, TableError
+        When there is no such collection, groups, or pairing, or ids cannot be left out.
+    """
+    make, settings = PAIRINGS.get(name), settings or TableSettings()
+    if isinstance(source, TrackGroups):
+        return make(Material.of(source, settings), seed)
+    collection = source if isinstance(source, Collection) else Collection.open(source)
+    frames = frames or collection.front_end.window_frames
+    usable, _ = usable_tracks(collection, frames=frames, exclude=settings.exclude)
+    named = groups or ("artists" if name == "artist_co" else "playlists")
+    found = None
+    if name != "simclr" or groups or groups_path(collection.path, named).exists():
+        found = load_groups(collection, named).without_tracks(~usable)
+    return make(Material(found, usable, settings, collection.path, collection.track_ids), seed)

@@ -1,8 +1,11 @@
-"""Co-Occurrence: two tracks of one group, be it a playlist or an artist.
+"""The pairings of arXiv 2304.12257, section 2.
 
-Top Co-Occurrence: a track and one of those with which it shares most playlists.
+``playlist_co`` and ``artist_co`` (Co-Occurrence): two tracks of one group. ``playlist_tco`` (Top
+Co-Occurrence): a track and one of those with which it shares most playlists. ``simclr`` and
+``playlist_w2v``: every track is its own positive.
 
-Pairings in which every track is its own positive: ``simclr`` and ``playlist_w2v``.
+Randomness is Philox 4×64 keyed by (name, seed, epoch), of which only raw words are used, so equal
+seeds give equal pairs on every platform.
 """
 
 from __future__ import annotations
@@ -21,20 +24,32 @@ from playlist_pretrain.seeds import random_order, random_stream
 
 BLOCK = 65_536
 EPOCHS_TO_EXPECT_BY = 3
-ALL = np.uint64(2**64 - 1)
 AHEAD = 16
 
 
-class CountedEpochs:
-    """Epochs whose number of pairs is known only when they have been made."""
+class _OfWindows:
+    """Pairings of two tracks, whose pairs of an epoch are made at once."""
 
-    def __init__(self):
+    name: str
+    y: Literal["window"] = "window"
+
+    def __init__(self, seed: int):
+        self.seed = seed
         self._counts: dict[int, int] = {}
 
+    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
+        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
+        stream = random_stream(self.name, self.seed, epoch)
+        pairs = self._pairs(stream)
+        self._counts[epoch] = len(pairs)
+        order = self._order(stream, len(pairs))
+        for start in range(0, len(pairs), BLOCK):
+            yield pairs[order[start : start + BLOCK]]
+
     def count(self, epoch: int) -> int:
-        """Number of pairs of ``epoch``; makes them once and remembers how many they were."""
+        """Number of pairs of ``epoch``; makes them once and remembers their number."""
         if epoch not in self._counts:
-            self._made(epoch)
+            self._counts[epoch] = len(self._pairs(random_stream(self.name, self.seed, epoch)))
         return self._counts[epoch]
 
     @cached_property
@@ -42,19 +57,25 @@ class CountedEpochs:
         """Mean number of pairs of epochs 0, 1 and 2."""
         return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
 
-    def _made(self, epoch: int) -> object:
-        """Make the pairs of an epoch, and note their number in ``_counts``."""
+    def _pairs(self, stream: np.random.Philox) -> np.ndarray:
+        """The pairs of an epoch in the order in which they are made [shape=(k, 2), int32]."""
         raise NotImplementedError
 
+    def _order(self, stream: np.random.Philox, size: int) -> np.ndarray:
+        """Order in which the pairs are used: shuffled over the whole epoch.
 
-class PlaylistCoOccurrence(CountedEpochs):
-    """Pairing ``playlist_co`` of arXiv 2304.12257, section 2.
+        The paper does not say. In the order in which they are made the pairs of one group would
+        meet in one batch, each a false negative of the others.
+        """
+        return random_order(stream, size)
+
+
+class PlaylistCoOccurrence(_OfWindows):
+    """Pairing ``playlist_co``.
 
     Groups are visited in random order; the tracks of a group that are still available are paired
-    at random, ⌊n/2⌋ pairs, and are not available any more. Every epoch starts anew. The paper
-    does not say in which order the pairs are used: here they are shuffled over the whole epoch,
-    because in the order in which they are made the pairs of one group would meet in one batch,
-    each a false negative of the others. Which of the two tracks is the anchor is random too.
+    at random, ⌊n/2⌋ pairs, and are not available any more. Every epoch starts anew. Which of the
+    two tracks is the anchor is random too.
 
     Parameters
     ----------
@@ -63,32 +84,21 @@ class PlaylistCoOccurrence(CountedEpochs):
 
     Notes
     -----
-    Randomness is Philox 4×64 keyed by (name, seed, epoch), of which only raw words are used, so
-    equal seeds give equal pairs on every platform. An epoch takes memory for one word a group,
-    two a track and its pairs; ``epoch`` makes all pairs before it yields the first block.
+    An epoch takes memory for one word a group, two a track and its pairs; ``epoch`` makes all
+    pairs before it yields the first block.
     """
 
     name = "playlist_co"
-    y: Literal["window"] = "window"
 
     def __init__(self, groups: TrackGroups, seed: int):
-        super().__init__()
+        super().__init__(seed)
         self.groups = groups
-        self.seed = seed
-
-    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
-        pairs, stream = self._made(epoch)
-        order = random_order(stream, len(pairs))
-        for start in range(0, len(order), BLOCK):
-            yield pairs[order[start : start + BLOCK]]
 
     @cached_property
     def _covered(self) -> int:
         return int(self.groups.covered.sum())
 
-    def _made(self, epoch: int) -> tuple[np.ndarray, np.random.Philox]:
-        stream = random_stream(self.name, self.seed, epoch)
+    def _pairs(self, stream: np.random.Philox) -> np.ndarray:
         pairs = np.empty((self._covered // 2, 2), np.int32)
         made = pair_groups(
             self.groups.indptr,
@@ -98,16 +108,15 @@ class PlaylistCoOccurrence(CountedEpochs):
             all_available(self.groups.tracks),
             pairs,
         )
-        self._counts[epoch] = made
-        return pairs[:made], stream
+        return pairs[:made]
 
 
-class ArtistCoOccurrence:
-    """Pairing ``artist_co`` of arXiv 2304.12257: Co-Occurrence over artists.
+class ArtistCoOccurrence(_OfWindows):
+    """Pairing ``artist_co``: Co-Occurrence over artists.
 
     The tracks of an artist are paired at random, ⌊n/2⌋ pairs. A track comes once in an artist,
     but may come again in another one: repetitions are allowed, since few tracks have several
-    artists. Pairs are shuffled over the whole epoch, as those of :class:`PlaylistCoOccurrence`.
+    artists.
 
     Parameters
     ----------
@@ -117,39 +126,121 @@ class ArtistCoOccurrence:
     """
 
     name = "artist_co"
-    y: Literal["window"] = "window"
 
     def __init__(self, groups: TrackGroups, seed: int):
+        super().__init__(seed)
         self.groups = groups
+
+    def count(self, epoch: int) -> int:
+        """Number of pairs, the same for every epoch."""
+        return int((self.groups.lengths // 2).sum())
+
+    def _pairs(self, stream: np.random.Philox) -> np.ndarray:
+        pairs = np.empty((self.count(0), 2), np.int32)
+        words = stream.random_raw(len(self.groups.rows))
+        pair_within_groups(self.groups.indptr, self.groups.rows, words, pairs)
+        return pairs
+
+
+class TopCoOccurrence(_OfWindows):
+    """Pairing ``playlist_tco``.
+
+    The tracks that are still available are visited in random order. Each is paired with a random
+    one of its ten most frequent neighbours that is still available, and both are not available
+    any more; a track whose neighbours are all taken stays available to others. The visited track
+    is the anchor. Pairs are used in the order in which they are made: the visit is random, so
+    neighbours do not meet in one batch more often than chance has it.
+
+    Parameters
+    ----------
+    table : TopTable
+    seed : int
+    """
+
+    name = "playlist_tco"
+
+    def __init__(self, table: TopTable, seed: int):
+        super().__init__(seed)
+        self.top_table = table
+
+    @cached_property
+    def _covered(self) -> np.ndarray:
+        return np.flatnonzero(self.top_table.rows[:, 0] >= 0).astype(np.int32)
+
+    def _pairs(self, stream: np.random.Philox) -> np.ndarray:
+        order = self._covered[random_order(stream, len(self._covered))]
+        pairs = np.empty((len(order) // 2, 2), np.int32)
+        available = all_available(len(self.top_table.rows))
+        words = stream.random_raw(len(order))
+        return pairs[: pair_with_top(self.top_table.rows, order, words, available, pairs)]
+
+    def _order(self, stream: np.random.Philox, size: int) -> np.ndarray:
+        return np.arange(size)
+
+
+class EveryTrack:
+    """Pairs (i, i) of all given rows, each once an epoch, in random order.
+
+    Parameters
+    ----------
+    rows : ndarray [shape=(n,), int]
+        Rows of a collection, each once.
+    seed : int
+    """
+
+    name: str
+
+    def __init__(self, rows: np.ndarray, seed: int):
+        self.rows = np.asarray(rows, np.int32)
         self.seed = seed
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
         """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
         stream = random_stream(self.name, self.seed, epoch)
-        pairs = np.empty((self._pairs, 2), np.int32)
-        words = stream.random_raw(len(self.groups.rows))
-        pair_within_groups(self.groups.indptr, self.groups.rows, words, pairs)
-        order = random_order(stream, len(pairs))
-        for start in range(0, len(order), BLOCK):
-            yield pairs[order[start : start + BLOCK]]
+        rows = self.rows[random_order(stream, len(self.rows))]
+        for start in range(0, len(rows), BLOCK):
+            yield np.repeat(rows[start : start + BLOCK, None], 2, axis=1)
 
     def count(self, epoch: int) -> int:
-        """Number of pairs, the same for every epoch."""
-        return self._pairs
+        """Number of rows."""
+        return len(self.rows)
 
     @property
     def expected_pairs(self) -> float:
-        """Number of pairs of an epoch."""
-        return float(self._pairs)
+        """Number of rows."""
+        return float(len(self.rows))
 
-    @cached_property
-    def _pairs(self) -> int:
-        return int((self.groups.lengths // 2).sum())
+
+class SimClr(EveryTrack):
+    """Pairing ``simclr``: x and y are two views of one window of a track."""
+
+    name = "simclr"
+    y: Literal["views"] = "views"
+
+
+class PlaylistWord2Vec(EveryTrack):
+    """Pairing ``playlist_w2v``: y is the Word2Vec vector of the track.
+
+    Parameters
+    ----------
+    vectors : TrackVectors
+        Tracks without a vector take no part.
+    tracks : int
+        Tracks of the collection.
+    seed : int
+    """
+
+    name = "playlist_w2v"
+    y: Literal["vector"] = "vector"
+
+    def __init__(self, vectors: TrackVectors, tracks: int, seed: int):
+        super().__init__(vectors.rows, seed)
+        self.table = vectors.table(tracks)
 
 
 def all_available(tracks: int) -> np.ndarray:
     """A bit a track, all set [shape=(tracks // 64 + 1,), uint64]: those of millions fit a cache."""
-    return np.full(tracks // 64 + 1, ALL, np.uint64)
+    return ~np.zeros(tracks // 64 + 1, np.uint64)
 
 
 @compiled
@@ -165,10 +256,7 @@ def pair_within_groups(indptr, rows, words, pairs):
     pairs : ndarray [shape=(sum of ⌊length / 2⌋, 2), int32]
         Filled, group after group.
     """
-    longest = 0
-    for group in range(len(indptr) - 1):
-        longest = max(longest, indptr[group + 1] - indptr[group])
-    pool = np.empty(longest, np.int32)
+    pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = 0
     for group in range(len(indptr) - 1):
         first = indptr[group]
@@ -208,10 +296,7 @@ def pair_groups(indptr, rows, order, words, available, pairs):
     int
         Number of pairs made.
     """
-    longest = 0
-    for group in range(len(indptr) - 1):
-        longest = max(longest, indptr[group + 1] - indptr[group])
-    pool = np.empty(longest, np.int32)
+    pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = used = 0
     ahead = np.int64(0)
     for position in range(len(order)):
@@ -240,55 +325,6 @@ def pair_groups(indptr, rows, order, words, available, pairs):
             pairs[made, 0], pairs[made, 1] = pool[i], pool[i + 1]
             made += 1
     return made if ahead >= 0 else -1
-
-
-class TopCoOccurrence(CountedEpochs):
-    """Pairing ``playlist_tco`` of arXiv 2304.12257, section 2.
-
-    The tracks that are still available are visited in random order. Each is paired with a random
-    one of its ten most frequent neighbours that is still available, and both are not available
-    any more; a track whose neighbours are all taken stays available to others. The visited track
-    is the anchor. Pairs are used in the order in which they are made: the visit is random, so
-    neighbours do not meet in one batch more often than chance has it.
-
-    Parameters
-    ----------
-    table : TopTable
-    seed : int
-
-    Notes
-    -----
-    Randomness is Philox 4×64 keyed by (name, seed, epoch), of which only raw words are used, so
-    equal seeds give equal pairs on every platform.
-    """
-
-    name = "playlist_tco"
-    y: Literal["window"] = "window"
-
-    def __init__(self, table: TopTable, seed: int):
-        super().__init__()
-        self.top_table = table
-        self.seed = seed
-
-    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
-        pairs = self._made(epoch)
-        for start in range(0, len(pairs), BLOCK):
-            yield pairs[start : start + BLOCK]
-
-    @cached_property
-    def _covered(self) -> np.ndarray:
-        return np.flatnonzero(self.top_table.rows[:, 0] >= 0).astype(np.int32)
-
-    def _made(self, epoch: int) -> np.ndarray:
-        stream = random_stream(self.name, self.seed, epoch)
-        order = self._covered[random_order(stream, len(self._covered))]
-        pairs = np.empty((len(order) // 2, 2), np.int32)
-        available = all_available(len(self.top_table.rows))
-        words = stream.random_raw(len(order))
-        made = pair_with_top(self.top_table.rows, order, words, available, pairs)
-        self._counts[epoch] = made
-        return pairs[:made]
 
 
 @compiled
@@ -340,63 +376,3 @@ def pair_with_top(top_rows, order, words, available, pairs):
                 available[row >> 6] &= ~(np.uint64(1) << np.uint64(row & 63))
             made += 1
     return made if ahead >= -1 else -1
-
-
-class EveryTrack:
-    """Pairs (i, i) of all given rows, each once an epoch, in random order.
-
-    Parameters
-    ----------
-    rows : ndarray [shape=(n,), int]
-        Rows of a collection, each once.
-    seed : int
-    """
-
-    name: str
-
-    def __init__(self, rows: np.ndarray, seed: int):
-        self.rows = np.asarray(rows, np.int32)
-        self.seed = seed
-
-    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
-        stream = random_stream(self.name, self.seed, epoch)
-        rows = self.rows[random_order(stream, len(self.rows))]
-        for start in range(0, len(rows), BLOCK):
-            yield np.repeat(rows[start : start + BLOCK, None], 2, axis=1)
-
-    def count(self, epoch: int) -> int:
-        """Number of rows."""
-        return len(self.rows)
-
-    @property
-    def expected_pairs(self) -> float:
-        """Number of rows."""
-        return float(len(self.rows))
-
-
-class SimClr(EveryTrack):
-    """Pairing ``simclr`` of arXiv 2304.12257: x and y are two views of one window of a track."""
-
-    name = "simclr"
-    y: Literal["views"] = "views"
-
-
-class PlaylistWord2Vec(EveryTrack):
-    """Pairing ``playlist_w2v`` of arXiv 2304.12257: y is the Word2Vec vector of the track.
-
-    Parameters
-    ----------
-    vectors : TrackVectors
-        Tracks without a vector take no part.
-    tracks : int
-        Tracks of the collection.
-    seed : int
-    """
-
-    name = "playlist_w2v"
-    y: Literal["vector"] = "vector"
-
-    def __init__(self, vectors: TrackVectors, tracks: int, seed: int):
-        super().__init__(vectors.rows, seed)
-        self.table = vectors.table(tracks)

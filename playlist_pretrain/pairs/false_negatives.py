@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.kernels import compiled, gather_runs
+from playlist_pretrain.playlists.kernels import compiled, groups_of_tracks
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +36,11 @@ class FalseNegatives:
     @classmethod
     def of(cls, groups: TrackGroups) -> FalseNegatives:
         """Index the groups by their tracks; takes as much memory as the groups themselves."""
-        numbers = np.repeat(np.arange(len(groups), dtype=np.int32), groups.lengths)
-        ones = np.ones(len(numbers), np.int32)
-        indptr, of_track = gather_runs(groups.rows, ones, numbers, groups.tracks)
+        indptr, of_track = groups_of_tracks(groups.indptr, groups.rows, groups.tracks)
         return cls(indptr, of_track, len(groups))
 
     def left_out(self, pairs: np.ndarray) -> np.ndarray:
-        """Which projections of a batch are no negatives of which.
+        """Mask of the projections of a batch that are no negatives of each other.
 
         Parameters
         ----------
@@ -83,9 +81,8 @@ def mark_shared(indptr, groups, rows, entries, latest, marks):
 
     Parameters
     ----------
-    indptr : ndarray [shape=(tracks + 1,), int64]
-    groups : ndarray [shape=(nnz,), int32]
-        Groups of every track.
+    indptr, groups : ndarray
+        Groups of every track, see :class:`FalseNegatives`.
     rows : ndarray [shape=(n,), int32]
         The row at each position.
     entries : int

@@ -1,26 +1,27 @@
 """The table of co-occurrences as an Apache Beam pipeline, for more than one machine can hold.
 
-``python -m playlist_pretrain.playlists.beam_table --collection tfrecords/mine`` counts on any
-runner of Beam and leaves the file that ``pretrain.py --pairs playlist_tco`` looks for. Needs the
-extra ``beam``. The result equals that of ``top_table.py``, ties included."""
+``match_playlists.py --tables tco --beam="…"`` counts on any runner of Beam and leaves the file that
+``pretrain.py --pairs playlist_tco`` looks for. Needs the extra ``beam``. The result equals that of
+``top_table.py``, ties included.
+"""
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from playlist_pretrain.cli import command_line
-from playlist_pretrain.errors import GroupsError, PlaylistPretrainError, RecipeError
+from playlist_pretrain.errors import PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import check_writable
-from playlist_pretrain.messages import command
-from playlist_pretrain.playlists.groups import TrackGroups, load_groups
-from playlist_pretrain.playlists.split import short_enough, split_groups
+from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
 from playlist_pretrain.records.beam_options import checked_options, one_line
+from playlist_pretrain.storage import RemotePath
 
 try:
     import apache_beam as beam
@@ -28,28 +29,13 @@ try:
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
     missing = "Apache Beam is not installed: pip install 'playlist_pretrain[beam]'"
-    if __name__ == "__main__":
-        raise SystemExit(
-            f"python -m playlist_pretrain.playlists.beam_table: error: {missing}"
-        ) from None
     raise PlaylistPretrainError(missing) from error
 
-EXAMPLES = """
-examples:
-  python -m playlist_pretrain.playlists.beam_table --collection tfrecords/mine
-  python -m playlist_pretrain.playlists.beam_table --collection tfrecords/mine \\
-      --temp gs://bucket/tmp --beam="--runner=DataflowRunner --project=P --region=R --temp_location=gs://bucket/tmp"
-"""
+logger = logging.getLogger(__name__)
 
 
 class TopCounts(beam.CombineFn):
-    """Counts the tracks that come with one, and keeps the largest counts.
-
-    Parameters
-    ----------
-    top : int
-        Tracks to keep.
-    """
+    """Counts the tracks that come with one, and keeps the ``top`` largest counts."""
 
     def __init__(self, top: int):
         super().__init__()
@@ -126,8 +112,8 @@ def beam_top_table(
     ----------
     groups : TrackGroups
     temp : str
-        Folder for what goes to the workers and what comes back, on any file system that Beam
-        knows and all workers reach; what is written there is removed.
+        Folder for the files that go to the workers and come back, on any file system that Beam
+        knows and all workers reach; they are removed in the end.
     top, max_group_length
         See :func:`playlist_pretrain.playlists.top_table.top_table`.
     options : sequence of str
@@ -154,119 +140,61 @@ def beam_top_table(
         for match in FileSystems.match([FileSystems.join(place, "top-*")]):
             for shard in match.metadata_list:
                 with FileSystems.open(shard.path) as stream:
-                    _take_in(stream.read().decode(), rows, counts)
+                    for line in stream.read().decode().splitlines():
+                        row, *found = map(int, line.split())
+                        rows[row, : len(found) // 2] = found[::2]
+                        counts[row, : len(found) // 2] = found[1::2]
     finally:
         FileSystems.delete([place])
     return TopTable(rows, counts, int((groups.lengths > max_group_length).sum()))
 
 
 def line_of(row: int, found: Sequence[tuple[int, int]]) -> str:
-    """A row and its largest counts as text."""
-    return f"{row}\t" + " ".join(f"{other}:{count}" for other, count in found)
+    """A row and its largest counts as text: ``row other count other count …``."""
+    return " ".join(map(str, [row, *(number for pair in found for number in pair)]))
 
 
-def _take_in(text: str, rows: np.ndarray, counts: np.ndarray) -> None:
-    for line in text.splitlines():
-        row, _, found = line.partition("\t")
-        for place, pair in enumerate(found.split()):
-            other, _, count = pair.partition(":")
-            rows[int(row), place], counts[int(row), place] = int(other), int(count)
+def keep_beam_table(
+    groups: TrackGroups,
+    folder: Path | RemotePath,
+    max_group_length: int = 1000,
+    options: str = "",
+    temp: str | None = None,
+) -> None:
+    """Count the co-occurrences of ``groups`` with Beam and keep the table in ``folder``.
 
-
-@dataclass(frozen=True)
-class BeamOptions:
-    """Count the co-occurrences of groups with Apache Beam, for --pairs playlist_tco.
-
-    The groups are those that pretrain trains on: without the ones held out for the probe.
-    """
-
-    collection: str
-    """folder made by make_tfrecords"""
-    name: str = "playlists"
-    """name of the groups"""
-    max_group_length: int = 1000
-    """longer groups are left out"""
-    exclude: str | None = None
-    """file of track ids to keep out of training, as given to pretrain"""
-    probe_share: float = 0.05
-    """share of the groups kept out of training for the retrieval probe"""
-    temp: str | None = None
-    """folder that all workers reach, for what goes to them and comes back [a local one]"""
-    beam: str = ""
-    """options of Beam, as in --beam="--runner=FlinkRunner --flink_master=HOST:PORT" """
-    quiet: bool = False
-    """print nothing but errors"""
-
-
-def count(options: BeamOptions) -> TopTable:
-    """Count with Beam and keep the table beside the groups.
+    Parameters
+    ----------
+    groups : TrackGroups
+    folder : Path or RemotePath
+    max_group_length : int
+    options : str
+        Of Beam, as on a command line.
+    temp : str, optional
+        Folder that all workers reach; default a local one.
 
     Raises
     ------
     GroupsError
-        If there are no such groups, or none that can be trained on.
+        If no group is short enough.
     RecipeError
-        For options that Beam does not take.
+        For options that Beam does not take, and when the pipeline fails.
     """
-    from playlist_pretrain.playlists.settings import TableSettings
-    from playlist_pretrain.records.collection import Collection
-
-    def say(text: str) -> None:
-        if not options.quiet:
-            print(text, flush=True)
-
-    TableSettings(options.max_group_length, probe_share=options.probe_share).check()
-    beam_options = checked_options(options.beam)
-    if options.temp is not None:
+    words = checked_options(options)
+    if temp is not None:
         try:
-            FileSystems.get_filesystem(options.temp)
+            FileSystems.get_filesystem(temp)
         except ValueError as error:
-            raise RecipeError(f"--temp {options.temp}: {one_line(error)}") from error
-    collection = Collection.open(options.collection)
-    split = split_groups(
-        load_groups(collection, options.name),
-        collection,
-        frames=collection.front_end.window_frames,
-        exclude=options.exclude,
-        probe_share=options.probe_share,
-        say=say,
-    )
-    if not len(split.kept):
-        raise GroupsError(f"{collection.path}: no group of {options.name!r} can be trained on")
-    short_enough(split.kept, options.max_group_length)
-    check_writable(collection.path)
+            raise RecipeError(f"--temp {temp}: {one_line(error)}") from error
+    short_enough(groups, max_group_length)
+    check_writable(folder)
     with tempfile.TemporaryDirectory() as local:
         try:
             table = beam_top_table(
-                split.kept,
-                options.temp or local,
-                max_group_length=options.max_group_length,
-                options=beam_options,
+                groups, temp or local, max_group_length=max_group_length, options=words
             )
         except (ValueError, RuntimeError) as error:
-            raise RecipeError(f"--beam {options.beam!r}: {one_line(error)}") from error
-    path = table_path(
-        split.kept, collection.path, top=TOP, max_group_length=options.max_group_length
-    )
+            raise RecipeError(f"--beam {options!r}: {one_line(error)}") from error
+    path = table_path(groups, folder, max_group_length=max_group_length)
     save_table(table, path)
-    say(f"{path}: written; {table.left_out:,} groups were too long")
-    words = ["--pairs", "playlist_tco", "--collection", str(options.collection)]
-    say("next: " + command("pretrain", *words))
-    return table
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Command line of :func:`count`; returns the exit code."""
-    return command_line.run(
-        BeamOptions,
-        count,
-        prog="python -m playlist_pretrain.playlists.beam_table",
-        epilog=EXAMPLES,
-        argv=argv,
-    )
-
-
-if __name__ == "__main__":
-    # Workers import what they are sent by name, and have another __main__.
-
-    raise SystemExit(main())
+    logger.info("%s: counted with Beam", path)

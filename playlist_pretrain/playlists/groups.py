@@ -1,11 +1,9 @@
-"""The file ``groups-<name>.npz``: an archive of plain arrays, without pickle.
+"""Groups of tracks as one sparse matrix over the rows of a collection.
 
-Entries: ``header`` (UTF-8 bytes of a JSON object with format, name, tracks, collection_key),
-``indptr`` (int64), ``rows`` (int32), ``group_id_bytes`` (UTF-8 of all group ids, one after the
-other) and ``group_id_ends`` (int64, where each ends). Nothing is compressed, and every entry
-carries the zip format's first date, so equal groups give equal bytes.
-
-Groups of tracks as one sparse matrix over the rows of a collection.
+The file ``groups-<name>.npz`` is an archive of plain arrays: ``header`` (UTF-8 bytes of a JSON
+object with format, name, tracks, collection_key), ``indptr`` (int64), ``rows`` (int32),
+``group_id_bytes`` (UTF-8 of all group ids, one after the other) and ``group_id_ends`` (int64, where
+each ends). Equal groups give equal bytes.
 """
 
 from __future__ import annotations
@@ -13,84 +11,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.files import atomic_write, content_key
+from playlist_pretrain.files import content_key
 from playlist_pretrain.messages import command
+from playlist_pretrain.playlists.kept_tables import read_arrays, whole, write_arrays
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.seeds import random_order, random_stream
-from playlist_pretrain.storage import location, open_bytes
+from playlist_pretrain.storage import RemotePath, location
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.storage import RemotePath
 
 FORMAT = 1
-
-
-def write_archive(groups: TrackGroups, stream: IO[bytes]) -> None:
-    """Write ``groups`` to an open file."""
-    header = {
-        "format": FORMAT,
-        "name": groups.name,
-        "tracks": int(groups.tracks),
-        "collection_key": groups.collection_key,
-    }
-    np.savez(
-        stream,
-        header=np.frombuffer(json.dumps(header).encode(), np.uint8),
-        indptr=groups.indptr,
-        rows=groups.rows,
-        group_id_bytes=groups.group_ids.data,
-        group_id_ends=groups.group_ids.ends.astype("<i8"),
-    )
-
-
-def read_archive(stream: IO[bytes]) -> dict:
-    """Read the arguments of ``TrackGroups`` from an open file.
-
-    Raises
-    ------
-    Exception
-        Of many kinds when the file is not a whole archive of this format: the parts of a damaged
-        zip file fail each in their own way. Whether the parts fit together is not checked here.
-    """
-    archive = np.load(stream, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("one array, not an archive")
-    if any(info.compress_type != zipfile.ZIP_STORED for info in archive.zip.infolist()):
-        raise ValueError("compressed entries")  # an archive must not grow when it is opened
-    header = json.loads(archive["header"].tobytes())
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"not format {FORMAT}")
-    if not all(isinstance(header[key], str) for key in ("name", "collection_key")):
-        raise ValueError("name and collection_key are not text")
-    if type(header["tracks"]) is not int:
-        raise ValueError("tracks is not a number")
-    ids, ends = archive["group_id_bytes"], archive["group_id_ends"]
-    if ids.dtype != np.uint8 or ends.dtype != np.int64 or ids.ndim != 1 or ends.ndim != 1:
-        raise ValueError("group ids are not packed text")
-    indptr, rows = archive["indptr"], archive["rows"]
-    indptr.flags.writeable = rows.flags.writeable = False
-    return {
-        "name": header["name"],
-        "indptr": indptr,
-        "rows": rows,
-        "tracks": header["tracks"],
-        "collection_key": header["collection_key"],
-        "group_ids": PackedStrings(ids, ends),
-    }
-
-
 FEWEST_TRACKS = 2
 FEWEST_GROUPS_TO_SHARE = 20
 
@@ -137,9 +78,7 @@ class TrackGroups:
             array = np.asarray(getattr(self, field))
             if array.ndim != 1 or array.dtype.kind != "i":
                 raise GroupsError(f"{field}: {array.dtype} {array.shape}, not integers (n,)")
-            if array.size and not 0 <= int(array.min()) <= int(array.max()) < 2 ** (
-                8 * dtype.itemsize - 1
-            ):
+            if array.size and not 0 <= array.min() <= array.max() <= np.iinfo(dtype).max:
                 raise GroupsError(f"{field}: values from {array.min()} to {array.max()}")
             if array.dtype != dtype or array.flags.writeable or not array.flags.c_contiguous:
                 array = np.array(array, dtype, order="C")
@@ -150,18 +89,11 @@ class TrackGroups:
                 object.__setattr__(self, "group_ids", PackedStrings.pack(self.group_ids))
             except ValueError as error:
                 raise GroupsError(f"group ids: {error}") from error
-        self._check()
-
-    def _check(self) -> None:
         indptr, rows = self.indptr, self.rows
         if not 0 <= self.tracks < 2**31:
             raise GroupsError(f"{self.tracks} tracks: there can be 0 to {2**31 - 1}")
-        if (
-            not len(indptr)
-            or indptr[0] != 0
-            or indptr[-1] != len(rows)
-            or np.any(indptr[1:] < indptr[:-1])
-        ):
+        ends = (indptr[:1].tolist(), indptr[-1:].tolist())
+        if ends != ([0], [len(rows)]) or np.any(indptr[1:] < indptr[:-1]):
             raise GroupsError(f"indptr does not cut {len(rows)} entries into groups")
         if len(self.group_ids) != len(self):
             raise GroupsError(f"{len(self.group_ids)} group ids for {len(self)} groups")
@@ -197,8 +129,8 @@ class TrackGroups:
 
     def __repr__(self) -> str:
         return (
-            f"TrackGroups({self.name!r}: {len(self)} groups, {len(self.rows)} entries, "
-            f"{self.tracks} tracks)"
+            f"TrackGroups({self.name!r}: {len(self):,} groups, {len(self.rows):,} entries, "
+            f"{np.count_nonzero(self.covered):,} of {self.tracks:,} tracks)"
         )
 
     def group(self, i: int) -> np.ndarray:
@@ -227,7 +159,7 @@ class TrackGroups:
 
     def select(self, mask: np.ndarray) -> TrackGroups:
         """The groups where ``mask`` [shape=(groups,), bool] is True, in the same order."""
-        mask = _mask(mask, len(self), "groups")
+        _check_mask(mask, len(self), "groups")
         return self._filtered(mask, np.ones(len(self.rows), bool), 0)
 
     def without_tracks(self, mask: np.ndarray) -> TrackGroups:
@@ -235,8 +167,8 @@ class TrackGroups:
 
         Groups that then have fewer than two tracks are left out as well.
         """
-        entries = ~_mask(mask, self.tracks, "tracks")[self.rows]
-        return self._filtered(np.ones(len(self), bool), entries, FEWEST_TRACKS)
+        _check_mask(mask, self.tracks, "tracks")
+        return self._filtered(np.ones(len(self), bool), ~mask[self.rows], FEWEST_TRACKS)
 
     def hold_out(self, share: float = 1 / 20, seed: int = 0) -> tuple[TrackGroups, TrackGroups]:
         """Split the groups at random into ``(kept, held_out)``, both in the original order.
@@ -266,7 +198,6 @@ class TrackGroups:
 
     def _filtered(self, groups: np.ndarray, entries: np.ndarray, fewest: int) -> TrackGroups:
         indptr, rows, kept = filter_groups(self.indptr, self.rows, groups, entries, fewest)
-        indptr.flags.writeable = rows.flags.writeable = False
         ids = self.group_ids
         if not kept.all():
             ids = PackedStrings.pack(ids[i] for i in np.flatnonzero(kept))
@@ -274,8 +205,20 @@ class TrackGroups:
 
     def save(self, path: str | Path | RemotePath) -> None:
         """Write the groups, whole or not at all; equal groups give equal bytes."""
-        with atomic_write(path) as stream:
-            write_archive(self, stream)
+        header = {
+            "format": FORMAT,
+            "name": self.name,
+            "tracks": int(self.tracks),
+            "collection_key": self.collection_key,
+        }
+        write_arrays(
+            path,
+            header,
+            indptr=self.indptr,
+            rows=self.rows,
+            group_id_bytes=self.group_ids.data,
+            group_id_ends=self.group_ids.ends.astype("<i8"),
+        )
 
     @classmethod
     def load(cls, path: str | Path | RemotePath) -> TrackGroups:
@@ -287,25 +230,26 @@ class TrackGroups:
             If the file is missing, truncated, foreign, or its parts do not fit together.
         """
         path = location(path)
-        try:
-            stream = open_bytes(path)
-        except FileNotFoundError:
-            raise GroupsError(f"{path}: no such file") from None
-        with stream:
-            try:
-                return cls(**read_archive(stream))
-            except Exception as error:  # a damaged zip or header fails in a dozen ways
-                raise GroupsError(
-                    f"{path}: not a whole groups file ({error}); make it again with "
-                    f"{command('match_playlists')} … --overwrite"
-                ) from error
+        if not path.exists():
+            raise GroupsError(f"{path}: no such file")
+        mend = f"; make it again with {command('match_playlists')} … --overwrite"
+        with whole(path, "groups file", mend):
+            header, arrays = read_arrays(path, FORMAT)
+            name, tracks, key = (header[field] for field in ("name", "tracks", "collection_key"))
+            if not (isinstance(name, str) and isinstance(key, str) and type(tracks) is int):
+                raise ValueError("name and collection_key are text, tracks is a number")
+            indptr, rows = arrays["indptr"], arrays["rows"]
+            ids, ends = arrays["group_id_bytes"], arrays["group_id_ends"]
+            if ids.dtype != np.uint8 or ends.dtype != np.int64 or ids.ndim != 1 or ends.ndim != 1:
+                raise ValueError("group ids are not packed text")
+            indptr.flags.writeable = rows.flags.writeable = False
+            return cls(name, indptr, rows, tracks, key, PackedStrings(ids, ends))
 
 
-def _mask(mask: np.ndarray, size: int, what: str) -> np.ndarray:
+def _check_mask(mask: np.ndarray, size: int, what: str) -> None:
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.shape != (size,):
         raise ValueError(f"mask: {mask.dtype} {mask.shape}, not bool ({size},) over the {what}")
-    return mask
 
 
 def check_groups_name(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 def compiled(function: Callable) -> Callable:
     """Compile ``function`` with Numba at its first call; it then runs without the GIL.
 
-    Numba is imported only then, and what it made is kept beside the source (or in the user's
+    Numba is imported only then, and the compiled code is kept beside the source (or in the user's
     cache folder) for the next process. The plain function stays reachable as ``__wrapped__``.
     """
 
@@ -70,6 +70,37 @@ def gather_runs(run_group, run_length, entries, groups):
 
 
 @compiled
+def groups_of_tracks(indptr, rows, tracks):
+    """Transpose the matrix of groups: the groups of every track, ascending.
+
+    Parameters
+    ----------
+    indptr : ndarray [shape=(groups + 1,), int64]
+    rows : ndarray [shape=(nnz,), int32]
+        Each in 0 … tracks − 1.
+    tracks : int
+
+    Returns
+    -------
+    starts : ndarray [shape=(tracks + 1,), int64]
+        Where the groups of each track begin.
+    groups : ndarray [shape=(nnz,), int32]
+    """
+    starts = np.zeros(tracks + 1, np.int64)
+    for entry in range(len(rows)):
+        starts[rows[entry] + 1] += 1
+    for track in range(tracks):
+        starts[track + 1] += starts[track]
+    free = starts[:-1].copy()
+    groups = np.empty(len(rows), np.int32)
+    for group in range(len(indptr) - 1):
+        for entry in range(indptr[group], indptr[group + 1]):
+            groups[free[rows[entry]]] = group
+            free[rows[entry]] += 1
+    return starts, groups
+
+
+@compiled
 def first_in_group(indptr, rows, tracks):
     """Mark the first entry of every track in every group.
 
@@ -95,88 +126,24 @@ def first_in_group(indptr, rows, tracks):
     return first
 
 
-@compiled
-def filter_groups(indptr, rows, keep_group, keep_entry, fewest):
-    """Leave out groups and entries, then groups that have become too short.
-
-    Parameters
-    ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
-    keep_group : ndarray [shape=(groups,), bool]
-    keep_entry : ndarray [shape=(nnz,), bool]
-    fewest : int
-        Groups with fewer entries are left out.
+def filter_groups(
+    indptr: np.ndarray, rows: np.ndarray, keep_group: np.ndarray, keep_entry: np.ndarray, fewest=0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave out groups and entries, then groups with fewer than ``fewest`` entries.
 
     Returns
     -------
     indptr, rows : ndarray
-        Of the groups that are left.
+        Of the groups that are left, read-only.
     kept : ndarray [shape=(groups,), bool]
         Which groups they are.
     """
-    groups = len(indptr) - 1
-    kept = np.zeros(groups, np.bool_)
-    left = np.zeros(groups + 1, np.int64)
-    size = 0
-    for group in range(groups):
-        length = 0
-        for entry in range(indptr[group], indptr[group + 1]):
-            length += keep_entry[entry]
-        if keep_group[group] and length >= fewest:
-            kept[group] = True
-            size += 1
-            left[size] = left[size - 1] + length
-    filtered = np.empty(left[size], np.int32)
-    write = 0
-    for group in range(groups):
-        if kept[group]:
-            for entry in range(indptr[group], indptr[group + 1]):
-                if keep_entry[entry]:
-                    filtered[write] = rows[entry]
-                    write += 1
-    return left[: size + 1].copy(), filtered, kept
-
-
-@compiled
-def stable_order(words):
-    """What ``np.argsort(words, kind="stable")`` gives, for words drawn at random.
-
-    Words go into as many heaps as leave about eight in each, by their highest bits, and a heap is
-    put in order by insertion. Words that agree in these bits would take squared time.
-
-    Parameters
-    ----------
-    words : ndarray [shape=(n,), uint64]
-
-    Returns
-    -------
-    ndarray [shape=(n,), int64]
-    """
-    size = len(words)
-    bits = 1
-    while size >> bits > 8:
-        bits += 1
-    shift = np.uint64(64 - bits)
-    ends = np.zeros((1 << bits) + 1, np.int64)
-    for i in range(size):
-        ends[(words[i] >> shift) + np.uint64(1)] += 1
-    for heap in range(1 << bits):
-        ends[heap + 1] += ends[heap]
-    order, keys = np.empty(size, np.int64), np.empty(size, np.uint64)
-    for i in range(size):
-        heap = words[i] >> shift
-        place = ends[heap]  # where the heap before ends, until it is filled
-        ends[heap] = place + 1
-        order[place], keys[place] = i, words[i]
-    start = 0
-    for heap in range(1 << bits):
-        for i in range(start + 1, ends[heap]):
-            number, key = order[i], keys[i]
-            place = i
-            while place > start and keys[place - 1] > key:
-                order[place], keys[place] = order[place - 1], keys[place - 1]
-                place -= 1
-            order[place], keys[place] = number, key
-        start = ends[heap]
-    return order
+    before = np.diff(indptr)
+    filled = before > 0
+    lengths = np.zeros(len(before), np.int64)
+    lengths[filled] = np.add.reduceat(keep_entry, indptr[:-1][filled], dtype=np.int64)
+    kept = keep_group & (lengths >= fewest)
+    left = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[kept])])
+    rows = rows[keep_entry & np.repeat(kept, before)]
+    left.flags.writeable = rows.flags.writeable = False
+    return left, rows, kept

@@ -1,36 +1,45 @@
-"""What became of a playlist source: the report of a matching.
-
-Foreign ids, such as Spotify URIs or MusicBrainz ids, and the tracks they stand for.
-
-Track ids of a source looked up in a collection, and what is worth remembering of them.
-
-Matching: from the ids of a playlist source to the rows of a collection.
-"""
+"""Matching: from the ids of a playlist source to the rows of a collection, with a report."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from playlist_pretrain.delimited import read_columns
-from playlist_pretrain.errors import GroupsError, TableError
-from playlist_pretrain.playlists.groups import FEWEST_TRACKS, TrackGroups, check_groups_name
+from playlist_pretrain.errors import GroupsError, RecipeError, TableError
+from playlist_pretrain.files import write_json
+from playlist_pretrain.messages import progress
+from playlist_pretrain.playlists.groups import (
+    FEWEST_TRACKS,
+    TrackGroups,
+    check_groups_name,
+    groups_path,
+)
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group, gather_runs
+from playlist_pretrain.playlists.readers import Request, check_request, find_reader
 from playlist_pretrain.playlists.readers.paths import paths_hint
+from playlist_pretrain.playlists.readers.source import refuse
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
+from playlist_pretrain.storage import RemotePath, location
 
-if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
-
+logger = logging.getLogger(__name__)
 LONGEST_SHOWN = 60
 DAMAGES_SHOWN = 5
+MOST_WANTED = 20
+EXAMPLES = 3
+LOOK_UP = 65_536
+"""Ids that are looked up at once."""
+NOT_THERE, NOT_MAPPED = -1, -2
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,9 @@ class Coverage:
     entries_unmapped : int or None
         The map does not know the id; None when there was no map.
     damaged : tuple of str
-        What was wrong with sources that could not be read to their end.
+        Damages of sources that could not be read to their end.
     hints : tuple of str
-        Of each of ``wanted`` what it may be, or nothing; see ``did_you_mean``.
+        Of each of ``wanted`` a likely id, or nothing; see ``did_you_mean``.
     """
 
     name: str
@@ -99,12 +108,11 @@ class Coverage:
 
     def to_dict(self) -> dict:
         """All figures, ready for JSON."""
-        derived = {
+        figures = dataclasses.asdict(self) | {
             "groups_dropped": self.groups_dropped,
             "groups_per_track": self.groups_per_track,
+            "wanted": [{"track_id": track_id, "entries": count} for track_id, count in self.wanted],
         }
-        wanted = [{"track_id": track_id, "entries": count} for track_id, count in self.wanted]
-        figures = {**dataclasses.asdict(self), **derived, "wanted": wanted}
         del figures["hints"]  # for people
         return figures
 
@@ -162,7 +170,14 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…")
 
 
-COLUMNS = ("foreign_id", "track_id")
+class Rows(Protocol):
+    """A collection, or a map of other ids to it."""
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Row of every id [shape=(n,), int32].
+
+        −1 where the collection has no such track, −2 where a map does not know the id.
+        """
 
 
 class IdMap:
@@ -181,12 +196,7 @@ class IdMap:
         return len(self._row_of)
 
     @classmethod
-    def read(
-        cls,
-        path: str | Path,
-        collection: Rows,
-        advance: Callable[[int], object] | None = None,
-    ) -> IdMap:
+    def read(cls, path: str | Path, collection: Rows) -> IdMap:
         """Read a table (CSV or TSV) with the columns ``foreign_id`` and ``track_id``.
 
         Raises
@@ -196,9 +206,8 @@ class IdMap:
         """
         track_of: dict[str, int] = {}
         tracks: dict[str, int] = {}
-        for line, (foreign, track) in read_columns(
-            path, COLUMNS, advance, "a map has a column for each of the two ids"
-        ):
+        mend = "a map has a column for each of the two ids"
+        for line, (foreign, track) in read_columns(path, ("foreign_id", "track_id"), mend=mend):
             number = tracks.setdefault(track, len(tracks))
             if track_of.setdefault(foreign, number) != number:
                 other = list(tracks)[track_of[foreign]]
@@ -207,9 +216,8 @@ class IdMap:
                     f"for {shown(other)} before"
                 )
         ids = list(tracks)
-        rows = np.concatenate(
-            [collection.rows(ids[first : first + LOOK_UP]) for first in range(0, len(ids), LOOK_UP)]
-        ).tolist()
+        parts = [ids[first : first + LOOK_UP] for first in range(0, len(ids), LOOK_UP)]
+        rows = np.concatenate([collection.rows(part) for part in parts]).tolist()
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property
@@ -218,50 +226,13 @@ class IdMap:
         return sum(row != NOT_THERE for row in self._row_of.values())
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every foreign id [shape=(n,), int32]; see ``look_up.Rows``."""
+        """Row of every foreign id [shape=(n,), int32]; see :class:`Rows`."""
         row_of = self._row_of
         return np.fromiter((row_of.get(one, NOT_MAPPED) for one in ids), np.int32, len(ids))
 
 
-LOOK_UP = 65_536
-EXAMPLES = 3
-NOT_THERE, NOT_MAPPED = -1, -2
-
-
-class Rows(Protocol):
-    """What knows the rows of ids: a collection, or a map of other ids to it."""
-
-    def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every id [shape=(n,), int32].
-
-        −1 where the collection has no such track, −2 where a map does not know the id.
-        """
-
-
-class LookUp:
-    """Looks ids up many at a time and keeps only numbers of what was found.
-
-    Parameters
-    ----------
-    known : Rows
-
-    Attributes
-    ----------
-    group_index : dict of str to int
-        Number of each group id, in the order of their first part.
-    run_group, run_length : array of int32
-        Group of each part, and how many of its ids were found.
-    rows : array of int32
-        Rows of the ids that were found, part after part.
-    entries : int
-        Ids looked up.
-    unmapped : int
-        Of these, ids that a map does not know.
-    missing : Counter of str
-        Ids that were not found.
-    examples : list of str
-        The first distinct ids, at most three.
-    """
+class _LookUp:
+    """Looks ids up many at a time and keeps only numbers of those that were found."""
 
     def __init__(self, known: Rows):
         self._known = known
@@ -285,7 +256,7 @@ class LookUp:
             self.flush()
 
     def flush(self) -> None:
-        """Look up what is waiting."""
+        """Look the waiting ids up."""
         if not self._runs:
             return
         rows = self._known.rows(self._waiting)
@@ -301,9 +272,6 @@ class LookUp:
         self.unmapped += int(np.count_nonzero(rows == NOT_MAPPED))
         self.missing.update(self._waiting[i] for i in np.flatnonzero(~known))
         self._waiting, self._runs = [], []
-
-
-MOST_WANTED = 20
 
 
 def match_groups(
@@ -352,7 +320,7 @@ def match_groups(
     """
     check_groups_name(name)
     known: Rows = collection if id_map is None else id_map
-    found = LookUp(known)
+    found = _LookUp(known)
     for group_id, track_ids in entries:
         found.add(group_id, track_ids)
     found.flush()
@@ -379,7 +347,7 @@ def match_groups(
         entries_repeated=repeated,
         entries_in_dropped_groups=len(rows) - repeated - len(kept_rows),
         tracks=len(collection),
-        tracks_covered=int(np.count_nonzero(np.bincount(kept_rows))) if len(kept_rows) else 0,
+        tracks_covered=int(np.count_nonzero(np.bincount(kept_rows))),
         mean_length=float(lengths.mean()) if len(lengths) else 0.0,
         median_length=float(np.median(lengths)) if len(lengths) else 0.0,
         wanted=wanted,
@@ -388,17 +356,9 @@ def match_groups(
     )
     if not group_ids:
         raise GroupsError(_nothing(coverage, found.examples, collection, known, paths_option))
-    for part in (kept_indptr, kept_rows):
-        part.flags.writeable = False
-    groups = TrackGroups(
-        name,
-        kept_indptr,
-        kept_rows,
-        len(collection),
-        collection.content_key,
-        PackedStrings.pack(group_ids),
-    )
-    return groups, coverage
+    ids = PackedStrings.pack(group_ids)
+    key = collection.content_key
+    return TrackGroups(name, kept_indptr, kept_rows, len(collection), key, ids), coverage
 
 
 def _nothing(
@@ -425,3 +385,170 @@ def _nothing(
         + ("" if paths_option is None else paths_hint(examples, paths_option))
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )
+
+
+@dataclass(frozen=True, repr=False)
+class Match:
+    """Groups that were matched and written.
+
+    Attributes
+    ----------
+    groups : TrackGroups
+    coverage : Coverage
+        Counts of what was read, matched and left out.
+    path : Path or RemotePath
+        File of the groups; the report lies beside it.
+    kind : str
+        Kind of the groups, as their source has it.
+    """
+
+    groups: TrackGroups
+    coverage: Coverage
+    path: Path | RemotePath
+    kind: str
+
+    def __repr__(self) -> str:
+        return f"{self.coverage.text()}\n{self.path}"
+
+
+def match_playlists(
+    playlists: str | Path,
+    collection: str | Path | RemotePath | Collection,
+    *,
+    name: str | None = None,
+    format: str = "auto",
+    kind: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    separator: str | None = None,
+    gap: float = 30.0,
+    audio: str | Path | None = None,
+    map: str | Path | None = None,
+    on_error: str = "raise",
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Match:
+    """Match playlists (artists, albums, sessions, …) to the tracks of a collection.
+
+    Writes ``groups-<name>.npz`` and ``groups-<name>.report.json`` into the collection's folder.
+
+    Parameters
+    ----------
+    playlists : str or Path
+        File, folder or zip file.
+    collection : str, Path, RemotePath or Collection
+    name : str, optional
+        Name of the groups; default ``kind``.
+    format : str
+        Name of a reader, or ``auto``.
+    kind : str, optional
+        Kind of groups, of those that the format has; default its first.
+    columns : mapping, optional
+        Columns of a table (``group``, ``track``) or a history (``user``, ``time``, ``track``).
+    separator : str, optional
+        Sign between several groups in one cell of a table.
+    gap : float
+        Minutes of silence that end a session of a history.
+    audio : str or Path, optional
+        Folder below which the paths in playlist files become track ids.
+    map : str or Path, optional
+        Table with ``foreign_id`` and ``track_id``, for ids that are not the collection's.
+    on_error : {"raise", "skip"}
+        With ``skip`` the damage of a source is counted, and what came before it is kept.
+    workers : int, optional
+        Processes that read slices of the Million Playlist Dataset; default one a core.
+    overwrite : bool
+        Replace groups of the same name that differ.
+
+    Raises
+    ------
+    CollectionError, TableError, GroupsError, RecipeError
+        When the collection cannot be opened, the playlists cannot be read, nothing matches,
+        other groups of that name exist, or an argument cannot be obeyed.
+    """
+    workers = len(os.sched_getaffinity(0)) if workers is None else workers
+    if workers < 1:
+        raise RecipeError(f"--workers {workers}: must be at least 1")
+    if not 0 <= gap < float("inf"):
+        raise RecipeError(f"--gap {gap}: minutes, 0 or more")
+    if on_error not in ("raise", "skip"):
+        raise RecipeError(f"on_error {on_error!r}: raise or skip")
+    if name:
+        check_groups_name(name)
+    source = Path(playlists)
+    reader = find_reader(source, format)
+    damaged: list[str] = []
+    request = Request(
+        kind=kind or reader.kinds[0],
+        columns=columns,
+        separator=separator,
+        gap=gap,
+        audio=Path(audio) if audio else None,
+        workers=workers,
+        damaged=refuse if on_error == "raise" else lambda error: damaged.append(str(error)),
+    )
+    check_request(reader, source, request)
+    if separator is not None and not separator.strip():
+        raise TableError("--separator: must be a sign")
+    if not isinstance(collection, Collection):
+        collection = Collection.open(location(collection))
+    id_map = None
+    if map is not None:
+        id_map = IdMap.read(map, collection)
+        logger.info("%s: %s ids, %s of tracks of the collection",
+                    map, f"{len(id_map):,}", f"{id_map.known:,}")  # fmt: skip
+    sources = reader.sources(source)
+    size = sum(one.size for one in sources)
+    with progress(total=size, desc="playlists", unit="B", unit_scale=True) as bar:
+        entries = reader.read(sources, dataclasses.replace(request, advance=bar.update))
+        paths = "--audio" if "audio" in reader.options else None
+        try:
+            groups, coverage = match_groups(
+                entries, collection, name or request.kind, id_map, paths
+            )
+        except GroupsError as error:
+            if damaged:
+                raise GroupsError(f"{error}; what could not be read: {damaged[0]}") from error
+            raise
+    coverage = dataclasses.replace(coverage, damaged=tuple(damaged))
+    path = groups_path(collection.path, groups.name)
+    same = _holds(path, groups, overwrite=overwrite)
+    if not same:
+        groups.save(path)
+    columns_text = ",".join(f"{key}={column}" for key, column in (columns or {}).items())
+    report = {
+        "source": str(playlists),
+        "format": reader.name,
+        "kind": request.kind,
+        "map": None if map is None else str(map),
+        "columns": columns_text or None,
+        "separator": separator,
+        "gap": gap if reader.name == "history" else None,
+        "audio": None if audio is None else str(audio),
+        "keep_going": on_error == "skip",
+        "content_key": groups.content_key,
+        "collection": {"name": collection.name, "content_key": collection.content_key},
+    }
+    write_json(path.with_suffix(".report.json"), report | coverage.to_dict())
+    logger.info("%s", coverage.text())
+    logger.info("%s: %s", path, "holds these groups already" if same else "written")
+    return Match(groups, coverage, path, request.kind)
+
+
+def _holds(path: Path | RemotePath, groups: TrackGroups, *, overwrite: bool) -> bool:
+    """Whether these groups lie at ``path``; a GroupsError where others do, unless ``overwrite``."""
+    if not path.exists():
+        return False
+    mend = "--overwrite replaces them, --name NAME keeps both"
+    try:
+        old = TrackGroups.load(path)
+    except GroupsError as error:
+        if overwrite:
+            return False
+        raise GroupsError(f"{error}; {mend}") from error
+    same = old.content_key == groups.content_key and all(
+        np.array_equal(getattr(old.group_ids, part), getattr(groups.group_ids, part))
+        for part in ("data", "ends")
+    )
+    if not (same or overwrite):
+        raise GroupsError(f"{path}: holds other groups ({len(old):,} of them); {mend}")
+    return same

@@ -14,7 +14,7 @@ MOST_WORKERS = 1000
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What decides the tables of ``playlist_tco`` and ``playlist_w2v``."""
+    """Settings of the tables of ``playlist_tco`` and ``playlist_w2v``."""
 
     max_group_length: int = 1000
     """longer groups are left out of the tables of playlist_tco and playlist_w2v, whose cost grows
@@ -33,35 +33,28 @@ class TableSettings:
     """share of the groups kept out of training for the retrieval probe, 0 for none"""
 
     def check(self, *, word2vec: bool = False) -> None:
-        """Refuse values that cannot work.
-
-        Parameters
-        ----------
-        word2vec : bool
-            Whether Word2Vec is going to read them.
+        """Refuse values that cannot work; ``word2vec`` tells that Word2Vec will read them.
 
         Raises
         ------
         RecipeError
             With the option and the value.
         """
-        if self.max_group_length < 2:
-            raise RecipeError(f"--max-group-length {self.max_group_length}: must be at least 2")
-        if word2vec and self.max_group_length > LONGEST_SENTENCE:
+        length = self.max_group_length
+        if length < 2:
+            raise RecipeError(f"--max-group-length {length}: must be at least 2")
+        if word2vec and length > LONGEST_SENTENCE:
             raise RecipeError(
-                f"--max-group-length {self.max_group_length}: must be at most "
-                f"{LONGEST_SENTENCE:,} for Word2Vec, the longest sentence that gensim takes whole"
+                f"--max-group-length {length}: must be at most {LONGEST_SENTENCE:,} for Word2Vec, "
+                "the longest sentence that gensim takes whole"
             )
-        for option, value in (
-            ("--w2v-size", self.w2v_size),
-            ("--w2v-window", self.w2v_window),
-            ("--w2v-workers", self.w2v_workers),
-        ):
+        for name in ("w2v_size", "w2v_window", "w2v_workers"):
+            value, option = getattr(self, name), "--" + name.replace("_", "-")
             if value is not None and value < 1:
                 raise RecipeError(f"{option} {value}: must be at least 1")
         if self.w2v_workers > MOST_WORKERS:
             raise RecipeError(f"--w2v-workers {self.w2v_workers}: must be at most {MOST_WORKERS:,}")
-        if not 0 <= self.w2v_sample < 1:
-            raise RecipeError(f"--w2v-sample {self.w2v_sample}: must be from 0 up to below 1")
-        if not 0 <= self.probe_share < 1:
-            raise RecipeError(f"--probe-share {self.probe_share}: must be from 0 up to below 1")
+        for name in ("w2v_sample", "probe_share"):
+            value, option = getattr(self, name), "--" + name.replace("_", "-")
+            if not 0 <= value < 1:
+                raise RecipeError(f"{option} {value}: must be from 0 up to below 1")

@@ -1,11 +1,8 @@
-"""Lists of track ids, for ``--exclude``: one a line, or the column ``track_id`` of a table.
-
-Which groups are trained on, and which are kept for the retrieval probe.
-"""
+"""Groups to train on and groups held out for the retrieval probe; tracks to leave out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +18,11 @@ from playlist_pretrain.records.schema import did_you_mean
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
+logger = logging.getLogger(__name__)
 COLUMN = "track_id"
+HOLD_OUT_SEED = 0
+"""The same for all runs: tables made from the groups that are left serve every seed of a run, and
+the probes of two runs ask the same question."""
 
 
 def read_track_ids(path: str | Path) -> list[str]:
@@ -48,11 +49,6 @@ def read_track_ids(path: str | Path) -> list[str]:
     if not ids:
         raise TableError(f"{path}: no track ids")
     return ids
-
-
-HOLD_OUT_SEED = 0
-"""The same for all runs: tables made from what is left serve every seed of a run, and the probes
-of two runs ask the same question."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,6 @@ def split_groups(
     frames: int,
     exclude: str | None = None,
     probe_share: float = 0.05,
-    say: Callable[[str], object] = lambda text: None,
 ) -> Split:
     """Leave out tracks that cannot be trained on, and hold out groups for the probe.
 
@@ -97,23 +92,50 @@ def split_groups(
         File of track ids to leave out.
     probe_share : float
         Share of the groups to hold out.
-    say : callable
-        Told what was left out.
 
     Raises
     ------
     TableError
         If ``exclude`` cannot be read, or none of its ids is in the collection.
     """
-    usable, exclude_key = usable_tracks(collection, frames=frames, exclude=exclude, say=say)
+    usable, exclude_key = usable_tracks(collection, frames=frames, exclude=exclude)
     if not usable.all():
         groups = groups.without_tracks(~usable)
     kept, held_out = groups.hold_out(probe_share, HOLD_OUT_SEED)
     return Split(kept, held_out, usable, exclude_key)
 
 
+def usable_tracks(
+    collection: Collection, *, frames: int, exclude: str | None = None
+) -> tuple[np.ndarray, str | None]:
+    """Tracks that may be trained on [shape=(tracks,), bool], and the key of the excluded ids."""
+    usable = np.asarray(collection.frames) >= frames
+    short = int((~usable).sum())
+    if short:
+        logger.info("%d tracks are shorter than a window of %d frames: left out", short, frames)
+    if exclude is None:
+        return usable, None
+    ids = read_track_ids(exclude)
+    rows = collection.rows(ids)
+    unknown = [track_id for track_id, row in zip(ids, rows, strict=True) if row < 0]
+    if len(unknown) == len(ids):
+        raise TableError(
+            f"{exclude}: none of its {len(ids)} track ids is in {collection.name} (the first is "
+            f"{ids[0]!r}{did_you_mean(ids[0], collection.rows)}, the collection's is "
+            f"{collection.track_ids[0]!r})"
+        )
+    if unknown:
+        logger.info(
+            f"{exclude}: {len(unknown)} of {len(ids)} ids are not in {collection.name}, the first "
+            f"is {unknown[0]!r}{did_you_mean(unknown[0], collection.rows)}"
+        )
+    usable[rows[rows >= 0]] = False
+    logger.info("%d tracks are excluded", len(np.unique(rows[rows >= 0])))
+    return usable, content_key(*sorted(i.encode() for i in ids))
+
+
 def short_enough(groups: TrackGroups, max_group_length: int) -> np.ndarray:
-    """Which groups take part in a table [shape=(groups,), bool].
+    """Mask of the groups that take part in a table [shape=(groups,), bool].
 
     Raises
     ------
@@ -127,51 +149,3 @@ def short_enough(groups: TrackGroups, max_group_length: int) -> np.ndarray:
             "(--max-group-length)"
         )
     return taking_part
-
-
-def usable_tracks(
-    collection: Collection,
-    *,
-    frames: int,
-    exclude: str | None = None,
-    say: Callable[[str], object] = lambda text: None,
-) -> tuple[np.ndarray, str | None]:
-    """Tracks that may be trained on [shape=(tracks,), bool], and the key of what is excluded."""
-    usable = np.asarray(collection.frames) >= frames
-    short = int((~usable).sum())
-    if short:
-        say(f"{short} tracks are shorter than a window of {frames} frames: left out")
-    rows, exclude_key = read_excluded(exclude, collection, say)
-    if len(rows):
-        usable[rows] = False
-        say(f"{len(np.unique(rows))} tracks are excluded")
-    return usable, exclude_key
-
-
-def read_excluded(
-    file: str | None, collection: Collection, say: Callable[[str], object]
-) -> tuple[np.ndarray, str | None]:
-    """Rows that ``--exclude`` names, and the key of that file's content.
-
-    Raises
-    ------
-    TableError
-        If the file cannot be read, or none of its ids is in the collection.
-    """
-    if file is None:
-        return np.empty(0, np.int32), None
-    ids = read_track_ids(file)
-    rows = collection.rows(ids)
-    unknown = [track_id for track_id, row in zip(ids, rows, strict=True) if row < 0]
-    if len(unknown) == len(ids):
-        raise TableError(
-            f"{file}: none of its {len(ids)} track ids is in {collection.name} (the first is "
-            f"{ids[0]!r}{did_you_mean(ids[0], collection.rows)}, the collection's is "
-            f"{collection.track_ids[0]!r})"
-        )
-    if unknown:
-        say(
-            f"{file}: {len(unknown)} of {len(ids)} ids are not in {collection.name}, the first "
-            f"is {unknown[0]!r}{did_you_mean(unknown[0], collection.rows)}"
-        )
-    return rows[rows >= 0], content_key(*sorted(i.encode() for i in ids))

@@ -1,13 +1,10 @@
-"""With which tracks a track shares most groups: the table behind ``playlist_tco``."""
+"""The tracks with which each track shares most groups: the table behind ``playlist_tco``."""
 
 from __future__ import annotations
 
 import itertools
-import json
+import logging
 import os
-import time
-import zipfile
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.errors import CollectionError, GroupsError, first_line
-from playlist_pretrain.files import atomic_write, check_writable, content_key
+from playlist_pretrain.files import content_key
 from playlist_pretrain.messages import progress
-from playlist_pretrain.playlists.kernels import compiled
+from playlist_pretrain.playlists.kept_tables import kept, read_arrays, whole, write_arrays
+from playlist_pretrain.playlists.kernels import compiled, groups_of_tracks
 from playlist_pretrain.playlists.split import short_enough
-from playlist_pretrain.storage import open_bytes
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.storage import RemotePath
 
+logger = logging.getLogger(__name__)
 TOP = 10
 FORMAT = 1
 PARTS = 400
-"""Parts of equal work; enough that progress moves and that no thread waits long for another."""
+"""Parts of about equal work; enough that progress moves and no thread waits long for another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +38,7 @@ class TopTable:
     rows : ndarray [shape=(tracks, top), int32]
         By count descending, then by row ascending; −1 where there are fewer.
     counts : ndarray [shape=(tracks, top), int32]
-        How many groups are shared; 0 where there is no track.
+        Number of groups that are shared; 0 where there is no track.
     left_out : int
         Groups that were too long to take part.
     """
@@ -50,10 +47,6 @@ class TopTable:
     counts: np.ndarray
     left_out: int
 
-    def __post_init__(self):
-        if self.rows.shape != self.counts.shape or self.rows.ndim != 2:
-            raise GroupsError(f"rows {self.rows.shape} and counts {self.counts.shape} do not fit")
-
 
 def top_table(
     groups: TrackGroups,
@@ -61,7 +54,6 @@ def top_table(
     top: int = TOP,
     max_group_length: int = 1000,
     threads: int | None = None,
-    quiet: bool = True,
 ) -> TopTable:
     """Count co-occurrences over all groups and keep the largest of each track.
 
@@ -77,123 +69,49 @@ def top_table(
         Longer groups are left out; the work is the sum of the squared lengths.
     threads : int, optional
         As many as there are cores. The table does not depend on it.
-    quiet : bool
-        No progress.
 
     Notes
     -----
     Memory: 12 bytes an entry, 8 · ``top`` bytes a track, and 2 to 4 bytes a track and thread.
     """
     threads = threads or len(os.sched_getaffinity(0))
-    lengths = groups.lengths
-    taking_part = lengths <= max_group_length
-    popularity = np.bincount(groups.rows[np.repeat(taking_part, lengths)], minlength=groups.tracks)
+    left_out = int(np.count_nonzero(groups.lengths > max_group_length))
+    if left_out:
+        groups = groups.select(groups.lengths <= max_group_length)
+    tracks = groups.tracks
+    popularity = np.bincount(groups.rows, minlength=tracks)
     # Counters of popular tracks are touched most: side by side they stay in the cache.
     by_rank = np.argsort(-popularity, kind="stable").astype(np.int32)
-    rank_of = np.empty(groups.tracks, np.int32)
-    rank_of[by_rank] = np.arange(groups.tracks, dtype=np.int32)
-    indptr, ranks, starts, group_of, work = index_by_track(
-        groups.indptr, groups.rows, taking_part, rank_of
-    )
-    rows = np.full((groups.tracks, top), -1, np.int32)
-    counts = np.zeros((groups.tracks, top), np.int32)
+    rank_of = np.empty(tracks, np.int32)
+    rank_of[by_rank] = np.arange(tracks, dtype=np.int32)
+    ranks = rank_of[groups.rows]
+    starts, group_of = groups_of_tracks(groups.indptr, ranks, tracks)
+    rows = np.full((tracks, top), -1, np.int32)
+    counts = np.zeros((tracks, top), np.int32)
     kind = np.uint16 if popularity.max(initial=0) < 2**16 else np.int32
-    cuts = _equal_work(work, PARTS)
-    arrays = indptr, ranks, starts, group_of, by_rank
 
     def part(first: int, last: int) -> int:
-        counter = np.zeros(groups.tracks, kind)
-        count_rows(*arrays, first, last, counter, rows, counts)
+        counter = np.zeros(tracks, kind)
+        count_rows(
+            groups.indptr, ranks, starts, group_of, by_rank, first, last, counter, rows, counts
+        )
         return last - first
 
+    used = int(np.count_nonzero(popularity))
+    cuts = np.searchsorted(starts, np.linspace(0, len(ranks), PARTS + 1), side="right") - 1
+    cuts = np.unique(np.minimum(cuts, used)).tolist()
     with (
         ThreadPoolExecutor(threads) as executor,
-        progress(
-            total=int(np.count_nonzero(popularity)), quiet=quiet, desc="co-occurrences",
-            unit="track",
-        ) as bar,
-    ):  # fmt: skip
-        waiting = [
-            executor.submit(part, int(first), int(last))
-            for first, last in itertools.pairwise(cuts)
-            if first < last
-        ]
+        progress(total=used, desc="co-occurrences", unit="track") as bar,
+    ):
+        waiting = [executor.submit(part, *ends) for ends in itertools.pairwise(cuts)]
         try:
             for done in as_completed(waiting):
                 bar.update(done.result())
         except BaseException:  # Ctrl-C too: what has not begun need not be waited for
             executor.shutdown(wait=False, cancel_futures=True)
             raise
-    return TopTable(rows, counts, int((~taking_part).sum()))
-
-
-def _equal_work(work: np.ndarray, parts: int) -> np.ndarray:
-    """Cut points of ranks such that each part has about the same share of ``work``."""
-    total = np.cumsum(work, dtype=np.float64)
-    if not len(total) or total[-1] == 0:
-        return np.zeros(2, np.int64)
-    last = int(np.flatnonzero(work)[-1]) + 1
-    inner = np.searchsorted(total, total[-1] * np.arange(1, parts) / parts)
-    return np.unique(np.concatenate([[0], np.minimum(inner, last), [last]]))
-
-
-@compiled
-def index_by_track(indptr, rows, taking_part, rank_of):
-    """The groups that take part, by rank of their tracks, and the groups of every track.
-
-    Parameters
-    ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
-    taking_part : ndarray [shape=(groups,), bool]
-    rank_of : ndarray [shape=(tracks,), int32]
-        New number of every track.
-
-    Returns
-    -------
-    kept_indptr : ndarray [shape=(kept + 1,), int64]
-    ranks : ndarray [shape=(kept entries,), int32]
-        Tracks of each group, as ranks.
-    starts : ndarray [shape=(tracks + 1,), int64]
-        Where the groups of each rank begin in ``group_of``.
-    group_of : ndarray [shape=(kept entries,), int32]
-    work : ndarray [shape=(tracks,), int64]
-        Entries that counting the co-occurrences of each rank has to look at.
-    """
-    tracks = len(rank_of)
-    kept = 0
-    size = 0
-    for group in range(len(indptr) - 1):
-        if taking_part[group]:
-            kept += 1
-            size += indptr[group + 1] - indptr[group]
-    kept_indptr = np.zeros(kept + 1, np.int64)
-    ranks = np.empty(size, np.int32)
-    starts = np.zeros(tracks + 1, np.int64)
-    work = np.zeros(tracks, np.int64)
-    kept = 0
-    write = 0
-    for group in range(len(indptr) - 1):
-        if taking_part[group]:
-            length = indptr[group + 1] - indptr[group]
-            for entry in range(indptr[group], indptr[group + 1]):
-                rank = rank_of[rows[entry]]
-                ranks[write] = rank
-                starts[rank + 1] += 1
-                work[rank] += length
-                write += 1
-            kept += 1
-            kept_indptr[kept] = write
-    for rank in range(tracks):
-        starts[rank + 1] += starts[rank]
-    free = starts[:-1].copy()
-    group_of = np.empty(size, np.int32)
-    for group in range(kept):
-        for entry in range(kept_indptr[group], kept_indptr[group + 1]):
-            rank = ranks[entry]
-            group_of[free[rank]] = group
-            free[rank] += 1
-    return kept_indptr, ranks, starts, group_of, work
+    return TopTable(rows, counts, left_out)
 
 
 @compiled
@@ -202,8 +120,10 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
 
     Parameters
     ----------
-    indptr, ranks, starts, group_of : ndarray
-        From :func:`index_by_track`.
+    indptr, ranks : ndarray
+        Groups, whose tracks are given by their rank.
+    starts, group_of : ndarray
+        Groups of every rank.
     by_rank : ndarray [shape=(tracks,), int32]
         Row of each rank.
     first, last : int
@@ -238,7 +158,7 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
             row = np.int64(by_rank[other])
             if found == top and count == best_count[top - 1] and row > best_row[top - 1]:
                 continue
-            place = min(found, top - 1) if found < top else top - 1
+            place = min(found, top - 1)
             while place > 0 and (
                 best_count[place - 1] < count
                 or (best_count[place - 1] == count and best_row[place - 1] > row)
@@ -256,9 +176,9 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
 
 
 def table_path(
-    groups: TrackGroups, folder: Path | RemotePath, *, top: int, max_group_length: int
+    groups: TrackGroups, folder: Path | RemotePath, *, top: int = TOP, max_group_length: int = 1000
 ) -> Path | RemotePath:
-    """Where the table of these groups and settings is kept."""
+    """File of the table of these groups and settings; its name holds a key of both."""
     settings = f"top {top}, longest {max_group_length}, format {FORMAT}"
     key = content_key(groups.content_key.encode(), settings.encode())[:16]
     return folder / f"tco-{groups.name}-{key}.npz"
@@ -270,13 +190,8 @@ def cached_top_table(
     *,
     top: int = TOP,
     max_group_length: int = 1000,
-    quiet: bool = True,
-    say: Callable[[str], object] = lambda text: None,
 ) -> TopTable:
     """Read the table of these groups from ``folder``, or make and keep it.
-
-    The file is named after the content of the groups and the settings, so groups that change get
-    another table. A file that cannot be read is made again.
 
     Raises
     ------
@@ -285,21 +200,14 @@ def cached_top_table(
     """
     short_enough(groups, max_group_length)
     path = table_path(groups, folder, top=top, max_group_length=max_group_length)
-    table = None
-    if path.exists():
-        try:
-            table = load_table(path, groups.tracks, top)
-            say(f"{path}: read")
-        except GroupsError as error:
-            say(f"{error}; made again")
-    if table is None:
-        check_writable(folder)
-        started = time.monotonic()
-        table = top_table(groups, top=top, max_group_length=max_group_length, quiet=quiet)
-        save_table(table, path)
-        say(f"{path}: co-occurrences counted in {time.monotonic() - started:.1f} s")
+    table = kept(
+        path,
+        lambda: load_table(path, groups.tracks, top),
+        lambda: top_table(groups, top=top, max_group_length=max_group_length),
+        lambda table: save_table(table, path),
+    )
     if table.left_out:
-        say(
+        logger.info(
             f"{table.left_out:,} groups of more than {max_group_length:,} tracks are left out of "
             "the co-occurrences"
         )
@@ -308,32 +216,21 @@ def cached_top_table(
 
 def save_table(table: TopTable, path: Path | RemotePath) -> None:
     """Write a table, whole or not at all; equal tables give equal bytes."""
-    header = json.dumps({"format": FORMAT, "left_out": table.left_out}).encode()
-    with atomic_write(path) as stream:
-        np.savez(
-            stream,
-            header=np.frombuffer(header, np.uint8),
-            rows=table.rows.astype("<i4", copy=False),
-            counts=table.counts.astype("<i4", copy=False),
-        )
+    header = {"format": FORMAT, "left_out": table.left_out}
+    write_arrays(path, header, rows=table.rows.astype("<i4"), counts=table.counts.astype("<i4"))
 
 
-def load_table(path: Path | RemotePath, tracks: int, top: int) -> TopTable:
-    """Read what :func:`save_table` wrote.
+def load_table(path: Path | RemotePath, tracks: int, top: int = TOP) -> TopTable:
+    """Read the table that :func:`save_table` wrote.
 
     Raises
     ------
     GroupsError
         If the file is damaged, foreign or of another size.
     """
-    try:
-        with open_bytes(path) as stream, np.load(stream, allow_pickle=False) as archive:
-            if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):
-                raise ValueError("compressed entries")
-            header = json.loads(archive["header"].tobytes())
-            rows, counts = archive["rows"], archive["counts"]
-        if header["format"] != FORMAT or type(header["left_out"]) is not int:
-            raise ValueError(f"not format {FORMAT}")
+    with whole(path, "table"):
+        header, arrays = read_arrays(path, FORMAT)
+        rows, counts = arrays["rows"], arrays["counts"]
         for array in (rows, counts):
             if array.shape != (tracks, top) or array.dtype != np.dtype("<i4"):
                 raise ValueError(f"{array.dtype} {array.shape}, not int32 ({tracks}, {top})")
@@ -341,8 +238,4 @@ def load_table(path: Path | RemotePath, tracks: int, top: int) -> TopTable:
             raise ValueError("rows that are not in the collection")
         if not np.array_equal(rows >= 0, counts > 0):
             raise ValueError("rows and counts that do not fit together")
-    except CollectionError:  # a server that is away is no reason to count again
-        raise
-    except Exception as error:  # a damaged zip or header fails in a dozen ways
-        raise GroupsError(f"{path}: not a whole table ({first_line(error)})") from error
-    return TopTable(rows, counts, header["left_out"])
+        return TopTable(rows, counts, int(header["left_out"]))

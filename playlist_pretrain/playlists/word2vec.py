@@ -1,22 +1,22 @@
 """Word2Vec vectors of tracks, playlists being the sentences: the table behind ``playlist_w2v``.
 
-Track vectors on disk: word2vec's binary format, so that other programs read them too.
-
-``w2v-<groups>-<key>.bin``: a line ``<tracks> <size>``, then for every track its id, one blank and
-its vector (float32, little-endian). Blanks, control characters and ``%`` of an id are
-percent-encoded, since the format has no other way to hold them. Beside it lies a ``.json`` with
-the settings, gensim's version, the loss of every epoch, and a key of the file's content: the
-format itself could not tell a damaged vector from a good one.
+The file ``w2v-<groups>-<key>.bin`` has word2vec's binary format, so that other programs read it
+too: a line ``<tracks> <size>``, then for every track its id, one blank and its vector (float32,
+little-endian). Blanks, control characters and ``%`` of an id are percent-encoded, since the format
+has no other way to hold them. Beside it lies a ``.json`` with the settings, gensim's version, the
+loss of every epoch, and a key of the file's content: the format itself could not tell a damaged
+vector from a good one.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,10 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from playlist_pretrain.errors import GroupsError, RecipeError, first_line
-from playlist_pretrain.files import atomic_write, check_writable, content_key, write_json
+from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.files import atomic_write, content_key, write_json
 from playlist_pretrain.messages import progress
+from playlist_pretrain.playlists.kept_tables import kept, whole
 from playlist_pretrain.playlists.settings import LONGEST_SENTENCE, TableSettings
 from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.storage import read_bytes
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.storage import RemotePath
+
+logger = logging.getLogger(__name__)
+FORMAT = 1
+UNFIT = re.compile(r"[\x00-\x20\x7f%]")
 
 
 @dataclass(frozen=True)
@@ -58,12 +63,7 @@ class Word2VecSettings:
         At the start; it falls linearly to gensim's ``min_alpha`` of 1e-4.
     seed : int
     max_group_length : int
-        Longer groups are left out.
-
-    Raises
-    ------
-    RecipeError
-        If groups may be longer than gensim takes whole.
+        Longer groups are left out; at most 10,000, which gensim takes whole.
     """
 
     size: int = 128
@@ -105,11 +105,14 @@ class TrackVectors:
     vectors : ndarray [shape=(n, size), float32]
     left_out : int
         Groups that were too long to take part.
+    about : dict
+        Settings, version of gensim, and the loss of every epoch.
     """
 
     rows: np.ndarray
     vectors: np.ndarray
     left_out: int
+    about: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def table(self, tracks: int) -> np.ndarray:
         """Vector of every row [shape=(tracks, size), float32]; zeros where there is none."""
@@ -135,39 +138,27 @@ class Sentences:
         taking_part: np.ndarray,
         advance: Callable[[int], object] = lambda words: None,
     ):
-        self._groups = groups
-        self._numbers = np.flatnonzero(taking_part)
-        self._advance = advance
+        self._groups, self._advance = groups, advance
+        self._numbers = np.flatnonzero(taking_part).tolist()
         self._words = [str(row) for row in range(groups.tracks)]
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     def __iter__(self) -> Iterator[list[str]]:
-        words, indptr, rows = self._words, self._groups.indptr, self._groups.rows
         for number in self._numbers:
-            sentence = rows[indptr[number] : indptr[number + 1]].tolist()
-            yield [words[row] for row in sentence]
+            sentence = [self._words[row] for row in self._groups.group(number).tolist()]
+            yield sentence
             self._advance(len(sentence))
 
 
-def train(
-    groups: TrackGroups,
-    settings: Word2VecSettings,
-    *,
-    quiet: bool = True,
-    say: Callable[[str], object] = lambda text: None,
-) -> tuple[Word2Vec, list[float]]:
+def train(groups: TrackGroups, settings: Word2VecSettings) -> tuple[Word2Vec, list[float]]:
     """Train gensim's Word2Vec (CBOW) on groups.
 
     Parameters
     ----------
     groups : TrackGroups
     settings : Word2VecSettings
-    quiet : bool
-        No progress.
-    say : callable
-        Told the loss and the speed of every epoch.
 
     Returns
     -------
@@ -186,7 +177,8 @@ def train(
     taking_part = short_enough(groups, settings.max_group_length)
     lengths = groups.lengths[taking_part]
     words, longest = int(lengths.sum()), int(lengths.max())
-    model = _word2vec_class()(
+    model_class, losses = _with_losses(words, settings.epochs)
+    model = model_class(
         vector_size=settings.size,
         # A window beyond the longest group changes nothing; far beyond, gensim's threads die of it.
         window=min(settings.window or longest, longest),
@@ -200,16 +192,13 @@ def train(
         shrink_windows=False,
         min_count=1,
     )
-    with progress(
-        total=words * (settings.epochs + 1), quiet=quiet, desc="Word2Vec", unit="word",
-        unit_scale=True,
-    ) as bar:  # fmt: skip
+    total = words * (settings.epochs + 1)
+    with progress(total=total, desc="Word2Vec", unit="word", unit_scale=True) as bar:
         sentences = Sentences(groups, taking_part, bar.update)
         try:
             model.build_vocab(sentences)
         except MemoryError as error:
             raise RecipeError(f"--w2v-size {settings.size}: {error}") from error
-        losses = _Losses(words, settings.epochs, say)
         model.train(
             sentences,
             total_examples=len(sentences),
@@ -218,90 +207,70 @@ def train(
             compute_loss=True,
             callbacks=[losses],
         )
-    return model, losses.losses
+    return model, losses.of_epochs
 
 
-def track_vectors(
-    groups: TrackGroups,
-    settings: Word2VecSettings,
-    *,
-    quiet: bool = True,
-    say: Callable[[str], object] = lambda text: None,
-) -> TrackVectors:
-    """Train and return the vectors by row; see :func:`train`."""
-    return vectors_of(train(groups, settings, quiet=quiet, say=say)[0], groups, settings)
+def _with_losses(words: int, epochs: int) -> tuple[type[Word2Vec], Any]:
+    """Word2Vec with an exact sum of the loss, and the callback that keeps it for each epoch.
 
-
-def vectors_of(model: Word2Vec, groups: TrackGroups, settings: Word2VecSettings) -> TrackVectors:
-    """The vectors of a trained model, by row."""
-    rows = np.array([int(word) for word in model.wv.index_to_key], np.int32)
-    order = np.argsort(rows)
-    left_out = int((groups.lengths > settings.max_group_length).sum())
-    return TrackVectors(rows[order], model.wv.vectors[order], left_out)
-
-
-def _word2vec_class() -> type[Word2Vec]:
+    gensim adds all losses of a training up in one float32, which stands still after some tens of
+    millions. Here the loss is added up in double precision, a few thousand words at a time.
+    """
     from gensim.models import Word2Vec
+    from gensim.models.callbacks import CallbackAny2Vec
+
+    lock = threading.Lock()
+
+    class Losses(CallbackAny2Vec):
+        def __init__(self):
+            self.total, self.of_epochs = 0.0, []
+
+        def on_epoch_begin(self, model: Any) -> None:
+            self.total, self.started = 0.0, time.monotonic()
+
+        def on_epoch_end(self, model: Any) -> None:
+            self.of_epochs.append(self.total / words)
+            speed = words / max(time.monotonic() - self.started, 1e-9)
+            logger.info(
+                f"Word2Vec epoch {len(self.of_epochs)} of {epochs}: loss {self.of_epochs[-1]:.4f} "
+                f"a word, {speed:,.0f} words/s"
+            )
+
+    losses = Losses()
 
     class CountedLoss(Word2Vec):
-        """Adds the loss up in double precision, a few thousand words at a time.
-
-        gensim adds all losses of a training up in one float32, which stands still after some
-        tens of millions.
-        """
-
-        def __init__(self, **settings):
-            self.loss_lock = threading.Lock()
-            self.loss_sum = 0.0
-            super().__init__(**settings)
-
         def _do_train_job(self, *arguments):
             done = super()._do_train_job(*arguments)
-            with self.loss_lock:
-                self.loss_sum += float(self.running_training_loss)
+            with lock:
+                losses.total += float(self.running_training_loss)
                 self.running_training_loss = 0.0
             return done
 
-    return CountedLoss
+    return CountedLoss, losses
 
 
-class _Losses:
-    """gensim callback: keeps the loss of each epoch, and tells it."""
+def track_vectors(groups: TrackGroups, settings: Word2VecSettings) -> TrackVectors:
+    """Train and return the vectors by row; see :func:`train`."""
+    import gensim
 
-    def __init__(self, words: int, epochs: int, say: Callable[[str], object]):
-        self.losses: list[float] = []
-        self._words, self._epochs, self._say = words, epochs, say
-
-    def on_train_begin(self, model: Any) -> None:
-        """Nothing has to be prepared."""
-
-    def on_train_end(self, model: Any) -> None:
-        """Nothing has to be put away."""
-
-    def on_epoch_begin(self, model: Any) -> None:
-        """Start adding up."""
-        model.loss_sum = 0.0
-        self._started = time.monotonic()
-
-    def on_epoch_end(self, model: Any) -> None:
-        """Tell the mean loss of a word, and the speed."""
-        self.losses.append(model.loss_sum / self._words)
-        speed = self._words / max(time.monotonic() - self._started, 1e-9)
-        self._say(
-            f"Word2Vec epoch {len(self.losses)} of {self._epochs}: loss {self.losses[-1]:.4f} a "
-            f"word, {speed:,.0f} words/s"
-        )
-
-
-FORMAT = 1
-LONGEST_HEADER = 64
-UNFIT = re.compile(r"[\x00-\x20\x7f%]")
+    model, losses = train(groups, settings)
+    rows = np.array([int(word) for word in model.wv.index_to_key], np.int32)
+    order = np.argsort(rows)
+    about = {
+        "groups": groups.name,
+        "groups_key": groups.content_key,
+        "settings": dataclasses.asdict(settings) | {"window": model.window},
+        "gensim": gensim.__version__,
+        "loss": losses,
+    }
+    left_out = int((groups.lengths > settings.max_group_length).sum())
+    return TrackVectors(rows[order], model.wv.vectors[order], left_out, about)
 
 
 def vectors_path(
     groups: TrackGroups, folder: Path | RemotePath, settings: Word2VecSettings
 ) -> Path | RemotePath:
-    """Where the vectors of these groups and settings are kept."""
+    """File of the vectors of these groups and settings; its name holds a key of both."""
     described = json.dumps({"format": FORMAT, **dataclasses.asdict(settings)}, sort_keys=True)
     key = content_key(groups.content_key.encode(), described.encode())[:16]
     return folder / f"w2v-{groups.name}-{key}.bin"
@@ -312,113 +281,66 @@ def cached_vectors(
     track_ids: Sequence[str],
     folder: Path | RemotePath,
     settings: Word2VecSettings,
-    *,
-    quiet: bool = True,
-    say: Callable[[str], object] = lambda text: None,
 ) -> TrackVectors:
     """Read the vectors of these groups and settings from ``folder``, or train and keep them.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    track_ids : sequence of str
-        Id of every row.
-    folder : Path or RemotePath
-    settings : Word2VecSettings
-    quiet, say
-        See :func:`playlist_pretrain.playlists.word2vec.train`.
+    ``track_ids`` has the id of every row.
     """
     path = vectors_path(groups, folder, settings)
-    vectors = None
-    if path.exists():
-        try:
-            vectors = load_vectors(path, track_ids, settings.size)
-            say(f"{path}: read")
-        except GroupsError as error:
-            say(f"{error}; made again")
-    if vectors is None:
-        import gensim
-
-        check_writable(folder)
-        started = time.monotonic()
-        model, losses = train(groups, settings, quiet=quiet, say=say)
-        vectors = vectors_of(model, groups, settings)
-        about = {
-            "groups": groups.name,
-            "groups_key": groups.content_key,
-            "settings": {**dataclasses.asdict(settings), "window": model.window},
-            "gensim": gensim.__version__,
-            "loss": losses,
-        }
-        save_vectors(vectors, track_ids, path, about)
-        say(f"{path}: {len(vectors.rows):,} vectors in {time.monotonic() - started:.1f} s")
+    vectors = kept(
+        path,
+        lambda: load_vectors(path, track_ids, settings.size),
+        lambda: track_vectors(groups, settings),
+        lambda vectors: save_vectors(vectors, track_ids, path),
+    )
     if vectors.left_out:
-        say(
+        logger.info(
             f"{vectors.left_out:,} groups of more than {settings.max_group_length:,} tracks are "
             "left out of Word2Vec"
         )
     return vectors
 
 
-def save_vectors(
-    vectors: TrackVectors,
-    track_ids: Sequence[str],
-    path: Path | RemotePath,
-    about: Mapping[str, object],
-) -> None:
-    """Write vectors and what there is to say about them, whole or not at all."""
+def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path | RemotePath) -> None:
+    """Write vectors and the document about them, whole or not at all."""
     data = np.ascontiguousarray(vectors.vectors, "<f4")
+    parts = [f"{data.shape[0]} {data.shape[1]}\n".encode()]
+    for row, vector in zip(vectors.rows.tolist(), data, strict=True):
+        parts += [_word(track_ids[row]).encode(), b" ", vector.tobytes()]
+    content = b"".join(parts)
+    about = {**vectors.about, "left_out": vectors.left_out, "content_key": content_key(content)}
+    # The vectors last: that they are there says that all is there.
+    write_json(path.with_suffix(".json"), about)
     with atomic_write(path) as stream:
-        stream.write(f"{data.shape[0]} {data.shape[1]}\n".encode())
-        for row, vector in zip(vectors.rows.tolist(), data, strict=True):
-            stream.write(_word(track_ids[row]).encode() + b" " + vector.tobytes())
-        stream.flush()
-        key = content_key(Path(stream.name).read_bytes())
-        about = {**about, "left_out": vectors.left_out, "content_key": key}
-        # First: the name of the vectors says that all is there.
-        write_json(path.with_suffix(".json"), about)
+        stream.write(content)
 
 
 def load_vectors(path: Path | RemotePath, track_ids: Sequence[str], size: int) -> TrackVectors:
-    """Read what :func:`save_vectors` wrote.
+    """Read the vectors that :func:`save_vectors` wrote.
 
     Raises
     ------
     GroupsError
         If a file is damaged, of another size, or names tracks that the collection does not have.
     """
-    try:
+    with whole(path, "file of vectors"):
         about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        left_out = about["left_out"]
-        if type(left_out) is not int:
-            raise ValueError("left_out is not a number")
         content = read_bytes(path)
-        if about["content_key"] != content_key(content):
+        if about.pop("content_key") != content_key(content):
             raise ValueError("not the content that was written")
-        header, _, _ = content[:LONGEST_HEADER].partition(b"\n")
+        header, _, _ = content.partition(b"\n")
         tracks, found = map(int, header.split())
-        if found != size or not 0 < tracks <= len(track_ids):
+        if found != size:
             raise ValueError(f"{tracks} vectors of size {found}")
         row_of = {_word(track_id): row for row, track_id in enumerate(track_ids)}
-        rows, starts = np.empty(tracks, np.int32), np.empty(tracks, np.int64)
+        rows, data = np.empty(tracks, np.int32), np.empty((tracks, size), "<f4")
         place = len(header) + 1
         for i in range(tracks):
             blank = content.index(b" ", place)
             rows[i] = row_of[content[place:blank].decode("utf-8")]
-            starts[i] = blank + 1
+            data[i] = np.frombuffer(content, "<f4", size, blank + 1)
             place = blank + 1 + 4 * size
-        if place != len(content):
-            raise ValueError(f"{len(content)} bytes, {place} were expected")
-        if np.any(np.diff(rows) <= 0):
-            raise ValueError("tracks out of order")
-        data = np.empty((tracks, size), "<f4")
-        for i, start in enumerate(starts.tolist()):
-            data[i] = np.frombuffer(content, "<f4", size, start)
-        if not np.isfinite(data).all():
-            raise ValueError("vectors that are not finite")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GroupsError(f"{path}: not a whole file of vectors ({first_line(error)})") from error
-    return TrackVectors(rows, data, left_out)
+        return TrackVectors(rows, data, int(about.pop("left_out")), about)
 
 
 def track_id_of(word: str) -> str:

@@ -22,7 +22,7 @@ def pairs_of(pairing, epoch):
     return [tuple(pair) for block in pairing.epoch(epoch) for pair in block.tolist()]
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(ARTISTS, st.integers(0, 2**63 - 1))
 def test_half_of_every_artist_is_paired_each_track_once(artists, seed):
     groups = groups_of(artists)
@@ -37,7 +37,7 @@ def test_half_of_every_artist_is_paired_each_track_once(artists, seed):
     assert first == len(pairs)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(ARTISTS, st.integers(0, 2**63 - 1), st.integers(0, 1000))
 def test_an_epoch_has_those_pairs_of_every_artist(artists, seed, epoch):
     """Artists without common tracks tell which artist a pair is of."""

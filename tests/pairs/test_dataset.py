@@ -5,7 +5,12 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.pairs.dataset import PairStream, pair_dataset
+from playlist_pretrain.models.contrastive import ContrastiveModel
+from playlist_pretrain.models.layers import projector
+from playlist_pretrain.models.nt_xent import NTXent
+from playlist_pretrain.pairs import pairing
+from playlist_pretrain.pairs.dataset import pair_dataset, plan, step_dataset
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.records.windows import WindowReader, random_starts
 
 
@@ -34,7 +39,7 @@ COUNTS = [23, 31, 20, 26]
 @pytest.mark.parametrize("block", [1, 4, 5, 7, 100])
 @pytest.mark.parametrize("first", [0, 1, 4, 5, 7, 15])
 def test_steps_do_not_depend_on_blocks_or_on_where_one_starts(block, first):
-    stream = PairStream.plan(Blocks(COUNTS, block), 4, epochs=4)
+    stream = plan([Blocks(COUNTS, block)], 4, epochs=4)
     assert stream.steps_per_epoch == 5
     found = list(stream.batches(first, 19))
     assert len(found) == 19 - first
@@ -47,21 +52,21 @@ def test_steps_do_not_depend_on_blocks_or_on_where_one_starts(block, first):
 
 def test_a_batch_that_does_not_fit_names_the_largest_that_does():
     with pytest.raises(RecipeError, match=r"--batch 21: .* only 20 pairs; .* --batch 20"):
-        PairStream.plan(Blocks(COUNTS), 21, epochs=4)
-    assert PairStream.plan(Blocks(COUNTS), 20, epochs=4).steps_per_epoch == 1
+        plan([Blocks(COUNTS)], 21, epochs=4)
+    assert plan([Blocks(COUNTS)], 20, epochs=4).steps_per_epoch == 1
     with pytest.raises(RecipeError, match="no batch fits"):
-        PairStream.plan(Blocks([1]), 2, epochs=1)
+        plan([Blocks([1])], 2, epochs=1)
     alone = Blocks([1])
     alone.y = "views"
     with pytest.raises(RecipeError, match="only 1 pair; no batch fits, more tracks are needed"):
-        PairStream.plan(alone, 2, epochs=1)
+        plan([alone], 2, epochs=1)
 
 
 def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [40 + i for i in range(31)], front_end="vggish")
     reader = WindowReader(collection, 16)
-    stream = PairStream.plan(Blocks(COUNTS), 4, epochs=4)
-    whole = list(pair_dataset(reader, stream, seed=5, first=0, last=20))
+    stream = plan([Blocks(COUNTS)], 4, epochs=4)
+    whole = list(step_dataset(reader, stream, seed=5, first=0, last=20))
     assert all(x.dtype == y.dtype == tf.float16 for x, y in whole)
     for step, (x, y) in enumerate(whole):
         epoch, position = step // 5, step % 5 * 4
@@ -70,11 +75,11 @@ def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
         for side, windows in enumerate((x, y)):
             for window, row, start in zip(windows, rows[:, side], starts[:, side], strict=True):
                 np.testing.assert_array_equal(window, collection.mel(row)[start : start + 16])
-    resumed = pair_dataset(reader, stream, seed=5, first=13, last=20)
+    resumed = step_dataset(reader, stream, seed=5, first=13, last=20)
     for (x, y), (x_again, y_again) in zip(whole[13:], resumed, strict=True):
         np.testing.assert_array_equal(x, x_again)
         np.testing.assert_array_equal(y, y_again)
-    other = next(iter(pair_dataset(reader, stream, seed=6, first=0, last=1)))
+    other = next(iter(step_dataset(reader, stream, seed=6, first=0, last=1)))
     assert not np.array_equal(other[0], whole[0][0])
 
 
@@ -82,15 +87,15 @@ def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
 def test_elements_are_what_the_pairing_says(kind, make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [40] * 32, front_end="vggish")
     reader = WindowReader(collection, 8)
-    pairing = Blocks([20, 21])
-    pairing.y = kind
-    plain = pairing.epoch
+    blocks = Blocks([20, 21])
+    blocks.y = kind
+    plain = blocks.epoch
     # Another positive for every anchor.
-    pairing.epoch = lambda epoch: (
+    blocks.epoch = lambda epoch: (
         (block[:, :1] * [1, 3] % [32, 31]).astype(np.int32) for block in plain(epoch)
     )
-    stream = PairStream.plan(pairing, 4, epochs=2)
-    dataset = pair_dataset(reader, stream, seed=5, first=3, last=8)
+    stream = plan([blocks], 4, epochs=2)
+    dataset = step_dataset(reader, stream, seed=5, first=3, last=8)
     elements = list(dataset)
     wanted = list(stream.batches(3, 8))
     assert len(elements) == len(wanted) == 5
@@ -106,3 +111,39 @@ def test_elements_are_what_the_pairing_says(kind, make_collection, tmp_path):
         if kind == "vector":
             assert element[1].dtype == tf.int32
             np.testing.assert_array_equal(element[1].numpy(), pairs[:, 1])
+
+
+@pytest.fixture
+def collection(make_collection, tmp_path):
+    collection = make_collection(tmp_path / "c", [40] * 31 + [3], front_end="vggish")
+    lists = [range(8 * i, 8 * i + 8) for i in range(4)]
+    for name in ("playlists", "artists"):
+        groups = TrackGroups.from_lists(
+            name, lists, tracks=32, collection_key=collection.content_key
+        )
+        groups.save(groups_path(collection.path, name))
+    return collection
+
+
+def test_pairs_of_a_collection_go_into_fit(collection):
+    pairs = pairing("playlist_co", collection.path, frames=8, seed=3)
+    dataset = pair_dataset(collection.path, pairs, batch=4, epochs=2, frames=8)
+    assert len(dataset) == 2 * (pairs.count(0) // 4) == 6
+    backbone = tf.keras.Sequential([tf.keras.layers.Flatten(input_shape=(8, 64))])
+    model = ContrastiveModel(backbone, projector(512))
+    model.compile(optimizer="adam", loss=NTXent(0.1))
+    history = model.fit(dataset, epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and len(history["loss"]) == 2
+    with pytest.raises(RecipeError, match="the largest batch that fits is --batch 15"):
+        pair_dataset(collection, pairs, batch=16, frames=8)
+
+
+@pytest.mark.parametrize("name", ["artist_co", "simclr"])
+def test_a_pairing_of_a_collection_or_of_groups(collection, name):
+    found = pairing(name, collection, frames=8)
+    rows = np.concatenate(list(found.epoch(0)))
+    assert 31 not in rows, "it is shorter than a window"
+    groups = TrackGroups.from_lists("x", [range(32)], tracks=32, collection_key="k")
+    assert set(np.concatenate(list(pairing(name, groups).epoch(0))).flat) == set(range(32))
+    with pytest.raises(RecipeError, match="'tracks'"):
+        pairing("tracks", groups)

@@ -7,7 +7,7 @@ import pytest
 
 from playlist_pretrain.models.nt_xent import chance_loss, nt_xent
 from playlist_pretrain.pairs.co_occurrence import SimClr
-from playlist_pretrain.pairs.dataset import PairStream, Share, pair_dataset
+from playlist_pretrain.pairs.dataset import Share, plan, step_dataset
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.windows import WindowReader
@@ -70,11 +70,11 @@ def test_every_part_of_a_batch_comes_with_the_mask_of_the_whole(
     groups = groups_of(rng, 30, 20, 5)
     pairing = SimClr(np.arange(30), 0)
     pairing.y = kind
-    stream = PairStream.plan(pairing, 8, epochs=3)
+    stream = plan([pairing], 8, epochs=3)
     settings = {"seed": 5, "first": 2, "last": 7, "share": share}
-    plain = list(pair_dataset(reader, stream, **settings))
+    plain = list(step_dataset(reader, stream, **settings))
     found = list(
-        pair_dataset(reader, stream, **settings, false_negatives=FalseNegatives.of(groups))
+        step_dataset(reader, stream, **settings, false_negatives=[FalseNegatives.of(groups)])
     )
     parts = share.last - share.first
     assert len(found) == len(plain) == 5 * parts

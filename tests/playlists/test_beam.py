@@ -1,15 +1,14 @@
 """The Beam pipeline on the local runner: the same table as counted here, ties included."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from playlist_pretrain.cli.match_playlists import main
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
 from playlist_pretrain.playlists.split import split_groups
-from playlist_pretrain.playlists.top_table import load_table, top_table
-from playlist_pretrain.training.pretrain_data import settle
+from playlist_pretrain.playlists.top_table import load_table, table_path, top_table
 
 beam = pytest.importorskip("playlist_pretrain.playlists.beam_table")
 LOCAL = ["--runner=DirectRunner"]
@@ -58,21 +57,19 @@ def mine(make_collection, tmp_path, rng):
     return collection
 
 
-def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
-    from playlist_pretrain.training.recipes import PretrainRecipe
+def run(mine, *words):
+    return main(["--collection", str(mine.path), "--tables", "tco", *words])
 
-    assert beam.main(["--collection", str(mine.path), f"--beam={LOCAL[0]}"]) == 0
-    assert "--pairs playlist_tco" in capsys.readouterr().out
-    recipe = PretrainRecipe(
-        pairs="playlist_tco", collection=str(mine.path), batch=4, epochs=1, warmup_steps=0
-    )
-    settle(recipe)
-    told = capsys.readouterr().out.splitlines()
-    assert any("tco-playlists" in line and line.endswith("read") for line in told)
+
+def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
+    assert run(mine, f"--beam={LOCAL[0]}") == 0
+    out = capsys.readouterr().out
+    assert "counted with Beam" in out and "--pairs playlist_co" in out
     split = split_groups(load_groups(mine, "playlists"), mine, frames=96)
     assert len(split.held_out) == 1
     (path,) = mine.path.glob("tco-*")
-    found, expected = load_table(path, 20, 10), top_table(split.kept)
+    assert path == table_path(split.kept, mine.path)
+    found, expected = load_table(path, 20), top_table(split.kept)
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.counts, expected.counts)
 
@@ -91,37 +88,23 @@ def test_the_command_leaves_what_the_trainer_looks_for(mine, capsys):
     ],
 )
 def test_wrong_options_are_one_line(mine, capsys, options, word):
-    assert beam.main(["--collection", str(mine.path), *options]) == 1
+    assert run(mine, "--beam=", *options) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and word in error
     assert not list(mine.path.glob("tco-*"))
 
 
-def test_what_stops_the_pipeline_is_one_line(mine, capsys, monkeypatch):
+def test_a_pipeline_that_fails_is_one_line(mine, capsys, monkeypatch):
     def stop(*args, **settings):
         raise RuntimeError("no job server:\n  try again")
 
     monkeypatch.setattr(beam, "beam_top_table", stop)
-    assert beam.main(["--collection", str(mine.path)]) == 1
+    assert run(mine, "--beam=") == 1
     assert capsys.readouterr().err.endswith("error: --beam '': no job server: try again\n")
 
 
-@pytest.mark.slow
-def test_as_a_module_in_a_process_of_its_own(mine):
-    command = [sys.executable, "-m", "playlist_pretrain.playlists.beam_table"]
-    done = subprocess.run(
-        [*command, "--collection", str(mine.path), "--quiet"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert len(list(mine.path.glob("tco-playlists-*.npz"))) == 1
-
-
-def test_without_beam_it_says_how_to_get_it():
-    code = (
-        "import runpy, sys; sys.modules['apache_beam'] = None; "
-        "runpy.run_module('playlist_pretrain.playlists.beam_table', run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "pip install 'playlist_pretrain[beam]'" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_beam_it_says_how_to_get_it(mine, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, beam.__name__)
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    assert run(mine, "--beam=") == 1
+    assert "pip install 'playlist_pretrain[beam]'" in capsys.readouterr().err

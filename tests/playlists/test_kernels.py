@@ -2,10 +2,8 @@
 
 import numba
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from playlist_pretrain.playlists.kernels import compiled, first_in_group, stable_order
+from playlist_pretrain.playlists.kernels import compiled, first_in_group
 
 
 def test_without_a_folder_for_compiled_code(monkeypatch):
@@ -35,18 +33,3 @@ def test_compiled_code_does_what_the_source_says(rng):
     fast, slow = first_in_group(indptr, rows, 6), first_in_group.__wrapped__(indptr, rows, 6)
     assert np.array_equal(fast, slow)
     assert 0 < fast.sum() < len(fast)
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 3), max_size=60))
-def test_stable_order_is_that_of_numpy(words):
-    words = np.array(words, np.uint64)
-    before = words.copy()
-    np.testing.assert_array_equal(stable_order(words), np.argsort(words, kind="stable"))
-    np.testing.assert_array_equal(words, before)
-
-
-def test_stable_order_of_many(rng):
-    words = rng.integers(0, 2**64, 100_000, np.uint64)
-    words[::7] = words[0]
-    np.testing.assert_array_equal(stable_order(words), np.argsort(words, kind="stable"))

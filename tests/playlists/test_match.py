@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.cli.match_playlists import MatchOptions, match_playlists, parse_columns
-from playlist_pretrain.errors import CollectionError, GroupsError, TableError
+from playlist_pretrain.cli.match_playlists import parse_columns
+from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TableError
 from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.match import Coverage, match_groups, shown
+from playlist_pretrain.playlists.match import Coverage, match_groups, match_playlists, shown
+from playlist_pretrain.playlists.readers import READERS
 
 IDS = [*"abcdef", "ü/1"]
 
@@ -62,7 +63,7 @@ PARTS = st.lists(st.tuples(st.sampled_from("pqrs"), st.lists(NAMES, max_size=6))
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 65_536])
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(parts=PARTS)
 def test_matching_is_that_of_dictionaries(mine, at_once, parts):
     row_of = {track_id: row for row, track_id in enumerate(mine.track_ids)}
@@ -211,47 +212,40 @@ def test_columns_that_say_nothing(text):
 
 
 @pytest.fixture
-def options(mine, tmp_path):
+def match(mine, tmp_path):
     for file in mine.path.glob("groups-*"):
         file.unlink()
     table = tmp_path / "p.csv"
     table.write_text("group_id,track_id\nx,a\nx,b\ny,c\ny,d\ny,zz\n")
-    return lambda **change: MatchOptions(
-        **{"playlists": str(table), "collection": str(mine.path)} | change
-    )
+
+    def match(**change):
+        given = {"playlists": table, "collection": mine.path} | change
+        return match_playlists(given.pop("playlists"), given.pop("collection"), **given)
+
+    return match
 
 
-def test_files_written(mine, options, capsys):
-    groups = match_playlists(options())
-    assert TrackGroups.load(mine.path / "groups-playlists.npz").content_key == groups.content_key
+def test_files_written(mine, match, caplog):
+    caplog.set_level("INFO")
+    found = match(collection=mine)
+    path = mine.path / "groups-playlists.npz"
+    assert TrackGroups.load(path).content_key == found.groups.content_key
     report = json.loads((mine.path / "groups-playlists.report.json").read_text())
-    assert report["content_key"] == groups.content_key
+    assert report["content_key"] == found.groups.content_key
     assert report["collection"] == {"name": "mine", "content_key": mine.content_key}
     assert report["format"] == "table"
     assert report["wanted"] == [{"track_id": "zz", "entries": 1}]
     assert report["entries_read"] == 5 and report["groups_per_track"] == 1.0
-    out = capsys.readouterr().out
-    assert out.startswith("groups 'playlists'\n")
-    command = "python scripts/pretrain.py --pairs playlist_co"
-    assert out.rstrip().endswith(f"{command} --collection {mine.path} --groups playlists")
-
-
-def test_quiet(options, capsys):
-    match_playlists(options(quiet=True))
-    assert capsys.readouterr() == ("", "")
-
-
-def test_the_same_groups_again(mine, options, capsys):
-    match_playlists(options())
-    path = mine.path / "groups-playlists.npz"
+    assert caplog.messages == [found.coverage.text(), f"{path}: written"]
+    assert repr(found) == f"{found.coverage.text()}\n{path}"
     before = path.stat().st_mtime_ns
-    match_playlists(options())
+    match()
     assert path.stat().st_mtime_ns == before
-    assert "holds these groups already" in capsys.readouterr().out
+    assert caplog.messages[-1] == f"{path}: holds these groups already"
 
 
-def test_other_groups_of_the_same_name(mine, options, tmp_path):
-    match_playlists(options())
+def test_other_groups_of_the_same_name(mine, match, tmp_path):
+    match()
     path = mine.path / "groups-playlists.npz"
     report = path.with_suffix(".report.json").read_bytes()
     before = path.read_bytes()
@@ -259,22 +253,21 @@ def test_other_groups_of_the_same_name(mine, options, tmp_path):
         other = tmp_path / f"{number}.csv"
         other.write_text("group_id,track_id\n" + text)
         with pytest.raises(GroupsError, match=r"holds other groups.*--overwrite"):
-            match_playlists(options(playlists=str(other)))
+            match(playlists=other)
     assert path.read_bytes() == before
     assert path.with_suffix(".report.json").read_bytes() == report
-    match_playlists(options(playlists=str(other), name="second"))
-    groups = match_playlists(options(playlists=str(other), overwrite=True))
-    assert list(groups.group_ids) == ["renamed", "y"]
+    match(playlists=other, name="second")
+    assert list(match(playlists=other, overwrite=True).groups.group_ids) == ["renamed", "y"]
     assert list(TrackGroups.load(path).group_ids) == ["renamed", "y"]
 
 
-def test_a_damaged_groups_file_is_not_replaced_unasked(mine, options):
+def test_a_damaged_groups_file_is_not_replaced_unasked(mine, match):
     path = mine.path / "groups-playlists.npz"
     path.write_bytes(b"PK")
     with pytest.raises(GroupsError, match=r"not a whole groups file.*--overwrite"):
-        match_playlists(options())
+        match()
     assert path.read_bytes() == b"PK"
-    match_playlists(options(overwrite=True))
+    match(overwrite=True)
     assert len(TrackGroups.load(path)) == 2
 
 
@@ -282,14 +275,41 @@ def test_a_damaged_groups_file_is_not_replaced_unasked(mine, options):
     ("change", "error"),
     [
         ({"name": "../x"}, GroupsError),
-        ({"columns": "a"}, TableError),
+        ({"columns": {"user": "a"}}, TableError),
         ({"format": "xml"}, TableError),
-        ({"format": "mpd", "columns": "group=a"}, TableError),
+        ({"format": "mpd", "columns": {"group": "a"}}, TableError),
         ({"playlists": "nowhere"}, TableError),
         ({"collection": "nowhere"}, CollectionError),
+        ({"on_error": "ignore"}, RecipeError),
     ],
 )
-def test_wrong_options_write_nothing(mine, options, change, error):
+def test_wrong_arguments_write_nothing(mine, match, change, error):
     with pytest.raises(error):
-        match_playlists(options(**change))
+        match(**change)
     assert not list(mine.path.glob("groups-*"))
+
+
+HOSTILE = {
+    "empty": lambda content: b"",
+    "cut off": lambda content: content[: len(content) // 2 - 3],
+    "another encoding": lambda content: content.decode().encode("utf-16-le"),
+    "no text": lambda content: content[:-3] + b"\xff\0\x1b[31m" + content[-3:],
+    "nested": lambda content: b'{"playlists": ' + b"[" * 1000 + b"\0",
+}
+
+
+@pytest.mark.parametrize("named", list(READERS))
+def test_hostile_sources(mine, match, tmp_path, write_example, named):
+    path, _ = write_example(named, tmp_path, [("7", list("abc")), ("8", list("bcd"))])
+    file = sorted(path.iterdir())[0] if path.is_dir() else path
+    whole = file.read_bytes()
+    before = sorted(mine.path.iterdir())
+    for case, change in HOSTILE.items():
+        if case == "cut off" and named in ("m3u", "table"):
+            continue  # nothing in them says where they end
+        file.write_bytes(change(whole))
+        with pytest.raises(TableError) as caught:
+            match(playlists=path, format=named)
+        error = str(caught.value)
+        assert str(file) in error and error.isprintable() and len(error) < 1000
+        assert sorted(mine.path.iterdir()) == before

@@ -7,7 +7,8 @@ import pytest
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import Request
 from playlist_pretrain.playlists.readers import table as parquet_module
-from playlist_pretrain.playlists.readers.table import LONGEST_PART, TableReader
+from playlist_pretrain.playlists.readers.source import LONGEST_PART
+from playlist_pretrain.playlists.readers.table import TableReader
 
 READER = TableReader()
 

@@ -1,7 +1,5 @@
 """The table of co-occurrences against a dense A·Aᵀ, and its file."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +45,7 @@ def expected_top(together, top):
     return rows, counts
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(PLAYLISTS, st.integers(1, 12), st.integers(1, 3))
 def test_table_is_that_of_the_dense_matrix_ties_included(playlists, top, threads):
     table = top_table(groups_of(playlists), top=top, threads=threads)
@@ -102,15 +100,16 @@ def test_counts_above_sixteen_bits():
     assert table.counts[:, :2].tolist() == [[70_000, 1], [70_000, 0], [1, 0]]
 
 
-def test_long_groups_are_left_out_and_counted(tmp_path):
-    told = []
+def test_long_groups_are_left_out_and_counted(tmp_path, caplog):
+    caplog.set_level("INFO")
     groups = groups_of([range(5), [0, 1], range(6)])
-    table = cached_top_table(groups, tmp_path, max_group_length=4, say=told.append)
+    table = cached_top_table(groups, tmp_path, max_group_length=4)
     assert table.left_out == 2
     assert table.counts.sum() == 2
-    assert "2 groups of more than 4 tracks" in told[-1]
-    again = cached_top_table(groups, tmp_path, max_group_length=4, say=told.append)
-    assert again.left_out == 2 and "read" in told[2] and "2 groups" in told[3]
+    assert "2 groups of more than 4 tracks" in caplog.messages[-1]
+    again = cached_top_table(groups, tmp_path, max_group_length=4)
+    assert again.left_out == 2
+    assert "read" in caplog.messages[2] and "2 groups" in caplog.messages[3]
 
 
 def test_groups_that_are_all_too_long_are_one_message(tmp_path):
@@ -119,12 +118,6 @@ def test_groups_that_are_all_too_long_are_one_message(tmp_path):
         cached_top_table(groups, tmp_path, max_group_length=4)
     assert list(tmp_path.iterdir()) == []
     assert cached_top_table(groups, tmp_path, max_group_length=5).left_out == 1
-
-
-def test_a_folder_that_cannot_be_written_is_known_before_counting(monkeypatch):
-    monkeypatch.setattr(module, "top_table", None)
-    with pytest.raises(OSError, match="/proc"):
-        cached_top_table(groups_of([[0, 1]]), Path("/proc"))
 
 
 def test_nothing_to_count():
@@ -151,21 +144,21 @@ def test_kept_under_a_key_of_content_and_settings(tmp_path, monkeypatch):
     assert len(paths) == 5
 
 
-def test_a_damaged_file_is_made_again(tmp_path, rng):
+def test_a_damaged_file_is_made_again(tmp_path, rng, caplog):
+    caplog.set_level("INFO")
     groups = groups_of(long_tailed(rng, 20, TRACKS))
     table = cached_top_table(groups, tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    told = []
     damaged = [whole[:size] for size in [*range(0, len(whole), 97), len(whole) - 1]]
     for array in (table.rows, table.counts):  # a bit in the middle of what is stored
         place = whole.index(array.tobytes()) + array.nbytes // 2
         damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     for content in damaged:
         path.write_bytes(content)
-        again = cached_top_table(groups, tmp_path, say=told.append)
+        again = cached_top_table(groups, tmp_path)
         np.testing.assert_array_equal(again.rows, table.rows)
-        assert "made again" in told[-2] and "\n" not in told[-2]
+        assert "made again" in caplog.messages[-2] and "\n" not in caplog.messages[-2]
         assert path.read_bytes() == whole
 
 
@@ -186,10 +179,3 @@ def test_what_numpy_says_in_several_lines_is_one(tmp_path):
     with pytest.raises(GroupsError, match=r"t\.npz: not a whole table") as caught:
         load_table(tmp_path / "t.npz", 1, 1)
     assert "\n" not in str(caught.value)
-
-
-def test_no_group_changes_while_it_is_counted(rng):
-    groups = groups_of(long_tailed(rng, 30, 50), 50)
-    key = groups.content_key
-    top_table(groups)
-    assert groups_of([groups.group(i) for i in range(len(groups))], 50).content_key == key

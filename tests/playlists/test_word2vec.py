@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import GroupsError, RecipeError
-from playlist_pretrain.files import content_key
 from playlist_pretrain.playlists import word2vec as vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
+from playlist_pretrain.playlists.top_table import cached_top_table
 from playlist_pretrain.playlists.word2vec import (
     Sentences,
     TrackVectors,
@@ -112,12 +112,13 @@ def test_one_worker_gives_equal_bits(communities):
     assert not np.array_equal(one.vectors, different.vectors)
 
 
-def test_the_loss_falls_and_is_told(communities):
-    told = []
-    _, losses = train(communities, Word2VecSettings(size=16, sample=0.0), say=told.append)
+def test_the_loss_falls_and_is_told(communities, caplog):
+    caplog.set_level("INFO", "playlist_pretrain")
+    _, losses = train(communities, Word2VecSettings(size=16, sample=0.0))
+    told = [text for text in caplog.messages if "words/s" in text]
     assert len(losses) == len(told) == 20
     assert losses[-1] < 0.9 * losses[0] and losses[0] > 0
-    assert "epoch 20 of 20" in told[-1] and "words/s" in told[-1]
+    assert "epoch 20 of 20" in told[-1]
 
 
 def test_long_groups_are_left_out_and_none_at_all_is_refused():
@@ -139,15 +140,10 @@ def test_sentences_are_the_groups_and_can_be_read_again():
 IDS = ["plain", "with blank", "ü/ö", "100%", "a\nb", "\x1b[31m", "tab\there", "%20", "日本"]
 
 
-def some_vectors(rng, rows=(0, 1, 2, 3, 4, 5, 6, 7, 8)):
+def some_vectors(rng, rows=range(9)):
     rows = np.array(rows, np.int32)
-    return TrackVectors(rows, rng.normal(size=(len(rows), 6)).astype(np.float32), 3)
-
-
-def save(vectors, path):
-    save_vectors(vectors, IDS, path, {"groups": "mine"})
-    about = json.loads(path.with_suffix(".json").read_text())
-    assert about["groups"] == "mine" and about["left_out"] == vectors.left_out
+    vectors = rng.normal(size=(len(rows), 6)).astype(np.float32)
+    return TrackVectors(rows, vectors, 3, {"groups": "mine"})
 
 
 @pytest.mark.parametrize("rows", [range(9), [1, 4, 8]])
@@ -155,70 +151,54 @@ def test_gensim_reads_the_file_and_so_do_we(rng, tmp_path, rows):
     from gensim.models import KeyedVectors
 
     vectors = some_vectors(rng, rows)
-    save(vectors, tmp_path / "v.bin")
+    save_vectors(vectors, IDS, tmp_path / "v.bin")
     keyed = KeyedVectors.load_word2vec_format(tmp_path / "v.bin", binary=True)
     assert [track_id_of(word) for word in keyed.index_to_key] == [IDS[row] for row in rows]
     np.testing.assert_array_equal(keyed.vectors, vectors.vectors)
     again = load_vectors(tmp_path / "v.bin", IDS, 6)
     np.testing.assert_array_equal(again.rows, vectors.rows)
     np.testing.assert_array_equal(again.vectors, vectors.vectors)
-    assert again.left_out == 3
+    assert again.left_out == 3 and again.about == vectors.about
 
 
-def test_cut_off_anywhere_it_is_refused_in_one_line(rng, tmp_path):
+def test_damage_anywhere_is_refused_in_one_line(rng, tmp_path):
     path = tmp_path / "v.bin"
-    save(some_vectors(rng), path)
+    save_vectors(some_vectors(rng), IDS, path)
     whole = path.read_bytes()
-    for content in [*(whole[:size] for size in range(len(whole))), whole + b"x"]:
+    damaged = [*(whole[:size] for size in range(0, len(whole), 7)), whole + b"x"]
+    for place in range(0, len(whole), 7):
+        damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    for content in damaged:
         path.write_bytes(content)
         with pytest.raises(GroupsError, match=r"v\.bin: not a whole file") as caught:
             load_vectors(path, IDS, 6)
         assert "\n" not in str(caught.value)
 
 
-def test_a_single_changed_bit_is_found(rng, tmp_path):
-    path = tmp_path / "v.bin"
-    save(some_vectors(rng), path)
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        content = bytearray(whole)
-        content[place] ^= 1
-        path.write_bytes(content)
-        with pytest.raises(GroupsError, match=r"v\.bin: not a whole file"):
-            load_vectors(path, IDS, 6)
+@pytest.mark.parametrize(("ids", "size"), [(IDS, 7), (IDS[:-1], 6)])
+def test_vectors_of_another_collection_or_size_are_refused(rng, tmp_path, ids, size):
+    save_vectors(some_vectors(rng), IDS, tmp_path / "v.bin")
+    with pytest.raises(GroupsError, match=r"v\.bin: not a whole file"):
+        load_vectors(tmp_path / "v.bin", ids, size)
 
 
 def test_vectors_beside_what_is_said_of_others_are_refused(rng, tmp_path):
-    save(some_vectors(rng), tmp_path / "a.bin")
-    save(some_vectors(rng), tmp_path / "b.bin")
+    for name in ("a", "b"):
+        save_vectors(some_vectors(rng), IDS, tmp_path / f"{name}.bin")
     (tmp_path / "b.json").replace(tmp_path / "a.json")
     with pytest.raises(GroupsError, match=r"a\.bin: not a whole file"):
         load_vectors(tmp_path / "a.bin", IDS, 6)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"9999999999 6\n", b"1 7\n", b"1 6\nnobody " + b"\0" * 24, b"-1 6\n", b"x\n",
-     b"1 6\nplain " + b"\xff" * 24, b"2 6\nplain " + b"\0" * 24 + b"plain " + b"\0" * 24],
-)  # fmt: skip
-def test_a_file_that_lies_is_refused(tmp_path, content):
-    path = tmp_path / "v.bin"
-    about = {"left_out": 0, "content_key": content_key(content)}
-    path.with_suffix(".json").write_text(json.dumps(about))
-    path.write_bytes(content)
-    with pytest.raises(GroupsError, match="not a whole file"):
-        load_vectors(path, IDS, 6)
-
-
-def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeypatch):
+def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
     ids = [f"track {row}" for row in range(42)]
-    told = []
-    first = cached_vectors(communities, ids, tmp_path, SMALL, say=told.append)
-    assert "40 vectors in" in told[-1]
+    first = cached_vectors(communities, ids, tmp_path, SMALL)
+    assert ".bin: made in" in caplog.messages[-1]
     about = json.loads(next(tmp_path.glob("w2v-playlists-*.json")).read_text())
     assert about["settings"]["window"] == 8 and len(about["loss"]) == 20 and about["gensim"]
     monkeypatch.setattr(vectors_file, "train", None)  # whatever is read now is not trained
-    again = cached_vectors(communities, ids, tmp_path, SMALL, say=told.append)
+    again = cached_vectors(communities, ids, tmp_path, SMALL)
     np.testing.assert_array_equal(first.vectors, again.vectors)
     others = [Word2VecSettings(size=16, **{name: value}) for name, value in
               [("window", 2), ("sample", 0.1), ("workers", 2), ("epochs", 3), ("seed", 1),
@@ -235,29 +215,27 @@ def test_a_damaged_file_is_made_again(communities, tmp_path):
     path = vectors_path(communities, tmp_path, settings)
     whole = path.read_bytes()
     path.write_bytes(whole[:50])
-    told = []
-    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
-    assert "made again" in told[0] and path.read_bytes() == whole
-    path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
-    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
-    assert "made again" in told[3] and path.read_bytes() == whole
+    cached_vectors(communities, ids, tmp_path, settings)
+    assert path.read_bytes() == whole
     path.with_suffix(".json").unlink()
-    cached_vectors(communities, ids, tmp_path, settings, say=told.append)
+    cached_vectors(communities, ids, tmp_path, settings)
     assert path.with_suffix(".json").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_known_before_training(communities, monkeypatch):
-    monkeypatch.setattr(vectors_file, "train", None)
-    ids = [f"track {row}" for row in range(42)]
+@pytest.mark.parametrize("name", ["top_table", "word2vec"])
+def test_a_folder_that_cannot_be_written_is_known_before_the_work(communities, name):
     with pytest.raises(OSError, match="/proc"):
-        cached_vectors(communities, ids, Path("/proc"), SMALL)
+        if name == "top_table":
+            cached_top_table(communities, Path("/proc"))
+        else:
+            cached_vectors(communities, [], Path("/proc"), SMALL)
 
 
-def test_a_training_that_is_interrupted_leaves_nothing(communities, tmp_path):
+def test_a_training_that_is_interrupted_leaves_nothing(communities, tmp_path, monkeypatch):
     def stop(text):
         raise KeyboardInterrupt
 
-    ids = [f"track {row}" for row in range(42)]
+    monkeypatch.setattr(vectors_file.logger, "info", stop)
     with pytest.raises(KeyboardInterrupt):
-        cached_vectors(communities, ids, tmp_path, SMALL, say=stop)
+        cached_vectors(communities, [f"track {row}" for row in range(42)], tmp_path, SMALL)
     assert list(tmp_path.iterdir()) == []

@@ -15,56 +15,39 @@ from playlist_pretrain.playlists.readers.jspf import JspfReader
 from playlist_pretrain.playlists.readers.m3u import M3uReader
 from playlist_pretrain.playlists.readers.melon import MelonReader
 from playlist_pretrain.playlists.readers.mpd import MpdReader
-from playlist_pretrain.playlists.readers.source import Request, Source
+from playlist_pretrain.playlists.readers.source import Group, Request, Source
 from playlist_pretrain.playlists.readers.table import TableReader
 from playlist_pretrain.playlists.readers.xspf import XspfReader
 from playlist_pretrain.registry import Registry
 
 
 class Reader(Protocol):
-    """What every reader has.
+    """Anatomy of a reader; those of the package derive from ``source.FileReader``.
 
     Attributes
     ----------
     name : str
-        What ``--format`` takes.
+        The value of ``--format``.
     description : str
-        One line: what is read, and what serves as group id and track id.
+        One line: the source, and what serves as group id and track id.
     kinds : tuple of str
         Kinds of groups that the source holds, the usual one first.
     options : frozenset of str
         Fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``.
     """
 
-    @property
-    def name(self) -> str:
-        """See above; a reader may have these four as attributes."""
-
-    @property
-    def description(self) -> str:
-        """See above."""
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """See above."""
-
-    @property
-    def options(self) -> frozenset[str]:
-        """See above."""
+    name: str
+    description: str
+    kinds: tuple[str, ...]
+    options: frozenset[str]
 
     def sniff(self, path: Path) -> bool:
         """Whether the existing ``path`` looks like a source for this reader."""
 
     def sources(self, path: Path) -> list[Source]:
-        """What :meth:`read` is to read, in order.
+        """Sources for :meth:`read`, in order; a TableError when there is none."""
 
-        Raises
-        ------
-        TableError
-            When there is nothing.
-        """
-
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield ``(group id, track ids in the order of the source)``, streaming.
 
         Parameters
@@ -72,7 +55,8 @@ class Reader(Protocol):
         sources : sequence of Source
             From :meth:`sources`.
         request : Request
-            Its ``advance`` is told every byte, its ``damaged`` what ends the reading of a source.
+            Its ``advance`` is told every byte, its ``damaged`` the error that ends the reading of
+            a source.
 
         Yields
         ------
@@ -91,7 +75,7 @@ class Reader(Protocol):
 READERS: Registry[Reader] = Registry("playlist format", TableError)
 """Readers by the name that ``--format`` takes; ``auto`` asks them in this order."""
 
-for _reader in (
+_READERS: tuple[Reader, ...] = (
     MpdReader(),
     MelonReader(),
     JspfReader(),
@@ -99,7 +83,8 @@ for _reader in (
     M3uReader(),
     HistoryReader(),
     TableReader(),
-):
+)
+for _reader in _READERS:
     READERS.register(_reader.name, _reader)
 
 
@@ -124,7 +109,7 @@ def find_reader(path: Path, name: str = "auto") -> Reader:
 
 
 def check_request(reader: Reader, path: Path, request: Request) -> None:
-    """Refuse what the reader would not look at.
+    """Refuse a request that the reader cannot answer.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Listening histories: what a user played without a long pause is a group, a session.
+"""Listening histories: the tracks that a user played without a long pause are a group, a session.
 
 Format: a table (see ``playlist_pretrain.delimited``) with the columns ``user_id``, ``timestamp``
 and ``track_id``, or JSON lines of ListenBrainz, with ``user_id`` or ``user_name``, ``timestamp`` or
@@ -11,7 +11,9 @@ Provenance: any log; https://listenbrainz.org/data.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import math
 from array import array
 from collections.abc import Iterator, Sequence
@@ -20,21 +22,27 @@ from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE, has_column, read_columns
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, has_column, read_columns
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
-from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import (
+    FileReader,
+    Group,
+    Request,
+    Source,
+    first_bytes,
+    sources_in,
+)
 
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}
 OPTION = "--columns user=…,time=…,track=…"
-JSON_LINES = (".listens", ".jsonl", ".ndjson")
 TEXT = (".csv", ".tsv")
 MILLISECONDS = 10**11
 LATEST = 253_402_300_799
 """The last second that has a date of four figures."""
 
 
-class HistoryReader:
+class HistoryReader(FileReader):
     """Reader of listening histories; see the module.
 
     Memory: 16 bytes a listen, and the distinct ids of users and tracks.
@@ -47,11 +55,13 @@ class HistoryReader:
     )
     kinds = ("sessions",)
     options = frozenset({"columns", "gap"})
+    suffixes = (".listens", ".jsonl", ".ndjson")
+    files = ", ".join(suffixes + TEXT)
 
     def sniff(self, path: Path) -> bool:
         """True for JSON lines of listens, and for tables with a user and a time."""
         if path.is_dir() or not (start := first_bytes(path)):
-            return any(_is_json(source.path) for source in sources_in(path, _is_json))
+            return any(self.accepts(source.path) for source in sources_in(path, self.accepts))
         if start.lstrip().startswith(b"{"):
             return b'"track_metadata"' in start
         line = start.partition(b"\n")[0].decode("utf-8", "replace")
@@ -59,14 +69,9 @@ class HistoryReader:
 
     def sources(self, path: Path) -> list[Source]:
         """The file, or the JSON lines in a folder or zip file (or else its tables)."""
-        found = sources_in(path, _is_json) or sources_in(path, _is_text)
-        if not found:
-            raise TableError(
-                f"{path}: no {', '.join(JSON_LINES + TEXT)} in this folder or zip file"
-            )
-        return found
+        return sources_in(path, self.accepts) or sources_in(path, _is_text) or super().sources(path)
 
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield the sessions user by user, once all sources have been read."""
         columns = {**DEFAULT_COLUMNS, **(request.columns or {})}
         if set(columns) != set(DEFAULT_COLUMNS):
@@ -77,7 +82,7 @@ class HistoryReader:
         for source in sources:
             listens = (
                 _listens_of_json(source, request)
-                if _begins_with_brace(source)
+                if self.accepts(source.path) or _begins_with_brace(source)
                 else _listens_of_table(source, list(columns.values()), request)
             )
             try:
@@ -90,11 +95,16 @@ class HistoryReader:
         who, when, what = (
             np.frombuffer(part, part.typecode) for part in (user_of, time_of, track_of)
         )
-        yield from _sessions(who, when, what, list(users), list(tracks), request.gap * 60)
-
-
-def _is_json(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in JSON_LINES
+        order = np.lexsort((when, who))  # stable: what has one time stays in order
+        who, when, what = who[order], when[order], what[order]
+        cut = (np.diff(who) != 0) | (np.diff(when) > request.gap * 60)
+        borders = [0, *(np.flatnonzero(cut) + 1).tolist(), len(order)]
+        names, ids = list(users), list(tracks)
+        for start, end in itertools.pairwise(borders):
+            if start < end:
+                began = datetime.datetime.fromtimestamp(int(when[start]), datetime.UTC)
+                session = f"{names[who[start]]}/{began:%Y-%m-%dT%H:%M:%SZ}"
+                yield session, [ids[track] for track in what[start:end].tolist()]
 
 
 def _is_text(path: PurePosixPath) -> bool:
@@ -102,8 +112,6 @@ def _is_text(path: PurePosixPath) -> bool:
 
 
 def _begins_with_brace(source: Source) -> bool:
-    if _is_json(source.path):
-        return True
     if _is_text(source.path):
         return False
     try:
@@ -111,28 +119,6 @@ def _begins_with_brace(source: Source) -> bool:
             return stream.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
     except TableError:
         return False  # said when it is read
-
-
-def _sessions(
-    user_of: np.ndarray,
-    time_of: np.ndarray,
-    track_of: np.ndarray,
-    users: list[str],
-    tracks: list[str],
-    gap: float,
-) -> Iterator[tuple[str, list[str]]]:
-    """Cut the listens of every user where more than ``gap`` seconds lie between two."""
-    if not len(user_of):
-        return
-    order = np.lexsort((time_of, user_of))  # stable: what has one time stays in order
-    user_of, time_of, track_of = user_of[order], time_of[order], track_of[order]
-    cut = (np.diff(user_of) != 0) | (np.diff(time_of) > gap)
-    starts = np.concatenate([[0], np.flatnonzero(cut) + 1])
-    ends = np.append(starts[1:], len(order))
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        began = datetime.datetime.fromtimestamp(int(time_of[start]), datetime.UTC)
-        session = f"{users[user_of[start]]}/{began:%Y-%m-%dT%H:%M:%SZ}"
-        yield session, [tracks[track] for track in track_of[start:end].tolist()]
 
 
 def _listens_of_table(
@@ -144,20 +130,9 @@ def _listens_of_table(
 
 
 def _listens_of_json(source: Source, request: Request) -> Iterator[tuple[str, int, str]]:
-    number = 0
-    seen = False
-    with source.open(request.advance) as stream:
-        while line := stream.readline(LONGEST_LINE):
-            number += 1
-            where = f"{source.name}: line {number}"
-            if len(line) == LONGEST_LINE:
-                raise TableError(f"{where}: longer than {LONGEST_LINE:,} bytes")
-            if line.isspace():
-                continue
-            seen = True
+    for where, line in source.lines(request.advance):
+        if not line.isspace():
             yield _listen(object_of(text_of(line, where), where), where)
-    if not seen:
-        raise TableError(f"{source.name}: the file is empty")
 
 
 def _listen(listen: dict[str, Any], where: str) -> tuple[str, int, str]:
@@ -195,28 +170,18 @@ def _listen(listen: dict[str, Any], where: str) -> tuple[str, int, str]:
 
 
 def _seconds(value: float | str, where: str) -> int:
-    """Whole seconds since 1970 of a number or of an ISO 8601 time.
-
-    Raises
-    ------
-    TableError
-        If it is neither, or no time of our era.
-    """
+    """Whole seconds since 1970 of a number or an ISO 8601 time, or a TableError at ``where``."""
     seconds: float = math.nan
-    try:
-        seconds = float(value)
-        if seconds > MILLISECONDS:
-            seconds /= 1000
-    except ValueError:
+    with contextlib.suppress(ValueError, OverflowError):
         try:
+            seconds = float(value)
+            if seconds > MILLISECONDS:
+                seconds /= 1000
+        except ValueError:
             moment = datetime.datetime.fromisoformat(str(value).strip())
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=datetime.UTC)
             seconds = moment.timestamp()
-        except (ValueError, OverflowError):
-            pass
-    except OverflowError:
-        pass
     if not 0 <= seconds <= LATEST:  # not a number fails here too
         raise TableError(f"{where}: {str(value)[:60]!r} is not a time (seconds or ISO 8601)")
     return int(seconds)

@@ -10,15 +10,6 @@ from typing import Any
 from playlist_pretrain.errors import TableError
 
 KINDS = {int: "a whole number", list: "a list", str: "text", dict: "an object"}
-BLANKS = " \t\n\r"
-
-
-class UndecodedError(TableError):
-    """A document that is not UTF-8; ``before`` is its text before the first byte that is not."""
-
-    def __init__(self, message: str, data: bytes, error: UnicodeDecodeError):
-        super().__init__(message)
-        self.before = data[: error.start].decode("utf-8").removeprefix("\ufeff")
 
 
 def text_of(data: bytes, name: str) -> str:
@@ -27,14 +18,14 @@ def text_of(data: bytes, name: str) -> str:
     Raises
     ------
     TableError
-        If it is empty, or, as UndecodedError, not UTF-8.
+        If it is empty or not UTF-8.
     """
     if not data or data.isspace():
         raise TableError(f"{name}: the file is empty")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UndecodedError(f"{name}: byte {error.start}: not UTF-8", data, error) from error
+        raise TableError(f"{name}: byte {error.start}: not UTF-8") from error
 
 
 def elements(
@@ -63,8 +54,11 @@ def elements(
         raise damage
     try:
         text = text_of(data, name)
-    except UndecodedError as error:
-        text, damage = error.before, damage or error
+    except TableError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        text = data[: error.__cause__.start].decode("utf-8").removeprefix("\ufeff")
+        damage = damage or error
     scan = _Scan(text, name)
     try:
         yield from scan.elements(key)
@@ -88,7 +82,7 @@ class _Scan:
         self._decode = JSONDecoder().raw_decode
 
     def elements(self, key: str | None) -> Iterator[Any]:
-        found = key is None
+        found = 0
         if key is None:
             if self._peek() != "[":
                 raise TableError(f"{self._name}: not a list")
@@ -96,49 +90,44 @@ class _Scan:
         else:
             if self._peek() != "{":
                 raise TableError(f"{self._name}: no list {key!r}, not even an object")
-            self.at += 1
-            more = self._peek() != "}"
-            while more:
+            for _ in self._items("}"):
                 own = self._value()
-                self._take(":")
+                if self._peek() != ":":
+                    raise JSONDecodeError("Expecting ':'", self._text, self.at)
+                self.at += 1
                 if own == key and self._peek() == "[":
-                    if found:
+                    found += 1
+                    if found > 1:
                         raise TableError(f"{self._name}: two lists {key!r}")
-                    found = True
                     yield from self._list()
                 else:
                     self._value()
-                more = self._peek() == ","
-                if more:
-                    self.at += 1
-            self._take("}")
         if self._peek():
             raise JSONDecodeError("Extra data", self._text, self.at)
-        if not found:
+        if key is not None and not found:
             raise TableError(f"{self._name}: no list {key!r}")
 
     def _list(self) -> Iterator[Any]:
-        self.at += 1
-        if self._peek() == "]":
-            self.at += 1
-            return
-        while True:
+        for _ in self._items("]"):
             yield self._value()
-            if self._peek() != ",":
-                break
-            self.at += 1
-        self._take("]")
+
+    def _items(self, end: str) -> Iterator[None]:
+        """Pass the opening bracket, stop at each item, and pass the closing bracket ``end``."""
+        self.at += 1
+        more = self._peek() != end
+        while more:
+            yield
+            more = self._peek() == ","
+            self.at += more
+        if self._peek() != end:
+            raise JSONDecodeError(f"Expecting {end!r}", self._text, self.at)
+        self.at += 1
 
     def _peek(self) -> str:
         text = self._text
-        while self.at < len(text) and text[self.at] in BLANKS:
+        while self.at < len(text) and text[self.at] in " \t\n\r":
             self.at += 1
         return text[self.at : self.at + 1]
-
-    def _take(self, sign: str) -> None:
-        if self._peek() != sign:
-            raise JSONDecodeError(f"Expecting {sign!r}", self._text, self.at)
-        self.at += 1
 
     def _value(self) -> Any:
         self._peek()
@@ -147,13 +136,7 @@ class _Scan:
 
 
 def field(holder: Any, key: str, kind: type, where: str) -> Any:
-    """Value of a field that has to be there and of one type.
-
-    Raises
-    ------
-    TableError
-        Begins with ``where``.
-    """
+    """Value of a field that has to be there and of one type, or a TableError at ``where``."""
     if type(holder) is not dict:
         raise TableError(f"{where}: not an object")
     value = holder.get(key)
@@ -164,13 +147,7 @@ def field(holder: Any, key: str, kind: type, where: str) -> Any:
 
 
 def valid_id(value: str, where: str) -> str:
-    """An id that is not empty and can be written as UTF-8.
-
-    Raises
-    ------
-    TableError
-        Begins with ``where``.
-    """
+    """``value`` if it is an id, not empty and valid Unicode, or a TableError at ``where``."""
     if value.isascii() and value:
         return value
     try:
@@ -183,13 +160,7 @@ def valid_id(value: str, where: str) -> str:
 
 
 def object_of(text: str, where: str) -> dict[str, Any]:
-    """One JSON object, for documents with one a line.
-
-    Raises
-    ------
-    TableError
-        Begins with ``where``.
-    """
+    """One JSON object, for documents with one a line, or a TableError at ``where``."""
     try:
         content = json.loads(text)
     except RecursionError:

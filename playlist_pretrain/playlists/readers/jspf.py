@@ -9,8 +9,7 @@ Provenance: https://www.xspf.org/jspf; ListenBrainz exports it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
 from typing import Any
 
 from playlist_pretrain.errors import TableError
@@ -20,10 +19,10 @@ from playlist_pretrain.playlists.readers.paths import (
     track_id_of_identifier,
     track_id_of_path,
 )
-from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import FileReader, Group, Request, Source
 
 
-class JspfReader:
+class JspfReader(FileReader):
     """Reader of JSPF playlists; see the module."""
 
     name = "jspf"
@@ -31,14 +30,11 @@ class JspfReader:
         "JSPF: a file, or a folder or zip file of them; a file is a group, tracks are "
         "identifiers, or else locations below the folder or --audio"
     )
-    kinds = ("playlists",)
     options = frozenset({"audio"})
+    suffixes = (".jspf",)
 
-    def sniff(self, path: Path) -> bool:
-        """True for playlists by name, and for JSON that begins with a playlist of tracks."""
-        if any(_is_jspf(source.path) for source in sources_in(path, _is_jspf)):
-            return True
-        start = first_bytes(path)
+    def begins(self, start: bytes) -> bool:
+        """True for JSON that begins with a playlist of tracks."""
         return (
             start.lstrip().startswith(b"{")
             and b'"playlist"' in start
@@ -46,39 +42,22 @@ class JspfReader:
             and b'"playlists"' not in start
         )
 
-    def sources(self, path: Path) -> list[Source]:
-        """The file, or all playlists in a folder or zip file."""
-        found = sources_in(path, _is_jspf)
-        if not found:
-            raise TableError(f"{path}: no .jspf in this folder or zip file")
-        return found
-
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
-        """Yield a group for each file."""
-        for source in sources:
-            try:
-                data = source.read(request.advance)
-                yield group_id_of(source.path), _tracks(data, source, request.audio)
-            except TableError as error:
-                request.damaged(error)
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        """Yield the group of a file."""
+        name = source.name
+        content = object_of(text_of(source.read(request.advance), name), name)
+        playlist = content.get("playlist", content)
+        tracks = field(playlist, "track", list, f"{name}: playlist")
+        yield (
+            group_id_of(source.path),
+            [
+                _track_id(track, source, request, f"{name}: track {number}")
+                for number, track in enumerate(tracks)
+            ],
+        )
 
 
-def _is_jspf(path: PurePosixPath) -> bool:
-    return path.suffix.lower() == ".jspf"
-
-
-def _tracks(data: bytes, source: Source, audio: Path | None) -> list[str]:
-    name = source.name
-    content = object_of(text_of(data, name), name)
-    playlist = content.get("playlist", content)
-    tracks = field(playlist, "track", list, f"{name}: playlist")
-    return [
-        _track_id(track, source.path, audio, f"{name}: track {number}")
-        for number, track in enumerate(tracks)
-    ]
-
-
-def _track_id(track: Any, playlist: PurePosixPath, audio: Path | None, where: str) -> str:
+def _track_id(track: Any, source: Source, request: Request, where: str) -> str:
     if type(track) is not dict:
         raise TableError(f"{where}: not an object")
     identifier = _first(track, "identifier", where)
@@ -86,7 +65,8 @@ def _track_id(track: Any, playlist: PurePosixPath, audio: Path | None, where: st
         return valid_id(track_id_of_identifier(identifier), f"{where}: 'identifier'")
     location = _first(track, "location", where)
     if location:
-        return valid_id(track_id_of_path(location, playlist, audio), f"{where}: 'location'")
+        track_id = track_id_of_path(location, source.path, request.audio)
+        return valid_id(track_id, f"{where}: 'location'")
     named = [_first(track, key, where) for key in ("creator", "title")]
     if not any(named):
         raise TableError(f"{where}: no 'identifier', 'location' or 'title'")

@@ -14,19 +14,22 @@ from typing import Any
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import (
+    FileReader,
+    Group,
+    Request,
+    Source,
+    first_bytes,
+    sources_in,
+)
 
-PLAYLISTS = ("train.json", "val.json", "test.json")
+PLAYLISTS = "train.json, val.json, test.json"
 SONGS = "song_meta.json"
-BASKETS = {
-    "artists": "artist_id_basket",
-    "albums": "album_id",
-    "genres": "song_gn_gnr_basket",
-}
+BASKETS = {"artists": "artist_id_basket", "albums": "album_id", "genres": "song_gn_gnr_basket"}
 SIGNS = (b'"plylst_title"', b'"song_gn_gnr_basket"', b'"artist_id_basket"')
 
 
-class MelonReader:
+class MelonReader(FileReader):
     """Reader of the Melon Playlist Dataset; see the module."""
 
     name = "melon"
@@ -34,70 +37,54 @@ class MelonReader:
         "Melon Playlist Dataset: train.json, val.json and test.json, or a folder or zip file "
         "with them and song_meta.json; tracks are song ids"
     )
-    kinds = ("playlists", "artists", "albums", "genres")
-    options: frozenset[str] = frozenset()
+    kinds = ("playlists", *BASKETS)
+    files = f"{PLAYLISTS} or {SONGS}"
+
+    def accepts(self, path: PurePosixPath) -> bool:
+        """True for the names of its files."""
+        return path.name in (*PLAYLISTS.split(", "), SONGS)
 
     def sniff(self, path: Path) -> bool:
         """True where there is one of its files, by name in a folder and by content alone."""
         if path.is_file() and (start := first_bytes(path)):
             return start.lstrip().startswith(b"[") and any(sign in start for sign in SIGNS)
-        return any(_is_melon(source.path) for source in sources_in(path, _is_melon))
+        return any(self.accepts(source.path) for source in sources_in(path, self.accepts))
 
-    def sources(self, path: Path) -> list[Source]:
-        """All of its files; :meth:`read` opens those that a kind of group needs."""
-        found = sources_in(path, _is_melon)
-        if not found:
-            raise TableError(
-                f"{path}: no {', '.join(PLAYLISTS)} or {SONGS} in this folder or zip file"
-            )
-        return found
-
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield the playlists, or the songs of each artist, album or genre song by song."""
+        of_songs = request.kind in BASKETS
         wanted = [
             source
             for source in sources
-            if len(sources) == 1 or (source.path.name == SONGS) == (request.kind in BASKETS)
+            if len(sources) == 1 or (source.path.name == SONGS) == of_songs
         ]
         if not wanted:
-            files = SONGS if request.kind in BASKETS else ", ".join(PLAYLISTS)
+            files = SONGS if of_songs else PLAYLISTS
             raise TableError(f"{sources[0].name}: {request.kind} are in {files}, which is not here")
         for source in sources:
             if source not in wanted:
                 request.advance(source.size)
-        for source in wanted:
-            try:
-                data, damage = source.read_far(request.advance)
-                found = elements(data, source.name, damage=damage)
-                if request.kind in BASKETS:
-                    yield from _songs(found, source.name, BASKETS[request.kind])
-                else:
-                    yield from _playlists(found, source.name)
-            except TableError as error:
-                request.damaged(error)
+        yield from super().read(wanted, request)
 
-
-def _is_melon(path: PurePosixPath) -> bool:
-    return path.name in (*PLAYLISTS, SONGS)
-
-
-def _playlists(found: Iterator[Any], name: str) -> Iterator[tuple[str, list[str]]]:
-    for number, playlist in enumerate(found):
-        group = _id(playlist, ("id",), f"{name}: playlist {number}")
-        where = f"{name}: playlist {group[:60]}"
-        songs = field(playlist, "songs", list, where)
-        yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
-
-
-def _songs(found: Iterator[Any], name: str, basket: str) -> Iterator[tuple[str, list[str]]]:
-    for number, song in enumerate(found):
-        track = _id(song, ("id", "_id"), f"{name}: song {number}")
-        where = f"{name}: song {track[:60]}"
-        if basket not in song:
-            raise TableError(f"{where}: no {basket!r}")
-        groups = song[basket]
-        for group in groups if type(groups) is list else [groups]:
-            yield _text(group, f"{where}: {basket!r}"), [track]
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        """Yield the playlists of a file, or a group for each basket of each song."""
+        name = source.name
+        data, damage = source.read_far(request.advance)
+        for number, one in enumerate(elements(data, name, damage=damage)):
+            if request.kind in BASKETS:
+                track = _id(one, ("id", "_id"), f"{name}: song {number}")
+                where = f"{name}: song {track[:60]}"
+                basket = BASKETS[request.kind]
+                if basket not in one:
+                    raise TableError(f"{where}: no {basket!r}")
+                groups = one[basket] if type(one[basket]) is list else [one[basket]]
+                for group in groups:
+                    yield _text(group, f"{where}: {basket!r}"), [track]
+            else:
+                group = _id(one, ("id",), f"{name}: playlist {number}")
+                where = f"{name}: playlist {group[:60]}"
+                songs = field(one, "songs", list, where)
+                yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
 
 
 def _id(holder: Any, keys: Sequence[str], where: str) -> str:

@@ -15,24 +15,22 @@ import re
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import FileReader, Group, Request, Source
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
 IN_FLIGHT = 2
 """Slices a process has read or is to read before the next is handed out."""
 
-Groups = list[tuple[str, list[str]]]
 
-
-class MpdReader:
+class MpdReader(FileReader):
     """Reader of the Million Playlist Dataset; see the module."""
 
     name = "mpd"
@@ -40,80 +38,67 @@ class MpdReader:
         "Million Playlist Dataset: mpd.slice.*.json, a folder or a zip file of them; groups are "
         "playlists by pid, artists or albums, tracks are track_uri"
     )
-    kinds = ("playlists", "artists", "albums")
-    options: frozenset[str] = frozenset()
+    kinds = ("playlists", *GROUP_URI)
+    files = "mpd.slice.*.json"
 
-    def sniff(self, path: Path) -> bool:
-        """True for slices by name, and for JSON that names playlists and pids."""
-        if any(_is_slice(source.path) for source in sources_in(path, _is_slice)):
-            return True
-        start = first_bytes(path)
+    def accepts(self, path: PurePosixPath) -> bool:
+        """True for the names of slices."""
+        return bool(SLICE.fullmatch(path.name))
+
+    def begins(self, start: bytes) -> bool:
+        """True for JSON that names playlists and pids."""
         return start.lstrip().startswith(b"{") and b'"playlists"' in start and b'"pid"' in start
 
     def sources(self, path: Path) -> list[Source]:
         """The slices of a folder or a zip file by number, or the one file."""
-        found = sources_in(path, _is_slice)
-        if not found:
-            raise TableError(f"{path}: no mpd.slice.*.json in this folder or zip file")
-        return sorted(found, key=lambda source: _number(source.path))
 
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
+        def number(source: Source) -> tuple[int, ...]:
+            match = SLICE.fullmatch(source.path.name)
+            return tuple(map(int, match.groups())) if match else ()
+
+        return sorted(super().sources(path), key=number)
+
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield the groups of all slices, some slices in memory at a time."""
-        for source, groups, damage in _slices(sources, request):
+        read = functools.partial(read_slice, kind=request.kind)
+        workers = min(request.workers, len(sources))
+        results = _in_processes(read, sources, workers) if workers > 1 else map(read, sources)
+        for source, (groups, damage) in zip(sources, results, strict=True):
             request.advance(source.size)
             yield from groups
             if damage:
                 request.damaged(TableError(damage))
 
 
-def _is_slice(path: PurePosixPath) -> bool:
-    return bool(SLICE.fullmatch(path.name))
-
-
-def _number(path: PurePosixPath) -> tuple[int, ...]:
-    match = SLICE.fullmatch(path.name)
-    return tuple(map(int, match.groups())) if match else ()
-
-
-def _slices(
-    sources: Sequence[Source], request: Request
-) -> Iterator[tuple[Source, Groups, str | None]]:
-    """Yield every slice in order, with its groups and what is wrong with it."""
-    workers = min(request.workers, len(sources))
-    if workers < 2:
-        for source in sources:
-            yield (source, *read_slice(source, request.kind))
-        return
+def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterator[Any]:
+    """Results of ``read`` in the order of the sources, made by processes."""
     # Processes, since parsing JSON holds the interpreter; spawned, since a program that uses
     # this package may have threads that a fork would not copy.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts)
-    waiting: deque[tuple[Source, Future]] = deque()
-    first = sources[0]
+    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(workers, context, signal.signal, ignore_interrupts)
+    waiting: deque[Any] = deque()
+    done = 0
     try:
         for source in sources:
-            waiting.append((source, pool.submit(read_slice, source, request.kind)))
+            waiting.append(pool.submit(read, source))
             if len(waiting) > workers * IN_FLIGHT:
-                first, result = waiting.popleft()
-                yield (first, *result.result())
+                yield waiting.popleft().result()
+                done += 1
         while waiting:
-            first, result = waiting.popleft()
-            yield (first, *result.result())
+            yield waiting.popleft().result()
+            done += 1
     except BrokenProcessPool as error:
         raise TableError(
-            f"{first.name}: a process that read slices died; is there enough memory? "
+            f"{sources[done].name}: a process that read slices died; is there enough memory? "
             "--workers 1 takes least"
         ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def read_slice(source: Source, kind: str) -> tuple[Groups, str | None]:
-    """Groups of one slice as far as it is whole, and what is wrong with the rest."""
+def read_slice(source: Source, kind: str) -> tuple[list[Group], str | None]:
+    """Groups of one slice as far as it is whole, and the damage of the rest."""
     data, damage = source.read_far()
     groups = None if damage else _read_fast(data, kind)
     if groups is not None:
@@ -140,7 +125,7 @@ def _decoder(kind: str) -> Any:
     return msgspec.json.Decoder(msgspec.defstruct("Slice", [("playlists", list[playlist])]))
 
 
-def _read_fast(data: bytes, kind: str) -> Groups | None:
+def _read_fast(data: bytes, kind: str) -> list[Group] | None:
     """Groups of a slice, or None when anything is odd about it."""
     import msgspec
 
@@ -156,7 +141,7 @@ def _read_fast(data: bytes, kind: str) -> Groups | None:
     return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
 
 
-def _by_group(pairs: Iterator[tuple[str, str]]) -> Groups:
+def _by_group(pairs: Iterator[tuple[str, str]]) -> list[Group]:
     """Tracks of each group, once each: a slice names an artist's track in many playlists."""
     groups: dict[str, dict[str, None]] = {}
     for group, track in pairs:
@@ -164,25 +149,16 @@ def _by_group(pairs: Iterator[tuple[str, str]]) -> Groups:
     return [(group, list(tracks)) for group, tracks in groups.items()]
 
 
-def _read_slowly(
-    playlists: Iterator[Any], source: Source, kind: str
-) -> Iterator[tuple[str, list[str]]]:
+def _read_slowly(playlists: Iterator[Any], source: Source, kind: str) -> Iterator[Group]:
     """The same, playlist by playlist, up to a damage that is named."""
-    name = source.name
+    keys = ("track_uri", *((GROUP_URI[kind],) if kind in GROUP_URI else ()))
     for number, playlist in enumerate(playlists):
-        pid = field(playlist, "pid", int, f"{name}: playlist {number} of the slice")
-        where = f"{name}: pid {pid}"
-        tracks = field(playlist, "tracks", list, where)
-        found = [
-            tuple(
-                valid_id(
-                    field(track, key, str, f"{where}, track {position}"),
-                    f"{where}, track {position}: {key!r}",
-                )
-                for key in ("track_uri", *((GROUP_URI[kind],) if kind in GROUP_URI else ()))
-            )
-            for position, track in enumerate(tracks)
-        ]
+        pid = field(playlist, "pid", int, f"{source.name}: playlist {number} of the slice")
+        where = f"{source.name}: pid {pid}"
+        found = []
+        for position, track in enumerate(field(playlist, "tracks", list, where)):
+            place = f"{where}, track {position}"
+            found.append([valid_id(field(track, k, str, place), f"{place}: {k!r}") for k in keys])
         if kind == "playlists":
             yield str(pid), [track for (track,) in found]
         else:

@@ -1,4 +1,4 @@
-"""From what playlist files say of a track to its id.
+"""Track ids of the paths and addresses in playlist files.
 
 A track's id is by default its POSIX path below the audio folder without its extension. Nothing
 here looks at the file system: paths are worked out from their text.
@@ -17,7 +17,7 @@ from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 OUTSIDE = ("/", "\\", "../", "..\\", "file:")
-"""How paths begin that lie below no folder that is known."""
+"""Beginnings of paths that lie below no folder that is known."""
 MUSICBRAINZ = re.compile(
     r"https?://(?:\w+\.)?musicbrainz\.org/(?:recording|track)/([0-9a-f-]{36})/?", re.IGNORECASE
 )
@@ -47,6 +47,7 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
         Path below the audio folder without the extension of an audio file. What lies outside
         stays as it is written, so that a map may know it, and so do addresses.
     """
+    path = entry.replace("\\", "/") if "/" not in entry else entry
     if DRIVE.match(entry) or entry.startswith("\\\\"):
         path = entry.replace("\\", "/")
     elif SCHEME.match(entry):
@@ -56,28 +57,20 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
             path = unquote(urlsplit(entry).path)
         except ValueError:  # brackets where a host should be
             return entry
-    else:
-        path = entry.replace("\\", "/") if "/" not in entry else entry
-    root = posixpath.normpath(audio.absolute().as_posix()) if audio else None
     if path.startswith("/") or DRIVE.match(path):
-        if root is None:
+        if audio is None:
             return entry
-        inside = _below(posixpath.normpath(path), root)
-        return entry if inside is None else _without_extension(inside)
-    inside = posixpath.normpath(posixpath.join(playlist.parent.as_posix(), path))
-    if inside == ".." or inside.startswith("../"):
-        return entry
-    return _without_extension(inside)
-
-
-def _below(path: str, root: str) -> str | None:
-    prefix = root.rstrip("/") + "/"
-    return path[len(prefix) :] if path.startswith(prefix) else None
-
-
-def _without_extension(path: str) -> str:
-    stem, extension = posixpath.splitext(path)
-    return stem if extension.lower() in AUDIO_EXTENSIONS else path
+        root = posixpath.normpath(audio.absolute().as_posix()).rstrip("/") + "/"
+        inside = posixpath.normpath(path)
+        if not inside.startswith(root):
+            return entry
+        inside = inside.removeprefix(root)
+    else:
+        inside = posixpath.normpath(posixpath.join(playlist.parent.as_posix(), path))
+        if inside == ".." or inside.startswith("../"):
+            return entry
+    stem, extension = posixpath.splitext(inside)
+    return stem if extension.lower() in AUDIO_EXTENSIONS else inside
 
 
 def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> str:

@@ -1,6 +1,6 @@
-"""Where readers read from: files, members of zip files, and both of them gzipped.
+"""Sources that readers read: files, members of zip files, either of them gzipped.
 
-What a reader is asked for.
+Also the base of the package's readers, and the request that a reader answers.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ import contextlib
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from playlist_pretrain.delimited import BYTE_ORDER_MARK
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import files_below
 
+Group = tuple[str, list[str]]
+LONGEST_PART = 65_536
+"""Track ids of one part of a group; readers yield longer groups in several parts."""
 LARGEST = 1 << 30
 """Bytes of a document that has to be read as a whole."""
 FREELY = 64 << 20
@@ -29,6 +33,13 @@ LARGEST_EXPANSION = 200
 """Text shrinks to a tenth or so; what grows more than this after ``FREELY`` bytes is a trap."""
 CHUNK = 1 << 20
 SNIFFED = 65_536
+DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error,
+           ArithmeticError, LookupError, RuntimeError, ValueError, OSError)  # fmt: skip
+"""Exceptions of the standard library for damaged archives and files that cannot be read."""
+
+
+def ignore(count: int) -> None:
+    """Take no note of progress."""
 
 
 class Source:
@@ -56,18 +67,20 @@ class Source:
     """
 
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
-        self._file = file
-        self._member = member
+        self._file, self._member = file, member
         name = str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         path = PurePosixPath(name)
         self._gzipped = path.suffix.lower() == ".gz"
         self.path = path.with_suffix("") if self._gzipped else path
         self.file = None if member or self._gzipped else file
         self.name = f"{file}: {member.filename}" if member else str(file)
-        self.size = member.compress_size if member else _size(file)
+        try:
+            self.size = member.compress_size if member else file.stat().st_size
+        except OSError:
+            self.size = 0  # opening it will say so
 
     @contextlib.contextmanager
-    def open(self, advance: Callable[[int], object] = lambda read: None) -> Iterator[BinaryIO]:
+    def open(self, advance: Callable[[int], object] = ignore) -> Iterator[BinaryIO]:
         """Open for reading.
 
         Parameters
@@ -84,24 +97,49 @@ class Source:
         with contextlib.ExitStack() as opened:
             try:
                 if self._member:
-                    archive = _archive(self._file, _version(self._file))
-                    stream = opened.enter_context(archive.open(self._member))
+                    status = self._file.stat()
+                    archive = _archive(
+                        self._file, (status.st_ino, status.st_mtime_ns, status.st_size)
+                    )
+                    stream: Any = opened.enter_context(archive.open(self._member))
                     whole = max(self._member.file_size, 1)
                 else:
                     if self._file.exists() and not self._file.is_file():
                         raise TableError(f"{self.name}: not a file")
                     stream = opened.enter_context(open(self._file, "rb"))
                     whole = max(self.size, 1)
-                counted = _Counted(stream, self, advance, whole)
+                counted = _Counted(stream, self.size, whole, advance)
                 inner = gzip.GzipFile(fileobj=counted) if self._gzipped else counted
-            except (*_DAMAGES, OSError) as error:
+            except DAMAGES as error:
                 raise TableError(f"{self.name}: cannot be read: {_words(error)}") from error
             yield io.BufferedReader(_Limited(inner, self), CHUNK)
             counted.finish()
 
-    def read(
-        self, advance: Callable[[int], object] = lambda read: None, largest: int = LARGEST
-    ) -> bytes:
+    def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
+        """Yield the lines of a text file with their place for messages.
+
+        Raises
+        ------
+        TableError
+            As :meth:`open`, for a line of ``LONGEST_LINE`` bytes, and for a file of blanks.
+        """
+        empty = True
+        with self.open(advance) as stream:
+            for number in itertools.count(1):
+                line = stream.readline(LONGEST_LINE)
+                if not line:
+                    break
+                where = f"{self.name}: line {number}"
+                if len(line) == LONGEST_LINE:
+                    raise TableError(f"{where}: longer than {LONGEST_LINE:,} bytes")
+                if number == 1:
+                    line = line.removeprefix(BYTE_ORDER_MARK)
+                empty = empty and not line.strip()
+                yield where, line
+        if empty:
+            raise TableError(f"{self.name}: the file is empty")
+
+    def read(self, advance: Callable[[int], object] = ignore, largest: int = LARGEST) -> bytes:
         """The whole content.
 
         Raises
@@ -115,9 +153,9 @@ class Source:
         return content
 
     def read_far(
-        self, advance: Callable[[int], object] = lambda read: None, largest: int = LARGEST
+        self, advance: Callable[[int], object] = ignore, largest: int = LARGEST
     ) -> tuple[bytes, TableError | None]:
-        """The content as far as it can be read, and what :meth:`read` would raise."""
+        """The content as far as it can be read, and the error that :meth:`read` would raise."""
         content = bytearray()
         try:
             with self.open(advance) as stream:
@@ -128,23 +166,6 @@ class Source:
         except TableError as error:
             return bytes(content[:largest]), error
         return bytes(content), None
-
-
-_DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, gzip.BadGzipFile,
-            struct.error, ArithmeticError, LookupError, RuntimeError, ValueError)  # fmt: skip
-"""What the standard library raises for damaged archives, wherever they are damaged."""
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0  # opening it will say so
-
-
-def _version(file: Path) -> tuple[int, ...]:
-    status = file.stat()
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 @functools.lru_cache(maxsize=1)
@@ -158,11 +179,11 @@ def _words(error: BaseException) -> str:
 
 
 class _Counted(io.RawIOBase):
-    """Tells how much of the source has been read; a zip file does so by the share expanded."""
+    """Reports the bytes read of a source; of a zip member the share that was expanded."""
 
-    def __init__(self, stream: Any, source: Source, advance: Callable, whole: int):
-        self._stream, self._source, self._advance = stream, source, advance
-        self._whole, self._read, self._told = whole, 0, 0
+    def __init__(self, stream: Any, size: int, whole: int, advance: Callable[[int], object]):
+        self._stream, self._size, self._whole, self._advance = stream, size, whole, advance
+        self._read = self._told = 0
 
     def readable(self) -> bool:
         return True
@@ -171,13 +192,15 @@ class _Counted(io.RawIOBase):
         data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
         buffer[: len(data)] = data
         self._read += len(data)
-        told = min(self._source.size, self._read * self._source.size // self._whole)
-        self._advance(told - self._told)
-        self._told = told
+        self._tell(min(self._size, self._read * self._size // self._whole))
         return len(data)
 
+    def _tell(self, done: int) -> None:
+        self._advance(done - self._told)
+        self._told = done
+
     def finish(self) -> None:
-        self._advance(self._source.size - self._told)
+        self._tell(self._size)
 
 
 class _Limited(io.RawIOBase):
@@ -191,18 +214,18 @@ class _Limited(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        name = self._source.name
         try:
             data = self._read_some(len(buffer))
-        except (*_DAMAGES, OSError) as error:
+        except DAMAGES as error:
             raise TableError(
-                f"{self._source.name}: damaged or cut off after {self._read:,} bytes: "
-                f"{_words(error)}"
+                f"{name}: damaged or cut off after {self._read:,} bytes: {_words(error)}"
             ) from error
         buffer[: len(data)] = data
         self._read += len(data)
         if self._read > FREELY and self._read > LARGEST_EXPANSION * self._source.size:
             raise TableError(
-                f"{self._source.name}: expands to more than {LARGEST_EXPANSION} times its size; "
+                f"{name}: expands to more than {LARGEST_EXPANSION} times its size; "
                 f"not read any further than {self._read:,} bytes"
             )
         return len(data)
@@ -253,7 +276,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
-    except (*_DAMAGES, OSError, ValueError) as error:
+    except DAMAGES as error:
         raise TableError(f"{path}: not a whole zip file: {_words(error)}") from error
     seen = set()
     for member in members:
@@ -270,7 +293,7 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
 
 
 def first_bytes(path: Path, size: int = SNIFFED) -> bytes:
-    """How a file begins, expanded when gzipped, without the byte-order mark of UTF-8.
+    """The first bytes of a file, expanded when gzipped, without the byte-order mark of UTF-8.
 
     Nothing for folders, zip files and what cannot be read.
     """
@@ -290,12 +313,12 @@ def refuse(error: TableError) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """What a reader is asked for; options that it does not take are refused before it is called.
+    """The request that a reader answers; options that it does not take are refused before.
 
     Attributes
     ----------
     kind : str
-        What the groups are: one of the reader's ``kinds``.
+        Kind of the groups: one of the reader's ``kinds``.
     columns : mapping, optional
         Names of the columns that hold ``group``, ``track``, …; what is left out has the reader's
         own default.
@@ -320,5 +343,75 @@ class Request:
     gap: float = 30.0
     audio: Path | None = None
     workers: int = 1
-    advance: Callable[[int], object] = lambda read: None
+    advance: Callable[[int], object] = ignore
     damaged: Callable[[TableError], object] = refuse
+
+
+class FileReader:
+    """Base of the package's readers: finds files by name or first bytes, reads one by one.
+
+    A format gives ``name``, ``description``, ``suffixes`` (or its own :meth:`accepts` and
+    ``files``) and :meth:`groups`; see :class:`playlist_pretrain.playlists.readers.Reader`.
+    """
+
+    name: str
+    description: str
+    kinds: tuple[str, ...] = ("playlists",)
+    options: frozenset[str] = frozenset()
+    suffixes: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> str:
+        """Names of the files that are read, for messages."""
+        return ", ".join(self.suffixes)
+
+    def accepts(self, path: PurePosixPath) -> bool:
+        """Whether a file of this name is of the format."""
+        return path.suffix.lower() in self.suffixes
+
+    def begins(self, start: bytes) -> bool:
+        """Whether the content of a file of any name is of the format, by its first bytes."""
+        return False
+
+    def sniff(self, path: Path) -> bool:
+        """Whether the existing ``path`` is or holds files of the format."""
+        if any(self.accepts(source.path) for source in sources_in(path, self.accepts)):
+            return True
+        return self.begins(first_bytes(path))
+
+    def sources(self, path: Path) -> list[Source]:
+        """The file, or all files of the format in a folder or zip file."""
+        found = sources_in(path, self.accepts)
+        if not found:
+            raise TableError(f"{path}: no {self.files} in this folder or zip file")
+        return found
+
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
+        """Yield the groups of one source after the other."""
+        for source in sources:
+            try:
+                yield from self.groups(source, request)
+            except TableError as error:
+                request.damaged(error)
+
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        """Yield the groups of one source; those before a damage too."""
+        raise NotImplementedError
+
+
+def in_parts(group: str, tracks: Iterator[str]) -> Iterator[Group]:
+    """Yield a group in parts of ``LONGEST_PART`` tracks; tracks before a damage too."""
+    part: list[str] = []
+    whole = True
+    try:
+        for track in tracks:
+            if len(part) == LONGEST_PART:
+                yield group, part
+                part, whole = [], False
+            part.append(track)
+    except TableError:
+        if part:
+            yield group, part
+        raise
+    if part or whole:
+        yield group, part

@@ -4,16 +4,15 @@ Format: text is that of ``playlist_pretrain.delimited``, Parquet has columns of 
 numbers, or of lists of them. Rows of a group need not be neighbours. A track of several artists has
 a row for each, or all of them in one cell, apart by ``--separator`` or as a list. Provenance:
 whatever exports tables; track ids are those of the collection.
-
-Rows of Parquet files: columns of text or whole numbers, or of lists of them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.delimited import DELIMITERS, listed, read_columns
@@ -22,10 +21,11 @@ from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
     LARGEST_EXPANSION,
+    FileReader,
+    Group,
     Request,
     Source,
-    first_bytes,
-    sources_in,
+    in_parts,
 )
 
 if TYPE_CHECKING:
@@ -33,14 +33,13 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
-LONGEST_PART = 65_536
 OPTION = "--columns group=…,track=…"
 MEND = "name the columns with " + OPTION
 TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 MAGIC = b"PAR1"
 
 
-class TableReader:
+class TableReader(FileReader):
     """Reader of long tables; see the module."""
 
     name = "table"
@@ -50,17 +49,14 @@ class TableReader:
     )
     kinds = ("playlists", "artists", "albums", "genres", "sessions")
     options = frozenset({"columns", "separator"})
+    suffixes = TEXT + PARQUET
 
-    def sniff(self, path: Path) -> bool:
-        """True for tables by name, and for text whose first line has a delimiter."""
-        if any(_is_table(source.path) for source in sources_in(path, _is_table)):
-            return True
-        start = first_bytes(path)
+    def begins(self, start: bytes) -> bool:
+        """True for Parquet, and for text whose first line has a delimiter."""
         if start.startswith(MAGIC):
             return True
-        line = start.partition(b"\n")[0][:4096]
         try:
-            text = line.decode("utf-8").strip(" ")
+            text = start.partition(b"\n")[0][:4096].decode("utf-8").strip(" ")
         except UnicodeDecodeError:
             return False
         return (
@@ -69,32 +65,19 @@ class TableReader:
             and any(sign in text for sign in DELIMITERS)
         )
 
-    def sources(self, path: Path) -> list[Source]:
-        """The table itself, or the tables in a folder or zip file."""
-        found = sources_in(path, _is_table)
-        if not found:
-            raise TableError(f"{path}: no {', '.join(TEXT + PARQUET)} in this folder or zip file")
-        return found
-
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
-        """Yield runs of neighbouring rows of one group."""
-        wanted = {**DEFAULT_COLUMNS, **(request.columns or {})}
-        if set(wanted) != set(DEFAULT_COLUMNS):
+    def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
+        """Yield neighbouring rows of one group together."""
+        if not set(request.columns or {}) <= set(DEFAULT_COLUMNS):
             raise TableError(f"{sources[0].name}: the columns of a table are named with {OPTION}")
-        names = wanted["group"], wanted["track"]
-        for source in sources:
-            try:
-                if _is_parquet(source):
-                    rows = parquet_rows(source, names, request, MEND)
-                else:
-                    rows = _text_rows(source, names, request)
-                yield from _runs(rows)
-            except TableError as error:
-                request.damaged(error)
+        yield from super().read(sources, request)
 
-
-def _is_table(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in TEXT + PARQUET
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        """Yield neighbouring rows of one group of a file together."""
+        columns = {**DEFAULT_COLUMNS, **(request.columns or {})}
+        read = _parquet_rows if _is_parquet(source) else _text_rows
+        rows = read(source, (columns["group"], columns["track"]), request)
+        for group, run in itertools.groupby(rows, itemgetter(0)):
+            yield from in_parts(group, map(itemgetter(1), run))
 
 
 def _is_parquet(source: Source) -> bool:
@@ -102,25 +85,6 @@ def _is_parquet(source: Source) -> bool:
         return source.path.suffix.lower() in PARQUET
     with source.open() as stream:
         return stream.read(len(MAGIC)) == MAGIC
-
-
-def _runs(rows: Iterator[tuple[str, str]]) -> Iterator[tuple[str, list[str]]]:
-    """Neighbouring rows of one group together; what came before a damage is yielded too."""
-    group: str | None = None
-    tracks: list[str] = []
-    try:
-        for row_group, track in rows:
-            if row_group != group or len(tracks) == LONGEST_PART:
-                if group is not None:
-                    yield group, tracks
-                group, tracks = row_group, []
-            tracks.append(track)
-    except TableError:
-        if group is not None:
-            yield group, tracks
-        raise
-    if group is not None:
-        yield group, tracks
 
 
 def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
@@ -136,25 +100,10 @@ def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterat
             yield part, track
 
 
-def parquet_rows(
-    source: Source, names: Sequence[str], request: Request, mend: str
+def _parquet_rows(
+    source: Source, names: Sequence[str], request: Request
 ) -> Iterator[tuple[str, str]]:
-    """Yield (group id, track id) row by row, a batch in memory at a time.
-
-    Parameters
-    ----------
-    source : Source
-    names : sequence of str
-        Columns of the group and of the track.
-    request : Request
-    mend : str
-        What can be done when a column is missing; ends that message.
-
-    Raises
-    ------
-    TableError
-        With the row where there is one. What came before the damage has been yielded.
-    """
+    """Yield (group id, track id) row by row, a batch in memory at a time."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
     from pyarrow.types import is_string
@@ -164,21 +113,24 @@ def parquet_rows(
     try:
         with contextlib.ExitStack() as opened:
             file = source.file or io.BytesIO(source.read())
-            plain = opened.enter_context(ParquetFile(file))
-            _check(plain, source, names, mend)
-            table = plain
-            if max(_sizes(plain), default=0) <= FREELY:
+            table = opened.enter_context(ParquetFile(file))
+            metadata, schema = table.metadata, table.schema_arrow
+            # Bytes of every row group when it is expanded.
+            sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+            _check(table, source, names, sum(sizes))
+            if max(sizes, default=0) <= FREELY:
                 # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
                 # long ones do not, since every batch would come with a copy.
-                texts = [name for name in names if is_string(plain.schema_arrow.field(name).type)]
+                texts = [name for name in names if is_string(schema.field(name).type)]
                 table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
-            rows = max(table.metadata.num_rows, 1)
+            rows = max(metadata.num_rows, 1)
             for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
                 columns = [_cells(batch.column(name)) for name in names]
                 for group, track in zip(*columns, strict=True):
                     number += 1
-                    for one in _ids(group, f"{where}: row {number}", names[0], request.separator):
-                        for other in _ids(track, f"{where}: row {number}", names[1], None):
+                    place = f"{where}: row {number}: column "
+                    for one in _ids(group, f"{place}{names[0]!r}", request.separator):
+                        for other in _ids(track, f"{place}{names[1]!r}", None):
                             yield one, other
                 done = min(source.size, source.size * number // rows)
                 request.advance(done - told)
@@ -193,31 +145,26 @@ def parquet_rows(
         ) from error
 
 
-def _check(table: ParquetFile, source: Source, names: Sequence[str], mend: str) -> None:
+def _check(table: ParquetFile, source: Source, names: Sequence[str], size: int) -> None:
     """Refuse a Parquet file without the columns, with others in them, or that is a bomb."""
-    where, schema, size = source.name, table.schema_arrow, sum(_sizes(table))
+    where, schema = source.name, table.schema_arrow
     for what, wrong in (
         ("no column", [name for name in names if name not in schema.names]),
         ("more than one column", [name for name in names if schema.names.count(name) > 1]),
     ):
         if wrong:
             raise TableError(
-                f"{where}: {what} {listed(wrong)}; its columns are: {listed(schema.names)}; {mend}"
+                f"{where}: {what} {listed(wrong)}; its columns are: {listed(schema.names)}; {MEND}"
             )
     for name in names:
-        if not _holds_ids(schema.field(name).type):
+        kind = schema.field(name).type
+        if not _holds_ids(kind):
             raise TableError(
-                f"{where}: column {name!r} holds {schema.field(name).type}; ids are text or whole "
-                "numbers, or lists of them"
+                f"{where}: column {name!r} holds {kind}; ids are text or whole numbers, or lists "
+                "of them"
             )
     if size > FREELY and size > LARGEST_EXPANSION * source.size:
         raise TableError(f"{where}: expands to more than {LARGEST_EXPANSION} times its size")
-
-
-def _sizes(table: ParquetFile) -> list[int]:
-    """Bytes of every row group when it is expanded."""
-    metadata = table.metadata
-    return [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
 
 
 def _holds_ids(kind: DataType) -> bool:
@@ -225,16 +172,12 @@ def _holds_ids(kind: DataType) -> bool:
 
     if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
         return _holds_ids(kind.value_type)
-    return (
-        types.is_string(kind)
-        or types.is_large_string(kind)
-        or types.is_integer(kind)
-        or types.is_null(kind)
-    )
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
+    return any(holds(kind) for holds in plain)
 
 
 def _cells(column: Array) -> list[Any]:
-    """What ``to_pylist`` gives, with one object for all equal texts of a dictionary."""
+    """The values of a column, with one object for all equal texts of a dictionary."""
     from pyarrow import DictionaryArray
 
     if not isinstance(column, DictionaryArray):
@@ -244,7 +187,7 @@ def _cells(column: Array) -> list[Any]:
     return [values[i] for i in column.indices.to_pylist()]
 
 
-def _ids(value: Any, where: str, name: str, separator: str | None) -> list[str]:
+def _ids(value: Any, where: str, separator: str | None) -> list[str]:
     """The ids in one cell: text, a whole number, or a list of them."""
     if type(value) is str and separator is not None:
         value = [part.strip() for part in value.split(separator) if part.strip()]
@@ -253,8 +196,8 @@ def _ids(value: Any, where: str, name: str, separator: str | None) -> list[str]:
     for one in values:
         text = "" if one is None else str(one)
         if not text.strip():
-            raise TableError(f"{where}: column {name!r} is empty")
-        found.append(valid_id(text, f"{where}: column {name!r}"))
+            raise TableError(f"{where} is empty")
+        found.append(valid_id(text, where))
     if not found:
-        raise TableError(f"{where}: column {name!r} is empty")
+        raise TableError(f"{where} is empty")
     return list(dict.fromkeys(found))

@@ -8,8 +8,8 @@ Provenance: https://www.xspf.org/spec.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from xml.parsers import expat
 
 from playlist_pretrain.errors import TableError
@@ -19,7 +19,13 @@ from playlist_pretrain.playlists.readers.paths import (
     track_id_of_identifier,
     track_id_of_path,
 )
-from playlist_pretrain.playlists.readers.source import Request, Source, first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import (
+    FileReader,
+    Group,
+    Request,
+    Source,
+    in_parts,
+)
 
 NAMESPACES = ("http://xspf.org/ns/0/", "")
 TRACK = ["playlist", "trackList", "track"]
@@ -29,10 +35,9 @@ LONGEST_TAG = 1 << 20
 """Bytes; expat reads a tag or comment anew with every chunk until it is whole."""
 DEEPEST = 100
 CHUNK = 65_536
-LONGEST_PART = 65_536
 
 
-class XspfReader:
+class XspfReader(FileReader):
     """Reader of XSPF playlists; see the module."""
 
     name = "xspf"
@@ -40,52 +45,37 @@ class XspfReader:
         "XSPF: a file, or a folder or zip file of them; a file is a group, tracks are "
         "identifiers, or else locations below the folder or --audio"
     )
-    kinds = ("playlists",)
     options = frozenset({"audio"})
+    suffixes = (".xspf",)
 
-    def sniff(self, path: Path) -> bool:
-        """True for playlists by name, and for XML that names the format."""
-        if any(_is_xspf(source.path) for source in sources_in(path, _is_xspf)):
-            return True
-        start = first_bytes(path)
+    def begins(self, start: bytes) -> bool:
+        """True for XML that names the format."""
         return b"<playlist" in start and b"xspf.org/ns/0" in start
 
-    def sources(self, path: Path) -> list[Source]:
-        """The file, or all playlists in a folder or zip file."""
-        found = sources_in(path, _is_xspf)
-        if not found:
-            raise TableError(f"{path}: no .xspf in this folder or zip file")
-        return found
-
-    def read(self, sources: Sequence[Source], request: Request) -> Iterator[tuple[str, list[str]]]:
-        """Yield a group for each file, long ones in parts."""
-        for source in sources:
-            group = group_id_of(source.path)
-            parser = _Parser(source, request.audio)
-            try:
-                with source.open(request.advance) as stream:
-                    while chunk := stream.read(CHUNK):
-                        parser.feed(chunk)
-                        if len(parser.tracks) >= LONGEST_PART:
-                            yield group, parser.tracks
-                            parser.tracks = []
-                parser.close()
-                yield group, parser.tracks
-            except TableError as error:
-                if parser.tracks:
-                    yield group, parser.tracks
-                request.damaged(error)
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        """Yield the group of a file."""
+        yield from in_parts(group_id_of(source.path), _tracks(source, request))
 
 
-def _is_xspf(path: PurePosixPath) -> bool:
-    return path.suffix.lower() == ".xspf"
+def _tracks(source: Source, request: Request) -> Iterator[str]:
+    parser = _Parser(source, request.audio)
+    try:
+        with source.open(request.advance) as stream:
+            while chunk := stream.read(CHUNK):
+                parser.feed(chunk)
+                yield from parser.take()
+        parser.close()
+    except TableError:
+        yield from parser.take()
+        raise
+    yield from parser.take()
 
 
 class _Parser:
     """Collects track ids while the document is fed to it."""
 
     def __init__(self, source: Source, audio: Path | None):
-        self.tracks: list[str] = []
+        self._tracks: list[str] = []
         self._source, self._audio = source, audio
         self._path: list[str] = []
         self._found: dict[str, str] = {}
@@ -98,23 +88,21 @@ class _Parser:
         self._expat.EndElementHandler = self._end
         self._expat.CharacterDataHandler = self._characters
 
-    def feed(self, chunk: bytes, *, final: bool = False) -> None:
-        """Parse some more.
+    def take(self) -> list[str]:
+        """The track ids since the last call."""
+        tracks, self._tracks = self._tracks, []
+        return tracks
 
-        Raises
-        ------
-        TableError
-            With line and column of the damage.
-        """
+    def feed(self, chunk: bytes, *, final: bool = False) -> None:
+        """Parse some more; damage is a TableError with line and column."""
         self._fed += len(chunk)
+        name = self._source.name
         try:
             self._expat.Parse(chunk, final)
         except expat.ExpatError as error:
-            raise TableError(
-                f"{self._source.name}: not XML, cut off or damaged: {error}"
-            ) from error
+            raise TableError(f"{name}: not XML, cut off or damaged: {error}") from error
         except (ValueError, LookupError) as error:  # an encoding that nobody knows
-            raise TableError(f"{self._source.name}: not XML: {error}") from error
+            raise TableError(f"{name}: not XML: {error}") from error
         if self._fed - self._expat.CurrentByteIndex > LONGEST_TAG:
             raise TableError(f"{self._where}: a tag longer than {LONGEST_TAG:,} bytes")
 
@@ -164,7 +152,7 @@ class _Parser:
             self._text = None
         if self._path == TRACK:
             self._number += 1
-            self.tracks.append(self._track_id())
+            self._tracks.append(self._track_id())
         self._path.pop()
 
     def _track_id(self) -> str:
