@@ -22,7 +22,7 @@ SMALL = 1e-3
 def check_backbone(
     make: Callable[..., tf.keras.Model], *, frames: int = 64, bands: int = 32, **settings: Any
 ) -> None:
-    """Check a backbone against what training, saving and fine-tuning ask of it.
+    """Check a backbone as training, saving and fine-tuning need it.
 
     Parameters
     ----------
@@ -39,6 +39,10 @@ def check_backbone(
     ContractError
         At the first clause that is broken.
     """
+    import tensorflow as tf
+
+    from playlist_pretrain.models.layers import plain_float32, precision, under_policy
+
     given = {"frames": frames, "bands": bands, **settings}
 
     def build(**more: Any) -> tf.keras.Model:
@@ -51,56 +55,9 @@ def check_backbone(
                 f"statistics; raised {error!r}"
             ) from error
 
-    windows = np.random.default_rng(0).uniform(0, 6, (3, frames, bands)).astype(np.float16)
     model = build()
-    _shapes(model, frames, bands)
-    _layers(model)
-    _seeds(model, build)
-    output = _embeddings(model, windows, "windows of a collection (float16)")
-    _statistics(model, build, windows)
-    _precisions(model, build, windows, output)
-    _saving(model, windows, output)
-    _gradients(model, windows)
+    _structure(model, frames, bands)
 
-
-def _embeddings(model: tf.keras.Model, windows: np.ndarray, case: str) -> np.ndarray:
-    try:
-        output = model(windows, training=False)
-    except Exception as error:
-        raise ContractError(f"{case} are taken; raised {error!r}") from error
-    require(output.dtype.name == "float32", f"{case}: float32 embeddings, not {output.dtype.name}")
-    require(np.isfinite(output).all(), f"{case}: finite embeddings")
-    return np.asarray(output)
-
-
-def _shapes(model: tf.keras.Model, frames: int, bands: int) -> None:
-    import tensorflow as tf
-
-    functional = isinstance(model, tf.keras.Model) and getattr(model, "_is_graph_network", False)
-    require(functional, f"a functional Keras model, not {type(model).__name__}")
-    require(
-        len(model.inputs) == 1 and tuple(model.inputs[0].shape) == (None, frames, bands),
-        f"one input [batch, {frames}, {bands}], not {[list(x.shape) for x in model.inputs]}",
-    )
-    shape = tuple(model.outputs[0].shape)
-    require(
-        len(model.outputs) == 1 and len(shape) == 2 and shape[1],
-        f"one output [batch, dim], not {[list(x.shape) for x in model.outputs]}",
-    )
-
-
-def _layers(model: tf.keras.Model) -> None:
-    import tensorflow as tf
-
-    for layer in model.layers:
-        kind = type(layer)
-        require(
-            kind.__module__.startswith(STOCK) and not isinstance(layer, tf.keras.layers.Lambda),
-            f"stock layers, which load without this program; {layer.name} is {kind.__name__}",
-        )
-
-
-def _seeds(model: tf.keras.Model, build: Callable[..., tf.keras.Model]) -> None:
     require(model.trainable_weights, "there is something to train")
     weights = model.get_weights()
 
@@ -112,11 +69,8 @@ def _seeds(model: tf.keras.Model, build: Callable[..., tf.keras.Model]) -> None:
     glorot = build(initializer="glorot_uniform")
     require(not same(glorot), "initializer: glorot_uniform gives other weights than he_normal")
 
-
-def _statistics(
-    model: tf.keras.Model, build: Callable[..., tf.keras.Model], windows: np.ndarray
-) -> None:
-    bands = windows.shape[-1]
+    windows = np.random.default_rng(0).uniform(0, 6, (3, frames, bands)).astype(np.float16)
+    output = _embeddings(model, windows, "windows of a collection (float16)")
     generator = np.random.default_rng(1)
     mean, std = generator.uniform(1, 3, bands), generator.uniform(0.5, 2, bands)
     inside = _embeddings(build(mean=mean, std=std), windows, "windows")
@@ -128,44 +82,6 @@ def _statistics(
     silent = build(mean=np.zeros(bands), std=np.zeros(bands))
     _embeddings(silent, windows, "windows when a band never changes (std 0)")
 
-
-def _gradients(model: tf.keras.Model, windows: np.ndarray) -> None:
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(model(windows, training=True) ** 2)
-    found = tape.gradient(loss, model.trainable_weights)
-    without = [w.name for w, g in zip(model.trainable_weights, found, strict=True) if g is None]
-    require(not without, f"every trained weight has a gradient; not {', '.join(without[:3])}")
-
-
-def _saving(model: tf.keras.Model, windows: np.ndarray, output: np.ndarray) -> None:
-    import tensorflow as tf
-
-    from playlist_pretrain.models.layers import plain_float32
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "saved_model"
-        try:
-            plain_float32(model).save(path, save_format="tf")
-            loaded = tf.keras.models.load_model(path, compile=False)
-        except Exception as error:
-            raise ContractError(f"can be saved and loaded; raised {error!r}") from error
-    require(_near(_embeddings(loaded, windows, "windows"), output), "saved and loaded, the same")
-    require(
-        len(loaded.trainable_weights) == len(model.trainable_weights),
-        "saved and loaded, as many weights can be trained",
-    )
-
-
-def _precisions(
-    model: tf.keras.Model,
-    build: Callable[..., tf.keras.Model],
-    windows: np.ndarray,
-    output: np.ndarray,
-) -> None:
-    from playlist_pretrain.models.layers import plain_float32, precision, under_policy
-
     try:
         with precision("mixed_bfloat16"):
             mixed = [build(), under_policy(model)]
@@ -175,9 +91,59 @@ def _precisions(
         raise ContractError(f"can be copied for mixed precision; raised {error!r}") from error
     for one in mixed:
         back = _embeddings(plain_float32(one), windows, "windows")
+        clause = "made under mixed_bfloat16 and taken back to float32, the same"
+        require(_near(back, output), clause)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "saved_model"
+        try:
+            plain_float32(model).save(path, save_format="tf")
+            loaded = tf.keras.models.load_model(path, compile=False)
+        except Exception as error:
+            raise ContractError(f"can be saved and loaded; raised {error!r}") from error
+    require(_near(_embeddings(loaded, windows, "windows"), output), "saved and loaded, the same")
+    trained = model.trainable_weights
+    as_many = len(loaded.trainable_weights) == len(trained)
+    require(as_many, "saved and loaded, as many weights can be trained")
+
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(windows, training=True) ** 2)
+    found = zip(trained, tape.gradient(loss, trained), strict=True)
+    without = [weight.name for weight, gradient in found if gradient is None]
+    require(not without, f"every trained weight has a gradient; not {', '.join(without[:3])}")
+
+
+def _structure(model: tf.keras.Model, frames: int, bands: int) -> None:
+    """A functional model of stock layers, one window in and one vector out."""
+    import tensorflow as tf
+
+    functional = isinstance(model, tf.keras.Model) and getattr(model, "_is_graph_network", False)
+    require(functional, f"a functional Keras model, not {type(model).__name__}")
+    inputs, outputs = ([tuple(x.shape) for x in xs] for xs in (model.inputs, model.outputs))
+    require(
+        inputs == [(None, frames, bands)],
+        f"one input [batch, {frames}, {bands}], not {[list(shape) for shape in inputs]}",
+    )
+    require(
+        len(outputs) == 1 and len(outputs[0]) == 2 and outputs[0][1],
+        f"one output [batch, dim], not {[list(shape) for shape in outputs]}",
+    )
+    for layer in model.layers:
+        kind = type(layer)
         require(
-            _near(back, output), "made under mixed_bfloat16 and taken back to float32, the same"
+            kind.__module__.startswith(STOCK) and not isinstance(layer, tf.keras.layers.Lambda),
+            f"stock layers, which load without this program; {layer.name} is {kind.__name__}",
         )
+
+
+def _embeddings(model: tf.keras.Model, windows: np.ndarray, case: str) -> np.ndarray:
+    try:
+        output = model(windows, training=False)
+    except Exception as error:
+        raise ContractError(f"{case} are taken; raised {error!r}") from error
+    require(output.dtype.name == "float32", f"{case}: float32 embeddings, not {output.dtype.name}")
+    require(np.isfinite(output).all(), f"{case}: finite embeddings")
+    return np.asarray(output)
 
 
 def _near(one: np.ndarray, other: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""How a clause of a contract is stated and found broken."""
+"""Statements of the clauses of a contract."""
 
 from __future__ import annotations
 
@@ -12,22 +12,15 @@ class ContractError(AssertionError):
 
 
 def require(holds: object, clause: str) -> None:
-    """Refuse what does not hold.
-
-    Raises
-    ------
-    ContractError
-        With ``clause`` as its message.
-    """
+    """Raise ContractError with ``clause`` as its message unless it holds."""
     if not holds:
         raise ContractError(clause)
 
 
 def require_name(name: object) -> None:
     """A name that users can type behind an option: text without blanks or commas."""
-    typed = (
-        isinstance(name, str) and name and not any(sign.isspace() or sign == "," for sign in name)
-    )
+    typed = isinstance(name, str) and name and "," not in name and len(name.split()) == 1
+    typed = typed and name == name.strip()  # type: ignore[attr-defined]
     require(typed, f"name: text without blanks or commas, not {name!r}")
 
 
@@ -47,17 +40,7 @@ def require_options(options: object, known: Collection[str]) -> None:
 def refusal(
     call: Callable[[], object], error: type[PlaylistPretrainError], named: str, case: str
 ) -> None:
-    """``call`` is refused with one line that names what is wrong.
-
-    Parameters
-    ----------
-    call : callable
-    error : type
-        Of the error, or one that it is derived from.
-    named : str
-        What the message has in it.
-    case : str
-        What is wrong, for the clause.
+    """``call`` raises ``error`` with one line that has ``named`` in it; ``case`` begins the clause.
 
     Raises
     ------

@@ -16,18 +16,13 @@ EPOCHS = (0, 1, 2)
 ALIKE = 20
 KINDS = ("window", "views", "vector")
 ROOM = 0.2
-"""How far, of the pairs of an epoch, the expected number may be from those of three epochs."""
+"""Relative distance of the expected number of pairs from those of three epochs."""
 
 
 def example_material(seed: int = 0) -> Material:
     """Material for a pairing: 120 tracks in 80 groups with a long tail of popularity.
 
     Groups have 2 to 50 tracks. The last ten tracks are in none and must not be trained on.
-
-    Parameters
-    ----------
-    seed : int
-        Of the groups.
     """
     generator = np.random.default_rng(seed)
     usable = np.arange(TRACKS) < TRACKS - UNUSABLE
@@ -37,8 +32,7 @@ def example_material(seed: int = 0) -> Material:
         for length in np.minimum(1 + generator.geometric(0.1, GROUPS), LONGEST)
     ]
     groups = TrackGroups.from_lists("playlists", lists, tracks=TRACKS, collection_key="example")
-    ids = [f"track/{row:03d}" for row in range(TRACKS)]
-    return Material(groups, usable, track_ids=ids)
+    return Material(groups, usable, track_ids=[f"track/{row:03d}" for row in range(TRACKS)])
 
 
 def check_pairing(
@@ -60,47 +54,52 @@ def check_pairing(
         At the first clause that is broken.
     """
     material = material or example_material()
-    before = _state()
+    before = repr(np.random.get_state())
     pairing = make(material, 11)
     _anatomy(pairing, len(material.usable))
-    counts = []
+    made = []
     for epoch in EPOCHS:
         blocks = list(pairing.epoch(epoch))
         copies = [np.array(block) for block in blocks]
         _pairs(pairing, blocks, material.usable)
-        counts.append(pairing.count(epoch))
-        made = sum(map(len, blocks))
-        require(counts[-1] == made, f"count({epoch}): {made} pairs were made, not {counts[-1]}")
+        count, size = pairing.count(epoch), sum(map(len, blocks))
+        require(count == size, f"count({epoch}): {size} pairs were made, not {count}")
+        made.append(np.concatenate(copies))
         list(pairing.epoch(epoch + 1))
         same = all(map(np.array_equal, blocks, copies))
         require(same, "epoch: arrays that were yielded are not touched afterwards")
-    expected = pairing.expected_pairs
-    require(
-        isinstance(expected, float)
-        and min(counts) * (1 - ROOM) <= expected <= max(counts) * (1 + ROOM),
-        f"expected_pairs: a float near {counts}, not {expected!r}",
+    counts, expected = [len(pairs) for pairs in made], pairing.expected_pairs
+    near = isinstance(expected, float) and (
+        min(counts) * (1 - ROOM) <= expected <= max(counts) * (1 + ROOM)
     )
-    _reproducible(make, material)
-    require(_state() == before, "epoch: NumPy's global generator is left alone")
-
-
-def _state() -> str:
-    return repr(np.random.get_state())
+    require(near, f"expected_pairs: a float near {counts}, not {expected!r}")
+    other = make(material, 11)
+    for epoch in reversed(EPOCHS):
+        require(
+            np.array_equal(np.concatenate(list(other.epoch(epoch))), made[epoch]),
+            "epoch: equal seeds give equal pairs, in whatever order epochs are asked for",
+        )
+    with ThreadPoolExecutor(len(EPOCHS)) as threads:
+        found = list(threads.map(make(material, 11).count, EPOCHS))
+    require(found == counts, f"count: the same from several threads at once, not {found}")
+    seeded = np.concatenate(list(make(material, 12).epoch(0)))
+    for what, pairs in (("epoch", made[1]), ("seed", seeded)):
+        require(
+            not np.array_equal(made[0][:ALIKE], pairs[:ALIKE]),
+            f"epoch: another {what} gives other pairs, or another order",
+        )
+    require(repr(np.random.get_state()) == before, "epoch: NumPy's global generator is left alone")
 
 
 def _anatomy(pairing: Pairing, tracks: int) -> None:
     require_name(pairing.name)
     require(pairing.y in KINDS, f"y: one of {', '.join(KINDS)}, not {pairing.y!r}")
     table = getattr(pairing, "table", None)
-    require(
-        (table is not None) == (pairing.y == "vector"),
-        "table: there where y is 'vector', and nowhere else",
-    )
+    there = (table is not None) == (pairing.y == "vector")
+    require(there, "table: there where y is 'vector', and nowhere else")
     if table is not None:
-        require(
-            isinstance(table, np.ndarray) and table.dtype == np.float32 and table.ndim == 2,
-            "table: a float32 array of two axes",
-        )
+        plain = isinstance(table, np.ndarray) and table.dtype == np.float32 and table.ndim == 2
+        require(plain, "table: a float32 array of two axes")
         require(len(table) == tracks, f"table: a row for each of {tracks} tracks")
         require(np.isfinite(table).all(), "table: finite numbers")
 
@@ -108,10 +107,9 @@ def _anatomy(pairing: Pairing, tracks: int) -> None:
 def _pairs(pairing: Pairing, blocks: list[np.ndarray], usable: np.ndarray) -> None:
     require(blocks, "epoch: yields pairs where there are groups")
     for block in blocks:
-        require(
-            isinstance(block, np.ndarray) and block.dtype == np.int32,
-            f"epoch: blocks are int32 arrays, not {getattr(block, 'dtype', type(block))}",
-        )
+        kind = getattr(block, "dtype", type(block))
+        plain = isinstance(block, np.ndarray) and kind == np.int32
+        require(plain, f"epoch: blocks are int32 arrays, not {kind}")
         require(
             block.ndim == 2 and block.shape[1] == 2 and len(block) >= 1,
             f"epoch: blocks are [k, 2] with k of 1 or more, not {list(block.shape)}",
@@ -125,26 +123,3 @@ def _pairs(pairing: Pairing, blocks: list[np.ndarray], usable: np.ndarray) -> No
         require(not equal.any(), "epoch: anchor and positive are two tracks where y is 'window'")
     if pairing.y == "views":
         require(equal.all(), "epoch: anchor and positive are one track where y is 'views'")
-
-
-def _all(pairing: Pairing, epoch: int) -> np.ndarray:
-    return np.concatenate(list(pairing.epoch(epoch)))
-
-
-def _reproducible(make: Callable[[Material, int], Pairing], material: Material) -> None:
-    one, other = make(material, 11), make(material, 11)
-    backwards = {epoch: _all(other, epoch) for epoch in reversed(EPOCHS)}
-    for epoch in EPOCHS:
-        require(
-            np.array_equal(_all(one, epoch), backwards[epoch]),
-            "epoch: equal seeds give equal pairs, in whatever order epochs are asked for",
-        )
-    with ThreadPoolExecutor(len(EPOCHS)) as threads:
-        counts = list(threads.map(make(material, 11).count, EPOCHS))
-    made = [len(backwards[epoch]) for epoch in EPOCHS]
-    require(counts == made, f"count: the same from several threads at once, not {counts}")
-    for what, pairs in (("epoch", backwards[1]), ("seed", _all(make(material, 12), 0))):
-        require(
-            not np.array_equal(backwards[0][:ALIKE], pairs[:ALIKE]),
-            f"epoch: another {what} gives other pairs, or another order",
-        )

@@ -9,9 +9,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers import Reader, Request
+from playlist_pretrain.playlists.readers.source import Group
 from playlist_pretrain.testing.clauses import (
     ContractError,
     refusal,
@@ -21,17 +22,16 @@ from playlist_pretrain.testing.clauses import (
     require_options,
 )
 
-if TYPE_CHECKING:
-    from playlist_pretrain.playlists.readers import Reader, Request
-
-Groups = Sequence[tuple[str, Sequence[str]]]
 OPTIONS = ("columns", "separator", "gap", "audio")
 MOST_CUTS = 200
 NOT_TEXT = b"\0" * 99
 
 
 def check_reader(
-    reader: Reader, example: Path, groups: Groups, request: Request | None = None
+    reader: Reader,
+    example: Path,
+    groups: Sequence[tuple[str, Sequence[str]]],
+    request: Request | None = None,
 ) -> None:
     """Check a playlist reader against :class:`playlist_pretrain.playlists.readers.Reader`.
 
@@ -42,33 +42,15 @@ def check_reader(
         A plain file of the format, or a folder of such files: neither gzipped nor zipped, which is
         done here. It is copied, and its copies are damaged.
     groups : sequence of (str, sequence of str)
-        What is in it: id and tracks of each group, in its order.
+        The content: id and tracks of each group, in its order.
     request : Request, optional
-        What is asked of the reader; by default its first kind and nothing else.
+        By default the reader's first kind and nothing else.
 
     Raises
     ------
     ContractError
         At the first clause that is broken.
     """
-    from playlist_pretrain.playlists.readers import Request
-
-    _anatomy(reader)
-    request = request or Request(reader.kinds[0])
-    expected = {group: list(tracks) for group, tracks in groups}
-    with tempfile.TemporaryDirectory() as name:
-        _sniffing(reader, example, Path(name))
-        _reading(reader, example, expected, request)
-        for packed in _packed(reader, example, Path(name)):
-            case = packed.suffix.lstrip(".") or "gz"
-            found = _merged(_parts(reader, packed, request))
-            require(found == expected, f"the same packed ({case}): {found!r} is not {expected!r}")
-            require(_recognised(reader, packed), f"sniff: the same packed ({case}) is recognised")
-        _damage(reader, _copy(example, Path(name) / "damaged"), expected, request)
-        _cuts(reader, _copy(example, Path(name) / "cut"), groups, request)
-
-
-def _anatomy(reader: Reader) -> None:
     require_name(reader.name)
     require(reader.name != "auto", "name: 'auto' stands for any reader")
     require_line(reader.description, "description")
@@ -78,6 +60,19 @@ def _anatomy(reader: Reader) -> None:
         require_name(kind)
     require(len(set(kinds)) == len(kinds), f"kinds: each once, not {kinds!r}")
     require_options(reader.options, OPTIONS)
+    request = request or Request(kinds[0])
+    expected = {group: list(tracks) for group, tracks in groups}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _sniffing(reader, example, folder)
+        _reading(reader, example, expected, request)
+        for packed in _packed(reader, example, folder):
+            case = packed.suffix.lstrip(".") or "gz"
+            found = _merged(_parts(reader, packed, request))
+            require(found == expected, f"the same packed ({case}): {found!r} is not {expected!r}")
+            require(_recognised(reader, packed), f"sniff: the same packed ({case}) is recognised")
+        _damage(reader, _copy(example, folder / "damaged"), expected, request)
+        _cuts(reader, _copy(example, folder / "cut"), groups, request)
 
 
 def _recognised(reader: Reader, path: Path) -> bool:
@@ -99,7 +94,7 @@ def _sniffing(reader: Reader, example: Path, folder: Path) -> None:
     refusal(lambda: reader.sources(folder / "nothing"), TableError, "nothing", "an empty folder")
 
 
-def _parts(reader: Reader, path: Path, request: Request) -> list[tuple[str, list[str]]]:
+def _parts(reader: Reader, path: Path, request: Request) -> list[Group]:
     sources = reader.sources(path)
     require(isinstance(sources, list) and sources, f"sources: a list of some, not {sources!r}")
     parts = reader.read(sources, request)
@@ -107,7 +102,7 @@ def _parts(reader: Reader, path: Path, request: Request) -> list[tuple[str, list
     return list(parts)
 
 
-def _merged(parts: Iterable[tuple[str, list[str]]]) -> dict[str, list[str]]:
+def _merged(parts: Iterable[Group]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for part in parts:
         require(isinstance(part, tuple) and len(part) == 2, f"read: pairs, not {part!r}")
@@ -115,10 +110,8 @@ def _merged(parts: Iterable[tuple[str, list[str]]]) -> dict[str, list[str]]:
         require(isinstance(tracks, list), f"read: track ids are a list, not {tracks!r}")
         for found_id in (group, *tracks):
             require(isinstance(found_id, str) and found_id, f"ids: text, not {found_id!r}")
-            try:
-                found_id.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise ContractError(f"ids: valid Unicode, not {found_id!r}") from error
+            whole = found_id.encode("utf-8", "replace").decode() == found_id
+            require(whole, f"ids: valid Unicode, not {found_id!r}")
         found.setdefault(group, []).extend(tracks)
     return found
 
@@ -136,9 +129,8 @@ def _reading(reader: Reader, path: Path, expected: dict[str, list[str]], request
 
 def _copy(example: Path, folder: Path) -> Path:
     folder.mkdir()
-    if example.is_dir():
-        return Path(shutil.copytree(example, folder / example.name))
-    return Path(shutil.copy(example, folder / example.name))
+    copy = shutil.copytree if example.is_dir() else shutil.copy
+    return Path(copy(example, folder / example.name))
 
 
 def _packed(reader: Reader, example: Path, folder: Path) -> Iterator[Path]:
@@ -146,69 +138,64 @@ def _packed(reader: Reader, example: Path, folder: Path) -> Iterator[Path]:
     copy = _copy(example, folder / "gzipped")
     for source in reader.sources(copy):
         require(source.file is not None, "the example is a plain file, or a folder of plain files")
-        with open(source.file, "rb") as plain, gzip.open(f"{source.file}.gz", "wb") as packed:
-            shutil.copyfileobj(plain, packed)
-        source.file.unlink()
+        with gzip.open(f"{source.file}.gz", "wb") as packed:
+            packed.write(source.file.read_bytes())  # type: ignore[union-attr]
+        source.file.unlink()  # type: ignore[union-attr]
     yield copy if copy.is_dir() else copy.with_name(copy.name + ".gz")
-    packed_path = folder / "all.zip"
-    with zipfile.ZipFile(packed_path, "w") as archive:
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
         for source in reader.sources(example):
-            archive.write(source.file, str(source.path))
-    yield packed_path
+            archive.write(source.file, str(source.path))  # type: ignore[arg-type]
+    yield folder / "all.zip"
 
 
-def _damage(reader: Reader, path: Path, expected: dict[str, list[str]], request: Request) -> None:
-    file = reader.sources(path)[-1].file
-    file.write_bytes(NOT_TEXT)
-    refusal(lambda: _parts(reader, path, request), TableError, file.name, "zero bytes")
-    damage: list[TableError] = []
-    going_on = dataclasses.replace(request, damaged=damage.append)
-    found = _merged(_reported(reader, path, going_on, "zero bytes"))
-    require(
-        len(damage) == 1 and isinstance(damage[0], TableError),
-        f"damaged: is told of one TableError a damaged source, not {damage!r}",
-    )
-    for group, tracks in found.items():
-        require(tracks == expected.get(group), f"damage: group {group!r} was made up: {tracks!r}")
-
-
-def _cuts(reader: Reader, path: Path, groups: Groups, request: Request) -> None:
-    """Cut off anywhere, a source is read from its beginning, or reported."""
-    every = [(group, track) for group, tracks in groups for track in tracks]
-    file = reader.sources(path)[-1].file
-    whole = file.read_bytes()
-    for size in range(0, len(whole), -(-len(whole) // MOST_CUTS)):
-        file.write_bytes(whole[:size])
-        case = f"cut off after {size} of {len(whole)} bytes"
-        damage: list[TableError] = []
-        going_on = dataclasses.replace(request, damaged=damage.append)
-        found = [
-            (group, track)
-            for group, tracks in _merged(_reported(reader, path, going_on, case)).items()
-            for track in tracks
-        ]
-        require(len(damage) <= 1, f"{case}: reported once, not {damage!r}")
-        for error in damage:
-            message = str(error)
-            require(
-                message.isprintable() and file.name in message,
-                f"{case}: the message is one line with {file.name!r} in it, not {message!r}",
-            )
-        # The last id may have lost its end, which a text without an end mark cannot tell.
-        require(
-            len(found) <= len(every) and found[:-1] == every[: len(found)][:-1],
-            f"{case}: what is read is a beginning of what was written, not {found!r}",
-        )
-
-
-def _reported(
+def _going_on(
     reader: Reader, path: Path, request: Request, case: str
-) -> list[tuple[str, list[str]]]:
+) -> tuple[list[Group], list[TableError]]:
+    """Parts that are read, and the damage that is told, when it is not raised."""
+    damage: list[TableError] = []
     try:
-        return _parts(reader, path, request)
+        parts = _parts(reader, path, dataclasses.replace(request, damaged=damage.append))
     except ContractError:
         raise
     except Exception as error:
         raise ContractError(
             f"{case}: request.damaged is told, and what was read is kept; raised {error!r}"
         ) from error
+    return parts, damage
+
+
+def _damage(reader: Reader, path: Path, expected: dict[str, list[str]], request: Request) -> None:
+    file = reader.sources(path)[-1].file
+    file.write_bytes(NOT_TEXT)  # type: ignore[union-attr]
+    name = file.name  # type: ignore[union-attr]
+    refusal(lambda: _parts(reader, path, request), TableError, name, "zero bytes")
+    parts, damage = _going_on(reader, path, request, "zero bytes")
+    one = len(damage) == 1 and isinstance(damage[0], TableError)
+    require(one, f"damaged: is told of one TableError a damaged source, not {damage!r}")
+    for group, tracks in _merged(parts).items():
+        require(tracks == expected.get(group), f"damage: group {group!r} was made up: {tracks!r}")
+
+
+def _cuts(
+    reader: Reader, path: Path, groups: Sequence[tuple[str, Sequence[str]]], request: Request
+) -> None:
+    """Cut off anywhere, a source is read from its beginning, or reported."""
+    every = [(group, track) for group, tracks in groups for track in tracks]
+    file = reader.sources(path)[-1].file
+    whole, name = file.read_bytes(), file.name  # type: ignore[union-attr]
+    for size in range(0, len(whole), -(-len(whole) // MOST_CUTS)):
+        file.write_bytes(whole[:size])  # type: ignore[union-attr]
+        case = f"cut off after {size} of {len(whole)} bytes"
+        parts, damage = _going_on(reader, path, request, case)
+        found = [(group, track) for group, tracks in _merged(parts).items() for track in tracks]
+        require(len(damage) <= 1, f"{case}: reported once, not {damage!r}")
+        for message in map(str, damage):
+            require(
+                message.isprintable() and name in message,
+                f"{case}: the message is one line with {name!r} in it, not {message!r}",
+            )
+        # The last id may have lost its end, which a text without an end mark cannot tell.
+        require(
+            len(found) <= len(every) and found[:-1] == every[: len(found)][:-1],
+            f"{case}: what is read is a beginning of what was written, not {found!r}",
+        )

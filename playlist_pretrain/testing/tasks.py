@@ -44,14 +44,20 @@ def check_task(reader: TaskReader, settings: TaskSettings) -> None:
     require(used, f"options: {' or '.join(SOURCES)} is among them, which says where the files are")
     task = reader.read(settings)
     _task(reader, task)
-    _same(task, reader.read(settings))
+    again = reader.read(settings)
+    for name in SPLITS:
+        before, after = task.splits()[name], again.splits()[name]
+        require(
+            before.track_ids == after.track_ids and np.array_equal(before.targets, after.targets),
+            f"read: again, the same ({name})",
+        )
     for option in used:
-        paths: dict[str, Any] = {option: NOWHERE}
-        lacking = dataclasses.replace(settings, **dict.fromkeys(paths))
-        refusal(partial(reader.read, lacking), TaskError, f"--{option}", f"no --{option}")
-        nowhere = dataclasses.replace(settings, **paths)
-        case = f"--{option} that is not there"
-        refusal(partial(reader.read, nowhere), PlaylistPretrainError, NOWHERE, case)
+        lacking: Any = {option: None}
+        nowhere: Any = {option: NOWHERE}
+        without = partial(reader.read, dataclasses.replace(settings, **lacking))
+        refusal(without, TaskError, f"--{option}", f"no --{option}")
+        missing = partial(reader.read, dataclasses.replace(settings, **nowhere))
+        refusal(missing, PlaylistPretrainError, NOWHERE, f"--{option} that is not there")
 
 
 def _task(reader: TaskReader, task: TaggingTask) -> None:
@@ -66,10 +72,8 @@ def _task(reader: TaskReader, task: TaggingTask) -> None:
     for name, split in task.splits().items():
         _split(name, split, len(classes))
         for track_id in split.track_ids:
-            require(
-                split_of.setdefault(track_id, name) == name,
-                f"splits: no track is in two, but {track_id!r} is",
-            )
+            alone = split_of.setdefault(track_id, name) == name
+            require(alone, f"splits: no track is in two, but {track_id!r} is")
     both = task.train.targets.any(axis=0) & task.test.targets.any(axis=0)
     require(both.any(), "classes: some class has tracks in both train and test")
     require(isinstance(task.whole_tracks, bool), "whole_tracks: True or False")
@@ -78,10 +82,9 @@ def _task(reader: TaskReader, task: TaggingTask) -> None:
         require_line(note, "note")
     require(isinstance(task.citation, str), "citation: text, empty for a user's own table")
     require(task.citation.isprintable(), "citation: one line")
-    require(
-        isinstance(task.endings, tuple) and all(isinstance(end, str) for end in task.endings),
-        "endings: a tuple of text",
-    )
+    endings = task.endings
+    texts = isinstance(endings, tuple) and all(isinstance(end, str) for end in endings)
+    require(texts, "endings: a tuple of text")
 
 
 def _split(name: str, split: Split, classes: int) -> None:
@@ -89,21 +92,11 @@ def _split(name: str, split: Split, classes: int) -> None:
     require(isinstance(ids, tuple) and ids, f"{name}: track_ids is a tuple of at least one")
     require(all(isinstance(one, str) and one for one in ids), f"{name}: ids are text")
     require(len(set(ids)) == len(ids), f"{name}: each track once")
+    plain = isinstance(targets, np.ndarray) and targets.dtype == bool
+    require(plain, f"{name}: targets are a bool array")
+    shape = [len(ids), classes]
     require(
-        isinstance(targets, np.ndarray) and targets.dtype == bool,
-        f"{name}: targets are a bool array",
-    )
-    require(
-        targets.shape == (len(ids), classes),
-        f"{name}: targets are [tracks, classes] = {[len(ids), classes]}, not {list(targets.shape)}",
+        list(targets.shape) == shape,
+        f"{name}: targets are [tracks, classes] = {shape}, not {list(targets.shape)}",
     )
     require(not targets.flags.writeable, f"{name}: targets are read-only")
-
-
-def _same(one: TaggingTask, other: TaggingTask) -> None:
-    for name in SPLITS:
-        before, after = one.splits()[name], other.splits()[name]
-        require(
-            before.track_ids == after.track_ids and np.array_equal(before.targets, after.targets),
-            f"read: again, the same ({name})",
-        )
