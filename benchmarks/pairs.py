@@ -8,6 +8,7 @@ has today: sparse_dot_topn for the table of co-occurrences, and a plain loop in 
 
 import argparse
 import json
+import logging
 import random
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def step_table(folder):
     started = time.perf_counter()
     table = top_table(groups)
     seconds = time.perf_counter() - started
-    save_table(table, table_path(groups, folder, top=10, max_group_length=1000))
+    save_table(table, table_path(groups, folder))
     return {"seconds": seconds, "sum": int(table.counts.sum())}
 
 
@@ -132,9 +133,13 @@ def step_word2vec(folder):
     groups = load(folder)
     chosen = groups.select(np.arange(len(groups)) < max(2, W2V_SHARE * len(groups)))
     told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("playlist_pretrain").addHandler(handler)
+    logging.getLogger("playlist_pretrain").setLevel(logging.INFO)
     settings = Word2VecSettings(epochs=1, workers=2)
     started = time.perf_counter()
-    train(chosen, settings, say=told.append)
+    train(chosen, settings)
     seconds = time.perf_counter() - started
     squares = np.square(groups.lengths).sum() / np.square(chosen.lengths).sum()
     words = len(chosen.rows)

@@ -136,7 +136,7 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     from playlist_pretrain.training.schedules import warmup_cosine
 
     collection = data.collection
-    pairings = [part.pairing for part in data.stream.streams]
+    pairings = data.stream.pairings
     standardise = recipe.input_norm == "band"
     with precision(recipe.precision):
         b = backbone(
@@ -218,7 +218,7 @@ def train(
         COLUMNS,
         steps_per_epoch=stream.steps_per_epoch,
         epochs=recipe.epochs,
-        windows=2 * recipe.batch * len(stream.streams),
+        windows=2 * recipe.batch * len(stream.pairings),
         check=lambda epoch, logs: check_finite(model, data),
         evaluate=evaluate,
         checkpoint_epochs=recipe.checkpoint_epochs,

@@ -22,7 +22,7 @@ from playlist_pretrain.training.recipes import (
 
 if TYPE_CHECKING:
     from playlist_pretrain.pairs import Pairing
-    from playlist_pretrain.pairs.dataset import JointStream, PairStream
+    from playlist_pretrain.pairs.dataset import PairStream
     from playlist_pretrain.pairs.false_negatives import FalseNegatives
     from playlist_pretrain.playlists.groups import TrackGroups
     from playlist_pretrain.records.collection import Collection
@@ -42,7 +42,7 @@ class Data:
     ----------
     collection : Collection
     reader : WindowReader
-    stream : PairStream or JointStream
+    stream : PairStream
         The pairs of every step, of one pairing or of several.
     probe_pairs : ProbePairs or None
         Held-out pairs, where there are enough.
@@ -56,7 +56,7 @@ class Data:
 
     collection: Collection
     reader: WindowReader
-    stream: PairStream | JointStream
+    stream: PairStream
     probe_pairs: ProbePairs | None
     facts: dict[str, Any]
     chance: float
@@ -142,7 +142,7 @@ def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[Pretrai
 
 def planned(
     given: PretrainRecipe, recipe: PretrainRecipe, pairings: Sequence[Pairing], total: int
-) -> tuple[PretrainRecipe, PairStream | JointStream]:
+) -> tuple[PretrainRecipe, PairStream]:
     """Settle epochs and warm-up of a resolved recipe; returns it with the stream of its steps.
 
     All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
@@ -178,9 +178,7 @@ def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool)
     from playlist_pretrain.playlists.groups import groups_path, load_groups
     from playlist_pretrain.playlists.split import split_groups, usable_tracks
 
-    chosen: dict[str, Any] = {
-        "frames": recipe.frames, "exclude": recipe.exclude, "say": logger.info
-    }  # fmt: skip
+    chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude}
     there = groups_path(collection.path, recipe.groups).exists()
     if recipe.pairs == "simclr" and not (there or groups_given):
         # Its pairs need no groups; where there are some they serve the probe.
@@ -197,9 +195,7 @@ def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool)
                 f"{collection.path}: no group of {recipe.groups!r} has two tracks that can be "
                 "trained on"
             )
-    material = Material(
-        kept, usable, recipe, collection.path, collection.track_ids, say=logger.info
-    )
+    material = Material(kept, usable, recipe, collection.path, collection.track_ids)
     pairing = PAIRINGS.get(recipe.pairs)(material, recipe.seed)
     return Part(recipe.groups, kept, held_out, pairing, groups_key, exclude_key)
 
@@ -228,7 +224,7 @@ def _probe_pairs(
     return probe_pairs
 
 
-def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream | JointStream) -> None:
+def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream) -> None:
     """Log the numbers of groups, pairs and steps."""
     several = len(parts) > 1
     for name, part in {part.groups_name: part for part in parts}.items():
@@ -252,7 +248,7 @@ def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream | Jo
 def _chance(
     recipe: PretrainRecipe,
     parts: Sequence[Part],
-    stream: PairStream | JointStream,
+    stream: PairStream,
     collection: Collection,
 ) -> tuple[float, tuple[FalseNegatives, ...] | None]:
     """Loss at chance, and the false negatives of each pairing if they are to be left out."""
@@ -262,13 +258,13 @@ def _chance(
     if not recipe.mask_false_negatives:
         return chance_loss(recipe.batch), None
     chances, finders = [], []
-    for part, own in zip(parts, stream.streams, strict=True):
+    for part, rows in zip(parts, np.split(stream.rows_of(0), len(parts)), strict=True):
         if part.kept is None:
             raise RecipeError(
                 f"--mask-false-negatives: groups say what is no negative, and {collection.path} "
                 f"has no groups {part.groups_name!r}"
             )
-        finder, rows = FalseNegatives.of(part.kept), own.rows_of(0)
+        finder = FalseNegatives.of(part.kept)
         which = f"{part.pairing.name}: " if len(parts) > 1 else ""
         logger.info(
             f"{which}{finder.share(rows):.1%} of the negatives of the first batch share a group: "

@@ -12,7 +12,7 @@ from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
-from playlist_pretrain.pairs.dataset import pair_dataset
+from playlist_pretrain.pairs.dataset import step_dataset
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain as training
@@ -123,7 +123,7 @@ def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
     settled, data = settle(recipe(world, "simclr", seed=3))
     model = training.build_model(settled, data)
-    windows = next(iter(pair_dataset(data.reader, data.stream, seed=3, first=0, last=1)))
+    windows = next(iter(step_dataset(data.reader, data.stream, seed=3, first=0, last=1)))
     views = model.views(windows, 0)
     expected = MixedViews(data.collection.front_end, 3)(windows, 0)
     for view, same in zip(views, expected, strict=True):

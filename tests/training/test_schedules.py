@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.pairs.dataset import PairStream
+from playlist_pretrain.pairs.dataset import plan
 from playlist_pretrain.training.pretrain import build_model
 from playlist_pretrain.training.pretrain_data import Data
 from playlist_pretrain.training.recipes import PretrainRecipe
@@ -28,7 +28,7 @@ def papers_optimizer(make_collection, tmp_path_factory):
     collection = make_collection(tmp_path_factory.mktemp("paper"), [300])
     pairing = SimpleNamespace(name="playlist_co", y="window", count=lambda epoch: PAPERS_PAIRS)
     recipe = PretrainRecipe(collection="x").resolve(demo=False, window_frames=256)
-    stream = PairStream.plan(pairing, recipe.batch, recipe.epochs)
+    stream = plan([pairing], recipe.batch, recipe.epochs)
     assert stream.steps_per_epoch == 2152
     assert recipe.with_steps(stream.steps_per_epoch) == recipe
     assert (recipe.preset, recipe.epochs * stream.steps_per_epoch) == ("paper", 107600)
