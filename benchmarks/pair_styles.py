@@ -29,7 +29,7 @@ def figures(collection, pairing, epochs, seed):
     with open(Path(collection) / "tracks.csv", encoding="utf-8", newline="") as stream:
         about = {row["track_id"]: (row["style"], row["artist"]) for row in csv.DictReader(stream)}
     labels = np.array([about[track_id] for track_id in data.collection.track_ids])
-    blocks = [block for epoch in range(epochs) for block in data.stream.pairing.epoch(epoch)]
+    blocks = [block for epoch in range(epochs) for block in data.stream.pairings[0].epoch(epoch)]
     pairs = np.concatenate(blocks)
     same = (labels[pairs[:, 0]] == labels[pairs[:, 1]]).mean(axis=0)
     return (*same, len(np.unique(pairs)), len(np.unique(pairs, axis=0)))

@@ -76,7 +76,7 @@ def test_tables_know_nothing_of_held_out_groups(world):
     for i in range(len(split.kept)):
         together[np.ix_(split.kept.group(i), split.kept.group(i))] += 1
     _, data = settle(recipe(world, "playlist_tco"))
-    pairs = np.concatenate(list(data.stream.pairing.epoch(0)))
+    pairs = np.concatenate(list(data.stream.pairings[0].epoch(0)))
     assert np.all(together[pairs[:, 0], pairs[:, 1]] > 0)
 
 
@@ -97,7 +97,7 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     workers = Workers(model.distribute_strategy)
     training.train(model, settled, data, run, workers, resumes_from=run)
     kept = model.y_tower.get_layer("vectors").get_weights()[0]
-    np.testing.assert_array_equal(kept, data.stream.pairing.table)
+    np.testing.assert_array_equal(kept, data.stream.pairings[0].table)
     fresh = training.build_model(settled, data)
     for name in ("projector", "backbone"):
         before, after = (getattr(m, name).get_weights() for m in (fresh, model))
@@ -117,7 +117,7 @@ def test_the_two_sides_of_vectors_have_projectors_of_their_own(world):
     ]
     assert np.any(x.get_weights()[0] != y.get_weights()[0])
     assert model.y_tower.layers[0].weights and not model.y_tower.layers[0].trainable
-    assert data.facts["vectors"] == content_key(data.stream.pairing.table.tobytes())
+    assert data.facts["vectors"] == content_key(data.stream.pairings[0].table.tobytes())
 
 
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
@@ -192,7 +192,7 @@ def test_simclr_does_not_need_the_groups_that_are_there(make_collection, tmp_pat
     )
     short.save(groups_path(collection.path, "playlists"))
     _, data = settle(recipe(collection.path, "simclr"))
-    assert sorted(np.concatenate(list(data.stream.pairing.epoch(0)))[:, 0]) == list(range(8))
+    assert sorted(np.concatenate(list(data.stream.pairings[0].epoch(0)))[:, 0]) == list(range(8))
     assert data.probe_pairs is None
     for pairs in ("playlist_co", "playlist_tco", "playlist_w2v"):
         with pytest.raises(GroupsError, match="no group of 'playlists' has two tracks"):
