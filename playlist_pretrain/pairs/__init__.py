@@ -25,7 +25,6 @@ from playlist_pretrain.playlists.top_table import cached_top_table, top_table
 from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors, track_vectors
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.registry import Registry
-from playlist_pretrain.storage import RemotePath
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +84,7 @@ class Material:
         Tracks that may be trained on.
     settings : TableSettings
         Of the tables that some pairings need.
-    folder : Path or RemotePath, optional
+    folder : Path, optional
         Where these tables are kept; without one they are made anew.
     track_ids : sequence of str, optional
         Ids of all rows, for tables that name their tracks.
@@ -94,7 +93,7 @@ class Material:
     groups: TrackGroups | None
     usable: np.ndarray
     settings: TableSettings = field(default_factory=TableSettings)
-    folder: Path | RemotePath | None = None
+    folder: Path | None = None
     track_ids: Sequence[str] | None = None
 
     @classmethod

@@ -21,7 +21,6 @@ from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
 from playlist_pretrain.records.beam_options import checked_options, one_line
-from playlist_pretrain.storage import RemotePath
 
 try:
     import apache_beam as beam
@@ -156,7 +155,7 @@ def line_of(row: int, found: Sequence[tuple[int, int]]) -> str:
 
 def keep_beam_table(
     groups: TrackGroups,
-    folder: Path | RemotePath,
+    folder: Path,
     max_group_length: int = 1000,
     options: str = "",
     temp: str | None = None,
@@ -166,7 +165,7 @@ def keep_beam_table(
     Parameters
     ----------
     groups : TrackGroups
-    folder : Path or RemotePath
+    folder : Path
     max_group_length : int
     options : str
         Of Beam, as on a command line.

@@ -26,7 +26,7 @@ from playlist_pretrain.playlists.kept_tables import read_arrays, whole, write_ar
 from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.seeds import random_order, random_stream
-from playlist_pretrain.storage import RemotePath, location
+from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -203,7 +203,7 @@ class TrackGroups:
             ids = PackedStrings.pack(ids[i] for i in np.flatnonzero(kept))
         return dataclasses.replace(self, indptr=indptr, rows=rows, group_ids=ids)
 
-    def save(self, path: str | Path | RemotePath) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the groups, whole or not at all; equal groups give equal bytes."""
         header = {
             "format": FORMAT,
@@ -221,7 +221,7 @@ class TrackGroups:
         )
 
     @classmethod
-    def load(cls, path: str | Path | RemotePath) -> TrackGroups:
+    def load(cls, path: str | Path) -> TrackGroups:
         """Read groups that :meth:`save` wrote.
 
         Raises
@@ -230,20 +230,27 @@ class TrackGroups:
             If the file is missing, truncated, foreign, or its parts do not fit together.
         """
         path = location(path)
-        if not path.exists():
-            raise GroupsError(f"{path}: no such file")
         mend = f"; make it again with {command('match_playlists')} … --overwrite"
-        with whole(path, "groups file", mend):
-            header, arrays = read_arrays(path, FORMAT)
-            name, tracks, key = (header[field] for field in ("name", "tracks", "collection_key"))
-            if not (isinstance(name, str) and isinstance(key, str) and type(tracks) is int):
-                raise ValueError("name and collection_key are text, tracks is a number")
-            indptr, rows = arrays["indptr"], arrays["rows"]
-            ids, ends = arrays["group_id_bytes"], arrays["group_id_ends"]
-            if ids.dtype != np.uint8 or ends.dtype != np.int64 or ids.ndim != 1 or ends.ndim != 1:
-                raise ValueError("group ids are not packed text")
-            indptr.flags.writeable = rows.flags.writeable = False
-            return cls(name, indptr, rows, tracks, key, PackedStrings(ids, ends))
+        try:
+            with whole(path, "groups file", mend):
+                return cls._read(path)
+        except (GroupsError, FileNotFoundError) as error:
+            if any(isinstance(one, FileNotFoundError) for one in (error, error.__cause__)):
+                raise GroupsError(f"{path}: no such file") from None
+            raise
+
+    @classmethod
+    def _read(cls, path: Path) -> TrackGroups:
+        header, arrays = read_arrays(path, FORMAT)
+        name, tracks, key = (header[field] for field in ("name", "tracks", "collection_key"))
+        if not (isinstance(name, str) and isinstance(key, str) and type(tracks) is int):
+            raise ValueError("name and collection_key are text, tracks is a number")
+        indptr, rows = arrays["indptr"], arrays["rows"]
+        ids, ends = arrays["group_id_bytes"], arrays["group_id_ends"]
+        if ids.dtype != np.uint8 or ends.dtype != np.int64 or ids.ndim != 1 or ends.ndim != 1:
+            raise ValueError("group ids are not packed text")
+        indptr.flags.writeable = rows.flags.writeable = False
+        return cls(name, indptr, rows, tracks, key, PackedStrings(ids, ends))
 
 
 def _check_mask(mask: np.ndarray, size: int, what: str) -> None:
@@ -262,7 +269,7 @@ def check_groups_name(name: str) -> str:
     return name
 
 
-def groups_path(folder: Path | RemotePath, name: str) -> Path | RemotePath:
+def groups_path(folder: Path, name: str) -> Path:
     """Where the groups called ``name`` of the collection in ``folder`` are kept."""
     return folder / f"groups-{check_groups_name(name)}.npz"
 
@@ -302,7 +309,7 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
     return dataclasses.replace(groups, name=name)
 
 
-def _same_command(path: Path | RemotePath, name: str, folder: str) -> str | None:
+def _same_command(path: Path, name: str, folder: str) -> str | None:
     """The command that made the groups in ``path``, as their report remembers it."""
     try:
         report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))

@@ -15,14 +15,14 @@ import numpy as np
 
 from playlist_pretrain.errors import CollectionError, GroupsError, first_line
 from playlist_pretrain.files import atomic_write, check_writable
-from playlist_pretrain.storage import RemotePath, open_bytes
+from playlist_pretrain.storage import open_bytes
 
 logger = logging.getLogger(__name__)
 Table = TypeVar("Table")
 
 
 def kept(
-    path: Path | RemotePath,
+    path: Path,
     load: Callable[[], Table],
     make: Callable[[], Table],
     save: Callable[[Table], None],
@@ -47,7 +47,7 @@ def kept(
 
 
 @contextlib.contextmanager
-def whole(path: Path | RemotePath, what: str, mend: str = "") -> Iterator[None]:
+def whole(path: Path, what: str, mend: str = "") -> Iterator[None]:
     """Turn any error of the block into one GroupsError: ``path`` is not a whole ``what``.
 
     A damaged zip file or header fails in a dozen ways. A server that is away is none of them.
@@ -60,7 +60,7 @@ def whole(path: Path | RemotePath, what: str, mend: str = "") -> Iterator[None]:
         raise GroupsError(f"{path}: not a whole {what} ({first_line(error)}){mend}") from error
 
 
-def write_arrays(path: str | Path | RemotePath, header: dict[str, Any], **arrays: Any) -> None:
+def write_arrays(path: str | Path, header: dict[str, Any], **arrays: Any) -> None:
     """Write plain arrays with a JSON header, whole or not at all; equal content, equal bytes.
 
     Nothing is compressed, and every entry carries the zip format's first date.
@@ -69,7 +69,7 @@ def write_arrays(path: str | Path | RemotePath, header: dict[str, Any], **arrays
         np.savez(stream, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
 
 
-def read_arrays(path: Path | RemotePath, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the header and the arrays that :func:`write_arrays` wrote, without pickle.
 
     Raises

@@ -30,7 +30,7 @@ from playlist_pretrain.playlists.readers.paths import paths_hint
 from playlist_pretrain.playlists.readers.source import refuse
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
-from playlist_pretrain.storage import RemotePath, location
+from playlist_pretrain.storage import location
 
 logger = logging.getLogger(__name__)
 LONGEST_SHOWN = 60
@@ -396,7 +396,7 @@ class Match:
     groups : TrackGroups
     coverage : Coverage
         Counts of what was read, matched and left out.
-    path : Path or RemotePath
+    path : Path
         File of the groups; the report lies beside it.
     kind : str
         Kind of the groups, as their source has it.
@@ -404,7 +404,7 @@ class Match:
 
     groups: TrackGroups
     coverage: Coverage
-    path: Path | RemotePath
+    path: Path
     kind: str
 
     def __repr__(self) -> str:
@@ -413,7 +413,7 @@ class Match:
 
 def match_playlists(
     playlists: str | Path,
-    collection: str | Path | RemotePath | Collection,
+    collection: str | Path | Collection,
     *,
     name: str | None = None,
     format: str = "auto",
@@ -435,7 +435,7 @@ def match_playlists(
     ----------
     playlists : str or Path
         File, folder or zip file.
-    collection : str, Path, RemotePath or Collection
+    collection : str, Path or Collection
     name : str, optional
         Name of the groups; default ``kind``.
     format : str
@@ -534,7 +534,7 @@ def match_playlists(
     return Match(groups, coverage, path, request.kind)
 
 
-def _holds(path: Path | RemotePath, groups: TrackGroups, *, overwrite: bool) -> bool:
+def _holds(path: Path, groups: TrackGroups, *, overwrite: bool) -> bool:
     """Whether these groups lie at ``path``; a GroupsError where others do, unless ``overwrite``."""
     if not path.exists():
         return False

@@ -21,7 +21,6 @@ from playlist_pretrain.playlists.split import split_groups
 from playlist_pretrain.playlists.top_table import TopTable, cached_top_table
 from playlist_pretrain.playlists.word2vec import TrackVectors, Word2VecSettings, cached_vectors
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.storage import RemotePath
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,9 +159,9 @@ def _nearest_text(
 def draw_groups(
     groups: TrackGroups,
     table: TopTable,
-    folder: Path | RemotePath,
+    folder: Path,
     artists: TrackGroups | None = None,
-) -> list[Path | RemotePath]:
+) -> list[Path]:
     """Draw lengths, popularity and co-occurrences, and tracks per artist, as PNG.
 
     Parameters
@@ -197,12 +196,12 @@ def draw_groups(
 
 
 def _draw(
-    path: Path | RemotePath,
+    path: Path,
     paint: Callable[[Axes, np.ndarray], None],
     values: np.ndarray,
     across: str,
     up: str,
-) -> Path | RemotePath:
+) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

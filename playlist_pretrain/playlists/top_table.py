@@ -20,7 +20,6 @@ from playlist_pretrain.playlists.split import short_enough
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.storage import RemotePath
 
 logger = logging.getLogger(__name__)
 TOP = 10
@@ -176,8 +175,8 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
 
 
 def table_path(
-    groups: TrackGroups, folder: Path | RemotePath, *, top: int = TOP, max_group_length: int = 1000
-) -> Path | RemotePath:
+    groups: TrackGroups, folder: Path, *, top: int = TOP, max_group_length: int = 1000
+) -> Path:
     """File of the table of these groups and settings; its name holds a key of both."""
     settings = f"top {top}, longest {max_group_length}, format {FORMAT}"
     key = content_key(groups.content_key.encode(), settings.encode())[:16]
@@ -186,7 +185,7 @@ def table_path(
 
 def cached_top_table(
     groups: TrackGroups,
-    folder: Path | RemotePath,
+    folder: Path,
     *,
     top: int = TOP,
     max_group_length: int = 1000,
@@ -214,13 +213,13 @@ def cached_top_table(
     return table
 
 
-def save_table(table: TopTable, path: Path | RemotePath) -> None:
+def save_table(table: TopTable, path: Path) -> None:
     """Write a table, whole or not at all; equal tables give equal bytes."""
     header = {"format": FORMAT, "left_out": table.left_out}
     write_arrays(path, header, rows=table.rows.astype("<i4"), counts=table.counts.astype("<i4"))
 
 
-def load_table(path: Path | RemotePath, tracks: int, top: int = TOP) -> TopTable:
+def load_table(path: Path, tracks: int, top: int = TOP) -> TopTable:
     """Read the table that :func:`save_table` wrote.
 
     Raises

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from gensim.models import Word2Vec
 
     from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.storage import RemotePath
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -267,9 +266,7 @@ def track_vectors(groups: TrackGroups, settings: Word2VecSettings) -> TrackVecto
     return TrackVectors(rows[order], model.wv.vectors[order], left_out, about)
 
 
-def vectors_path(
-    groups: TrackGroups, folder: Path | RemotePath, settings: Word2VecSettings
-) -> Path | RemotePath:
+def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) -> Path:
     """File of the vectors of these groups and settings; its name holds a key of both."""
     described = json.dumps({"format": FORMAT, **dataclasses.asdict(settings)}, sort_keys=True)
     key = content_key(groups.content_key.encode(), described.encode())[:16]
@@ -279,7 +276,7 @@ def vectors_path(
 def cached_vectors(
     groups: TrackGroups,
     track_ids: Sequence[str],
-    folder: Path | RemotePath,
+    folder: Path,
     settings: Word2VecSettings,
 ) -> TrackVectors:
     """Read the vectors of these groups and settings from ``folder``, or train and keep them.
@@ -301,7 +298,7 @@ def cached_vectors(
     return vectors
 
 
-def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path | RemotePath) -> None:
+def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path) -> None:
     """Write vectors and the document about them, whole or not at all."""
     data = np.ascontiguousarray(vectors.vectors, "<f4")
     parts = [f"{data.shape[0]} {data.shape[1]}\n".encode()]
@@ -315,7 +312,7 @@ def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path | R
         stream.write(content)
 
 
-def load_vectors(path: Path | RemotePath, track_ids: Sequence[str], size: int) -> TrackVectors:
+def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVectors:
     """Read the vectors that :func:`save_vectors` wrote.
 
     Raises
