@@ -74,25 +74,6 @@ class MakeShard(beam.DoFn):
         self._read.inc(int(position > 0))  # it was the one before
 
 
-class MakeShards(beam.PTransform):
-    """Places of tasks (see :func:`write_tasks`) → (:class:`ShardPart`, list of notes) of each.
-
-    Parameters
-    ----------
-    work : ShardWork
-        See :class:`MakeShard`.
-    """
-
-    def __init__(self, work: ShardWork):
-        super().__init__()
-        self._work = work
-
-    def expand(self, places: beam.PCollection) -> beam.PCollection:
-        """Apply to a ``PCollection`` of places."""
-        # Without a shuffle a runner may give all elements of a list to one worker.
-        return places | "spread" >> beam.Reshuffle() | "shard" >> beam.ParDo(MakeShard(self._work))
-
-
 def write_tasks(folder: Path, tasks: Sequence[ShardTask]) -> list[int]:
     """Write the tasks of all shards into ``folder``; return the place of each in the file.
 
@@ -155,7 +136,9 @@ def run_on(options: str) -> Callable[[ShardWork, list[ShardTask]], int]:
         places = write_tasks(work.folder, tasks)
         there = dataclasses.replace(work, folder=Path(os.path.abspath(work.folder)))
         pipeline = empty_pipeline(options)
-        _ = pipeline | "tasks" >> beam.Create(places) | MakeShards(there)
+        # Without the shuffle a runner may give all elements of a list to one worker.
+        spread = pipeline | beam.Create(places) | beam.Reshuffle()
+        _ = spread | "shard" >> beam.ParDo(MakeShard(there))
         reason, failure = "", None
         try:
             state = pipeline.run().wait_until_finish()

@@ -181,8 +181,9 @@ def make_collection(
 
     Parameters
     ----------
-    out : str or Path
-        Folder of the collection.
+    out, workers, overwrite, add, on_error
+        See :func:`build_collection`. An unfinished build with the same settings is continued,
+        with others only ``overwrite`` drops it. Added tracks become new shards.
     tracks : sequence of TrackSource
         Rows are numbered in this order.
     front_end : FrontEnd
@@ -196,17 +197,6 @@ def make_collection(
         whose size or date changes makes another collection. None when sources are tokens.
     notes : sequence of Note, optional
         On what was left out of ``tracks``, for the report.
-    workers : int, optional
-        Processes; default one for each core this process may use.
-    overwrite : bool
-        Replace a finished collection, once the new one is ready, and drop an unfinished build
-        with other settings. An unfinished build with the same settings is continued.
-        With ``add`` it drops no more than an unfinished addition of other tracks.
-    add : bool
-        Append those of ``tracks`` that the finished collection in ``out`` does not have, as
-        new shards; its rows keep their numbers and their bytes.
-    on_error : {"skip", "raise"}
-        With ``"raise"`` the first track that cannot be read ends the build with AudioError.
     make_shards : callable, optional
         Finishes all shards and returns how many were not there before; default ``workers``
         processes of this machine.
@@ -238,7 +228,7 @@ def make_collection(
     tracks, left_out = storable(tracks)
     left_out.extend(notes)
     root = None if root is None else os.path.abspath(root)
-    plan = Plan(tracks, front_end, load, root)
+    plan = Plan.of(tracks, front_end, load, root)
     folder = BuildFolder(out)
     if add and not folder.finished:
         raise CollectionError(

@@ -11,7 +11,6 @@ is no file). It tells later what is new or changed.
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import hashlib
 import json
@@ -19,7 +18,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -133,111 +132,109 @@ class Changes:
         return f"{THE_LIST}: {counts}; first of them: {first}"
 
 
+@dataclass(frozen=True)
 class Plan:
     """All that determines a collection, or an addition to one.
 
-    Parameters
-    ----------
-    tracks : sequence of TrackSource
-    front_end : FrontEnd
-    load : dataclass
-        The loader; its fields are part of the plan. Where a source is a place within a file, its
-        method ``file_of(source)`` names the file.
-    root : str or None
-        Folder of the sources: the size and date of each file then count too.
-
     Attributes
     ----------
+    tracks : dict
+        Id → TrackSource, in the order of the rows.
     listing : dict
-        Id → line of each of ``tracks``.
-    document : dict
-        Content of ``plan.json``.
-    source : dict
-        Settings that the collection remembers.
+        Id → line of the listing, of the same tracks.
+    front_end, loader : dict
+        Settings of the front end and of what reads the sources.
     onto : Collection or None
-        The collection that tracks are added to.
+        The collection that the tracks are added to.
+    old_listing : dict
+        Listing of that collection.
     """
 
-    def __init__(
-        self, tracks: Sequence[TrackSource], front_end: FrontEnd, load: Any, root: str | None
-    ):
+    tracks: dict[str, TrackSource]
+    listing: dict[str, str]
+    front_end: dict
+    loader: dict
+    onto: Collection | None = None
+    old_listing: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, tracks: Sequence[TrackSource], front_end: FrontEnd, load: Any, root: str | None
+    ) -> Plan:
+        """Plan a collection; see :func:`playlist_pretrain.records.build.make_collection`."""
         loader = {"name": type(load).__name__, **dataclasses.asdict(load)}
         loader.pop("front_end", None)  # remembered already, as the collection's
         file_of = getattr(load, "file_of", str)
-        self.onto: Collection | None = None
-        self._first_shard = self._generation = 0
-        self._set(
+        return cls(
             {track.track_id: track for track in tracks},
             {track.track_id: _line(track, root, file_of) for track in tracks},
             json.loads(json.dumps(front_end.to_dict())),
             json.loads(json.dumps(loader)),
         )
-        self._whole_listing = self.listing
-
-    def _set(
-        self, tracks: dict[str, TrackSource], listing: dict[str, str], front_end: dict, loader: dict
-    ) -> None:
-        self.tracks, self.listing = tracks, listing
-        self._per_shard = tracks_per_shard(len(tracks))
-        self.source = {
-            "loader": loader,
-            "listed_tracks": len(tracks),
-            "listing_sha256": _digest(listing),
-            "tracks_per_shard": self._per_shard,
-        }
-        self.document: dict[str, Any] = {
-            "type": "mel collection build",
-            "format": schema.FORMAT,
-            "version": __version__,
-            "front_end": front_end,
-            "source": self.source,
-        }
 
     def addition(self, collection: Collection, listing: dict[str, str], ids: list[str]) -> Plan:
-        """The plan that adds the tracks ``ids`` to a ``collection`` made from ``listing``."""
-        plan = copy.copy(self)
-        plan._set(
-            {track_id: self.tracks[track_id] for track_id in ids},
-            {track_id: self.listing[track_id] for track_id in ids},
-            self.document["front_end"],
-            self.source["loader"],
+        """Plan to add the tracks ``ids`` to a ``collection`` made from ``listing``."""
+        return dataclasses.replace(
+            self,
+            tracks={track_id: self.tracks[track_id] for track_id in ids},
+            listing={track_id: self.listing[track_id] for track_id in ids},
+            onto=collection,
+            old_listing=listing,
         )
-        plan.document["addition_to"] = collection.content_key
-        plan.onto = collection
-        names = [schema.SHARD_FILE.fullmatch(path.name) for path in collection.shard_paths]
-        plan._first_shard = 1 + max((int(name[1]) for name in names if name), default=-1)
-        plan._generation = generation(read_document(collection.path)) + 1
-        plan._whole_listing = {**listing, **plan.listing}
-        plan.source = {
-            **collection.source,
-            "listed_tracks": len(plan._whole_listing),
-            "listing_sha256": _digest(plan._whole_listing),
+
+    @property
+    def whole_listing(self) -> dict[str, str]:
+        """Listing of the collection that the plan results in."""
+        return {**self.old_listing, **self.listing}
+
+    @property
+    def source(self) -> dict:
+        """Settings that the collection remembers."""
+        listed = {
+            "listed_tracks": len(self.whole_listing),
+            "listing_sha256": _digest(self.whole_listing),
         }
-        return plan
+        if self.onto:
+            return {**self.onto.source, **listed}
+        per_shard = tracks_per_shard(len(self.tracks))
+        return {"loader": self.loader, **listed, "tracks_per_shard": per_shard}
 
     def tasks(self) -> list[ShardTask]:
         """One task a shard."""
-        tracks = tuple(self.tracks.values())
-        starts = range(0, len(tracks), self._per_shard)
-        return [
-            ShardTask(number, tracks[start : start + self._per_shard])
-            for number, start in enumerate(starts, self._first_shard)
-        ]
+        tracks, size, first = tuple(self.tracks.values()), tracks_per_shard(len(self.tracks)), 0
+        if self.onto:
+            names = [schema.SHARD_FILE.fullmatch(path.name) for path in self.onto.shard_paths]
+            first = 1 + max((int(name[1]) for name in names if name), default=-1)
+        starts = range(0, len(tracks), size)
+        return [ShardTask(n, tracks[at : at + size]) for n, at in enumerate(starts, first)]
 
     def save_sources(self, folder: Path) -> None:
         """Write the listing that the collection keeps."""
-        _write_listing(folder / sources_name(self._generation), self._whole_listing)
+        number = 1 + generation(read_document(self.onto.path)) if self.onto else 0
+        _write_listing(folder / sources_name(number), self.whole_listing)
+
+    def save(self, folder: Path) -> None:
+        """Write the listing, then ``plan.json``."""
+        _write_listing(folder / "listing.jsonl", self.listing)
+        write_json(folder / "plan.json", self._document())
+
+    def _document(self) -> dict:
+        document = {
+            "type": "mel collection build",
+            "format": schema.FORMAT,
+            "version": __version__,
+            "front_end": self.front_end,
+            "source": {"loader": self.loader},
+        }
+        return {**document, "addition_to": self.onto.content_key} if self.onto else document
 
     def other_settings(self, document: dict) -> list[str]:
         """Settings by which the collection that ``document`` describes was made otherwise."""
-        mine = {
-            "front_end": self.document["front_end"],
-            "source": {"loader": self.source["loader"]},
-        }
-        loader = document["source"].get("loader")
-        return _differences(
-            {"front_end": document["front_end"], "source": {"loader": loader}}, mine
-        )
+        there = {"loader": document["source"].get("loader")}
+        return [
+            *_differences(document["front_end"], self.front_end, "front_end"),
+            *_differences(there, {"loader": self.loader}, "source"),
+        ]
 
     def differences_from_build(self, folder: Path) -> list[str]:
         """What an unfinished build in ``folder`` was begun with otherwise."""
@@ -246,15 +243,10 @@ class Plan:
             listing = _read_listing(folder / "listing.jsonl")
         except (OSError, ValueError, TypeError, IndexError) as error:
             return [f"its plan.json or listing.jsonl is damaged ({error})"]
-        differences = _differences(there, self.document)
+        differences = _differences(there, self._document())
         if list(listing.items()) != list(self.listing.items()):
             differences.append(str(Changes.between(listing, self.listing, lambda _: True)))
         return differences
-
-    def save(self, folder: Path) -> None:
-        """Write the listing, then ``plan.json``."""
-        _write_listing(folder / "listing.jsonl", self.listing)
-        write_json(folder / "plan.json", self.document)
 
 
 def _differences(there: Any, here: Any, name: str = "") -> list[str]:
@@ -266,8 +258,8 @@ def _differences(there: Any, here: Any, name: str = "") -> list[str]:
             for key in {**here, **there}
             for line in _differences(there.get(key), here.get(key), f"{name}.{key}".lstrip("."))
         ]
-    if there == here or name in ("source.listing_sha256", "source.listed_tracks"):
-        return []  # the listings themselves tell more
+    if there == here:
+        return []
     if name == "addition_to":
         return ["one is an addition and the other is not"]
     return [f"{name}: {there!r} there, {here!r} asked for"]

@@ -98,29 +98,20 @@ class BuildReport:
     @property
     def failed(self) -> list[tuple[str, str, str]]:
         """(track id, source, reason) of tracks that could not be read and are left out."""
-        return self._of("unreadable")
-
-    @property
-    def skipped(self) -> list[tuple[str, str, str]]:
-        """(track id, source, reason) of tracks that are left out without being read."""
-        return self._of("skipped")
+        return self.of("unreadable")
 
     @property
     def silent(self) -> list[tuple[str, str, str]]:
         """(track id, source, reason) of tracks without any sound, which are kept."""
-        return self._of("silent")
+        return self.of("silent")
 
     @property
     def short(self) -> list[tuple[str, str, str]]:
         """(track id, source, reason) of tracks shorter than a window, which are kept."""
-        return self._of("short")
+        return self.of("short")
 
-    @property
-    def differing(self) -> list[tuple[str, str, str]]:
-        """(track id, source, reason) of tracks that were to be added under an id that is there."""
-        return self._of(DIFFERS)
-
-    def _of(self, status: str) -> list[tuple[str, str, str]]:
+    def of(self, status: str) -> list[tuple[str, str, str]]:
+        """(track id, source, reason) of the notes of one status."""
         return [(n.track_id, n.source, n.reason) for n in self.notes if n.status == status]
 
 
@@ -191,15 +182,15 @@ def report_text(notes: Sequence[Note], folder: Path) -> str:
 def log_failures(report: BuildReport, what: str, listed: int) -> None:
     """Log how many of ``listed`` tracks (``what``: "track" or "mel") a build left out, and why."""
     see = f"see {report.collection.path / REPORT_FILE}"
-    for found, verb in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
-        if found:
+    for status, verb in (("unreadable", "could not be read"), ("skipped", "were skipped")):
+        if found := report.of(status):
             logger.warning(
                 f"{len(found):,} of {counted(listed, what)} {verb} and {_are(found)} left out "
                 f"({named_sources(found)}): {see}; --report prints it"
             )
-    if report.differing:
+    if differing := report.of(DIFFERS):
         logger.warning(
-            f"{counted(len(report.differing), what)} left as they were: the collection has "
+            f"{counted(len(differing), what)} left as they were: the collection has "
             f"these ids from other files, or from before the files changed: {see}"
         )
 

@@ -1,14 +1,9 @@
-"""Worker processes that may die without taking the build with them.
+"""Worker processes that may die without taking the work with them.
 
 ``concurrent.futures`` cannot say which task a dead process was at, and one death breaks its
 whole pool. Here every worker has a pipe of its own and announces each step before it takes it,
-so a decoder that crashes on one file costs that file and nothing else.
-
-Whole files decoded in worker processes, one after the other for whoever takes them.
-
-Processes, because Essentia stops every other thread of its process for as long as it decodes. A
-worker waits until the file it has decoded is taken, so that memory does not grow with the number
-of files.
+so a decoder that crashes on one file costs that file and nothing else. Processes, because Essentia
+stops every other thread of its process for as long as it decodes.
 """
 
 from __future__ import annotations
@@ -68,8 +63,7 @@ def work_through(
         ``on_death(task, step, exit_code)`` returns the task to try next in its place, or raises.
         ``step`` is the last one announced, None before the first.
     hold : callable
-        Whether to begin no further task as long as others are being done: for who takes results
-        in the order of the tasks, and would have to keep too many that came early.
+        Whether to begin no further task as long as others are being done.
 
     Raises
     ------
@@ -118,7 +112,7 @@ def work_through(
 
 
 def describe_exit(code: int) -> str:
-    """Words for the exit code of a process that was not meant to end."""
+    """Describe the exit code of a process that was not meant to end."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -207,13 +201,15 @@ def decode_files(
     workers: int | None = None,
     hold: Callable[[], bool] | None = None,
 ) -> Generator[tuple[int, Any], None, None]:
-    """Yield the position in ``tracks`` and the audio of each, as they are decoded.
+    """Yield the position in ``tracks`` and the decoded audio of each file, as they are done.
+
+    A worker waits until its file is taken, so memory does not grow with the number of files.
 
     Parameters
     ----------
     tracks : sequence of TrackSource
     folder : str or Path
-        That their sources are below.
+        Folder of their sources.
     load : callable, picklable
         Of a path, as :class:`~playlist_pretrain.audio.decode.AudioLoader`.
     workers : int, optional
@@ -224,7 +220,7 @@ def decode_files(
     Yields
     ------
     (int, Decoded or str)
-        What ``load`` returned, or why there is nothing: an error, without the name of the file,
+        The result of ``load``, or why there is none: an error, without the name of the file,
         or a process that reading the file ended twice.
 
     Raises
@@ -253,8 +249,8 @@ def decode_in_order(
 ) -> Generator[tuple[int, Any], None, None]:
     """:func:`decode_files` in the order of ``tracks``.
 
-    What comes before its turn waits; while more than ``most_waiting`` does, by ``size_of``, no
-    further file is begun. So memory is bounded however long one file among many takes.
+    Results that come before their turn wait; while they have more than ``most_waiting`` bytes by
+    ``size_of``, no further file is begun: memory is bounded however long one file takes.
     """
     early: dict[int, Any] = {}
     waiting = turn = 0
@@ -299,7 +295,7 @@ class _Work:
 
 
 def _again(task: _Task, step: int | None, code: int) -> _Task:
-    """What to try after a worker ended: the file once more, then without it."""
+    """Try the file of a worker that ended once more, then leave it out."""
     if not task.ended:
         return replace(task, ended=True)
     how = describe_exit(code)

@@ -16,13 +16,11 @@ from build_loaders import PAPER, Tones, content, sources
 from playlist_pretrain.cli import make_tfrecords as make_module
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.build import make_collection
-from playlist_pretrain.records.shards import ShardTask, ShardWork, read_part
+from playlist_pretrain.records.shards import ShardTask
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardWriter
 
 beam_build = pytest.importorskip("playlist_pretrain.records.beam_build")
-import apache_beam as beam  # noqa: E402
-from apache_beam.testing.util import assert_that, equal_to  # noqa: E402
 
 LOCAL = "--runner=FnApiRunner"  # DirectRunner would look for another program first
 SPECIAL = sources("unreadable:", "bug:", "silent:", "short:", "nothing:", "nan:")
@@ -136,25 +134,6 @@ def test_tasks_are_read_one_at_a_time(tmp_path):
     tasks = [ShardTask(n, (odd, *sources(count=n + 1))) for n in (0, 5, 2)]
     places = beam_build.write_tasks(tmp_path, tasks)
     assert [beam_build.read_task(tmp_path, place) for place in places[::-1]] == tasks[::-1]
-
-
-def test_the_transform_gives_parts_and_notes(make_with_beam, tmp_path):
-    """For pipelines of one's own."""
-    tasks = [ShardTask(n, tuple(SPECIAL[16 * n :][:16])) for n in range(3)]
-    places = beam_build.write_tasks(tmp_path, tasks)
-    work = ShardWork(tmp_path, None, PAPER, Tones())
-    expected = [(0, 12, ["unreadable"] * 2 + ["silent", "short"] + ["unreadable"] * 2)]
-    expected += [(1, 16, []), (2, 8, [])]
-    with beam_build.empty_pipeline(LOCAL) as pipeline:
-        found = (
-            pipeline | beam.Create(places) | beam_build.MakeShards(work) | beam.MapTuple(describe)
-        )
-        assert_that(found, equal_to(expected))
-    assert read_part(tmp_path, 1)[0].file == "mel-00001.tfrecord"
-
-
-def describe(part, notes):
-    return int(part.file[4:9]), len(part.track_ids), [note.status for note in notes]
 
 
 def write_wav(path, seconds, rate=22050):

@@ -108,14 +108,14 @@ def test_ids_that_stand_for_another_file_are_left_and_noted(make, tmp_path):
     before = make(tracks_named(1, 2)).collection
     other = [TrackSource("01", "noise:7"), *tracks_named(2, 3)]
     report = make(other, add=True)
-    ((track_id, source, reason),) = report.differing
+    ((track_id, source, reason),) = report.of("differs")
     assert (track_id, source) == ("01", "noise:7")
     assert reason == "the collection holds this id from 'noise:1'; this is another file"
     assert report.added == 1
     same_rows(report.collection, before)
     assert "01\tnoise:7\tdiffers\t" in (tmp_path / "out" / "build_report.tsv").read_text()
     assert make([TrackSource("02", "noise:9")], add=True).added == 0  # noted without a new track
-    assert len(make(tracks_named(1, 2, 3), add=True).differing) == 0
+    assert len(make(tracks_named(1, 2, 3), add=True).of("differs")) == 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def test_another_folder_can_be_added_and_both_are_known_later(make_files, tmp_pa
     make_files({"a": "noise", "b": "noise"})
     report = make_files({"b": "noise", "c": "noise"}, "more", add=True)
     assert list(report.collection.track_ids) == ["a", "b", "c"]
-    ((track_id, _, reason),) = report.differing
+    ((track_id, _, reason),) = report.of("differs")
     assert track_id == "b" and "the file has changed since" in reason
     before = content(tmp_path / "out")
     assert make_files({}).waiting == 0
