@@ -96,18 +96,20 @@ def values(plan, out, workers):
     """By (pairing, kind): an array of the metric by world; and the steps that were trained."""
     from playlist_pretrain.experiments.cells import PRETRAIN, WORLD, State, cells_of, folder_of
     from playlist_pretrain.experiments.collect import Collected
-    from playlist_pretrain.experiments.pool import Pool
+    from playlist_pretrain.experiments.pool import run_cells
+    from playlist_pretrain.messages import show_messages
 
     def run(cells):
-        Pool(cells, state, workers=workers, threads=plan.threads, say=print).run()
+        run_cells(cells, state, workers=workers, threads=plan.threads)
 
+    show_messages()
     state, cells = State(out), cells_of(plan)
     run([cell for cell in cells if cell.kind == WORLD])
     if "groups" in plan.pretrain.settings:
         for seed in plan.worlds.seeds:
             make_groups(folder_of(plan, seed) / "demo")
     run(cells)
-    collected = Collected(plan, cells, state, None)
+    collected = Collected(plan, cells, state)
     if collected.not_done:
         raise SystemExit(f"not done: {collected.not_done}")
     found = {}

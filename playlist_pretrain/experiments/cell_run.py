@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from playlist_pretrain.errors import PlaylistPretrainError, RunError
-from playlist_pretrain.experiments.cells import Cell, State
-from playlist_pretrain.experiments.plan import MEAN_OF_MEL, RANDOM
+from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS, WORLD, Cell, State
+from playlist_pretrain.experiments.plan import MEAN_OF_MEL, RANDOM, SCRATCH
 from playlist_pretrain.files import folder_lock
+from playlist_pretrain.messages import show_messages
 
 if TYPE_CHECKING:
     from playlist_pretrain.training.pretrain_data import Data
@@ -56,27 +57,23 @@ def run_cell(cell: Cell, state: State) -> None:
         if state.done(cell) is not None:
             return
         state.forget_failure(cell)
-        resumed, start = state.made(cell).exists(), time.monotonic()
-        counts = VERBS[cell.spec["verb"]](cell, state)
+        resumed, start = state.folder(cell).exists(), time.monotonic()
+        counts = KINDS[cell.kind](cell, state)
         state.finish(cell, time.monotonic() - start, resumed=resumed, counts=counts)
 
 
 def _world(cell: Cell, state: State) -> dict[str, Any]:
     from playlist_pretrain.demo.build import build_demo
 
-    options = cell.spec["options"]
-    found = build_demo(options["out"], options["seed"], workers=_threads())
+    options, threads = cell.spec["options"], os.environ.get("TF_NUM_INTRAOP_THREADS")
+    workers = int(threads) if threads else None
+    found = build_demo(options["out"], options["seed"], workers=workers)
     state.folder(cell).mkdir(parents=True, exist_ok=True)
     return {"tracks": [len(collection) for collection in found]}
 
 
-def _threads() -> int | None:
-    given = os.environ.get("TF_NUM_INTRAOP_THREADS")
-    return int(given) if given else None
-
-
 def settled(cell: Cell) -> tuple[PretrainRecipe, Data]:
-    """The recipe of a pre-training cell, its steps made whole epochs, and what it reads.
+    """Recipe of a pre-training cell, its steps made whole epochs, and the data it reads.
 
     Raises
     ------
@@ -117,10 +114,10 @@ def _pretrain(cell: Cell, state: State) -> dict[str, Any]:
 def _finetune(cell: Cell, state: State) -> dict[str, Any]:
     from playlist_pretrain.training.finetune import finetune
 
-    model, options = cell.spec["model"], cell.spec["options"]
+    model = _model(cell, state)
     if model == MEAN_OF_MEL:
         model = _mean_of_mel(cell, state)
-    run = finetune(_named(model, state), **options, out=state.folder(cell))
+    run = finetune(model, **cell.spec["options"], out=state.folder(cell))
     if not run.finished:
         raise Stopped
     return {"tracks": run.summary["tracks"], "classes": run.summary["classes"]}
@@ -145,28 +142,29 @@ def _mean_of_mel(cell: Cell, state: State) -> str:
 def _similarity(cell: Cell, state: State) -> dict[str, Any]:
     from playlist_pretrain.retrieval.similarity import similarity
 
-    model = _named(cell.spec["model"], state)
     # Results that are there but not recorded come from a process that was killed.
-    folder = state.folder(cell)
-    outcome = similarity(model, out=folder, overwrite=True, **cell.spec["options"])
+    folder, options = state.folder(cell), cell.spec["options"]
+    outcome = similarity(_model(cell, state), out=folder, overwrite=True, **options)
     outcome.write_embeddings(folder)  # for the report's map
     return {"triplets": len(outcome.used), "asked": len(outcome.asked)}
 
 
-def _named(model: str | dict[str, str], state: State) -> str:
-    """What ``--model`` takes for the model of a cell."""
+def _model(cell: Cell, state: State) -> str:
+    """Model of a cell, as ``--model`` takes it."""
+    model = cell.spec["model"]
     if isinstance(model, dict):
         return str(state.folder(model["cell"]) / "saved_model")
-    return {RANDOM: "scratch"}.get(model, model)
+    return SCRATCH if model == RANDOM else model
 
 
-VERBS = {"demo": _world, "pretrain": _pretrain, "finetune": _finetune, "similarity": _similarity}
+KINDS = {WORLD: _world, PRETRAIN: _pretrain, TAGS: _finetune, TRIPLETS: _similarity}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the cell that the argument describes; returns the exit code."""
     request = json.loads((sys.argv[1:] if argv is None else argv)[0])
     cell, state = Cell(**request["cell"]), State(Path(request["out"]))
+    show_messages()
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     try:
         run_cell(cell, state)

@@ -1,8 +1,6 @@
-"""How much a difference from the baseline depends on the tracks and triplets of a test.
+"""From finished cells to tables, beside the figures of the paper.
 
-The paper's own figures, to stand beside ours where the dataset is the same.
-
-A TOML file::
+A file of the paper's figures is TOML (those of tags and triplets in this example are made up)::
 
     source = "arXiv 2304.12257"
     [pairs.artist_co]                    # a pairing
@@ -14,17 +12,14 @@ A TOML file::
     [triplets.dim-sim.vggish-artist_co]
     accuracy = [0.5]
     difference = [0.1]
-
-(the figures of tags and triplets in this example are made up).
-
-From finished cells to tables.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from playlist_pretrain.errors import PlanError, RunError
-from playlist_pretrain.evaluation import paper_tables as tables_text
+from playlist_pretrain.evaluation import paper_tables
 from playlist_pretrain.evaluation.bootstrap import METRICS, mean_intervals, resampled_means
 from playlist_pretrain.evaluation.paper_tables import (
     RESAMPLES,
@@ -43,9 +38,6 @@ from playlist_pretrain.evaluation.paper_tables import (
     TableColumn,
     TableRow,
     Tables,
-    build,
-    document,
-    pair_counts,
 )
 from playlist_pretrain.evaluation.scores import load_scores
 from playlist_pretrain.experiments.cells import (
@@ -60,129 +52,28 @@ from playlist_pretrain.experiments.cells import (
     State,
     rows_of,
 )
-from playlist_pretrain.experiments.plan import PAIRINGS, Plan, load, read_content, read_table
+from playlist_pretrain.experiments.plan import PAIRINGS, Plan, load, read_table, subtable
 from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.version import __version__
 
+logger = logging.getLogger(__name__)
 
-class PairedIntervals:
-    """Bootstrap over what two models were both tested on, their runs taken together.
-
-    Parameters
-    ----------
-    collected : Collected
-        Finished cells.
-    """
-
-    def __init__(self, collected: Collected):
-        self._collected = collected
-        self._resampled: dict[tuple[str, str], tuple | None] = {}
-
-    def of(self, rows: Sequence[Row]) -> dict[tuple[str, str], Difference]:
-        """Intervals of the differences from the baseline, over tracks and over triplets."""
-        found: dict[tuple[str, str], Difference] = {}
-        for row in rows:
-            base = self._collected.baseline(row)
-            if base == row:
-                continue
-            for task in self._collected.plan.tags:
-                found |= self._over_tracks(task.name, row, base)
-            for task in self._collected.plan.triplets:
-                found |= self._over_triplets(task.name, row, base)
-        return found
-
-    def _over_tracks(self, task: str, row: Row, base: Row) -> dict[tuple[str, str], Difference]:
-        one, other = (self._resamples(task, r) for r in (row, base))
-        if one is None or other is None:
-            return {}
-        if one[0] != other[0] or not np.array_equal(one[1], other[1]):
-            self._collected.say(
-                f"{task}: {row.id} and {base.id} were tested on different tracks: no interval"
-            )
-            return {}
-        apart = one[2] - other[2]
-        point = one[3] - other[3]
-        low, high = np.percentile(apart, [2.5, 97.5], axis=0)
-        return {
-            (row.id, f"{TAGS}/{task}/{name}"): Difference(
-                float(point[k]), (float(low[k]), float(high[k])), "tracks", len(one[0])
-            )
-            for k, name in enumerate(METRICS)
-        }
-
-    def _resamples(self, task: str, row: Row) -> tuple | None:
-        """Track ids, targets, and means over runs: of resampled tracks, and of the tracks."""
-        if (task, row.id) not in self._resampled:
-            cells = self._collected.of(TAGS, task, row)
-            self._resampled[task, row.id] = None
-            if cells and all(self._collected.done[cell.id] for cell in cells):
-                runs = [(cell, self._collected.runs(cell)) for cell in cells]
-                files = [
-                    self._collected.state.folder(cell) / f"run-{number}" / "scores.npz"
-                    for cell, found in runs
-                    for number in range(1, len(found) + 1)
-                ]
-                points = np.mean(
-                    [[run[name] for name in METRICS] for _, found in runs for run in found], axis=0
-                )
-                self._resampled[task, row.id] = (*_resampled_runs(files), points)
-        return self._resampled[task, row.id]
-
-    def _over_triplets(self, task: str, row: Row, base: Row) -> dict[tuple[str, str], Difference]:
-        sides = []
-        for one in (row, base):
-            cells = self._collected.of(TRIPLETS, task, one)
-            if not cells or not all(self._collected.done[cell.id] for cell in cells):
-                return {}
-            files = [self._collected.state.folder(cell) / "results.json" for cell in cells]
-            lines = [read_key(file, "lines") for file in files]
-            right = np.mean([read_key(file, "models")[0]["right"] for file in files], axis=0)
-            sides.append((lines[0], right))
-        if sides[0][0] != sides[1][0]:
-            self._collected.say(
-                f"{task}: {row.id} and {base.id} have different triplets: no interval"
-            )
-            return {}
-        apart = sides[0][1] - sides[1][1]
-        (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES)
-        difference = Difference(float(apart.mean()), interval, "triplets", len(apart))
-        return {(row.id, f"{TRIPLETS}/{task}/accuracy"): difference}
-
-
-def read_key(file: Path, key: str) -> Any:
-    """A value of a JSON object in a file that a run has left.
-
-    Raises
-    ------
-    RunError
-        If it cannot be read.
-    """
-    try:
-        return json.loads(file.read_text("utf-8"))[key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{file}: cannot be read ({error}); remove its folder to have it made anew"
-        ) from error
-
-
-def _resampled_runs(files: Sequence[Path]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Track ids and targets in the order of the ids, and the mean over runs of resampled means."""
-    means, ids, targets = [], None, None
-    for file in files:
-        found = load_scores(file)
-        order = sorted(range(len(found.track_ids)), key=found.track_ids.__getitem__)
-        ids, targets = [found.track_ids[place] for place in order], found.targets[order]
-        means.append(resampled_means(targets, found.scores[order]))
-    return ids, targets, np.mean(means, axis=0)
-
-
+FORMAT = 1
+METRIC_TITLES = {
+    TAGS: {"roc_auc": "ROC-AUC", "average_precision": "AP"},
+    TRIPLETS: {
+        "accuracy": "accuracy",
+        "difference": "average difference",
+        "centred_difference": "average difference, centred",
+    },
+}
+FILES = ("tables.md", "tables.csv", "tables.tex", "tables.json")
 KEYS = ("source", "pairs", "tags", "triplets")
-Figure = tuple[float, float | None]
 
 
 @dataclass(frozen=True)
 class PaperPairs:
-    """Of one pairing."""
+    """Figures of one pairing."""
 
     pairs_per_epoch: int
     steps: int
@@ -190,7 +81,7 @@ class PaperPairs:
 
 @dataclass(frozen=True)
 class PaperTags:
-    """Of one row and tagging task."""
+    """Figures of one row and tagging task."""
 
     roc_auc: tuple[float, ...] = ()
     average_precision: tuple[float, ...] = ()
@@ -198,7 +89,7 @@ class PaperTags:
 
 @dataclass(frozen=True)
 class PaperTriplets:
-    """Of one row and triplet task."""
+    """Figures of one row and triplet task."""
 
     accuracy: tuple[float, ...] = ()
     difference: tuple[float, ...] = ()
@@ -206,7 +97,7 @@ class PaperTriplets:
 
 @dataclass(frozen=True)
 class PaperNumbers:
-    """What the file says.
+    """Figures of the paper.
 
     Attributes
     ----------
@@ -217,11 +108,11 @@ class PaperNumbers:
 
     source: str
     pairs: Mapping[str, PaperPairs]
-    figures: Mapping[tuple[str, str], Figure]
+    figures: Mapping[tuple[str, str], tuple[float, float | None]]
 
 
 def read_paper(plan: Plan) -> PaperNumbers | None:
-    """The file that a plan names, or None when it names none.
+    """Read the file of figures that a plan names, if it names one.
 
     Raises
     ------
@@ -232,59 +123,61 @@ def read_paper(plan: Plan) -> PaperNumbers | None:
         return None
     path = plan.paper.numbers
     content = load(path)
-    for key in content:
-        if key not in ("source", "pairs", "tags", "triplets"):
-            raise PlanError(
-                f"{path}: unknown key {key!r}; there are: source, pairs, tags, triplets"
-            )
+    if unknown := [key for key in content if key not in KEYS]:
+        raise PlanError(f"{path}: unknown key {unknown[0]!r}; there are: {', '.join(KEYS)}")
     source = content.get("source")
     if not isinstance(source, str) or not source:
         raise PlanError(f"{path}: source = {source!r}: where the figures are from")
     pairs = {}
-    for pairing, table in read_content(content, "pairs", path).items():
+    for pairing, table in subtable(content, "pairs", path).items():
         where = f"{path}: [pairs.{pairing}]"
         if pairing not in PAIRINGS:
             raise PlanError(f"{where}: one of {', '.join(PAIRINGS)}")
         pairs[pairing] = read_table(PaperPairs, table, where)
-    figures: dict[Any, Any] = {}
-    for kind, cls in (("tags", PaperTags), ("triplets", PaperTriplets)):
-        figures |= _figures(plan, content, kind, cls, path)
-    return PaperNumbers(source, pairs, figures)
+    rows, found = {row.id for row in rows_of(plan)}, {}
+    for kind, cls in ((TAGS, PaperTags), (TRIPLETS, PaperTriplets)):
+        of_kind = subtable(content, kind, path)
+        for task in of_kind:
+            if task not in {one.name for one in getattr(plan, kind)}:
+                raise PlanError(f"{path}: [{kind}.{task}]: the plan has no such task")
+            for row, figures in subtable(of_kind, task, path).items():
+                where = f"{path}: [{kind}.{task}.{row}]"
+                if row not in rows:
+                    raise PlanError(f"{where}: the plan has no such row")
+                for metric, figure in vars(read_table(cls, figures, where)).items():
+                    if len(figure) > 2:
+                        raise PlanError(f"{where}: {metric} = {list(figure)}: mean and deviation")
+                    if figure:
+                        found[row, f"{kind}/{task}/{metric}"] = (*figure, None)[:2]
+    return PaperNumbers(source, pairs, found)
 
 
-def _figures(
-    plan: Plan, content: Mapping[str, Any], kind: str, cls: type, path: str
-) -> dict[tuple[str, str], Figure]:
-    rows = {row.id for row in rows_of(plan)}
-    tasks = {task.name for task in getattr(plan, kind)}
-    found = {}
-    for task in read_content(content, kind, path):
-        if task not in tasks:
-            raise PlanError(f"{path}: [{kind}.{task}]: the plan has no such task")
-        for row, figures in read_content(read_content(content, kind, path), task, path).items():
-            where = f"{path}: [{kind}.{task}.{row}]"
-            if row not in rows:
-                raise PlanError(f"{where}: the plan has no such row")
-            for metric, figure in vars(read_table(cls, figures, where)).items():
-                if len(figure) > 2:
-                    raise PlanError(f"{where}: {metric} = {list(figure)}: mean and deviation")
-                if figure:
-                    found[row, f"{kind}/{task}/{metric}"] = (*figure, None)[:2]
+def read_json(file: Path, *keys: str) -> Any:
+    """Read a JSON file that a run has left, or the value of nested ``keys`` in it.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read.
+    """
+    try:
+        found = json.loads(file.read_text("utf-8"))
+        for key in keys:
+            found = found[key]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(f"{file}: cannot be read ({error}); {mend(file)}") from error
     return found
 
 
-FORMAT = 1
-OF_TAGS = {"roc_auc": "ROC-AUC", "average_precision": "AP"}
-OF_TRIPLETS = {
-    "accuracy": "accuracy",
-    "difference": "average difference",
-    "centred_difference": "average difference, centred",
-}
-FILES = ("tables.md", "tables.csv", "tables.tex", "tables.json")
+def mend(file: Path) -> str:
+    """Advice about a damaged file of a cell: without its run folder the cell is made anew."""
+    folder = file.parent
+    folder = folder.parent if folder.name.startswith("run-") else folder  # one run of a fine-tuning
+    return f"remove {folder} to have it made anew"
 
 
 class Collected:
-    """What the finished cells of a plan come to.
+    """Results of the finished cells of a plan.
 
     Parameters
     ----------
@@ -293,36 +186,44 @@ class Collected:
         All of the plan.
     state : State
     paper : PaperNumbers or None
-    say : callable
-        Told why an interval is lacking.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        cells: Sequence[Cell],
-        state: State,
-        paper: PaperNumbers | None,
-        say: Callable[[str], None] = print,
+        self, plan: Plan, cells: Sequence[Cell], state: State, paper: PaperNumbers | None = None
     ):
-        self.plan, self.cells, self.state, self.paper, self.say = plan, cells, state, paper, say
+        self.plan, self.cells, self.state, self.paper = plan, cells, state, paper
+        self.rows = rows_of(plan)
         self.done = {cell.id: state.done(cell) for cell in cells}
-        worlds = len(plan.worlds.seeds) if plan.worlds else 1
-        self.unit = "world" if worlds > 1 else "pre-training"
-        if worlds == 1 and len(plan.pretrain.seeds) == 1:
-            self.unit = "run"
+        self.unit = "run" if len(plan.pretrain.seeds) == 1 else "pre-training"
+        if plan.worlds and len(plan.worlds.seeds) > 1:
+            self.unit = "world"
 
     @property
     def not_done(self) -> list[dict[str, str]]:
         """Cells that are not done, and why."""
         lost: dict[str, str] = {}
         for cell in self.cells:
-            if self.done[cell.id] is not None:
-                continue
-            needed = [id for id in cell.needs if id in lost]
-            reason = self.state.failed(cell) or (f"needs {needed[0]}" if needed else NOT_YET)
-            lost[cell.id] = reason
+            if self.done[cell.id] is None:
+                needed = [id for id in cell.needs if id in lost]
+                reason = self.state.failed(cell) or (f"needs {needed[0]}" if needed else NOT_YET)
+                lost[cell.id] = reason
         return [{"cell": id, "why": reason} for id, reason in lost.items()]
+
+    def of(self, kind: str, task: str, row: Row, *, finished: bool = False) -> list[Cell]:
+        """Cells of a row, or those of them that are done."""
+        found = [c for c in self.cells if (c.kind, c.task, c.row) == (kind, task, row)]
+        return [c for c in found if not finished or self.done[c.id] is not None]
+
+    def baseline(self, row: Row) -> Row:
+        """The row that another is compared with: of its backbone, or of the first."""
+        return Row(row.backbone or self.plan.backbones[0], self.plan.baseline)
+
+    def runs(self, cell: Cell) -> list[dict[str, Any]]:
+        """Results of the runs of a cell."""
+        folder = self.state.folder(cell)
+        if cell.kind == TAGS:
+            return read_json(folder / "summary.json", "runs")
+        return read_json(folder / "results.json", "models")
 
     @cached_property
     def counts(self) -> list[PairCounts]:
@@ -337,7 +238,7 @@ class Collected:
             paper = self.paper.pairs.get(pairing) if self.paper else None
             if counts:
                 figures = vars(paper) if paper else {}
-                found.append(pair_counts(pairing, STARTS[pairing], counts, figures))
+                found.append(paper_tables.pair_counts(pairing, STARTS[pairing], counts, figures))
         return found
 
     @cached_property
@@ -349,85 +250,121 @@ class Collected:
         RunError
             For results that cannot be read.
         """
-        rows = rows_of(self.plan)
         columns, measured = [], {}
-        for kind, table, metrics in ((TAGS, 2, OF_TAGS), (TRIPLETS, 3, OF_TRIPLETS)):
+        for table, (kind, metrics) in enumerate(METRIC_TITLES.items(), 2):
             for task in getattr(self.plan, kind):
-                title = task.title or task.name
-                ids = {name: f"{kind}/{task.name}/{name}" for name in metrics}
-                columns += [TableColumn(ids[n], table, title, metrics[n]) for n in metrics]
-                for row in rows:
-                    for name, one in self._measured(kind, task.name, row, tuple(metrics)).items():
-                        measured[row.id, ids[name]] = one
+                for name, title in metrics.items():
+                    id = f"{kind}/{task.name}/{name}"
+                    columns.append(TableColumn(id, table, task.title or task.name, title))
+                for row in self.rows:
+                    for name, one in self._measured(kind, task.name, row).items():
+                        measured[row.id, f"{kind}/{task.name}/{name}"] = one
         worlds = self.unit == "world"
         table_rows = [
             TableRow(r.id, NAMES.get(r.backbone, ""), STARTS[r.start], self.baseline(r).id)
-            for r in rows
+            for r in self.rows
         ]
-        return build(
+        return paper_tables.build(
             table_rows,
             columns,
             measured,
             unit=self.unit,
             paired=worlds,
             level=self.plan.level,
-            differences=None if worlds else PairedIntervals(self).of(rows),
+            differences=None if worlds else self._differences(),
             paper=self.paper.figures if self.paper else None,
         )
 
-    def baseline(self, row: Row) -> Row:
-        """The row that another is compared with: of its backbone, or of the first."""
-        return Row(row.backbone or self.plan.backbones[0], self.plan.baseline)
-
-    def of(self, kind: str, task: str, row: Row) -> list[Cell]:
-        return [c for c in self.cells if c.kind == kind and c.task == task and c.row == row]
-
-    def _measured(
-        self, kind: str, task: str, row: Row, metrics: tuple[str, ...]
-    ) -> dict[str, Measured]:
+    def _measured(self, kind: str, task: str, row: Row) -> dict[str, Measured]:
         """Values of a row by metric, one a unit; a unit of which something lacks is left out."""
         units: dict[str, list[Cell]] = {}
         for cell in self.of(kind, task, row):
             name = f"world {cell.world}" if self.unit == "world" else f"seed {cell.seed}"
             units.setdefault(name, []).append(cell)
-        found: dict[str, Any] = {}
+        metrics, found, folders = METRIC_TITLES[kind], {}, {}
         for name, cells in units.items():
             if not all(self.done[cell.id] for cell in cells):
                 continue
             runs = [run for cell in cells for run in self.runs(cell)]
-            folders = tuple(f"cells/{cell.id}" for cell in cells)
+            folders |= {f"cells/{cell.id}": None for cell in cells}
             if self.unit == "run":
-                found |= {f"run {k}": (run, folders) for k, run in enumerate(runs, 1)}
+                found |= {f"run {k}": run for k, run in enumerate(runs, 1)}
             else:
-                means = {m: float(np.mean([run[m] for run in runs])) for m in metrics}
-                found[name] = (means, folders)
+                found[name] = {m: np.mean([run[m] for run in runs]) for m in metrics}
         if not found:
             return {}
-        folders = tuple(dict.fromkeys(f for _, several in found.values() for f in several))
         return {
-            m: Measured(tuple(float(v[m]) for v, _ in found.values()), tuple(found), folders)
+            m: Measured(tuple(float(v[m]) for v in found.values()), tuple(found), tuple(folders))
             for m in metrics
         }
 
-    def runs(self, cell: Cell) -> list[dict[str, Any]]:
-        """Results of the runs of a cell."""
-        if cell.kind == TAGS:
-            return read_key(self.state.folder(cell) / "summary.json", "runs")
-        return read_key(self.state.folder(cell) / "results.json", "models")
+    def _differences(self) -> dict[tuple[str, str], Difference]:
+        """Bootstrap intervals of the differences from the baseline, runs taken together.
+
+        They are over the tracks and triplets that a row and its baseline were both tested on.
+        """
+        found: dict[tuple[str, str], Difference] = {}
+        for kind, compare, samples in (
+            (TAGS, _over_tracks, "tracks"),
+            (TRIPLETS, _over_triplets, "triplets"),
+        ):
+            for task in getattr(self.plan, kind):
+                tested: dict[Row, Tested | None] = {}
+                for row in self.rows:
+                    base = self.baseline(row)
+                    for one in (base, row):
+                        if one not in tested:
+                            tested[one] = self._tested(kind, task.name, one)
+                    mine, other = tested[row], tested[base]
+                    if row == base or mine is None or other is None:
+                        continue
+                    if mine.samples != other.samples:
+                        logger.warning(
+                            f"{task.name}: {row.id} and {base.id} were tested on different "
+                            f"{samples}: no interval"
+                        )
+                        continue
+                    for metric, (apart, interval) in compare(mine, other).items():
+                        found[row.id, f"{kind}/{task.name}/{metric}"] = Difference(
+                            apart, interval, samples, mine.count
+                        )
+        return found
+
+    def _tested(self, kind: str, task: str, row: Row) -> Tested | None:
+        """Results of a row sample by sample; None where a cell lacks."""
+        cells = self.of(kind, task, row)
+        if not cells or not all(self.done[cell.id] for cell in cells):
+            return None
+        if kind == TRIPLETS:
+            files = [self.state.folder(cell) / "results.json" for cell in cells]
+            lines = read_json(files[0], "lines")
+            right = [read_json(file, "models")[0]["right"] for file in files]
+            return Tested(lines, len(lines), np.mean(right, axis=0))
+        means, points, samples, count = [], [], None, 0
+        for cell in cells:
+            for number, run in enumerate(self.runs(cell), 1):
+                scores = load_scores(self.state.folder(cell) / f"run-{number}" / "scores.npz")
+                order = np.argsort(np.array(scores.track_ids, object))
+                targets = scores.targets[order]
+                ids = [scores.track_ids[place] for place in order.tolist()]
+                samples, count = (ids, targets.tobytes()), len(ids)
+                means.append(resampled_means(targets, scores.scores[order]))
+                points.append([run[name] for name in METRICS])
+        return Tested(samples, count, np.mean(means, axis=0), np.mean(points, axis=0))
 
     def write(self) -> list[Path]:
         """Write all files; see :meth:`document` for ``tables.json``."""
         tables, counts = self.tables, self.counts
         title = f"Tables of the plan {self.plan.name}"
-        page = tables_text.markdown(tables, counts, title, self.plan.about)
+        page = paper_tables.markdown(tables, counts, title, self.plan.about)
         if lacking := self.not_done:
             page += "\n".join(
                 ["", "## Not done", "", *(f"- {n['cell']}: {n['why']}" for n in lacking), ""]
             )
         contents = {
             "tables.md": page,
-            "tables.csv": tables_text.csv_text(tables, counts),
-            "tables.tex": tables_text.latex(tables, counts),
+            "tables.csv": paper_tables.csv_text(tables, counts),
+            "tables.tex": paper_tables.latex(tables, counts),
         }
         for name, text in contents.items():
             with atomic_write(self.state.out / name, "w") as stream:
@@ -436,7 +373,7 @@ class Collected:
         return [self.state.out / name for name in FILES]
 
     def document(self) -> dict[str, Any]:
-        """What ``tables.json`` holds: everything that a page about the tables needs.
+        """Content of ``tables.json``: everything that a page about the tables needs.
 
         Returns
         -------
@@ -456,8 +393,8 @@ class Collected:
             "version": __version__,
             "plan": plan,
             "pairs": [dataclasses.asdict(row) for row in self.counts],
-            "tables": document(self.tables),
-            "notes": tables_text.notes(self.tables) if self.tables.entries else [],
+            "tables": paper_tables.document(self.tables),
+            "notes": paper_tables.notes(self.tables) if self.tables.entries else [],
             "paper_source": self.paper.source if self.paper else None,
             "cells": [
                 {
@@ -474,3 +411,41 @@ class Collected:
             ],
             "not_done": self.not_done,
         }
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Results of a row on the samples of a task, means over its runs.
+
+    Attributes
+    ----------
+    samples : any
+        Which samples they are, to compare; ``count`` of them.
+    values : np.ndarray
+        Of tags: means of each metric over resampled tracks [resamples, metrics]; of triplets: the
+        share of runs that had each of them right [triplets].
+    points : np.ndarray or None
+        Of tags: the metrics themselves.
+    """
+
+    samples: Any
+    count: int
+    values: np.ndarray
+    points: np.ndarray | None = None
+
+
+Interval = tuple[float, tuple[float, float]]
+
+
+def _over_tracks(one: Tested, base: Tested) -> dict[str, Interval]:
+    low, high = np.percentile(one.values - base.values, [2.5, 97.5], axis=0)
+    point = one.points - base.points
+    return {
+        name: (float(point[k]), (float(low[k]), float(high[k]))) for k, name in enumerate(METRICS)
+    }
+
+
+def _over_triplets(one: Tested, base: Tested) -> dict[str, Interval]:
+    apart = one.values - base.values
+    (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES)
+    return {"accuracy": (float(apart.mean()), interval)}

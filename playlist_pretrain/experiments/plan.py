@@ -1,6 +1,4 @@
-"""TOML into frozen dataclasses: what is unknown, missing or of another type is refused.
-
-Plan files: which models are made, by which tasks they are judged, and what they share.
+"""Plans: which models are made, by which tasks they are judged, and what they share.
 
 A plan is TOML. Its keys are the fields of the classes below, by table::
 
@@ -12,9 +10,8 @@ A plan is TOML. Its keys are the fields of the classes below, by table::
     [tags.NAME], [triplets.NAME]    the tasks
     [paper]       numbers, a file of the paper's figures to show beside ours
 
-Paths are relative to the working directory, as in every command.
-
-Plan files, read and checked before anything is made.
+Paths are relative to the working directory, as in every command. A plan is read and checked before
+anything is made.
 """
 
 from __future__ import annotations
@@ -23,10 +20,10 @@ import dataclasses
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import msgspec
 
@@ -53,8 +50,44 @@ def load(path: str | Path) -> dict[str, Any]:
         raise PlanError(f"{path}: not TOML: {error}") from error
 
 
+def subtable(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Table ``name`` of a table, empty when it is not there.
+
+    Raises
+    ------
+    PlanError
+        If it is no table.
+    """
+    table = content.get(name.rpartition(".")[2], {})
+    if not isinstance(table, Mapping):
+        raise PlanError(f"{where}: {name} = {table!r}: a table [{name}] is meant")
+    return dict(table)
+
+
+def typed(
+    cls: type, content: Mapping[str, Any], where: str, without: Container[str] = ()
+) -> dict[str, Any]:
+    """Values of a table, whose keys have to be fields of a dataclass, but those ``without``.
+
+    Raises
+    ------
+    PlanError
+        With file, table and key, for an unknown key or a value of another type.
+    """
+    hints, values = get_type_hints(cls), {}
+    names = [field.name for field in dataclasses.fields(cls) if field.name not in without]
+    for key, value in content.items():
+        if key not in names:
+            raise PlanError(f"{where}: unknown key {key!r}; there are: {', '.join(names)}")
+        try:
+            values[key] = msgspec.convert(value, hints[key], strict=True)
+        except msgspec.ValidationError as error:
+            raise PlanError(f"{where}: {key} = {value!r}: {error}") from error
+    return values
+
+
 def read_table(cls: type[Table], content: Mapping[str, Any], where: str, **more: Any) -> Table:
-    """A dataclass from a table of TOML.
+    """Make a dataclass of a table of TOML.
 
     Parameters
     ----------
@@ -74,43 +107,16 @@ def read_table(cls: type[Table], content: Mapping[str, Any], where: str, **more:
     """
     if not isinstance(content, Mapping):
         raise PlanError(f"{where}: {content!r} is no table")
-    fields = {
-        field.name: field for field in dataclasses.fields(cast(Any, cls)) if field.name not in more
-    }
-    values = typed(cls, content, where, fields)
-    for name, field in fields.items():
-        needed = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if needed and name not in content:
-            raise PlanError(f"{where}: no key {name!r}")
-    return cls(**values, **more)
-
-
-def typed(
-    cls: type,
-    content: Mapping[str, Any],
-    where: str,
-    fields: Mapping[str, dataclasses.Field] | None = None,
-) -> dict[str, Any]:
-    """The keys of a table, which have to be ``fields`` of ``cls``, and their values.
-
-    Raises
-    ------
-    PlanError
-        For another key, or a value of another type.
-    """
-    hints = get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls)] if fields is None else list(fields)
-    values = {}
-    for key, value in content.items():
-        if key not in names:
-            raise PlanError(f"{where}: unknown key {key!r}; there are: {', '.join(names)}")
-        try:
-            values[key] = msgspec.convert(value, hints[key], strict=True)
-        except msgspec.ValidationError as error:
-            raise PlanError(f"{where}: {key} = {value!r}: {error}") from error
-    return values
+    values = {**typed(cls, content, where, more), **more}
+    try:
+        return cls(**values)
+    except TypeError:
+        lacking = [
+            field.name
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING and field.name not in values
+        ]
+        raise PlanError(f"{where}: no key {lacking[0]!r}") from None
 
 
 BACKBONES = ("vggish", "resnet50")
@@ -136,7 +142,7 @@ class Worlds:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """What all pre-trainings share; exactly one of ``steps`` and ``epochs``."""
+    """Settings of all pre-trainings; exactly one of ``steps`` and ``epochs``."""
 
     settings: Mapping[str, Any]
     collection: str | None = None
@@ -147,7 +153,7 @@ class Pretraining:
 
 @dataclass(frozen=True)
 class Finetuning:
-    """What all fine-tunings share."""
+    """Settings of all fine-tunings."""
 
     settings: Mapping[str, Any]
     runs: int = PAPER_RUNS
@@ -198,7 +204,7 @@ class TripletTask:
 
 @dataclass(frozen=True)
 class Paper:
-    """Where the paper's figures are; see ``experiments/paper_numbers.toml``."""
+    """File of the paper's figures; see ``experiments/paper_numbers.toml``."""
 
     numbers: str
 
@@ -221,11 +227,11 @@ class Plan:
     worlds: Worlds | None = None
     audioset: AudioSet | None = None
     paper: Paper | None = None
-    tags: tuple[TagTask, ...] = dataclasses.field(default=())
-    triplets: tuple[TripletTask, ...] = dataclasses.field(default=())
+    tags: tuple[TagTask, ...] = ()
+    triplets: tuple[TripletTask, ...] = ()
 
     def pretrain_settings(self, backbone: str, pairing: str) -> dict[str, Any]:
-        """The shared settings that a backbone and a pairing read."""
+        """Shared settings that a backbone and a pairing read."""
         chosen = {"strategy": PretrainRecipe.strategy, **self.pretrain.settings}
         chosen |= {"backbone": backbone, "pairs": pairing}
         return {
@@ -235,7 +241,7 @@ class Plan:
         }
 
     def shape(self, backbone: str) -> dict[str, Any]:
-        """Width and frames of a backbone that is not trained; what is not said is left out."""
+        """Width and frames of a backbone that is not trained, where they are given."""
         recipe = PretrainRecipe(
             backbone=backbone, **self.pretrain_settings(backbone, self.pairings[0])
         )
@@ -246,7 +252,6 @@ class Plan:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 NAMES_A_FOLDER = "lower-case letters, digits, - and _ only: it names a folder"
-TOP = ("name", "about", "backbones", "pairings", "others", "baseline", "level", "threads")
 OF_PLAN = {
     PretrainRecipe: ("pairs", "pair_weights", "collection", "backbone", "epochs", "seed"),
     FinetuneRecipe: (
@@ -266,151 +271,121 @@ def read_plan(path: str | Path) -> Plan:
     PlanError
         With file, table and key of what cannot work.
     """
-    content = load(path)
-    tables = {"worlds": Worlds, "audioset": AudioSet, "paper": Paper}
-    known = (*TOP, "pretrain", "finetune", "tags", "triplets", *tables)
-    for key in content:
-        if key not in known:
-            raise PlanError(f"{path}: unknown key {key!r}; there are: {', '.join(known)}")
-    parts: dict[str, Any] = {
-        name: read_table(cls, content[name], f"{path}: [{name}]")
-        for name, cls in tables.items()
-        if name in content
-    }
+    content, where = load(path), str(path)
+    parts: dict[str, Any] = {"path": where}
+    for name, cls in (("worlds", Worlds), ("audioset", AudioSet), ("paper", Paper)):
+        if name in content:
+            parts[name] = read_table(cls, content.pop(name), f"{where}: [{name}]")
     for name, cls, recipe in (
         ("pretrain", Pretraining, PretrainRecipe),
         ("finetune", Finetuning, FinetuneRecipe),
     ):
-        table = dict(read_content(content, name, path))
-        where = f"{path}: [{name}.settings]"
-        settings = typed(recipe, read_content(table, "settings", path, of=name), where)
+        table, of = subtable(content, name, where), f"{where}: [{name}.settings]"
+        content.pop(name, None)
+        settings = typed(recipe, subtable(table, f"{name}.settings", where), of)
+        if decided := [key for key in OF_PLAN[recipe] if key in settings]:
+            raise PlanError(f"{of}: {decided[0]} is not for all cells: the plan decides it")
         table.pop("settings", None)
-        for key in OF_PLAN[recipe]:
-            if key in settings:
-                raise PlanError(f"{where}: {key} is not for all cells: the plan decides it")
-        parts[name] = read_table(cls, table, f"{path}: [{name}]", settings=settings)
+        parts[name] = read_table(cls, table, f"{where}: [{name}]", settings=settings)
     for name, cls in (("tags", TagTask), ("triplets", TripletTask)):
+        tasks = subtable(content, name, where)
+        content.pop(name, None)
         parts[name] = tuple(
-            read_table(cls, table, f"{path}: [{name}.{task}]", name=task)
-            for task, table in read_content(content, name, path).items()
+            read_table(cls, table, f"{where}: [{name}.{task}]", name=task)
+            for task, table in tasks.items()
         )
-    top = {key: content[key] for key in TOP if key in content}
-    plan = read_table(Plan, top, str(path), path=str(path), **parts)
+    plan = read_table(Plan, content, where, **parts)
     _check(plan)
+    _check_tasks(plan)
+    _check_recipes(plan)
     return plan
 
 
-def read_content(
-    content: Mapping[str, Any], name: str, path: str | Path, of: str = ""
-) -> Mapping[str, Any]:
-    """The table ``name`` of a table, empty when it is not there."""
-    table = content.get(name, {})
-    if not isinstance(table, Mapping):
-        whole = f"{of}.{name}" if of else name
-        raise PlanError(f"{path}: {whole} = {table!r}: a table [{whole}] is meant")
-    return table
+def _refuse(plan: Plan, key: str, why: str) -> NoReturn:
+    raise PlanError(f"{plan.path}: {key}: {why}")
 
 
 def _check(plan: Plan) -> None:
-    def refuse(key: str, why: str) -> None:
-        raise PlanError(f"{plan.path}: {key}: {why}")
-
-    if not NAME.fullmatch(plan.name):
-        refuse(f"name = {plan.name!r}", NAMES_A_FOLDER)
-    _check_names(plan, refuse)
-    if not 0 < plan.level < 1:
-        refuse(f"level = {plan.level}", "must be between 0 and 1")
-    if plan.threads is not None and plan.threads < 1:
-        refuse(f"threads = {plan.threads}", "must be at least 1")
-    pretrain = plan.pretrain
-    if (pretrain.steps is None) == (pretrain.epochs is None):
-        refuse("[pretrain]", "exactly one of steps and epochs is needed")
-    for key in ("steps", "epochs"):
-        if getattr(pretrain, key) is not None and getattr(pretrain, key) < 1:
-            refuse(f"[pretrain] {key} = {getattr(pretrain, key)}", "must be at least 1")
-    if plan.finetune.runs < 1:
-        refuse(f"[finetune] runs = {plan.finetune.runs}", "must be at least 1")
-    _check_seeds("[pretrain] seeds", pretrain.seeds, refuse)
-    if (plan.worlds is None) == (pretrain.collection is None):
-        refuse("[pretrain] collection", "exactly one of this and [worlds] is needed")
-    if plan.worlds is not None:
-        _check_seeds("[worlds] seeds", plan.worlds.seeds, refuse)
-        if plan.worlds.settings_from in plan.worlds.seeds:
-            refuse(
-                f"[worlds] settings_from = {plan.worlds.settings_from}",
-                "a world by which settings were chosen cannot be reported too",
-            )
-    _check_tasks(plan, refuse)
-    _check_recipes(plan)
-
-
-def _check_names(plan: Plan, refuse: Callable[[str, str], None]) -> None:
-    choices = {"backbones": BACKBONES, "pairings": PAIRINGS, "others": OTHERS}
-    for key, known in choices.items():
+    for key, known in (("backbones", BACKBONES), ("pairings", PAIRINGS), ("others", OTHERS)):
         names = getattr(plan, key)
-        for name in names:
-            if name not in known:
-                refuse(f"{key}: {name!r}", f"one of {', '.join(known)}")
+        if unknown := [name for name in names if name not in known]:
+            _refuse(plan, f"{key}: {unknown[0]!r}", f"one of {', '.join(known)}")
         if len(set(names)) < len(names):
-            refuse(f"{key} = {list(names)}", "a name comes once")
+            _refuse(plan, f"{key} = {list(names)}", "a name comes once")
         if not names and key != "others":
-            refuse(f"{key} = []", "at least one is needed")
-    if plan.baseline not in plan.pairings:
-        refuse(f"baseline = {plan.baseline!r}", f"one of the pairings, {', '.join(plan.pairings)}")
-    if (AUDIOSET in plan.others) != (plan.audioset is not None):
-        refuse("[audioset]", f"is needed for {AUDIOSET!r} among others, and only for it")
+            _refuse(plan, f"{key} = []", "at least one is needed")
+    pretrain, worlds = plan.pretrain, plan.worlds
+    for key, value in (
+        ("threads", plan.threads),
+        ("[pretrain] steps", pretrain.steps),
+        ("[pretrain] epochs", pretrain.epochs),
+        ("[finetune] runs", plan.finetune.runs),
+    ):
+        if value is not None and value < 1:
+            _refuse(plan, f"{key} = {value}", "must be at least 1")
+    for key, seeds in (
+        ("[pretrain] seeds", pretrain.seeds),
+        ("[worlds] seeds", worlds.seeds if worlds else (0,)),
+    ):
+        different = seeds and len(set(seeds)) == len(seeds)
+        if not different or not all(0 <= seed < 2**31 - 1000 for seed in seeds):
+            _refuse(
+                plan, f"{key} = {list(seeds)}", "different whole numbers from 0 on, at least one"
+            )
+    checks = (
+        (NAME.fullmatch(plan.name), f"name = {plan.name!r}", NAMES_A_FOLDER),
+        (plan.baseline in plan.pairings, f"baseline = {plan.baseline!r}",
+         f"one of the pairings, {', '.join(plan.pairings)}"),
+        ((AUDIOSET in plan.others) == (plan.audioset is not None), "[audioset]",
+         f"is needed for {AUDIOSET!r} among others, and only for it"),
+        (0 < plan.level < 1, f"level = {plan.level}", "must be between 0 and 1"),
+        ((pretrain.steps is None) != (pretrain.epochs is None), "[pretrain]",
+         "exactly one of steps and epochs is needed"),
+        ((worlds is None) != (pretrain.collection is None), "[pretrain] collection",
+         "exactly one of this and [worlds] is needed"),
+        (worlds is None or worlds.settings_from not in worlds.seeds,
+         f"[worlds] settings_from = {worlds and worlds.settings_from}",
+         "a world by which settings were chosen cannot be reported too"),
+        (plan.tags or plan.triplets, "[tags.NAME], [triplets.NAME]", "at least one task is needed"),
+    )  # fmt: skip
+    for good, key, why in checks:
+        if not good:
+            _refuse(plan, key, why)
 
 
-def _check_seeds(key: str, seeds: tuple[int, ...], refuse: Callable[[str, str], None]) -> None:
-    if not seeds or len(set(seeds)) < len(seeds) or not all(0 <= s < 2**31 - 1000 for s in seeds):
-        refuse(f"{key} = {list(seeds)}", "different whole numbers from 0 on, at least one")
-
-
-def _check_tasks(plan: Plan, refuse: Callable[[str, str], None]) -> None:
-    if not plan.tags and not plan.triplets:
-        refuse("[tags.NAME], [triplets.NAME]", "at least one task is needed")
-    for kind in ("tags", "triplets"):
-        for task in getattr(plan, kind):
-            where = f"[{kind}.{task.name}]"
-            if not NAME.fullmatch(task.name):
-                refuse(where, NAMES_A_FOLDER)
-            audio = kind == "triplets" and task.audio is not None
-            given = (task.collection is not None) + audio
-            if given > 1 or (given == 0 and plan.worlds is None):
-                what = "collection or audio" if kind == "triplets" else "collection"
-                refuse(f"{where} {what}", "exactly one is needed, without [worlds]")
-            if audio and (task.triplets is None):
-                refuse(f"{where} triplets", "is needed with audio")
-            seconds = getattr(task, "seconds", None)
-            if seconds is not None and not 0 < seconds < math.inf:
-                refuse(f"{where} seconds = {seconds}", "must be above 0")
-    if AUDIOSET in plan.others:
-        for task in plan.tags:
-            if task.audioset_collection is None:
-                refuse(f"[tags.{task.name}] audioset_collection", f"is needed for {AUDIOSET!r}")
+def _check_tasks(plan: Plan) -> None:
+    for task in (*plan.tags, *plan.triplets):
+        tags = isinstance(task, TagTask)
+        where = f"[{'tags' if tags else 'triplets'}.{task.name}]"
+        if not NAME.fullmatch(task.name):
+            _refuse(plan, where, NAMES_A_FOLDER)
+        audio = None if tags else task.audio
+        given = (task.collection is not None) + (audio is not None)
+        if given > 1 or (given == 0 and plan.worlds is None):
+            what = "collection" if tags else "collection or audio"
+            _refuse(plan, f"{where} {what}", "exactly one is needed, without [worlds]")
+        if audio is not None and task.triplets is None:
+            _refuse(plan, f"{where} triplets", "is needed with audio")
+        if not tags and task.seconds is not None and not 0 < task.seconds < math.inf:
+            _refuse(plan, f"{where} seconds = {task.seconds}", "must be above 0")
+        if tags and AUDIOSET in plan.others and task.audioset_collection is None:
+            _refuse(plan, f"{where} audioset_collection", f"is needed for {AUDIOSET!r}")
 
 
 def _check_recipes(plan: Plan) -> None:
     """Have the recipes refuse what cannot work, now and not after hours."""
+    table = "[pretrain.settings]"
     try:
-        for name in plan.pretrain.settings:
-            used = any(
-                name in plan.pretrain_settings(backbone, pairing)
-                for backbone in plan.backbones
-                for pairing in plan.pairings
-            )
-            if not used:
-                raise PlanError(f"{name}: no backbone and no pairing of the plan reads it")
+        read: set[str] = set()
         for backbone in plan.backbones:
             for pairing in plan.pairings:
                 settings = plan.pretrain_settings(backbone, pairing)
+                read |= settings.keys()
                 recipe = PretrainRecipe(pairs=pairing, backbone=backbone, **settings)
                 recipe.resolve(demo=False, window_frames=1)
+        if unread := [name for name in plan.pretrain.settings if name not in read]:
+            raise PlanError(f"{unread[0]}: no backbone and no pairing of the plan reads it")
+        table = "[finetune.settings]"
+        FinetuneRecipe(**plan.finetune.settings).resolve(demo=False, window_frames=1)
     except PlaylistPretrainError as error:
-        raise PlanError(f"{plan.path}: [pretrain.settings]: {error}") from error
-    try:
-        FinetuneRecipe(**dataclasses.asdict(plan.finetune)["settings"]).resolve(
-            demo=False, window_frames=1
-        )
-    except PlaylistPretrainError as error:
-        raise PlanError(f"{plan.path}: [finetune.settings]: {error}") from error
+        raise PlanError(f"{plan.path}: {table}: {error}") from error

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from playlist_pretrain.experiments.cells import Cell, State
-from playlist_pretrain.experiments.pool import Pool
+from playlist_pretrain.experiments.pool import run_cells
 from playlist_pretrain.files import folder_lock
 
 
@@ -17,13 +17,15 @@ def cell(name, needs=(), **options):
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, caplog):
     """Callable: run cells; the state, and what was said."""
 
     def through(cells, workers=2, state=None):
-        state, said = state or State(tmp_path / "out"), []
-        Pool(cells, state, workers=workers, threads=1, say=said.append).run()
-        return state, said
+        state = state or State(tmp_path / "out")
+        caplog.set_level("INFO", "playlist_pretrain")
+        caplog.clear()
+        run_cells(cells, state, workers=workers, threads=1)
+        return state, caplog.messages
 
     return through
 
@@ -67,22 +69,21 @@ def test_what_is_done_is_not_done_again(run, tmp_path):
     assert not (state.notes(one) / "log.txt").exists()
 
 
-def test_a_cell_that_another_process_works_on_is_waited_for(run, tmp_path):
+def test_a_cell_that_another_process_works_on_is_waited_for(run, tmp_path, caplog):
     one, state = cell("a"), State(tmp_path / "out")
     held = threading.Event()
 
     def other():
         with folder_lock(state.notes(one), "made elsewhere"):
             held.set()
-            while not told:
+            while not caplog.messages:
                 time.sleep(0.05)
             done(state, one)
 
-    told = []
     thread = threading.Thread(target=other)
     thread.start()
     held.wait()
-    Pool([one], state, workers=1, threads=1, say=told.append).run()
+    _, said = run([one], workers=1, state=state)
     thread.join()
-    assert "another process works on it" in told[0] and "done" in told[-1]
+    assert "another process works on it" in said[0] and "done" in said[-1]
     assert state.failed(one) is None

@@ -13,13 +13,16 @@ from playlist_pretrain.experiments.cells import Row, State, cells_of
 from playlist_pretrain.experiments.collect import Collected
 from playlist_pretrain.experiments.plan import read_plan
 from playlist_pretrain.experiments.report import figures as looks
-from playlist_pretrain.experiments.report import folders, maps, write_report
+from playlist_pretrain.experiments.report import folders, sections
+from playlist_pretrain.experiments.report.page import write_report
 from playlist_pretrain.experiments.report.sections import (
-    DoneCells,
+    by_backbone,
+    embedding_maps,
     environments,
     finetuning,
     pretraining,
     recipes,
+    row_title,
     similarities,
     tags,
 )
@@ -37,7 +40,7 @@ def made(write_plan, tmp_path):
         state = State(tmp_path / name)
         if not state.out.exists():
             leave_all(plan, state, **options)
-        return Collected(plan, cells_of(plan), state, None, lambda text: None)
+        return Collected(plan, cells_of(plan), state)
 
     return collected
 
@@ -53,7 +56,7 @@ def renderers(figure, kind):
 
 def test_curves_are_the_histories(made):
     collected = made()
-    loss, probe = pretraining(DoneCells(collected)).figures
+    loss, probe = pretraining(collected).figures
     lines = renderers(loss, "Line")
     assert [line.glyph.line_color for line in lines] == [
         looks.LOOKS[start].colour for start in ("artist_co", "playlist_co")
@@ -63,16 +66,16 @@ def test_curves_are_the_histories(made):
     assert drawn["y"] == pytest.approx([3 / e - 0.2 for e in range(1, 7)])
     assert [m.data_source.data["x"].tolist() for m in renderers(probe, "Scatter")] == [[24], [24]]
     assert "chance, 0.125" in probe.caption
-    (table,) = pretraining(DoneCells(collected)).tables
+    (table,) = pretraining(collected).tables
     assert table.rows[1] == ["Playlist CO", "1", "0.300", "0.450", "0.125", "0.750", "0.500"]
-    training, validation = finetuning(DoneCells(collected)).figures
+    training, validation = finetuning(collected).figures
     assert len(renderers(training, "Line")) == len(renderers(validation, "Line")) == 3 * 2
     assert "6 runs" in training.caption and "tags & more" in training.title
 
 
 def test_bars_and_marks_are_the_means_of_tags(made):
     collected = made()
-    section = tags(DoneCells(collected))
+    section = tags(collected)
     (figure,), (table,) = section.figures, section.tables
     found = {}
     for row in (SCRATCH, "vggish-artist_co", PLAYLIST_CO):
@@ -98,7 +101,7 @@ def test_a_tag_that_nobody_measured_is_left_out(made):
     for row in (SCRATCH, "vggish-artist_co", PLAYLIST_CO):
         file = folder_of(collected, "tags", row) / "per_tag.csv"
         file.write_text("class,support,roc_auc,average_precision\na,0,,\nb,3,0.5,0.25\n")
-    (table,) = tags(DoneCells(collected)).tables
+    (table,) = tags(collected).tables
     assert table.rows == [["b", "3", "0.250", "0.250", "0.250"]]
 
 
@@ -116,7 +119,7 @@ def test_histograms_hold_every_triplet_and_agree_with_the_embeddings(made):
     oracle = np.array(oracle)
     assert folders.cosines(folder) == pytest.approx(oracle, abs=1e-6)
     assert folders.margins(folder) == pytest.approx(oracle[:, 0] - oracle[:, 1], abs=1e-6)
-    figures = similarities(DoneCells(collected)).figures
+    figures = similarities(collected).figures
     assert [figure.title for figure in figures] == [
         f"{name}: {what}" for name in ("Artist CO", "Playlist CO") for what in (
             "difference", "cosine")]  # fmt: skip
@@ -165,40 +168,38 @@ def test_excerpts_of_one_track_are_told_apart(made, tmp_path):
 
 def test_maps_are_coloured_by_what_says_most(made, monkeypatch):
     collected = made()
-    (section,) = maps.embedding_maps(DoneCells(collected))
+    (section,) = embedding_maps(collected)
     assert [figure.title for figure in section.figures] == ["Artist CO", "Playlist CO"]
     assert [key.text for key in section.keys] == ["high (21)", "low (21)"]
     (points,) = section.figures[1].plot.renderers
     table = read_embeddings(folder_of(collected, "triplets", PLAYLIST_CO) / "embeddings.parquet")
     wanted = [section.keys[int(track_id[1:]) % 2 == 0].colour for track_id in table.track_ids]
     assert points.data_source.data["fill_color"] == wanted
-    monkeypatch.setattr(maps, "MOST_TRACKS", 10)
-    (section,) = maps.embedding_maps(DoneCells(collected))
+    monkeypatch.setattr(sections, "MOST_TRACKS", 10)
+    (section,) = embedding_maps(collected)
     assert "10 tracks" in section.figures[0].caption
 
 
-def test_maps_of_a_collection_that_is_gone_have_one_colour(made, tiny_collection, tmp_path):
+def test_maps_of_a_collection_that_is_gone_have_one_colour(made, tiny_collection, tmp_path, caplog):
     shutil.copytree(tiny_collection, tmp_path / "copy")
     changes = {str(tiny_collection): str(tmp_path / "copy")}
     collected = made(changes)
     shutil.rmtree(tmp_path / "copy")
-    told = []
-    collected.say = told.append
-    (section,) = maps.embedding_maps(DoneCells(collected))
+    (section,) = embedding_maps(collected)
     assert len(section.figures) == 2 and not section.keys and "one colour" in section.about[0]
-    assert len(told) == 1 and str(tmp_path / "copy") in told[0]
+    assert caplog.text.count("maps without colours") == 1 and str(tmp_path / "copy") in caplog.text
 
 
 def test_settings_and_environments_are_those_of_the_run_folders(made):
     collected = made()
-    tables = {table.caption: table for table in recipes(DoneCells(collected)).tables}
+    tables = {table.caption: table for table in recipes(collected).tables}
     shared = dict(tables["Pre-training: what all share"].rows)
     assert shared["batch"] == "6" and shared["preset"] == "demo"
     differing = {row[0]: row[1:] for row in tables["Pre-training: what differs"].rows}
     assert differing["pairs"] == ["artist_co", "playlist_co"]
     assert differing["learning_rate"] == ["0.0001", "0.00030000000000000003"]
     assert dict(tables["Triplets, own: what all share"].rows)["cut"] == "no"
-    (table,) = environments(DoneCells(collected)).tables
+    (table,) = environments(collected).tables
     assert table.heads == ["", "5 run folders"]
     rows = dict(table.rows)
     assert rows["python"] == "3.11.test" and rows["tensorflow"] == "2.15.test"
@@ -225,7 +226,7 @@ def test_what_is_not_done_is_said_and_left_out(made):
 
 def test_a_plan_of_which_nothing_is_done(made, tmp_path):
     plan = made(without=()).plan
-    collected = Collected(plan, cells_of(plan), State(tmp_path / "none"), None, print)
+    collected = Collected(plan, cells_of(plan), State(tmp_path / "none"))
     page = write_report(collected).read_text("utf-8")
     assert page.count("not done yet") == 3 and "<figure>" not in page and "Table 2" not in page
 
@@ -331,18 +332,17 @@ def test_every_start_looks_like_no_other():
 def test_rows_without_a_backbone_stand_with_the_first(made):
     collected = made({'backbones = ["vggish"]': 'backbones = ["vggish", "resnet50"]',
                       '"scratch"]': '"mean-of-mel"]', "width = 0.05\n": ""})  # fmt: skip
-    done = DoneCells(collected)
-    assert [(name, rows[0]) for name, rows in done.backbones()] == [
+    assert [(name, rows[0]) for name, rows in by_backbone(collected)] == [
         ("VGGish", Row("", "mean-of-mel")), ("ResNet50", Row("resnet50", "artist_co"))]  # fmt: skip
-    assert done.title(Row("resnet50", "artist_co")) == "ResNet50, Artist CO"
-    titles = [figure.title for figure in pretraining(done).figures]
+    assert row_title(collected, Row("resnet50", "artist_co")) == "ResNet50, Artist CO"
+    titles = [figure.title for figure in pretraining(collected).figures]
     assert titles[0] == "VGGish: loss" and titles[2] == "ResNet50: loss"
 
 
 def test_of_many_cells_without_embeddings_a_few_are_named():
     cells = [f"triplets/x/{number}" for number in range(5)]
-    assert folders.no_embeddings("maps", cells[:3]).startswith(
+    assert sections.no_embeddings("maps", cells[:3]).startswith(
         "No maps of triplets/x/0, triplets/x/1, trip"
     )
-    assert "more" not in folders.no_embeddings("maps", cells[:3])
-    assert "triplets/x/2 and 2 more cells: made" in folders.no_embeddings("maps", cells)
+    assert "more" not in sections.no_embeddings("maps", cells[:3])
+    assert "triplets/x/2 and 2 more cells: made" in sections.no_embeddings("maps", cells)

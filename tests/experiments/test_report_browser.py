@@ -13,7 +13,7 @@ from tiny_plan import PLAN
 from playlist_pretrain.experiments.cells import State, cells_of
 from playlist_pretrain.experiments.collect import Collected
 from playlist_pretrain.experiments.plan import read_plan
-from playlist_pretrain.experiments.report import write_report
+from playlist_pretrain.experiments.report.page import write_report
 
 HOSTILE = "</script><script>window.ran=1</script><img src=x onerror=window.ran=1>"
 FORMULA = "$$x$$"
@@ -43,7 +43,7 @@ def written(tiny_collection, tmp_path_factory):
         without=[cell.id for cell in cells if cell.row.start == "simclr"],
     )  # fmt: skip
     state.fail(next(cell for cell in cells if cell.id == LOST), f"no disk {HOSTILE}")
-    collected = Collected(plan, cells, state, None, lambda text: None)
+    collected = Collected(plan, cells, state)
     collected.write()
     document = json.loads((state.out / "tables.json").read_text("utf-8"))
     return SimpleNamespace(path=write_report(collected), document=document)

@@ -1,14 +1,8 @@
-"""What a report is made of, as its template takes it.
-
-How figures look: one colour, dash and marker a start, which no page shows otherwise.
-
-Figures of a report, described for Bokeh.
-"""
+"""Figures of a report, described for Bokeh, and how each start looks in them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,90 +10,17 @@ import numpy as np
 from playlist_pretrain.experiments.plan import AUDIOSET, MEAN_OF_MEL, RANDOM, SCRATCH
 from playlist_pretrain.retrieval.map_page.page import shown
 
-
-@dataclass(frozen=True)
-class Figure:
-    """A plot with words.
-
-    Attributes
-    ----------
-    title, caption : str
-    plot : bokeh model
-    """
-
-    title: str
-    caption: str
-    plot: Any
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text in rows; the first cell of a row is its head.
-
-    Attributes
-    ----------
-    caption : str
-    heads : sequence of str
-    rows : sequence of sequence of str
-    folded : bool
-        Whether it is shown when it is asked for.
-    """
-
-    caption: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    folded: bool = True
-
-
-@dataclass(frozen=True)
-class Key:
-    """What a colour and a mark mean."""
-
-    colour: str
-    mark: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A chapter of the page.
-
-    Attributes
-    ----------
-    id, title : str
-    about : sequence of str
-        Paragraphs.
-    figures : sequence of Figure
-    small : bool
-        Whether figures may stand three in a line.
-    keys : sequence of Key
-        Of all figures.
-    tables : sequence of Table
-    """
-
-    id: str
-    title: str
-    about: Sequence[str] = ()
-    figures: Sequence[Figure] = ()
-    small: bool = False
-    keys: Sequence[Key] = ()
-    tables: Sequence[Table] = field(default=())
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not (self.about or self.figures or self.tables)
-
-
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 """Colours that people of any colour vision tell apart (Okabe & Ito 2008), without black."""
 MARKERS = ("circle", "triangle")
 INK, EDGE, QUIET = "#18181b", "#767676", "#d4d4d8"
 LONGEST_LABEL = 24
+BINS = 40
+_PIXELS_A_TAG = 20
 
 
 class Look(NamedTuple):
-    """Of a start."""
+    """Colour, dash and marker of a start; each colour and marker is used once."""
 
     colour: str
     dash: str
@@ -119,8 +40,17 @@ LOOKS = {
 }
 
 
+class Line(NamedTuple):
+    """Curve of a run; values that are NaN are left out."""
+
+    start: str
+    title: str
+    x: np.ndarray
+    y: np.ndarray
+
+
 def plot(x: str, y: str, *, height: int = 280, legend: bool = False, **more: Any) -> Any:
-    """An empty Bokeh figure that is as wide as its place and lets a finger scroll the page."""
+    """Make an empty Bokeh figure, as wide as its place, that lets a finger scroll the page."""
     from bokeh.models.annotations import Legend
     from bokeh.plotting import figure
 
@@ -149,7 +79,7 @@ def plot(x: str, y: str, *, height: int = 280, legend: bool = False, **more: Any
 
 
 def label(tag: str) -> str:
-    """A tag beside an axis: without its kind, not too long, and never read as a formula."""
+    """Tag beside an axis: without its kind, not too long, and never read as a formula."""
     text = shown(tag.rpartition("---")[2] or tag)
     text = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
     for delimiter in ("$$", r"\[", r"\("):  # Bokeh would fetch a library for what is between
@@ -157,68 +87,41 @@ def label(tag: str) -> str:
     return text
 
 
-BINS = 40
-_PIXELS_A_TAG = 20
+def curves(lines: Sequence[Line], x: str, y: str, chance: float | None = None) -> Any:
+    """Plot a line a run, those of one start alike.
 
-
-class Line(NamedTuple):
-    """A run's curve; values that are NaN are left out."""
-
-    start: str
-    title: str
-    x: np.ndarray
-    y: np.ndarray
-
-
-class Points(NamedTuple):
-    """Tracks on a plane, each with a colour and a marker."""
-
-    x: np.ndarray
-    y: np.ndarray
-    colours: Sequence[str]
-    markers: Sequence[str]
-
-
-def curves(lines: Sequence[Line], x: str, y: str) -> Any:
-    """A line a run, those of one start alike."""
-    made = plot(x, y, height=360, legend=True)
-    made.xaxis.ticker.min_interval = 1
-    for line in lines:
-        look, there = LOOKS[line.start], np.isfinite(line.y)
-        if there.any():
-            made.line(
-                line.x[there], line.y[there], color=look.colour, line_dash=look.dash,
-                line_width=1.7, alpha=0.85, legend_label=line.title,
-            )  # fmt: skip
-    return made
-
-
-def probe_curves(lines: Sequence[Line], x: str, y: str, chance: float) -> Any:
-    """The same of shares, known at a few steps, and a line where chance is."""
+    With ``chance`` values are shares that are known at a few steps: they get markers, and chance
+    a line.
+    """
     from bokeh.models import DataRange1d
     from bokeh.models.annotations import Span
 
-    made = curves(lines, x, y)
-    for line in lines:
-        look, there = LOOKS[line.start], np.isfinite(line.y)
-        if there.any():
+    made = plot(x, y, height=360, legend=True)
+    made.xaxis.ticker.min_interval = 1
+    known = [(line, LOOKS[line.start], np.isfinite(line.y)) for line in lines]
+    known = [(line, look, there) for line, look, there in known if there.any()]
+    for line, look, there in known:
+        made.line(
+            line.x[there], line.y[there], color=look.colour, line_dash=look.dash,
+            line_width=1.7, alpha=0.85, legend_label=line.title,
+        )  # fmt: skip
+    if chance is not None:
+        for line, look, there in known:
             made.scatter(
                 line.x[there], line.y[there], color=look.colour, marker=look.marker, size=6,
                 alpha=0.85, legend_label=line.title,
             )  # fmt: skip
-    made.add_layout(Span(location=chance, dimension="width", line_color=EDGE, line_dash="dotted"))
-    made.x_range = DataRange1d(start=0)
-    made.y_range = DataRange1d(start=0, min_interval=0.05)
+        span = Span(location=chance, dimension="width", line_color=EDGE, line_dash="dotted")
+        made.add_layout(span)
+        made.x_range = DataRange1d(start=0)
+        made.y_range = DataRange1d(start=0, min_interval=0.05)
     return made
 
 
 def tag_bars(
-    tags: Sequence[str],
-    values: Mapping[str, np.ndarray],
-    titles: Mapping[str, str],
-    bars: str,
+    tags: Sequence[str], values: Mapping[str, np.ndarray], titles: Mapping[str, str], bars: str
 ) -> Any:
-    """Average Precision by tag: bars of one start, and a mark for each other.
+    """Plot Average Precision by tag: bars of one start, and a mark for each other.
 
     Parameters
     ----------
@@ -256,10 +159,17 @@ def tag_bars(
 
 
 def margin_histogram(values: np.ndarray) -> Any:
-    """Triplets by how much nearer the positive is than the negative, to both sides of 0."""
+    """Plot how much nearer positives are than negatives, in colours for both sides of 0."""
     from bokeh.models.annotations import Span
 
-    counts, edges = np.histogram(values, BINS, _range(values))
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    if low == high:
+        low, high = -1.0, 1.0
+    else:  # 0 is an edge of a bin
+        width = (high - low) / (BINS - 1)
+        below = int(np.ceil(-low / width))
+        low, high = -below * width, (BINS - below) * width
+    counts, edges = np.histogram(values, BINS, (low, high))
     made = plot("distance to negative − to positive", "triplets", height=220)
     right = edges[:-1] >= 0
     for side, colour in ((right, OKABE_ITO[0]), (~right, OKABE_ITO[1])):
@@ -273,9 +183,9 @@ def margin_histogram(values: np.ndarray) -> Any:
 
 
 def cosine_histogram(cosines: np.ndarray) -> Any:
-    """Pairs by their cosine similarity: of anchor and positive, of anchor and negative."""
+    """Plot cosine similarities [triplets, 2] of anchors to their positives and negatives."""
     made = plot("cosine similarity", "pairs", height=250, legend=True)
-    _, edges = np.histogram(cosines, BINS, _range(cosines, zero=False))
+    edges = np.histogram_bin_edges(cosines, BINS)
     for side, name, colour, filled in (
         (0, "positive pairs", OKABE_ITO[0], 0.55),
         (1, "negative pairs", OKABE_ITO[5], 0.0),
@@ -289,26 +199,14 @@ def cosine_histogram(cosines: np.ndarray) -> Any:
     return made
 
 
-def _range(values: np.ndarray, *, zero: bool = True) -> tuple[float, float]:
-    """From the least to the greatest value; with 0 on an edge of a bin."""
-    low, high = float(values.min()), float(values.max())
-    if not zero:
-        return (low, high) if high > low else (low - 0.5, high + 0.5)
-    low, high = min(low, 0.0), max(high, 0.0)
-    if low == high:
-        return -1.0, 1.0
-    width = (high - low) / (BINS - 1)
-    below = int(np.ceil(-low / width))
-    return -below * width, (BINS - below) * width
-
-
-def embedding_map(points: Points) -> Any:
-    """Tracks on a plane; the numbers along the edges would mean nothing."""
+def embedding_map(points: np.ndarray, looks: Sequence[tuple[str, str]]) -> Any:
+    """Plot tracks [n, 2] on a plane, each with its colour and marker."""
     made = plot("", "", height=320)
-    made.axis.visible = made.grid.visible = False
-    size = float(np.clip(160 / np.sqrt(len(points.x)), 4, 9))
+    made.axis.visible = made.grid.visible = False  # numbers along the edges would mean nothing
     made.scatter(
-        x=points.x, y=points.y, fill_color=list(points.colours), marker=list(points.markers),
-        size=size, line_color="#52525b", line_width=0.5, fill_alpha=0.85,
+        x=points[:, 0], y=points[:, 1], fill_color=[colour for colour, _ in looks],
+        marker=[marker for _, marker in looks],
+        size=float(np.clip(160 / np.sqrt(len(points)), 4, 9)), line_color="#52525b",
+        line_width=0.5, fill_alpha=0.85,
     )  # fmt: skip
     return made

@@ -1,10 +1,8 @@
-"""What run folders hold for a page; every damage is one message that names the file."""
+"""Read run folders for a page; every damage is one message that names the file."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,16 +11,18 @@ import numpy as np
 
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import EmbeddingsError, RunError, TableError
+from playlist_pretrain.evaluation.neighbours import unit_vectors
+from playlist_pretrain.experiments.collect import mend, read_json
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
 from playlist_pretrain.retrieval.similarity import EMBEDDINGS, PER_TRIPLET
 from playlist_pretrain.runs import ENVIRONMENT, RECIPE
 from playlist_pretrain.tasks.triplets import ROLES, START
 
 HISTORY, PER_TAG = "history.csv", "per_tag.csv"
-MOST_NAMED = 3
 
 
 class TagScore(NamedTuple):
-    """Of one tag: test tracks that have it, and Average Precision, NaN where it is left out."""
+    """Test tracks that have a tag, and its Average Precision, NaN where it is left out."""
 
     support: int
     average_precision: float
@@ -34,20 +34,14 @@ def history(folder: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     Raises
     ------
     RunError
-        If it is missing or damaged.
+        If it is missing or damaged, as for all functions of this module.
     """
     rows = list(_cells(folder / HISTORY, columns, numbers=range(len(columns))))
     return dict(zip(columns, np.array(rows, np.float64).T, strict=True))
 
 
 def per_tag(folder: Path) -> dict[str, TagScore]:
-    """Means over the runs of a fine-tuning, tag by tag in the order of the classes.
-
-    Raises
-    ------
-    RunError
-        If ``per_tag.csv`` is missing or damaged.
-    """
+    """Means over the runs of a fine-tuning, tag by tag in the order of the classes."""
     file = folder / PER_TAG
     name = "average_precision"
     name += "_mean" if f"{name}_mean" in _header(file, "class") else ""
@@ -56,13 +50,7 @@ def per_tag(folder: Path) -> dict[str, TagScore]:
 
 
 def margins(folder: Path) -> np.ndarray:
-    """Distance to the negative less distance to the positive, float64 [triplets].
-
-    Raises
-    ------
-    RunError
-        If ``per_triplet.csv`` is missing or damaged.
-    """
+    """Distance to the negative less distance to the positive, float64 [triplets]."""
     file = folder / PER_TRIPLET
     name = next((name for name in _header(file, "anchor") if name.startswith("margin ")), "margin")
     return np.array([value for (value,) in _cells(file, [name], numbers=(0,), blank=())])
@@ -72,14 +60,7 @@ def cosines(folder: Path) -> np.ndarray | None:
     """Cosine similarity of each anchor to its positive and its negative, float64 [triplets, 2].
 
     None where the cell keeps no embeddings.
-
-    Raises
-    ------
-    RunError
-        If a file is damaged, or the embeddings are not those of the triplets.
     """
-    from playlist_pretrain.evaluation.neighbours import unit_vectors
-
     table = embeddings(folder)
     if table is None:
         return None
@@ -95,62 +76,36 @@ def cosines(folder: Path) -> np.ndarray | None:
         clips = list(zip(ids, at, strict=True))
         if lacking := [clip for clip in clips if clip not in place]:
             raise RunError(
-                f"{folder / EMBEDDINGS}: has no {lacking[0][0]!r} of {file}; {_mend(file)}"
+                f"{folder / EMBEDDINGS}: has no {lacking[0][0]!r} of {file}; {mend(file)}"
             )
         rows.append([place[clip] for clip in clips])
     anchor, positive, negative = unit_vectors(table.vectors)[np.array(rows)].transpose(1, 0, 2)
     return np.stack([(anchor * positive).sum(axis=1), (anchor * negative).sum(axis=1)], axis=1)
 
 
-def embeddings(folder: Path) -> Any:
-    """The :class:`EmbeddingTable` that a cell keeps; None of a cell made before any was kept.
-
-    Raises
-    ------
-    RunError
-        If it is damaged.
-    """
-    from playlist_pretrain.retrieval.embedding_table import read_embeddings
-
-    if not (folder / EMBEDDINGS).exists():
+def embeddings(folder: Path) -> EmbeddingTable | None:
+    """Embeddings that a cell keeps; None of a cell made before any was kept."""
+    file = folder / EMBEDDINGS
+    if not file.exists():
         return None
     try:
-        return read_embeddings(folder / EMBEDDINGS)
+        return read_embeddings(file)
     except EmbeddingsError as error:
-        raise RunError(f"{error}; {_mend(folder / EMBEDDINGS)}") from error
-
-
-def no_embeddings(what: str, cells: Sequence[str]) -> str:
-    """A sentence about cells of which there is no ``what``, since they keep no embeddings."""
-    named = ", ".join(cells[:MOST_NAMED])
-    more = f" and {len(cells) - MOST_NAMED} more cells" if len(cells) > MOST_NAMED else ""
-    return f"No {what} of {named}{more}: made before cells kept their embeddings."
+        raise RunError(f"{error}; {mend(file)}") from error
 
 
 def recipe(folder: Path) -> dict[str, Any]:
-    """Settings of a run.
-
-    Raises
-    ------
-    RunError
-        If ``recipe.json`` is missing or damaged.
-    """
+    """Settings of a run."""
     return _object(folder / RECIPE, "recipe")
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """What a run recorded of its machine, as text by name.
-
-    Raises
-    ------
-    RunError
-        If ``environment.json`` is missing or damaged.
-    """
+    """Programs and machine that a run recorded, as text by name."""
     return dict(_flat(_object(folder / ENVIRONMENT)))
 
 
 def value_text(value: Any) -> str:
-    """A value of JSON for people."""
+    """Text of a JSON value for people."""
     if value is None:
         return "–"
     if isinstance(value, list):
@@ -165,32 +120,21 @@ def _flat(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict):
             yield from _flat(value)
         elif name == "devices" and isinstance(value, list):
-            yield name, ", ".join(map(_device, value))
+            shown = [
+                {key: one[key] for key in ("type", "device_name") if key in one}.values()
+                if isinstance(one, dict)
+                else [value_text(one)]
+                for one in value
+            ]
+            yield name, ", ".join(" ".join(map(str, words)) for words in shown)
         else:
             yield name, value_text(value)
 
 
-def _mend(file: Path) -> str:
-    """Of a cell, without whose run folder it is made anew; a fine-tuning's has one a run in it."""
-    folder = file.parent
-    folder = folder.parent if re.fullmatch("run-[0-9]+", folder.name) else folder
-    return f"remove {folder} to have it made anew"
-
-
-def _device(about: Any) -> str:
-    if not isinstance(about, dict):
-        return value_text(about)
-    return " ".join(str(about[name]) for name in ("type", "device_name") if name in about)
-
-
-def _object(file: Path, key: str | None = None) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        found = found if key is None else found[key]
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); {_mend(file)}") from error
+def _object(file: Path, *keys: str) -> dict[str, Any]:
+    found = read_json(file, *keys)
+    if not isinstance(found, dict):
+        raise RunError(f"{file}: cannot be read (no JSON object); {mend(file)}")
     return found
 
 
@@ -198,7 +142,7 @@ def _header(file: Path, wanted: str) -> list[str]:
     try:
         return read_header(file, [wanted])
     except TableError as error:
-        raise RunError(f"{error}; {_mend(file)}") from error
+        raise RunError(f"{error}; {mend(file)}") from error
 
 
 def _cells(
@@ -214,8 +158,8 @@ def _cells(
                 except ValueError:
                     raise RunError(
                         f"{file}: line {line}: {names[place]} is {cells[place]!r}, no number; "
-                        f"{_mend(file)}"
+                        f"{mend(file)}"
                     ) from None
             yield row
     except TableError as error:
-        raise RunError(f"{error}; {_mend(file)}") from error
+        raise RunError(f"{error}; {mend(file)}") from error

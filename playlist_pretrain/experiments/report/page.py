@@ -1,42 +1,21 @@
-"""The file of a report."""
+"""Write the file of a report by its template."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from playlist_pretrain.errors import printable
-from playlist_pretrain.evaluation import paper_tables as tables_text
-from playlist_pretrain.evaluation.paper_tables import (
-    COUNTS,
-    OF_PAPER,
-    Entry,
-    TableColumn,
-    TableRow,
-    Tables,
-    count_text,
-)
+from playlist_pretrain.evaluation import paper_tables
+from playlist_pretrain.evaluation.paper_tables import Entry, TableColumn, TableRow, Tables
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS
-from playlist_pretrain.experiments.report.figures import Section
-from playlist_pretrain.experiments.report.maps import embedding_maps
-from playlist_pretrain.experiments.report.sections import (
-    DoneCells,
-    environments,
-    finetuning,
-    pretraining,
-    recipes,
-    similarities,
-    tags,
-)
+from playlist_pretrain.experiments.collect import Collected
+from playlist_pretrain.experiments.report.sections import all_sections
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.retrieval.map_page.page import script_hash, script_json, with_plain_ids
 from playlist_pretrain.version import __version__
-
-if TYPE_CHECKING:
-    from playlist_pretrain.experiments.collect import Collected
 
 REPORT = "report.html"
 FOLDERS = {PRETRAIN: "Pre-training", TAGS: "Fine-tuning", TRIPLETS: "Triplets"}
@@ -58,24 +37,20 @@ def write_report(collected: Collected) -> Path:
     OSError
         If it cannot be written.
     """
-    done = DoneCells(collected)
-    sections = [
-        pretraining(done), finetuning(done), tags(done), similarities(done),
-        *embedding_maps(done), recipes(done), environments(done),
-    ]  # fmt: skip
-    text = _page(collected, [section for section in sections if not section.empty])
+    text = _page(collected)
     path = collected.state.out / REPORT
     with atomic_write(path) as stream:
         stream.write(text.encode("utf-8", "backslashreplace"))
     return path
 
 
-def _page(collected: Collected, sections: Sequence[Section]) -> str:
+def _page(collected: Collected) -> str:
     from bokeh.embed import json_item
     from bokeh.resources import Resources
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
+    sections = all_sections(collected)
     folder = resources.files(__package__)
     library = "\n".join(
         Resources(mode="inline", components=["bokeh"], log_level="error", minified=True).js_raw
@@ -95,19 +70,19 @@ def _page(collected: Collected, sections: Sequence[Section]) -> str:
         about=" ".join(plan.about.split()),
         version=__version__,
         counts=collected.counts,
-        count_titles=COUNTS,
-        of_paper=OF_PAPER if any(row.paper for row in collected.counts) else (),
-        count_text=count_text,
+        count_titles=paper_tables.COUNTS,
+        of_paper=paper_tables.OF_PAPER if any(row.paper for row in collected.counts) else (),
+        count_text=paper_tables.count_text,
         paper_source=collected.paper.source if collected.paper else "",
         tables=tables,
-        numbers=[(n, t) for n, t in tables_text.TITLES.items() if tables.rows_of_table(n)],
+        numbers=[(n, t) for n, t in paper_tables.TITLES.items() if tables.rows_of_table(n)],
         tasks_of=lambda number: _tasks(tables, number),
         compared_of=lambda number: _compared(tables, number),
-        paper_text=tables_text.paper_text,
-        against=tables_text.against_texts,
-        nothing=tables_text.NOTHING,
-        grey=tables_text.GREY,
-        notes=tables_text.notes(tables) if tables.entries else [],
+        paper_text=paper_tables.paper_text,
+        against=paper_tables.against_texts,
+        nothing=paper_tables.NOTHING,
+        grey=paper_tables.GREY,
+        notes=paper_tables.notes(tables) if tables.entries else [],
         not_done=collected.not_done,
         sections=sections,
         folders=_links(collected),
@@ -121,7 +96,7 @@ def _page(collected: Collected, sections: Sequence[Section]) -> str:
 
 
 def _seen(value: Any) -> Any:
-    """Text of anybody with what cannot be seen, or turns other text round, escaped."""
+    """Escape characters that cannot be seen, or turn other text round, in anybody's text."""
     return printable(value, keep=_JOINERS) if type(value) is str else value
 
 
@@ -146,11 +121,13 @@ def _compared(tables: Tables, number: int) -> list[tuple[TableRow, TableColumn, 
 
 
 def _links(collected: Collected) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What it is, and id and link of each of its finished run folders."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for kind, title in FOLDERS.items():
-        for cell in collected.cells:
-            if cell.kind == kind and collected.done[cell.id] is not None:
-                link = quote(f"cells/{cell.id}/")
-                found.setdefault(title, []).append((cell.id, link))
-    return list(found.items())
+    """Title of each kind of cell, and id and link of each of its finished run folders."""
+    found = {
+        title: [
+            (cell.id, quote(f"cells/{cell.id}/"))
+            for cell in collected.cells
+            if cell.kind == kind and collected.done[cell.id] is not None
+        ]
+        for kind, title in FOLDERS.items()
+    }
+    return [(title, links) for title, links in found.items() if links]
