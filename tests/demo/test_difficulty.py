@@ -5,9 +5,6 @@ import csv
 import numpy as np
 import pytest
 
-from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.demo import world as tables
-from playlist_pretrain.demo.songs import render
 from playlist_pretrain.demo.world import make_world
 
 
@@ -22,19 +19,6 @@ def mean_of_mel_accuracies(means, mean, std, triplets) -> dict[str, float]:
             far = np.linalg.norm(anchor - negative, axis=1)
             found[f"{name} {distance}"] = float(np.mean(far > near))
     return found
-
-
-@pytest.mark.slow
-def test_mean_of_mel_does_not_solve_another_world():
-    world, paper = make_world(1), front_end("paper")
-    songs = world.songs("demo-eval")
-    mels = [paper.log_mel(render(world, int(song))).numpy() for song in songs]
-    frames = np.concatenate(mels)
-    means = np.full((360, paper.bands), np.nan)
-    means[songs] = [mel.mean(axis=0) for mel in mels]
-    triplets = tables.triplets(world, "demo-eval")
-    found = mean_of_mel_accuracies(means, frames.mean(axis=0), frames.std(axis=0), triplets)
-    assert max(found.values()) <= 0.65, found
 
 
 @pytest.mark.slow

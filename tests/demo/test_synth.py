@@ -36,7 +36,7 @@ def mean_length(notes) -> float:
         ("beat_broken", lambda s: np.std(np.diff(s.kick.start))),
     ],
 )
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_each_knob_of_the_score_is_in_its_notes(knob, measure, seed):
     assert measure(score(seed, **{knob: 1.5})) > 1.15 * measure(score(seed, **{knob: -1.5}))
 
@@ -54,12 +54,6 @@ def test_traits_are_between_0_and_1_and_rise_with_their_knobs():
     low, high = (traits_of(np.full(len(KNOBS), value)) for value in (-1.0, 1.0))
     assert set(low) == set(KNOBS)
     assert all(0.1 < low[knob] < 0.15 and 0.85 < high[knob] < 0.9 for knob in KNOBS)
-
-
-def test_nuisances_vary_between_songs_of_one_latent():
-    scores = [score(seed) for seed in range(30)]
-    assert np.ptp([made.step for made in scores]) > 0.02
-    assert len({made.bass.pitch.min() for made in scores}) >= 6
 
 
 @pytest.mark.parametrize("knob", KNOBS)
@@ -88,12 +82,6 @@ def test_a_song_is_30_seconds_of_clean_sound(song):
     assert abs(waveform.mean()) < 0.01
 
 
-def test_songs_differ_in_loudness():
-    world = make_world(0)
-    peaks = [np.abs(synth.render(world, song, 2.0)).max() for song in range(12)]
-    assert max(peaks) > 2 * min(peaks)
-
-
 def test_a_song_does_not_depend_on_what_was_rendered_before():
     world = make_world(3)
     first = synth.render(world, 17, 5.0)
@@ -106,12 +94,6 @@ def test_songs_and_worlds_sound_different():
     sounds = [synth.render(make_world(seed), song, 3.0) for seed in (0, 1) for song in (0, 1, 2)]
     correlation = np.corrcoef(sounds) - np.eye(len(sounds))
     assert np.abs(correlation).max() < 0.5
-
-
-def test_hollow_tones_lack_even_partials():
-    hollow, full = (np.abs(np.fft.rfft(synth._wavetable(220.0, 1.0, e))) for e in (0.03, 1.0))
-    assert hollow[2] < 0.05 * hollow[1]
-    assert full[2] == pytest.approx(0.5 * full[1], rel=1e-4)
 
 
 @pytest.mark.parametrize("hertz", [40.0, 440.0, 3000.0])

@@ -8,7 +8,7 @@ import pytest
 from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 
-SEEDS = range(5)
+SEEDS = range(3)
 
 
 @pytest.fixture(params=SEEDS, ids=lambda seed: f"world{seed}")
@@ -35,13 +35,6 @@ def test_playlists_are_300_sets_of_demo_songs(world):
         assert set(songs) <= known
 
 
-def test_playlist_lengths_have_a_long_tail(world):
-    lengths = np.array([len(songs) for _, songs in tables.playlists(world)])
-    assert 10 <= np.median(lengths) <= 16
-    assert lengths.mean() > np.median(lengths) + 1
-    assert np.percentile(lengths, 97) > 3 * np.median(lengths)
-
-
 def test_popularity_has_a_long_tail_and_every_song_is_somewhere(world):
     entries = np.concatenate([songs for _, songs in tables.playlists(world)])
     counts = np.sort(np.bincount(entries, minlength=240))[::-1]
@@ -63,11 +56,6 @@ def test_playlists_keep_to_a_style_and_reach_the_neighbouring_ones(world):
     assert by_steps[1] > 0.15
     assert by_steps[1] / 12 > 1.5 * by_steps[2] / 12
     assert 0 < by_steps[3] / 6 < by_steps[1] / 12
-
-
-def test_playlists_mix_artists(world):
-    artists = [len(set(world.song_artist[songs])) for _, songs in tables.playlists(world)]
-    assert np.median(artists) >= 4
 
 
 def test_tables_are_the_same_each_time_and_differ_between_seeds():
@@ -160,9 +148,3 @@ def test_triplets_are_between_styles_or_within_one(world, part):
 def test_true_latents_solve_the_triplets(world, part, distance, least):
     triplets = tables.triplets(world, part)
     assert triplet_accuracy(world.latents, triplets, distance) >= least
-
-
-def test_vectors_without_information_solve_half_of_the_triplets(world):
-    noise = np.random.default_rng(0).standard_normal(world.latents.shape)
-    accuracy = triplet_accuracy(noise, tables.triplets(world, "demo"), "cosine")
-    assert 0.42 < accuracy < 0.58
