@@ -31,20 +31,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.delimited import text_lines
 from playlist_pretrain.errors import TableError, TaskError
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,
+    TaskSettings,
     check_positives,
     counts_note,
     make_splits,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.tasks import TaskSettings
 
 HEADER = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")
 PATH = re.compile(r"(\d\d/\d+)(?:\.low)?\.mp3", re.ASCII)
@@ -72,12 +69,10 @@ class JamendoReader:
 
     Parameters
     ----------
-    subset : str
-        What follows ``jamendo-`` in the name of the task.
-    files : str
-        What follows ``autotagging_`` in the names of the files.
+    subset, files : str
+        The task is ``jamendo-SUBSET``, its files are ``autotagging_FILES-*.tsv``.
     categories : tuple of str
-        What the tags begin with.
+        Beginnings of the tags.
     classes : int
     tracks : tuple of int
         Of train, validation and test in split 0.
@@ -108,8 +103,12 @@ class JamendoReader:
         paths = {split: folder / f"autotagging_{self._files}-{split}.tsv" for split in SPLITS}
         files = {split: list(_rows(path, self._categories)) for split, path in paths.items()}
         _check_distinct(files, paths)
-        if settings.split == 0:
-            self._check_counts(files, paths)
+        for split, rows in files.items() if settings.split == 0 else ():
+            if len(rows) != self.tracks[split]:
+                raise TaskError(
+                    f"{paths[split]}: {len(rows):,} tracks, the official file of split 0 has "
+                    f"{self.tracks[split]:,}"
+                )
         classes = sorted({tag for rows in files.values() for row in rows for tag in row.tags})
         pattern = folder / f"autotagging_{self._files}-*.tsv"
         if len(classes) != self.classes:
@@ -134,14 +133,6 @@ class JamendoReader:
             citation=CITATION,
             endings=(LOW_BITRATE,),
         )
-
-    def _check_counts(self, files: dict[str, list[Row]], paths: dict[str, Path]) -> None:
-        for split, rows in files.items():
-            if len(rows) != self.tracks[split]:
-                raise TaskError(
-                    f"{paths[split]}: {len(rows):,} tracks, the official file of split 0 has "
-                    f"{self.tracks[split]:,}"
-                )
 
 
 def _folder(task: str, splits: str | None, split: int) -> Path:

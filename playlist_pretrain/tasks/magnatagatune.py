@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,13 +36,11 @@ from playlist_pretrain.tasks.task import (
     SPLITS,
     Split,
     TaggingTask,
+    TaskSettings,
     check_positives,
     counts_note,
     named,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.tasks import TaskSettings
 
 FILE = "annotations_final.csv"
 CLIP, AUDIO = "clip_id", "mp3_path"

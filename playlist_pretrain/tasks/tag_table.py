@@ -18,7 +18,6 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
@@ -26,15 +25,13 @@ from playlist_pretrain.storage import is_remote, location, read_bytes
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,
+    TaskSettings,
     counts_note,
     make_splits,
     missing_classes,
     named,
     random_splits,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.tasks import TaskSettings
 
 TRACK, TAGS = "track_id", "tags"
 ARTISTS = ("artist", "artist_id")

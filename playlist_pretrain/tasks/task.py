@@ -1,9 +1,4 @@
-"""What a tagged dataset is to those who train and test on it.
-
-Matching: from the tracks of a task to the rows of a collection.
-
-Splits made at random, whole artists at a time.
-"""
+"""Tagged datasets: what a reader returns, and the rows of its tracks in a collection."""
 
 from __future__ import annotations
 
@@ -11,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -23,7 +18,32 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 SPLITS = ("train", "validation", "test")
-MOST_NAMED = 5
+TENTHS = {"train": 8, "validation": 1, "test": 1}
+"""Shares of a random split."""
+MOST_NAMED, EXAMPLES = 5, 3
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """Settings of a task; a setting that the task does not read is refused."""
+
+    task: str = "tags"
+    """task: jamendo-genre, jamendo-instrument, jamendo-mood, jamendo-top50, mtat, or tags for a
+    table of your own"""
+    splits: str | None = None
+    """jamendo and mtat: folder of the dataset's official files"""
+    split: int = 0
+    """jamendo: which of the five official splits, 0 to 4"""
+    protocol: str | None = None
+    """mtat: mtg (all clips) or jongpil (tagged clips only); their figures do not compare [mtg]"""
+    tags: str | None = None
+    """tags: table with the columns track_id, tags (with | between them) and split [the tags.tsv of
+    the collection]"""
+    split_column: str = "split"
+    """tags: column that says train, validation or test; a table without a column split is split at
+    random, by artist where it has a column artist"""
+    split_seed: int = 0
+    """tags: seed of a random split"""
 
 
 @dataclass(frozen=True)
@@ -52,7 +72,7 @@ class TaggingTask:
     Attributes
     ----------
     name : str
-        With what tells it from its like: ``jamendo-genre split 0``, ``mtat mtg``.
+        With what tells it from others of its kind: ``jamendo-genre split 0``, ``mtat mtg``.
     classes : tuple of str
         In the order of the columns of all targets.
     train, validation, test : Split
@@ -64,7 +84,7 @@ class TaggingTask:
     citation : str
         What a paper that gives figures cites; empty for a user's own table.
     endings : tuple of str
-        What may follow a track's id in a collection made of other copies of the same audio.
+        Endings of the ids in a collection made of other copies of the same audio.
     """
 
     name: str
@@ -82,18 +102,39 @@ class TaggingTask:
         return {name: getattr(self, name) for name in SPLITS}
 
 
+class TaskReader(Protocol):
+    """Interface of the readers of tasks.
+
+    Attributes
+    ----------
+    name : str
+        Value of ``--task``.
+    description : str
+        One line: the dataset, and which files are read.
+    options : frozenset of str
+        Fields of the settings that it reads.
+    """
+
+    name: str
+    description: str
+    options: frozenset[str]
+
+    def read(self, settings: TaskSettings) -> TaggingTask:
+        """Read and check the dataset's files.
+
+        Raises
+        ------
+        TableError
+            For a file that cannot be read, or a row that is not of its format.
+        TaskError
+            For settings that the task does not have, and files that are not the official ones.
+        """
+
+
 def make_splits(
     tracks: Mapping[str, Mapping[str, Sequence[str]]], classes: Sequence[str]
 ) -> dict[str, Split]:
-    """Splits from the tags of each track.
-
-    Parameters
-    ----------
-    tracks : mapping
-        From the name of a split to its tracks, from a track's id to its tags.
-    classes : sequence of str
-        All tags there are.
-    """
+    """Make splits from the tags of each track, ``{split: {track id: tags}}``."""
     column = {name: number for number, name in enumerate(classes)}
     made = {}
     for split, tags_of in tracks.items():
@@ -108,12 +149,9 @@ def make_splits(
 def missing_classes(
     classes: Sequence[str], train: np.ndarray, test: np.ndarray
 ) -> dict[str, list[str]]:
-    """Classes that no track of train, and those that none of test has, by the split's name.
+    """List the classes without a track in train and in test, by the split's name.
 
-    Parameters
-    ----------
-    classes : sequence of str
-    train, test : ndarray [shape=(tracks, classes), bool]
+    Targets are bool [tracks, classes].
     """
     return {
         split: [name for name, found in zip(classes, targets.any(axis=0), strict=True) if not found]
@@ -122,13 +160,7 @@ def missing_classes(
 
 
 def check_positives(where: str, classes: Sequence[str], splits: Mapping[str, Split]) -> None:
-    """Refuse official files in which a class is not in train or not in test.
-
-    Raises
-    ------
-    TaskError
-        Begins with ``where``.
-    """
+    """Raise TaskError, beginning with ``where``, if a class is not in train or not in test."""
     missing = missing_classes(classes, splits["train"].targets, splits["test"].targets)
     for split, names in missing.items():
         if names:
@@ -136,7 +168,7 @@ def check_positives(where: str, classes: Sequence[str], splits: Mapping[str, Spl
 
 
 def counts_note(classes: Sequence[str], splits: Mapping[str, Split]) -> str:
-    """How many classes and tracks there are, for the report."""
+    """Numbers of classes and tracks, for the report."""
     tracks = ", ".join(f"{name} {len(split):,}" for name, split in splits.items())
     return f"{len(classes)} classes; tracks: {tracks}"
 
@@ -145,9 +177,6 @@ def named(names: Sequence[str]) -> str:
     """The first few of ``names``, quoted, for a message."""
     shown = ", ".join(map(repr, names[:MOST_NAMED]))
     return shown + (", …" if len(names) > MOST_NAMED else "")
-
-
-EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -173,16 +202,7 @@ class SplitRows:
 
 @dataclass(frozen=True)
 class TaskRows:
-    """A task in the rows of a collection.
-
-    Attributes
-    ----------
-    classes : tuple of str
-    train, validation, test : SplitRows
-        Each has tracks.
-    notes : tuple of str
-        One line each, for the report: those of the task, and what the collection lacks.
-    """
+    """A task in the rows of a collection; ``notes`` tell what the collection lacks, too."""
 
     classes: tuple[str, ...]
     train: SplitRows
@@ -198,7 +218,6 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
     ----------
     task : TaggingTask
     collection : Collection
-        Needed are its ``rows``, ``track_ids``, ``name``, times and front end.
     partial : bool
         Go on without tracks that the collection lacks, and with excerpts of tracks that the
         protocol tests whole; the notes say so.
@@ -210,42 +229,60 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
         a split has no track at all, or no class has tracks in both train and test; when a track
         is there twice, by its id and with an ending.
     """
-    found = {
-        name: _rows_of(split, task.endings, collection) for name, split in task.splits().items()
-    }
+    splits = task.splits()
+    found = {name: _rows_of(split, task.endings, collection) for name, split in splits.items()}
     kept = {
-        name: SplitRows(rows[rows >= 0], task.splits()[name].targets[rows >= 0], len(rows))
+        name: SplitRows(rows[rows >= 0], splits[name].targets[rows >= 0], len(rows))
         for name, rows in found.items()
     }
+    like = named([collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))])
     for name, rows in kept.items():
         if not len(rows):
-            first = task.splits()[name].track_ids[0]
+            first = splits[name].track_ids[0]
             raise TaskError(
                 f"{task.name}: none of the {rows.asked:,} tracks of {name} (the first is "
                 f"{first!r}{did_you_mean(first, collection.rows)}) is in collection "
-                f"{collection.name!r}, whose ids are like {_ids(collection)}"
+                f"{collection.name!r}, whose ids are like {like}"
             )
-    cut = _cut(kept["test"].rows, collection) if task.whole_tracks else np.empty(0, np.int64)
-    lacks = _lacks(task, collection, found, cut)
-    if lacks and not partial:
-        raise TaskError(
-            f"{task.name}: collection {collection.name!r} {'; it '.join(lacks)}; --partial goes on "
-            "all the same, and figures then do not compare with those of the protocol"
+    notes, lacks = list(task.notes), []
+    missing = [
+        track_id
+        for name, split in splits.items()
+        for track_id, row in zip(split.track_ids, found[name], strict=True)
+        if row < 0
+    ]
+    if missing:
+        counts = (f"{r.asked - len(r):,} of {r.asked:,} for {name}" for name, r in kept.items())
+        lacks.append(
+            f"lacks tracks ({', '.join(counts)}), such as {named(missing)}"
+            f"{did_you_mean(missing[0], collection.rows)}; its ids are like {like}"
         )
-    notes = []
-    if any(len(rows) < rows.asked for rows in kept.values()):
         notes += [
             f"{name}: {len(rows):,} of {rows.asked:,} tracks "
             f"({100 * len(rows) / rows.asked:.1f} %) are in the collection"
             for name, rows in kept.items()
         ]
-    if len(cut):
-        notes.append(
-            f"of {len(cut):,} of the {len(kept['test']):,} test tracks there are excerpts only; "
-            "the protocol tests whole tracks"
+    test = kept["test"].rows
+    cut = test[incomplete_excerpts(*excerpt_frames(collection, test), collection.frames[test])]
+    if task.whole_tracks and len(cut):
+        row = int(cut[0])
+        rate = collection.front_end.hop_length / collection.front_end.sample_rate
+        lacks.append(
+            f"holds but a part of {len(cut):,} of {len(test):,} test tracks "
+            f"({collection.track_ids[row]!r}: {collection.frames[row] * rate:.1f} of "
+            f"{collection.source_seconds[row]:.1f} s), and the protocol tests whole tracks "
+            "(a collection made with --excerpt full has them)"
         )
-    notes += _lost_classes(task, kept)
-    return TaskRows(task.classes, **kept, notes=(*task.notes, *notes))
+        notes.append(
+            f"of {len(cut):,} of the {len(test):,} test tracks there are excerpts only; the "
+            "protocol tests whole tracks"
+        )
+    if lacks and not partial:
+        raise TaskError(
+            f"{task.name}: collection {collection.name!r} {'; it '.join(lacks)}; --partial goes on "
+            "all the same, and figures then do not compare with those of the protocol"
+        )
+    return TaskRows(task.classes, **kept, notes=(*notes, *_lost_classes(task, kept)))
 
 
 def _rows_of(split: Split, endings: Sequence[str], collection: Collection) -> np.ndarray:
@@ -264,49 +301,6 @@ def _rows_of(split: Split, endings: Sequence[str], collection: Collection) -> np
     return rows
 
 
-def _cut(rows: np.ndarray, collection: Collection) -> np.ndarray:
-    """Those of ``rows`` whose mel is not of the whole source."""
-    begin, end = excerpt_frames(collection, rows)
-    return rows[incomplete_excerpts(begin, end, collection.frames[rows])]
-
-
-def _lacks(
-    task: TaggingTask, collection: Collection, found: dict[str, np.ndarray], cut: np.ndarray
-) -> list[str]:
-    """What the collection lacks, as ends of a sentence that begins with its name."""
-    lacks = []
-    missing = [
-        track_id
-        for name, split in task.splits().items()
-        for track_id, row in zip(split.track_ids, found[name], strict=True)
-        if row < 0
-    ]
-    if missing:
-        counts = ", ".join(
-            f"{int((found[name] < 0).sum()):,} of {len(found[name]):,} for {name}"
-            for name in SPLITS
-        )
-        lacks.append(
-            f"lacks tracks ({counts}), such as {named(missing)}"
-            f"{did_you_mean(missing[0], collection.rows)}; its ids are like "
-            f"{_ids(collection)}"
-        )
-    if len(cut):
-        row = int(cut[0])
-        rate = collection.front_end.hop_length / collection.front_end.sample_rate
-        lacks.append(
-            f"holds but a part of {len(cut):,} of {int((found['test'] >= 0).sum()):,} test tracks "
-            f"({collection.track_ids[row]!r}: {collection.frames[row] * rate:.1f} of "
-            f"{collection.source_seconds[row]:.1f} s), and the protocol tests whole tracks "
-            "(a collection made with --excerpt full has them)"
-        )
-    return lacks
-
-
-def _ids(collection: Collection) -> str:
-    return named([collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))])
-
-
 def _lost_classes(task: TaggingTask, kept: dict[str, SplitRows]) -> list[str]:
     """Notes on classes that the task has in train and test, and the collection has not."""
     before = missing_classes(task.classes, task.train.targets, task.test.targets)
@@ -315,36 +309,27 @@ def _lost_classes(task: TaggingTask, kept: dict[str, SplitRows]) -> list[str]:
         raise TaskError(
             f"{task.name}: of the tracks that are in the collection, train and test share no class"
         )
-    notes = []
-    for split, names in now.items():
-        if lost := [name for name in names if name not in before[split]]:
-            notes.append(
-                f"of the tracks in the collection, none of {split} has {named(lost)} "
-                f"({len(lost):,} of {len(task.classes):,} classes): left out of the figures"
-            )
-    return notes
-
-
-TENTHS = {"train": 8, "validation": 1, "test": 1}
+    lost = {split: [n for n in names if n not in before[split]] for split, names in now.items()}
+    return [
+        f"of the tracks in the collection, none of {split} has {named(names)} "
+        f"({len(names):,} of {len(task.classes):,} classes): left out of the figures"
+        for split, names in lost.items()
+        if names
+    ]
 
 
 def random_splits(artists: Sequence[str], seed: int) -> list[str]:
-    """A split for each track such that no artist is in two.
+    """Draw a split for each track such that no artist is in two.
 
     Artists come in an order that a digest of the seed and their name decides, and each goes as a
-    whole to the split that lacks the most tracks. Neither the order of the tracks nor the version
-    of any library matters. Shares are 8 : 1 : 1, to within the tracks of two artists.
+    whole to the split that lacks the most tracks: neither the order of the tracks nor the version
+    of a library matters. Shares are 8 : 1 : 1, to within the tracks of two artists.
 
     Parameters
     ----------
     artists : sequence of str
         Of each track; the track's own id where nothing is known of artists.
     seed : int
-
-    Returns
-    -------
-    list of str
-        In the order of ``artists``.
 
     Raises
     ------
@@ -354,11 +339,15 @@ def random_splits(artists: Sequence[str], seed: int) -> list[str]:
     sizes = Counter(artists)
     if len(sizes) < len(SPLITS):
         raise ValueError(f"{len(sizes)} for {len(SPLITS)} splits")
+
+    def digest(artist: str) -> bytes:
+        return hashlib.sha256(f"{seed}\n{artist}".encode("utf-8", "surrogatepass")).digest()
+
     # In tenths of a track, so that equal lacks are equal.
     lack = {split: TENTHS[split] * len(artists) for split in SPLITS}
     split_of: dict[str, str] = {}
     empty = set(SPLITS)
-    for artist in sorted(sizes, key=lambda artist: _digest(seed, artist)):
+    for artist in sorted(sizes, key=digest):
         # The last artists are kept for splits that have none yet.
         few_left = len(sizes) - len(split_of) <= len(empty)
         open_to = [split for split in SPLITS if not few_left or split in empty]
@@ -367,7 +356,3 @@ def random_splits(artists: Sequence[str], seed: int) -> list[str]:
         lack[split] -= 10 * sizes[artist]
         empty.discard(split)
     return [split_of[artist] for artist in artists]
-
-
-def _digest(seed: int, artist: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{artist}".encode("utf-8", "surrogatepass")).digest()
