@@ -15,7 +15,6 @@ from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import EmbeddingsError, GroupsError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.playlists.groups import groups_path, load_groups
-from playlist_pretrain.tasks.tag_table import RemoteTable
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -86,10 +85,9 @@ def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, l
     columns: dict[str, list[str]] = {}
     path = collection.path / TAGS
     if path.is_file():
-        tags = path if isinstance(path, Path) else RemoteTable(path)
-        header = read_header(tags, ("track_id", "tags"))
+        header = read_header(path, ("track_id", "tags"))
         wanted = ["tags", *({"artist"} & set(header))]
-        rows = read_columns(tags, ["track_id", *wanted], blank=set(wanted))
+        rows = read_columns(path, ["track_id", *wanted], blank=set(wanted))
         cells = {track_id: others for _, (track_id, *others) in rows}
         nothing = [""] * len(wanted)
         found = [cells.get(track_id, nothing) for track_id in track_ids]

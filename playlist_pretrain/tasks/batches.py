@@ -1,4 +1,4 @@
-"""From a split to batches of windows with their targets: one seeded stream of steps."""
+"""Batches of windows with their targets, drawn from a split by a seed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ if TYPE_CHECKING:
 
     from playlist_pretrain.tasks.task import SplitRows
 
-WHOLE = Share()
-
 
 @dataclass(frozen=True)
 class TaggingStream:
-    """The batches of a run: every epoch has each track of the split once, in an order of its own.
+    """The batches of a run; an epoch has each track of the split once, in an order of its own.
 
-    What a step holds depends on nothing but the split, the seed and the step. The last batch of
-    an epoch is filled up with the tracks that the epoch began with.
+    A step depends on nothing but the split, the seed and its number. The last batch of an epoch
+    is filled up with the tracks that the epoch began with.
 
     Parameters
     ----------
@@ -68,18 +66,15 @@ def tagging_dataset(
     *,
     first: int,
     last: int,
-    share: Share = WHOLE,
+    share: Share = Share(),
 ) -> tf.data.Dataset:
-    """One random window of each track, and what the track is tagged with.
+    """Read one random window of each track of the steps ``first … last − 1``, and its tags.
 
     Parameters
     ----------
     reader : WindowReader
-        Reads the windows.
     stream : TaggingStream
-        Says which tracks.
     first, last : int
-        Steps.
     share : Share
         Parts of each batch that are read; an element is a part.
 

@@ -14,14 +14,12 @@ in the notes; the figures leave it out.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
-from playlist_pretrain.storage import is_remote, location, read_bytes
+from playlist_pretrain.storage import location
 from playlist_pretrain.tasks.task import (
     SPLITS,
     TaggingTask,
@@ -49,19 +47,6 @@ class Rows:
     tags_of: dict[str, list[str]]
     splits: list[str] | None
     artists: list[str] | None
-
-
-class RemoteTable:
-    """A table behind a URL, such as the ``tags.tsv`` of a remote collection; see ``Opens``."""
-
-    def __init__(self, path: Path):
-        self.name = str(path)
-        self._content = read_bytes(path)
-
-    def open(self, advance: Callable[[int], object]) -> io.BytesIO:
-        """Its content, which was fetched as a whole."""
-        advance(len(self._content))
-        return io.BytesIO(self._content)
 
 
 class TagTableReader:
@@ -130,19 +115,12 @@ class TagTableReader:
 
 
 def read_tags(path: Path) -> dict[str, list[str]]:
-    """Tags of each track of a table, in its order.
-
-    Raises
-    ------
-    TableError, TaskError
-        It cannot be read, a track comes twice, or a cell of tags is none.
-    """
+    """Read the tags of each track of a table, in its order."""
     return _read(path, USUAL_SPLIT).tags_of
 
 
 def _read(path: Path, split_column: str) -> Rows:
-    table = RemoteTable(path) if is_remote(path) else path
-    header = read_header(table, (TRACK, TAGS), MEND)
+    header = read_header(path, (TRACK, TAGS), MEND)
     split_column = split_column.strip()
     has_split = split_column in header
     if not has_split and split_column != USUAL_SPLIT:
@@ -157,7 +135,7 @@ def _read(path: Path, split_column: str) -> Rows:
     tags_of: dict[str, list[str]] = {}
     line_of: dict[str, int] = {}
     splits, artists = [], []
-    for line, cells in read_columns(table, wanted, mend=MEND, blank=blank):
+    for line, cells in read_columns(path, wanted, mend=MEND, blank=blank):
         track_id, tags, *others = cells
         where = f"{path}: line {line}"
         if track_id in line_of:

@@ -141,10 +141,9 @@ def read_triplets(path: str | Path) -> Triplets:
     Raises
     ------
     TableError
-        Names the file, and the line where there is one: a table that cannot be read or has
-        neither set of columns (the message says what is needed and what there is), only some of
-        the columns of starts, a start, a vote or an agreement that is not possible, votes that
-        do not decide, or a clip that is named twice.
+        With the file and the line: a table that cannot be read or has neither set of columns,
+        only some of the columns of starts, an impossible start, vote or agreement, votes that do
+        not decide, or a clip that is named twice.
     """
     path = Path(path)
     dim_sim = has_column(next(text_lines(path), ""), DIM_SIM_COLUMNS[0])
