@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from playlist_pretrain.tasks.task import SplitRows
 
 
+WHOLE = Share()
+
+
 @dataclass(frozen=True)
 class TaggingStream:
     """The batches of a run; an epoch has each track of the split once, in an order of its own.
@@ -66,7 +69,7 @@ def tagging_dataset(
     *,
     first: int,
     last: int,
-    share: Share = Share(),
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """Read one random window of each track of the steps ``first … last − 1``, and its tags.
 

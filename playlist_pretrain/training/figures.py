@@ -1,13 +1,10 @@
-"""Curves of a run as PNG.
-
-Average Precision tag by tag, and the learning curves of fine-tuning, as PNG.
-"""
+"""Figures of training as PNG: curves of a run, and average precision class by class."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,13 +14,23 @@ from playlist_pretrain.files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+CURVES = {
+    "loss": "loss in training",
+    "validation_average_precision": "Average Precision, validation",
+    "validation_roc_auc": "ROC-AUC, validation",
+}
+_INCHES_A_CLASS = 0.2
+_MOST_INCHES = 400  # a PNG of matplotlib has at most 65,535 pixels a side
 
-def draw_curves(rows: Sequence[dict], path: str | Path, chance: float, probe_chance: float) -> None:
+
+def draw_curves(
+    rows: Sequence[Mapping[str, Any]], path: str | Path, chance: float, probe_chance: float
+) -> None:
     """Draw loss, learning rate and retrieval probe against the steps.
 
     Parameters
     ----------
-    rows : sequence of dict
+    rows : sequence of mapping
         Rows of ``history.csv``.
     path : str or Path
         PNG to write.
@@ -32,39 +39,28 @@ def draw_curves(rows: Sequence[dict], path: str | Path, chance: float, probe_cha
     probe_chance : float
         Expected top-1 of the probe at chance; nan when there was no probe.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    steps = [int(row["step"]) for row in rows]
     probed = [row for row in rows if row["probe_top1"] != ""]
-    figure = Figure(figsize=(8, 8 if probed else 5.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(8, 8 if probed else 5.5)
     axes = figure.subplots(3 if probed else 2, 1, sharex=True)
-    axes[0].plot(steps, [float(row["loss"]) for row in rows])
+
+    def draw(place: int, name: str, where: Sequence[Mapping[str, Any]], label: str = "") -> None:
+        steps = [int(row["step"]) for row in where]
+        axes[place].plot(steps, [float(row[name]) for row in where], label=label or None)
+
+    draw(0, "loss", rows)
     axes[0].axhline(chance, color="grey", linestyle=":", label=f"chance {chance:.2f}")
     axes[0].set_ylabel("NT-Xent")
     axes[0].legend()
-    axes[1].plot(steps, [float(row["learning_rate"]) for row in rows])
+    draw(1, "learning_rate", rows)
     axes[1].set_ylabel("learning rate")
     if probed:
-        at = [int(row["step"]) for row in probed]
-        for name, label in (("probe_top1", "top-1"), ("probe_top10", "top-10")):
-            axes[2].plot(at, [float(row[name]) for row in probed], label=label)
+        draw(2, "probe_top1", probed, "top-1")
+        draw(2, "probe_top10", probed, "top-10")
         axes[2].axhline(probe_chance, color="grey", linestyle=":", label="top-1 by chance")
         axes[2].set_ylabel("retrieval, held out")
         axes[2].legend()
     axes[-1].set_xlabel("step")
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
-
-
-CURVES = {
-    "loss": "loss in training",
-    "validation_average_precision": "Average Precision, validation",
-    "validation_roc_auc": "ROC-AUC, validation",
-}
-_INCHES_A_CLASS = 0.2
-_MOST_INCHES = 400  # a PNG of matplotlib has at most 65,535 pixels a side
+    _save(figure, path)
 
 
 def draw_per_tag(results: TaggingResult | Sequence[TaggingResult], path: str | Path) -> None:

@@ -135,7 +135,9 @@ def finetune(
     )
     runs = TaggingRuns(out or Path("runs") / default_name(given))
     runs.check()
-    keep_models(given.model, runs)
+    for name in set(given.model) - {SCRATCH, AUDIOSET}:
+        if Path(name).resolve().is_relative_to(runs.path.resolve()):
+            raise RunError(f"{runs.path}: --model {name} is in it; choose another --out")
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(runs):
@@ -166,31 +168,9 @@ def default_name(recipe: FinetuneRecipe) -> str:
     return f"{collection}-{recipe.task}-{labels}{'-frozen' if recipe.freeze else ''}"
 
 
-def keep_models(models: Sequence[str], runs: Run) -> None:
-    """Raise RunError if a model is in the run folder: --overwrite would remove it."""
-    for name in models:
-        if name not in (SCRATCH, AUDIOSET) and Path(name).resolve().is_relative_to(
-            runs.path.resolve()
-        ):
-            raise RunError(f"{runs.path}: --model {name} is in it; choose another --out")
-
-
 @dataclass(frozen=True)
 class TaggingData:
-    """Inputs of a recipe.
-
-    Attributes
-    ----------
-    collection : Collection
-    task : TaskRows
-        In rows of the collection.
-    points : tuple of LoadedModel
-        One for each model.
-    name, citation : str
-        Of the task.
-    facts : dict
-        What decides the runs beside their recipe.
-    """
+    """Inputs of a recipe: the collection, the task in its rows, and the models to start from."""
 
     collection: Collection
     task: TaskRows
@@ -198,6 +178,7 @@ class TaggingData:
     name: str
     citation: str
     facts: dict[str, Any]
+    """What decides the runs beside their recipe."""
 
 
 def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
@@ -214,7 +195,12 @@ def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
         demo=made_by_demo(collection), window_frames=collection.front_end.window_frames
     )
     if recipe.task == "tags" and recipe.tags is None:
-        recipe = dataclasses.replace(recipe, tags=own_tags(collection))
+        if not (collection.path / TAGS).is_file():
+            raise TaskError(
+                f"{collection.path}: no {TAGS} in it; --tags FILE names a table of tracks and "
+                "tags, --task another task"
+            )
+        recipe = dataclasses.replace(recipe, tags=str(collection.path / TAGS))
     logger.info(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
     task = read_task(recipe)
     rows = match_task(task, collection, partial=recipe.partial)
@@ -242,39 +228,19 @@ def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
     return recipe, TaggingData(collection, rows, points, task.name, task.citation, facts)
 
 
-def own_tags(collection: Collection) -> str:
-    """Path of the ``tags.tsv`` of a collection."""
-    path = collection.path / TAGS
-    if not path.is_file():
-        raise TaskError(
-            f"{collection.path}: no {TAGS} in it; --tags FILE names a table of tracks and tags, "
-            "--task another task"
-        )
-    return str(path)
-
-
 @dataclass(frozen=True)
 class OneRun:
-    """One of the runs.
-
-    Attributes
-    ----------
-    folder : Run
-        That this worker writes.
-    resumes_from : Run
-        Folder of the chief.
-    number : int
-        From 1.
-    point : LoadedModel
-    seed : int
-        Of new weights, the order of the tracks and the window positions.
-    """
+    """One of the runs."""
 
     folder: Run
+    """Folder that this worker writes."""
     resumes_from: Run
+    """Folder of the chief."""
     number: int
     point: LoadedModel
+    """Model to start from."""
     seed: int
+    """Of new weights, the order of the tracks and the window positions."""
 
 
 def all_runs(
@@ -404,37 +370,13 @@ def check_finite(epoch: int, logs: Mapping[str, Any]) -> None:
         )
 
 
-def track_scores(
-    model: tf.keras.Model,
-    collection: Collection,
-    rows: np.ndarray,
-    seconds: float | None = None,
-    desc: str = "",
-) -> np.ndarray:
-    """Mean activations over the non-overlapping windows of tracks, float32 [tracks, classes].
-
-    Parameters
-    ----------
-    model : tf.keras.Model
-        A tagger.
-    collection : Collection
-    rows : ndarray [shape=(tracks,), int]
-    seconds : float, optional
-        Only that many seconds in the centre of each track.
-    desc : str
-        Of the progress bar; none if empty.
-    """
-    from playlist_pretrain.models.track_outputs import track_means
-
-    return track_means(model, collection, rows=rows, seconds=seconds, short="repeat", desc=desc)
-
-
 def validate(tagger: tf.keras.Model, data: TaggingData) -> dict[str, float]:
     """Macro ROC-AUC and average precision on the validation split."""
     from playlist_pretrain.evaluation.tagging import tagging_metrics
+    from playlist_pretrain.models.track_outputs import track_means
 
     split = data.task.validation
-    scores = track_scores(tagger, data.collection, split.rows, VALIDATION_SECONDS)
+    scores = track_means(tagger, data.collection, rows=split.rows, seconds=VALIDATION_SECONDS)
     result = tagging_metrics(split.targets, scores, data.task.classes)
     return {
         "validation_roc_auc": result.macro_roc_auc,
@@ -455,6 +397,7 @@ def test(
     from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
     from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.saved_model import save_tagger
+    from playlist_pretrain.models.track_outputs import track_means
     from playlist_pretrain.training.engine import check_export
 
     folder, classes, split = run.folder, data.task.classes, data.task.test
@@ -471,7 +414,7 @@ def test(
     tracks = np.resize(split.rows, PARITY_WINDOWS)
     windows = reader.read(tracks, np.zeros(PARITY_WINDOWS, np.int32))
     difference, _ = check_export(tagger, folder.saved_model, windows, scale=1.0)
-    scores = track_scores(tagger, data.collection, split.rows, desc="testing")
+    scores = track_means(tagger, data.collection, rows=split.rows, desc="testing")
     track_ids = [data.collection.track_ids[row] for row in split.rows]
     save_scores(folder.path / SCORES, track_ids, split.targets, scores, classes)
     result = measure(folder.path / SCORES)

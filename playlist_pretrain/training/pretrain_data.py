@@ -36,46 +36,25 @@ FEW_GROUPS = 5
 
 @dataclass(frozen=True)
 class Data:
-    """Inputs of a recipe, in rows of its collection.
-
-    Attributes
-    ----------
-    collection : Collection
-    reader : WindowReader
-    stream : PairStream
-        The pairs of every step, of one pairing or of several.
-    probe_pairs : ProbePairs or None
-        Held-out pairs, where there are enough.
-    facts : dict
-        What decides the run beside its recipe.
-    chance : float
-        Loss of a model that knows nothing.
-    false_negatives : tuple of FalseNegatives or None
-        One for each pairing, if they are to be left out.
-    """
+    """Inputs of a recipe, in rows of its collection."""
 
     collection: Collection
     reader: WindowReader
     stream: PairStream
+    """Pairs of every step, of one pairing or of several."""
     probe_pairs: ProbePairs | None
+    """Held-out pairs, where there are enough."""
     facts: dict[str, Any]
+    """What decides the run beside its recipe."""
     chance: float
+    """Loss of a model that knows nothing."""
     false_negatives: tuple[FalseNegatives, ...] | None
+    """One for each pairing, if they are to be left out."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """The groups of one pairing of a run, and the pairing made of them.
-
-    Attributes
-    ----------
-    groups_name : str
-    kept, held_out : TrackGroups or None
-        To train on, and for the probe; None where ``simclr`` has no groups.
-    pairing : Pairing
-    groups_key, exclude_key : str or None
-        Keys of the groups and of the excluded ids.
-    """
+    """One pairing of a run, its groups (None where ``simclr`` has none) and their keys."""
 
     groups_name: str
     kept: TrackGroups | None
@@ -147,11 +126,6 @@ def planned(
 
     All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
     each: where epochs follow from a total of steps, they are counted until there are no more.
-
-    Raises
-    ------
-    RecipeError
-        If an epoch has fewer pairs than a batch.
     """
     from playlist_pretrain.pairs.dataset import plan
 

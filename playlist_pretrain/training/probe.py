@@ -1,4 +1,4 @@
-"""Held-out retrieval: does the positive of a pair stand out among a batch?"""
+"""Retrieval probe: is the positive of a held-out pair found among the tracks of a batch?"""
 
 from __future__ import annotations
 
@@ -17,15 +17,10 @@ WINDOWS_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class ProbeBatch:
-    """Anchors, and the candidates among which their positives are looked for.
+    """Rows and window starts of anchors [pairs] and candidates [batch], int32.
 
-    Attributes
-    ----------
-    anchors, anchor_starts : np.ndarray int32 [pairs]
-        Rows of the anchors and where their windows start.
-    candidates, candidate_starts : np.ndarray int32 [batch]
-        The same of the candidates; the first ``pairs`` are the anchors' positives, in order, and
-        what follows are tracks that are in no held-out group.
+    The first candidates are the anchors' positives, in order; the others are tracks that are in
+    no held-out group.
     """
 
     anchors: np.ndarray
@@ -36,13 +31,7 @@ class ProbeBatch:
 
 @dataclass(frozen=True)
 class ProbePairs:
-    """Pairs of held-out groups with fixed windows: the same question at every probe.
-
-    Attributes
-    ----------
-    batches : tuple of ProbeBatch
-        At most eight.
-    """
+    """At most eight batches of pairs of held-out groups, with fixed windows."""
 
     batches: tuple[ProbeBatch, ...]
 
@@ -53,25 +42,9 @@ class ProbePairs:
         """Draw the pairs of one epoch of a pairing over held-out groups.
 
         One epoch, so that no track comes twice, which the p-value counts on. The candidates of
-        the last batch are filled up with ``others``: among tracks of one single group, no
-        positive could stand out.
-
-        Parameters
-        ----------
-        pairing : Pairing
-            Over the held-out groups.
-        others : np.ndarray int [n]
-            Rows that are in no held-out group.
-        reader : WindowReader
-        batch : int
-            Candidates of a batch.
-        seed : int
-            Of the window positions and of the choice among ``others``.
-
-        Returns
-        -------
-        ProbePairs or None
-            None when there is no pair, or nothing to tell its positive from.
+        the last batch are filled up with ``others``, rows that are in no held-out group: among
+        tracks of one single group, no positive could stand out. None without a pair, or without
+        anything to tell its positive from.
         """
         pairs = np.concatenate([np.empty((0, 2), np.int32), *pairing.epoch(0)])
         batches = []
@@ -91,27 +64,22 @@ class ProbePairs:
 
     @property
     def pairs(self) -> int:
-        """Number of pairs whose positive is looked for."""
+        """Number of pairs."""
         return sum(len(batch.anchors) for batch in self.batches)
 
     @property
     def batch(self) -> int:
-        """Candidates of the first batch; only where tracks are few has the last one fewer."""
+        """Candidates of the first batch; the last one may have fewer."""
         return len(self.batches[0].candidates)
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe saw.
+    """Ranks of the candidates, and the mean cosine between embeddings of different tracks.
 
-    Attributes
-    ----------
-    ranks : tuple of np.ndarray float64 [pairs, batch]
-        One a batch. For anchor i and candidate j, how many candidates are more similar to i than
-        j is; a tie counts half, so embeddings that are all equal find nothing. The positive of
-        anchor i is candidate i.
-    mean_cosine : float
-        Mean cosine between the embeddings of different tracks; near 1 is a collapse.
+    ``ranks`` has an array float64 [pairs, batch] for each batch: for anchor i and candidate j, how
+    many candidates are more similar to i than j is, where a tie counts half. The positive of
+    anchor i is candidate i. A ``mean_cosine`` near 1 is a collapse.
     """
 
     ranks: tuple[np.ndarray, ...]

@@ -23,62 +23,37 @@ from playlist_pretrain.tasks import TaskSettings
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
+PRESETS = ("paper", "demo", "fast")
 PAPER_RUNS = 3
-PRETRAIN_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "width": 1.0,
-        "batch": 384,
-        "epochs": 50,
-        "learning_rate": 1e-4,
-        "warmup_steps": 5000,
-        "probe_epochs": 1,
-        "checkpoint_epochs": 1,
-    },
-    "demo": {
-        "width": 0.25,
-        "batch": 32,
-        "epochs": None,  # as many as give about DEMO_STEPS
-        "learning_rate": 2e-4,
-        "warmup_steps": 240,
-        "probe_epochs": 20,
-        "checkpoint_epochs": 20,
-    },
-    "fast": {
-        "width": 0.05,
-        "batch": 4,
-        "epochs": 1,
-        "learning_rate": 2e-4,
-        "warmup_steps": 0,
-        "probe_epochs": 1,
-        "checkpoint_epochs": 1,
-    },
-}
-FINETUNE_PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "width": 1.0,
-        "batch": 64,
-        "epochs": 50,
-        "runs": PAPER_RUNS,
-        "low_learning_rate": 1e-5,
-        "high_learning_rate": 1e-4,
-    },
-    "demo": {
-        "width": 0.25,
-        "batch": 16,
-        "epochs": 50,
-        "runs": PAPER_RUNS,
-        "low_learning_rate": 1e-4,
-        "high_learning_rate": 1e-3,
-    },
-    "fast": {
-        "width": 0.05,
-        "batch": 4,
-        "epochs": 1,
-        "runs": 1,
-        "low_learning_rate": 1e-4,
-        "high_learning_rate": 1e-3,
-    },
-}
+
+
+def _by_preset(**values: tuple) -> dict[str, dict[str, Any]]:
+    """Turn columns of a table into its rows: preset → setting → value."""
+    return {
+        preset: {name: column[k] for name, column in values.items()}
+        for k, preset in enumerate(PRESETS)
+    }
+
+
+PRETRAIN_PRESETS: dict[str, dict[str, Any]] = _by_preset(
+    # paper, demo, fast
+    width=(1.0, 0.25, 0.05),
+    batch=(384, 32, 4),
+    epochs=(50, None, 1),  # demo: as many as give about DEMO_STEPS
+    learning_rate=(1e-4, 2e-4, 2e-4),
+    warmup_steps=(5000, 240, 0),
+    probe_epochs=(1, 20, 1),
+    checkpoint_epochs=(1, 20, 1),
+)
+FINETUNE_PRESETS: dict[str, dict[str, Any]] = _by_preset(
+    # paper, demo, fast
+    width=(1.0, 0.25, 0.05),
+    batch=(64, 16, 4),
+    epochs=(50, 50, 1),
+    runs=(PAPER_RUNS, PAPER_RUNS, 1),
+    low_learning_rate=(1e-5, 1e-4, 1e-4),
+    high_learning_rate=(1e-4, 1e-3, 1e-3),
+)
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
 DEMO_LOADER = "SongLoader"
@@ -348,7 +323,7 @@ class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
 
     def _check(self) -> None:
         check_choices(
-            self, {"preset": ("auto", *PRETRAIN_PRESETS), "input_norm": ("band", "none"), **CHOICES}
+            self, {"preset": ("auto", *PRESETS), "input_norm": ("band", "none"), **CHOICES}
         )
         check_at_least(self, 2, "batch")
         check_at_least(
@@ -491,7 +466,7 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
         return recipe
 
     def _check(self) -> None:
-        choices = {"preset": ("auto", *FINETUNE_PRESETS), "head": ("mlp", "linear"), **CHOICES}
+        choices = {"preset": ("auto", *PRESETS), "head": ("mlp", "linear"), **CHOICES}
         check_choices(self, {**choices, "input_norm": (None, "band", "none")})
         check_at_least(self, 1, "frames", "runs", "batch", "epochs", "patience", "replicas")
         check_above_zero(self, "width", "low_learning_rate", "high_learning_rate", "cycle_epochs")

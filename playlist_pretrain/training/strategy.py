@@ -28,14 +28,8 @@ def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strat
     """Make the strategy of ``--strategy`` and ``--replicas``; several workers connect here.
 
     To be called before TensorFlow is used for anything else: devices and the connections between
-    workers are settled when it starts.
-
-    Parameters
-    ----------
-    name : {"one_device", "mirrored", "multi_worker_mirrored"}
-        Any other name is taken for the first: it is refused with the other settings.
-    replicas : int, optional
-        GPUs of ``mirrored``; without any GPU, parts of the CPU.
+    workers are settled when it starts. An unknown name is taken for ``one_device``, as it is
+    refused with the other settings.
 
     Raises
     ------
@@ -62,13 +56,7 @@ def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strat
 
 
 def logical_cpus(count: int) -> list[str]:
-    """Split the CPU into ``count`` devices of TensorFlow's; returns their names.
-
-    Raises
-    ------
-    RecipeError
-        If TensorFlow has started with another number.
-    """
+    """Split the CPU into ``count`` devices of TensorFlow's; returns their names."""
     import tensorflow as tf
 
     (cpu,) = tf.config.list_physical_devices("CPU")
@@ -170,14 +158,7 @@ def check_split(recipe: PretrainRecipe, strategy: tf.distribute.Strategy) -> Non
 def shared_out(
     strategy: tf.distribute.Strategy, dataset: Callable[..., tf.data.Dataset]
 ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
-    """Distribute a dataset of steps: every worker reads its own share, and only that.
-
-    Parameters
-    ----------
-    strategy : tf.distribute.Strategy
-    dataset : callable
-        ``share=… → dataset`` whose elements are the parts of a share.
-    """
+    """Distribute ``dataset(share=…)``, whose elements are the parts of a share, to all workers."""
     if strategy.num_replicas_in_sync == 1:
         return dataset()
     made = []

@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from playlist_pretrain.models.layers import precision
 from playlist_pretrain.models.tagger import TaggerTrainer, embedding_of, tagger
+from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.windows import WindowReader
-from playlist_pretrain.training.finetune import VALIDATION_SECONDS, track_scores
+from playlist_pretrain.training.finetune import VALIDATION_SECONDS
 from playlist_pretrain.training.schedules import triangular
 
 
@@ -135,7 +136,7 @@ def test_the_test_sees_all_windows_and_means_them(model, make_collection, tmp_pa
     frames = [2 * 16, 10 * 16 + 5, 400 * 16 + 15]
     collection = make_collection(tmp_path / "c", frames, front_end="vggish")
     rows = np.array([2, 0, 1])
-    scores = track_scores(model, collection, rows)
+    scores = track_means(model, collection, rows=rows)
     assert sorted(asked) == [
         (row, 16 * window) for row, count in enumerate((2, 10, 400)) for window in range(count)
     ]
@@ -158,7 +159,7 @@ def test_validation_sees_the_central_thirty_seconds(model, tmp_path, asked):
         mel = np.zeros((frames, settings.bands), np.float32)
         writer.add("a", mel, start_seconds=0.0, source_seconds=float(seconds))
     write_collection(tmp_path, settings, [writer.part], source={"made": "for a test"})
-    track_scores(model, Collection.open(tmp_path), np.array([0]), VALIDATION_SECONDS)
+    track_means(model, Collection.open(tmp_path), rows=np.array([0]), seconds=VALIDATION_SECONDS)
     starts = np.array([start for _, start in asked])
     assert starts[0] == 3500 and starts[-1] + 16 <= 6500 and 6500 - starts[-1] < 34
     np.testing.assert_array_equal(np.diff(starts), 16)
