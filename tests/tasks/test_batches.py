@@ -31,11 +31,6 @@ def test_an_epoch_has_every_track_and_fills_its_last_batch(split):
         np.testing.assert_array_equal(tracks[7:], tracks[:2])
 
 
-def test_a_batch_larger_than_the_split_is_filled(split):
-    ((_, _, tracks),) = TaggingStream(split, batch=16, seed=0).batches(0, 1)
-    assert len(tracks) == 16 and set(tracks) == set(range(7))
-
-
 def test_orders_differ_by_epoch_and_seed_and_by_nothing_else(split):
     def order(seed, epoch):
         stream = TaggingStream(split, batch=7, seed=seed)

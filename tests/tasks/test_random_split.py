@@ -42,13 +42,6 @@ def test_shares_are_right_to_within_two_artists(sizes, seed):
         assert abs(counts[split] - SHARES[split] * len(artists)) <= 2 * max(sizes)
 
 
-@pytest.mark.parametrize("tracks", [10, 100, 1000, 999])
-def test_shares_of_single_tracks_are_exact(tracks):
-    counts = Counter(random_splits([f"track {number}" for number in range(tracks)], 0))
-    for split in SPLITS:
-        assert abs(counts[split] - SHARES[split] * tracks) < 1
-
-
 def test_a_seed_gives_the_same_wherever_it_runs():
     artists = list("aabcddefghij")
     assert "".join(split[1] for split in random_splits(artists, 0)) == KNOWN[0]
@@ -57,21 +50,6 @@ def test_a_seed_gives_the_same_wherever_it_runs():
 
 KNOWN = {0: "rrrrrrearrrr", 1: "rrrrrrrerrra"}
 """Second letters of the splits; whoever changes them changes the figures in users' reports."""
-
-
-def test_seeds_give_different_splits():
-    artists = [f"artist {number % 40}" for number in range(400)]
-    assert len({tuple(random_splits(artists, seed)) for seed in range(20)}) == 20
-
-
-def test_each_artist_is_in_the_test_about_as_often_as_its_share():
-    names = [f"artist {number}" for number in range(20)]
-    counts = Counter()
-    for seed in range(400):
-        splits = random_splits(names, seed)
-        counts.update(name for name, split in zip(names, splits, strict=True) if split == "test")
-    # 400 draws at 0.1 each: 40 with a deviation of 6.
-    assert all(15 < counts[name] < 70 for name in names)
 
 
 def test_a_new_artist_moves_few_of_the_others():

@@ -2,10 +2,7 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
 from playlist_pretrain.storage import location, upload
@@ -52,11 +49,6 @@ def test_notes_name_classes_that_train_or_test_lacks_and_tracks_without_tags(wri
         "no track of train has 'new': left out of the figures",
         "no track of test has 'z': left out of the figures",
     )
-
-
-def test_one_class_is_enough(write):
-    task = read_task(write("track_id,split,tags\na,train,x\nb,validation,\nc,test,x\n"))
-    assert task.classes == ("x",) and task.test.targets.tolist() == [[True]]
 
 
 def test_a_column_of_another_name_says_the_split(write):
@@ -106,41 +98,6 @@ def test_without_artists_tracks_are_split_and_the_note_warns(write):
     assert [len(task.splits()[name]) for name in SPLITS] == [40, 5, 5]
     other = read_task(write(text, split_seed=1))
     assert set(other.test.track_ids) != set(task.test.track_ids)
-
-
-TRACKS = st.lists(
-    st.tuples(st.integers(0, 8), st.sets(st.sampled_from("xyz"), min_size=1)), min_size=9
-).filter(lambda tracks: len({artist for artist, _ in tracks}) >= 3)
-
-
-@settings(deadline=None, derandomize=True, max_examples=60)
-@given(TRACKS, st.integers(0, 9), st.randoms(use_true_random=False))
-def test_any_table_is_split_the_same_in_any_order_of_its_rows(
-    tmp_path_factory, tracks, seed, shuffling
-):
-    file = tmp_path_factory.mktemp("table") / "tags.csv"
-    rows = [
-        f"t{i},artist {artist},all|{'|'.join(sorted(tags))}\n"
-        for i, (artist, tags) in enumerate(tracks)
-    ]
-
-    def read():
-        file.write_text("track_id,artist,tags\n" + "".join(rows))
-        task = read_task(TaskSettings(tags=str(file), split_seed=seed))
-        return {
-            track_id: (name, frozenset(np.array(task.classes)[row].tolist()))
-            for name, split in task.splits().items()
-            for track_id, row in zip(split.track_ids, split.targets, strict=True)
-        }
-
-    first = read()
-    assert {t: tags for t, (_, tags) in first.items()} == {
-        f"t{i}": tags | {"all"} for i, (_, tags) in enumerate(tracks)
-    }
-    artists = {(tracks[int(t[1:])][0], name) for t, (name, _) in first.items()}
-    assert len(artists) == len({artist for artist, _ in artists})
-    shuffling.shuffle(rows)
-    assert read() == first
 
 
 def test_a_seed_for_a_table_that_has_a_split_is_refused(write):
@@ -204,19 +161,6 @@ def test_too_few_artists_for_three_splits(write):
 
 def test_a_track_whose_artist_is_not_known_cannot_be_split_by_artist(write):
     refused(write(table(["A", "", "B", "C"], "artist")), TableError, "line 3", "'artist' is empty")
-
-
-def test_every_beginning_of_a_table_is_read_as_such_or_refused(write):
-    whole = GIVEN.encode()
-    for size in range(len(whole)):
-        settings = write(whole[:size])
-        try:
-            task = read_task(settings)
-        except PlaylistPretrainError as error:
-            assert settings.tags in str(error)
-        else:
-            assert size > whole.index(b"c,test")
-            assert task.test.track_ids == ("c",)
 
 
 def test_a_table_behind_a_url(write):

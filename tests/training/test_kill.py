@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
 KILLS = 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_kills_change_nothing(arguments, assert_same, tmp_path):
     arguments = [a for a in arguments if a != "--quiet"]
     arguments[arguments.index("--epochs") + 1] = "300"

@@ -27,7 +27,6 @@ ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negat
         [*ALL, "--micro-batch", "3"],
         ["--pairs", "playlist_w2v,artist_co,playlist_co", "--pair-weights", "1,2,1"],
         [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
-        [*ALL, "--pairs", "playlist_w2v"],
         [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
     ],
     ids=" ".join,

@@ -41,15 +41,6 @@ def recipe(world, pairs, **options):
     return PretrainRecipe(**settings)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("pairs", list(PAIRINGS))
-def test_runs_through_the_script(pairs, arguments):
-    assert pretrain.main([*arguments, "--pairs", pairs]) == 0
-    run = Run(arguments[arguments.index("--out") + 1])
-    assert run.finished and np.isfinite(run.summary["loss"])
-    assert run.summary["steps"] % 3 == 0
-
-
 @pytest.mark.parametrize("pairs", list(PAIRINGS))
 def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path, caplog):
     excluded = tmp_path / "excluded.txt"
@@ -130,11 +121,6 @@ def test_the_views_of_a_run_are_mixes_with_its_seed(world):
         np.testing.assert_array_equal(view, same)
         assert np.abs(view - windows.numpy()).max() > 0.1
     assert model.y_tower is None
-
-
-def test_gensim_does_not_limit_the_groups_of_the_other_table(world):
-    settled, _ = settle(recipe(world, "playlist_tco", max_group_length=20_000))
-    assert settled.max_group_length == 20_000
 
 
 def test_tables_made_ahead_are_those_that_training_looks_for(
