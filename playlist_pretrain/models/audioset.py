@@ -1,7 +1,7 @@
-"""The original VGGish, with the weights that AudioSet gave it.
+"""The original VGGish with its AudioSet weights.
 
 The weights are those of ``vggish_model.ckpt`` (Hershey et al. 2017, tensorflow/models,
-research/audioset/vggish), which a user brings: it does not travel with this package. Its graph is
+research/audioset/vggish), which users bring. Its graph is
 :func:`~playlist_pretrain.models.vggish.vggish` for windows of 96 × 64, kernels and features in the
 same order, with no activation on the embedding (a release of 2017 had a ReLU there).
 """
@@ -41,36 +41,20 @@ SCOPES = {
 _V2_FILE = re.compile(r"\.(index|data-\d{5}-of-\d{5})$")
 
 
-def audioset_vggish(*, initializer: str = "he_normal", seed: int = 0) -> tf.keras.Model:
-    """Build the original VGGish; :func:`load_audioset_weights` fills it.
+def audioset_vggish() -> tf.keras.Model:
+    """Build the original VGGish, ``float32 [batch, 96, 64] → float32 [batch, 128]``.
 
-    It takes the log-mels of :data:`FRONT_END` as they are: the weights were trained without
-    statistics of the input.
-
-    Parameters
-    ----------
-    initializer, seed
-        Of the weights it has until then, as in :func:`~playlist_pretrain.models.vggish.vggish`.
-
-    Returns
-    -------
-    tf.keras.Model
-        ``melspectrogram float32 [batch, 96, 64] → embedding float32 [batch, 128]``.
+    :func:`load_audioset_weights` fills it. It takes the log-mels of :data:`FRONT_END` as they
+    are: the weights were trained without statistics of the input.
     """
-    return vggish(
-        frames=FRONT_END.window_frames,
-        bands=FRONT_END.bands,
-        initializer=initializer,
-        seed=seed,
-    )
+    return vggish(frames=FRONT_END.window_frames, bands=FRONT_END.bands)
 
 
 def load_audioset_weights(model: tf.keras.Model, path: str | Path) -> None:
-    """Give ``model`` the weights of a checkpoint of the original VGGish.
+    """Load the weights of a checkpoint of the original VGGish into ``model``.
 
-    Every variable is checked before the first one is given, so a model whose checkpoint is refused
-    keeps the weights it had. Variables that no layer has (``global_step``, the slots of an
-    optimizer) are left alone.
+    Every variable is checked before the first one is assigned. Variables of no layer
+    (``global_step``, the slots of an optimizer) are ignored.
 
     Parameters
     ----------
@@ -112,7 +96,7 @@ def load_audioset_weights(model: tf.keras.Model, path: str | Path) -> None:
 def _check(
     checkpoint: tf.train.CheckpointReader, weights: dict[str, tf.Variable], path: str | Path
 ) -> None:
-    """Names, shapes and types, before anything large is read."""
+    """Check names, shapes and types before anything large is read."""
     shapes = checkpoint.get_variable_to_shape_map()
     types = checkpoint.get_variable_to_dtype_map()
     if missing := [name for name in weights if name not in shapes]:
@@ -134,7 +118,7 @@ def _check(
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tf.train.CheckpointReader]:
-    """Open a checkpoint of either format; what goes wrong with it becomes a ModelError."""
+    """Open a checkpoint of either format; raise ModelError where that fails."""
     prefix = path.with_name(_V2_FILE.sub("", path.name))
     try:
         parts = [

@@ -307,7 +307,7 @@ class ContrastiveModel(tf.keras.Model):
 
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:
-    """Build the positive side of ``playlist_w2v``: a frozen table of vectors, then a projector.
+    """Build the positive side of ``playlist_w2v``: a frozen table of vectors and a projector.
 
     Parameters
     ----------

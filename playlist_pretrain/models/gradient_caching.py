@@ -25,7 +25,7 @@ def cached_gradients(
     micro_batch: int,
     of_projections: Callable[[Sides], tuple[tf.Tensor, Sides]],
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Loss of a whole batch, and its gradient by way of slices.
+    """Compute the loss of a whole batch and its gradient, slice by slice.
 
     The gradient is that of the whole batch where a projection depends on its window alone. Both
     passes must give the same projections: a tower with dropout would not. With batch normalisation
@@ -36,10 +36,8 @@ def cached_gradients(
     ----------
     tower : callable
         ``[windows, frames, bands] → float32 [windows, dim']``, in training mode.
-    variables : sequence of tf.Variable
-        What the tower trains.
-    statistics : sequence of tf.Variable
-        What the tower moves when it runs.
+    variables, statistics : sequence of tf.Variable
+        Trained variables of the tower, and those that it moves when it runs.
     sides : tuple of tf.Tensor [shape=(pairs, frames, bands)]
         One or two windows for each pair, which go through the tower together.
     micro_batch : int
@@ -50,7 +48,6 @@ def cached_gradients(
     Returns
     -------
     loss : tf.Tensor
-        What ``of_projections`` gave.
     gradients : list of tf.Tensor
         One for each of ``variables``.
 
@@ -94,22 +91,13 @@ def cached_gradients(
 
 
 def cached_projections(tower: Tower, sides: Sides, micro_batch: int) -> Sides:
-    """Projections float32 [pairs, dim'] of each side, slice by slice and nothing else.
-
-    Parameters
-    ----------
-    tower, sides, micro_batch
-        As in :func:`cached_gradients`; a tower in inference mode moves nothing.
-    """
+    """Compute projections float32 [pairs, dim'] of each side slice by slice, in inference mode."""
     sides = _sliced(sides, micro_batch)
     return _by_side(_forward(tower, [], [], sides, sides[0].shape[0])[0], sides)
 
 
 def _forward(tower, statistics, before, sides, count):
-    """Projections of the first slices, and how far the statistics moved in all of them together.
-
-    Every slice finds the statistics as they were before the batch.
-    """
+    """Project the first slices; sum by how much each moved the statistics of the batch before."""
 
     def run_slice(index, array, moved):
         array = array.write(index, tower(_together(sides, index)))
@@ -137,7 +125,7 @@ def _moved(moved, statistics, before):
 
 
 def _by_side(array: tf.TensorArray, sides: Sides) -> Sides:
-    """Projections [pairs, dim'] of each side from those of all slices."""
+    """Sort projections of slices into projections [pairs, dim'] of each side."""
     count = len(sides)
     slices, size = sides[0].shape[:2]
     z = array.stack()  # (slices, sides · size, dim')
@@ -147,7 +135,7 @@ def _by_side(array: tf.TensorArray, sides: Sides) -> Sides:
 
 
 def _sliced(sides: Sides, micro_batch: int) -> Sides:
-    """Each side as [slices, micro_batch, …]: what a loop takes by index has a fixed shape."""
+    """Reshape each side to [slices, micro_batch, …], which a loop can index with a fixed shape."""
     pairs = sides[0].shape[0]
     if pairs is None:
         raise ValueError("micro_batch needs batches of one size: batch with drop_remainder=True")
@@ -158,5 +146,5 @@ def _sliced(sides: Sides, micro_batch: int) -> Sides:
 
 
 def _together(sides: Sides, index: tf.Tensor) -> tf.Tensor:
-    """The slices of all sides behind each other, [sides · micro_batch, …]."""
+    """Concatenate the slices of all sides, [sides · micro_batch, …]."""
     return tf.concat([side[index] for side in sides], 0)

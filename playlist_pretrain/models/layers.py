@@ -1,7 +1,4 @@
-"""What every backbone starts with: standardised input and seeded initial weights.
-
-The projector H: what is between the embedding and the loss, and is dropped after training.
-"""
+"""Parts of models: standardised input, seeded weights, precision, the projector."""
 
 from __future__ import annotations
 
@@ -42,18 +39,18 @@ def input_standardisation(
 
 
 def initializers(name: str, seed: int) -> Iterator[tf.keras.initializers.Initializer]:
-    """Yield one initializer a layer, each with a seed of its own, reproducible from ``seed``."""
+    """Yield an initializer for each layer, with seeds derived from ``seed``."""
     for child in np.random.SeedSequence(seed).spawn(1000):
         yield INITIALIZERS[name](seed=int(child.generate_state(1)[0] >> 1))
 
 
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
-    """Cast what has 16 bits, for sums that need more; float64 stays."""
+    """Cast 16-bit floats to float32; float64 stays."""
     return tensor if tensor.dtype == tf.float64 else tf.cast(tensor, tf.float32)
 
 
 def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
-    """The model as it is saved: float32 throughout, layers not synchronised, equal weights.
+    """Convert a model to float32 throughout, without synchronised layers, for saving.
 
     Parameters
     ----------
@@ -75,7 +72,7 @@ def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def under_policy(model: tf.keras.Model) -> tf.keras.Model:
-    """A copy to train further, as if it had been made under the policy and strategy in force.
+    """Copy a model as if it had been made under the policy and strategy in force.
 
     Parameters
     ----------
@@ -106,7 +103,7 @@ def _copy(model: tf.keras.Model, clone: Callable) -> tf.keras.Model:
 
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Layers, models and optimizers that are made within have this Keras policy.
+    """Set the Keras policy of layers, models and optimizers made within the block.
 
     Parameters
     ----------
@@ -129,7 +126,7 @@ def projector(
     seed: int = 0,
     name: str = "projector",
 ) -> tf.keras.Model:
-    """Build one hidden layer with ReLU and a linear output (arXiv 2304.12257, section 3.1).
+    """Build the projector: a hidden layer with ReLU, a linear output (arXiv 2304.12257, 3.1).
 
     Parameters
     ----------
@@ -153,14 +150,9 @@ def projector(
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
     inputs = layers.Input((units,), name="embedding")
-    x = layers.Dense(
-        hidden,
-        activation="relu",
-        kernel_initializer=next(kernel),
-        dtype="float32",
-        name="hidden",
-    )(inputs)
-    outputs = layers.Dense(
-        output, kernel_initializer=next(kernel), dtype="float32", name="projection"
-    )(x)
-    return tf.keras.Model(inputs, outputs, name=name)
+    sizes = {"hidden": (hidden, "relu"), "projection": (output, None)}
+    x = inputs
+    for layer, (size, activation) in sizes.items():
+        settings = {"kernel_initializer": next(kernel), "dtype": "float32", "name": layer}
+        x = layers.Dense(size, activation=activation, **settings)(x)
+    return tf.keras.Model(inputs, x, name=name)

@@ -1,11 +1,4 @@
-"""What the replicas of a ``tf.distribute`` strategy do together; with one, nothing happens.
-
-Called within ``strategy.run``, where Keras calls the steps of a model.
-
-NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR.
-
-What the projections of a batch look like: how close pairs are, and how spread all else is.
-"""
+"""NT-Xent, the normalised temperature-scaled cross-entropy of SimCLR, on one or more replicas."""
 
 from __future__ import annotations
 
@@ -20,14 +13,15 @@ from playlist_pretrain.models.layers import at_least_float32
 
 
 def count() -> int:
-    """Replicas that take a step together."""
+    """Return the number of replicas that take a step together."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def gathered(own: tf.Tensor) -> tf.Tensor:
-    """Every replica's tensor [n, …] behind each other in the order of replicas, [replicas · n, …].
+    """Concatenate the tensors [n, …] of all replicas in their order, [replicas · n, …].
 
-    No gradient comes through: :func:`own_share` of the gradient for the whole is what goes on.
+    Call it and the next ones within ``strategy.run``. No gradient comes through: take
+    :func:`own_share` of the gradient for the whole.
     """
     if count() == 1:
         return own
@@ -37,7 +31,7 @@ def gathered(own: tf.Tensor) -> tf.Tensor:
 
 
 def own_share(of_all: tf.Tensor) -> tf.Tensor:
-    """This replica's rows [n, …] of what :func:`gathered` has the shape of."""
+    """Return this replica's rows [n, …] of a tensor of the shape of :func:`gathered`."""
     if count() == 1:
         return of_all
     index = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -48,7 +42,7 @@ def own_share(of_all: tf.Tensor) -> tf.Tensor:
 
 
 def total(own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """Sums over all replicas of each of some tensors, in one message."""
+    """Sum each tensor over all replicas, in one message."""
     if count() == 1:
         return list(own)
     context = tf.distribute.get_replica_context()
@@ -56,7 +50,7 @@ def total(own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
 
 
 def all_true(own: tf.Tensor) -> tf.Tensor:
-    """Whether a bool is true on every replica."""
+    """Return whether a bool is true on every replica."""
     (false,) = total([tf.cast(~own, tf.float32)])
     return false == 0.0
 
@@ -69,7 +63,7 @@ def nt_xent(
     hard_negatives: float = 0.0,
     left_out: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
+    """Compute NT-Xent of N pairs against each other (Chen et al. 2020, equation 1).
 
     For each of the 2N projections, the cross-entropy of finding its partner among the 2N − 1
     others by cosine similarity divided by ``temperature``. Computed in float32, in float64
@@ -114,7 +108,7 @@ def nt_xent(
 
 
 def _among_negatives(logits, partner, hard_negatives, left_out):
-    """Logits [2N, 2N] of negatives plus the logarithm of their weight, or as good as −∞."""
+    """Add the log-weights of negatives to logits [2N, 2N]; mask all but negatives and partners."""
     size = tf.shape(logits)[0]
     partners = tf.one_hot(partner, size, on_value=True, off_value=False, dtype=tf.bool)
     negative = ~(partners | tf.eye(size, dtype=tf.bool))
@@ -132,7 +126,7 @@ def _among_negatives(logits, partner, hard_negatives, left_out):
 
 
 def chance_loss(pairs: int) -> float:
-    """NT-Xent of ``pairs`` pairs whose projections say nothing: ln(2·pairs − 1)."""
+    """Return NT-Xent of ``pairs`` pairs with equal projections: ln(2·pairs − 1)."""
     return math.log(2 * pairs - 1)
 
 
@@ -181,24 +175,16 @@ class NTXent(tf.keras.losses.Loss):
 
     @property
     def temperature(self) -> float | tf.Tensor:
-        """τ as it is now."""
+        """Current τ."""
         return self._initial if self.log_temperature is None else tf.exp(self.log_temperature)
 
     def call(self, y_true, y_pred, left_out=None):
-        """Loss of each pair [N], see :func:`nt_xent`; ``y_true`` and ``y_pred`` are the two sides.
-
-        ``left_out`` is that of :func:`nt_xent`.
-        """
-        return nt_xent(
-            y_true,
-            y_pred,
-            self.temperature,
-            hard_negatives=self.hard_negatives,
-            left_out=left_out,
-        )
+        """Compute the loss of each pair [N]; ``y_true`` and ``y_pred`` are the two sides."""
+        settings = {"hard_negatives": self.hard_negatives, "left_out": left_out}
+        return nt_xent(y_true, y_pred, self.temperature, **settings)
 
     def get_config(self):
-        """Settings from which ``from_config`` makes the same loss, as it was at first."""
+        """Return the settings of the loss as it was at first."""
         return {
             **super().get_config(),
             "temperature": self._initial,
@@ -211,10 +197,10 @@ NAMES = ("positive_similarity", "negative_similarity", "alignment", "uniformity"
 
 
 def similarity_metrics(z_x: tf.Tensor, z_y: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Cosines, alignment and uniformity of N pairs (Wang & Isola 2020, arXiv 2005.10242).
+    """Compute cosines, alignment and uniformity of N pairs (Wang & Isola 2020, arXiv 2005.10242).
 
-    A loss says that something goes wrong, these say what: a collapse has an alignment and a
-    uniformity near 0, a backbone that learns nothing has positives no closer than negatives.
+    In a collapse alignment and uniformity are near 0; where nothing is learned positives are no
+    closer than negatives.
 
     Parameters
     ----------

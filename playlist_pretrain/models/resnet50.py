@@ -94,7 +94,7 @@ def resnet50(
 
 
 def _keras_cv_backbone():
-    """The class of keras-cv; its import prints, warns and takes seconds."""
+    """Import the class of keras-cv, which prints, warns and takes seconds."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),

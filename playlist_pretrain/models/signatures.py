@@ -1,4 +1,4 @@
-"""What a saved model answers to log-mels, waveforms and wav files: its signatures."""
+"""Signatures of saved models: answers to log-mels, waveforms and wav files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.audio.log_mel import in_parts
+from playlist_pretrain.audio.log_mel import fill_window, in_parts
 from playlist_pretrain.audio.wav import LOUDEST, RESAMPLE_QUALITY, wav_waveform
 
 WINDOWS_AT_ONCE = 32
@@ -20,7 +20,7 @@ HIGHEST_LOG_MEL = 10_000.0
 
 
 def class_names(classes: Sequence[str]) -> Any:
-    """Signature that takes nothing and gives ``class_names``, a string [classes]."""
+    """Make the signature that takes nothing and gives ``class_names``, a string [classes]."""
 
     @tf.function(input_signature=[])
     def class_names():
@@ -32,7 +32,7 @@ def class_names(classes: Sequence[str]) -> Any:
 def signatures_of(
     inputs: Sequence[tf.Tensor], outputs: Mapping[str, tf.Tensor], front_end: FrontEnd
 ) -> dict[str, Any]:
-    """Signatures that answer with some tensors of a functional model.
+    """Make the signatures that answer with some tensors of a functional model.
 
     A request that is malformed is refused as a whole with ``tf.errors.InvalidArgumentError``,
     whose message says why; one that is empty has an empty answer.
@@ -118,7 +118,7 @@ def signatures_of(
 
 
 def _checked(given: tf.Tensor, spec: tf.TensorSpec, highest: float) -> tf.Tensor:
-    """What a request gave, refused where it is not of the signature's shape or not finite.
+    """Refuse input that is not of the signature's shape or not finite.
 
     Neither a server nor a signature that is called compares shapes. And NaN must not go in: the
     activation functions of a backbone make 0 of it, and its embedding looks like any other.
@@ -134,9 +134,9 @@ def _checked(given: tf.Tensor, spec: tf.TensorSpec, highest: float) -> tf.Tensor
 
 
 def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
-    """:func:`track_mean` of waveforms, for a graph: what the signature ``waveform`` answers with.
+    """Compute the answer of the signature ``waveform``: :func:`track_mean` of waveforms.
 
-    Silence follows samples that are too few for one frame.
+    Waveforms too short for one frame are padded with silence.
 
     Parameters
     ----------
@@ -159,10 +159,10 @@ def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tenso
 
 
 def track_mean(model: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
-    """Mean of what a model gives for a track's non-overlapping windows.
+    """Average the outputs of a model over the non-overlapping windows of tracks.
 
-    A track shorter than a window is repeated until it fills one; frames after the last whole
-    window are left out.
+    The graph's twin of :func:`.windows.cut_windows` (a short track is repeated) and
+    :func:`.windows.mean_over_windows`.
 
     Parameters
     ----------
@@ -171,14 +171,14 @@ def track_mean(model: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
     mel : tf.Tensor float32 [batch, any, bands]
         Log-mels of whole tracks, of one length, at least one frame.
     frames : int
-        Frames of a window.
+        Of a window.
 
     Returns
     -------
     tf.Tensor float32 [batch, dim]
     """
     batch, length, bands = tf.unstack(tf.shape(mel))
-    mel = tf.tile(mel, [1, tf.maximum(1, -(-frames // length)), 1])
+    mel = fill_window(mel, frames)
     windows = tf.maximum(1, length // frames)
     at_once = tf.maximum(1, WINDOWS_AT_ONCE // tf.maximum(batch, 1))  # of each track
     static = (None, model.output_shape[-1])

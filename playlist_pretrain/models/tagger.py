@@ -45,22 +45,13 @@ def tagger(
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
     x = backbone.output  # (batch, dim)
+    sizes = {"activations": (classes, "sigmoid")}
     if head == "mlp":
-        x = layers.Dense(
-            HIDDEN_UNITS,
-            activation="relu",
-            kernel_initializer=next(kernel),
-            dtype="float32",
-            name="head_hidden",
-        )(x)
-    activations = layers.Dense(
-        classes,
-        activation="sigmoid",
-        kernel_initializer=next(kernel),
-        dtype="float32",
-        name="activations",
-    )(x)
-    return tf.keras.Model(backbone.inputs, activations, name="tagger")
+        sizes = {"head_hidden": (HIDDEN_UNITS, "relu")} | sizes
+    for name, (units, activation) in sizes.items():
+        settings = {"kernel_initializer": next(kernel), "dtype": "float32", "name": name}
+        x = layers.Dense(units, activation=activation, **settings)(x)
+    return tf.keras.Model(backbone.inputs, x, name="tagger")
 
 
 def embedding_of(tagger: tf.keras.Model) -> tf.Tensor:

@@ -17,7 +17,7 @@ CONVOLUTIONS = (  # name, channels; a pooling follows each block
     (("conv4_1", 512), ("conv4_2", 512)),
 )
 FEATURES = 12_288
-"""What the poolings of the paper and of the original leave, at width 1."""
+"""Behind the poolings of the paper and of the original, at width 1."""
 HIDDEN_UNITS = 4096
 EMBEDDING_UNITS = 128
 
@@ -104,13 +104,7 @@ def vggish(
 
 
 def first_pooling_of(frames: int, bands: int) -> int:
-    """Side of the first pooling, 2 or 4, that leaves about as many features as the original has.
-
-    Parameters
-    ----------
-    frames, bands : int
-        Size of the window.
-    """
+    """Choose the side of the first pooling, 2 or 4, by the number of features of the original."""
 
     def distance(pooling: int) -> float:
         after = [-(-side // (pooling * 8)) for side in (frames, bands)]

@@ -1,4 +1,4 @@
-"""Two views of one window: each mixed with another window of the batch (pairing ``simclr``)."""
+"""Two views of a window, each mixed with another window of the batch (pairing ``simclr``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ALPHA, BETA = 5.0, 2.0
 
 
 class MixedViews:
-    """Mixes every window twice, each time with another one of the batch.
+    """Two views of every window of a batch: mixes with two other windows of it.
 
     A view is ``g · window + (1 − g) · other`` in linear power: the logarithm of the front end is
     undone and redone. The gain g ~ Beta(5, 2) and the other window are drawn anew for each view
@@ -36,7 +36,7 @@ class MixedViews:
         self.beta = beta
 
     def __call__(self, windows: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Two views of every window of a batch.
+        """Make two views of every window of a batch.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class MixedViews:
         )
 
     def draws(self, step: tf.Tensor, side: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gains [shape=(batch,), float32] and others [shape=(batch,), int32] of one side."""
+        """Draw gains [shape=(batch,), float32] and others [shape=(batch,), int32] of one side."""
         step = tf.cast(step, tf.int64)
         seeds = [tf.stack([tf.constant(self.seed, tf.int64), step * 6 + side * 3 + k])
                  for k in range(3)]  # fmt: skip
@@ -68,7 +68,7 @@ class MixedViews:
 
 
 def mix(front_end: FrontEnd, power: tf.Tensor, gains: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
-    """Log-mel of ``gains · power + (1 − gains) · power[others]``.
+    """Compute the log-mel of ``gains · power + (1 − gains) · power[others]``.
 
     Parameters
     ----------
