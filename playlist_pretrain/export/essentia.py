@@ -8,10 +8,9 @@ process of its own (:mod:`.essentia_check`).
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +39,7 @@ from playlist_pretrain.export.package import (
     waveform_means,
     write_synthetic,
 )
+from playlist_pretrain.models.saved_model import tensorflow_warnings_off
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -205,7 +205,7 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
 
     algorithm = algorithm_of(front_end)
     graphs = {"graphFilename": folder / f"{name}.pb", "savedModel": folder / SAVED_MODEL}
-    with _no_warnings():
+    with tensorflow_warnings_off():  # of TensorFlow 1's interface
         definition = frozen_graph(model.inputs[0], model.output, INPUT)
         graphs["graphFilename"].write_bytes(definition.SerializeToString())
         write_frozen_saved_model(definition, INPUT, outputs, graphs["savedModel"])
@@ -406,17 +406,3 @@ def write_frozen_saved_model(
             {tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY: signature},
         )
         builder.save()
-
-
-@contextlib.contextmanager
-def _no_warnings() -> Iterator[None]:
-    """Hide TensorFlow's warnings that its first API is old: Essentia needs it."""
-    import tensorflow as tf
-
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

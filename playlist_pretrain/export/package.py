@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from playlist_pretrain.audio.windows import cut_windows
 from playlist_pretrain.errors import FrontEndError, ModelError
 from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.models.load import LoadedModel
+from playlist_pretrain.runs import whole_folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -220,8 +220,9 @@ def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = 
         The file of the check cannot be used.
     """
     name = job.name
-    with staged(out, name, overwrite=overwrite) as (folder, scratch):
-        done = target.write(job, folder, scratch)
+    with staged(out, name, overwrite=overwrite) as folder:
+        with tempfile.TemporaryDirectory() as scratch:
+            done = target.write(job, folder, Path(scratch))
         if far := [str(one) for one in done.compared if not one.passes]:
             raise ModelError(
                 f"{name}: not the same {target.WHERE}, so nothing was exported: {'; '.join(far)}"
@@ -282,29 +283,18 @@ def check_place(final: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def staged(out: Path, name: str, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
-    """Yield two empty folders; the first becomes ``out/name`` if nothing goes wrong."""
-    final, replaced = out / name, out / f".{name}.replaced.tmp"
-    staging = out / f".{name}.tmp"
+def staged(out: Path, name: str, *, overwrite: bool) -> Iterator[Path]:
+    """Yield an empty folder, which becomes ``out/name`` when the block succeeds."""
+    final = out / name
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         with folder_lock(out, f"{final}: exported", f".{name}.lock", ModelError):
             try:
-                if replaced.exists() and not final.exists():  # killed between the two renames
-                    os.replace(replaced, final)
-                check_place(final, overwrite=overwrite)
-                shutil.rmtree(staging, ignore_errors=True)
-                shutil.rmtree(replaced, ignore_errors=True)
-                package = staging / "package"
-                package.mkdir(parents=True)
-                # A name of its own: the check of an export that was killed may still be running.
-                yield package, Path(tempfile.mkdtemp(prefix="check-", dir=staging))
-                if os.path.lexists(final):
-                    os.replace(final, replaced)
-                os.replace(package, final)
-                shutil.rmtree(replaced, ignore_errors=True)
+                with whole_folder(final) as package:
+                    check_place(final, overwrite=overwrite)
+                    package.mkdir()
+                    yield package
             finally:
-                shutil.rmtree(staging, ignore_errors=True)
                 (out / f".{name}.lock").unlink(missing_ok=True)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -37,6 +37,9 @@ METRICS = ("roc_auc", "average_precision")
 def export(model: str | Path | LoadedModel, target: str, name: str, **settings: Any) -> Package:
     """Export a model as a package for another program, and check it there.
 
+    >>> package = export("runs/mine/saved_model", "essentia", "mine-1", author="A. Person")
+    >>> package.folder  # exports/essentia/mine-1
+
     Parameters
     ----------
     model, name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.files import write_json
+from playlist_pretrain.runs import whole_folder
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -74,8 +74,6 @@ def _save(
     path: str | Path,
     about: Mapping[str, Any] | None,
 ) -> None:
-    import tensorflow as tf
-
     from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.signatures import class_names, signatures_of
     from playlist_pretrain.models.tagger import outputs_of
@@ -93,19 +91,21 @@ def _save(
     if classes is not None:
         signatures["class_names"] = class_names(classes)
         metadata["classes"] = classes
-    path = Path(path)
-    temporary, replaced = (path.with_name(f".{path.name}{end}.tmp") for end in ("", ".replaced"))
-    for folder in (temporary, replaced):
-        shutil.rmtree(folder, ignore_errors=True)
+    # Without a warning about metrics, which a saved model has none of.
+    with whole_folder(Path(path)) as folder, tensorflow_warnings_off():
+        model.save(folder, save_format="tf", signatures=signatures)
+        write_json(folder / METADATA, metadata)
+
+
+@contextlib.contextmanager
+def tensorflow_warnings_off() -> Iterator[None]:
+    """Hide TensorFlow's warnings within the block."""
+    import tensorflow as tf
+
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # a warning about metrics, which a saved model has none of
+    logger.setLevel("ERROR")
     try:
-        model.save(temporary, save_format="tf", signatures=signatures)
+        yield
     finally:
         logger.setLevel(level)
-    write_json(temporary / METADATA, metadata)
-    if path.exists():
-        os.replace(path, replaced)
-    os.replace(temporary, path)
-    shutil.rmtree(replaced, ignore_errors=True)

@@ -160,7 +160,7 @@ def counted(*paths):
         os.kill(os.getpid(), 9)
     return replace(*paths)
 replace = os.replace
-with staged(Path(sys.argv[1]), "net", overwrite=True) as (package, _):
+with staged(Path(sys.argv[1]), "net", overwrite=True) as package:
     (package / "net.json").write_text('{"author": "new"}')
     os.replace = counted
 """
