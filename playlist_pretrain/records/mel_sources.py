@@ -1,61 +1,81 @@
-"""What a source of mels is: names of files, ids of tracks, and what the numbers mean.
+"""Import of mels that others made: sources with their file names, ids and units, and the import.
 
-MTG-Jamendo's mels, as they are distributed beside its audio.
-
-Format: ``raw_30s_melspecs-{00..99}.tar`` with ``{id % 100}/{id}.npy`` (two digits), or the same
-unpacked. An array is float32 [96 bands, frames] of the whole track: 12 kHz, frames of 512 every
-256 samples, the first of them centred on the first sample, 20 log10 of power and -200 for silence.
-A track id is the path without extension, as the column ``PATH`` of the dataset's tables has it;
-``.low``, the sign of low-bitrate copies, is no part of it.
-Provenance: https://github.com/MTG/mtg-jamendo-dataset, ``scripts/melspectrograms.py``. Its dB are
-twice 10 log10, which Essentia's ``UnaryOperator`` (type ``lin2db``, scale 2) confirms.
-
-Melon Playlist Dataset: the one public collection of playlists and mels.
-
-Format: ``arena_mel_{0..39}.tar`` with ``{id // 1000}/{id}.npy``, or the same unpacked. An array is
-float32 [48 bands, frames], in dB, 1,876 frames for 30 s: 16 kHz, frames of 512 every 256 samples,
-the first of them centred on the first sample. A track id is the song's id as text, as
-``playlists.readers.melon`` has it.
+Melon Playlist Dataset (the one public collection of playlists and mels): ``arena_mel_{0..39}.tar``
+with ``{id // 1000}/{id}.npy``, or the same unpacked. An array is float32 [48 bands, frames], in dB,
+1,876 frames for 30 s: 16 kHz, frames of 512 every 256 samples, the first of them centred on the
+first sample. A track id is the song's id as text, as ``playlists.readers.melon`` has it.
 Provenance: Ferraro et al., ICASSP 2021, https://mtg.github.io/melon-playlist-dataset/ (names and
 ids). Orientation and frames are what public programs that read it expect; whether the dB are of
 power is not documented, and taken so.
 
-Any folder of ``.npy`` files, with a description of the user's.
+MTG-Jamendo's mels, as they are distributed beside its audio: ``raw_30s_melspecs-{00..99}.tar`` with
+``{id % 100}/{id}.npy`` (two digits), or the same unpacked. An array is float32 [96 bands, frames]
+of the whole track: 12 kHz, frames of 512 every 256 samples, the first of them centred on the first
+sample, 20 log10 of power and -200 for silence. A track id is the path without extension, as the
+column ``PATH`` of the dataset's tables has it; ``.low``, the sign of low-bitrate copies, is no part
+of it. Provenance: https://github.com/MTG/mtg-jamendo-dataset, ``scripts/melspectrograms.py``. Its
+dB are twice 10 log10, which Essentia's ``UnaryOperator`` (type ``lin2db``, scale 2) confirms.
 
-Format: one array a track, float of any size; what its axes and values are, ``--description`` says
-(see :mod:`.description`). A track id is the path below the folder, or within a tar file, without
-extension.
-
-Public collections that come as mels: one registry, one file a source, one anatomy.
+Any folder of ``.npy`` files with a description ``mels.json`` (its fields: ``tfrecords/README.md``).
+A track id is the path below the folder, or within a tar file, without extension.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from playlist_pretrain.audio.front_end import IMPORTED, ImportedFrontEnd
-from playlist_pretrain.errors import MelError
-from playlist_pretrain.records.mel_files import FIELDS, Description, MelFile, read_array
-from playlist_pretrain.registry import Registry
+import numpy as np
+
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, ImportedFrontEnd
+from playlist_pretrain.errors import FrontEndError, MelError, TrackError
+from playlist_pretrain.records.build import make_collection
+from playlist_pretrain.records.mel_files import FoundMels, file_of, find_mels, read_array
+from playlist_pretrain.records.report import (
+    REPORT_FILE,
+    BuildReport,
+    Note,
+    log_summary,
+    named_sources,
+)
+from playlist_pretrain.records.sources import TrackSource
+
+logger = logging.getLogger(__name__)
+
+UNITS = ("db", "log10", "ln", "power", "amplitude")
+ORIENTATIONS = ("frames×bands", "bands×frames")
+LINEAR = {"power": 10.0, "amplitude": 20.0}
+"""Units that become dB, and the factor of their logarithm."""
+FLOOR_DB = -100.0
+NEEDED = ("name", "sample_rate", "frame_length", "hop_length", "bands", "window_frames", "unit",
+          "orientation")  # fmt: skip
+OPTIONAL = ("spectrum", "log_scale", "log_offset", "silence", "framing", "made_by")
+"""Fields of ``mels.json``."""
+MELON_DAMAGED = (225, 227, 229, 230, 276)
+"""Thousands of song ids whose files are known to be damaged as distributed."""
 
 
+@dataclass(frozen=True)
 class MelSource:
-    """Base of all sources; the module of each says where its format is documented.
+    """A kind of mels: where its files are named and what its numbers mean.
 
     Attributes
     ----------
     name : str
-        What ``--source`` takes.
+        Value of ``--source``.
     about : str
-        One line: what is read, and what serves as track id.
+        Files and track ids, in one line.
     named : str
-        How its files are named, for messages.
+        Pattern of its file names, for messages.
     front_end : ImportedFrontEnd
     orientation : {"bands×frames", "frames×bands"}
-        Of its arrays.
-    unit : str
-        Of their values, see :mod:`.description`.
+    unit : {"db", "log10", "ln", "power", "amplitude"}
+    id_of : callable
+        Track id of the mel with a path, None for names of other kinds.
     """
 
     name: str
@@ -64,165 +84,345 @@ class MelSource:
     front_end: ImportedFrontEnd
     orientation: str
     unit: str
-
-    @classmethod
-    def make(cls, description: Path | None) -> MelSource:
-        """The source; MelError when it needs a description, or needs none."""
-        if description is not None:
-            raise MelError(f"--description is not for source {cls.name}: its mels are known")
-        return cls()
-
-    def track_id(self, path: PurePosixPath) -> str:
-        """Id of the track whose mel has this path.
-
-        Raises
-        ------
-        MelError
-            The source does not name its files so.
-        """
-        raise NotImplementedError
-
-    def names(self, path: PurePosixPath) -> bool:
-        """Whether the source names its files so."""
-        try:
-            return bool(self.track_id(path))
-        except MelError:
-            return False
+    id_of: Callable[[PurePosixPath], str | None]
 
     def left_out(self, track_id: str) -> str | None:
-        """Why a track is left out, unread; None for most."""
-        return None
+        """Reason why a track is left out unread; None for most."""
+        damaged = self.name == "melon" and int(track_id) // 1000 in MELON_DAMAGED
+        return "known to be damaged as distributed" if damaged else None
 
 
-class JamendoMels(MelSource):
-    """Mels of the MTG-Jamendo dataset; see the module."""
-
-    name = "jamendo"
-    about = "MTG-Jamendo's mels, unpacked or in tar files; a track's id is its path, 41/241"
-    named = "{id % 100}/{id}.npy"
-    front_end = IMPORTED["jamendo-mels"]
-    orientation = "bands×frames"
-    unit = "db"
-
-    def track_id(self, path: PurePosixPath) -> str:
-        """Folder and number; MelError for names of other kinds."""
-        stem, folder = path.stem.removesuffix(".low"), path.parent.name
-        number = int(stem) if stem.isascii() and stem.isdigit() else -1
-        if str(number) != stem or folder != f"{number % 100:02d}":
-            raise MelError(f"its name is not of the kind {self.named}")
-        return f"{folder}/{stem}"
+def _number(text: str) -> int:
+    """The number that ``text`` is, -1 for anything else."""
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    return number if str(number) == text else -1
 
 
-DAMAGED = (range(225_000, 226_000), range(227_000, 228_000), range(229_000, 231_000),
-           range(276_000, 277_000))  # fmt: skip
-"""Ids of the songs whose files are known to be damaged as distributed."""
+def _melon_id(path: PurePosixPath) -> str | None:
+    number = _number(path.stem)
+    return path.stem if number >= 0 and path.parent.name == str(number // 1000) else None
 
 
-class MelonMels(MelSource):
-    """Mels of the Melon Playlist Dataset; see the module."""
-
-    name = "melon"
-    about = "Melon Playlist Dataset: arena_mel_*.tar or what is in them; a track's id is its song's"
-    named = "{id // 1000}/{id}.npy"
-    front_end = IMPORTED["melon"]
-    orientation = "bands×frames"
-    unit = "db"
-
-    def track_id(self, path: PurePosixPath) -> str:
-        """The song's id; MelError for names of other kinds."""
-        number = int(path.stem) if path.stem.isascii() and path.stem.isdigit() else -1
-        folder = path.parent.name
-        if str(number) != path.stem or folder != str(number // 1000):
-            raise MelError(f"its name is not of the kind {self.named}")
-        return path.stem
-
-    def left_out(self, track_id: str) -> str | None:
-        """Known damage."""
-        known = any(int(track_id) in ids for ids in DAMAGED)
-        return "known to be damaged as distributed" if known else None
+def _jamendo_id(path: PurePosixPath) -> str | None:
+    stem, folder = path.stem.removesuffix(".low"), path.parent.name
+    number = _number(stem)
+    return f"{folder}/{stem}" if number >= 0 and folder == f"{number % 100:02d}" else None
 
 
-class NpyMels(MelSource):
-    """Mels of the user's own; see the module."""
-
-    name = "npy"
-    about = "any .npy files, with --description; a track's id is its path"
-    named = "*.npy"
-
-    def __init__(self, description: Description):
-        self.front_end = description.front_end
-        self.orientation = description.orientation
-        self.unit = description.unit
-
-    @classmethod
-    def make(cls, description: Path | None) -> NpyMels:
-        """Read the description."""
-        if description is None:
-            raise MelError(
-                f"--source npy needs --description FILE.json with the fields {', '.join(FIELDS)}"
-            )
-        return cls(Description.read(description))
-
-    def track_id(self, path: PurePosixPath) -> str:
-        """The path without extension."""
-        return str(path.with_suffix(""))
+def _path_id(path: PurePosixPath) -> str:
+    return str(path.with_suffix(""))
 
 
-MEL_SOURCES: Registry[type[MelSource]] = Registry("source of mels", MelError)
-"""Sources by the name that ``--source`` takes; ``auto`` asks them in this order."""
+MEL_SOURCES = {
+    "melon": MelSource(
+        "melon",
+        "Melon Playlist Dataset: arena_mel_*.tar or what is in them; a track's id is its song's",
+        "{id // 1000}/{id}.npy",
+        IMPORTED["melon"],
+        "bands×frames",
+        "db",
+        _melon_id,
+    ),
+    "jamendo": MelSource(
+        "jamendo",
+        "MTG-Jamendo's mels, unpacked or in tar files; a track's id is its path, 41/241",
+        "{id % 100}/{id}.npy",
+        IMPORTED["jamendo-mels"],
+        "bands×frames",
+        "db",
+        _jamendo_id,
+    ),
+}
+"""Public sources by the value of ``--source``; ``npy`` is what :func:`read_description` gives."""
+_NPY_ABOUT = "any .npy files, with --description; a track's id is its path"
 
-for _source in (MelonMels, JamendoMels, NpyMels):
-    MEL_SOURCES.register(_source.name, _source)
 
-_SNIFFED = 1000
+def read_description(path: Path) -> MelSource:
+    """Read ``mels.json``, a user's description of mels of their own.
+
+    Raises
+    ------
+    MelError
+        Names the file, and the field where there is one.
+    """
+    try:
+        content = json.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise MelError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise MelError(f"{path}: not JSON ({error})") from error
+    try:
+        return _described(content)
+    except (FrontEndError, MelError) as error:
+        raise MelError(f"{path}: {error}") from error
+    except OverflowError as error:
+        raise MelError(f"{path}: a number beyond all measure ({error})") from error
 
 
-def find_source(
-    name: str, description: Path | None, folder: Path, files: Sequence[MelFile]
-) -> MelSource:
+def _described(content: dict) -> MelSource:
+    if not isinstance(content, dict):
+        raise MelError(f"not an object with the fields {', '.join(NEEDED + OPTIONAL)}")
+    for what, names in (
+        ("unknown", content.keys() - set(NEEDED + OPTIONAL)),
+        ("missing", set(NEEDED) - content.keys()),
+    ):
+        if names:
+            raise MelError(f"{what} fields: {', '.join(sorted(names))}")
+    given = {name: value for name, value in content.items() if value is not None}
+    unit, orientation, name = (given.pop(key, None) for key in ("unit", "orientation", "name"))
+    orientation = str(orientation).replace("x", "×").replace(" ", "")
+    for field, value, choices in (
+        ("unit", unit, UNITS),
+        ("orientation", orientation, ORIENTATIONS),
+    ):
+        if value not in choices:
+            raise MelError(f"{field} = {value!r}: one of {', '.join(choices)}")
+    if not isinstance(name, str) or not name or name in {*PRESETS, *IMPORTED}:
+        raise MelError(f"name = {name!r}: not text, or of a front end that there is already")
+    logarithm = unit in ("log10", "ln")
+    for field in given.keys() & {"log_scale", "log_offset"}:
+        if not logarithm:
+            raise MelError(f"{field} is for the units log10 and ln, not for {unit}")
+    for field in given.keys() & {"silence", "spectrum"}:
+        if unit in LINEAR:
+            raise MelError(f"{field} is not for unit {unit}, which says it")
+    spectrum = "magnitude" if unit == "amplitude" else given.pop("spectrum", "power")
+    decibels = 20.0 if spectrum == "magnitude" else 10.0
+    factor = 1.0 if logarithm else decibels
+    offset = given.pop("log_offset", 0.0)
+    if "silence" not in given:
+        scale = factor * math.log(10.0) if unit == "ln" else factor
+        some = isinstance(offset, int | float) and offset > 0
+        given["silence"] = scale * (math.log10(offset) if some else FLOOR_DB / decibels)
+    given = {"log_scale": 1.0, "framing": "centred", "made_by": "", **given}
+    front_end = ImportedFrontEnd(
+        name=name,
+        spectrum=spectrum,
+        log_base="e" if unit == "ln" else "10",
+        log_factor=factor,
+        log_offset=offset,
+        **given,
+    )
+    return MelSource("npy", _NPY_ABOUT, "*.npy", front_end, orientation, unit, _path_id)
+
+
+def find_source(name: str, description: Path | None, found: FoundMels) -> MelSource:
     """The source called ``name``, or for ``auto`` the one that the files look like.
 
     Parameters
     ----------
-    name : str
-        A name of the registry, or ``auto``.
+    name : {"auto", "melon", "jamendo", "npy"}
     description : Path or None
         Of the user's own mels; with ``auto`` it says that these are such.
-    folder : Path
-        What the sources of ``files`` are relative to.
-    files : sequence of MelFile
+    found : FoundMels
 
     Raises
     ------
     MelError
         The name is unknown, a description is missing or not needed, or nothing fits.
     """
-    if name == "auto" and description is not None:
-        name = NpyMels.name
+    if name == "npy" or (name == "auto" and description is not None):
+        if description is None:
+            raise MelError(
+                "--source npy needs --description FILE.json with the fields "
+                + ", ".join(NEEDED + OPTIONAL)
+            )
+        return read_description(description)
+    if name in MEL_SOURCES:
+        if description is not None:
+            raise MelError(f"--description is not for source {name}: its mels are known")
+        return MEL_SOURCES[name]
     if name != "auto":
-        return MEL_SOURCES.get(name).make(description)
-    some = files[:_SNIFFED]
+        raise MelError(f"unknown source of mels {name!r}; there are: {', '.join(MEL_SOURCES)}, npy")
+    some = [PurePosixPath(file.name) for file in found.files[:1000]]
     fitting = [
         source
-        for source in (MelonMels.make(None), JamendoMels.make(None))
-        if 2 * sum(source.names(file.path) for file in some) > len(some)
+        for source in MEL_SOURCES.values()
+        if 2 * sum(source.id_of(path) is not None for path in some) > len(some)
     ]
     if len(fitting) > 1:  # 10/10010.npy is a name of both: the number of bands decides
-        bands = _first_bands(folder, some)
+        bands = _first_bands(found)
         fitting = [source for source in fitting if source.front_end.bands == bands]
     if not fitting:
-        known = "; ".join(f"{name} ({MEL_SOURCES.get(name).about})" for name in MEL_SOURCES)
+        known = "; ".join(f"{source.name} ({source.about})" for source in MEL_SOURCES.values())
         raise MelError(
-            f"{folder}: files such as {some[0].name!r} are not recognised; say what they are "
-            f"with --source: {known}"
+            f"{found.folder}: files such as {found.files[0].name!r} are not recognised; say what "
+            f"they are with --source: {known}; npy ({_NPY_ABOUT})"
         )
     return fitting[0]
 
 
-def _first_bands(folder: Path, files: Sequence[MelFile]) -> int | None:
-    for file in files:
+def _first_bands(found: FoundMels) -> int | None:
+    for file in found.files[:1000]:
         try:
-            return len(read_array(str(folder / file.source)))
+            return len(read_array(str(found.folder / file.source)))
         except MelError:
             continue
     return None
+
+
+def as_stored(values: np.ndarray, unit: str) -> np.ndarray:
+    """Convert values [frames, bands] of ``unit`` to what a collection holds: power becomes dB.
+
+    NaN and infinite values stay what they are; MelError for a power or amplitude below 0.
+    """
+    if unit not in LINEAR:
+        return values
+    factor = LINEAR[unit]
+    if (values < 0).any():
+        frame, band = np.argwhere(values < 0)[0]
+        raise MelError(f"{unit} of {values[frame, band]} at frame {frame}, band {band}")
+    return factor * np.log10(np.maximum(values, 10 ** (FLOOR_DB / factor)))
+
+
+@dataclass
+class LoadedMel:
+    """A mel [shape=(frames, bands), float], its start in the source and the source's length."""
+
+    mel: np.ndarray
+    start_seconds: float
+    source_seconds: float
+
+
+@dataclass(frozen=True)
+class MelLoader:
+    """Reads, checks and cuts the mels of a source; picklable, for worker processes.
+
+    Attributes
+    ----------
+    front_end : ImportedFrontEnd
+    orientation, unit : str
+        Of the arrays, see :class:`MelSource`.
+    excerpt : float or None
+        Seconds around the centre of the file; None keeps all of it.
+    """
+
+    front_end: ImportedFrontEnd
+    orientation: str
+    unit: str
+    excerpt: float | None = 30.0
+
+    def __call__(self, source: str) -> LoadedMel:
+        """Load the mel at the place ``source``.
+
+        Raises
+        ------
+        MelError
+            It cannot be read, or is no array of the source's bands and unit.
+        """
+        front_end = self.front_end
+        values = read_array(source)
+        shape = values.shape
+        if self.orientation == "bands×frames":
+            values = values.T
+        if values.shape[1] != front_end.bands:
+            wanted = self.orientation.replace("bands", str(front_end.bands))
+            raise MelError(f"an array of shape {shape}, not {wanted}")
+        frames = len(values)
+        kept = frames if self.excerpt is None else front_end.frames_of(self.excerpt)
+        start = max(0, frames - kept) // 2
+        return LoadedMel(
+            as_stored(values[start : start + kept], self.unit),
+            start * front_end.hop_length / front_end.sample_rate,
+            front_end.seconds(frames),
+        )
+
+    def file_of(self, source: str) -> str:
+        """The file on disk that holds the place ``source``."""
+        return file_of(source)
+
+
+def import_mels(
+    mels: str | Path,
+    out: str | Path,
+    *,
+    source: str = "auto",
+    description: str | Path | None = None,
+    excerpt: float | None = 30.0,
+    keep_going: bool = False,
+    workers: int | None = None,
+    add: bool = False,
+    overwrite: bool = False,
+) -> BuildReport:
+    """Write mels that were made elsewhere as a collection, without any audio.
+
+    Parameters
+    ----------
+    mels : str or Path
+        Folder with ``.npy`` files, with tar files of them, or both; or one tar file.
+    out : str or Path
+        Folder of the collection.
+    source : {"auto", "melon", "jamendo", "npy"}
+    description : str or Path, optional
+        ``mels.json`` of source ``npy``.
+    excerpt : float or None
+        Seconds to take from the centre of each mel; None keeps all of it.
+    keep_going : bool
+        Take what comes before the damage of a tar file, and the first of two mels of one track.
+    workers, add, overwrite
+        See :func:`playlist_pretrain.records.build.make_collection`.
+
+    Raises
+    ------
+    PlaylistPretrainError
+        Nothing can be imported, the source is not recognised, or the collection cannot be made.
+    """
+    mels, out = Path(mels), Path(out)
+    found = find_mels(mels, keep_going=keep_going)
+    kind = find_source(source, None if description is None else Path(description), found)
+    logger.info("%s: mels of source %s, front end %r", mels, kind.name, kind.front_end.name)
+    tracks, notes = _tracks(found, kind, keep_going)
+    report = make_collection(
+        out,
+        tracks,
+        kind.front_end,  # type: ignore[arg-type]
+        MelLoader(kind.front_end, kind.orientation, kind.unit, excerpt),
+        root=found.folder,
+        notes=notes,
+        workers=workers,
+        overwrite=overwrite,
+        add=add,
+    )
+    for lines, what in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
+        if lines:
+            logger.warning(
+                f"{len(lines):,} of {len(found.files) + len(found.notes):,} mels {what} and are "
+                f"left out ({named_sources(lines)}): see {out / REPORT_FILE}"
+            )
+    log_summary(report, found.other_files, mels)
+    return report
+
+
+def _tracks(
+    found: FoundMels, kind: MelSource, keep_going: bool
+) -> tuple[list[TrackSource], list[Note]]:
+    """Tracks in the order of the files, and notes on those that are left out."""
+    tracks: dict[str, TrackSource] = {}
+    notes = list(found.notes)
+    for file in found.files:
+        track_id = kind.id_of(PurePosixPath(file.name))
+        if track_id is None:
+            shown = file.source.encode("utf-8", "backslashreplace").decode()
+            reason = f"its name is not of the kind {kind.named}"
+            notes.append(Note(shown, shown, "skipped", reason))
+            continue
+        reason = kind.left_out(track_id)  # type: ignore[assignment]
+        if reason is None and track_id in tracks:
+            first = tracks[track_id].source
+            if not keep_going:
+                raise TrackError(
+                    f"two mels in {found.folder} have the id {track_id!r}: {first!r} and "
+                    f"{file.source!r}; remove one, or take the first with --keep-going"
+                )
+            reason = f"a second mel of the track, after {first}"
+        if reason is None:
+            tracks[track_id] = TrackSource(track_id, file.source)
+        else:
+            notes.append(Note(track_id, file.source, "skipped", reason))
+    if not tracks:
+        first = notes[0]
+        raise MelError(
+            f"none of {len(notes):,} mels in {found.folder} can be imported from source "
+            f"{kind.name}; {first.source}: {first.reason}"
+        )
+    return list(tracks.values()), notes

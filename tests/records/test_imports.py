@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.cli import import_mels as imports
-from playlist_pretrain.cli.import_mels import ImportMels, import_mels
 from playlist_pretrain.cli.match_playlists import main as match_playlists
 from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
 from playlist_pretrain.messages import show_messages
 from playlist_pretrain.records import shards
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.mel_sources import import_mels
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def import_to(in_process, tmp_path):
     """Callable: import a folder into ``tmp_path / name``; the collection, open."""
 
     def call(folder, name="out", **options):
-        import_mels(ImportMels(mels=folder, out=tmp_path / name, **options))
+        import_mels(folder, tmp_path / name, **options)
         return Collection.open(tmp_path / name)
 
     return call
@@ -103,7 +103,7 @@ def test_jamendo(tmp_path, import_to):
     np.testing.assert_array_equal(collection.mel(1), expected.astype(np.float16))
     assert collection.start_seconds[0] == pytest.approx(start * 256 / 12_000)
     assert collection.source_seconds[0] == pytest.approx(2999 * 256 / 12_000)
-    full = import_to(folder, "full", excerpt="full")
+    full = import_to(folder, "full", excerpt=None)
     assert set(full.frames) == {3000} and set(full.start_seconds) == {0}
 
 
@@ -122,11 +122,11 @@ def test_described_mels(tmp_path, import_to, rng):
         )
     )  # fmt: skip
     described = {"description": tmp_path / "mels.json"}
-    collection = import_to(tmp_path / "in", **described, excerpt="0.25")
+    collection = import_to(tmp_path / "in", **described, excerpt=0.25)
     assert list(collection.track_ids) == ["a/b", "c", "d/e"]
     assert set(collection.frames) == {1 + (2000 - 400) // 80}
     assert collection.source_seconds[0] == pytest.approx((39 * 80 + 400) / 8000)
-    full = import_to(tmp_path / "in", "full", **described, excerpt="full")
+    full = import_to(tmp_path / "in", "full", **described, excerpt=None)
     expected = 10 * np.log10(np.maximum(power, 1e-10))
     np.testing.assert_allclose(full.mel(2), expected, rtol=1e-3)
 
@@ -222,11 +222,11 @@ def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import
     folder = mel_files.melon(tmp_path / "melon", range(4), frames=400)
     before = import_to(folder)
     with pytest.raises(CollectionError, match=r"loader\.excerpt: 30\.0 there, 1\.0 asked"):
-        import_to(folder, excerpt="1")
+        import_to(folder, excerpt=1.0)
     os.utime(folder / "arena_mel_2.tar", (1, 1))
     with pytest.raises(CollectionError, match="the list of audio files"):
         import_to(folder)
-    after = import_to(folder, overwrite=True, excerpt="1")
+    after = import_to(folder, overwrite=True, excerpt=1.0)
     assert set(after.frames) == {64} and after.content_key != before.content_key
 
 
@@ -248,8 +248,7 @@ def test_mels_are_added_when_asked_to(tmp_path, import_to, capsys):
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path):
     folder = mel_files.melon(tmp_path / "melon", range(40), frames=300)
     for workers in (1, 3):
-        options = {"workers": workers, "quiet": True}
-        import_mels(ImportMels(mels=folder, out=tmp_path / str(workers), **options))
+        import_mels(folder, tmp_path / str(workers), workers=workers)
     assert content(tmp_path / "1") == content(tmp_path / "3")
 
 

@@ -10,15 +10,16 @@ import pytest
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.log_mel import to_power
 from playlist_pretrain.errors import MelError
-from playlist_pretrain.records.mel_files import (
+from playlist_pretrain.records.mel_files import FoundMels, MelFile
+from playlist_pretrain.records.mel_sources import (
+    MEL_SOURCES,
     ORIENTATIONS,
     UNITS,
-    Description,
-    MelFile,
     MelLoader,
     as_stored,
+    find_source,
+    read_description,
 )
-from playlist_pretrain.records.mel_sources import MEL_SOURCES, find_source
 
 MINE = {
     "name": "mine", "sample_rate": 22050, "frame_length": 2048, "hop_length": 512, "bands": 128,
@@ -41,10 +42,10 @@ def describe(tmp_path):
 @pytest.fixture
 def source(describe):
     """Callable: the source of a name."""
-    return lambda name: MEL_SOURCES.get(name).make(describe() if name == "npy" else None)
+    return lambda name: MEL_SOURCES.get(name) or read_description(describe())
 
 
-@pytest.mark.parametrize("name", list(MEL_SOURCES))
+@pytest.mark.parametrize("name", [*MEL_SOURCES, "npy"])
 def test_every_source_has_the_same_anatomy(source, name):
     made = source(name)
     assert made.name == name and made.about and made.named and "\n" not in made.about
@@ -74,13 +75,7 @@ NAMES = {
     [(name, path, track_id) for name, paths in NAMES.items() for path, track_id in paths.items()],
 )
 def test_ids(source, name, path, track_id):
-    made, path = source(name), PurePosixPath(path)
-    assert made.names(path) == (track_id is not None)
-    if track_id is None:
-        with pytest.raises(MelError, match="not of the kind"):
-            made.track_id(path)
-    else:
-        assert made.track_id(path) == track_id
+    assert source(name).id_of(PurePosixPath(path)) == track_id
 
 
 def test_damaged_songs_of_melon(source):
@@ -89,36 +84,33 @@ def test_damaged_songs_of_melon(source):
     assert {i // 1000 for i in damaged} == {225, 227, 229, 230, 276}
 
 
-def mels(*names):
-    return [MelFile(name, name) for name in names]
-
-
 def test_sources_are_recognised_by_names_and_then_by_bands(tmp_path, describe):
-    def found(*names):
-        return find_source("auto", None, tmp_path, mels(*names)).name
+    def found(*names, source="auto", description=None):
+        mels = FoundMels(tmp_path, [MelFile(name, name) for name in names])
+        return find_source(source, description, mels).name
 
     assert found("0/1.npy", "10/10010.npy", "x.npy") == "melon"
     assert found("41/241.npy", "10/10010.npy", "x.npy") == "jamendo"
-    both = ("10/10010.npy",)
+    both = "10/10010.npy"
     for bands, name in ((48, "melon"), (96, "jamendo")):
         (tmp_path / "10").mkdir(exist_ok=True)
-        (tmp_path / both[0]).write_bytes(mel_files.npy(mel_files.mel(0, bands, 3)))
-        assert found(*both) == name
-    assert find_source("auto", describe(), tmp_path, mels("a.npy")).name == "npy"
+        (tmp_path / both).write_bytes(mel_files.npy(mel_files.mel(0, bands, 3)))
+        assert found(both) == name
+    assert found("a.npy", description=describe()) == "npy"
     with pytest.raises(MelError, match=r"'a\.npy' are not recognised.*melon.*jamendo.*npy"):
         found("a.npy", "0/1.npy", "b.npy")
     with pytest.raises(MelError, match="there are: melon, jamendo, npy"):
-        find_source("mpd", None, tmp_path, mels("a.npy"))
+        found("a.npy", source="mpd")
     with pytest.raises(MelError, match="--source npy needs --description"):
-        find_source("npy", None, tmp_path, mels("a.npy"))
+        found("a.npy", source="npy")
     with pytest.raises(MelError, match="--description is not for source melon"):
-        find_source("melon", describe(), tmp_path, mels("a.npy"))
+        found("a.npy", source="melon", description=describe())
 
 
 def test_a_description_says_everything(describe):
-    plain = Description.read(describe()).front_end
+    plain = read_description(describe()).front_end
     assert (plain.log_factor, plain.log_base, plain.silence, plain.bands) == (10, "10", -100, 128)
-    full = Description.read(
+    full = read_description(
         describe(
             unit="ln", orientation="frames×bands", spectrum="magnitude", log_scale=2.0,
             log_offset=0.01, framing="whole", made_by="me", window_frames=64,
@@ -129,7 +121,7 @@ def test_a_description_says_everything(describe):
     assert (end.spectrum, end.log_base, end.log_factor, end.log_scale) == ("magnitude", "e", 1, 2)
     assert end.silence == pytest.approx(np.log(0.01))
     assert (end.framing, end.made_by, end.window_frames, end.name) == ("whole", "me", 64, "mine")
-    assert Description.read(describe(silence=-80.0)).front_end.silence == -80
+    assert read_description(describe(silence=-80.0)).front_end.silence == -80
 
 
 @pytest.mark.parametrize(
@@ -161,7 +153,7 @@ def test_a_description_says_everything(describe):
 def test_a_wrong_description_is_refused(describe, changes, message):
     path = describe(**changes)
     with pytest.raises(MelError) as caught:
-        Description.read(path)
+        read_description(path)
     assert message in str(caught.value) and str(caught.value).startswith(f"{path}: ")
 
 
@@ -170,10 +162,10 @@ def test_a_wrong_description_is_refused(describe, changes, message):
 )
 def test_what_is_no_description(tmp_path, content, message):
     with pytest.raises(MelError, match="No such file"):
-        Description.read(tmp_path / "mels.json")
+        read_description(tmp_path / "mels.json")
     (tmp_path / "mels.json").write_bytes(content)
     with pytest.raises(MelError, match=message):
-        Description.read(tmp_path / "mels.json")
+        read_description(tmp_path / "mels.json")
 
 
 POWER = np.array([[1e-8, 1.0, 250.0, 0.03]])
@@ -189,7 +181,7 @@ VALUES = {
 @pytest.mark.parametrize("unit", UNITS)
 def test_linear_power_comes_back_from_every_unit(describe, unit):
     more = {"log_scale": 1e4, "log_offset": 1.0} if unit == "log10" else {}
-    end = Description.read(describe(unit=unit, **more)).front_end
+    end = read_description(describe(unit=unit, **more)).front_end
     stored = as_stored(VALUES[unit], unit).astype(np.float32)
     np.testing.assert_allclose(to_power(end, stored).numpy(), POWER, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(stored, stored.astype(np.float16), rtol=1e-3)
