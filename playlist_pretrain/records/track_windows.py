@@ -171,7 +171,7 @@ def collection_windows(
         return found
 
     firsts = ((first,) for first in range(0, len(rows), TRACKS_AT_ONCE))
-    ahead = read_ahead(read, firsts, reader.calls, reader.calls)
+    ahead = read_ahead(read, firsts, reader.calls)
     with contextlib.closing(ahead):  # type: ignore[type-var]
         for tracks in ahead:
             yield from tracks

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Read = TypeVar("Read")
 SHORT = ("skip", "repeat", "pad")
 LOCAL_CALLS, REMOTE_CALLS = 2, 4
-"""Batches that are read at the same time, and that wait: more where answers take their time."""
+"""Batches that are read at the same time: more where answers take their time."""
 
 
 class WindowReader:
@@ -194,8 +194,6 @@ def window_dataset(
     *,
     batch: int,
     parts: int = 1,
-    parallel_calls: int | None = None,
-    prefetch: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of windows as a ``tf.data.Dataset``, in the order of the requests.
 
@@ -211,10 +209,6 @@ def window_dataset(
         Windows of one part.
     parts : int
         Tensors of one element: 2 for pairs (x, y).
-    parallel_calls : int, optional
-        Elements that are read at the same time [``reader.calls``].
-    prefetch : int, optional
-        Finished elements that wait [``reader.calls``].
 
     Returns
     -------
@@ -225,21 +219,10 @@ def window_dataset(
     """
     import tensorflow as tf
 
-    parallel_calls = reader.calls if parallel_calls is None else parallel_calls
-    prefetch = reader.calls if prefetch is None else prefetch
     shape = (batch, reader.frames, reader.collection.front_end.bands)
     # What is read ahead, and four on their way: handed over, prefetched, in use, and let go by
     # TensorFlow without Python's knowing yet.
-    reader.pool.keep(parts * (parallel_calls + prefetch + 4))
-
-    def checked(requests: Iterable) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for rows, starts in requests:
-            rows, starts = np.asarray(rows), np.asarray(starts)
-            if not rows.shape == starts.shape == (parts, batch):
-                raise ValueError(
-                    f"a request of shapes {rows.shape}, {starts.shape}, not {(parts, batch)}"
-                )
-            yield rows, starts
+    reader.pool.keep(parts * (2 * reader.calls + 4))
 
     # TensorFlow never forgets a Python function that a dataset called, so the function refers to
     # what it needs through a list that is emptied when the dataset goes.
@@ -254,11 +237,16 @@ def window_dataset(
         reader.error = None
 
         def read(rows: np.ndarray, starts: np.ndarray) -> Any:
+            if not np.shape(rows) == np.shape(starts) == (parts, batch):
+                raise ValueError(
+                    f"a request of shapes {np.shape(rows)}, {np.shape(starts)}, not "
+                    f"{(parts, batch)}"
+                )
             tensors = tuple(reader.read(rows[part], starts[part]) for part in range(parts))
             return tensors if parts > 1 else tensors[0]
 
         try:
-            yield from read_ahead(read, checked(requests()), parallel_calls, prefetch)
+            yield from read_ahead(read, requests(), reader.calls)
         except Exception as error:
             reader.error = error
             raise
@@ -278,20 +266,10 @@ def window_dataset(
     return dataset
 
 
-def read_ahead(
-    read: Callable[..., Read], requests: Iterable[tuple], calls: int, waiting: int
-) -> Iterator[Read]:
-    """Yield ``read(*request)`` of every request, in their order.
+def read_ahead(read: Callable[..., Read], requests: Iterable[tuple], calls: int) -> Iterator[Read]:
+    """Yield ``read(*request)`` of every request in their order, ``calls`` at the same time.
 
-    Parameters
-    ----------
-    read : callable
-        Safe to call from many threads at once.
-    requests : iterable of tuple
-    calls : int
-        Requests that are read at the same time.
-    waiting : int
-        Results kept for whoever iterates.
+    As many results wait for whoever iterates. ``read`` is called from several threads.
     """
     # Threads of our own: where TensorFlow enforces determinism it makes every pipeline that
     # starts in Python sequential, and it cannot know that reading has no side effects.
@@ -300,7 +278,7 @@ def read_ahead(
     try:
         for request in requests:
             ahead.append(executor.submit(read, *request))
-            if len(ahead) == calls + waiting:
+            if len(ahead) == 2 * calls:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
@@ -417,24 +395,6 @@ def window_positions(
     return WindowBlock(tracks, rows[tracks].astype(np.int32), starts.astype(np.int32))
 
 
-class WindowPositions:
-    """Earlier form of :func:`window_positions`."""
-
-    def __init__(self, reader, rows=None, seconds=None):
-        self.reader, self.block = reader, window_positions(reader, rows, seconds)
-        self.rows = np.arange(len(reader.collection)) if rows is None else np.asarray(rows)
-        self.windows = len(self.block)
-
-    def one_block(self) -> WindowBlock:
-        """All positions."""
-        return self.block
-
-    def blocks(self, size: int) -> Iterator[WindowBlock]:
-        """``size`` positions at a time."""
-        for at in range(0, self.windows, size):
-            yield WindowBlock(*(array[at : at + size] for array in vars(self.block).values()))
-
-
 def excerpt_frames(
     collection: Collection, rows: np.ndarray, seconds: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -486,7 +446,7 @@ def _fewest_samples(front_end: FrontEnd, frames: np.ndarray) -> np.ndarray:
 
 
 class BufferPool:
-    """Arrays on memory that is used again when nobody looks at it any more; thread-safe.
+    """Arrays on memory that is recycled when nobody refers to it any more; thread-safe.
 
     Touching fresh memory takes longer than copying a batch into it: without the pool,
     :func:`window_dataset` delivers a third of the windows a second (``benchmarks/windows.py``).

@@ -365,7 +365,7 @@ def requests_of(reader, batches, parts, batch, seed=0):
 def test_a_dataset_delivers_the_requests_in_their_order(collection, parts):
     reader = WindowReader(collection, 256)
     requests = requests_of(reader, 30, parts, 4)
-    dataset = window_dataset(reader, lambda: requests, batch=4, parts=parts, parallel_calls=3)
+    dataset = window_dataset(reader, lambda: requests, batch=4, parts=parts)
     spec = dataset.element_spec if parts > 1 else (dataset.element_spec,)
     assert [(s.shape.as_list(), s.dtype.name) for s in spec] == [([4, 256, 96], "float16")] * parts
     for _ in range(2):
@@ -397,9 +397,7 @@ def test_tensorflow_takes_the_blocks_without_a_copy(collection, monkeypatch):
 
 def test_a_consumer_that_keeps_batches_never_sees_one_change(collection):
     reader = WindowReader(collection, 256)
-    dataset = window_dataset(
-        reader, lambda: requests_of(reader, 120, 2, 8), batch=8, parts=2, parallel_calls=3
-    )
+    dataset = window_dataset(reader, lambda: requests_of(reader, 120, 2, 8), batch=8, parts=2)
     requests = requests_of(reader, 120, 2, 8)
     kept, views = [], []
 
@@ -431,9 +429,7 @@ def test_a_consumer_that_keeps_batches_never_sees_one_change(collection):
 
 def test_memory_does_not_grow(collection):
     reader = WindowReader(collection, 256)
-    dataset = window_dataset(
-        reader, lambda: requests_of(reader, 200, 2, 4), batch=4, parts=2, parallel_calls=2
-    )
+    dataset = window_dataset(reader, lambda: requests_of(reader, 200, 2, 4), batch=4, parts=2)
     for _ in range(4):
         assert sum(1 for _ in dataset) == 200
     # Two parts of 4 elements read ahead and a few on their way through TensorFlow.
@@ -546,7 +542,7 @@ def test_an_error_of_the_requests_reaches_the_reader(collection):
 
     reader = WindowReader(collection, 256)
     with pytest.raises(tf.errors.OpError):
-        list(window_dataset(reader, requests, batch=2, prefetch=1))
+        list(window_dataset(reader, requests, batch=2))
     assert isinstance(reader.error, TrackError)
 
 
@@ -577,7 +573,7 @@ def test_calls_stay_parallel_where_determinism_is_enforced(collection):
         reader = Slow(collection, 256)
         rows = np.random.default_rng(0).choice(np.flatnonzero(reader.usable), (20, 1, 4))
         dataset = window_dataset(
-            reader, lambda: ((r, 0 * r) for r in rows), batch=4, parallel_calls=3
+            reader, lambda: ((r, 0 * r) for r in rows), batch=4
         )
         for windows, r in zip(dataset, rows, strict=True):
             for window, row in zip(windows, r[0]):
