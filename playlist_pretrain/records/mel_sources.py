@@ -35,13 +35,7 @@ from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, ImportedFrontEn
 from playlist_pretrain.errors import FrontEndError, MelError, TrackError
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.mel_files import FoundMels, file_of, find_mels, read_array
-from playlist_pretrain.records.report import (
-    REPORT_FILE,
-    BuildReport,
-    Note,
-    log_summary,
-    named_sources,
-)
+from playlist_pretrain.records.report import BuildReport, Note, log_failures, log_summary
 from playlist_pretrain.records.sources import TrackSource
 
 logger = logging.getLogger(__name__)
@@ -367,7 +361,7 @@ def import_mels(
     PlaylistPretrainError
         Nothing can be imported, the source is not recognised, or the collection cannot be made.
     """
-    mels, out = Path(mels), Path(out)
+    mels = Path(mels)
     found = find_mels(mels, keep_going=keep_going)
     kind = find_source(source, None if description is None else Path(description), found)
     logger.info("%s: mels of source %s, front end %r", mels, kind.name, kind.front_end.name)
@@ -383,12 +377,7 @@ def import_mels(
         overwrite=overwrite,
         add=add,
     )
-    for lines, what in ((report.failed, "could not be read"), (report.skipped, "were skipped")):
-        if lines:
-            logger.warning(
-                f"{len(lines):,} of {len(found.files) + len(found.notes):,} mels {what} and are "
-                f"left out ({named_sources(lines)}): see {out / REPORT_FILE}"
-            )
+    log_failures(report, "mel", len(found.files) + len(found.notes))
     log_summary(report, found.other_files, mels)
     return report
 

@@ -182,11 +182,12 @@ def report_text(notes: Sequence[Note], folder: Path) -> str:
 def log_failures(report: BuildReport, what: str, listed: int) -> None:
     """Log how many of ``listed`` tracks (``what``: "track" or "mel") a build left out, and why."""
     see = f"see {report.collection.path / REPORT_FILE}"
+    prints = "; --report prints it" if what == "track" else ""
     for status, verb in (("unreadable", "could not be read"), ("skipped", "were skipped")):
         if found := report.of(status):
             logger.warning(
                 f"{len(found):,} of {counted(listed, what)} {verb} and {_are(found)} left out "
-                f"({named_sources(found)}): {see}; --report prints it"
+                f"({named_sources(found)}): {see}{prints}"
             )
     if differing := report.of(DIFFERS):
         logger.warning(

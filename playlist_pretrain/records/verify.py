@@ -187,19 +187,7 @@ def scan_shard(
 
 @dataclass(frozen=True)
 class Problem:
-    """One difference between what a collection says and what is there.
-
-    Attributes
-    ----------
-    file : str
-        Name in the collection's folder.
-    reason : str
-    byte : int or None
-        Position in the file.
-    row : int or None
-    track_id : str
-        Empty when not known.
-    """
+    """One difference between what a collection says and what is there: a file, and where in it."""
 
     file: str
     reason: str
@@ -226,15 +214,12 @@ class Verification:
     ----------
     document : dict
         The content of ``collection.json``.
-    front_end : FrontEnd
     index : dict or None
         Arrays of the index, None when it is damaged.
     scans : list of (ShardScan or None)
         One a shard; None for a file that is missing.
     damaged : dict of int to str
         Number of each damaged shard, and what is wrong with it.
-    problems : list of Problem
-    tally : Tally
     """
 
     document: dict
@@ -398,15 +383,12 @@ class Repair:
         Names of the damaged shards, which are no longer part of the collection.
     lost : list of (str, str, str)
         Track id, shard and reason of the tracks in them, as in ``damaged/tracks.tsv``.
-    old_key : str
-        Content key before.
     """
 
     collection: Collection
     problems: list[Problem] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     lost: list[tuple[str, str, str]] = field(default_factory=list)
-    old_key: str = ""
 
 
 def repair_collection(folder: str | Path) -> Repair:
@@ -419,8 +401,8 @@ def repair_collection(folder: str | Path) -> Repair:
     Raises
     ------
     CollectionError
-        ``collection.json`` cannot be used, no shard is sound, a file cannot be read or written, or
-        the collection is being built.
+        ``collection.json`` cannot be used, no shard is sound, a shard cannot be read, or the
+        collection is being built.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -439,21 +421,16 @@ def repair_collection(folder: str | Path) -> Repair:
             )
         shards = [document["shards"][number]["file"] for number in found.damaged]
         lost = list(_lost_tracks(found))
-        try:
-            _set_aside(folder, shards, lost)
-            old = schema.generation(document)
-            sources = folder / schema.sources_name(old)
-            if sources.exists():
-                with atomic_write(folder / schema.sources_name(old + 1)) as stream:
-                    stream.write(sources.read_bytes())
-            write_collection(folder, found.front_end, parts, document["source"], generation=old + 1)
-            sources.unlink(missing_ok=True)
-            (folder / document["index"]["file"]).unlink(missing_ok=True)
-        except OSError as error:
-            raise CollectionError(f"{error.filename or folder}: {error.strerror}") from error
-        return Repair(
-            Collection.open(folder), found.problems, shards, lost, document["content_key"]
-        )
+        _set_aside(folder, shards, lost)
+        old = schema.generation(document)
+        sources = folder / schema.sources_name(old)
+        if sources.exists():
+            with atomic_write(folder / schema.sources_name(old + 1)) as stream:
+                stream.write(sources.read_bytes())
+        write_collection(folder, found.front_end, parts, document["source"], generation=old + 1)
+        sources.unlink(missing_ok=True)
+        (folder / document["index"]["file"]).unlink(missing_ok=True)
+        return Repair(Collection.open(folder), found.problems, shards, lost)
 
 
 @contextlib.contextmanager

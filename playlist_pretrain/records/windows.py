@@ -22,8 +22,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -166,14 +165,10 @@ class WindowReader:
     def _check(self, rows: np.ndarray, starts: np.ndarray) -> None:
         if rows.ndim != 1 or rows.shape != starts.shape:
             raise ValueError(f"rows {rows.shape} and starts {starts.shape}: needed are two (n,)")
-        if not len(rows):
-            return
-        if rows.dtype.kind not in "iu" or starts.dtype.kind not in "iu":
+        if len(rows) and (rows.dtype.kind not in "iu" or starts.dtype.kind not in "iu"):
             raise ValueError(f"rows {rows.dtype} and starts {starts.dtype}: needed are integers")
-        c = self.collection
-        if rows.min() < 0 or rows.max() >= len(c):
-            wrong = rows[(rows < 0) | (rows >= len(c))][0]
-            raise CollectionError(f"{c.path}: row {wrong} of {len(c)} tracks")
+        _check_rows(self.collection, rows)
+        rows, c = rows.astype(np.int64, copy=False), self.collection
         if self.short == "skip" and not self._long[rows].all():
             row = rows[~self._long[rows]][0]
             raise TrackError(
@@ -186,6 +181,12 @@ class WindowReader:
                 f"{c.path}: a window at frame {starts[i]} of track {c.track_ids[rows[i]]!r}, "
                 f"where the last starts at {self._last[rows[i]]}"
             )
+
+
+def _check_rows(collection: Collection, rows: np.ndarray) -> None:
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(collection)):
+        wrong = rows[(rows < 0) | (rows >= len(collection))][0]
+        raise CollectionError(f"{collection.path}: row {wrong} of {len(collection)} tracks")
 
 
 def window_dataset(
@@ -291,8 +292,8 @@ def random_starts(
 ) -> np.ndarray:
     """Uniform window positions that depend on (seed, epoch, position) and nothing else.
 
-    Counter-based (Philox4x64-10 with key (seed, epoch)): every position of the epoch has
-    numbers of its own, however the positions are cut into batches and whoever asks first.
+    Counter-based (Philox4x64-10 with key (seed, epoch)): the numbers of a position do not depend
+    on how the epoch is cut into batches.
 
     Parameters
     ----------
@@ -324,8 +325,7 @@ def random_starts(
     return ((words >> np.uint64(32)) * choices >> np.uint64(32)).astype(np.int32)
 
 
-@dataclass(frozen=True)
-class WindowBlock:
+class WindowBlock(NamedTuple):
     """Positions of ``n`` windows, track by track.
 
     Attributes
@@ -341,9 +341,6 @@ class WindowBlock:
     tracks: np.ndarray
     rows: np.ndarray
     starts: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 def window_positions(
@@ -378,9 +375,7 @@ def window_positions(
     if seconds is not None and not 0 < seconds < math.inf:
         raise RecipeError(f"an excerpt of {seconds} seconds: it must be above 0")
     rows = np.arange(len(collection)) if rows is None else np.asarray(rows, np.int64)
-    outside = rows[(rows < 0) | (rows >= len(collection))]
-    if len(outside):
-        raise CollectionError(f"{collection.path}: row {outside[0]} of {len(collection)} tracks")
+    _check_rows(collection, rows)
     first, last = np.zeros(len(rows), np.int64), reader.last_start(rows)
     if seconds is not None:
         frames = collection.frames[rows].astype(np.int64)
@@ -398,7 +393,7 @@ def window_positions(
 def excerpt_frames(
     collection: Collection, rows: np.ndarray, seconds: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the central excerpts of some tracks begin and end, in frames of their mels.
+    """Begin and end of the central excerpts of some tracks, in frames of their mels.
 
     Parameters
     ----------
@@ -431,9 +426,9 @@ def excerpt_frames(
 
 
 def incomplete_excerpts(begin: np.ndarray, end: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Which excerpts a mel of so many frames does not hold [shape=(tracks,), bool].
+    """Mask [shape=(tracks,), bool] of excerpts that a mel of ``frames`` frames does not hold.
 
-    Rounding to frames, at either end of the mel and of the excerpt, is no lack.
+    A frame less at either end is rounding, and no lack.
     """
     return (begin < -1) | (end > frames + 1)
 

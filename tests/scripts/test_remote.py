@@ -1,18 +1,14 @@
-"""The commands on a collection behind a URL, each in a process of its own."""
+"""The commands on a collection behind a URL."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from remote_server import upload
 
+from playlist_pretrain.__main__ import main
 from playlist_pretrain.playlists.groups import load_groups
 from playlist_pretrain.records.collection import Collection
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SMALL = [
     "--frames", "16", "--width", "0.05", "--batch", "4", "--epochs", "1", "--probe-share", "0",
 ]  # fmt: skip
@@ -28,41 +24,37 @@ def url(make_collection, s3, tmp_path):
 
 
 @pytest.fixture
-def playlists(tmp_path):
-    file = tmp_path / "playlists.csv"
+def run(tmp_path, monkeypatch, capsys):
+    """Callable: run a command in a folder of its own; what it printed to both streams."""
+    monkeypatch.chdir(tmp_path)
     rows = [f"g{i // 4},track/{(7 * i) % 24:04d}" for i in range(48)]
-    file.write_text("group_id,track_id\n" + "\n".join(rows) + "\n")
-    return file
+    (tmp_path / "playlists.csv").write_text("group_id,track_id\n" + "\n".join(rows) + "\n")
+
+    def call(*words, code=0):
+        assert main([str(word) for word in words]) == code
+        return capsys.readouterr()
+
+    return call
 
 
-def run(script, *words, cwd, code=0):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / f"{script}.py", *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, check=False, env=os.environ,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    return done
+MATCH = ["match_playlists", "--playlists", "playlists.csv", "--collection"]
 
 
 @pytest.mark.slow
-def test_match_and_pretrain(url, playlists, tmp_path):
-    words = ["--playlists", playlists, "--collection", url, "--tables", "tco", "--figures"]
-    done = run("match_playlists", *words, "--probe-share", "0", cwd=tmp_path)
-    assert done.stderr == "" and f"{url}/groups-playlists.npz: written" in done.stdout
-    assert done.stdout.rstrip().endswith(f"--collection {url} --groups playlists")
+def test_match_and_pretrain(url, run, tmp_path):
+    done = run(*MATCH, url, "--tables", "tco", "--figures", "--probe-share", "0")
+    assert f"{url}/groups-playlists.npz: written" in done.out
+    assert done.out.rstrip().endswith(f"--collection {url} --groups playlists")
     collection = Collection.open(url)
     files = {path.name for path in collection.path.glob("*")}
     assert {"groups-playlists.npz", "groups-playlists.report.json"} <= files
     assert len(load_groups(collection, "playlists")) == 12
-    assert {"lengths.png", "popularity.png"} <= {
-        path.name for path in (collection.path / "figures-playlists").glob("*")
-    }
-    done = run("match_playlists", *words[:4], cwd=tmp_path)
-    assert "holds these groups already" in done.stdout
-    words = ["--collection", url, *SMALL]
-    done = run("pretrain", "--pairs", "playlist_tco", *words, cwd=tmp_path)
-    assert done.stderr == "" and ".npz: read" in done.stdout  # the table that is there already
-    done = run("pretrain", "--pairs", "playlist_co", *words, cwd=tmp_path)
+    figures = {path.name for path in (collection.path / "figures-playlists").glob("*")}
+    assert {"lengths.png", "popularity.png"} <= figures
+    assert "holds these groups already" in run(*MATCH, url).out
+    done = run("pretrain", "--pairs", "playlist_tco", "--collection", url, *SMALL)
+    assert ".npz: read" in done.out  # the table that is there already
+    run("pretrain", "--pairs", "playlist_co", "--collection", url, *SMALL)
     run_folder = tmp_path / "runs" / "mine-playlist_co-vggish"
     recipe = json.loads((run_folder / "recipe.json").read_text())
     assert recipe["recipe"]["collection"] == url
@@ -71,21 +63,19 @@ def test_match_and_pretrain(url, playlists, tmp_path):
 
 
 @pytest.mark.slow
-def test_errors_in_one_line(url, playlists, s3, tmp_path):
-    words = ["match_playlists", "--playlists", playlists, "--collection"]
-    done = run(*words, url + "/no", cwd=tmp_path, code=1)
-    assert done.stderr.startswith(f"match_playlists.py: error: {url}/no: no such file, folder or")
-    assert done.stderr.count("\n") == 1
-    done = run("pretrain", "--collection", url, "--out", "s3://b/run", cwd=tmp_path, code=1)
-    assert "--out s3://b/run: is written to a local folder" in done.stderr
-    assert done.stderr.count("\n") == 1
-    done = run("make_tfrecords", "--audio", tmp_path, "--out", "s3://b/c", cwd=tmp_path, code=1)
-    assert "--out s3:/b/c: is written to a local folder; build there" in done.stderr
-    assert done.stderr.count("\n") == 1 and not list(tmp_path.glob("s3*"))
+def test_errors_in_one_line(url, run, s3, tmp_path):
+    def error(*words):
+        err = run(*words, code=1).err
+        assert err.count("\n") == 1
+        return err
+
+    assert f"error: {url}/no: no such file, folder or bucket" in error(*MATCH, url + "/no")
+    said = error("pretrain", "--collection", url, "--out", "s3://b/run")
+    assert "--out s3://b/run: is written to a local folder" in said
+    said = error("make_tfrecords", "--audio", tmp_path, "--out", "s3://b/c")
+    assert "--out s3:/b/c: is written to a local folder; build there" in said
+    assert not list(tmp_path.glob("s3*"))
     s3.fail["PUT"] = 10**6
-    done = run(*words, url, cwd=tmp_path, code=1)
-    assert f"error: {url}/groups-playlists.npz: " in done.stderr and done.stderr.count("\n") == 1
+    assert f"error: {url}/groups-playlists.npz: " in error(*MATCH, url)
     s3.close()
-    done = run(*words, url, cwd=tmp_path, code=1)
-    assert f"{url}: Could not connect to the endpoint" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert f"{url}: Could not connect to the endpoint" in error(*MATCH, url)
