@@ -66,6 +66,11 @@ class LoadedModel:
         return self.model.input_shape[1] if self.untrained is None else self.untrained.frames
 
     @property
+    def window_seconds(self) -> float:
+        """Seconds of audio in a window."""
+        return self.frames * self.front_end.hop_length / self.front_end.sample_rate
+
+    @property
     def dim(self) -> int:
         """Values a window: length of an embedding, or number of classes."""
         return self.model.output_shape[-1]

@@ -13,7 +13,7 @@ import numpy as np
 from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.messages import progress
 from playlist_pretrain.records.schema import SMALLEST_STD
-from playlist_pretrain.records.track_windows import TrackWindows, collection_windows
+from playlist_pretrain.records.track_windows import TrackWindows, windows_of_collection
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,16 +33,8 @@ def batch_function(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Compile a model into ``windows [batch, frames, bands] → outputs float32 [batch, dim]``.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-        Made in the scope of ``strategy``.
-    batch : int
-        A multiple of the number of replicas.
-    dtype : str
-        Of the windows.
-    strategy : tf.distribute.Strategy, optional
-        Its replicas share each batch.
+    The windows are of type ``dtype``. With a ``strategy``, in whose scope the model was made, its
+    replicas share each batch, a multiple of their number.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -75,14 +67,15 @@ def batch_function(
 
 def track_outputs(
     function: Callable[[np.ndarray], np.ndarray],
-    tracks: Generator[TrackWindows, None, None] | Iterator[TrackWindows],
+    tracks: Iterator[TrackWindows],
     *,
     batch: int = BATCH,
     flush_every: int | None = None,
 ) -> Generator[tuple[TrackWindows, np.ndarray], None, None]:
-    """Yield each track with what a model gives for its windows, in their order.
+    """Yield each track with the outputs of a model for its windows, in their order.
 
-    The model works in a thread of its own while the next windows come.
+    The model works in a thread of its own while the next windows come. The last batch is filled up
+    with its last window.
 
     Parameters
     ----------
@@ -93,12 +86,11 @@ def track_outputs(
     batch : int
     flush_every : int, optional
         A batch never crosses a multiple of that many tracks, so that the numbers after it depend
-        on nothing before it. The last batch before it is filled up with its last window.
+        on nothing before it.
 
     Yields
     ------
     (TrackWindows, np.ndarray float32 [windows, dim])
-        With no outputs, of any ``dim``, for a track without windows.
     """
     waiting: deque[TrackWindows] = deque()  # for outputs
     under_way: deque[tuple[Future, int]] = deque()
@@ -167,12 +159,8 @@ def track_means(
         ``[batch, frames, bands] → [batch, dim]``: a backbone, or a tagger.
     collection : Collection
         Made by the model's front end.
-    rows : np.ndarray int [tracks], optional
-        Which tracks; default all.
-    seconds : float, optional
-        Only the windows of that many seconds in the centre of each source.
-    short : {"repeat", "pad", "skip"}
-        What becomes of tracks shorter than a window.
+    rows, seconds, short
+        See :func:`.windows_of_collection`.
     desc : str
         Of the progress bar; none if empty.
 
@@ -181,7 +169,7 @@ def track_means(
     np.ndarray float32 [tracks, dim]
         NaN for a track without a window.
     """
-    tracks = collection_windows(collection, model.input_shape[1], short, rows, seconds)
+    tracks = windows_of_collection(collection, model.input_shape[1], short, rows, seconds)
     found = track_outputs(lambda windows: model(windows, training=False).numpy(), tracks)
     if desc:
         total = len(collection) if rows is None else len(rows)

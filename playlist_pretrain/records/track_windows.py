@@ -28,20 +28,10 @@ TRACKS_AT_ONCE = 8
 
 @dataclass(frozen=True, eq=False)
 class TrackWindows:
-    """Non-overlapping windows of one track.
+    """Non-overlapping windows of one track, log-mels [n, frames, bands].
 
-    Attributes
-    ----------
-    windows : np.ndarray [shape=(n, frames, bands)]
-        Log-mels; none of a track that is left out.
-    start : float
-        Seconds in the source at which the first window begins.
-    seconds : float
-        Audio in the track.
-    status : {"", "skipped", "unreadable"}
-        Whether the track is left out, as in a build report.
-    reason : str
-        Why it is left out.
+    The first begins at second ``start`` of the source; there are ``seconds`` of audio. A track
+    without windows has a ``status``, "skipped" or "unreadable", and a ``reason``.
     """
 
     windows: np.ndarray
@@ -56,16 +46,8 @@ class FileWindows:
     """Decode an audio file and cut its log-mel into windows; travels to worker processes.
 
     The windows are those of the SavedModel's signature ``waveform``: of the whole file, silence
-    after samples that are too few for one frame, frames after the last window left out.
-
-    Attributes
-    ----------
-    front_end : FrontEnd
-        One that takes waveforms.
-    frames : int
-        Of a window.
-    short : {"repeat", "pad", "skip"}
-        What becomes of files that are shorter, see :func:`.cut_windows`.
+    after samples that are too few for one frame, frames after the last window left out. ``short``
+    says what becomes of files shorter than a window of ``frames``, see :func:`.cut_windows`.
     """
 
     front_end: FrontEnd
@@ -83,9 +65,7 @@ class FileWindows:
         mel = self._log_mel(with_one_frame(waveform, self.front_end))
         windows = cut_windows(mel, self.frames, self.short, self.front_end.silence)
         seconds = len(waveform) / self.front_end.sample_rate
-        if not len(windows):
-            return _too_short(windows, len(mel), self.frames)
-        return TrackWindows(windows, 0.0, seconds)
+        return _track(windows, len(mel), self.frames, 0.0, seconds)
 
     @cached_property
     def _log_mel(self) -> NumpyLogMel:
@@ -102,19 +82,12 @@ def with_one_frame(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     return np.pad(waveform, (0, shortest - len(waveform)))
 
 
-def audio_windows(
+def windows_of_files(
     tracks: Sequence[TrackSource], folder: str | Path, load: FileWindows, workers: int | None = None
 ) -> Iterator[TrackWindows]:
-    """Windows of audio files in their order; files are decoded in worker processes.
+    """Yield the windows of audio files below ``folder``, in their order.
 
-    Parameters
-    ----------
-    tracks : sequence of TrackSource
-    folder : str or Path
-        That their sources are below.
-    load : FileWindows
-    workers : int, optional
-        Processes; default one for each core this process may use.
+    Files are decoded in ``workers`` processes, one for each core by default.
     """
     nothing = np.empty((0, load.frames, load.front_end.bands), np.float32)
     found = decode_in_order(
@@ -128,22 +101,20 @@ def audio_windows(
             yield track
 
 
-def collection_windows(
+def windows_of_collection(
     collection: Collection,
     frames: int,
     short: str = "repeat",
     rows: np.ndarray | None = None,
     seconds: float | None = None,
 ) -> Iterator[TrackWindows]:
-    """Windows float16 of a collection's tracks, read ahead from its shards.
+    """Yield the windows of a collection's tracks, float16, read ahead from its shards.
 
     Parameters
     ----------
     collection : Collection
-    frames : int
-        Of a window.
-    short : {"repeat", "pad", "skip"}
-        What becomes of tracks that are shorter.
+    frames, short
+        Frames of a window, and what becomes of shorter tracks, see :func:`.cut_windows`.
     rows : np.ndarray int [tracks], optional
         Which tracks, in which order; default all.
     seconds : float, optional
@@ -162,12 +133,9 @@ def collection_windows(
         found, stop = [], 0
         for row, count in zip(part.tolist(), counts.tolist(), strict=True):
             own, stop = slice(stop, stop + count), stop + count
-            length = int(collection.frames[row])
-            if not count:
-                found.append(_too_short(windows[own], length, frames))
-                continue
-            start = float(collection.start_seconds[row]) + int(block.starts[own][0]) * per_frame
-            found.append(TrackWindows(windows[own], start, length * per_frame))
+            length, start = int(collection.frames[row]), float(collection.start_seconds[row])
+            start += int(block.starts[own][:1].sum()) * per_frame
+            found.append(_track(windows[own], length, frames, start, length * per_frame))
         return found
 
     firsts = ((first,) for first in range(0, len(rows), TRACKS_AT_ONCE))
@@ -177,6 +145,10 @@ def collection_windows(
             yield from tracks
 
 
-def _too_short(windows: np.ndarray, frames: int, wanted: int) -> TrackWindows:
+def _track(
+    windows: np.ndarray, frames: int, wanted: int, start: float, seconds: float
+) -> TrackWindows:
+    if len(windows):
+        return TrackWindows(windows, start, seconds)
     reason = f"{frames} frames, a window needs {wanted}"
     return TrackWindows(windows, status="skipped", reason=reason)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import os
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,8 +51,8 @@ from playlist_pretrain.records.sources import TrackSource, find_audio
 from playlist_pretrain.records.track_windows import (
     FileWindows,
     TrackWindows,
-    audio_windows,
-    collection_windows,
+    windows_of_collection,
+    windows_of_files,
 )
 from playlist_pretrain.retrieval.embedding_table import (
     DTYPES,
@@ -149,7 +150,7 @@ def audio_source(
 
     return Source(
         [track.track_id for track in tracks],
-        lambda first: audio_windows(tracks[first:], folder, load, workers),
+        lambda first: windows_of_files(tracks[first:], folder, load, workers),
         paths=[_as_text(track.source) for track in tracks],
         notes=notes,
         about={"audio": _as_text(str(folder))},
@@ -188,11 +189,26 @@ def collection_source(collection: Collection, frames: int, short: str = "repeat"
     key = collection.content_key
     return Source(
         collection.track_ids,
-        lambda first: collection_windows(collection, frames, short, rows[first:]),
+        lambda first: windows_of_collection(collection, frames, short, rows[first:]),
         dtype="float16",
         about={"collection": str(collection.path), "collection_key": key},
         facts=lambda: {"collection_key": key},
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Embeddings of one track: ``vectors`` float32 [n, dim] and the seconds at which they start.
+
+    There are none, but a ``note``, of a track that is left out; ``seconds`` of audio.
+    """
+
+    track_id: str
+    path: str
+    vectors: np.ndarray
+    starts: np.ndarray
+    seconds: float
+    note: Note | None
 
 
 def embedded_tracks(
@@ -204,7 +220,7 @@ def embedded_tracks(
     batch: int = BATCH,
     first: int = 0,
     desc: str = "embedding",
-) -> Iterator[tuple[int, TrackWindows, np.ndarray, np.ndarray]]:
+) -> Generator[Embedded, None, None]:
     """Embed the tracks of a source from position ``first`` on, in their order.
 
     Parameters
@@ -220,20 +236,20 @@ def embedded_tracks(
         Windows that go through the model together; name of the progress bar.
     first : int
         A multiple of :data:`PART_TRACKS`, so that the numbers do not depend on it.
-
-    Yields
-    ------
-    (int, TrackWindows, np.ndarray float32 [n, dim], np.ndarray float64 [n])
-        Position of the track, its windows, its vectors and where they start, in seconds.
     """
     outputs = track_outputs(function, source.windows(first), batch=batch, flush_every=PART_TRACKS)
     bar = progress(total=len(source.ids), initial=first, desc=desc, unit=" tracks")
     with bar, contextlib.closing(outputs):
         for position, (track, vectors) in enumerate(outputs, first):
+            track_id = source.ids[position]
+            path = source.paths[position] if source.paths is not None else ""
             starts = track.start + np.arange(len(vectors)) * window_seconds
             if per == "track" and len(vectors):
                 vectors = mean_over_windows(vectors, np.array([len(vectors)]))
-            yield position, track, vectors, starts[: len(vectors)]
+            note = None
+            if track.status:
+                note = Note(track_id, path, track.status, track.reason)
+            yield Embedded(track_id, path, vectors, starts[: len(vectors)], track.seconds, note)
             bar.update()
 
 
@@ -310,30 +326,31 @@ def embed(
         **{name: getattr(asked, name) for name in ("short", "per", "dtype", "precision")},
     }
     request = {**settings, "batch": batch, **source.facts()}
-    table = _Table(out, source, {"model": model, **settings, **source.about, "request": request})
-    with folder_lock(table.parts, f"{out} is being made", error=EmbeddingsError):
+    about = {"model": model, **settings, **source.about, "request": request}
+    parts, vectors, report = _beside(out)
+    with folder_lock(parts, f"{out} is being made", error=EmbeddingsError):
         try:
-            _claim(table.parts, request, out, overwrite=overwrite)
-            if out.exists() and not overwrite:
-                _check_request(_request_of(out), request, f"{out}: was made")
-                if not table.vectors.exists():
-                    there = read_embeddings(out)
-                    table.write_vectors([there.vectors], len(there))
-                logger.info("%s is finished; --overwrite starts over", out)
+            _claim(parts, request, out, overwrite=overwrite)
+            if not out.exists() or overwrite:
+                _embed_parts(out, embedder, scope, source, about, overwrite=overwrite)
+                _write(out, source, about, embedder.dim)
             else:
-                _make(table, embedder, scope, batch, overwrite=overwrite)
-            shutil.rmtree(table.parts)
+                _check_request(_request_of(out), request, f"{out}: was made")
+                if not vectors.exists():
+                    there = read_embeddings(out).vectors.astype(dtype)
+                    _write_vectors(vectors, [there], len(there))
+                logger.info("%s is finished; --overwrite starts over", out)
+            shutil.rmtree(parts)
         finally:
-            if not any(table.parts.glob("part-*")):  # nothing to resume
-                shutil.rmtree(table.parts, ignore_errors=True)
+            if not any(parts.glob("part-*")):  # nothing to resume
+                shutil.rmtree(parts, ignore_errors=True)
     if projector is not None:
         write_projector(Path(projector), read_embeddings(out), collection)
     found = overview(out)
-    logger.info("%s, %s: %s vectors of %d, %s", out, table.vectors, f"{found.rows:,}", found.dim,
-                dtype)  # fmt: skip
+    logger.info(f"{out}, {vectors}: {found.rows:,} vectors of {found.dim}, {dtype}")
     if left_out := found.about["left_out"]:
         what = "1 track is" if left_out == 1 else f"{left_out:,} tracks are"
-        logger.warning("%s left out: see %s", what, table.report)
+        logger.warning(f"{what} left out: see {report}")
     return found
 
 
@@ -378,142 +395,117 @@ def _load(asked: Any) -> tuple[Any, LoadedModel]:
     return strategy, embedder
 
 
-def _make(
-    table: _Table, embedder: LoadedModel, strategy: Any, batch: int, *, overwrite: bool
+def _beside(out: Path) -> tuple[Path, Path, Path]:
+    """Folder of parts, file of vectors and report of a table."""
+    parts, report = out.with_name(f".{out.name}.parts"), out.with_name(f"{out.stem}_report.tsv")
+    return parts, out.with_suffix(".npy"), report
+
+
+def _load_parts(out: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Finished parts, in the order of the tracks; one at a time is in memory."""
+    for path in sorted(_beside(out)[0].glob("part-*.npz")):
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                yield {name: arrays[name] for name in ("vectors", "starts", "counts", "notes")}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise EmbeddingsError(
+                f"{path}: damaged ({error}); --overwrite starts {out} over"
+            ) from error
+
+
+def _embed_parts(
+    out: Path,
+    embedder: LoadedModel,
+    strategy: Any,
+    source: Source,
+    about: Mapping[str, Any],
+    *,
+    overwrite: bool,
 ) -> None:
-    """Embed the tracks that no part has, part by part, and write the table."""
-    began, first = time.monotonic(), sum(len(part["counts"]) for part in table.load_parts())
-    source, dtype, per = table.source, table.about["dtype"], table.about["per"]
+    """Embed the tracks that no part has, part by part."""
+    began, first = time.monotonic(), sum(len(part["counts"]) for part in _load_parts(out))
+    parts, vectors, _ = _beside(out)
     if first:
-        logger.info("going on after %s of %s tracks", f"{first:,}", f"{len(source.ids):,}")
-    elif table.vectors.exists() and not overwrite:
+        logger.info(f"going on after {first:,} of {len(source.ids):,} tracks")
+    elif vectors.exists() and not overwrite:
         raise EmbeddingsError(
-            f"{table.vectors}: is there already, without {table.out}; choose another --out, or "
-            "--overwrite to replace it"
+            f"{vectors}: is there already, without {out}; choose another --out, or --overwrite to "
+            "replace it"
         )
-    function = batch_function(embedder.model, batch, source.dtype, strategy)
-    front_end = embedder.front_end
-    window_seconds = embedder.frames * front_end.hop_length / front_end.sample_rate
-    empty = [np.empty((0, embedder.dim), dtype)], [np.empty(0)], [], []
-    vectors, starts, counts, notes = (list(one) for one in empty)
-    seconds, total = 0.0, len(source.ids)
-    embedded = embedded_tracks(function, source, window_seconds, per=per, batch=batch, first=first)
-    with contextlib.closing(embedded):  # type: ignore[type-var]
-        for position, track, own, own_starts in embedded:
-            counts.append(len(own))
-            seconds += track.seconds
-            if len(own):
-                ids = [source.ids[position]] * len(own)
-                vectors.append(as_stored(own, dtype, ids, f"{table.about['model']}: its"))
-                starts.append(own_starts)
-            else:
-                path = source.paths[position] if source.paths is not None else ""
-                note = Note(source.ids[position], path, track.status, track.reason)
-                notes.append(dataclasses.astuple(note))
-            if (position + 1) % PART_TRACKS == 0 or position + 1 == total:
-                with atomic_write(table.parts / f"part-{position // PART_TRACKS:05d}.npz") as part:
-                    np.savez(
-                        part,
-                        vectors=np.concatenate(vectors),
-                        starts=np.concatenate(starts),
-                        counts=np.array(counts, np.int64),
-                        notes=np.frombuffer(json.dumps(notes).encode(), np.uint8),
-                    )
-                vectors, starts, counts, notes = (list(one) for one in empty)
-    table.write(embedder.dim)
-    took = max(time.monotonic() - began, 1e-9)
-    tracks = total - first
-    logger.info(
-        "%s, %s minutes of audio in %s s: %s tracks a second, %s times real time",
-        "1 track" if tracks == 1 else f"{tracks:,} tracks", f"{seconds / 60:,.1f}",
-        f"{took:,.1f}", f"{tracks / took:,.1f}", f"{seconds / took:,.0f}",
+    dtype, batch = about["dtype"], about["request"]["batch"]
+    embedded = embedded_tracks(
+        batch_function(embedder.model, batch, source.dtype, strategy), source,
+        embedder.window_seconds, per=about["per"], batch=batch, first=first,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """A table of embeddings and the files beside it."""
-
-    out: Path
-    source: Source
-    about: Mapping[str, Any]
-
-    @property
-    def parts(self) -> Path:
-        return self.out.with_name(f".{self.out.name}.parts")
-
-    @property
-    def vectors(self) -> Path:
-        return self.out.with_suffix(".npy")
-
-    @property
-    def report(self) -> Path:
-        return self.out.with_name(f"{self.out.stem}_report.tsv")
-
-    def load_parts(self) -> Iterator[dict[str, np.ndarray]]:
-        """Finished parts, in the order of the tracks; one at a time is in memory."""
-        for path in sorted(self.parts.glob("part-*.npz")):
-            try:
-                with np.load(path, allow_pickle=False) as arrays:
-                    names = ("vectors", "starts", "counts", "notes")
-                    yield {name: arrays[name] for name in names}
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise EmbeddingsError(
-                    f"{path}: damaged ({error}); --overwrite starts {self.out} over"
-                ) from error
-
-    def write(self, dim: int) -> None:
-        """Write the report, the vectors and, last, the table; only the report if all is left out.
-
-        Raises
-        ------
-        AudioError, CollectionError
-            No track has an embedding.
-        """
-        source, notes, rows = self.source, list(self.source.notes), 0
-        for part in self.load_parts():
-            notes += [Note(*note) for note in json.loads(part["notes"].tobytes())]
-            rows += len(part["vectors"])
-        if notes:
-            write_report(self.report, notes)
-        if not rows:
-            shutil.rmtree(self.parts)
-            kind, what = AudioError, "audio files"
-            if source.paths is None:
-                kind, what = CollectionError, "tracks"
-            raise kind(
-                f"none of {len(notes):,} {what} could be embedded (see {self.report}):"
-                + shown_notes(notes)
-            )
-        if not notes:
-            self.report.unlink(missing_ok=True)
-        self.write_vectors((part["vectors"] for part in self.load_parts()), rows)
-        windows, audio = self.about["per"] == "window", source.paths is not None
-        about = {**self.about, "left_out": len(notes)}
-        columns = {"dtype": self.about["dtype"], "windows": windows, "audio": audio}
-        with embedding_writer(self.out, dim, about, **columns) as write:
-            first = 0
-            for part in self.load_parts():
-                counts = part["counts"]
-                tracks = np.repeat(np.arange(first, first + len(counts)), counts).tolist()
-                write(
-                    [source.ids[track] for track in tracks],
-                    part["vectors"],
-                    part["starts"] if windows else None,
-                    [source.paths[track] for track in tracks] if audio else None,
+    seconds, stop = 0.0, first
+    with contextlib.closing(embedded):
+        while part := list(itertools.islice(embedded, PART_TRACKS)):
+            kept = [one for one in part if not one.note]
+            ids = [one.track_id for one in kept for _ in one.vectors]
+            found = [np.empty((0, embedder.dim)), *(one.vectors for one in kept)]
+            notes = [dataclasses.astuple(one.note) for one in part if one.note]
+            with atomic_write(parts / f"part-{stop // PART_TRACKS:05d}.npz") as stream:
+                np.savez(
+                    stream,
+                    vectors=as_stored(np.concatenate(found), dtype, ids, f"{about['model']}: its"),
+                    starts=np.concatenate([np.empty(0), *(one.starts for one in kept)]),
+                    counts=np.array([len(one.starts) for one in part], np.int64),
+                    notes=np.frombuffer(json.dumps(notes).encode(), np.uint8),
                 )
-                first += len(counts)
+            stop, seconds = stop + len(part), seconds + sum(one.seconds for one in kept)
+    took, tracks = max(time.monotonic() - began, 1e-9), stop - first
+    logger.info(
+        f"{'1 track' if tracks == 1 else f'{tracks:,} tracks'}, {seconds / 60:,.1f} minutes of "
+        f"audio in {took:,.1f} s: {tracks / took:,.1f} tracks a second, {seconds / took:,.0f} "
+        "times real time"
+    )
 
-    def write_vectors(self, arrays: Iterable[np.ndarray], rows: int) -> None:
-        """Write ``FILE.npy`` out of parts of the table."""
-        kind = np.dtype(self.about["dtype"]).newbyteorder("<")
-        with atomic_write(self.vectors) as stream:
-            for number, array in enumerate(arrays):
-                if not number:
-                    shape = rows, array.shape[1]
-                    header = {"descr": kind.str, "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(stream, header)
-                stream.write(np.ascontiguousarray(array, kind).tobytes())
+
+def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> None:
+    """Write the report, the vectors and, last, the table; only the report if all is left out."""
+    parts, vectors, report = _beside(out)
+    notes, rows = list(source.notes), 0
+    for part in _load_parts(out):
+        notes += [Note(*note) for note in json.loads(part["notes"].tobytes())]
+        rows += len(part["vectors"])
+    if notes:
+        write_report(report, notes)
+    if not rows:
+        shutil.rmtree(parts)
+        kind, what = (
+            (CollectionError, "tracks") if source.paths is None else (AudioError, "audio files")
+        )
+        raise kind(
+            f"none of {len(notes):,} {what} could be embedded (see {report}):{shown_notes(notes)}"
+        )
+    if not notes:
+        report.unlink(missing_ok=True)
+    _write_vectors(vectors, (part["vectors"] for part in _load_parts(out)), rows)
+    columns = {"windows": about["per"] == "window", "audio": source.paths is not None}
+    about = {**about, "left_out": len(notes)}
+    with embedding_writer(out, dim, about, dtype=about["dtype"], **columns) as write:
+        first = 0
+        for part in _load_parts(out):
+            tracks = np.repeat(first + np.arange(len(part["counts"])), part["counts"]).tolist()
+            write(
+                [source.ids[track] for track in tracks],
+                part["vectors"],
+                part["starts"] if columns["windows"] else None,
+                [source.paths[track] for track in tracks] if source.paths is not None else None,
+            )
+            first += len(part["counts"])
+
+
+def _write_vectors(path: Path, arrays: Iterable[np.ndarray], rows: int) -> None:
+    """Write parts of a table one after the other as one ``.npy`` file."""
+    with atomic_write(path) as stream:
+        for number, array in enumerate(arrays):
+            array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            if not number:
+                shape = rows, array.shape[1]
+                header = {"descr": array.dtype.str, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(stream, header)
+            stream.write(array.tobytes())
 
 
 def shown_notes(notes: Sequence[Note]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.records.track_windows import FileWindows
 from playlist_pretrain.retrieval.embed import (
     CHOICES,
+    Embedded,
     Source,
     audio_source,
     collection_source,
@@ -67,11 +69,10 @@ class Model:
 
     def __repr__(self) -> str:
         kind = f"tagger of {len(self.classes):,} classes" if self.classes else "model"
-        end = self.front_end
-        seconds = self.frames * end.hop_length / end.sample_rate
         return (
-            f"<{kind} {self.loaded.label!r}: front end {end.name!r}, windows of {self.frames} "
-            f"frames ({seconds:.1f} s), embeddings of {self.dim} values>"
+            f"<{kind} {self.loaded.label!r}: front end {self.front_end.name!r}, windows of "
+            f"{self.frames} frames ({self.loaded.window_seconds:.1f} s), embeddings of {self.dim} "
+            "values>"
         )
 
     @property
@@ -139,23 +140,16 @@ class Model:
         EmbeddingsError
             An embedding that is not finite.
         """
-        embedder = self._embedder
-        tracks = self._tracks("embed", embedder, what, per, short, on_error, batch, workers)
-        ids: list[str] = []
-        vectors, starts, skipped = [np.empty((0, embedder.dim), np.float32)], [np.empty(0)], []
-        for track_id, own, own_starts, reason in tracks:
-            if reason:
-                skipped.append((track_id, reason))
-                continue
-            of = [track_id] * len(own)
-            vectors.append(as_stored(own, "float32", of, f"{embedder.label}: its"))
-            starts.append(own_starts)
-            ids += of
+        found, skipped = self._tracks(self._embedder, what, per, short, on_error, batch, workers)
+        ids = [track.track_id for track in found for _ in track.vectors]
+        vectors = [np.empty((0, self.dim)), *(track.vectors for track in found)]
+        starts = np.concatenate([np.empty(0), *(track.starts for track in found)])
+        label = self.loaded.label
         return EmbeddingTable(
             PackedStrings.pack(ids),
-            np.concatenate(vectors),
-            np.concatenate(starts) if per == "window" else None,
-            about={"model": str(embedder.path), "model_key": embedder.key},
+            as_stored(np.concatenate(vectors), "float32", ids, f"{label}: its"),
+            starts if per == "window" else None,
+            about={"model": str(self.loaded.path), "model_key": self._embedder.key},
             skipped=skipped,
         )
 
@@ -177,17 +171,12 @@ class Model:
         """
         if not self.classes:
             raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")
-        tracks = self._tracks("tag", self.loaded, what, "track", short, on_error, batch, workers)
-        ids, scores, skipped = [], [np.empty((0, len(self.classes)), np.float32)], []
-        for track_id, own, _, reason in tracks:
-            if reason:
-                skipped.append((track_id, reason))
-                continue
-            if not np.isfinite(own).all():
-                raise ModelError(f"{self.loaded.label}: its scores of {track_id!r} are not finite")
-            ids.append(track_id)
-            scores.append(own)
-        return Tags(ids, self.classes, np.concatenate(scores), skipped)
+        found, skipped = self._tracks(self.loaded, what, "track", short, on_error, batch, workers)
+        scores = np.concatenate([np.empty((0, len(self.classes))), *(one.vectors for one in found)])
+        if not np.isfinite(scores).all():
+            raise ModelError(f"{self.loaded.label}: scores that are not finite")
+        ids = [track.track_id for track in found]
+        return Tags(ids, self.classes, scores.astype(np.float32), skipped)
 
     @functools.cached_property
     def _embedder(self) -> LoadedModel:
@@ -199,7 +188,6 @@ class Model:
 
     def _tracks(
         self,
-        use: str,
         loaded: LoadedModel,
         what: Any,
         per: str,
@@ -207,29 +195,33 @@ class Model:
         on_error: str,
         batch: int,
         workers: int | None,
-    ) -> Iterator[tuple[str, np.ndarray, np.ndarray, str]]:
-        """Yield id, outputs, starts and, of a track that is left out, path and reason."""
-        choices = {"per": CHOICES["per"], "short": SHORT, "on_error": ON_ERROR}
-        for (name, values), value in zip(choices.items(), (per, short, on_error), strict=True):
+    ) -> tuple[list[Embedded], list[tuple[str, str]]]:
+        """Outputs of ``loaded`` for each track, and path and reason of those left out."""
+        for name, value, values in (
+            ("per", per, CHOICES["per"]), ("short", short, SHORT), ("on_error", on_error, ON_ERROR)
+        ):  # fmt: skip
             if value not in values:
                 raise RecipeError(f"{name} {value!r}: one of {', '.join(map(repr, values))}")
         source = self._source(what, short, workers)
-        key = use, batch, source.dtype
+        key = loaded is self.loaded, batch, source.dtype
         if key not in self._functions:
             self._functions[key] = batch_function(loaded.model, batch, source.dtype)
-        end = self.front_end
-        window_seconds = self.frames * end.hop_length / end.sample_rate
-        for note in source.notes:
-            if on_error == "raise":
+        embedded = embedded_tracks(
+            self._functions[key], source, loaded.window_seconds, per=per, batch=batch
+        )
+        found, notes = [], list(source.notes)
+        with contextlib.closing(embedded):
+            for track in embedded:
+                if not track.note:
+                    found.append(track)
+                    continue
+                notes.append(track.note)
+                if track.note.status == "unreadable" and on_error == "raise":
+                    break
+        for note in notes:
+            if note.status == "unreadable" and on_error == "raise":
                 raise AudioError(f"{note.source}: {note.reason}")
-            yield note.source, *_NOTHING, note.reason
-        for position, track, outputs, starts in embedded_tracks(
-            self._functions[key], source, window_seconds, per=per, batch=batch
-        ):
-            path = source.paths[position] if source.paths else source.ids[position]
-            if track.status == "unreadable" and on_error == "raise":
-                raise AudioError(f"{path}: {track.reason}")
-            yield path if track.reason else source.ids[position], outputs, starts, track.reason
+        return found, [(note.source or note.track_id, note.reason) for note in notes]
 
     def _source(self, what: Any, short: str, workers: int | None) -> Source:
         if isinstance(what, Collection):
@@ -251,9 +243,6 @@ class Model:
             ids or ["waveform"][: len(waves)],
             lambda first: (load.of_waveform(wave) for wave in waves[first:]),
         )
-
-
-_NOTHING = np.empty((0, 0), np.float32), np.empty(0)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -15,7 +15,7 @@ import numpy as np
 from playlist_pretrain.errors import AudioError, ModelError, printable
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.models.track_outputs import batch_function
-from playlist_pretrain.records.report import Note, write_report
+from playlist_pretrain.records.report import write_report
 from playlist_pretrain.records.track_windows import FileWindows
 from playlist_pretrain.retrieval.embed import audio_source, embedded_tracks, shown_notes
 
@@ -88,16 +88,15 @@ def predict_folder(
         write = _writer(*streams, tagger.classes)
         function = batch_function(tagger.model)
         tracks = embedded_tracks(function, source, 0.0, desc="tagging")
-        stack.enter_context(contextlib.closing(tracks))  # type: ignore[type-var]
-        for position, track, scores, _ in tracks:
-            track_id, path = source.ids[position], source.paths[position]
-            if not len(scores):
-                notes.append(Note(track_id, path, track.status, track.reason))
+        stack.enter_context(contextlib.closing(tracks))
+        for track in tracks:
+            if track.note:
+                notes.append(track.note)
                 continue
-            if not np.isfinite(scores).all():
-                name = printable(path)
+            if not np.isfinite(track.vectors).all():
+                name = printable(track.path)
                 raise ModelError(f"{tagger.path}: its activations for {name} are not finite")
-            write(track_id, path, track.seconds, scores[0])
+            write(track.track_id, track.path, track.seconds, track.vectors[0])
             tagged += 1
         if notes:
             write_report(report, notes)

@@ -5,7 +5,7 @@ import pytest
 
 from playlist_pretrain.models.track_outputs import mean_of_mel, track_means, track_outputs
 from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.records.track_windows import TrackWindows, collection_windows
+from playlist_pretrain.records.track_windows import TrackWindows, windows_of_collection
 
 LENGTHS = [16, 5, 50, 31, 90]
 
@@ -49,7 +49,7 @@ def test_tracks_without_a_window_have_no_mean(collection):
 
 def test_windows_of_a_collection_say_where_they_start_and_why_there_are_none(collection):
     collection.start_seconds[2] = 1.5
-    found = list(collection_windows(collection, 16, "skip"))
+    found = list(windows_of_collection(collection, 16, "skip"))
     assert [len(track.windows) for track in found] == [1, 0, 3, 1, 5]
     assert (found[1].status, found[1].reason) == ("skipped", "5 frames, a window needs 16")
     assert [track.start for track in found] == [0, 0, 1.5, 0, 0]

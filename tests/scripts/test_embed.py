@@ -379,7 +379,7 @@ def test_damaged_parts_are_named(run, out, collection, small_parts, monkeypatch)
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(embedding._Table, "write", stop)
+        patch.setattr(embedding, "_write", stop)
         run("--collection", collection.path)
     parts = out / ".e.parquet.parts"
     first = parts / "part-00000.npz"
@@ -453,12 +453,12 @@ def test_mistakes_are_one_message(run, words, message, tmp_path, monkeypatch):
 
 
 def test_two_at_once(run, out, collection, monkeypatch):
-    def meanwhile(self, dim):
+    def meanwhile(*args):
         assert "is being made already" in run("--collection", collection.path, code=1)
-        write(self, dim)
+        write(*args)
 
-    write = embedding._Table.write
-    monkeypatch.setattr(embedding._Table, "write", meanwhile)
+    write = embedding._write
+    monkeypatch.setattr(embedding, "_write", meanwhile)
     run("--collection", collection.path)
     assert sorted(os.listdir(out)) == ["e.npy", "e.parquet"]
 
