@@ -34,17 +34,10 @@ MISSING_SECONDS = 0.1
 
 @dataclass(frozen=True, eq=False)
 class ClipMels:
-    """Log-mels of clips, read when they are asked for.
+    """Log-mels of clips: ``mel(clip)`` reads that at a position, float16 [frames, bands].
 
-    Attributes
-    ----------
-    front_end : FrontEnd
-    mel : callable
-        ``mel(clip)`` is the log-mel float16 [frames, bands] of the clip at that position.
-    frames : np.ndarray int64 [clips]
-        Frames of each clip; 0 for one that is not there.
-    mean, std : np.ndarray float32 [bands]
-        Statistics of each band: of the collection, or of the clips.
+    ``frames`` [clips] is 0 for a clip that is not there; ``mean`` and ``std`` [bands] are the
+    statistics of the collection, or of the clips.
     """
 
     front_end: FrontEnd
@@ -54,20 +47,9 @@ class ClipMels:
     std: np.ndarray
 
     def embed(self, embedder: LoadedModel, clips: np.ndarray, short: str = "repeat") -> np.ndarray:
-        """Compute the mean embedding of the non-overlapping windows of some clips.
+        """Compute the mean embedding of the windows of some clips, float32 [len(clips), dim].
 
-        Parameters
-        ----------
-        embedder : LoadedModel
-            Of the same front end.
-        clips : np.ndarray int [any]
-            Positions of clips that are there.
-        short : {"repeat", "pad"}
-            What fills the window of a clip that is shorter.
-
-        Returns
-        -------
-        np.ndarray float32 [len(clips), dim]
+        ``short`` ("repeat" or "pad") says what fills the window of a clip that is shorter.
         """
         silence = self.front_end.silence
         windows = (
@@ -88,20 +70,8 @@ def clips_of_collection(
     """Find the clips that triplets name in a collection: whole tracks, or excerpts of its mels.
 
     Frames at the ends of an excerpt hear what comes before and after, which frames of a file that
-    was cut do not.
-
-    Parameters
-    ----------
-    triplets : Triplets
-    collection : Collection
-    seconds : float
-        Length of an excerpt.
-
-    Returns
-    -------
-    ClipMels
-    dict of int to str
-        Position of each clip that is not there, and why.
+    was cut do not. An excerpt lasts ``seconds``. Returned with the mels: the position of each clip
+    that is not there, and why.
     """
     front_end, named = collection.front_end, triplets.named
     rows = np.full(len(triplets.clips), -1, np.int64)
@@ -154,10 +124,8 @@ def audio_of_clips(
 
     Returns
     -------
-    dict of int to TrackSource
-        By position of the clip.
-    dict of int to str
-        Position of each clip that has no file, and why.
+    dict of int to TrackSource, dict of int to str
+        By position: the file of a clip, and why a clip has none.
 
     Raises
     ------
@@ -211,11 +179,8 @@ def clips_of_audio(
 
     Parameters
     ----------
-    triplets : Triplets
-    audio : str or Path
-        The folder.
-    files : mapping of int to TrackSource
-        Of the clips that triplets name, as :func:`audio_of_clips` finds them.
+    triplets, audio, files
+        See :func:`audio_of_clips`.
     front_ends : sequence of FrontEnd
         All different, and such that take waveforms.
     folder : str or Path
@@ -225,7 +190,7 @@ def clips_of_audio(
     cut : bool
         Whether a file is an excerpt already, whatever its start and its length.
     workers : int, optional
-        Processes that decode; default one for each core this process may use.
+        Processes that decode [one for each core].
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Embeddings of audio files, waveforms and collections: track by track, and as a table on disk.
 
-A table that is being made has a hidden folder beside it, ``.FILE.parts``: ``plan.json``, the
-settings it is made with, and ``part-00000.npz`` …, the embeddings of some successive tracks each.
-An interrupted run goes on after them; the folder is removed when the table is there.
+A table that is being made has a hidden folder beside it, ``.FILE.parts``, with ``part-00000.npz``
+…, the embeddings of some successive tracks each and the settings they are made with. An
+interrupted run goes on after them; the folder is removed when the table is there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from playlist_pretrain.files import (
     check_writable,
     content_key,
     folder_lock,
-    write_json,
 )
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models import ESSENTIA
@@ -72,7 +71,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PART_TRACKS = 256
-PLAN = "plan.json"
 ENDING = ".parquet"
 MOST_SHOWN = 3
 """Tracks that the error names when none has an embedding."""
@@ -330,12 +328,14 @@ def embed(
     parts, vectors, report = _beside(out)
     with folder_lock(parts, f"{out} is being made", error=EmbeddingsError):
         try:
-            _claim(parts, request, out, overwrite=overwrite)
+            if overwrite:
+                for path in parts.glob("*part-*"):
+                    path.unlink()
             if not out.exists() or overwrite:
                 _embed_parts(out, embedder, scope, source, about, overwrite=overwrite)
                 _write(out, source, about, embedder.dim)
             else:
-                _check_request(_request_of(out), request, f"{out}: was made")
+                _check_finished(out, request)
                 if not vectors.exists():
                     there = read_embeddings(out).vectors.astype(dtype)
                     _write_vectors(vectors, [there], len(there))
@@ -401,12 +401,13 @@ def _beside(out: Path) -> tuple[Path, Path, Path]:
     return parts, out.with_suffix(".npy"), report
 
 
-def _load_parts(out: Path) -> Iterator[dict[str, np.ndarray]]:
+def _load_parts(out: Path) -> Iterator[dict[str, Any]]:
     """Finished parts, in the order of the tracks; one at a time is in memory."""
     for path in sorted(_beside(out)[0].glob("part-*.npz")):
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                yield {name: arrays[name] for name in ("vectors", "starts", "counts", "notes")}
+                about = json.loads(arrays["about"].tobytes())
+                yield {**about, **{name: arrays[name] for name in ("vectors", "starts", "counts")}}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise EmbeddingsError(
                 f"{path}: damaged ({error}); --overwrite starts {out} over"
@@ -423,8 +424,11 @@ def _embed_parts(
     overwrite: bool,
 ) -> None:
     """Embed the tracks that no part has, part by part."""
-    began, first = time.monotonic(), sum(len(part["counts"]) for part in _load_parts(out))
+    began, first, request = time.monotonic(), 0, about["request"]
     parts, vectors, _ = _beside(out)
+    for part in _load_parts(out):
+        _check_request(part["request"], request, f"{out}: was begun")
+        first += len(part["counts"])
     if first:
         logger.info(f"going on after {first:,} of {len(source.ids):,} tracks")
     elif vectors.exists() and not overwrite:
@@ -432,7 +436,7 @@ def _embed_parts(
             f"{vectors}: is there already, without {out}; choose another --out, or --overwrite to "
             "replace it"
         )
-    dtype, batch = about["dtype"], about["request"]["batch"]
+    dtype, batch = about["dtype"], request["batch"]
     embedded = embedded_tracks(
         batch_function(embedder.model, batch, source.dtype, strategy), source,
         embedder.window_seconds, per=about["per"], batch=batch, first=first,
@@ -442,15 +446,16 @@ def _embed_parts(
         while part := list(itertools.islice(embedded, PART_TRACKS)):
             kept = [one for one in part if not one.note]
             ids = [one.track_id for one in kept for _ in one.vectors]
-            found = [np.empty((0, embedder.dim)), *(one.vectors for one in kept)]
+            found = [np.empty((0, embedder.dim), np.float32), *(one.vectors for one in kept)]
             notes = [dataclasses.astuple(one.note) for one in part if one.note]
+            own = json.dumps({"request": request, "notes": notes})
             with atomic_write(parts / f"part-{stop // PART_TRACKS:05d}.npz") as stream:
                 np.savez(
                     stream,
                     vectors=as_stored(np.concatenate(found), dtype, ids, f"{about['model']}: its"),
                     starts=np.concatenate([np.empty(0), *(one.starts for one in kept)]),
                     counts=np.array([len(one.starts) for one in part], np.int64),
-                    notes=np.frombuffer(json.dumps(notes).encode(), np.uint8),
+                    about=np.frombuffer(own.encode(), np.uint8),
                 )
             stop, seconds = stop + len(part), seconds + sum(one.seconds for one in kept)
     took, tracks = max(time.monotonic() - began, 1e-9), stop - first
@@ -466,7 +471,7 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
     parts, vectors, report = _beside(out)
     notes, rows = list(source.notes), 0
     for part in _load_parts(out):
-        notes += [Note(*note) for note in json.loads(part["notes"].tobytes())]
+        notes += [Note(*note) for note in part["notes"]]
         rows += len(part["vectors"])
     if notes:
         write_report(report, notes)
@@ -519,31 +524,16 @@ def shown_notes(notes: Sequence[Note]) -> str:
     return "".join(lines)
 
 
-def _claim(parts: Path, request: Mapping[str, Any], out: Path, *, overwrite: bool) -> None:
-    """Check that the parts that are there belong to this request, or begin anew."""
-    plan = parts / PLAN
-    if overwrite:
-        for path in [plan, *parts.glob("part-*"), *parts.glob(".*.tmp")]:
-            path.unlink(missing_ok=True)
-    if not plan.exists():
-        return write_json(plan, request)
-    try:
-        begun = json.loads(plan.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise EmbeddingsError(f"{plan}: damaged ({error}); --overwrite starts over") from error
-    return _check_request(begun, request, f"{out}: was begun")
-
-
-def _request_of(out: Path) -> Any:
-    """Settings and inputs that a table was made with."""
+def _check_finished(out: Path, request: Mapping[str, Any]) -> None:
+    """Raise EmbeddingsError if the table that is there was made of something else."""
     mend = "choose another --out, or --overwrite to replace it"
     try:
-        request = overview(out).about.get("request")
+        there = overview(out).about.get("request")
     except EmbeddingsError as error:
         raise EmbeddingsError(f"{error}; {mend}") from error
-    if request is None:
+    if there is None:
         raise EmbeddingsError(f"{out}: is there already, and is not of embed.py; {mend}")
-    return request
+    _check_request(there, request, f"{out}: was made")
 
 
 def _check_request(found: Any, request: Mapping[str, Any], what: str) -> None:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
+COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,7 +93,7 @@ class EmbeddingTable:
         if self.start_seconds is None:
             return self
         ids = np.array(self.ids, object)
-        first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]]))
+        first = np.flatnonzero(np.concatenate([[True], ids[1:] != ids[:-1]])[: len(ids)])
         return EmbeddingTable(
             PackedStrings.pack(ids[first]),
             mean_over_windows(self.vectors, np.diff(np.append(first, len(ids)))),
@@ -129,23 +130,10 @@ def embedding_writer(
 ) -> Iterator[Callable[..., None]]:
     """Write an embedding table part by part; the file is whole or not there.
 
-    Parameters
-    ----------
-    path : str or Path
-    dim : int
-        Length of a vector.
-    about : mapping
-        See :class:`EmbeddingTable`, without ``format``.
-    dtype : {"float32", "float16"}
-        Of the vectors in the file.
-    windows, audio : bool
-        Whether the table has the column ``start_seconds``, ``path``.
-
-    Yields
-    ------
-    callable
-        ``write(track_ids, vectors [n, dim], start_seconds=None, paths=None)`` adds ``n`` rows; it
-        raises EmbeddingsError for a vector that is not finite in ``dtype``, with its track.
+    Yields ``write(track_ids, vectors [n, dim], start_seconds=None, paths=None)``, which adds ``n``
+    rows and raises EmbeddingsError for a vector that is not finite in ``dtype``. ``windows`` and
+    ``audio`` say whether the table has the columns ``start_seconds`` and ``path``; ``about`` is
+    that of :class:`EmbeddingTable` without ``format``.
     """
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
@@ -191,37 +179,31 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
         with ParquetFile(path) as file:
             schema = file.schema_arrow
             about = _about(path, schema)
-            names = [
-                n for n in ("track_id", "start_seconds", "path", "embedding") if n in schema.names
-            ]
             _check_schema(path, schema)
-            table = file.read(columns=names)
-    if not len(table):
+            columns = file.read(columns=[name for name in COLUMNS if name in schema.names])
+    if not len(columns):
         raise EmbeddingsError(f"{path}: no rows")
-    columns = dict(zip(names, table.columns, strict=True))
     ids = _texts_of_column(path, "track_id", columns["track_id"])
-    starts = columns.get("start_seconds")
-    starts = None if starts is None else _numbers_of_column(path, starts)
-    _check_ids(path, ids, adjacent=starts is not None)
-    paths = _texts_of_column(path, "path", columns["path"]) if "path" in columns else None
+    starts = paths = None
+    if "start_seconds" in schema.names:
+        starts = columns["start_seconds"].to_numpy().astype(np.float64)
+        if not np.isfinite(starts).all():
+            row = np.argmin(np.isfinite(starts))
+            raise EmbeddingsError(f"{path}: row {row}: no start_seconds")
+    if "path" in schema.names:
+        paths = PackedStrings.pack(_texts_of_column(path, "path", columns["path"]))
+    seen: set[str] = set()
+    for row, track_id in enumerate(ids):
+        if track_id in seen and not (starts is not None and ids[row - 1] == track_id):
+            how = "it comes twice" if starts is None else "its windows are not adjacent"
+            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
+        seen.add(track_id)
     vectors = _vectors_of_column(path, columns["embedding"], ids)
-    packed = [None if texts is None else PackedStrings.pack(texts) for texts in (ids, paths)]
-    return EmbeddingTable(packed[0], vectors, starts, packed[1], about)
+    return EmbeddingTable(PackedStrings.pack(ids), vectors, starts, paths, about)
 
 
-@dataclass(frozen=True)
-class Overview:
-    """Summary of a file of embeddings, from its metadata.
-
-    Attributes
-    ----------
-    rows, dim : int
-        ``dim`` is 0 where vectors may have several lengths.
-    first_track : str
-        Id of the first row; empty without rows.
-    about : mapping
-        See :class:`EmbeddingTable`.
-    """
+class Overview(NamedTuple):
+    """Rows, length of a vector (0 where it may differ), id of the first row, and ``about``."""
 
     rows: int
     dim: int
@@ -230,13 +212,7 @@ class Overview:
 
 
 def overview(path: str | Path) -> Overview:
-    """Summarise a file without reading its embeddings.
-
-    Raises
-    ------
-    EmbeddingsError
-        Not a whole Parquet file, another table, or a newer format.
-    """
+    """Summarise a file without reading its embeddings; raises as :func:`read_embeddings`."""
     path = Path(path)
     with _damage(path):
         from pyarrow import types
@@ -314,24 +290,6 @@ def _texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
     if bad is not None:
         raise EmbeddingsError(f"{path}: row {bad}: no {name}")
     return texts
-
-
-def _numbers_of_column(path: Path, column: ChunkedArray) -> np.ndarray:
-    """``start_seconds``, float64 [rows]; raise if one is not finite."""
-    numbers = column.to_numpy().astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise EmbeddingsError(f"{path}: row {np.argmin(np.isfinite(numbers))}: no start_seconds")
-    return numbers
-
-
-def _check_ids(path: Path, ids: Sequence[str], *, adjacent: bool) -> None:
-    """Raise if an id comes twice, but for windows of one track that are ``adjacent``."""
-    seen: set[str] = set()
-    for row, track_id in enumerate(ids):
-        if track_id in seen and not (adjacent and ids[row - 1] == track_id):
-            how = "its windows are not adjacent" if adjacent else "it comes twice"
-            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
-        seen.add(track_id)
 
 
 def _vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:

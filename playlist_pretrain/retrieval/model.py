@@ -43,12 +43,7 @@ def load(path: str | Path) -> Model:
     ----------
     path : str or Path
         ``saved_model`` of a run or of a fine-tuned tagger, ``.pb`` of a model for Essentia, or
-        folder of an exported package.
-
-    Raises
-    ------
-    ModelError
-        No such model, or it is damaged or refused.
+        folder of an exported package; raises ModelError for anything else.
     """
     from playlist_pretrain.models.load import load_model
 
@@ -57,13 +52,7 @@ def load(path: str | Path) -> Model:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Model:
-    """A model with its front end.
-
-    Attributes
-    ----------
-    loaded : LoadedModel
-        ``loaded.model`` is the Keras model.
-    """
+    """A model with its front end; ``loaded.model`` is the Keras model."""
 
     loaded: LoadedModel
 
@@ -110,19 +99,17 @@ class Model:
         Parameters
         ----------
         what : str, Path, list of them, np.ndarray or Collection
-            A folder of audio files, a file, or a list of files; a waveform [samples], or several
-            [tracks, samples], mono at the front end's rate (16 kHz), full scale ±1; or a
-            collection made by the model's front end. Files are decoded in worker processes.
+            A folder of audio files, a file, or a list of files, which worker processes decode; a
+            waveform [samples], or several [tracks, samples], mono at the front end's rate (16
+            kHz), full scale ±1; or a collection made by the model's front end.
         per : {"track", "window"}
             One vector a track, the mean over its non-overlapping windows, or one a window.
         short : {"repeat", "pad", "skip"}
             A track shorter than a window is repeated, followed by silence, or left out.
         on_error : {"raise", "skip"}
             Raise for the first file that cannot be read, or leave it out.
-        batch : int
-            Windows that go through the model together.
-        workers : int, optional
-            Processes that decode [one for each core].
+        batch, workers : int
+            Windows that go through the model together; processes that decode [one for each core].
 
         Returns
         -------
@@ -133,16 +120,13 @@ class Model:
 
         Raises
         ------
-        AudioError
-            A file cannot be read, or there is none.
-        FrontEndError
-            The collection, or audio, does not fit the model's front end.
-        EmbeddingsError
-            An embedding that is not finite.
+        AudioError, FrontEndError, EmbeddingsError
+            A file cannot be read, or there is none; the model's front end does not fit; an
+            embedding is not finite.
         """
         found, skipped = self._tracks(self._embedder, what, per, short, on_error, batch, workers)
         ids = [track.track_id for track in found for _ in track.vectors]
-        vectors = [np.empty((0, self.dim)), *(track.vectors for track in found)]
+        vectors = [np.empty((0, self.dim), np.float32), *(track.vectors for track in found)]
         starts = np.concatenate([np.empty(0), *(track.starts for track in found)])
         label = self.loaded.label
         return EmbeddingTable(
@@ -172,11 +156,13 @@ class Model:
         if not self.classes:
             raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")
         found, skipped = self._tracks(self.loaded, what, "track", short, on_error, batch, workers)
-        scores = np.concatenate([np.empty((0, len(self.classes))), *(one.vectors for one in found)])
+        scores = np.concatenate(
+            [np.empty((0, len(self.classes)), np.float32), *(one.vectors for one in found)]
+        )
         if not np.isfinite(scores).all():
             raise ModelError(f"{self.loaded.label}: scores that are not finite")
         ids = [track.track_id for track in found]
-        return Tags(ids, self.classes, scores.astype(np.float32), skipped)
+        return Tags(ids, self.classes, scores, skipped)
 
     @functools.cached_property
     def _embedder(self) -> LoadedModel:
@@ -247,16 +233,10 @@ class Model:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Tags:
-    """Scores of a tagger; ``np.asarray`` gives them as float32 [tracks, classes].
+    """Scores of a tagger, 0 to 1; ``np.asarray`` gives them as float32 [tracks, classes].
 
-    Attributes
-    ----------
-    ids : list of str
-    classes : tuple of str
-    scores : np.ndarray float32 [tracks, classes]
-        Mean activation over the windows of each track, 0 to 1.
-    skipped : list of (str, str)
-        Path, or id, and reason of each track that is left out.
+    ``tags[id]`` and ``tags[position]`` are those of a track by class, the highest first;
+    ``skipped`` has path and reason of each track that is left out.
     """
 
     ids: list[str]

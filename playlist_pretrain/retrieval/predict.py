@@ -66,17 +66,14 @@ def predict_folder(
     out : str or Path
         Folder for the results, created when missing; results that are there are replaced.
     workers : int, optional
-        Processes that decode; default one for each core this process may use.
+        Processes that decode [one for each core].
 
     Raises
     ------
-    FrontEndError
-        The tagger takes no waveforms: its front end was imported.
+    FrontEndError, TrackError
+        The tagger takes no waveforms; two files have one id.
     AudioError
-        No such folder or file, no audio in it, or none of its files could be tagged: then the
-        report is all that is written.
-    TrackError
-        Two files have one id.
+        No audio, or none of its files could be tagged: then the report is all that is written.
     ModelError
         An activation that is not finite.
     """

@@ -111,24 +111,14 @@ def similarity(
     audio, collection
         Where clips are read, one of the two: a folder of audio files, each named by its id; or a
         collection, its path, or a function that returns the path once the settings are checked.
-    cut : bool
-        The audio files are the excerpts already.
-    seconds : float, optional
-        Length of an excerpt [3].
-    short : {"repeat", "pad"}
-        What fills the window of a clip that is shorter.
-    partial : bool
-        Leave out triplets of which a clip cannot be had.
-    front_end : str, optional
-        Of ``scratch`` and ``mean-of-mel`` with audio [that of the other models; paper].
-    backbone, width, frames
-        Of ``scratch`` [vggish, 1.0, the front end's own]; ``frames`` of ``mean-of-mel`` too.
-    seed : int
-        Of the intervals and of the weights of ``scratch``.
-    out : str or Path, optional
-        Folder for the results; nothing is written without it.
-    overwrite : bool
-        Replace results that are there.
+    cut, seconds, short, partial
+        Whether the audio files are the excerpts already; length of an excerpt [3]; what fills the
+        window of a shorter clip, "repeat" or "pad"; whether triplets of which a clip cannot be had
+        are left out.
+    front_end, backbone, width, frames, seed
+        Of ``scratch``, some of ``mean-of-mel``; the seed of the intervals too.
+    out, overwrite
+        Folder for the results [none are written]; whether it may hold results.
 
     Raises
     ------
