@@ -59,13 +59,14 @@ _MODULES = {
     "read_embeddings": "retrieval.embedding_table",
     "similarity": "retrieval.similarity",
 }
-"""Name → module that it is imported from."""
+"""Name → module that it is imported from, and after a colon its name there if it is another."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module, _, attribute = _MODULES[name].partition(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
     globals()[name] = value
     return value
 

@@ -22,7 +22,7 @@ GROUPS = {
         "docs/guides/export.md": "model",
     },
 }
-ELSEWHERE = {"docs/extending/": "test_extending.py"}
+ELSEWHERE = {"docs/extending/": "test_extending.py", "docs/python.md": "test_python.py"}
 """Pages whose Python is files to write: a test of their own does, and runs their commands."""
 
 
