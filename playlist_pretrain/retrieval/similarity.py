@@ -163,20 +163,31 @@ def similarity(
             own, lacking = clips_of_collection(asked, collection, seconds or SECONDS)
             used.leave_out(lacking, CollectionError)
             mels, ends = [own], [own.front_end]
-        judged = []
+        judged, named = [], used.triplets.named
+        rows = np.searchsorted(named, used.triplets.rows)
         for name, label in zip(names, labels_of(names, backbone), strict=True):
             if name in UNTRAINED:
-                statistics = _mels_by(ends[-1], mels)
+                own = _by(ends[-1], mels)
                 whose = "the clips" if collection is None else f"collection {collection.name}"
-                logger.info("%s: each band is standardised by the statistics of %s", name, whose)
+                logger.info(f"{name}: each band is standardised by the statistics of {whose}")
                 settings = Untrained(
-                    statistics.front_end, statistics.mean, statistics.std,
-                    backbone=backbone or "vggish", width=width or 1.0,
-                    frames=frames or statistics.front_end.window_frames, seed=seed,
+                    own.front_end, own.mean, own.std, backbone=backbone or "vggish",
+                    width=width or 1.0, frames=frames or own.front_end.window_frames, seed=seed,
                 )  # fmt: skip
                 embedders[name] = load_embedder(name, settings)
-            own = _mels_by(embedders[name].front_end, mels)
-            judged.append(_judge(embedders[name], name, label, own, used.triplets, short, seed))
+            model = embedders[name]
+            own = _by(model.front_end, mels)
+            embeddings = own.embed(model, named, short)
+            bad = ~np.isfinite(embeddings).all(axis=1)
+            if bad.any():
+                clip = asked.clips[named[np.argmax(bad)]]
+                raise ModelError(f"--model {name}: its embedding of {clip} is not finite")
+            short_clips = int((own.frames[named] < model.frames).sum())
+            result = triplet_accuracy(embeddings, rows, seed)
+            end, size = model.front_end.name, model.frames
+            judged.append(
+                Judged(label, name, model.key, end, size, short_clips, result, embeddings)
+            )
     outcome = Outcome(
         asked=asked,
         used=used.triplets,
@@ -279,31 +290,9 @@ def labels_of(names: Sequence[str], backbone: str | None = None) -> list[str]:
     ]
 
 
-def _mels_by(front_end: FrontEnd, mels: Sequence[ClipMels]) -> ClipMels:
+def _by(front_end: FrontEnd, mels: Sequence[ClipMels]) -> ClipMels:
+    """Mels that were made by a front end."""
     return next(own for own in mels if own.front_end.same_as(front_end))
-
-
-def _judge(
-    embedder: LoadedModel,
-    name: str,
-    label: str,
-    mels: ClipMels,
-    triplets: Triplets,
-    short: str,
-    seed: int,
-) -> Judged:
-    named = triplets.named
-    embeddings = mels.embed(embedder, named, short)
-    bad = ~np.isfinite(embeddings).all(axis=1)
-    if bad.any():
-        clip = triplets.clips[named[np.argmax(bad)]]
-        raise ModelError(f"--model {name}: its embedding of {clip} is not finite")
-    result = triplet_accuracy(embeddings, np.searchsorted(named, triplets.rows), seed)
-    short_clips = int((mels.frames[named] < embedder.frames).sum())
-    return Judged(
-        label, name, embedder.key, embedder.front_end.name, embedder.frames, short_clips, result,
-        embeddings,
-    )  # fmt: skip
 
 
 class _Used:

@@ -21,8 +21,7 @@ from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import embed
 from playlist_pretrain.models import load as embedders
 from playlist_pretrain.models.load import load_backbone
-from playlist_pretrain.models.saved_model import save_backbone, save_tagger
-from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups
@@ -273,15 +272,6 @@ def test_none_that_can_be_read_is_an_error(run, out, tmp_path, in_process, names
         assert f"none of {len(names)} audio files could be embedded" in error
         assert os.listdir(out) == ["e_report.tsv"]
         assert len(read_report(out / "e_report.tsv")) == len(names)
-
-
-@pytest.mark.slow
-def test_a_tagger_gives_the_embedding_before_its_head(run, out, model, collection, tmp_path):
-    save_tagger(tagger(load_backbone(model).model, 2), ["x", "y"], FRONT_END, tmp_path / "tags")
-    run("--collection", collection.path)
-    one = read_embeddings(out / "e.parquet").vectors
-    run("--collection", collection.path, "--model", tmp_path / "tags", "--overwrite")
-    np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, one, atol=1e-5)
 
 
 class Stopped(Exception):
@@ -542,18 +532,10 @@ def finish(process):
     return said
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["collection", "audio"])
-def test_kills_change_nothing(model, make_collection, tmp_path, rng, kind):
-    place = tmp_path / kind
-    if kind == "collection":
-        make_collection(place, rng.integers(30, 500, 150).tolist())
-    else:
-        place.mkdir()
-        for track in range(150):
-            noise = rng.uniform(-0.3, 0.3, rng.integers(8000, 64000))
-            soundfile.write(place / f"{track:03d}.wav", noise, 16000)
-    words = ["--model", model, f"--{kind}", place, "--batch", 4]
+@pytest.mark.long
+def test_kills_change_nothing(model, make_collection, tmp_path, rng):
+    mine = make_collection(tmp_path / "mine", rng.integers(30, 500, 150).tolist())
+    words = ["--model", model, "--collection", mine.path, "--batch", 4]
     whole, killed = (tmp_path / name / "e.parquet" for name in ("whole", "killed"))
     finish(start([*words, "--out", whole]))
     parts = killed.with_name(".e.parquet.parts")
