@@ -143,7 +143,6 @@ def similarity(
     clips = f"{len(asked.clips):,} clips"
     logger.info("%s: %s triplets of %s", asked.path, f"{len(asked):,}", clips)
     embedders = {name: _trained(name, collection) for name in names if name not in UNTRAINED}
-    used = _Used(asked, folder, partial=partial)
     with tempfile.TemporaryDirectory(prefix="clips-") as temporary:
         if collection is None:
             ends = [embedder.front_end for embedder in embedders.values()]
@@ -153,18 +152,18 @@ def similarity(
                 end for k, end in enumerate(ends) if not any(end.same_as(o) for o in ends[:k])
             ]
             files, lacking = audio_of_clips(asked, audio, cut=cut)
-            used.leave_out(lacking, AudioError)
-            mels, lacking = clips_of_audio(
-                used.triplets, audio, files, different, temporary,
-                seconds=seconds or SECONDS, cut=cut,
-            )  # fmt: skip
-            used.leave_out(lacking, AudioError)
+            used = _with_clips(asked, lacking, folder, partial, AudioError)
+            mels, unreadable = clips_of_audio(
+                used, audio, files, different, temporary, seconds=seconds or SECONDS, cut=cut
+            )
+            if unreadable:
+                used = _with_clips(asked, lacking | unreadable, folder, partial, AudioError)
         else:
             own, lacking = clips_of_collection(asked, collection, seconds or SECONDS)
-            used.leave_out(lacking, CollectionError)
+            used = _with_clips(asked, lacking, folder, partial, CollectionError)
             mels, ends = [own], [own.front_end]
-        judged, named = [], used.triplets.named
-        rows = np.searchsorted(named, used.triplets.rows)
+        judged, named = [], used.named
+        rows = np.searchsorted(named, used.rows)
         for name, label in zip(names, labels_of(names, backbone), strict=True):
             if name in UNTRAINED:
                 own = _by(ends[-1], mels)
@@ -190,7 +189,7 @@ def similarity(
             )
     outcome = Outcome(
         asked=asked,
-        used=used.triplets,
+        used=used,
         source=source,
         seconds=(seconds or SECONDS) if asked.has_starts and not cut else None,
         short=short,
@@ -295,52 +294,45 @@ def _by(front_end: FrontEnd, mels: Sequence[ClipMels]) -> ClipMels:
     return next(own for own in mels if own.front_end.same_as(front_end))
 
 
-class _Used:
-    """Triplets that have all their clips, and the list of the clips that cannot be had."""
+def _with_clips(
+    asked: Triplets,
+    lacking: Mapping[int, str],
+    folder: Path | None,
+    partial: bool,
+    error: type[Exception],
+) -> Triplets:
+    """Leave out the triplets of clips that cannot be had, and list these clips in the folder.
 
-    def __init__(self, asked: Triplets, folder: Path | None, *, partial: bool):
-        self.asked = self.triplets = asked
-        self._folder, self._partial = folder, partial
-        self._lacking: dict[int, str] = {}
-
-    def leave_out(self, lacking: Mapping[int, str], error: type[Exception]) -> None:
-        """Leave out the triplets of some clips; raise ``error`` unless that was asked for."""
-        if not lacking:
-            return
-        self._lacking |= lacking
-        asked, left = self.asked, self.asked.without(list(self._lacking))
-        goes_on = self._partial and len(left)
-        where, shown = "", self._write_list()
-        if self._folder is not None:
-            where = f" (see {self._folder / MISSING if goes_on else _missing(self._folder)})"
-        more = f"\n  … and {len(shown) - MOST_SHOWN:,} more" if len(shown) > MOST_SHOWN else ""
-        text = (
-            f"{asked.path}: {len(self._lacking):,} of {len(asked.clips):,} clips cannot be had, "
-            f"and so {len(asked) - len(left):,} of {len(asked):,} triplets{where}:"
-            f"{''.join(shown[:MOST_SHOWN])}{more}"
-        )
-        if not self._partial:
-            raise error(f"{text}\n--partial goes on without these triplets")
-        if not len(left):
-            raise error(text)
-        self.triplets = left
-        logger.warning("%s", text)
-
-    def _write_list(self) -> list[str]:
-        """List the clips in the folder, in the order of the table, and as lines of a message."""
-        rows, shown = [], []
-        for position in sorted(self._lacking):
-            clip, reason = self.asked.clips[position], printable(self._lacking[position])
-            named = (self.asked.rows == position).any(axis=1)
-            line = self.asked.lines[np.argmax(named)]
-            rows.append((line, clip.track_id, clip.start, int(named.sum()), reason))
-            shown.append(f"\n  line {line}: {printable(str(clip))}: {reason}")
-        if self._folder is not None:
-            with atomic_write(_missing(self._folder), "w") as stream:
-                table = csv.writer(stream, delimiter="\t", lineterminator="\n")
-                table.writerow(("line", "track_id", "start_seconds", "triplets", "reason"))
-                table.writerows(rows)
-        return shown
+    Raises ``error`` unless the triplets may be ``partial`` and some are left.
+    """
+    if not lacking:
+        return asked
+    rows, shown = [], []
+    for position in sorted(lacking):
+        clip, reason = asked.clips[position], printable(lacking[position])
+        named = (asked.rows == position).any(axis=1)
+        line = asked.lines[np.argmax(named)]
+        rows.append((line, clip.track_id, clip.start, int(named.sum()), reason))
+        shown.append(f"\n  line {line}: {printable(str(clip))}: {reason}")
+    left, where = asked.without(list(lacking)), ""
+    if folder is not None:
+        with atomic_write(_missing(folder), "w") as stream:
+            table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            table.writerow(("line", "track_id", "start_seconds", "triplets", "reason"))
+            table.writerows(rows)
+        where = f" (see {folder / MISSING if partial and len(left) else _missing(folder)})"
+    more = f"\n  … and {len(shown) - MOST_SHOWN:,} more" if len(shown) > MOST_SHOWN else ""
+    text = (
+        f"{asked.path}: {len(lacking):,} of {len(asked.clips):,} clips cannot be had, and so "
+        f"{len(asked) - len(left):,} of {len(asked):,} triplets{where}:"
+        f"{''.join(shown[:MOST_SHOWN])}{more}"
+    )
+    if not partial:
+        raise error(f"{text}\n--partial goes on without these triplets")
+    if not len(left):
+        raise error(text)
+    logger.warning("%s", text)
+    return left
 
 
 def _checked_folder(out: str | Path, *, overwrite: bool) -> Path:
