@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.models import backbone
     from playlist_pretrain.models.contrastive import ContrastiveModel
     from playlist_pretrain.models.nt_xent import NTXent
+    from playlist_pretrain.records.build import build_collection
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.embedding_table import read_embeddings
     from playlist_pretrain.retrieval.model import load
@@ -35,6 +36,7 @@ __all__ = [
     "NTXent",
     "__version__",
     "backbone",
+    "build_collection",
     "finetune",
     "load",
     "load_audio",
@@ -50,6 +52,7 @@ _MODULES = {
     "ContrastiveModel": "models.contrastive",
     "NTXent": "models.nt_xent",
     "backbone": "models",
+    "build_collection": "records.build",
     "finetune": "training.finetune",
     "load": "retrieval.model",
     "load_audio": "audio.decode",
