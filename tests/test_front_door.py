@@ -144,7 +144,7 @@ def test_files_that_cannot_be_read_are_raised_or_skipped(model, audio, in_proces
 def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_collection):
     with pytest.raises(AudioError, match="does not exist"):
         model.embed(tmp_path / "nothing")
-    with pytest.raises(TrackError, match="two files have the id"):
+    with pytest.raises(TrackError, match="stands for two tracks"):
         model.embed([audio / "é.wav", audio / "é.mp3"])
     with pytest.raises(AudioError, match=r"an array int64 \[3\]: a waveform is finite floats"):
         model.embed(np.arange(3))

@@ -226,6 +226,9 @@ def make_collection(
     if on_error not in ("skip", "raise"):
         raise RecipeError(f"on_error = {on_error!r}: skip or raise")
     tracks, left_out = storable(tracks)
+    if not tracks:
+        reason = left_out[0].reason if left_out else "there is no track to build it from"
+        raise AudioError(f"no collection can be built: {reason}")
     left_out.extend(notes)
     root = None if root is None else os.path.abspath(root)
     plan = Plan.of(tracks, front_end, load, root)

@@ -117,12 +117,7 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
 def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
     """Separate tracks whose ids can be stored from the others, which become notes.
 
-    Raises
-    ------
-    TrackError
-        An id twice.
-    AudioError
-        No track is left.
+    Raises TrackError if an id comes twice.
     """
     named: dict[str, TrackSource] = {}
     unnamed: list[Note] = []
@@ -140,9 +135,6 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
             sources = f"{named[track.track_id].source!r} and {track.source!r}"
             raise TrackError(f"the id {track.track_id!r} stands for two tracks: {sources}")
         named[track.track_id] = track
-    if not named:
-        reason = unnamed[0].reason if unnamed else "there is no track to build it from"
-        raise AudioError(f"no collection can be built: {reason}")
     return list(named.values()), unnamed
 
 

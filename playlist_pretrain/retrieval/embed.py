@@ -31,7 +31,6 @@ from playlist_pretrain.errors import (
     EmbeddingsError,
     FrontEndError,
     RecipeError,
-    TrackError,
     printable,
 )
 from playlist_pretrain.files import (
@@ -45,8 +44,7 @@ from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import Note, write_report
-from playlist_pretrain.records.schema import check_track_id
-from playlist_pretrain.records.sources import TrackSource, find_audio
+from playlist_pretrain.records.sources import TrackSource, find_audio, storable
 from playlist_pretrain.records.track_windows import (
     FileWindows,
     TrackWindows,
@@ -132,7 +130,7 @@ def audio_source(
         folder, found = Path(audio).parent, [TrackSource(Path(audio).stem, Path(audio).name)]
     else:
         folder, found = Path(audio), find_audio(audio).tracks
-    tracks, notes = _with_storable_ids(found)
+    tracks, notes = storable(found)
 
     def facts() -> dict[str, Any]:
         """Names, sizes and times of the files."""
@@ -154,25 +152,6 @@ def audio_source(
         about={"audio": _as_text(str(folder))},
         facts=facts,
     )
-
-
-def _with_storable_ids(found: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:
-    """Split tracks into those whose ids are text and notes on the others."""
-    named: dict[str, TrackSource] = {}
-    notes = []
-    for track in found:
-        try:
-            check_track_id(track.track_id)
-        except TrackError as error:
-            id_, source = _as_text(track.track_id), _as_text(track.source)
-            notes.append(Note(id_, source, "unreadable", _as_text(str(error))))
-            continue
-        other = named.setdefault(track.track_id, track)
-        if other is not track:
-            raise TrackError(
-                f"two files have the id {track.track_id!r}: {other.source!r} and {track.source!r}"
-            )
-    return list(named.values()), notes
 
 
 def _as_text(name: str) -> str:
