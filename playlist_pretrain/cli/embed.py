@@ -43,11 +43,11 @@ class Embed:
     per: str = "track"
     """one vector a track or a window"""
     dtype: str = "float32"
-    """of the vectors: float32 or float16"""
+    """type of the vectors: float32 or float16"""
     short: str = "repeat"
     """tracks shorter than a window: repeat, pad (with silence) or skip"""
     batch: int = 64
-    """windows that go through the model together, of all replicas"""
+    """windows that go through the model together, over all replicas"""
     workers: int | None = None
     """processes that decode --audio [one for each core]"""
     precision: str = "float32"

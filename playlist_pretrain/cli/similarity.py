@@ -36,9 +36,9 @@ class Similarity:
     """
 
     model: tuple[str, ...]
-    """what gives embeddings, one or several, the first of which the others are compared with: a
-    saved_model, the .pb of a model for Essentia, its .json beside it, scratch for random weights,
-    mean-of-mel for the log-mel alone"""
+    """one or several models, the others compared with the first: a saved_model, the .pb of a model
+    for Essentia with its .json beside it, an exported package, scratch (random weights) or
+    mean-of-mel (the log-mel alone)"""
     triplets: str | None = None
     """table with anchor, positive, negative, or with dim-sim's columns [the triplets.csv of the
     collection]"""
@@ -51,7 +51,8 @@ class Similarity:
     """--audio: the files are the excerpts already, named ID, or ID_START where the table names a
     track at several starts"""
     seconds: float | None = None
-    """length of the excerpt from each start; a table without starts is about whole tracks [3]"""
+    """length of the excerpt from each start; without starts in the table clips are whole tracks
+    [3]"""
     short: str = "repeat"
     """what fills the window of a clip that is shorter: repeat or pad"""
     partial: bool = False
@@ -66,7 +67,7 @@ class Similarity:
     frames: int | None = None
     """scratch and mean-of-mel: frames of a window [the front end's own]"""
     seed: int = 0
-    """of the intervals and of the weights of scratch"""
+    """seed of the intervals and of the weights of scratch"""
     out: str | None = None
     """folder for the results [runs/NAME-similarity-MODEL, NAME that of the audio folder or of the
     collection]"""
