@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import load_audio
     from playlist_pretrain.audio.numpy_log_mel import log_mel
     from playlist_pretrain.evaluation.neighbours import nearest
+    from playlist_pretrain.export.targets import export as export_model
     from playlist_pretrain.models import backbone
     from playlist_pretrain.models.contrastive import ContrastiveModel
     from playlist_pretrain.models.nt_xent import NTXent
@@ -37,6 +38,7 @@ __all__ = [
     "__version__",
     "backbone",
     "build_collection",
+    "export_model",
     "finetune",
     "load",
     "load_audio",
@@ -53,6 +55,7 @@ _MODULES = {
     "NTXent": "models.nt_xent",
     "backbone": "models",
     "build_collection": "records.build",
+    "export_model": "export.targets:export",
     "finetune": "training.finetune",
     "load": "retrieval.model",
     "load_audio": "audio.decode",
