@@ -63,12 +63,19 @@ def test_the_model_gives_its_old_embeddings(old, collection):
 
 def test_the_tagger_gives_its_old_scores(old, collection):
     tagger = pp.load(old / "runs" / "tagger" / "saved_model")
-    scores = load_scores(old / "runs" / "tagger" / "scores.npz")
-    tags = tagger.tag(old / "audio" / "00.wav")
-    assert list(tagger.classes) == list(scores.classes)
-    assert tags is not None
+    before = load_scores(old / "runs" / "tagger" / "scores.npz")
+    now = tagger.tag(collection)
+    assert tuple(now.classes) == before.classes == tagger.classes
+    rows = [list(now.ids).index(track) for track in before.track_ids]
+    assert len(rows) == 2 and np.abs(now.scores[rows] - before.scores).max() < 1e-5
 
 
 def test_a_run_is_not_gone_on_with(old, collection, capsys):
+    out = old / "runs" / "old"
     arguments = ["--collection", str(collection.path), "--preset", "fast", "--width", "0.04"]
-    assert main(["pretrain", *arguments, "--batch", "2", "--out", str(old / "runs" / "old")]) in (0, 1)
+    command = ["pretrain", *arguments, "--batch", "2", "--out", str(out)]
+    assert main(command) == 0
+    assert "is finished" in capsys.readouterr().out
+    (out / "summary.json").unlink()  # as it was before the run ended
+    code, error = main(command), capsys.readouterr().err
+    assert code == 1 and str(out) in error and "0.1.0" in error and error.count("\n") == 1
