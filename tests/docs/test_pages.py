@@ -4,69 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from not_run import NOT_RUN, every_command, reason_not_to_run
+from not_run import every_command, reason_not_to_run
 from page_groups import ELSEWHERE, GROUPS, OTHERS, is_elsewhere
-from pages import FENCE, PAGES, ROOT, check_options, steps_of, text_of
-from running import as_run
+from pages import FENCE, PAGES, ROOT, text_of
 
 from playlist_pretrain.__main__ import VERBS
-
-PAGE = """
-Do `python scripts/pretrain.py
---pairs simclr`, not `python`.
-
-```bash
-# a remark
-make demo   # another
-python scripts/match_playlists.py --separator "|" \\
-    --name artists
-```
-
-```python
-x = "# no remark"
-```
-
-* an item after `make demo`
-
-  ```sh
-  python scripts/embed.py --model NAME
-  ```
-"""
-
-
-def test_all_steps_are_found_in_their_order():
-    found = steps_of(PAGE)
-    assert [step.text for step in found] == [
-        "python scripts/pretrain.py --pairs simclr",
-        "make demo",
-        'python scripts/match_playlists.py --separator "|" --name artists',
-        'x = "# no remark"\n',
-        "python scripts/embed.py --model NAME",
-    ]
-    assert [step.python for step in found] == [False, False, False, True, False]
-    assert [step.line for step in found] == [2, 5, 5, 12, 18]
-    assert [step.form for step in found] == [False, False, False, False, True]
-
-
-@pytest.mark.parametrize("language", ["", "text", "toml"])
-def test_a_command_cannot_hide_in_another_block(language):
-    with pytest.raises(AssertionError, match="commands in a block"):
-        steps_of(f"```{language}\nplaylist-pretrain tables --plan x\n```\n")
-    assert steps_of(f"```{language}\nmade = by python\n```\n") == []
-
-
-def test_long_commands_are_made_short_as_the_pages_say():
-    assert as_run("python scripts/pretrain.py") == ["python scripts/pretrain.py --preset fast"]
-    assert as_run("make demo") == ["python scripts/pretrain.py --pairs playlist_co --preset fast"]
-    (tables,) = as_run("make demo-tables")
-    assert tables.endswith(" --dry-run")
-    for page in (
-        "README.md",
-        "docs/index.md",
-        "docs/guides/pretrain.md",
-        "docs/guides/finetune.md",
-    ):
-        assert "`--preset fast`" in text_of(page), page
 
 
 def test_every_page_is_in_one_group():
@@ -80,24 +22,12 @@ def test_every_page_is_in_one_group():
         assert all(f'"{page.stem}"' in text or f'"{page}"' in text for page in pages), test
 
 
-def test_every_excuse_is_needed():
-    texts = [step.text for step in every_command()]
-    for excuse in NOT_RUN:
-        assert any(map(excuse.fits, texts)), excuse.pattern
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_are_not_run_name_options_and_files_that_are_there(page):
     for step in every_command():
         if step.page == page:
             reason_not_to_run(step)
-
-
-def test_an_option_that_is_none_is_found():
-    check_options("python scripts/pretrain.py --pairs NAME")
-    with pytest.raises(AssertionError, match="no option --pair"):
-        check_options("playlist-pretrain pretrain --pair NAME")
 
 
 def test_every_verb_has_a_guide_and_its_line_in_the_readme():
