@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import (
     AudioError,
@@ -36,6 +37,7 @@ from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, wr
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
+from playlist_pretrain.retrieval.model import Model
 from playlist_pretrain.retrieval.space import SpaceReport, space_report
 from playlist_pretrain.retrieval.table_groups import (
     ARTISTS,
@@ -48,7 +50,7 @@ from playlist_pretrain.retrieval.table_groups import (
     text_about,
     track_values,
 )
-from playlist_pretrain.storage import RemotePath, location
+from playlist_pretrain.storage import location
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
@@ -126,8 +128,6 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = No
     of a saved model does. Raises EmbeddingsError when the table does not say which model it is of,
     or it is another, and the errors of loading, decoding and front ends.
     """
-    from playlist_pretrain.audio.decode import decode
-
     key = text_about(table, "model_key")
     if key is None:
         raise EmbeddingsError(
@@ -152,8 +152,8 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = No
             "audio file can be asked about"
         )
     decoded = decode(audio, front_end.sample_rate, None, front_end.resample_quality)
-    vector = _embed(embedder, decoded.waveform)
-    if not np.isfinite(vector).all() or not vector.any():
+    vector = Model(embedder).embed(decoded.waveform).vectors[0]
+    if not vector.any():
         raise ModelError(f"{name}: its embedding of {printable(str(audio))} has no direction")
     return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
 
@@ -172,19 +172,6 @@ def _embedder(name: str, table: EmbeddingTable) -> LoadedModel:
         collection.front_end, collection.band_mean, collection.band_std, frames=frames
     )
     return load_embedder(name, untrained)
-
-
-def _embed(embedder: LoadedModel, waveform: np.ndarray) -> np.ndarray:
-    """float32 [dim], of a waveform [samples]."""
-    import tensorflow as tf
-
-    from playlist_pretrain.models.signatures import waveform_mean
-
-    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.float32)])
-    def embedding(waveform):
-        return waveform_mean(embedder.model, embedder.front_end, waveform)
-
-    return embedding(waveform[np.newaxis]).numpy()[0]
 
 
 @dataclass(frozen=True, repr=False)
@@ -447,7 +434,7 @@ def _write_page(
         )
 
 
-def _titles(paths: Sequence[Path | RemotePath], known: set[str]) -> dict[str, str]:
+def _titles(paths: Sequence[Path], known: set[str]) -> dict[str, str]:
     """Titles of the known tracks, from the first table that is there and has titles."""
     for path in paths:
         try:

@@ -25,7 +25,6 @@ from playlist_pretrain.tasks.tag_table import read_tags
 
 if TYPE_CHECKING:
     from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
-    from playlist_pretrain.storage import RemotePath
 
 ARTISTS = "artists"
 TAGS_FILE = "tags.tsv"
@@ -125,7 +124,7 @@ def _on_table(groups: TrackGroups, place: np.ndarray, tracks: int) -> TrackGroup
     )  # fmt: skip
 
 
-def tag_groups(path: Path | RemotePath, known: KnownTracks) -> list[TrackGroups]:
+def tag_groups(path: Path, known: KnownTracks) -> list[TrackGroups]:
     """Make a group of each tag; those like ``genre---rock`` are in groups ``tags-genre``."""
     tags_of = read_tags(path)
     rows = known.rows(list(tags_of)).tolist()
