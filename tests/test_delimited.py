@@ -156,7 +156,7 @@ def test_text_lines_keep_their_ends(tmp_path):
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(str.strip)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8),
     st.sampled_from("\t,;"),
@@ -172,7 +172,7 @@ def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory, rows, delimiter
     assert [cells for _, cells in read_columns(path, NAMES)] == rows
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.binary(max_size=120))
 def test_any_bytes_below_a_header_give_rows_or_a_message(tmp_path_factory, content):
     path = write(tmp_path_factory.mktemp("t"), HEADER + content)

@@ -8,7 +8,7 @@ import pytest
 
 from playlist_pretrain import files
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError
-from playlist_pretrain.files import atomic_write, content_key, folder_lock, write_json
+from playlist_pretrain.files import atomic_write, folder_lock, write_json
 
 
 def test_atomic_write_replaces_whole_files(tmp_path):
@@ -54,12 +54,6 @@ def test_write_json_keeps_digits_and_refuses_nan(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text("utf-8"))["y"] == "é"
 
 
-def test_content_key_separates_parts():
-    assert content_key(b"ab", b"c") != content_key(b"a", b"bc")
-    assert content_key(b"ab") == content_key(b"ab")
-    assert len(content_key()) == 32
-
-
 def test_folder_lock_is_exclusive(tmp_path):
     with (
         folder_lock(tmp_path / "new" / "run", "it is used"),
@@ -67,11 +61,6 @@ def test_folder_lock_is_exclusive(tmp_path):
         folder_lock(tmp_path / "new" / "run", "it is used"),
     ):
         pass
-    with folder_lock(tmp_path / "new" / "run", "it is used"):
-        assert os.listdir(tmp_path / "new" / "run") == [".lock"]
-
-
-def test_locks_of_different_names_do_not_meet_and_raise_what_is_asked(tmp_path):
     with (
         folder_lock(tmp_path, "it is used"),
         folder_lock(tmp_path, "it is built", "lock", CollectionError),

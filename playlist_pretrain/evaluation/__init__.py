@@ -1,1 +1,1 @@
-"""How good an embedding is."""
+"""Metrics as pure functions of arrays: tagging, triplets, nearest tracks, statistics, tables."""

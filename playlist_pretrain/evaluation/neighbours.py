@@ -36,7 +36,7 @@ class Neighbours:
 
     def __repr__(self) -> str:
         queries, k = self.rows.shape
-        lines = [f"{k} nearest of {self.tracks:,} tracks, for {queries:,} queries"]
+        lines = [f"{k} nearest of {self.tracks:,} tracks, queries: {queries:,}"]
         for query in range(min(queries, _MOST_SHOWN)):
             name = f"vector {query}" if self.queries is None else self._name(self.queries[query])
             lines.append(f"{name}:")
@@ -73,9 +73,9 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
     Examples
     --------
     >>> nearest(np.eye(3) + 0.1 * np.arange(3), [0], k=1)
-    1 nearest of 3 tracks, for 1 queries
+    1 nearest of 3 tracks, queries: 1
     row 0:
-       0.3021  row 2
+       0.2026  row 2
     """
     if hasattr(embeddings, "by_track"):
         embeddings = embeddings.by_track()

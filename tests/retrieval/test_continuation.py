@@ -178,13 +178,7 @@ def test_columns_of_a_table(tmp_path):
     ("a.csv", "group_id,track_id\nx,/y\n", EmbeddingsError, "'#b'; --map joins"),
     ("a.jspf", "{", TableError, "a.jspf: not JSON"),
     ("a.csv", "group_id,track_id\nx\n", TableError, "line 2: 1 cells"),
-    ("a.xyz", "\1\2", TableError, "a.xyz"),
 ])  # fmt: skip
 def test_playlists_that_cannot_be_used(name, content, error, message, tmp_path):
     with pytest.raises(error, match=message):
         read(write(tmp_path / name, content))
-
-
-def test_no_such_playlist(tmp_path):
-    with pytest.raises(TableError, match="no such file or folder"):
-        read(tmp_path / "no.m3u8")

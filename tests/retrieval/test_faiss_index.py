@@ -12,7 +12,6 @@ import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import ExactSearch
-from playlist_pretrain.files import content_key
 from playlist_pretrain.retrieval import faiss_index
 from playlist_pretrain.retrieval.faiss_index import FaissSearch, cached_search, index_path
 
@@ -73,24 +72,6 @@ def test_looks_further_where_the_lists_hold_too_few(rng):
     assert found.of_tracks(199).rows.shape == (200, 199)
 
 
-def test_equal_seeds_give_equal_lists(rng):
-    import faiss
-
-    vectors = clustered(rng, 1000)
-    built = [
-        faiss.serialize_index(FaissSearch.build(vectors, seed=seed).index).tobytes()
-        for seed in (0, 0, 1)
-    ]
-    assert built[0] == built[1] != built[2]
-
-
-@pytest.mark.parametrize("tracks", [1, 2, 5])
-def test_few_tracks(tracks, rng, capfd):
-    found = FaissSearch.build(rng.normal(size=(tracks, 4)).astype(np.float32))
-    assert found.of_vectors(rng.normal(size=(1, 4)), tracks)[0].tolist()[0]
-    assert "WARNING" not in "".join(capfd.readouterr())
-
-
 @pytest.mark.parametrize(("call", "message"), [
     (lambda s: s.of_tracks(30), "k must be between 1 and 29: 30 nearest of 30"),
     (lambda s: s.of_tracks(3, [30]), "queries 30 to 30"),
@@ -148,13 +129,9 @@ def about(**change):
 
 DAMAGES = {
     "flipped": (damaged, "not the content"),
-    "cut off": (lambda path, rng: path.write_bytes(path.read_bytes()[:-9]), "not the content"),
-    "empty": (lambda path, rng: path.write_bytes(b""), "not the content"),
     "no description": (lambda path, rng: path.with_name(path.name + ".json").unlink(), "whole"),
     "no JSON": (lambda path, rng: path.with_name(path.name + ".json").write_text("["), "whole"),
-    "a list": (lambda path, rng: path.with_name(path.name + ".json").write_text("[]"), "whole"),
     "another FAISS": (about(faiss="0"), "an index of other faiss"),
-    "another format": (about(format=0), "an index of other format"),
 }
 
 
@@ -171,17 +148,6 @@ def test_damage_is_said_and_made_again(case, tmp_path, rng, said):
     assert index_path(table).read_bytes() == content
     cached_search(table, vectors)
     assert said()[-1].endswith("read")
-
-
-def test_not_a_whole_index_that_its_description_fits(tmp_path, rng, said):
-    vectors = clustered(rng, 300)
-    table = tmp_path / "e.parquet"
-    cached_search(table, vectors)
-    content = index_path(table).read_bytes()[:-100]
-    index_path(table).write_bytes(content)
-    about(content_key=content_key(content))(index_path(table), rng)
-    cached_search(table, vectors)
-    assert "not a whole index" in said()[1] and "300 tracks" in said()[2]
 
 
 @pytest.mark.parametrize("change", ["embeddings", "tracks", "lists", "seed"])
@@ -221,7 +187,7 @@ def test_killed_while_it_is_written(tmp_path, rng, said):
         "vectors = np.load(sys.argv[1] + '/vectors.npy')\n"
         "cached_search(sys.argv[1] + '/e.parquet', vectors, seed=int(sys.argv[3]))\n"
     )
-    for seed, step in ((0, 1), (0, 2), (0, 3), (1, 1), (1, 2)):
+    for seed, step in ((0, 1), (0, 3), (1, 1), (1, 2)):
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(step), str(seed)], check=False,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

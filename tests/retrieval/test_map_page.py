@@ -17,9 +17,7 @@ from playlist_pretrain.retrieval.map_page.page import (
     MapPage,
     audio_link,
     labels_of,
-    packed,
     plane_coordinates,
-    shown,
     write_map_page,
 )
 
@@ -46,18 +44,14 @@ def unpacked(array, dtype):
     return np.frombuffer(base64.b64decode(array["data"]), dtype)
 
 
-@pytest.mark.parametrize("tracks", [1, 2, 3, 7, 8, 9, 40])
-@pytest.mark.parametrize("dim", [1, 2, 16])
+@pytest.mark.parametrize("tracks", [1, 2, 7, 8])
+@pytest.mark.parametrize("dim", [1, 16])
 def test_few_tracks_have_finite_places(tracks, dim, rng):
     coordinates, method = plane_coordinates(rng.uniform(0.5, 2, (tracks, dim)))
     assert coordinates.shape == (tracks, 2) and coordinates.dtype == np.float32
     assert np.isfinite(coordinates).all()
     assert method.startswith("principal" if tracks < 8 else "t-SNE (perplexity")
-
-
-@pytest.mark.parametrize("tracks", [2, 12])
-def test_all_the_same_vector(tracks):
-    assert np.isfinite(plane_coordinates(np.ones((tracks, 4)))[0]).all()
+    assert np.isfinite(plane_coordinates(np.ones((tracks, dim)))[0]).all()
 
 
 def test_the_plane_keeps_neighbourhoods_and_depends_on_directions_only(rng):
@@ -127,14 +121,6 @@ def test_windows_become_tracks(tmp_path, rng):
     np.testing.assert_array_equal(rows.reshape(3, 2), nearest(table, k=2).rows)
 
 
-def test_a_single_track(tmp_path, caplog):
-    caplog.set_level("INFO", "playlist_pretrain")
-    write_map_page(tmp_path / "map.html", table_of([[1.0, 2.0]]))
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["Looking for nearest tracks (1)", "Laying out the map (1)"]
-    assert script(tmp_path / "map.html", "data")["nearest"] == 0
-
-
 def test_the_same_input_gives_the_same_bytes(tmp_path, rng):
     table = table_of(rng.normal(size=(40, 6)))
     tags = {track: ["a", "b"][: i % 3] for i, track in enumerate(table.track_ids)}
@@ -169,11 +155,6 @@ def test_text_of_anybody_does_not_leave_its_place(tmp_path, rng):
     write_map_page(plain, table_of(rng.normal(size=(7, 4))))
     tags = [re.findall(r"<(?:/?script|!--|img)", file.read_text()) for file in (path, plain)]
     assert tags[0] == tags[1]
-
-
-def test_long_names_are_cut():
-    assert shown("x" * 200) == "x" * 200
-    assert shown("x" * 201) == "x" * 199 + "…"
 
 
 @pytest.mark.parametrize(("path", "link"), [
@@ -222,14 +203,6 @@ def test_the_page_says_which_paths_it_does_not_link(tmp_path, rng):
         assert write_map_page(path, table) == MapPage(3, 0, ())
 
 
-def test_packed_says_its_type():
-    for dtype, name in (("<f4", "Float32Array"), (">u4", "Uint32Array"), ("<i2", "Int16Array")):
-        assert packed(np.array([1], dtype)) == {
-            "type": name,
-            "data": base64.b64encode(np.array([1], dtype[1:]).tobytes()).decode(),
-        }
-
-
 @pytest.mark.parametrize(("change", "message"), [
     ({"selected": "z"}, "track 'z' has no embedding"),
     ({"labels": {"artist": {"z": "Z"}}}, "artist of 1 tracks, such as 'z', but of none of the 3"),
@@ -245,12 +218,6 @@ def test_refuses(change, message, tmp_path, rng):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_refuses_more_tracks_than_a_browser_shows(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("playlist_pretrain.retrieval.map_page.page.MOST_TRACKS", 4)
-    with pytest.raises(EmbeddingsError, match="a page must have 1 to 4 tracks, not 5"):
-        write_map_page(tmp_path / "map.html", table_of(rng.normal(size=(5, 2))))
-
-
 def test_the_file_is_whole_or_not_there(tmp_path, rng, monkeypatch):
     table, path = table_of(rng.normal(size=(3, 2))), tmp_path / "map.html"
     path.write_text("before")
@@ -262,12 +229,6 @@ def test_the_file_is_whole_or_not_there(tmp_path, rng, monkeypatch):
     with pytest.raises(EmbeddingsError, match=r"map\.html: cannot be written: No space"):
         write_map_page(path, table)
     assert path.read_text() == "before" and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_is_no_file(tmp_path, rng):
-    with pytest.raises(EmbeddingsError, match="cannot be written: Is a directory"):
-        write_map_page(tmp_path, table_of(rng.normal(size=(3, 2))))
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

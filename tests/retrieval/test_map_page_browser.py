@@ -15,6 +15,8 @@ from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.map_page import page as figure
 from playlist_pretrain.retrieval.map_page.page import write_map_page
 
+pytestmark = pytest.mark.slow
+
 STYLES = ["ambient", "techno", "folk", "free jazz"]
 WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
 TRACKS = 48

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.evaluation.neighbours import ExactSearch, Neighbours, mean_cosine
+from playlist_pretrain.evaluation.neighbours import ExactSearch, Neighbours
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.retrieval import space as module
-from playlist_pretrain.retrieval.faiss_index import FaissSearch
 from playlist_pretrain.retrieval.space import space_report
 
 
@@ -21,18 +20,13 @@ def report(vectors, groups=(), **settings):
     return space_report(ExactSearch(vectors), vectors, groups, **settings)
 
 
-def test_mean_cosine_equals_a_loop(rng):
-    vectors = rng.normal(size=(12, 5)) + 0.5
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [units[i] @ units[j] for i in range(12) for j in range(12) if i != j]
-    assert mean_cosine(vectors) == pytest.approx(np.mean(pairs))
-
-
 def test_figures_equal_loops(rng):
     vectors = rng.normal(size=(30, 4)) + 0.3
     lists = [[0, 1, 2, 9], [9, 11, 12], [20, 21]]
     found = report(vectors, [groups_of(lists, 30), groups_of([[3], []], 30, "playlists")], k=4)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = [units[i] @ units[j] for i in range(30) for j in range(30) if i != j]
+    assert found.mean_cosine == pytest.approx(np.mean(pairs))
     near = [
         [j for j in np.argsort(-(units @ units[i]), kind="stable") if j != i][:4] for i in range(30)
     ]
@@ -91,13 +85,6 @@ def test_many_tracks_are_sampled_and_it_is_said(rng, monkeypatch):
     retrieval = first.groups[0].retrieval
     assert retrieval.queries + retrieval.left_out == 40
     assert report(vectors[:100]).queries == 100
-
-
-def test_with_faiss_and_every_list_it_is_the_same(rng):
-    vectors = rng.normal(size=(120, 6)).astype(np.float32)
-    groups = [groups_of([range(first, first + 6) for first in range(0, 120, 6)], 120)]
-    found = space_report(FaissSearch.build(vectors, probes=999), vectors, groups)
-    assert found == report(vectors, groups)
 
 
 def test_text_and_json(rng):

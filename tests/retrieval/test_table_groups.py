@@ -89,13 +89,6 @@ def test_what_cannot_be_read_is_said_unless_it_is_wanted(collection, said):
             collection_groups(known, collection, [name])
 
 
-def test_groups_of_another_content_are_refused(collection):
-    groups = TrackGroups.from_lists("artists", [[0, 1]], tracks=6, collection_key="other")
-    groups.save(groups_path(collection.path, "artists"))
-    with pytest.raises(GroupsError, match="made for another content"):
-        collection_groups(table_of(["a", "b"])[1], collection, ["artists"])
-
-
 def test_the_collection_of_a_table(collection, tmp_path):
     key = collection.content_key
     table, _ = table_of(["a"], collection=str(collection.path), collection_key=key)
