@@ -62,15 +62,6 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
         raise
 
 
-def sync_file(path: str | Path) -> None:
-    """Wait until a file is on the disk; an OSError names it."""
-    with open(path, "rb") as stream:
-        try:
-            os.fsync(stream.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from error
-
-
 def check_writable(folder: str | Path) -> None:
     """Raise OSError when nothing can be written to a local ``folder``: before long work."""
     if not is_remote(folder):
