@@ -136,10 +136,7 @@ def read_ranges(
 ) -> list[bytes | CollectionError]:
     """Read ``sizes[i]`` bytes at ``starts[i]`` of the remote files ``paths[i]``, many at once.
 
-    Returns
-    -------
-    list of bytes or CollectionError
-        An error in place of a piece that could not be read; fewer bytes where a file ends.
+    An error stands in place of a piece that could not be read; fewer bytes where a file ends.
     """
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
     with plain_errors(paths[0]):

@@ -93,15 +93,7 @@ def read_array(place: str) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class MelFile:
-    """A mel that was found; there may be hundreds of thousands.
-
-    Attributes
-    ----------
-    name : str
-        Path below the folder, or within the tar file.
-    source : str
-        Its place as :func:`read_array` takes it, relative to the folder.
-    """
+    """A mel: its path below the folder or in the tar file, and its place below the folder."""
 
     name: str
     source: str
@@ -133,14 +125,8 @@ class FoundMels:
 def find_mels(path: Path, *, keep_going: bool = False) -> FoundMels:
     """Find every ``.npy`` file below a folder and in the tar files there, or in one tar file.
 
-    Hidden files are left out, uncounted.
-
-    Parameters
-    ----------
-    path : Path
-        Folder, or a tar file.
-    keep_going : bool
-        Keep what comes before the damage of a tar file, and note the damage.
+    Hidden files are left out, uncounted. With ``keep_going`` what comes before the damage of a tar
+    file is kept, and the damage noted.
 
     Raises
     ------

@@ -55,7 +55,7 @@ MELON_DAMAGED = (225, 227, 229, 230, 276)
 
 @dataclass(frozen=True)
 class MelSource:
-    """A kind of mels: where its files are named and what its numbers mean.
+    """A kind of mels: how its files are named and what their numbers mean.
 
     Attributes
     ----------
@@ -203,12 +203,7 @@ def _described(content: dict) -> MelSource:
 def find_source(name: str, description: Path | None, found: FoundMels) -> MelSource:
     """The source called ``name``, or for ``auto`` the one that the files look like.
 
-    Parameters
-    ----------
-    name : {"auto", "melon", "jamendo", "npy"}
-    description : Path or None
-        Of the user's own mels; with ``auto`` it says that these are such.
-    found : FoundMels
+    With ``auto``, a ``description`` says that the mels are the user's own.
 
     Raises
     ------
@@ -280,16 +275,7 @@ class LoadedMel:
 
 @dataclass(frozen=True)
 class MelLoader:
-    """Reads, checks and cuts the mels of a source; picklable, for worker processes.
-
-    Attributes
-    ----------
-    front_end : ImportedFrontEnd
-    orientation, unit : str
-        Of the arrays, see :class:`MelSource`.
-    excerpt : float or None
-        Seconds around the centre of the file; None keeps all of it.
-    """
+    """Reads, checks and cuts the mels of a source, keeping ``excerpt`` seconds of the centre."""
 
     front_end: ImportedFrontEnd
     orientation: str
@@ -297,13 +283,7 @@ class MelLoader:
     excerpt: float | None = 30.0
 
     def __call__(self, source: str) -> LoadedMel:
-        """Load the mel at the place ``source``.
-
-        Raises
-        ------
-        MelError
-            It cannot be read, or is no array of the source's bands and unit.
-        """
+        """Load the mel at the place ``source``; MelError when it is none of the source's."""
         front_end = self.front_end
         values = read_array(source)
         shape = values.shape

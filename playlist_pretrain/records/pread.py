@@ -21,15 +21,8 @@ SPARE_FILES = 256
 def open_files(paths: Sequence[Path]) -> list[int]:
     """Open ``paths`` for random reading, raising the process's limit of open files as needed.
 
-    Returns
-    -------
-    list of int
-        File descriptors, for :func:`close_files`.
-
-    Raises
-    ------
-    CollectionError
-        Names the file that cannot be opened, and the limit to raise when there are too many.
+    Returns file descriptors, for :func:`close_files`. CollectionError names the file that cannot
+    be opened, and the limit to raise when there are too many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
@@ -122,17 +115,9 @@ LARGEST_BLOCK = 1024 * 1024
 
 
 def blocks_of(files: np.ndarray, offsets: np.ndarray, sizes: np.ndarray) -> list[list[int]]:
-    """Group pieces of files that one request reads: neighbours in one file.
+    """Group pieces that one request reads, neighbours in one file; lists of positions.
 
-    Parameters
-    ----------
-    files, offsets, sizes : ndarray [shape=(n,), int]
-        Piece ``i`` is ``sizes[i]`` bytes at ``offsets[i]`` of file ``files[i]``.
-
-    Returns
-    -------
-    list of list of int
-        Pieces of each request, by their offset.
+    Piece ``i`` is ``sizes[i]`` bytes at ``offsets[i]`` of file ``files[i]``.
     """
     blocks: list[list[int]] = []
     file, first, last = -1, 0, 0
@@ -155,12 +140,9 @@ def fill_from_servers(
     sizes: np.ndarray,
     filler: int,
 ) -> tuple[int, str]:
-    """Fill an array as :func:`fill_kernel` does with pieces of remote files, all at once.
+    """Fill an array with pieces of remote files, all at once; see :func:`fill_kernel`.
 
-    Returns
-    -------
-    tuple of int and str
-        ``(-1, "")``, or a line that could not be read, and why.
+    Returns ``(-1, "")``, or a line that could not be read, and why.
     """
     blocks = blocks_of(files, offsets, sizes)
     starts = [int(offsets[lines].min()) for lines in blocks]

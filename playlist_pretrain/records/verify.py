@@ -42,14 +42,7 @@ SUM_FRAMES = 1 << 16
 
 
 class Tally:
-    """Histogram of the values of many mels, and the extremes of each band.
-
-    Attributes
-    ----------
-    counts : ndarray [shape=(65536,), int64]
-        How often each bit pattern of a float16 occurs.
-    low, high : ndarray [shape=(bands,), float32]
-    """
+    """Values of many mels: counts of all bit patterns of a float16, extremes of each band."""
 
     def __init__(self, bands: int):
         self.counts = np.zeros(len(PATTERNS), np.int64)
@@ -93,7 +86,6 @@ class ShardScan:
         Hash of each mel's bytes.
     damages : list of (int, int, str)
         First byte, end and reason of records that cannot be used.
-    tally : Tally
     """
 
     part: ShardPart
@@ -112,20 +104,8 @@ def scan_shard(
 ) -> ShardScan:
     """Read every record of a shard, one at a time, and check it.
 
-    Parameters
-    ----------
-    path : Path
-    front_end : FrontEnd
-        Its bands and its silence are those of the mels.
-    hashed : bool
-        Whether to compute the SHA-256 of the file.
-    advance : callable
-        Called with the number of bytes that were read.
-
-    Raises
-    ------
-    CollectionError
-        The file cannot be read.
+    With ``hashed`` the SHA-256 of the file is computed too; ``advance`` is called with the number
+    of bytes that were read. CollectionError when the file cannot be read.
     """
     bands = front_end.bands
     silence = np.array(front_end.silence, MEL_DTYPE).view(np.uint16)
@@ -238,11 +218,7 @@ class Verification:
 def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verification:
     """Compare ``collection.json``, index, shards and records of a collection with one another.
 
-    Parameters
-    ----------
-    folder : str or Path
-    hashed : bool
-        Whether to compare the SHA-256 of the shards as well.
+    The SHA-256 of the shards is compared where ``hashed``.
 
     Raises
     ------

@@ -17,7 +17,6 @@ import contextlib
 import ctypes
 import math
 import os
-import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +38,6 @@ from playlist_pretrain.storage import is_remote
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.audio.front_end import FrontEnd
     from playlist_pretrain.records.collection import Collection
 
 Read = TypeVar("Read")
@@ -49,25 +47,23 @@ LOCAL_CALLS, REMOTE_CALLS = 2, 4
 
 
 class WindowReader:
-    """Reads windows of ``frames`` frames, and only their bytes.
+    """Reader of windows of ``frames`` frames, and only their bytes; safe in many threads at once.
 
-    Safe to use from many threads at once: reading happens outside the interpreter lock and has
-    no position to share. Open files are closed when the reader is garbage collected. From a
-    remote collection the windows of one call are fetched all at once.
+    Its files are closed when it is garbage collected. From a remote collection the windows of one
+    call are fetched all at once.
 
     Parameters
     ----------
     collection : Collection
     frames : int
-        Frames of a window.
     short : {"skip", "repeat", "pad"}
-        A track with fewer frames than a window is not to be asked for, is repeated from its
-        start, or is followed by the front end's silence.
+        A track with fewer frames than a window cannot be read, is repeated from its start, or is
+        followed by the front end's silence.
 
     Attributes
     ----------
     usable : ndarray [shape=(tracks,), bool]
-        Whether windows of a row can be asked for: False for short tracks under ``"skip"``.
+        False for short tracks under ``"skip"``.
     error : Exception or None
         The first exception inside the latest iteration of a :func:`window_dataset` on this
         reader. TensorFlow wraps it into an error of its own; raise this one instead.
@@ -77,12 +73,10 @@ class WindowReader:
     Raises
     ------
     CollectionError
-        When a shard cannot be opened, or the machine is not little-endian.
+        When a shard cannot be opened.
     """
 
     def __init__(self, collection: Collection, frames: int, short: str = "skip"):
-        if sys.byteorder != "little":
-            raise CollectionError("windows can be read on little-endian machines only")
         if short not in SHORT:
             raise RecipeError(f"short tracks: {short!r} is none of {', '.join(SHORT)}")
         if frames < 1:
@@ -206,10 +200,8 @@ def window_dataset(
     requests : callable
         Called once an iteration; returns an iterable of ``(rows, starts)``, two integer arrays
         [shape=(parts, batch)].
-    batch : int
-        Windows of one part.
-    parts : int
-        Tensors of one element: 2 for pairs (x, y).
+    batch, parts : int
+        Windows of a tensor, and tensors of an element: 2 for pairs (x, y).
 
     Returns
     -------
@@ -415,7 +407,11 @@ def excerpt_frames(
     )
     # A source is at least as long as what there is of it, whatever its record says.
     frames = collection.frames[rows].astype(np.int64)
-    length = np.maximum(length, start + _fewest_samples(front_end, frames))
+    if front_end.framing == "centred":
+        fewest = np.maximum((frames - 2) * front_end.hop_length + 1, 1)
+    else:
+        fewest = (frames - 1) * front_end.hop_length + front_end.frame_length
+    length = np.maximum(length, start + fewest)
     taken = length
     if seconds is not None:
         taken = np.minimum(max(1, round(seconds * front_end.sample_rate)), length)
@@ -431,13 +427,6 @@ def incomplete_excerpts(begin: np.ndarray, end: np.ndarray, frames: np.ndarray) 
     A frame less at either end is rounding, and no lack.
     """
     return (begin < -1) | (end > frames + 1)
-
-
-def _fewest_samples(front_end: FrontEnd, frames: np.ndarray) -> np.ndarray:
-    """The smallest number of samples of which ``front_end`` makes so many frames."""
-    if front_end.framing == "centred":
-        return np.maximum((frames - 2) * front_end.hop_length + 1, 1)
-    return (frames - 1) * front_end.hop_length + front_end.frame_length
 
 
 class BufferPool:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.cli import import_mels as imports
-from playlist_pretrain.cli.match_playlists import main as match_playlists
 from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
 from playlist_pretrain.messages import show_messages
 from playlist_pretrain.records import shards
@@ -74,19 +73,6 @@ def test_melon_unpacked_has_the_same_tracks(tmp_path, import_to):
     assert import_to(tmp_path / "melon" / "arena_mel_2.tar", "one").track_ids[:] == [
         "0", "1", "999", "1000",
     ]  # fmt: skip
-
-
-def test_playlists_of_melon_match_with_no_map(tmp_path, import_to):
-    collection = import_to(mel_files.melon(tmp_path / "melon", frames=300))
-    playlists = [
-        {"id": 7, "plylst_title": "", "tags": [], "songs": [0, 999, 7777]},
-        {"id": 8, "plylst_title": "", "tags": [], "songs": [1, 231_000, 225_500, 0]},
-    ]
-    (tmp_path / "train.json").write_text(json.dumps(playlists))
-    words = ["--playlists", tmp_path / "train.json", "--collection", collection.path]
-    assert match_playlists([*map(str, words), "--quiet"]) == 0
-    found = json.loads((collection.path / "groups-playlists.report.json").read_text())
-    assert (found["format"], found["groups_kept"], found["entries_matched"]) == ("melon", 2, 6)
 
 
 def test_jamendo(tmp_path, import_to):

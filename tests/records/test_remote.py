@@ -1,6 +1,5 @@
 """A collection in an object store reads as the local one, and fails in one sentence."""
 
-import json
 import shutil
 
 import numpy as np
@@ -182,17 +181,10 @@ def other_index(folder):
     (folder / "index-0.npz").write_bytes(data)
 
 
-def other_format(folder):
-    document = json.loads((folder / "collection.json").read_text())
-    (folder / "collection.json").write_text(json.dumps({**document, "format": 2}))
-
-
 BAD = {
     "cut": (cut_shard, "/mel-00001.tfrecord: 5 bytes, collection.json says"),
-    "missing": (lambda f: (f / "mel-00002.tfrecord").unlink(), "/mel-00002.tfrecord: no such file"),
     "index": (other_index, "/index-0.npz: not the index that collection.json names"),
     "no index": (lambda f: (f / "index-0.npz").unlink(), "/index-0.npz: no such file"),
-    "format": (other_format, "/collection.json: format 2"),
     "text": (lambda f: (f / "collection.json").write_text("{"), "/collection.json: not JSON"),
     "none": (lambda f: (f / "collection.json").unlink(), ": no collection, collection.json is mis"),
 }
