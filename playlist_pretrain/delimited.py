@@ -45,7 +45,7 @@ def read_columns(
 
     Parameters
     ----------
-    path : str, Path, RemotePath or Opens
+    path : str, Path or Opens
         See the module for the format.
     names : sequence of str
         Columns wanted; there may be others, in any order.

@@ -35,10 +35,6 @@ class MissingError(CollectionError, FileNotFoundError):
     """There is no such object, folder or bucket."""
 
 
-RemotePath = Path
-"""Annotation of a path that may be a ``upath.UPath`` behind a URL."""
-
-
 def is_remote(path: str | Path) -> bool:
     """Whether ``path`` is a URL such as ``s3://bucket/folder``."""
     return _SCHEME.match(str(path)) is not None
