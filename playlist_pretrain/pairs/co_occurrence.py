@@ -77,13 +77,6 @@ class PlaylistCoOccurrence(_OfWindows):
     at random, ⌊n/2⌋ pairs, and are not available any more. Every epoch starts anew. Which of the
     two tracks is the anchor is random too.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    seed : int
-
-    Notes
-    -----
     An epoch takes memory for one word a group, two a track and its pairs; ``epoch`` makes all
     pairs before it yields the first block.
     """
@@ -117,12 +110,6 @@ class ArtistCoOccurrence(_OfWindows):
     The tracks of an artist are paired at random, ⌊n/2⌋ pairs. A track comes once in an artist,
     but may come again in another one: repetitions are allowed, since few tracks have several
     artists.
-
-    Parameters
-    ----------
-    groups : TrackGroups
-        Artists.
-    seed : int
     """
 
     name = "artist_co"
@@ -150,11 +137,6 @@ class TopCoOccurrence(_OfWindows):
     any more; a track whose neighbours are all taken stays available to others. The visited track
     is the anchor. Pairs are used in the order in which they are made: the visit is random, so
     neighbours do not meet in one batch more often than chance has it.
-
-    Parameters
-    ----------
-    table : TopTable
-    seed : int
     """
 
     name = "playlist_tco"
@@ -179,14 +161,7 @@ class TopCoOccurrence(_OfWindows):
 
 
 class EveryTrack:
-    """Pairs (i, i) of all given rows, each once an epoch, in random order.
-
-    Parameters
-    ----------
-    rows : ndarray [shape=(n,), int]
-        Rows of a collection, each once.
-    seed : int
-    """
+    """Pairs (i, i) of all given rows, each once an epoch, in random order."""
 
     name: str
 
@@ -219,16 +194,7 @@ class SimClr(EveryTrack):
 
 
 class PlaylistWord2Vec(EveryTrack):
-    """Pairing ``playlist_w2v``: y is the Word2Vec vector of the track.
-
-    Parameters
-    ----------
-    vectors : TrackVectors
-        Tracks without a vector take no part.
-    tracks : int
-        Tracks of the collection.
-    seed : int
-    """
+    """Pairing ``playlist_w2v``: y is the Word2Vec vector of the track, of those that have one."""
 
     name = "playlist_w2v"
     y: Literal["vector"] = "vector"
@@ -247,14 +213,8 @@ def all_available(tracks: int) -> np.ndarray:
 def pair_within_groups(indptr, rows, words, pairs):
     """Pair the tracks of every group at random, each group for itself.
 
-    Parameters
-    ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
-    words : ndarray [shape=(nnz,), uint64]
-        Random words.
-    pairs : ndarray [shape=(sum of ⌊length / 2⌋, 2), int32]
-        Filled, group after group.
+    ``words`` (uint64 [nnz]) are random; ``pairs`` (int32 [sum of ⌊length / 2⌋, 2]) is filled group
+    after group.
     """
     pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = 0
@@ -279,22 +239,16 @@ def pair_groups(indptr, rows, order, words, available, pairs):
 
     Parameters
     ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
+    indptr, rows : ndarray
         A row at most once in a group.
     order : ndarray [shape=(groups,), int64]
         Groups in the order of the visit.
     words : ndarray [shape=(n,), uint64]
-        Random words, one a paired track at most: as many as there are available tracks suffice.
+        Random words, as many as there are available tracks suffice.
     available : ndarray [shape=(tracks // 64 + 1,), uint64]
         See :func:`all_available`; afterwards the tracks that were not paired.
     pairs : ndarray [shape=(m, 2), int32]
-        Filled from its start; half as many as there are available tracks suffice.
-
-    Returns
-    -------
-    int
-        Number of pairs made.
+        Filled from its start; the number of pairs made is returned.
     """
     pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = used = 0
@@ -336,19 +290,11 @@ def pair_with_top(top_rows, order, words, available, pairs):
     top_rows : ndarray [shape=(tracks, top), int32]
         Neighbours of every track, −1 after the last.
     order : ndarray [shape=(n,), int32]
-        Tracks in the order of the visit.
-    words : ndarray [shape=(n,), uint64]
-        A random word a visit.
+        Tracks in the order of the visit, with a random word each in ``words``, uint64 [n].
     available : ndarray [shape=(tracks // 64 + 1,), uint64]
-        See :func:`playlist_pretrain.pairs.co_occurrence.all_available`; afterwards the tracks that
-        were not paired.
+        See :func:`all_available`; afterwards the tracks that were not paired.
     pairs : ndarray [shape=(n // 2, 2), int32]
-        Filled from its start.
-
-    Returns
-    -------
-    int
-        Number of pairs made.
+        Filled from its start; the number of pairs made is returned.
     """
     top = top_rows.shape[1]
     free = np.empty(top, np.int32)

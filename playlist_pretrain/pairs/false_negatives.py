@@ -79,18 +79,8 @@ class FalseNegatives:
 def mark_shared(indptr, groups, rows, entries, latest, marks):
     """Mark the pairs of positions whose rows have a group in common.
 
-    Parameters
-    ----------
-    indptr, groups : ndarray
-        Groups of every track, see :class:`FalseNegatives`.
-    rows : ndarray [shape=(n,), int32]
-        The row at each position.
-    entries : int
-        Groups of all these rows together.
-    latest : ndarray [shape=(groups,), int32]
-        Zeros; used up.
-    marks : ndarray [shape=(n, n), bool]
-        Filled on both sides of the diagonal.
+    ``entries`` is the number of groups of all these rows (int32 [n]) together, ``latest`` (int32
+    [groups]) zeros that are used up, ``marks`` bool [n, n], filled on both sides of the diagonal.
     """
     # One chain a group: an entry knows its position and the entry of its group before it.
     position_of = np.empty(entries + 1, np.int32)

@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,45 +34,11 @@ except ImportError as error:
 logger = logging.getLogger(__name__)
 
 
-class TopCounts(beam.CombineFn):
-    """Counts the tracks that come with one, and keeps the ``top`` largest counts."""
-
-    def __init__(self, top: int):
-        super().__init__()
-        self._top = top
-
-    def create_accumulator(self) -> dict[int, int]:
-        """Nothing counted."""
-        return {}
-
-    def add_input(self, accumulator: dict[int, int], others: Sequence[int]) -> dict[int, int]:
-        """Count the other tracks of one group."""
-        for other in others:
-            accumulator[other] = accumulator.get(other, 0) + 1
-        return accumulator
-
-    def merge_accumulators(self, accumulators: Iterable[dict[int, int]]) -> dict[int, int]:
-        """Add counts up."""
-        merged: dict[int, int] = {}
-        for accumulator in accumulators:
-            for other, count in accumulator.items():
-                merged[other] = merged.get(other, 0) + count
-        return merged
-
-    def extract_output(self, accumulator: dict[int, int]) -> list[tuple[int, int]]:
-        """(row, count) of the largest: count descending, then row ascending."""
-        return sorted(accumulator.items(), key=lambda item: (-item[1], item[0]))[: self._top]
-
-
 class CoOccurrence(beam.PTransform):
     """Lists of rows → (row, [(row, count), …]) of every row that shares a group with another.
 
-    Parameters
-    ----------
-    top : int
-        Tracks to keep for each.
-    max_group_length : int
-        Longer groups are left out.
+    ``top`` are kept for each, by count descending, then by row ascending; groups longer than
+    ``max_group_length`` are left out.
     """
 
     def __init__(self, top: int = TOP, max_group_length: int = 1000):
@@ -84,17 +51,12 @@ class CoOccurrence(beam.PTransform):
         return (
             groups
             | "short groups" >> beam.Filter(lambda group: len(group) <= longest)
-            | "others" >> beam.FlatMap(others_of)
-            | "largest counts" >> beam.CombinePerKey(TopCounts(self._top))
+            | "pairs" >> beam.FlatMap(lambda group: itertools.permutations(group, 2))
+            | "counts" >> beam.combiners.Count.PerElement()
+            | "by row" >> beam.MapTuple(lambda pair, count: (pair[0], (count, -pair[1])))
+            | "largest" >> beam.combiners.Top.LargestPerKey(self._top)
+            | "rows" >> beam.MapTuple(lambda row, top: (row, [(-other, n) for n, other in top]))
         )
-
-
-def others_of(group: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Every row of a group, with the other rows."""
-    for i, row in enumerate(group):
-        others = [*group[:i], *group[i + 1 :]]
-        if others:
-            yield row, others
 
 
 def beam_top_table(
@@ -162,15 +124,8 @@ def keep_beam_table(
 ) -> None:
     """Count the co-occurrences of ``groups`` with Beam and keep the table in ``folder``.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    folder : Path
-    max_group_length : int
-    options : str
-        Of Beam, as on a command line.
-    temp : str, optional
-        Folder that all workers reach; default a local one.
+    ``options`` are those of Beam, as on a command line; ``temp`` is a folder that all workers
+    reach, by default a local one.
 
     Raises
     ------

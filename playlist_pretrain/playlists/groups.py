@@ -109,10 +109,7 @@ class TrackGroups:
     def from_lists(
         cls, name: str, groups: Iterable[Iterable[int]], *, tracks: int, collection_key: str
     ) -> TrackGroups:
-        """Groups given as lists of rows; their ids are their positions.
-
-        For groups that are made rather than read: a notebook's own, or a test's.
-        """
+        """Groups of a notebook's own, as lists of rows; their ids are their positions."""
         lists = [np.fromiter(group, np.int32) for group in groups]
         lengths = np.array([len(rows) for rows in lists], np.int64)
         return cls(

@@ -35,21 +35,9 @@ def compiled(function: Callable) -> Callable:
 def gather_runs(run_group, run_length, entries, groups):
     """Bring the entries of every group together, in the order in which they came.
 
-    Parameters
-    ----------
-    run_group : ndarray [shape=(runs,), int32]
-        Group of each run of entries; a group may have several runs.
-    run_length : ndarray [shape=(runs,), int32]
-        Entries of each run.
-    entries : ndarray [shape=(nnz,), int32]
-        Entries of all runs, one run after the other.
-    groups : int
-        Number of groups.
-
-    Returns
-    -------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
+    ``run_group`` and ``run_length`` (int32 [runs]) tell the group and size of each run of
+    ``entries`` (int32 [nnz]); a group may have several runs. Returns ``indptr`` (int64 [groups +
+    1]) and ``rows`` (int32 [nnz]).
     """
     indptr = np.zeros(groups + 1, np.int64)
     for run in range(len(run_group)):
@@ -73,18 +61,8 @@ def gather_runs(run_group, run_length, entries, groups):
 def groups_of_tracks(indptr, rows, tracks):
     """Transpose the matrix of groups: the groups of every track, ascending.
 
-    Parameters
-    ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
-        Each in 0 … tracks − 1.
-    tracks : int
-
-    Returns
-    -------
-    starts : ndarray [shape=(tracks + 1,), int64]
-        Where the groups of each track begin.
-    groups : ndarray [shape=(nnz,), int32]
+    Returns ``starts`` (int64 [tracks + 1]), where the groups of each track begin in ``groups``
+    (int32 [nnz]).
     """
     starts = np.zeros(tracks + 1, np.int64)
     for entry in range(len(rows)):
@@ -104,17 +82,7 @@ def groups_of_tracks(indptr, rows, tracks):
 def first_in_group(indptr, rows, tracks):
     """Mark the first entry of every track in every group.
 
-    Parameters
-    ----------
-    indptr : ndarray [shape=(groups + 1,), int64]
-    rows : ndarray [shape=(nnz,), int32]
-        Each in 0 … tracks − 1.
-    tracks : int
-
-    Returns
-    -------
-    ndarray [shape=(nnz,), bool]
-        False where the track comes earlier in the same group.
+    Returns bool [nnz], False where the track comes earlier in the same group.
     """
     first = np.empty(len(rows), np.bool_)
     last_group = np.full(tracks, -1, np.int32)
@@ -131,12 +99,8 @@ def filter_groups(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leave out groups and entries, then groups with fewer than ``fewest`` entries.
 
-    Returns
-    -------
-    indptr, rows : ndarray
-        Of the groups that are left, read-only.
-    kept : ndarray [shape=(groups,), bool]
-        Which groups they are.
+    Returns ``indptr`` and ``rows`` of the groups that are left, read-only, and the mask of those
+    groups.
     """
     before = np.diff(indptr)
     filled = before > 0

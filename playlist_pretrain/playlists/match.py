@@ -44,39 +44,14 @@ NOT_THERE, NOT_MAPPED = -1, -2
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts of one matching.
+    """Counts of one matching, and the ids most often not found.
 
-    Every entry that was read is in exactly one of ``entries_matched``, ``entries_unknown``,
-    ``entries_unmapped``, ``entries_repeated`` and ``entries_in_dropped_groups``.
-
-    Attributes
-    ----------
-    name : str
-        Name of the groups.
-    groups_read, groups_kept : int
-        The others had fewer than two tracks of the collection.
-    entries_read : int
-        Track ids in all groups.
-    entries_matched : int
-        Entries of the groups that were kept.
-    entries_unknown : int
-        The collection has no track of that id.
-    entries_repeated : int
-        The track came earlier in the same group.
-    entries_in_dropped_groups : int
-        The only track of its group.
-    tracks, tracks_covered : int
-        Tracks of the collection; those in at least one kept group.
-    mean_length, median_length : float
-        Tracks of a kept group.
-    wanted : tuple of (str, int)
-        Ids most often not found, and how many entries asked for them.
-    entries_unmapped : int or None
-        The map does not know the id; None when there was no map.
-    damaged : tuple of str
-        Damages of sources that could not be read to their end.
-    hints : tuple of str
-        Of each of ``wanted`` a likely id, or nothing; see ``did_you_mean``.
+    Every entry (track id of a group) that was read is in exactly one of ``entries_matched`` (of
+    groups that were kept), ``entries_unknown`` (the collection has no such track),
+    ``entries_unmapped`` (the map does not know the id; None without a map), ``entries_repeated``
+    (again in its group) and ``entries_in_dropped_groups`` (the only track of its group). Lengths
+    are tracks of a kept group, ``wanted`` ids with the number of entries that asked for them,
+    ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end.
     """
 
     name: str
@@ -181,13 +156,7 @@ class Rows(Protocol):
 
 
 class IdMap:
-    """Rows of a collection by foreign id; several foreign ids may stand for one track.
-
-    Parameters
-    ----------
-    row_of : dict of str to int
-        −1 where the collection does not have the track.
-    """
+    """Rows of a collection by foreign id, −1 where it does not have the track."""
 
     def __init__(self, row_of: dict[str, int]):
         self._row_of = row_of
@@ -289,24 +258,21 @@ def match_groups(
     Parameters
     ----------
     entries : iterable of (group id, track ids)
-        Streamed; parts of one group may come apart and are joined in the order they come in.
-        Neither kind of id may be empty.
+        Streamed; parts of one group are joined in the order they come in. No id is empty.
     collection : Collection
         Needed are its ``rows``, ``track_ids``, ``path``, ``content_key`` and length.
     name : str
         Name of the groups.
     id_map : IdMap, optional
-        What the ids of the source are called in the collection; without one, the same.
+        From the ids of the source to tracks of the collection; without one, they are the same.
     paths_option : str, optional
-        Option for the folder below which paths became these ids; for the message when none is
+        Option for the folder below which paths became these ids, for the message when none is
         found.
 
     Returns
     -------
-    groups : TrackGroups
+    TrackGroups, Coverage
         Groups in the order of their first part, tracks in the order of their first entry.
-    coverage : Coverage
-        What was read, matched and left out.
 
     Raises
     ------
@@ -389,18 +355,7 @@ def _nothing(
 
 @dataclass(frozen=True, repr=False)
 class Match:
-    """Groups that were matched and written.
-
-    Attributes
-    ----------
-    groups : TrackGroups
-    coverage : Coverage
-        Counts of what was read, matched and left out.
-    path : Path
-        File of the groups; the report lies beside it.
-    kind : str
-        Kind of the groups, as their source has it.
-    """
+    """Groups that were matched and written to ``path``, their coverage, and their kind."""
 
     groups: TrackGroups
     coverage: Coverage

@@ -120,16 +120,13 @@ def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, r
     Parameters
     ----------
     indptr, ranks : ndarray
-        Groups, whose tracks are given by their rank.
+        Groups, whose tracks are given by their rank; ``by_rank`` has the row of each.
     starts, group_of : ndarray
         Groups of every rank.
-    by_rank : ndarray [shape=(tracks,), int32]
-        Row of each rank.
     first, last : int
         Ranks ``first … last − 1`` are counted.
     counter : ndarray [shape=(tracks,)]
-        Zeros of an unsigned or signed integer type that holds any number of groups of a track;
-        zeros again afterwards.
+        Zeros of a type that holds any number of groups of a track; zeros again afterwards.
     rows, counts : ndarray [shape=(tracks, top), int32]
         Filled where they belong to these ranks.
     """

@@ -95,17 +95,10 @@ class Word2VecSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrackVectors:
-    """Vectors of the tracks that are in a group.
+    """Vectors (float32 [n, size]) of the tracks that are in a group, by ascending ``rows``.
 
-    Attributes
-    ----------
-    rows : ndarray [shape=(n,), int32]
-        Rows of a collection, ascending.
-    vectors : ndarray [shape=(n, size), float32]
-    left_out : int
-        Groups that were too long to take part.
-    about : dict
-        Settings, version of gensim, and the loss of every epoch.
+    ``left_out`` groups were too long to take part; ``about`` has the settings, the version of
+    gensim and the loss of every epoch.
     """
 
     rows: np.ndarray
@@ -121,15 +114,7 @@ class TrackVectors:
 
 
 class Sentences:
-    """Groups as gensim wants them: lists of words, which are rows as text; to iterate anew.
-
-    Parameters
-    ----------
-    groups : TrackGroups
-    taking_part : ndarray [shape=(groups,), bool]
-    advance : callable
-        Told how many words were handed out.
-    """
+    """Groups as gensim wants them: lists of words, which are rows as text; to iterate anew."""
 
     def __init__(
         self,
@@ -153,11 +138,6 @@ class Sentences:
 
 def train(groups: TrackGroups, settings: Word2VecSettings) -> tuple[Word2Vec, list[float]]:
     """Train gensim's Word2Vec (CBOW) on groups.
-
-    Parameters
-    ----------
-    groups : TrackGroups
-    settings : Word2VecSettings
 
     Returns
     -------

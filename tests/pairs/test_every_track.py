@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.co_occurrence import BLOCK, PlaylistWord2Vec, SimClr
+from playlist_pretrain.pairs.co_occurrence import PlaylistWord2Vec, SimClr
 from playlist_pretrain.playlists.word2vec import TrackVectors
 
 
@@ -17,12 +17,6 @@ def test_every_row_once_with_itself(rows, seed, epoch):
     assert np.array_equal(pairs[:, 0], pairs[:, 1])
     assert np.array_equal(np.sort(pairs[:, 0]), sorted(rows))
     assert len(pairs) == pairing.count(epoch) == pairing.expected_pairs
-
-
-def test_blocks():
-    blocks = list(SimClr(np.arange(BLOCK + 3), 0).epoch(0))
-    assert [block.shape for block in blocks] == [(BLOCK, 2), (3, 2)]
-    assert all(block.dtype == np.int32 and block.flags.c_contiguous for block in blocks)
 
 
 def test_tracks_without_a_vector_take_no_part(rng):

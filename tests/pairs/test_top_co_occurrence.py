@@ -97,12 +97,6 @@ def test_every_outcome_has_its_exact_probability():
     assert statistic < freedom + 4 * (2 * freedom) ** 0.5
 
 
-def test_epochs_and_seeds_differ():
-    table = table_of([range(16)])
-    found = {tuple(pairs_of(TopCoOccurrence(table, s), e)) for s in range(3) for e in range(3)}
-    assert len(found) == 9
-
-
 def test_pairs_of_known_seeds():
     """These may never change: runs are resumed with them, on other machines too."""
     rows = np.array([[1, 2], [0, 2], [0, 1], [4, -1], [3, 5], [4, -1]], np.int32)

@@ -26,26 +26,6 @@ def test_equal_to_the_table_counted_here(tmp_path, rng, top):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_combining_does_not_depend_on_the_order(rng):
-    combine = beam.TopCounts(3)
-    inputs = [rng.choice(9, 4, replace=False).tolist() for _ in range(30)]
-    whole = combine.create_accumulator()
-    for others in inputs:
-        whole = combine.add_input(whole, others)
-    parts = []
-    for first in range(0, 30, 7):
-        part = combine.create_accumulator()
-        for others in inputs[first : first + 7]:
-            part = combine.add_input(part, others)
-        parts.append(part)
-    merged = combine.merge_accumulators(parts[::-1])
-    assert combine.extract_output(merged) == combine.extract_output(whole)
-    counts = np.bincount(np.concatenate(inputs), minlength=9)
-    expected = sorted(((int(row), int(n)) for row, n in enumerate(counts)),
-                      key=lambda item: (-item[1], item[0]))[:3]  # fmt: skip
-    assert combine.extract_output(whole) == expected
-
-
 @pytest.fixture
 def mine(make_collection, tmp_path, rng):
     collection = make_collection(tmp_path / "mine", [100] * 20, front_end="vggish")

@@ -150,8 +150,3 @@ def test_a_line_without_end(tmp_path):
     path = write(tmp_path / "x.jsonl", b'{"a": "' + b"x" * 2_000_000)
     with pytest.raises(TableError, match="line 1: longer than"):
         read(path)
-
-
-def test_a_plain_table_is_no_history(tmp_path):
-    assert not READER.sniff(write(tmp_path / "t.csv", "group_id,track_id\na,b\n"))
-    assert READER.sniff(write(tmp_path / "h.csv", HEADER))

@@ -51,16 +51,3 @@ def test_an_id_of_two_tracks_is_refused(mine, tmp_path):
         TableError, match=r"map\.csv: line 4: 's:1' stands for 'c' here, and for 'a'"
     ):
         IdMap.read(path, mine)
-
-
-@pytest.mark.parametrize(
-    ("rows", "header", "message"),
-    [
-        ([], "foreign_id,track_id", "a header and no rows"),
-        (["x,a"], "spotify,track_id", "no column 'foreign_id'.*a map has a column for each"),
-        (["x,"], "foreign_id,track_id", "line 2: column 'track_id' is empty"),
-    ],
-)
-def test_bad_maps(mine, tmp_path, rows, header, message):
-    with pytest.raises(TableError, match=message):
-        IdMap.read(write(tmp_path, *rows, header=header), mine)

@@ -10,7 +10,7 @@ from playlist_pretrain.cli.match_playlists import parse_columns
 from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TableError
 from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.match import Coverage, match_groups, match_playlists, shown
+from playlist_pretrain.playlists.match import Coverage, match_groups, match_playlists
 from playlist_pretrain.playlists.readers import READERS
 
 IDS = [*"abcdef", "ü/1"]
@@ -102,12 +102,6 @@ def test_matching_is_that_of_dictionaries(mine, at_once, parts):
     assert coverage.groups_per_track == sum(map(len, kept.values())) / len(covered)
 
 
-def test_only_the_most_wanted_are_listed(mine):
-    missing = [f"m{i:02d}" for i in range(25) for _ in range(25 - i)]
-    _, coverage = match_groups([("x", ["a", "b", *missing])], mine, "x")
-    assert coverage.wanted == tuple((f"m{i:02d}", 25 - i) for i in range(20))
-
-
 def test_nothing_matched_shows_ids_of_both_sides(mine):
     with pytest.raises(GroupsError) as caught:
         match_groups([("x", ["s:1", "s:1"]), ("y", ["s:2", "s\x1b3", "s:4"])], mine, "x")
@@ -184,10 +178,6 @@ def test_report_is_aligned():
         "    1,234  'spotify:track:1'",
         "        7  'tab\\there" + "x" * 51 + "…'",
     ]
-
-
-def test_shown_escapes_what_could_steer_a_terminal():
-    assert shown("a\x1b[31mb") == r"'a\x1b[31mb'"
 
 
 @pytest.mark.parametrize(

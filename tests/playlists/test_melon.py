@@ -64,11 +64,6 @@ def test_groups_of_songs(melon, kind, expected):
     assert read(melon / "song_meta.json", kind=kind) == expected
 
 
-def test_songs_with_the_other_name_of_their_id(melon):
-    write(melon, song_meta=[{"_id": 7, "artist_id_basket": [3]}])
-    assert read(melon, kind="artists") == [("3", ["7"])]
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -89,21 +84,6 @@ def test_bad_playlists(tmp_path, content, message):
     with pytest.raises(TableError) as caught:
         read(folder)
     assert "train.json: " in str(caught.value) and message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([{"album_id": 1}], "song 0: no 'id'"),
-        ([{"id": 1}], "song 1: no 'artist_id_basket'"),
-        ([{"id": 1, "artist_id_basket": [[]]}], "'artist_id_basket': neither"),
-    ],
-)
-def test_bad_songs(tmp_path, content, message):
-    folder = write(tmp_path / "melon", song_meta=content)
-    with pytest.raises(TableError) as caught:
-        read(folder, kind="artists")
-    assert message in str(caught.value)
 
 
 def test_a_kind_whose_file_is_missing(melon):

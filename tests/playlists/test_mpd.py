@@ -78,15 +78,6 @@ def test_a_folder_is_read_by_number(tmp_path, below):
     assert [pid for pid, _ in read(tmp_path / "mpd")] == ["1000", "2000", "10000"]
 
 
-def test_one_slice_in_memory_at_a_time(tmp_path):
-    for first in (0, 1000):
-        write(tmp_path / f"mpd.slice.{first}-{first + 999}.json", playlist(first, 1))
-    told = []
-    parts = read(tmp_path, advance=told.append)
-    assert next(parts)[0] == "0"
-    assert len(told) == 1
-
-
 @pytest.mark.parametrize(
     ("name", "content", "recognised"),
     [
@@ -99,10 +90,6 @@ def test_one_slice_in_memory_at_a_time(tmp_path):
 def test_sniff(tmp_path, name, content, recognised):
     (tmp_path / name).write_bytes(content)
     assert READER.sniff(tmp_path / name) is recognised
-
-
-def without(key, holder):
-    return {name: value for name, value in holder.items() if name != key}
 
 
 TRACK = {"track_uri": "t"}
@@ -143,15 +130,6 @@ def test_bad_slices(tmp_path, content, message):
         list(read(path))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("key", ["pid", "tracks"])
-def test_a_missing_field_keeps_the_playlists_before_it(tmp_path, key):
-    path = write(tmp_path / "x.json", playlist(0, 1), without(key, playlist(1, 2)))
-    parts = read(path)
-    assert next(parts) == ("0", [URI.format(1)])
-    with pytest.raises(TableError, match=f"no '{key}'"):
-        next(parts)
 
 
 def test_artists_and_albums_have_a_track_once_a_slice(tmp_path):

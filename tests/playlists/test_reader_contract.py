@@ -111,13 +111,6 @@ def crashes(self, source, request):
         yield line.encode()
 
 
-def without_place(self, source, request):
-    try:
-        yield from Lines.lines(self, source, request)
-    except TableError:
-        raise TableError("a line is damaged") from None
-
-
 def of_any_length(self, source, request):
     lines = source.read_far(request.advance)[0].split(b"\n")
     yield from filter(None, lines)
@@ -137,36 +130,19 @@ def raises(error):
 
 BROKEN = {
     "name": ({"name": "two words"}, "name: text without blanks"),
-    "name of any": ({"name": "auto"}, "'auto' stands for any reader"),
-    "description": ({"description": "two\nlines"}, "description: one line"),
     "kinds": ({"kinds": ()}, "kinds: a tuple of at least one"),
-    "kind twice": ({"kinds": ("a", "a")}, "kinds: each once"),
     "options": ({"options": frozenset({"speed"})}, "options: of columns.*not speed"),
-    "options as a list": ({"options": ["gap"]}, "options: a frozenset"),
     "sniff raises": ({"sniff": raises(OSError("no"))}, "sniff: answers whatever is there"),
     "sniffs all": ({"sniff": lambda self, path: True}, "sniff: nothing is not recognised"),
-    "sniffs none": ({"sniff": lambda self, path: False}, "sniff: the example is recognised"),
-    "sniff says None": ({"sniff": lambda self, path: None}, "sniff: True or False"),
     "no packed ones": ({"sniff": lambda self, path: path.suffix == ".lines" or any(
         path.glob("?.lines"))}, "sniff: the same packed"),
     "empty folder": (
         {"sources": lambda self, path: sources_in(path, is_lines)},
         "an empty folder: raises TableError, but nothing",
     ),
-    "empty folder, other error": (
-        {"sources": lambda self, path: Lines.sources(self, path) if any(
-            [path.is_file(), *path.glob("*")]) else 1 / 0},
-        "an empty folder: raises TableError, not ZeroDivisionError",
-    ),
     "not streaming": (
         {"read": lambda self, *given: list(Lines.read(self, *given))}, "read: streams",
     ),
-    "tuples of tracks": (
-        {"group": lambda self, *given: (Lines.group(self, *given)[0], ("a",))},
-        "read: track ids are a list",
-    ),
-    "groups alone": ({"group": lambda self, *given: Lines.group(self, *given)[0]}, "read: pairs"),
-    "empty id": ({"group": lambda self, *given: ("", ["a"])}, "ids: text, not ''"),
     "odd id": ({"group": lambda self, *given: ("g", ["\udcff"])}, "ids: valid Unicode"),
     "other tracks": ({"group": lambda self, *given: ("7", ["a"])}, "read: the example holds"),
     "tells nothing": (
@@ -174,17 +150,11 @@ BROKEN = {
             self, sources, Request(damaged=request.damaged))},
         "advance: is told .* bytes in all, not 0",
     ),
-    "tells fewer": (
-        {"read": lambda self, sources, request: [request.advance(-1)] and Lines.read(
-            self, sources, request)},
-        "advance: is told more bytes, never fewer",
-    ),
     "other when read again": ({"read": repeats}, "read: again, the same"),
     "swallows damage": ({"read": swallows}, "zero bytes: raises TableError, but nothing"),
     "raises another error": ({"lines": crashes}, "zero bytes: raises TableError, not ValueError"),
     "does not go on": ({"read": first_damage_only}, "zero bytes: request.damaged is told"),
     "reports twice": ({"read": twice_reported}, "damaged: is told of one TableError"),
-    "no place": ({"lines": without_place}, "zero bytes: the message is one line with"),
     "invents when cut off": ({"lines": of_any_length, "group": shortened}, "cut off after|holds"),
 }  # fmt: skip
 

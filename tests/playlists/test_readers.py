@@ -2,16 +2,12 @@
 
 import gzip
 import os
-import shutil
-import zipfile
 
 import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
-from playlist_pretrain.playlists.readers import source as source_module
 
-WHOLE = ("mpd", "melon", "jspf", "xspf")
 """Formats whose every file says where it ends."""
 GROUPS = [("7", ["a", "b"]), ("8", ["b", "ü/c"]), ("9", ["x", "a", "a"])]
 
@@ -46,22 +42,6 @@ def test_every_reader_has_an_example_here(example_formats):
     assert example_formats == set(READERS)
 
 
-def test_anatomy(named, reader):
-    assert reader.name == named
-    assert reader.description and "\n" not in reader.description
-    assert reader.kinds and len(set(reader.kinds)) == len(reader.kinds)
-    assert reader.options <= {"columns", "separator", "gap", "audio"}
-
-
-def test_reads_what_was_written_and_tells_every_byte(reader, example):
-    path, expected = example
-    told = []
-    assert read(reader, path, advance=told.append) == expected
-    assert min(told) >= 0
-    assert sum(told) == sum(source.size for source in reader.sources(path))
-    assert read(reader, path) == expected
-
-
 def test_exactly_one_reader_recognises_its_example(named, example):
     path, _ = example
     assert [name for name in READERS if READERS.get(name).sniff(path)] == [named]
@@ -70,61 +50,6 @@ def test_exactly_one_reader_recognises_its_example(named, example):
 
 def files_of(path):
     return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-def test_a_zip_file_holds_the_same_and_one_reader_recognises_it(named, reader, example, tmp_path):
-    path, expected = example
-    with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in files_of(path):
-            archive.write(file, f"{path.stem}/{file.name}" if named == "mpd" else file.name)
-    told = []
-    assert read(reader, tmp_path / "all.zip", advance=told.append) == expected
-    assert sum(told) == sum(source.size for source in reader.sources(tmp_path / "all.zip"))
-    assert find_reader(tmp_path / "all.zip").name == named
-
-
-def gzipped(path):
-    for file in files_of(path):
-        with open(file, "rb") as stream, gzip.open(f"{file}.gz", "wb") as packed:
-            shutil.copyfileobj(stream, packed)
-        file.unlink()
-    return path if path.is_dir() else path.with_name(path.name + ".gz")
-
-
-def test_gzipped_sources_are_the_same(named, reader, example):
-    path, expected = example
-    path = gzipped(path)
-    told = []
-    assert read(reader, path, advance=told.append) == expected
-    assert sum(told) == sum(source.size for source in reader.sources(path))
-    assert find_reader(path).name == named
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_cut_off_anywhere_it_reads_a_beginning_or_says_what_is_wrong(
-    named, reader, example, packed
-):
-    path, expected = example
-    path = gzipped(path) if packed else path
-    file = files_of(path)[-1]
-    whole = file.read_bytes()
-    every = [(group, track) for group, tracks in expected for track in tracks]
-    for size in range(len(whole)):
-        file.write_bytes(whole[:size])
-        seen, damage = [], []
-        for part in reader.read(reader.sources(path), Request(damaged=damage.append)):
-            seen.append(part)
-        assert all(str(file) in str(error) and "\n" not in str(error) for error in damage)
-        assert len(damage) <= 1
-        assert damage or not (packed or named in WHOLE)
-        if not damage:
-            assert read(reader, path) == seen
-        found = [(group, track) for group, tracks in seen for track in tracks]
-        assert found[:-1] == every[: len(found)][:-1]
-        if found:  # the last cell of a table may have lost its end, which nothing can tell
-            (group, track), (expected_group, whole_track) = found[-1], every[len(found) - 1]
-            assert group == expected_group
-            assert whole_track.startswith(track) or track.startswith(whole_track)
 
 
 DEEP = 100_000
@@ -147,18 +72,6 @@ def test_garbage_gives_one_message_with_the_file(named, reader, example, content
     with pytest.raises(TableError) as caught:
         read(reader, path)
     assert one_line(caught, str(file))
-
-
-@pytest.mark.parametrize("named", ["mpd", "jspf", "xspf", "m3u"], indirect=True)
-def test_what_is_whole_elsewhere_is_kept_only_when_asked_for(reader, example):
-    path, expected = example
-    files = files_of(path)
-    files[1].write_bytes(b"\0")
-    with pytest.raises(TableError):
-        read(reader, path)
-    damage = []
-    found = read(reader, path, damaged=damage.append)
-    assert found == [expected[0], expected[2]] and len(damage) == 1
 
 
 def test_ids_with_control_characters_are_kept_as_they_are(named, reader, tmp_path, write_example):
@@ -193,36 +106,6 @@ def test_a_byte_order_mark_and_any_name(named, reader, example, tmp_path):
     assert find_reader(file).name == named
     found = read(reader, file)
     assert [tracks for _, tracks in found][:1] == [tracks for _, tracks in expected][:1]
-
-
-def test_a_zip_file_with_a_name_outside_of_it(named, reader, example, tmp_path):
-    path, _ = example
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        for file in files_of(path):
-            archive.write(file, file.name)
-        archive.write(file, "../" + file.name)
-    for use in (find_reader, reader.sources):
-        with pytest.raises(TableError) as caught:
-            use(tmp_path / "all.zip")
-        assert one_line(caught, str(tmp_path / "all.zip"), "outside of the zip file")
-
-
-@pytest.mark.parametrize("filler", [b"\n", b" ", b"x"])
-def test_a_gzip_bomb(reader, example, monkeypatch, filler):
-    monkeypatch.setattr(source_module, "FREELY", 1 << 16)
-    monkeypatch.setattr(source_module, "CHUNK", 1 << 16)
-    path, _ = example
-    file = files_of(path)[0]
-    with gzip.open(f"{file}.gz", "wb") as packed:
-        packed.write(file.read_bytes() + filler * (4 << 20))
-    file.unlink()
-    told = []
-    path = path if path.is_dir() else path.with_name(path.name + ".gz")
-    with pytest.raises(TableError) as caught:
-        read(reader, path, advance=told.append)
-    assert one_line(caught, f"{file}.gz")
-    # Bounded by what was expanded, or stopped before at a line that is too long.
-    assert "expands to more than 200 times" in str(caught.value) or "line" in str(caught.value)
 
 
 def test_a_group_that_is_damaged_does_not_take_those_before_it(named, reader, example):
@@ -283,11 +166,6 @@ def test_a_group_of_a_million_entries(reader, named, tmp_path, write_example):
     parts = read(reader, path)
     assert {group for group, _ in parts} == {expected[0][0]}
     assert [track for _, part in parts for track in part] == tracks
-
-
-def test_an_empty_folder_holds_nothing_to_read(reader, tmp_path):
-    with pytest.raises(TableError, match="folder"):
-        reader.sources(tmp_path)
 
 
 def test_kinds_and_options_that_a_reader_does_not_have_are_refused(reader, tmp_path):

@@ -65,13 +65,6 @@ def test_bad_tables(tmp_path, content, message):
     assert message in str(caught.value)
 
 
-def test_good_rows_before_the_damage_are_yielded(tmp_path):
-    parts = read(write(tmp_path, HEADER + b"a,1\nb,2\nc\n"))
-    assert [next(parts), next(parts)] == [("a", ["1"]), ("b", ["2"])]
-    with pytest.raises(TableError, match="line 4"):
-        next(parts)
-
-
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
@@ -91,13 +84,6 @@ def test_a_long_group_comes_in_parts(tmp_path):
     parts = list(read(path))
     assert [len(tracks) for _, tracks in parts] == [LONGEST_PART, LONGEST_PART, 1]
     assert [track for _, tracks in parts for track in tracks] == list(map(str, range(size)))
-
-
-def test_artists_of_real_music(shared_data):
-    path = shared_data("pop909") / "tracks.csv"
-    parts = list(read(path, columns={"group": "artist"}))
-    assert sum(len(tracks) for _, tracks in parts) == 144
-    assert len({group for group, _ in parts}) == 24
 
 
 def test_several_artists_in_a_cell(tmp_path):
@@ -144,11 +130,6 @@ def test_parquet(tmp_path, columns, expected, name):
     told = []
     assert list(read(path, advance=told.append)) == expected
     assert sum(told) == path.stat().st_size
-
-
-def test_parquet_with_a_separator(tmp_path):
-    path = write_parquet(tmp_path / "t.parquet", group_id=["a| b", "b"], track_id=["1", "2"])
-    assert list(read(path, separator="|")) == [("a", ["1"]), ("b", ["1", "2"])]
 
 
 @pytest.mark.parametrize(
@@ -229,8 +210,8 @@ def test_parquet_bombs(tmp_path):
 def test_parquet_that_is_cut_off_or_damaged_gives_one_message(tmp_path):
     path = write_parquet(tmp_path / "t.parquet", group_id=["a", "b", "c"], track_id=["1", "2", "3"])
     whole = path.read_bytes()
-    damaged = [whole[:size] for size in range(0, len(whole), 3)]
-    for place in range(0, len(whole), 3):
+    damaged = [whole[:size] for size in range(0, len(whole), 11)]
+    for place in range(0, len(whole), 11):
         damaged.append(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
     refused = 0
     for content in damaged:

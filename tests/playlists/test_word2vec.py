@@ -129,14 +129,6 @@ def test_long_groups_are_left_out_and_none_at_all_is_refused():
         track_vectors(groups, Word2VecSettings(max_group_length=1))
 
 
-def test_sentences_are_the_groups_and_can_be_read_again():
-    counted = []
-    groups = groups_of([[3, 1], [0, 2, 4], [4, 3]], 5)
-    sentences = Sentences(groups, np.array([True, False, True]), counted.append)
-    assert list(sentences) == list(sentences) == [["3", "1"], ["4", "3"]]
-    assert len(sentences) == 2 and sum(counted) == 8
-
-
 IDS = ["plain", "with blank", "ü/ö", "100%", "a\nb", "\x1b[31m", "tab\there", "%20", "日本"]
 
 
@@ -180,14 +172,6 @@ def test_vectors_of_another_collection_or_size_are_refused(rng, tmp_path, ids, s
     save_vectors(some_vectors(rng), IDS, tmp_path / "v.bin")
     with pytest.raises(GroupsError, match=r"v\.bin: not a whole file"):
         load_vectors(tmp_path / "v.bin", ids, size)
-
-
-def test_vectors_beside_what_is_said_of_others_are_refused(rng, tmp_path):
-    for name in ("a", "b"):
-        save_vectors(some_vectors(rng), IDS, tmp_path / f"{name}.bin")
-    (tmp_path / "b.json").replace(tmp_path / "a.json")
-    with pytest.raises(GroupsError, match=r"a\.bin: not a whole file"):
-        load_vectors(tmp_path / "a.bin", IDS, 6)
 
 
 def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeypatch, caplog):

@@ -140,17 +140,6 @@ def test_what_steers_a_terminal_stays_off_the_screen(mine, tmp_path, capsys):
     assert list(groups.group_ids) == ["good"]
 
 
-def test_sessions_and_their_gap(mine, tmp_path, capsys):
-    path = tmp_path / "h.csv"
-    path.write_text("user_id,timestamp,track_id\n" + "".join(
-        f"u,{600 * i},{IDS[i]}\n" for i in range(6)))  # fmt: skip
-    out = run(capsys, "--playlists", path, "--collection", mine.path)
-    assert out.startswith("groups 'sessions'") and "--groups sessions" in out
-    run(
-        capsys, "--playlists", path, "--collection", mine.path, "--gap", "9", "--name", "s9", code=1
-    )
-
-
 def test_without_a_collection_it_is_that_of_the_demo(
     mine, playlists, tmp_path, capsys, monkeypatch
 ):

@@ -45,14 +45,8 @@ def ignore(count: int) -> None:
 class Source:
     """One stream of bytes; what is gzipped (by its name's ``.gz``) is expanded while reading.
 
-    Parameters
-    ----------
-    file : Path
-        On disk.
-    path : PurePosixPath
-        Name below the folder or within the zip file that it was found in.
-    member : zipfile.ZipInfo, optional
-        Of ``file``, which is a zip file then.
+    It is a ``file`` or a ``member`` of a zip file, found under ``path`` below the folder or within
+    the zip file.
 
     Attributes
     ----------
@@ -98,22 +92,30 @@ class Source:
             try:
                 if self._member:
                     status = self._file.stat()
-                    archive = _archive(
-                        self._file, (status.st_ino, status.st_mtime_ns, status.st_size)
-                    )
-                    stream: Any = opened.enter_context(archive.open(self._member))
+                    version = status.st_ino, status.st_mtime_ns, status.st_size
+                    archive = _archive(self._file, version)
+                    raw: Any = opened.enter_context(archive.open(self._member))
                     whole = max(self._member.file_size, 1)
                 else:
                     if self._file.exists() and not self._file.is_file():
                         raise TableError(f"{self.name}: not a file")
-                    stream = opened.enter_context(open(self._file, "rb"))
+                    raw = opened.enter_context(open(self._file, "rb"))
                     whole = max(self.size, 1)
-                counted = _Counted(stream, self.size, whole, advance)
-                inner = gzip.GzipFile(fileobj=counted) if self._gzipped else counted
+                content = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
             except DAMAGES as error:
                 raise TableError(f"{self.name}: cannot be read: {_words(error)}") from error
-            yield io.BufferedReader(_Limited(inner, self), CHUNK)
-            counted.finish()
+            told = 0
+
+            def tell(done: int) -> None:
+                nonlocal told
+                advance(done - told)
+                told = done
+
+            def progress() -> None:
+                tell(min(self.size, raw.tell() * self.size // whole))
+
+            yield io.BufferedReader(_Checked(content, self, progress), CHUNK)
+            tell(self.size)
 
     def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
         """Yield the lines of a text file with their place for messages.
@@ -178,37 +180,12 @@ def _words(error: BaseException) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-class _Counted(io.RawIOBase):
-    """Reports the bytes read of a source; of a zip member the share that was expanded."""
+class _Checked(io.RawIOBase):
+    """Refuses what is damaged, and what expands beyond all measure; reports progress."""
 
-    def __init__(self, stream: Any, size: int, whole: int, advance: Callable[[int], object]):
-        self._stream, self._size, self._whole, self._advance = stream, size, whole, advance
-        self._read = self._told = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
-        buffer[: len(data)] = data
-        self._read += len(data)
-        self._tell(min(self._size, self._read * self._size // self._whole))
-        return len(data)
-
-    def _tell(self, done: int) -> None:
-        self._advance(done - self._told)
-        self._told = done
-
-    def finish(self) -> None:
-        self._tell(self._size)
-
-
-class _Limited(io.RawIOBase):
-    """Refuses what is damaged, and what expands beyond all measure."""
-
-    def __init__(self, stream: Any, source: Source):
-        self._source, self._read = source, 0
-        self._read_some = getattr(stream, "read1", stream.read)
+    def __init__(self, stream: Any, source: Source, progress: Callable[[], None]):
+        self._stream, self._source, self._progress = stream, source, progress
+        self._read = 0
 
     def readable(self) -> bool:
         return True
@@ -216,7 +193,8 @@ class _Limited(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         name = self._source.name
         try:
-            data = self._read_some(len(buffer))
+            data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
+            self._progress()
         except DAMAGES as error:
             raise TableError(
                 f"{name}: damaged or cut off after {self._read:,} bytes: {_words(error)}"
