@@ -143,7 +143,7 @@ class TrackGroups:
 
     @cached_property
     def covered(self) -> np.ndarray:
-        """Which tracks are in a group [shape=(tracks,), bool], read-only."""
+        """Mask of the tracks that are in a group [shape=(tracks,), bool], read-only."""
         covered = np.zeros(self.tracks, bool)
         covered[self.rows] = True
         covered.flags.writeable = False
@@ -267,7 +267,7 @@ def check_groups_name(name: str) -> str:
 
 
 def groups_path(folder: Path, name: str) -> Path:
-    """Where the groups called ``name`` of the collection in ``folder`` are kept."""
+    """File of the groups called ``name`` of the collection in ``folder``."""
     return folder / f"groups-{check_groups_name(name)}.npz"
 
 

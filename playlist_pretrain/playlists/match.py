@@ -490,7 +490,7 @@ def match_playlists(
 
 
 def _holds(path: Path, groups: TrackGroups, *, overwrite: bool) -> bool:
-    """Whether these groups lie at ``path``; a GroupsError where others do, unless ``overwrite``."""
+    """Compare with the groups at ``path``; a GroupsError if they differ, unless ``overwrite``."""
     if not path.exists():
         return False
     mend = "--overwrite replaces them, --name NAME keeps both"

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers import Reader, Request
-from playlist_pretrain.playlists.readers.source import Group
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request
 from playlist_pretrain.testing.clauses import (
     ContractError,
     refusal,
@@ -33,7 +32,7 @@ def check_reader(
     groups: Sequence[tuple[str, Sequence[str]]],
     request: Request | None = None,
 ) -> None:
-    """Check a playlist reader against :class:`playlist_pretrain.playlists.readers.Reader`.
+    """Check a playlist reader against :class:`playlist_pretrain.playlists.readers.source.Reader`.
 
     Parameters
     ----------

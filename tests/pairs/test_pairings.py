@@ -1,11 +1,7 @@
 """What holds for every pairing of the registry, beside its contract."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.pairs import PAIRINGS, Material
@@ -29,51 +25,6 @@ def groups(rng):
         for length in np.minimum(rng.geometric(0.1, 80), 50)
     ]
     return TrackGroups.from_lists("playlists", lists, tracks=TRACKS, collection_key="k")
-
-
-def pairs_of(pairing, epoch):
-    return np.concatenate([np.empty((0, 2), np.int32), *pairing.epoch(epoch)])
-
-
-FEW = 12
-LISTS = st.lists(st.lists(st.integers(0, FEW - 1), unique=True, max_size=FEW), max_size=8)
-USABLE = st.lists(st.booleans(), min_size=FEW, max_size=FEW)
-
-
-@settings(
-    max_examples=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(LISTS, USABLE, st.integers(0, 2**63 - 1), st.integers(0, 999))
-def test_invariants_on_any_groups(name, lists, usable, seed, epoch):
-    usable = np.array(usable)
-    groups = TrackGroups.from_lists("playlists", lists, tracks=FEW, collection_key="k")
-    groups = groups.without_tracks(~usable)
-    material = Material(groups, usable, TableSettings(w2v_size=2))
-    if name == "playlist_w2v" and not len(groups):
-        with pytest.raises(GroupsError):
-            PAIRINGS.get(name)(material, seed)
-        return
-    pairing = PAIRINGS.get(name)(material, seed)
-    pairs = pairs_of(pairing, epoch).tolist()
-    sets = [set(groups.group(i).tolist()) for i in range(len(groups))]
-    used = Counter(row for pair in pairs for row in pair)
-    assert len(pairs) == pairing.count(epoch)
-    assert usable[list(used)].all()
-    if pairing.y == "window":
-        assert all(x != y and any({x, y} <= group for group in sets) for x, y in pairs)
-    if name == "artist_co":
-        assert len(pairs) == sum(len(group) // 2 for group in sets)
-        assert all(used[row] <= sum(row in group for group in sets) for row in used)
-    if name in ("playlist_co", "playlist_tco"):
-        assert set(used.values()) <= {1}
-    if name == "simclr":
-        assert sorted(pairs) == [[row, row] for row in np.flatnonzero(usable)]
-    if name == "playlist_w2v":
-        assert sorted(pairs) == [[row, row] for row in sorted(set().union(*sets))]
-        assert pairing.table[list(used)].any(axis=1).all()
 
 
 def test_without_groups_only_simclr_works(name):

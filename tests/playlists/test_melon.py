@@ -90,10 +90,3 @@ def test_a_kind_whose_file_is_missing(melon):
     (melon / "song_meta.json").unlink()
     with pytest.raises(TableError, match=r"artists are in song_meta\.json, which is not here"):
         read(melon, kind="artists")
-
-
-def test_whole_playlists_before_the_damage_are_kept_when_asked(melon):
-    (melon / "train.json").write_text('[{"id": 1, "songs": [10]}, {"id": 2, "son')
-    damage = []
-    assert sorted(read(melon, damaged=damage.append)) == [("1", ["10"]), ("3", ["11"]), ("4", [])]
-    assert "line 1 column" in str(damage[0])

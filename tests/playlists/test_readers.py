@@ -1,8 +1,5 @@
 """What holds for every reader, whatever it reads."""
 
-import gzip
-import os
-
 import pytest
 
 from playlist_pretrain.errors import TableError
@@ -119,42 +116,6 @@ def test_a_group_that_is_damaged_does_not_take_those_before_it(named, reader, ex
     assert found[:2] == expected[:2]
     with pytest.raises(TableError):
         read(reader, path)
-
-
-def test_a_cut_off_archive_keeps_what_it_gave(named, reader, tmp_path, write_example):
-    groups = [
-        (str(number), [f"{i * number % 9973}" for i in range(1, 2000)]) for number in range(9)
-    ]
-    path, expected = write_example(named, tmp_path, groups)
-    content = files_of(path)[0].read_bytes()
-    packed = tmp_path / f"{files_of(path)[0].name}.gz"
-    packed.write_bytes(gzip.compress(content)[:-1])
-    damage = []
-    found = read(reader, packed, damaged=damage.append)
-    assert len(damage) == 1 and "cut off" in str(damage[0])
-    if named not in ("jspf", "history"):  # one file is one group; sessions have another order
-        tracks = [track for _, part in found for track in part]
-        assert tracks[:1000] == [track for _, part in expected for track in part][:1000]
-
-
-def test_names_of_files_with_odd_bytes(named, reader, example):
-    path, _ = example
-    file = files_of(path)[0]
-    odd = os.fsdecode(b"mpd.slice.0-0.json" if named == "mpd" else b"\xff\n\x1b" + (
-        b"7" + os.fsencode(file.suffix)))  # fmt: skip
-    odd = file.with_name(odd)
-    if named == "mpd":  # whose files have their names
-        path = path.rename(path.with_name(os.fsdecode(b"\xff\n\x1b")))
-        odd = path / file.name
-    else:
-        file.rename(odd)
-    source = path if path.is_dir() else odd
-    for group, tracks in read(reader, source):
-        assert group.encode() and all(track.encode() for track in tracks)
-    odd.write_bytes(b"\0")
-    with pytest.raises(TableError) as caught:
-        read(reader, source)
-    assert one_line(caught, r"\udcff\n\x1b") and str(caught.value).isprintable()
 
 
 @pytest.mark.slow

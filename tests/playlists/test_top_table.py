@@ -64,16 +64,6 @@ def long_tailed(rng, groups, tracks):
     ]
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_larger_tables_agree_for_any_number_of_threads_and_parts(rng, monkeypatch, threads):
-    playlists = long_tailed(rng, 400, 300)
-    monkeypatch.setattr(module, "PARTS", 37)
-    table = top_table(groups_of(playlists, 300), threads=threads)
-    rows, counts = expected_top(dense(playlists, 300), 10)
-    np.testing.assert_array_equal(table.rows, rows)
-    np.testing.assert_array_equal(table.counts, counts)
-
-
 def test_counts_above_sixteen_bits():
     playlists = [[0, 1]] * 70_000 + [[0, 2]]
     table = top_table(groups_of(playlists, 3))

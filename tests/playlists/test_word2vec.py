@@ -9,7 +9,6 @@ import pytest
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.playlists import word2vec as vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.top_table import cached_top_table
 from playlist_pretrain.playlists.word2vec import (
     Sentences,
@@ -81,17 +80,6 @@ def test_no_group_is_cut():
     assert vectors.rows.tolist() == list(range(10_000)) and vectors.left_out == 1
     with pytest.raises(RecipeError, match=r"max_group_length 10001: .* 10,000"):
         Word2VecSettings(max_group_length=10_001)
-
-
-def test_the_defaults_are_the_papers():
-    settings = Word2VecSettings.of(TableSettings())
-    assert settings == Word2VecSettings()
-    assert (settings.epochs, settings.learning_rate, settings.window) == (20, 0.02, None)
-    assert (settings.size, settings.sample, settings.max_group_length) == (128, 1e-3, 1000)
-    given = TableSettings(
-        max_group_length=7, w2v_size=3, w2v_window=2, w2v_sample=0.5, w2v_workers=4
-    )
-    assert Word2VecSettings.of(given) == Word2VecSettings(3, 2, 0.5, 4, max_group_length=7)
 
 
 def test_two_communities_separate(communities):

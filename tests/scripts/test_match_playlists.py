@@ -185,24 +185,10 @@ def test_options_that_cannot_be_obeyed(mine, playlists, capsys, words, message):
     assert message in run(capsys, *words, code=1)
 
 
-BAD = {
-    "columns": (b"artist,id\nx,y\n", "its columns are: 'artist', 'id'"),
-    "empty": (b"", "the file is empty"),
-    "header only": (b"group_id,track_id\n", "a header and no rows"),
-    "ragged": (b"group_id,track_id\na,b\nc\n", "line 3: 1 cells"),
-    "encoding": (b"group_id,track_id\na,\xe9\n", "line 2: not UTF-8"),
-    "zero": (b"group_id,track_id\na,\0\n", "line 2: holds a zero byte"),
-    "long": (b"group_id,track_id\na," + b"x" * 150_000 + b"\n", "line 2: field larger"),
-    "unknown": (b"group_id,track_id\na,b\na,c\n", "look like 'b', 'c', the collection's like 'alb"),
-}
-
-
-@pytest.mark.parametrize("case", list(BAD))
-def test_bad_tables(mine, tmp_path, capsys, case):
-    content, message = BAD[case]
-    (tmp_path / "bad.csv").write_bytes(content)
+def test_a_table_that_cannot_be_read(mine, tmp_path, capsys):
+    (tmp_path / "bad.csv").write_bytes(b"group_id,track_id\na,b\nc\n")
     words = ["--playlists", tmp_path / "bad.csv", "--collection", mine.path, "--name", "bad"]
-    assert message in run(capsys, *words, code=1)
+    assert "line 3: 1 cells" in run(capsys, *words, code=1)
     assert not list(mine.path.glob("groups-bad*"))
 
 

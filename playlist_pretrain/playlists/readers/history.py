@@ -26,8 +26,8 @@ from playlist_pretrain.delimited import BYTE_ORDER_MARK, has_column, read_column
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
 from playlist_pretrain.playlists.readers.source import (
-    FileReader,
     Group,
+    Reader,
     Request,
     Source,
     first_bytes,
@@ -42,7 +42,7 @@ LATEST = 253_402_300_799
 """The last second that has a date of four figures."""
 
 
-class HistoryReader(FileReader):
+class HistoryReader(Reader):
     """Reader of listening histories; see the module.
 
     Memory: 16 bytes a listen, and the distinct ids of users and tracks.

@@ -13,16 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
-from playlist_pretrain.playlists.readers.paths import (
-    group_id_of,
-    track_id_of_identifier,
-    track_id_of_path,
-)
-from playlist_pretrain.playlists.readers.source import FileReader, Group, Request, Source
+from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of
+from playlist_pretrain.playlists.readers.paths import FIELDS, group_id_of, track_id_of_fields
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source
 
 
-class JspfReader(FileReader):
+class JspfReader(Reader):
     """Reader of JSPF playlists; see the module."""
 
     name = "jspf"
@@ -48,29 +44,14 @@ class JspfReader(FileReader):
         content = object_of(text_of(source.read(request.advance), name), name)
         playlist = content.get("playlist", content)
         tracks = field(playlist, "track", list, f"{name}: playlist")
-        yield (
-            group_id_of(source.path),
-            [
-                _track_id(track, source, request, f"{name}: track {number}")
-                for number, track in enumerate(tracks)
-            ],
-        )
-
-
-def _track_id(track: Any, source: Source, request: Request, where: str) -> str:
-    if type(track) is not dict:
-        raise TableError(f"{where}: not an object")
-    identifier = _first(track, "identifier", where)
-    if identifier:
-        return valid_id(track_id_of_identifier(identifier), f"{where}: 'identifier'")
-    location = _first(track, "location", where)
-    if location:
-        track_id = track_id_of_path(location, source.path, request.audio)
-        return valid_id(track_id, f"{where}: 'location'")
-    named = [_first(track, key, where) for key in ("creator", "title")]
-    if not any(named):
-        raise TableError(f"{where}: no 'identifier', 'location' or 'title'")
-    return valid_id(" – ".join(filter(None, named)), f"{where}: 'title'")
+        ids = []
+        for number, track in enumerate(tracks):
+            where = f"{name}: track {number}"
+            if type(track) is not dict:
+                raise TableError(f"{where}: not an object")
+            fields = {key: _first(track, key, where) for key in FIELDS}
+            ids.append(track_id_of_fields(fields, source.path, request.audio, where))
+        yield group_id_of(source.path), ids
 
 
 def _first(track: dict[str, Any], key: str, where: str) -> str:

@@ -13,8 +13,8 @@ from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.paths import group_id_of, track_id_of_path
 from playlist_pretrain.playlists.readers.source import (
-    FileReader,
     Group,
+    Reader,
     Request,
     Source,
     ignore,
@@ -22,7 +22,7 @@ from playlist_pretrain.playlists.readers.source import (
 )
 
 
-class M3uReader(FileReader):
+class M3uReader(Reader):
     """Reader of M3U playlists; see the module."""
 
     name = "m3u"

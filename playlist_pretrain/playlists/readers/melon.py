@@ -15,8 +15,8 @@ from typing import Any
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
 from playlist_pretrain.playlists.readers.source import (
-    FileReader,
     Group,
+    Reader,
     Request,
     Source,
     first_bytes,
@@ -29,7 +29,7 @@ BASKETS = {"artists": "artist_id_basket", "albums": "album_id", "genres": "song_
 SIGNS = (b'"plylst_title"', b'"song_gn_gnr_basket"', b'"artist_id_basket"')
 
 
-class MelonReader(FileReader):
+class MelonReader(Reader):
     """Reader of the Melon Playlist Dataset; see the module."""
 
     name = "melon"

@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.source import FileReader, Group, Request, Source
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
@@ -30,7 +30,7 @@ IN_FLIGHT = 2
 """Slices a process has read or is to read before the next is handed out."""
 
 
-class MpdReader(FileReader):
+class MpdReader(Reader):
     """Reader of the Million Playlist Dataset; see the module."""
 
     name = "mpd"

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from playlist_pretrain.errors import TableError
+from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 OUTSIDE = ("/", "\\", "../", "..\\", "file:")
 """Beginnings of paths that lie below no folder that is known."""
+FIELDS = ("identifier", "location", "creator", "title")
+"""Fields of XSPF and JSPF tracks that an id is made of."""
 MUSICBRAINZ = re.compile(
     r"https?://(?:\w+\.)?musicbrainz\.org/(?:recording|track)/([0-9a-f-]{36})/?", re.IGNORECASE
 )
@@ -27,6 +31,28 @@ def track_id_of_identifier(identifier: str) -> str:
     """Reduce the address of a MusicBrainz recording to its id; leave any other as it is."""
     match = MUSICBRAINZ.fullmatch(identifier)
     return match[1].lower() if match else identifier
+
+
+def track_id_of_fields(
+    fields: Mapping[str, str], playlist: PurePosixPath, audio: Path | None, where: str
+) -> str:
+    """Track id of an XSPF or JSPF track: its identifier, or else location, or else names.
+
+    Raises
+    ------
+    TableError
+        At ``where``, when it has none of them.
+    """
+    key = next((key for key in ("identifier", "location") if fields.get(key)), "title")
+    if key == "identifier":
+        found = track_id_of_identifier(fields[key])
+    elif key == "location":
+        found = track_id_of_path(fields[key], playlist, audio)
+    else:
+        found = " – ".join(fields[name] for name in ("creator", "title") if fields.get(name))
+        if not found:
+            raise TableError(f"{where}: no 'identifier', 'location' or 'title'")
+    return valid_id(found, f"{where}: {key!r}")
 
 
 def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) -> str:

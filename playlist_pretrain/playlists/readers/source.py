@@ -245,7 +245,7 @@ def _wanted(name: PurePosixPath, accept: Callable[[PurePosixPath], bool]) -> boo
 
 
 def is_zip(path: Path) -> bool:
-    """Whether the file begins as zip files do."""
+    """True for a file that begins as zip files do."""
     with open(path, "rb") as stream:
         return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -325,11 +325,24 @@ class Request:
     damaged: Callable[[TableError], object] = refuse
 
 
-class FileReader:
-    """Base of the package's readers: finds files by name or first bytes, reads one by one.
+class Reader:
+    """Base of readers: finds files by name or first bytes, and reads one after the other.
 
     A format gives ``name``, ``description``, ``suffixes`` (or its own :meth:`accepts` and
-    ``files``) and :meth:`groups`; see :class:`playlist_pretrain.playlists.readers.Reader`.
+    ``files``) and :meth:`groups`.
+
+    Attributes
+    ----------
+    name : str
+        The value of ``--format``.
+    description : str
+        One line: the source, and what serves as group id and track id.
+    kinds : tuple of str
+        Kinds of groups that the source holds, the usual one first.
+    options : frozenset of str
+        Fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``.
+    suffixes : tuple of str
+        Endings of the names of its files.
     """
 
     name: str
@@ -344,28 +357,34 @@ class FileReader:
         return ", ".join(self.suffixes)
 
     def accepts(self, path: PurePosixPath) -> bool:
-        """Whether a file of this name is of the format."""
+        """True for the name of a file of the format."""
         return path.suffix.lower() in self.suffixes
 
     def begins(self, start: bytes) -> bool:
-        """Whether the content of a file of any name is of the format, by its first bytes."""
+        """True for the first bytes of a file of the format, whatever its name."""
         return False
 
     def sniff(self, path: Path) -> bool:
-        """Whether the existing ``path`` is or holds files of the format."""
+        """True for an existing file of the format, and for a folder or zip file with some."""
         if any(self.accepts(source.path) for source in sources_in(path, self.accepts)):
             return True
         return self.begins(first_bytes(path))
 
     def sources(self, path: Path) -> list[Source]:
-        """The file, or all files of the format in a folder or zip file."""
+        """The file, or all files of the format in a folder or zip file; a TableError if none."""
         found = sources_in(path, self.accepts)
         if not found:
             raise TableError(f"{path}: no {self.files} in this folder or zip file")
         return found
 
     def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
-        """Yield the groups of one source after the other."""
+        """Yield ``(group id, track ids in the order of the source)``, streaming.
+
+        Both kinds of ids are non-empty valid Unicode. A group may come in several parts; a group
+        without tracks comes with an empty list. ``request.advance`` is told every byte,
+        ``request.damaged`` the TableError that ends the reading of a source; it names the source
+        and the place in it, and what came before has been yielded.
+        """
         for source in sources:
             try:
                 yield from self.groups(source, request)
@@ -373,7 +392,7 @@ class FileReader:
                 request.damaged(error)
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
-        """Yield the groups of one source; those before a damage too."""
+        """Yield the groups of one source; a TableError ends it."""
         raise NotImplementedError
 
 

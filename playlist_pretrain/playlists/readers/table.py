@@ -21,8 +21,8 @@ from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
     LARGEST_EXPANSION,
-    FileReader,
     Group,
+    Reader,
     Request,
     Source,
     in_parts,
@@ -39,7 +39,7 @@ TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 MAGIC = b"PAR1"
 
 
-class TableReader(FileReader):
+class TableReader(Reader):
     """Reader of long tables; see the module."""
 
     name = "table"

@@ -13,15 +13,10 @@ from pathlib import Path
 from xml.parsers import expat
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import valid_id
-from playlist_pretrain.playlists.readers.paths import (
-    group_id_of,
-    track_id_of_identifier,
-    track_id_of_path,
-)
+from playlist_pretrain.playlists.readers.paths import FIELDS, group_id_of, track_id_of_fields
 from playlist_pretrain.playlists.readers.source import (
-    FileReader,
     Group,
+    Reader,
     Request,
     Source,
     in_parts,
@@ -29,7 +24,6 @@ from playlist_pretrain.playlists.readers.source import (
 
 NAMESPACES = ("http://xspf.org/ns/0/", "")
 TRACK = ["playlist", "trackList", "track"]
-FIELDS = ("identifier", "location", "creator", "title")
 LONGEST_FIELD = 65_536
 LONGEST_TAG = 1 << 20
 """Bytes; expat reads a tag or comment anew with every chunk until it is whole."""
@@ -37,7 +31,7 @@ DEEPEST = 100
 CHUNK = 65_536
 
 
-class XspfReader(FileReader):
+class XspfReader(Reader):
     """Reader of XSPF playlists; see the module."""
 
     name = "xspf"
@@ -152,18 +146,7 @@ class _Parser:
             self._text = None
         if self._path == TRACK:
             self._number += 1
-            self._tracks.append(self._track_id())
+            where = f"{self._where}: track {self._number}"
+            playlist = self._source.path
+            self._tracks.append(track_id_of_fields(self._found, playlist, self._audio, where))
         self._path.pop()
-
-    def _track_id(self) -> str:
-        where = f"{self._where}: track {self._number}"
-        found = self._found
-        if "identifier" in found:
-            return valid_id(track_id_of_identifier(found["identifier"]), where)
-        if "location" in found:
-            track = track_id_of_path(found["location"], self._source.path, self._audio)
-            return valid_id(track, where)
-        named = [found[key] for key in ("creator", "title") if key in found]
-        if not named:
-            raise TableError(f"{where}: no identifier, location or title")
-        return valid_id(" – ".join(named), where)
