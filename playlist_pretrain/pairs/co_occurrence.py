@@ -24,7 +24,6 @@ from playlist_pretrain.seeds import random_order, random_stream
 
 BLOCK = 65_536
 EPOCHS_TO_EXPECT_BY = 3
-AHEAD = 16
 
 
 class _OfWindows:
@@ -98,7 +97,7 @@ class PlaylistCoOccurrence(_OfWindows):
             self.groups.rows,
             random_order(stream, len(self.groups)),
             stream.random_raw(self._covered),
-            all_available(self.groups.tracks),
+            np.ones(self.groups.tracks, bool),
             pairs,
         )
         return pairs[:made]
@@ -152,7 +151,7 @@ class TopCoOccurrence(_OfWindows):
     def _pairs(self, stream: np.random.Philox) -> np.ndarray:
         order = self._covered[random_order(stream, len(self._covered))]
         pairs = np.empty((len(order) // 2, 2), np.int32)
-        available = all_available(len(self.top_table.rows))
+        available = np.ones(len(self.top_table.rows), bool)
         words = stream.random_raw(len(order))
         return pairs[: pair_with_top(self.top_table.rows, order, words, available, pairs)]
 
@@ -204,11 +203,6 @@ class PlaylistWord2Vec(EveryTrack):
         self.table = vectors.table(tracks)
 
 
-def all_available(tracks: int) -> np.ndarray:
-    """A bit a track, all set [shape=(tracks // 64 + 1,), uint64]: those of millions fit a cache."""
-    return ~np.zeros(tracks // 64 + 1, np.uint64)
-
-
 @compiled
 def pair_within_groups(indptr, rows, words, pairs):
     """Pair the tracks of every group at random, each group for itself.
@@ -245,40 +239,30 @@ def pair_groups(indptr, rows, order, words, available, pairs):
         Groups in the order of the visit.
     words : ndarray [shape=(n,), uint64]
         Random words, as many as there are available tracks suffice.
-    available : ndarray [shape=(tracks // 64 + 1,), uint64]
-        See :func:`all_available`; afterwards the tracks that were not paired.
+    available : ndarray [shape=(tracks,), bool]
+        Tracks that may be paired; afterwards those that were not.
     pairs : ndarray [shape=(m, 2), int32]
         Filled from its start; the number of pairs made is returned.
     """
     pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = used = 0
-    ahead = np.int64(0)
-    for position in range(len(order)):
-        if position % AHEAD == 0:
-            # Groups lie anywhere in memory: asked for together they come at once, each cache line
-            # by one of its entries. The sum keeps the compiler from leaving this out.
-            for soon in range(position + AHEAD, min(position + 2 * AHEAD, len(order))):
-                for entry in range(indptr[order[soon]], indptr[order[soon] + 1], 16):
-                    ahead += rows[entry]
-        group = order[position]
+    for group in order:
         size = 0
         for entry in range(indptr[group], indptr[group + 1]):
             row = rows[entry]
             pool[size] = row  # stays only if the next line counts it
-            size += (available[row >> 6] >> np.uint64(row & 63)) & np.uint64(1)
+            size += available[row]
         paired = size - size % 2
         for i in range(min(paired, size - 1)):  # Fisher and Yates, as far as it is needed
             fraction = (words[used] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
             used += 1
             j = i + int(fraction * (size - i))
             pool[i], pool[j] = pool[j], pool[i]
-        for i in range(paired):
-            row = pool[i]
-            available[row >> 6] &= ~(np.uint64(1) << np.uint64(row & 63))
         for i in range(0, paired, 2):
             pairs[made, 0], pairs[made, 1] = pool[i], pool[i + 1]
+            available[pool[i]] = available[pool[i + 1]] = False
             made += 1
-    return made if ahead >= 0 else -1
+    return made
 
 
 @compiled
@@ -291,21 +275,17 @@ def pair_with_top(top_rows, order, words, available, pairs):
         Neighbours of every track, −1 after the last.
     order : ndarray [shape=(n,), int32]
         Tracks in the order of the visit, with a random word each in ``words``, uint64 [n].
-    available : ndarray [shape=(tracks // 64 + 1,), uint64]
-        See :func:`all_available`; afterwards the tracks that were not paired.
+    available : ndarray [shape=(tracks,), bool]
+        Tracks that may be paired; afterwards those that were not.
     pairs : ndarray [shape=(n // 2, 2), int32]
         Filled from its start; the number of pairs made is returned.
     """
     top = top_rows.shape[1]
     free = np.empty(top, np.int32)
     made = 0
-    ahead = np.int64(0)
     for visit in range(len(order)):
-        if visit % AHEAD == 0:  # as in pair_groups: lines of the table lie anywhere in memory
-            for soon in range(visit + AHEAD, min(visit + 2 * AHEAD, len(order))):
-                ahead |= top_rows[order[soon], 0] | top_rows[order[soon], top - 1]
         anchor = order[visit]
-        if not (available[anchor >> 6] >> np.uint64(anchor & 63)) & np.uint64(1):
+        if not available[anchor]:
             continue
         size = 0
         for i in range(top):
@@ -313,12 +293,11 @@ def pair_with_top(top_rows, order, words, available, pairs):
             if other < 0:
                 break
             free[size] = other  # stays only if the next line counts it
-            size += np.int64((available[other >> 6] >> np.uint64(other & 63)) & np.uint64(1))
+            size += available[other]
         if size:
             fraction = (words[visit] >> np.uint64(11)) * 2.0**-53  # 0 ≤ fraction < 1
             other = free[int(fraction * size)]
             pairs[made, 0], pairs[made, 1] = anchor, other
-            for row in (anchor, other):
-                available[row >> 6] &= ~(np.uint64(1) << np.uint64(row & 63))
+            available[anchor] = available[other] = False
             made += 1
-    return made if ahead >= -1 else -1
+    return made
