@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -154,7 +154,7 @@ def pairing(
     groups: str | None = None,
     seed: int = 0,
     frames: int | None = None,
-    settings: TableSettings | None = None,
+    **settings: Any,
 ) -> Pairing:
     """Make a pairing of a collection, or of groups.
 
@@ -176,23 +176,25 @@ def pairing(
     seed : int
     frames : int, optional
         Frames of a window; default those of the collection's front end.
-    settings : TableSettings, optional
-        Of the tables of ``playlist_tco`` and ``playlist_w2v``; of its ``exclude`` are the ids to
-        leave out. No groups are held out.
+    **settings
+        Fields of :class:`~playlist_pretrain.playlists.settings.TableSettings`, such as
+        ``max_group_length``, ``w2v_size`` or ``exclude``, a file of ids to leave out. No groups
+        are held out.
 
     Raises
     ------
     CollectionError, GroupsError, RecipeError, TableError
         When there is no such collection, groups, or pairing, or ids cannot be left out.
     """
-    make, settings = PAIRINGS.get(name), settings or TableSettings()
+    make, chosen = PAIRINGS.get(name), TableSettings(**settings)
+    chosen.check(word2vec=name == "playlist_w2v")
     if isinstance(source, TrackGroups):
-        return make(Material.of(source, settings), seed)
+        return make(Material.of(source, chosen), seed)
     collection = source if isinstance(source, Collection) else Collection.open(source)
     frames = frames or collection.front_end.window_frames
-    usable, _ = usable_tracks(collection, frames=frames, exclude=settings.exclude)
+    usable, _ = usable_tracks(collection, frames=frames, exclude=chosen.exclude)
     named = groups or ("artists" if name == "artist_co" else "playlists")
     found = None
     if name != "simclr" or groups or groups_path(collection.path, named).exists():
         found = load_groups(collection, named).without_tracks(~usable)
-    return make(Material(found, usable, settings, collection.path, collection.track_ids), seed)
+    return make(Material(found, usable, chosen, collection.path, collection.track_ids), seed)

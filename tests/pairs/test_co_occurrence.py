@@ -1,7 +1,6 @@
 """The pairing against the rules of the paper, written down slowly."""
 
 import itertools
-import random
 from collections import Counter
 from fractions import Fraction
 
@@ -27,18 +26,6 @@ def groups_of(playlists, tracks=TRACKS):
 
 def pairs_of(pairing, epoch):
     return [tuple(pair) for block in pairing.epoch(epoch) for pair in block.tolist()]
-
-
-def slow_epoch(playlists, generator):
-    """The method as the paper tells it, in the simplest Python."""
-    used, pairs = set(), []
-    for playlist in generator.sample(playlists, len(playlists)):
-        free = [row for row in playlist if row not in used]
-        generator.shuffle(free)
-        for i in range(len(free) // 2):
-            pairs.append((free[2 * i], free[2 * i + 1]))
-            used |= set(pairs[-1])
-    return pairs
 
 
 def outcomes(playlists):
@@ -93,26 +80,6 @@ def test_every_outcome_has_its_exact_probability(playlists):
     statistic = sum((seen[o] - epochs * p) ** 2 / (epochs * p) for o, p in expected.items())
     freedom = len(expected) - 1
     assert statistic < freedom + 4 * (2 * freedom) ** 0.5, f"chi-square of {freedom}"
-
-
-def long_tailed(rng, groups=80, tracks=120):
-    weights = 1 / np.arange(1, tracks + 1)
-    lengths = np.minimum(2 + rng.geometric(0.1, groups), tracks // 2)
-    return [
-        rng.choice(tracks, n, replace=False, p=weights / weights.sum()).tolist() for n in lengths
-    ]
-
-
-def test_as_many_pairs_as_the_slow_method_makes(rng):
-    playlists = long_tailed(rng)
-    generator = random.Random(5)
-    slow = np.array([len(slow_epoch(playlists, generator)) for _ in range(300)])
-    pairing = PlaylistCoOccurrence(groups_of(playlists, 120), 0)
-    fast = np.array([pairing.count(epoch) for epoch in range(300)])
-    assert slow.std() > 0
-    error = np.sqrt((slow.var() + fast.var()) / 300)
-    assert abs(slow.mean() - fast.mean()) < 4 * error
-    assert abs(pairing.expected_pairs - slow.mean()) < 4 * slow.std()
 
 
 def test_pairs_of_a_group_are_spread_over_the_epoch():

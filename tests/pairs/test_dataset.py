@@ -147,3 +147,5 @@ def test_a_pairing_of_a_collection_or_of_groups(collection, name):
     assert set(np.concatenate(list(pairing(name, groups).epoch(0))).flat) == set(range(32))
     with pytest.raises(RecipeError, match="'tracks'"):
         pairing("tracks", groups)
+    with pytest.raises(RecipeError, match="--max-group-length 1: must be"):
+        pairing(name, groups, max_group_length=1)
