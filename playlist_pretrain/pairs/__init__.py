@@ -83,11 +83,8 @@ class Material:
     usable : ndarray [shape=(tracks,), bool]
         Tracks that may be trained on.
     settings : TableSettings
-        Of the tables that some pairings need.
-    folder : Path, optional
-        Where these tables are kept; without one they are made anew.
-    track_ids : sequence of str, optional
-        Ids of all rows, for tables that name their tracks.
+        Of the tables that some pairings need, which are kept in ``folder`` if there is one and
+        name their tracks by ``track_ids``.
     """
 
     groups: TrackGroups | None

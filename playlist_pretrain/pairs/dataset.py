@@ -30,14 +30,8 @@ class Share:
     """The parts of every batch that a worker reads.
 
     A batch is cut into equal parts in the order of its pairs, one for each replica of a strategy.
-    A worker reads those of its own replicas, so no pair is read twice and none is left out.
-
-    Attributes
-    ----------
-    parts : int
-        Of a batch: replicas of the strategy.
-    first, last : int
-        Parts ``first … last − 1`` are read here.
+    A worker reads those of its own replicas, ``first … last − 1`` of ``parts``, so no pair is read
+    twice and none is left out.
     """
 
     parts: int = 1
@@ -61,14 +55,7 @@ class PairStream:
     the same number of steps, that of the epoch and pairing with the fewest whole batches; longer
     ones use their first pairs, which are others in every epoch.
 
-    Parameters
-    ----------
-    pairings : tuple of Pairing
-        Each gives a batch to every step.
-    batch : int
-        Pairs of each pairing a step.
-    steps_per_epoch : int
-        Whole batches an epoch, see :func:`plan`.
+    Each of ``pairings`` gives ``batch`` pairs to every step; see :func:`plan`.
     """
 
     pairings: tuple[Pairing, ...]

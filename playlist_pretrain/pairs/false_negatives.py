@@ -19,14 +19,8 @@ class FalseNegatives:
     negatives, as ``left_out`` of :func:`~playlist_pretrain.models.nt_xent.nt_xent` (Huynh et al.
     2022, arXiv 2011.11765, eliminate false negatives that they guess; groups tell them).
 
-    Attributes
-    ----------
-    indptr : ndarray [shape=(tracks + 1,), int64]
-        Where each track starts in ``groups``.
-    groups : ndarray [shape=(nnz,), int32]
-        Groups of every track.
-    count : int
-        Number of groups.
+    ``indptr`` (int64 [tracks + 1]) and ``groups`` (int32 [nnz]) are the groups of every track, of
+    ``count`` groups in all.
     """
 
     indptr: np.ndarray
@@ -42,16 +36,8 @@ class FalseNegatives:
     def left_out(self, pairs: np.ndarray) -> np.ndarray:
         """Mask of the projections of a batch that are no negatives of each other.
 
-        Parameters
-        ----------
-        pairs : ndarray [shape=(n, 2), int32]
-            Rows of a batch: anchor, positive.
-
-        Returns
-        -------
-        ndarray [shape=(2·n, 2·n), bool]
-            Symmetric, anchors before positives; False for a projection and itself, and for it
-            and its partner.
+        ``pairs`` (int32 [n, 2]) are rows of a batch. The mask (bool [2·n, 2·n]) is symmetric,
+        anchors before positives, and False for a projection and itself, and for it and its partner.
         """
         rows = pairs.T.reshape(-1)
         left_out = rows[:, None] == rows[None, :]

@@ -69,16 +69,9 @@ def beam_top_table(
 ) -> TopTable:
     """Count the co-occurrences of ``groups`` with Beam.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    temp : str
-        Folder for the files that go to the workers and come back, on any file system that Beam
-        knows and all workers reach; they are removed in the end.
-    top, max_group_length
-        See :func:`playlist_pretrain.playlists.top_table.top_table`.
-    options : sequence of str
-        Of Beam, such as ``--runner=FlinkRunner``.
+    ``temp`` is a folder for the files that go to the workers and come back, on any file system
+    that Beam knows and all workers reach; they are removed in the end. ``options`` are those of
+    Beam, such as ``--runner=FlinkRunner``.
     """
     place = FileSystems.join(temp, f"co-occurrences-{time.time_ns()}")
     FileSystems.mkdirs(place)

@@ -164,20 +164,8 @@ def draw_groups(
 ) -> list[Path]:
     """Draw lengths, popularity and co-occurrences, and tracks per artist, as PNG.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    table : TopTable
-        Their co-occurrences.
-    folder : Path
-        Folder of the figures.
-    artists : TrackGroups, optional
-        Groups of the same collection that are artists.
-
-    Returns
-    -------
-    list of Path
-        The figures written.
+    ``table`` has the co-occurrences of ``groups``; ``artists`` are groups of the same collection.
+    Returns the figures written into ``folder``.
     """
     popularity = np.bincount(groups.rows, minlength=groups.tracks)
     shared = table.counts[table.counts > 0]

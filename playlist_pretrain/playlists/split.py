@@ -28,11 +28,8 @@ the probes of two runs ask the same question."""
 def read_track_ids(path: str | Path) -> list[str]:
     """Ids of a list, in its order.
 
-    Parameters
-    ----------
-    path : str or Path
-        UTF-8. A first line with a cell ``track_id`` makes it a table (CSV or TSV); anything else
-        is a plain list, one id a line, where blank lines do not count.
+    A first line with a cell ``track_id`` makes it a table (CSV or TSV); anything else is a plain
+    list, one id a line, where blank lines do not count.
 
     Raises
     ------
@@ -55,14 +52,8 @@ def read_track_ids(path: str | Path) -> list[str]:
 class Split:
     """Groups of a collection as a run uses them.
 
-    Attributes
-    ----------
-    kept, held_out : TrackGroups
-        To train on, and for the probe.
-    usable : ndarray [shape=(tracks,), bool]
-        Tracks that may be trained on: long enough, and not excluded.
-    exclude_key : str or None
-        Key of the ids that were excluded.
+    ``kept`` are trained on, ``held_out`` are for the probe; ``usable`` (bool [tracks]) are tracks
+    that are long enough and not excluded, ``exclude_key`` is a key of the excluded ids.
     """
 
     kept: TrackGroups
@@ -81,17 +72,8 @@ def split_groups(
 ) -> Split:
     """Leave out tracks that cannot be trained on, and hold out groups for the probe.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    collection : Collection
-        The one the groups speak of.
-    frames : int
-        Frames of a window; shorter tracks are left out.
-    exclude : str, optional
-        File of track ids to leave out.
-    probe_share : float
-        Share of the groups to hold out.
+    ``frames`` are those of a window, shorter tracks are left out; ``exclude`` is a file of track
+    ids to leave out; ``probe_share`` the share of the groups to hold out.
 
     Raises
     ------

@@ -32,14 +32,9 @@ PARTS = 400
 class TopTable:
     """The tracks with which each track shares most groups.
 
-    Attributes
-    ----------
-    rows : ndarray [shape=(tracks, top), int32]
-        By count descending, then by row ascending; −1 where there are fewer.
-    counts : ndarray [shape=(tracks, top), int32]
-        Number of groups that are shared; 0 where there is no track.
-    left_out : int
-        Groups that were too long to take part.
+    ``rows`` (int32 [tracks, top]) are ordered by count descending, then by row ascending, −1 where
+    there are fewer; ``counts`` (int32 [tracks, top]) are numbers of shared groups. ``left_out``
+    groups were too long to take part.
     """
 
     rows: np.ndarray

@@ -33,17 +33,9 @@ def elements(
 ) -> Iterator[Any]:
     """Yield the elements of the one long list of a JSON document, as far as it is whole.
 
-    Parameters
-    ----------
-    data : bytes
-        UTF-8.
-    name : str
-        Of the source, for messages.
-    key : str, optional
-        The document is an object and the list its value of this name; without one the document
-        is the list.
-    damage : TableError, optional
-        Why the data end before the document does; raised at their end.
+    With ``key`` the document is an object and the list its value of this name; without, it is the
+    list. ``name`` is that of the source, for messages; ``damage`` the reason why the data end
+    before the document does, raised at their end.
 
     Raises
     ------

@@ -65,7 +65,7 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
     playlist : PurePosixPath
         The playlist file below the folder that is read.
     audio : Path, optional
-        Folder below which the collection's tracks lie; without one it is the folder that is read.
+        Folder of the collection's audio; default the folder that is read.
 
     Returns
     -------
@@ -100,15 +100,9 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
 
 
 def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> str:
-    """End of a message on ids that were not found: how paths among them become ids, else nothing.
+    """End of a message on ids that were not found, if paths are among them.
 
-    Parameters
-    ----------
-    ids : iterable of str
-    option : str
-        That gives the audio folder.
-    audio : Path, optional
-        The audio folder that was taken.
+    It names the ``option`` that gives the audio folder, and the ``audio`` folder that was taken.
     """
     if not any(one.startswith(OUTSIDE) or DRIVE.match(one) for one in ids):
         return ""

@@ -298,8 +298,7 @@ class Request:
     kind : str
         Kind of the groups: one of the reader's ``kinds``.
     columns : mapping, optional
-        Names of the columns that hold ``group``, ``track``, …; what is left out has the reader's
-        own default.
+        Names of the columns that hold ``group``, ``track``, …, where not the reader's own.
     separator : str, optional
         Sign between several groups in one cell of a table.
     gap : float
@@ -311,8 +310,7 @@ class Request:
     advance : callable
         Told how many more bytes of the sources have been read.
     damaged : callable
-        Told of the damage that ends the reading of one source; raises it, or returns to go on
-        with the next source.
+        Told of the damage of a source; raises it, or returns to go on with the next source.
     """
 
     kind: str = "playlists"
