@@ -122,15 +122,6 @@ def test_a_short_or_long_file(folder, name, change):
         Collection.open(folder)
 
 
-def test_a_changed_index_of_the_same_size(folder):
-    path = folder / "index-0.npz"
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(CollectionError, match=r"index-0\.npz: not the index that collection\.json"):
-        Collection.open(folder)
-
-
 def update(**changes):
     return lambda arrays: arrays.update({name: np.array(*value) for name, value in changes.items()})
 

@@ -212,20 +212,6 @@ def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import
     assert set(after.frames) == {64} and after.content_key != before.content_key
 
 
-def test_mels_are_added_when_asked_to(tmp_path, import_to, capsys):
-    show_messages()
-    folder = mel_files.jamendo(tmp_path / "jamendo", (241, 9007), frames=300)
-    before = import_to(folder)
-    mel_files.jamendo(folder, (1241,), frames=300)
-    assert len(import_to(folder)) == 2
-    assert f"1 track of {folder} not in the collection yet" in capsys.readouterr().out
-    after = import_to(folder, add=True)
-    assert list(after.track_ids) == [*before.track_ids, "41/1241"]
-    np.testing.assert_array_equal(after.mel(0), before.mel(0))
-    expected = 2 * mel_files.mel(1241, bands=96, frames=300).T
-    np.testing.assert_array_equal(after.mel(2), expected.astype(np.float16))
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -198,11 +198,3 @@ def test_what_is_damaged_is_named(own, case):
         Collection.open(url)
     assert str(caught.value).startswith(url + message) and "\n" not in str(caught.value)
     assert "make_tfrecords.py --audio DIR --out" not in str(caught.value)
-
-
-def test_what_is_not_there(s3, uploaded):
-    for url in (uploaded + "s", "s3://no-such-bucket-at-all/x"):
-        with pytest.raises(
-            CollectionError, match=f"^{url}: no such file, folder or bucket.*copy it"
-        ):
-            Collection.open(url)

@@ -112,15 +112,6 @@ def test_a_file_that_shrank_is_an_error(make_collection, tmp_path):
     reader.read(rows[:2], [0, 44])
 
 
-def test_the_systems_own_words_are_passed_on(collection):
-    reader = WindowReader(collection, 256)
-    folder = os.open(collection.path, os.O_RDONLY)
-    reader._descriptors = np.full_like(reader._descriptors, folder)
-    with pytest.raises(CollectionError, match=r"frame 44 of track 'track/0000'.*Is a directory"):
-        reader.read([0], [44])
-    os.close(folder)
-
-
 def test_partial_and_interrupted_reads_are_continued(monkeypatch):
     import ctypes
     import errno
@@ -268,48 +259,6 @@ def test_any_view_keeps_the_block(view):
     del kept, others
     gc.collect()
     assert pool.allocations == 5 and len(pool._free) == 2
-
-
-def test_the_pool_keeps_its_reserve_and_no_more():
-    pool = BufferPool(reserve=3)
-    arrays = [pool.take((10,), np.dtype("u1")) for _ in range(20)]
-    assert len({block(array) for array in arrays}) == 20
-    arrays.clear()
-    assert len(pool._free) == 3
-    small = [pool.take((5,), np.dtype("u1")) for _ in range(3)]
-    assert pool.allocations == 20
-    del small
-    large = pool.take((1000,), np.dtype("u1"))
-    assert pool.allocations == 21 and len(large) == 1000
-
-
-def test_many_threads_never_share_a_block(collection):
-    reader = WindowReader(collection, 256)
-    reader.pool.keep(12)
-    wrong = []
-
-    def work(seed):
-        rng = np.random.default_rng(seed)
-        for _ in range(150):
-            rows = rng.choice(np.flatnonzero(reader.usable), 8)
-            starts = rng.integers(0, reader.last_start(rows) + 1)
-            windows = reader.read(rows, starts)
-            tail = windows[-1, -5:]
-            first = windows.copy()
-            del windows
-            row, start = rows[-1], starts[-1]
-            if (tail != collection.mel(row)[start + 251 : start + 256]).any():
-                wrong.append((row, start))
-            if (first[0] != collection.mel(rows[0])[starts[0] : starts[0] + 256]).any():
-                wrong.append((rows[0], starts[0]))
-
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-    assert reader.pool.allocations <= 12  # a thread reads one while it looks at the one before
 
 
 def requests_of(reader, batches, parts, batch, seed=0):
