@@ -60,7 +60,7 @@ def location(path: str | Path) -> Path:
         from upath import UPath
 
         options = {"use_listings_cache": False, **_OPTIONS.get(scheme, {})}
-        return UPath(f"{scheme}://{place.rstrip('/')}", **options)  # type: ignore[return-value]
+        return UPath(f"{scheme}://{place.rstrip('/')}", **options)
 
 
 def refuse_remote(

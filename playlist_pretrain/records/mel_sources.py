@@ -375,7 +375,7 @@ def _tracks(
             reason = f"its name is not of the kind {kind.named}"
             notes.append(Note(shown, shown, "skipped", reason))
             continue
-        reason = kind.left_out(track_id)  # type: ignore[assignment]
+        reason = kind.left_out(track_id)
         if reason is None and track_id in tracks:
             first = tracks[track_id].source
             if not keep_going:

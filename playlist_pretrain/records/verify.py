@@ -151,7 +151,7 @@ def scan_shard(
                     start + RECORD_HEADER + first,
                     *(track.frames, track.start_seconds, track.source_seconds),
                     counts[silence] == bits.size,
-                    int.from_bytes(hashlib.blake2b(bits, digest_size=8).digest(), "little"),
+                    int.from_bytes(hashlib.blake2b(data[first:last], digest_size=8).digest(), "little"),
                 )
     except OSError as error:
         raise CollectionError(f"{path}: {error.strerror}") from error
@@ -316,7 +316,7 @@ def _check_shard(
         found.damaged[number] = reason
         yield Problem(name, reason)
     elif index is not None:
-        columns = {
+        columns: dict[str, tuple] = {
             "track id": (part.track_ids, ids),
             "offset": (part.offsets, index["offset"][rows]),
         }
@@ -333,10 +333,9 @@ def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[Pr
     if not document["tracks"]:
         yield Problem(schema.COLLECTION_FILE, "no tracks")
         return
-    sums = [
-        np.sum([getattr(part, n) for part in parts], 0) for n in ("band_sum", "band_square_sum")
-    ]
-    computed = band_statistics(*sums, document["frames"])
+    band_sum = np.sum([part.band_sum for part in parts], 0)
+    band_square_sum = np.sum([part.band_square_sum for part in parts], 0)
+    computed = band_statistics(band_sum, band_square_sum, document["frames"])
     for name, here in zip(("band_mean", "band_std"), computed, strict=True):
         there = np.array(document[name], np.float32)
         rounding = np.spacing(np.maximum(np.abs(here), np.abs(there)))
