@@ -147,11 +147,12 @@ def scan_shard(
                     sums += np.einsum("ij->j", exact), np.einsum("ij,ij->j", exact, exact)
                     tally.add(0, exact.min(axis=0), exact.max(axis=0))  # type: ignore[arg-type]
                 tally.counts += counts
+                fingerprint = hashlib.blake2b(data[first:last], digest_size=8).digest()
                 rows[track.track_id] = (
                     start + RECORD_HEADER + first,
                     *(track.frames, track.start_seconds, track.source_seconds),
                     counts[silence] == bits.size,
-                    int.from_bytes(hashlib.blake2b(data[first:last], digest_size=8).digest(), "little"),
+                    int.from_bytes(fingerprint, "little"),
                 )
     except OSError as error:
         raise CollectionError(f"{path}: {error.strerror}") from error
