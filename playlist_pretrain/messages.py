@@ -1,4 +1,4 @@
-"""What the program says: command lines to type next, log messages, progress bars.
+"""Messages of the program: command lines to type next, log messages, progress bars.
 
 The commands it prints can be typed as they stand: ``python scripts/VERB.py`` in a checkout, and
 ``playlist-pretrain VERB`` where the package is installed.
@@ -129,7 +129,7 @@ def show_messages(*, quiet: bool = False) -> None:
         logger.addHandler(_Printer())
 
 
-def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options: Any) -> Any:
+def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     """Return a ``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
 
     Not shown where the package's logger leaves out information, as with ``--quiet``.
@@ -144,5 +144,5 @@ def progress(iterable: Iterable | None = None, *, quiet: bool = False, **options
     from tqdm import tqdm
 
     hidden = not logging.getLogger("playlist_pretrain").isEnabledFor(logging.INFO)
-    disable = quiet or hidden or not sys.stderr.isatty()
+    disable = hidden or not sys.stderr.isatty()
     return tqdm(iterable, delay=2, disable=disable, dynamic_ncols=True, **options)

@@ -74,7 +74,7 @@ class Run:
 
     @property
     def contents(self) -> list[Path]:
-        """What a run writes, but for its recipe."""
+        """Files and folders that a run writes, without its recipe."""
         folders = [self.saved_model, self.checkpoints, self.figures, self.tensorboard]
         return [*folders, self.history]
 

@@ -78,7 +78,7 @@ class TaggingRuns(Run):
 
     @property
     def contents(self) -> list[Path]:
-        """What the runs write, but for the recipe."""
+        """Files and folders that the runs write, without their recipe."""
         names = (RESULTS, "results.md", PER_TAG, "predictions")
         runs = (path for path in self.path.glob("run-*") if path.name[4:].isdecimal())
         return [*super().contents, *runs, *(self.path / name for name in names)]

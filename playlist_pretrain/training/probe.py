@@ -141,7 +141,7 @@ def _embed(backbone: tf.keras.Model, windows: np.ndarray) -> np.ndarray:
 
 
 def _ranks(similarity: np.ndarray) -> np.ndarray:
-    """How many of ``similarity [n]`` are larger than each of it, ties half, float64 [n]."""
+    """Rank each of ``similarity [n]`` from 0 for the largest, ties half; float64 [n]."""
     ordered = np.sort(similarity)
     larger = len(ordered) - np.searchsorted(ordered, similarity, side="right")
     not_smaller = len(ordered) - np.searchsorted(ordered, similarity, side="left")
