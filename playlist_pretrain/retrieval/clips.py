@@ -199,91 +199,77 @@ def clips_of_audio(
     dict of int to str
         Position of each clip whose file cannot be read, or ends before the excerpt does, and why.
     """
-    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
-
     clips_in: dict[TrackSource, list[int]] = defaultdict(list)
     for position in triplets.named.tolist():
         clips_in[files[position]].append(position)
     tracks = sorted(clips_in, key=lambda track: track.track_id)
-    of_rate: dict[tuple[int, int], list[_MelFile]] = defaultdict(list)
+    of_rate: dict[tuple[int, int], list[_Store]] = defaultdict(list)
     stores = []
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        for number, end in enumerate(front_ends):
-            store = _MelFile(Path(folder) / f"{number}.mel", end, len(triplets.clips))
-            stores.append(stack.enter_context(store))
-            of_rate[end.sample_rate, end.resample_quality].append(store)
-        lacking: dict[int, str] = {}
-        total = len(tracks) * len(of_rate)
-        bar = stack.enter_context(progress(total=total, desc="decoding", unit=" files"))
+    for number, end in enumerate(front_ends):
+        stores.append(_Store(Path(folder) / str(number), end, len(triplets.clips)))
+        of_rate[end.sample_rate, end.resample_quality].append(stores[-1])
+    lacking: dict[int, str] = {}
+    total = len(tracks) * len(of_rate)
+    with progress(total=total, desc="decoding", unit=" files") as bar:
         for (rate, quality), own in of_rate.items():
-            log_mels = [NumpyLogMel(store.front_end) for store in own]
             decoded = decode_in_order(
                 tracks, audio, AudioLoader(rate, None, quality), workers,
                 size_of=lambda found: 0 if isinstance(found, str) else found.waveform.nbytes,
             )  # fmt: skip
-            stack.enter_context(contextlib.closing(decoded))
-            for number, result in decoded:
-                bar.update()
-                for position in clips_in[tracks[number]]:
-                    try:
-                        if isinstance(result, str):
-                            raise AudioError(result)
-                        clip = triplets.clips[position]
-                        waveform = _excerpt(result.waveform, rate, clip, seconds, cut=cut)
-                    except AudioError as error:
-                        lacking[position] = f"{tracks[number].source}: {error}"
-                        continue
-                    for store, log_mel in zip(own, log_mels, strict=True):
-                        store.add(position, log_mel(with_one_frame(waveform, store.front_end)))
+            with contextlib.closing(decoded):
+                for number, found in decoded:
+                    bar.update()
+                    for position in clips_in[tracks[number]]:
+                        part = found
+                        if not isinstance(found, str):
+                            clip = triplets.clips[position]
+                            part = _excerpt(found.waveform, rate, clip, seconds, cut=cut)
+                        if isinstance(part, str):
+                            lacking[position] = f"{tracks[number].source}: {part}"
+                            continue
+                        for store in own:
+                            store.add(position, part)
     return [store.mels() for store in stores], lacking
 
 
-class _MelFile:
-    """Log-mels of clips one after the other in a file, float16, and their statistics."""
+class _Store:
+    """Log-mels of clips, a file each, and their statistics."""
 
-    def __init__(self, path: Path, front_end: FrontEnd, clips: int):
-        self.path, self.front_end = path, front_end
-        self._begin, self._frames = np.zeros(clips, np.int64), np.zeros(clips, np.int64)
-        self._total, self._sums = 0, np.zeros((2, front_end.bands))
+    def __init__(self, folder: Path, front_end: FrontEnd, clips: int):
+        from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
-    def __enter__(self) -> _MelFile:
-        self._stream = open(self.path, "wb")
-        return self
+        folder.mkdir(parents=True)
+        self._log_mel = NumpyLogMel(front_end)
+        self.folder, self.front_end = folder, front_end
+        self._frames, self._sums = np.zeros(clips, np.int64), np.zeros((2, front_end.bands))
 
-    def __exit__(self, *error: object) -> None:
-        self._stream.close()
-
-    def add(self, clip: int, mel: np.ndarray) -> None:
-        stored = mel.astype(MEL_DTYPE)
-        self._stream.write(stored.tobytes())
-        self._begin[clip], self._frames[clip] = self._total, len(stored)
-        self._total += len(stored)
+    def add(self, clip: int, waveform: np.ndarray) -> None:
+        stored = self._log_mel(with_one_frame(waveform, self.front_end)).astype(MEL_DTYPE)
+        np.save(self.folder / f"{clip}.npy", stored)
+        self._frames[clip] = len(stored)
         values = stored.astype(np.float64)
         self._sums += values.sum(axis=0), np.square(values).sum(axis=0)
 
     def mels(self) -> ClipMels:
-        def mel(clip: int) -> np.ndarray:
-            begin, bands = int(self._begin[clip]), self.front_end.bands
-            shape, offset = (int(self._frames[clip]), bands), begin * bands * MEL_DTYPE.itemsize
-            return np.memmap(self.path, MEL_DTYPE, "r", offset, shape)
-
-        mean, square = self._sums / max(self._total, 1)
+        mean, square = self._sums / max(int(self._frames.sum()), 1)
         std = np.sqrt(np.maximum(square - mean**2, 0))
-        statistics = mean.astype(np.float32), std.astype(np.float32)
-        return ClipMels(self.front_end, mel, self._frames, *statistics)
+        return ClipMels(
+            self.front_end,
+            lambda clip: np.load(self.folder / f"{clip}.npy", allow_pickle=False),
+            self._frames,
+            mean.astype(np.float32),
+            std.astype(np.float32),
+        )
 
 
 def _excerpt(
     waveform: np.ndarray, rate: int, clip: Clip, seconds: float, *, cut: bool
-) -> np.ndarray:
-    """The samples of a clip."""
+) -> np.ndarray | str:
+    """Samples of a clip, or why it cannot be cut out."""
     if cut or clip.start is None:
         return waveform
     first, count = round(clip.start * rate), max(1, round(seconds * rate))
     part = waveform[first : first + count]
     if not len(part) or count - len(part) > MISSING_SECONDS * rate:
-        raise AudioError(
-            f"lasts {len(waveform) / rate:.1f} s, the excerpt is {_span(clip.start, seconds)}"
-        )
+        return f"lasts {len(waveform) / rate:.1f} s, the excerpt is {_span(clip.start, seconds)}"
     return part

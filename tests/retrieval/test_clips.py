@@ -243,5 +243,5 @@ def test_codecs_may_add_or_drop_a_tenth_of_a_second():
     clip, wave = Clip("a", 2.0), np.ones(3 * RATE, np.float32)
     kept = audio_clips._excerpt(wave[:-1600], RATE, clip, 1.0, cut=False)
     assert len(kept) == RATE - 1600
-    with pytest.raises(AudioError, match=r"lasts 2\.9 s"):
-        audio_clips._excerpt(wave[:-1601], RATE, clip, 1.0, cut=False)
+    reason = audio_clips._excerpt(wave[:-1601], RATE, clip, 1.0, cut=False)
+    assert reason.startswith("lasts 2.9 s")
