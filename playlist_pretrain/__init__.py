@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from playlist_pretrain.models import backbone
     from playlist_pretrain.models.contrastive import ContrastiveModel
     from playlist_pretrain.models.nt_xent import NTXent
+    from playlist_pretrain.pairs import pairing
+    from playlist_pretrain.pairs.dataset import pair_dataset
+    from playlist_pretrain.playlists.match import match_playlists
     from playlist_pretrain.records.build import build_collection
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.embedding_table import read_embeddings
@@ -43,7 +46,10 @@ __all__ = [
     "load",
     "load_audio",
     "log_mel",
+    "match_playlists",
     "nearest",
+    "pair_dataset",
+    "pairing",
     "pretrain",
     "read_embeddings",
     "similarity",
@@ -60,7 +66,10 @@ _MODULES = {
     "load": "retrieval.model",
     "load_audio": "audio.decode",
     "log_mel": "audio.numpy_log_mel",
+    "match_playlists": "playlists.match",
     "nearest": "evaluation.neighbours",
+    "pair_dataset": "pairs.dataset",
+    "pairing": "pairs",
     "pretrain": "training.pretrain",
     "read_embeddings": "retrieval.embedding_table",
     "similarity": "retrieval.similarity",
