@@ -255,7 +255,7 @@ def _of_pairing(
 
     def masks() -> Iterator[np.ndarray]:
         for _, _, pairs in stream.batches(first, last, which):
-            left_out = false_negatives.left_out(pairs)  # type: ignore[union-attr]
+            left_out = false_negatives.left_out(pairs)
             for _ in range(share.first, share.last):
                 yield left_out
 

@@ -95,7 +95,11 @@ def first_in_group(indptr, rows, tracks):
 
 
 def filter_groups(
-    indptr: np.ndarray, rows: np.ndarray, keep_group: np.ndarray, keep_entry: np.ndarray, fewest=0
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    keep_group: np.ndarray,
+    keep_entry: np.ndarray,
+    fewest: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Leave out groups and entries, then groups with fewer than ``fewest`` entries.
 

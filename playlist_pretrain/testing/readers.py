@@ -132,12 +132,12 @@ def _packed(reader: Reader, example: Path, folder: Path) -> Iterator[Path]:
     for source in reader.sources(copy):
         require(source.file is not None, "the example is a plain file, or a folder of plain files")
         with gzip.open(f"{source.file}.gz", "wb") as packed:
-            packed.write(source.file.read_bytes())  # type: ignore[union-attr]
-        source.file.unlink()  # type: ignore[union-attr]
+            packed.write(source.file.read_bytes())
+        source.file.unlink()
     yield copy if copy.is_dir() else copy.with_name(copy.name + ".gz")
     with zipfile.ZipFile(folder / "all.zip", "w") as archive:
         for source in reader.sources(example):
-            archive.write(source.file, str(source.path))  # type: ignore[arg-type]
+            archive.write(source.file, str(source.path))
     yield folder / "all.zip"
 
 
@@ -162,8 +162,8 @@ def _damage(
 ) -> None:
     """Zero bytes are refused; cut off anywhere, a source is read from its beginning or reported."""
     file = reader.sources(path)[-1].file
-    whole, name = file.read_bytes(), file.name  # type: ignore[union-attr]
-    file.write_bytes(NOT_TEXT)  # type: ignore[union-attr]
+    whole, name = file.read_bytes(), file.name
+    file.write_bytes(NOT_TEXT)
     refusal(lambda: _parts(reader, path, request), TableError, name, "zero bytes")
     parts, damage = _going_on(reader, path, request, "zero bytes")
     one = len(damage) == 1 and isinstance(damage[0], TableError)
@@ -173,7 +173,7 @@ def _damage(
         require(real, f"damage: group {group!r} was made up: {tracks!r}")
     every = [(group, track) for group, tracks in groups for track in tracks]
     for size in range(0, len(whole), -(-len(whole) // MOST_CUTS)):
-        file.write_bytes(whole[:size])  # type: ignore[union-attr]
+        file.write_bytes(whole[:size])
         case = f"cut off after {size} of {len(whole)} bytes"
         parts, damage = _going_on(reader, path, request, case)
         found = [(group, track) for group, tracks in _merged(parts).items() for track in tracks]

@@ -7,7 +7,7 @@ Provenance: written by most players. See ``paths.py`` for how an entry becomes a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import valid_id
@@ -58,7 +58,7 @@ def lines_of(source: Source) -> list[str]:
     return [text for _, text in _lines(source)]
 
 
-def _lines(source: Source, advance=ignore) -> Iterator[tuple[str, str]]:
+def _lines(source: Source, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, str]]:
     strict = source.path.suffix.lower() == ".m3u8"
     for where, line in source.lines(advance):
         if b"\0" in line:
