@@ -128,7 +128,8 @@ def step_loop(folder):
 
 
 def step_word2vec(folder):
-    from playlist_pretrain.playlists.word2vec import Word2VecSettings, train
+    from playlist_pretrain.playlists.settings import TableSettings
+    from playlist_pretrain.playlists.word2vec import train
 
     groups = load(folder)
     chosen = groups.select(np.arange(len(groups)) < max(2, W2V_SHARE * len(groups)))
@@ -137,9 +138,9 @@ def step_word2vec(folder):
     handler.emit = lambda record: told.append(record.getMessage())
     logging.getLogger("playlist_pretrain").addHandler(handler)
     logging.getLogger("playlist_pretrain").setLevel(logging.INFO)
-    settings = Word2VecSettings(epochs=1, workers=2)
+    settings = TableSettings(w2v_workers=2)
     started = time.perf_counter()
-    train(chosen, settings)
+    train(chosen, settings, epochs=1)
     seconds = time.perf_counter() - started
     squares = np.square(groups.lengths).sum() / np.square(chosen.lengths).sum()
     words = len(chosen.rows)

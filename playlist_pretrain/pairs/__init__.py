@@ -22,7 +22,7 @@ from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_gr
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.split import usable_tracks
 from playlist_pretrain.playlists.top_table import cached_top_table, top_table
-from playlist_pretrain.playlists.word2vec import Word2VecSettings, cached_vectors, track_vectors
+from playlist_pretrain.playlists.word2vec import cached_vectors, track_vectors
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.registry import Registry
 
@@ -116,7 +116,7 @@ def _playlist_tco(material: Material, seed: int) -> Pairing:
 
 def _playlist_w2v(material: Material, seed: int) -> Pairing:
     groups = material.needed_groups("playlist_w2v")
-    settings = Word2VecSettings.of(material.settings)
+    settings = material.settings
     if material.folder is None or material.track_ids is None:
         vectors = track_vectors(groups, settings)
     else:

@@ -19,7 +19,7 @@ from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.split import split_groups
 from playlist_pretrain.playlists.top_table import TopTable, cached_top_table
-from playlist_pretrain.playlists.word2vec import TrackVectors, Word2VecSettings, cached_vectors
+from playlist_pretrain.playlists.word2vec import TrackVectors, cached_vectors
 from playlist_pretrain.records.collection import Collection
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def show_groups(
         for row in rows:
             logger.info(_nearest_text(ids, row, "groups shared", nearest_by_count(table, row)))
     if "w2v" in tables:
-        w2v = Word2VecSettings.of(settings)
-        vectors = cached_vectors(split.kept, ids, collection.path, w2v)
+        vectors = cached_vectors(split.kept, ids, collection.path, settings)
         for row in rows:
             near = nearest_by_cosine(vectors, row)
             logger.info(_nearest_text(ids, row, "cosine of Word2Vec", near))

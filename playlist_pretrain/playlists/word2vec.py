@@ -28,7 +28,7 @@ from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.files import atomic_write, content_key, write_json
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.kept_tables import kept, whole
-from playlist_pretrain.playlists.settings import LONGEST_SENTENCE, TableSettings
+from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.storage import read_bytes
 
@@ -39,58 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
+EPOCHS, LEARNING_RATE = 20, 0.02
+"""Those of arXiv 2304.12257; the rate falls linearly to gensim's ``min_alpha`` of 1e-4."""
 UNFIT = re.compile(r"[\x00-\x20\x7f%]")
-
-
-@dataclass(frozen=True)
-class Word2VecSettings:
-    """Settings of gensim's Word2Vec; those that the paper gives are 20 epochs and the rate.
-
-    Attributes
-    ----------
-    size : int
-        Components of a vector.
-    window : int or None
-        Tracks to each side that count as context; None for the longest group, so that the whole
-        group is the context as in arXiv 2304.12257.
-    sample : float
-        Tracks more frequent than this share of all entries are dropped at random; 0 for never.
-    workers : int
-        Threads; the vectors are reproducible with one only.
-    epochs : int
-    learning_rate : float
-        At the start; it falls linearly to gensim's ``min_alpha`` of 1e-4.
-    seed : int
-    max_group_length : int
-        Longer groups are left out; at most 10,000, which gensim takes whole.
-    """
-
-    size: int = 128
-    window: int | None = None
-    sample: float = 1e-3
-    workers: int = 1
-    epochs: int = 20
-    learning_rate: float = 0.02
-    seed: int = 0
-    max_group_length: int = 1000
-
-    def __post_init__(self):
-        if self.max_group_length > LONGEST_SENTENCE:
-            raise RecipeError(
-                f"max_group_length {self.max_group_length}: gensim cuts groups at "
-                f"{LONGEST_SENTENCE:,} tracks"
-            )
-
-    @classmethod
-    def of(cls, settings: TableSettings) -> Word2VecSettings:
-        """The settings that a command line gives."""
-        return cls(
-            size=settings.w2v_size,
-            window=settings.w2v_window,
-            sample=settings.w2v_sample,
-            workers=settings.w2v_workers,
-            max_group_length=settings.max_group_length,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +87,13 @@ class Sentences:
             self._advance(len(sentence))
 
 
-def train(groups: TrackGroups, settings: Word2VecSettings) -> tuple[Word2Vec, list[float]]:
+def train(
+    groups: TrackGroups, settings: TableSettings, *, epochs: int = EPOCHS, seed: int = 0
+) -> tuple[Word2Vec, list[float]]:
     """Train gensim's Word2Vec (CBOW) on groups.
+
+    Without a window the whole group is the context, as in arXiv 2304.12257. The vectors are
+    reproducible with one worker only.
 
     Returns
     -------
@@ -151,38 +107,39 @@ def train(groups: TrackGroups, settings: Word2VecSettings) -> tuple[Word2Vec, li
     GroupsError
         If no group is short enough.
     RecipeError
-        If the vectors do not fit in memory.
+        For settings that cannot work, and if the vectors do not fit in memory.
     """
+    settings.check(word2vec=True)
     taking_part = short_enough(groups, settings.max_group_length)
     lengths = groups.lengths[taking_part]
     words, longest = int(lengths.sum()), int(lengths.max())
-    model_class, losses = _with_losses(words, settings.epochs)
+    model_class, losses = _with_losses(words, epochs)
     model = model_class(
-        vector_size=settings.size,
+        vector_size=settings.w2v_size,
         # A window beyond the longest group changes nothing; far beyond, gensim's threads die of it.
-        window=min(settings.window or longest, longest),
-        alpha=settings.learning_rate,
-        epochs=settings.epochs,
-        sample=settings.sample,
-        seed=settings.seed,
-        workers=settings.workers,
+        window=min(settings.w2v_window or longest, longest),
+        alpha=LEARNING_RATE,
+        epochs=epochs,
+        sample=settings.w2v_sample,
+        seed=seed,
+        workers=settings.w2v_workers,
         sg=0,
         # gensim's defaults would shrink the window at random and drop rare tracks.
         shrink_windows=False,
         min_count=1,
     )
-    total = words * (settings.epochs + 1)
+    total = words * (epochs + 1)
     with progress(total=total, desc="Word2Vec", unit="word", unit_scale=True) as bar:
         sentences = Sentences(groups, taking_part, bar.update)
         try:
             model.build_vocab(sentences)
         except MemoryError as error:
-            raise RecipeError(f"--w2v-size {settings.size}: {error}") from error
+            raise RecipeError(f"--w2v-size {settings.w2v_size}: {error}") from error
         model.train(
             sentences,
             total_examples=len(sentences),
             total_words=words,
-            epochs=settings.epochs,
+            epochs=epochs,
             compute_loss=True,
             callbacks=[losses],
         )
@@ -228,17 +185,32 @@ def _with_losses(words: int, epochs: int) -> tuple[type[Word2Vec], Any]:
     return CountedLoss, losses
 
 
-def track_vectors(groups: TrackGroups, settings: Word2VecSettings) -> TrackVectors:
+def _described(settings: TableSettings, epochs: int, seed: int) -> dict[str, Any]:
+    return {
+        "size": settings.w2v_size,
+        "window": settings.w2v_window,
+        "sample": settings.w2v_sample,
+        "workers": settings.w2v_workers,
+        "epochs": epochs,
+        "learning_rate": LEARNING_RATE,
+        "seed": seed,
+        "max_group_length": settings.max_group_length,
+    }
+
+
+def track_vectors(
+    groups: TrackGroups, settings: TableSettings, *, epochs: int = EPOCHS, seed: int = 0
+) -> TrackVectors:
     """Train and return the vectors by row; see :func:`train`."""
     import gensim
 
-    model, losses = train(groups, settings)
+    model, losses = train(groups, settings, epochs=epochs, seed=seed)
     rows = np.array([int(word) for word in model.wv.index_to_key], np.int32)
     order = np.argsort(rows)
     about = {
         "groups": groups.name,
         "groups_key": groups.content_key,
-        "settings": dataclasses.asdict(settings) | {"window": model.window},
+        "settings": _described(settings, epochs, seed) | {"window": model.window},
         "gensim": gensim.__version__,
         "loss": losses,
     }
@@ -246,10 +218,18 @@ def track_vectors(groups: TrackGroups, settings: Word2VecSettings) -> TrackVecto
     return TrackVectors(rows[order], model.wv.vectors[order], left_out, about)
 
 
-def vectors_path(groups: TrackGroups, folder: Path, settings: Word2VecSettings) -> Path:
+def vectors_path(
+    groups: TrackGroups,
+    folder: Path,
+    settings: TableSettings,
+    *,
+    epochs: int = EPOCHS,
+    seed: int = 0,
+) -> Path:
     """File of the vectors of these groups and settings; its name holds a key of both."""
-    described = json.dumps({"format": FORMAT, **dataclasses.asdict(settings)}, sort_keys=True)
-    key = content_key(groups.content_key.encode(), described.encode())[:16]
+    described = {"format": FORMAT, **_described(settings, epochs, seed)}
+    text = json.dumps(described, sort_keys=True)
+    key = content_key(groups.content_key.encode(), text.encode())[:16]
     return folder / f"w2v-{groups.name}-{key}.bin"
 
 
@@ -257,17 +237,19 @@ def cached_vectors(
     groups: TrackGroups,
     track_ids: Sequence[str],
     folder: Path,
-    settings: Word2VecSettings,
+    settings: TableSettings,
+    *,
+    epochs: int = EPOCHS,
 ) -> TrackVectors:
     """Read the vectors of these groups and settings from ``folder``, or train and keep them.
 
     ``track_ids`` has the id of every row.
     """
-    path = vectors_path(groups, folder, settings)
+    path = vectors_path(groups, folder, settings, epochs=epochs)
     vectors = kept(
         path,
-        lambda: load_vectors(path, track_ids, settings.size),
-        lambda: track_vectors(groups, settings),
+        lambda: load_vectors(path, track_ids, settings.w2v_size),
+        lambda: track_vectors(groups, settings, epochs=epochs),
         lambda vectors: save_vectors(vectors, track_ids, path),
     )
     if vectors.left_out:

@@ -9,11 +9,11 @@ import pytest
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.playlists import word2vec as vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.top_table import cached_top_table
 from playlist_pretrain.playlists.word2vec import (
     Sentences,
     TrackVectors,
-    Word2VecSettings,
     cached_vectors,
     load_vectors,
     save_vectors,
@@ -34,25 +34,25 @@ def communities(rng):
     return groups_of([rng.choice(20, 8, replace=False) + 20 * (i % 2) for i in range(400)], 42)
 
 
-SMALL = Word2VecSettings(size=16)
+SMALL = TableSettings(w2v_size=16)
 
 
 def test_the_settings_reach_gensim(communities):
-    settings = Word2VecSettings(size=24, sample=0.01, seed=5, epochs=2)
-    model, losses = train(communities, settings)
+    settings = TableSettings(w2v_size=24, w2v_sample=0.01)
+    model, losses = train(communities, settings, epochs=2, seed=5)
     assert model.sg == 0 and model.shrink_windows is False and model.min_count == 1
     assert model.window == 8, "the longest group"
     assert model.alpha == 0.02 and model.epochs == 2 and model.vector_size == 24
     assert model.sample == 0.01 and model.seed == 5 and model.workers == 1
     assert model.wv.vectors.shape == (40, 24)
     assert len(losses) == 2
-    other, _ = train(communities, Word2VecSettings(window=3, workers=2))
+    other, _ = train(communities, TableSettings(w2v_window=3, w2v_workers=2))
     assert (other.window, other.workers, other.epochs, other.sample) == (3, 2, 20, 1e-3)
 
 
 def test_a_window_beyond_the_longest_group_is_that_group(communities):
     """Not even one that gensim's threads would die of, and its training wait for ever."""
-    model, _ = train(communities, Word2VecSettings(size=16, window=10**20))
+    model, _ = train(communities, TableSettings(w2v_size=16, w2v_window=10**20))
     assert model.window == 8
     np.testing.assert_array_equal(
         model.wv.vectors[np.argsort([int(word) for word in model.wv.index_to_key])],
@@ -62,7 +62,7 @@ def test_a_window_beyond_the_longest_group_is_that_group(communities):
 
 def test_vectors_that_do_not_fit_in_memory_are_one_message(communities):
     with pytest.raises(RecipeError, match=r"^--w2v-size 10000000000000: .*allocate"):
-        train(communities, Word2VecSettings(size=10**13))
+        train(communities, TableSettings(w2v_size=10**13))
 
 
 def test_no_group_is_cut():
@@ -70,7 +70,7 @@ def test_no_group_is_cut():
     from gensim.models import Word2Vec
 
     groups = groups_of([range(10_000), range(9_999, 20_000)], 20_000)
-    settings = Word2VecSettings(size=2, window=5, sample=0, max_group_length=10_000)
+    settings = TableSettings(10_000, w2v_size=2, w2v_window=5, w2v_sample=0)
     model, _ = train(groups, settings)
     untrained = Word2Vec(vector_size=2, seed=0, min_count=1)
     untrained.build_vocab(Sentences(groups, np.array([True, False])))
@@ -78,8 +78,8 @@ def test_no_group_is_cut():
     assert np.any(model.wv.vectors != untrained.wv.vectors, axis=1).all()
     vectors = track_vectors(groups, settings)
     assert vectors.rows.tolist() == list(range(10_000)) and vectors.left_out == 1
-    with pytest.raises(RecipeError, match=r"max_group_length 10001: .* 10,000"):
-        Word2VecSettings(max_group_length=10_001)
+    with pytest.raises(RecipeError, match=r"--max-group-length 10001: .* 10,000"):
+        train(groups, TableSettings(10_001))
 
 
 def test_two_communities_separate(communities):
@@ -96,13 +96,13 @@ def test_two_communities_separate(communities):
 def test_one_worker_gives_equal_bits(communities):
     one, other = (track_vectors(communities, SMALL) for _ in range(2))
     assert one.vectors.tobytes() == other.vectors.tobytes()
-    different = track_vectors(communities, Word2VecSettings(size=16, seed=1))
+    different = track_vectors(communities, SMALL, seed=1)
     assert not np.array_equal(one.vectors, different.vectors)
 
 
 def test_the_loss_falls_and_is_told(communities, caplog):
     caplog.set_level("INFO", "playlist_pretrain")
-    _, losses = train(communities, Word2VecSettings(size=16, sample=0.0))
+    _, losses = train(communities, TableSettings(w2v_size=16, w2v_sample=0.0))
     told = [text for text in caplog.messages if "words/s" in text]
     assert len(losses) == len(told) == 20
     assert losses[-1] < 0.9 * losses[0] and losses[0] > 0
@@ -111,10 +111,10 @@ def test_the_loss_falls_and_is_told(communities, caplog):
 
 def test_long_groups_are_left_out_and_none_at_all_is_refused():
     groups = groups_of([[0, 1, 2], [1, 2], [0, 1, 2, 3, 4]], 6)
-    vectors = track_vectors(groups, Word2VecSettings(size=4, max_group_length=3))
+    vectors = track_vectors(groups, TableSettings(3, w2v_size=4))
     assert vectors.rows.tolist() == [0, 1, 2] and vectors.left_out == 1
-    with pytest.raises(GroupsError, match=r"at most 1 tracks \(--max-group-length\)"):
-        track_vectors(groups, Word2VecSettings(max_group_length=1))
+    with pytest.raises(GroupsError, match=r"at most 2 tracks \(--max-group-length\)"):
+        track_vectors(groups_of([[0, 1, 2]], 3), TableSettings(2))
 
 
 IDS = ["plain", "with blank", "ü/ö", "100%", "a\nb", "\x1b[31m", "tab\there", "%20", "日本"]
@@ -172,25 +172,25 @@ def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeyp
     monkeypatch.setattr(vectors_file, "train", None)  # whatever is read now is not trained
     again = cached_vectors(communities, ids, tmp_path, SMALL)
     np.testing.assert_array_equal(first.vectors, again.vectors)
-    others = [Word2VecSettings(size=16, **{name: value}) for name, value in
-              [("window", 2), ("sample", 0.1), ("workers", 2), ("epochs", 3), ("seed", 1),
-               ("learning_rate", 0.1), ("max_group_length", 9)]]  # fmt: skip
+    changes = [("w2v_window", 2), ("w2v_sample", 0.1), ("w2v_workers", 2), ("max_group_length", 9)]
+    others = [TableSettings(**{"w2v_size": 16, name: value}) for name, value in changes]
     shuffled = groups_of([communities.group(i) for i in range(399)], 42)
     paths = {vectors_path(communities, tmp_path, settings) for settings in [SMALL, *others]}
-    assert len(paths | {vectors_path(shuffled, tmp_path, SMALL)}) == 9
+    paths |= {vectors_path(communities, tmp_path, SMALL, **{k: 3}) for k in ("epochs", "seed")}
+    assert len(paths | {vectors_path(shuffled, tmp_path, SMALL)}) == 8
 
 
 def test_a_damaged_file_is_made_again(communities, tmp_path):
     ids = [f"track {row}" for row in range(42)]
-    settings = Word2VecSettings(size=4, epochs=1)
-    cached_vectors(communities, ids, tmp_path, settings)
-    path = vectors_path(communities, tmp_path, settings)
+    settings = TableSettings(w2v_size=4)
+    cached_vectors(communities, ids, tmp_path, settings, epochs=1)
+    path = vectors_path(communities, tmp_path, settings, epochs=1)
     whole = path.read_bytes()
     path.write_bytes(whole[:50])
-    cached_vectors(communities, ids, tmp_path, settings)
+    cached_vectors(communities, ids, tmp_path, settings, epochs=1)
     assert path.read_bytes() == whole
     path.with_suffix(".json").unlink()
-    cached_vectors(communities, ids, tmp_path, settings)
+    cached_vectors(communities, ids, tmp_path, settings, epochs=1)
     assert path.with_suffix(".json").exists()
 
 
