@@ -29,6 +29,9 @@ def leave_all(plan, state, *, classes=("a", "b"), without=(), embeddings=True):
             continue
         folder = state.folder(cell)
         folder.mkdir(parents=True)
+        if cell.row is None:
+            state.finish(cell, 12.0, resumed=False, counts={})
+            continue
         better = 2.0 * (cell.row.start == "playlist_co")
         rng = np.random.default_rng([len(cell.id), cell.seed])
         if cell.kind == "triplets":
@@ -44,7 +47,7 @@ def leave_all(plan, state, *, classes=("a", "b"), without=(), embeddings=True):
                          "probe_chance1": 0.125, "probe_chance10": 0.5}  # fmt: skip
             _history(folder, rows)
         if cell.kind == "tags":
-            _tags(folder, plan.finetune.runs, classes, better, rng)
+            _tags(folder, plan.finetune.runs, classes, better, rng, cell.seed)
         state.finish(cell, 12.0, resumed=False, counts=COUNTS if cell.kind == "pretrain" else {})
     return state
 
@@ -63,9 +66,10 @@ def _history(folder, rows):
         table.writerows(rows)
 
 
-def _tags(folder, count, classes, better, rng):
+def _tags(folder, count, classes, better, rng, seed):
     results, runs = [], []
-    targets = rng.permuted(np.arange(20)[:, np.newaxis] % 3 == np.arange(len(classes)) % 3, axis=0)
+    same = np.random.default_rng(seed)  # for all models, so that they are tested on the same tracks
+    targets = same.permuted(np.arange(20)[:, np.newaxis] % 3 == np.arange(len(classes)) % 3, axis=0)
     for number in range(1, count + 1):
         scores = targets * (0.3 + better) + rng.random(targets.shape)
         rows = [{"epoch": e, "step": e, "loss": 1 / e, "validation_average_precision": 0.1 * e}

@@ -40,20 +40,11 @@ _ADVICE = "convert it, for example with: ffmpeg -i FILE -ac 2 FILE.wav"
 
 @dataclass
 class Decoded:
-    """Waveform of a file or of its excerpt.
+    """Waveform of a file or of its excerpt."""
 
-    Attributes
-    ----------
-    waveform : numpy.ndarray [shape=(samples,), float32, mono, full scale ±1]
-    start_seconds : float
-        Where in the file the waveform starts.
-    source_seconds : float
-        Length of the whole file.
-    """
-
-    waveform: np.ndarray
-    start_seconds: float
-    source_seconds: float
+    waveform: np.ndarray  # float32 [samples], mono, full scale ±1
+    start_seconds: float  # in the file
+    source_seconds: float  # length of the whole file
 
 
 @dataclass(frozen=True)
@@ -391,24 +382,32 @@ def stated_seconds(path: str) -> float | None:
     The other formats have no header that can be trusted: an mp3 that was cut on purpose often
     keeps the length of its original.
 
-    Returns
-    -------
-    float or None
-        Seconds; None for other formats and for headers without a usable length.
+    None for other formats and for headers without a usable length.
     """
+    count, rate = 0, 0.0
     with open(path, "rb") as stream:
         magic = stream.read(12)
         try:
             if magic[:4] == b"RIFF" and magic[8:] == b"WAVE":
-                return _wav(stream)
-            if magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC"):
-                return _aiff(stream)
-            if magic[:4] == b"fLaC":
-                stream.seek(8)
-                return _flac(stream.read(34))
+                for name, size in _chunks(stream, "<"):
+                    if name == b"fmt ":
+                        rate = struct.unpack("<8xI", stream.read(12))[0]  # bytes a second
+                    elif name == b"data":
+                        count = size
+                        break
+            elif magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC"):
+                for name, _ in _chunks(stream, ">"):
+                    if name == b"COMM":
+                        count, exponent, mantissa = struct.unpack(">2xI2xHQ", stream.read(18))
+                        rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
+                        break
+            elif magic[:4] == b"fLaC":
+                stream.seek(18)
+                packed = struct.unpack(">Q", stream.read(8))[0]
+                rate, count = packed >> 44, packed & 0xFFFFFFFFF
+            return None if count in _UNKNOWN_SIZES else count / rate
         except (struct.error, OverflowError, ZeroDivisionError):
             return None
-    return None
 
 
 def _chunks(stream: IO[bytes], order: str) -> Iterator[tuple[bytes, int]]:
@@ -418,28 +417,3 @@ def _chunks(stream: IO[bytes], order: str) -> Iterator[tuple[bytes, int]]:
         content = stream.tell()
         yield name, size
         stream.seek(content + size + size % 2)
-
-
-def _wav(stream: IO[bytes]) -> float | None:
-    bytes_per_second = 0
-    for name, size in _chunks(stream, "<"):
-        if name == b"fmt ":
-            bytes_per_second = struct.unpack("<8xI", stream.read(12))[0]
-        elif name == b"data":
-            return None if size in _UNKNOWN_SIZES else size / bytes_per_second
-    return None
-
-
-def _aiff(stream: IO[bytes]) -> float | None:
-    for name, _ in _chunks(stream, ">"):
-        if name == b"COMM":
-            frames, exponent, mantissa = struct.unpack(">2xI2xHQ", stream.read(18))
-            rate = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
-            return frames / rate if frames not in _UNKNOWN_SIZES else None
-    return None
-
-
-def _flac(stream_info: bytes) -> float | None:
-    packed = struct.unpack(">10xQ", stream_info[:18])[0]
-    rate, samples = packed >> 44, packed & 0xFFFFFFFFF
-    return samples / rate if samples else None

@@ -137,35 +137,10 @@ class FrontEnd(Constants):
     The log-mel of one frame is ``log_base(log_offset + log_scale · filters · |rfft(w · x)|ᵖ)``
     with p = 2 for ``spectrum="power"`` and 1 for ``"magnitude"``.
 
-    Attributes
-    ----------
-    name : str
-        Preset it came from; two front ends that differ in nothing else are the same.
-    sample_rate : int
-        Hz of the waveform that goes in.
-    frame_length, hop_length, fft_length : int
-        Samples; a frame shorter than ``fft_length`` is zero-padded.
-    bands : int
-        Mel bands.
-    f_min, f_max : float
-        Hz, outer edges of the first and the last triangle.
-    taper : {"hann-symmetric", "hann-periodic"}
-        Window function of a frame, not normalised.
-    spectrum : {"power", "magnitude"}
-        What the filters add up.
-    mel_scale, mel_slopes, mel_norm, mel_precision : str
-        See :func:`playlist_pretrain.audio.filters.mel_filters`.
-    log_base : {"10", "e"}
-    log_scale, log_offset : float
-    framing : {"centred", "whole"}
-        ``"centred"``: the first frame starts ``frame_length // 2`` samples before the audio,
-        the tail is padded with zeros, and there are 1 + ⌈samples / hop_length⌉ frames, as in
-        Essentia's ``TensorflowPredict…`` algorithms. ``"whole"``: no padding, incomplete
-        frames are dropped.
-    window_frames : int
-        Frames of the window that models of this preset are made for.
-    resample_quality : int
-        Essentia's ``resampleQuality`` for decoding: 0 (best) … 4 (linear interpolation).
+    ``framing="centred"`` starts the first frame ``frame_length // 2`` samples before the audio and
+    pads the tail with zeros, which makes 1 + ⌈samples / hop_length⌉ frames, as in Essentia's
+    ``TensorflowPredict…`` algorithms; ``"whole"`` does not pad and drops incomplete frames. The
+    ``mel_…`` fields are those of :func:`playlist_pretrain.audio.filters.mel_filters`.
 
     Raises
     ------
@@ -173,26 +148,26 @@ class FrontEnd(Constants):
         A constant that is not possible.
     """
 
-    name: str
-    sample_rate: int
-    frame_length: int
+    name: str  # of the preset; two front ends that differ in nothing else are the same
+    sample_rate: int  # Hz of the waveform that goes in
+    frame_length: int  # samples, as the next two
     hop_length: int
-    fft_length: int
+    fft_length: int  # shorter frames are zero-padded
     bands: int
-    f_min: float
+    f_min: float  # Hz, outer edges of the first and the last triangle
     f_max: float
-    taper: str
-    spectrum: str
+    taper: str  # window function of a frame, not normalised: hann-symmetric or hann-periodic
+    spectrum: str  # what the filters add up: power or magnitude
     mel_scale: str
     mel_slopes: str
     mel_norm: str
     mel_precision: str
-    log_base: str
+    log_base: str  # 10 or e
     log_scale: float
     log_offset: float
-    framing: str
-    window_frames: int
-    resample_quality: int = 4
+    framing: str  # centred or whole
+    window_frames: int  # of the window that models of this preset are made for
+    resample_quality: int = 4  # Essentia's, for decoding: 0 (best) … 4 (linear interpolation)
 
     takes_waveforms = True
     log_factor = 1.0
@@ -347,50 +322,26 @@ class ImportedFrontEnd(Constants):
     ``records.mel_files.Description``); all others are stored as they are. What a value means
     matters because mixing two windows (pairing ``simclr``) needs linear power.
 
-    Attributes
-    ----------
-    name : str
-        Of the source. Two imported front ends of different names are different, even where all
-        that is known of them is the same.
-    sample_rate : int
-        Hz of the audio they were made from.
-    frame_length, hop_length : int
-        Samples.
-    bands : int
-    window_frames : int
-        Frames of the window that models are made for unless told otherwise.
-    spectrum : {"power", "magnitude"}
-        What the filters added up.
-    log_base : {"10", "e"}
-    log_factor, log_scale, log_offset : float
-        The offset may be 0.
-    silence : float
-        Smallest value, which stands for silence.
-    framing : {"centred", "whole"}
-        As in ``FrontEnd``; decides what a number of frames is in seconds.
-    made_by : str
-        What else is known, for people.
-
     Raises
     ------
     FrontEndError
         A constant that is not possible.
     """
 
-    name: str
-    sample_rate: int
-    frame_length: int
+    name: str  # of the source: two of different names are different, whatever is known of them
+    sample_rate: int  # Hz of the audio they were made from
+    frame_length: int  # samples
     hop_length: int
     bands: int
-    window_frames: int
-    spectrum: str
-    log_base: str
+    window_frames: int  # of the window that models are made for unless told otherwise
+    spectrum: str  # what the filters added up: power or magnitude
+    log_base: str  # 10 or e
     log_factor: float
     log_scale: float
-    log_offset: float
-    silence: float
-    framing: str
-    made_by: str
+    log_offset: float  # may be 0
+    silence: float  # smallest value, which stands for silence
+    framing: str  # as in FrontEnd; decides what a number of frames is in seconds
+    made_by: str  # what else is known, for people
 
     takes_waveforms = False
     _not_compared = ("window_frames", "made_by")

@@ -51,15 +51,6 @@ def check_empty(folder: Path) -> None:
 def write_songs(folder: str | Path, seed: int, *, seconds: float = SECONDS) -> None:
     """Write every song of a world as ``folder/<part>/<track id>.wav``, 16 bits, 16 kHz, mono.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Empty, or not there yet.
-    seed : int
-        Number of the world.
-    seconds : float
-        Length of each song.
-
     Raises
     ------
     AudioError

@@ -37,22 +37,12 @@ Random = np.random.Generator
 
 @dataclass(frozen=True, eq=False)
 class Notes:
-    """Notes of one layer, by time.
+    """Notes of one layer, by time, as float arrays [n]."""
 
-    Attributes
-    ----------
-    start, length : float arrays [n]
-        Seconds.
-    pitch : float array [n]
-        MIDI number; unused for drums.
-    level : float array [n]
-        Amplitude, about 1.
-    """
-
-    start: np.ndarray
-    length: np.ndarray
-    pitch: np.ndarray
-    level: np.ndarray
+    start: np.ndarray  # seconds
+    length: np.ndarray  # seconds
+    pitch: np.ndarray  # MIDI number; unused for drums
+    level: np.ndarray  # amplitude, about 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +65,10 @@ def traits_of(latent: np.ndarray) -> dict[str, float]:
 
 
 def write_score(latent: np.ndarray, rng: np.random.Generator, seconds: float) -> Score:
-    """Compose one song.
+    """Compose one song of a latent, float [len(KNOBS)].
 
-    Parameters
-    ----------
-    latent : float array [len(KNOBS)]
-    rng : np.random.Generator
-        Source of the nuisances and of everything that differs between songs of one latent.
-    seconds : float
-        Length; notes begin before it and may ring beyond.
+    ``rng`` draws the nuisances and everything that differs between songs of one latent; notes begin
+    before ``seconds`` and may ring beyond.
     """
     traits = traits_of(latent)
     step = 60 / rng.uniform(88, 136) / 4
@@ -204,15 +189,9 @@ PEAK = 0.95
 
 
 def render(world: World, song: int, seconds: float = 30.0) -> np.ndarray:
-    """Sound of one song; it depends on the world's seed and the song's number alone.
+    """Render one song; it depends on the world's seed and the song's number alone.
 
-    Parameters
-    ----------
-    world : World
-    song : int
-        Number of the song, 0 … 359.
-    seconds : float
-        Length; a shorter rendering of a song is not the beginning of a longer one.
+    A shorter rendering of a song is not the beginning of a longer one.
 
     Returns
     -------

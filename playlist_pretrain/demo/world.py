@@ -76,33 +76,16 @@ def generator(seed: int, *stream: str | int) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """Styles, artists and songs of one seed.
-
-    Attributes
-    ----------
-    seed : int
-    artists : tuple of str
-        Names of the 36 artists, unique, lower case.
-    artist_style : int array [36]
-        Index into :data:`STYLES`.
-    artist_part : tuple of str
-        Part that an artist belongs to.
-    song_artist : int array [360]
-    latents : float array [360, len(KNOBS)]
-        Where each song lies.
-    titles : tuple of str
-    track_ids : tuple of str
-        ``artist/NN``, NN counting the artist's songs from 01.
-    """
+    """Styles, 36 artists and 360 songs of one seed."""
 
     seed: int
-    artists: tuple[str, ...]
-    artist_style: np.ndarray
+    artists: tuple[str, ...]  # names, unique, lower case
+    artist_style: np.ndarray  # int [36], indices into STYLES
     artist_part: tuple[str, ...]
-    song_artist: np.ndarray
-    latents: np.ndarray
+    song_artist: np.ndarray  # int [360]
+    latents: np.ndarray  # float [360, len(KNOBS)]
     titles: tuple[str, ...]
-    track_ids: tuple[str, ...]
+    track_ids: tuple[str, ...]  # artist/NN, NN counting the artist's songs from 01
 
     @property
     def song_style(self) -> np.ndarray:

@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import PlaylistPretrainError, RunError
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS, WORLD, Cell, State
-from playlist_pretrain.experiments.plan import MEAN_OF_MEL, RANDOM, SCRATCH
+from playlist_pretrain.experiments.plan import RANDOM
 from playlist_pretrain.files import folder_lock
 from playlist_pretrain.messages import show_messages
+from playlist_pretrain.models import MEAN_OF_MEL, SCRATCH
 
 if TYPE_CHECKING:
     from playlist_pretrain.training.pretrain_data import Data
@@ -103,7 +104,7 @@ def _pretrain(cell: Cell, state: State) -> dict[str, Any]:
         raise Stopped
     return {
         "tracks": len(data.collection),
-        "pairs_per_epoch": cast(Any, data.stream).pairing.expected_pairs,
+        "pairs_per_epoch": data.stream.pairings[0].expected_pairs,
         "batch": recipe.batch,
         "steps_per_epoch": data.stream.steps_per_epoch,
         "epochs": recipe.epochs,

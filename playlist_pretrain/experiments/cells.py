@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.experiments.plan import (
-    AUDIOSET,
-    MEAN_OF_MEL,
-    RANDOM,
-    SCRATCH,
-    Plan,
-    TagTask,
-    TripletTask,
-)
+from playlist_pretrain.experiments.plan import RANDOM, Plan, TagTask, TripletTask
 from playlist_pretrain.files import write_json
+from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
 
 WORLD, PRETRAIN, TAGS, TRIPLETS = "world", "pretrain", "tags", "triplets"
 STARTS = {
@@ -53,37 +46,19 @@ class Row:
 class Cell:
     """One run of a plan: a world, a pre-training, a fine-tuning or a test of triplets.
 
-    Attributes
-    ----------
-    id : str
-        Path of its run folder below ``cells``.
-    kind : str
-        world, pretrain, tags or triplets.
-    spec : dict
-        All that decides it, ready for JSON. ``options`` are those of the command; ``model`` of a
-        task is ``{"cell": ID}`` for the model of that cell, or a name.
-    family : str
-        Cells of one family are done by one shard; empty for what every shard may make.
-    row : Row or None
-    world : int or None
-        Seed of the synthetic world.
-    seed : int
-        Of the pre-training.
-    task : str
-        Name of the task, or empty.
-    needs : tuple of str
-        Cells that have to be done first.
+    ``spec`` is all that decides it, ready for JSON: ``options`` are those of the command; ``model``
+    of a task is ``{"cell": ID}`` for the model of that cell, or a name.
     """
 
-    id: str
-    kind: str
+    id: str  # path of its run folder below "cells"
+    kind: str  # world, pretrain, tags or triplets
     spec: dict[str, Any] = field(compare=False)
-    family: str = ""
+    family: str = ""  # cells of one family are done by one shard, those of none by any
     row: Row | None = None
-    world: int | None = None
-    seed: int = 0
+    world: int | None = None  # seed of the synthetic world
+    seed: int = 0  # of the pre-training
     task: str = ""
-    needs: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()  # cells that have to be done first
 
 
 def rows_of(plan: Plan) -> list[Row]:

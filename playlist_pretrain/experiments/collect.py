@@ -97,14 +97,7 @@ class PaperTriplets:
 
 @dataclass(frozen=True)
 class PaperNumbers:
-    """Figures of the paper.
-
-    Attributes
-    ----------
-    source : str
-    pairs : mapping of pairing to PaperPairs
-    figures : mapping of (row id, column id) to (mean, standard deviation or None)
-    """
+    """Figures of the paper: (mean, standard deviation or None) by (row id, column id)."""
 
     source: str
     pairs: Mapping[str, PaperPairs]
@@ -417,21 +410,14 @@ class Collected:
 class Tested:
     """Results of a row on the samples of a task, means over its runs.
 
-    Attributes
-    ----------
-    samples : any
-        Which samples they are, to compare; ``count`` of them.
-    values : np.ndarray
-        Of tags: means of each metric over resampled tracks [resamples, metrics]; of triplets: the
-        share of runs that had each of them right [triplets].
-    points : np.ndarray or None
-        Of tags: the metrics themselves.
+    ``values`` of tags are the metrics of resampled tracks [resamples, metrics], those of triplets
+    the share of runs that had each of them right [triplets].
     """
 
-    samples: Any
+    samples: Any  # which they are, to compare
     count: int
     values: np.ndarray
-    points: np.ndarray | None = None
+    points: np.ndarray | None = None  # of tags: the metrics themselves
 
 
 Interval = tuple[float, tuple[float, float]]

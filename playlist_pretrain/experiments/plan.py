@@ -29,6 +29,7 @@ import msgspec
 
 from playlist_pretrain.errors import PlanError, PlaylistPretrainError
 from playlist_pretrain.evaluation.statistics import LEVEL
+from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
 from playlist_pretrain.training.recipes import ONLY_OF, PAPER_RUNS, FinetuneRecipe, PretrainRecipe
 
 Table = TypeVar("Table")
@@ -121,7 +122,7 @@ def read_table(cls: type[Table], content: Mapping[str, Any], where: str, **more:
 
 BACKBONES = ("vggish", "resnet50")
 PAIRINGS = ("simclr", "artist_co", "playlist_co", "playlist_tco", "playlist_w2v")
-MEAN_OF_MEL, RANDOM, SCRATCH, AUDIOSET = "mean-of-mel", "random", "scratch", "audioset"
+RANDOM = "random"
 OTHERS = (MEAN_OF_MEL, AUDIOSET, RANDOM, SCRATCH)
 """Rows that need no pre-training: the mean of the log-mel and random weights, which train a head
 alone; the original VGGish and new weights, which are fine-tuned."""

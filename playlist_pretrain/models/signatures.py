@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.audio.log_mel import fill_window, in_parts
+from playlist_pretrain.audio.log_mel import fill_window, in_parts, pad_to_frame
 from playlist_pretrain.audio.wav import LOUDEST, RESAMPLE_QUALITY, wav_waveform
 
 WINDOWS_AT_ONCE = 32
@@ -151,10 +151,7 @@ def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tenso
     -------
     tf.Tensor float32 [batch, dim]
     """
-    shortest = next(n for n in range(1, front_end.frame_length + 1) if front_end.frames(n))
-    missing = tf.maximum(shortest - tf.shape(waveform)[1], 0)
-    waveform = tf.pad(waveform, [[0, 0], [0, missing]])
-    mel = front_end.log_mel(waveform)  # (batch, at least 1, bands)
+    mel = front_end.log_mel(pad_to_frame(front_end, waveform))  # (batch, at least 1, bands)
     return track_mean(model, mel, model.input_shape[1])
 
 

@@ -119,18 +119,6 @@ def test_log_mel_equals_the_installed_essentia(name, wave, tolerance, golden, es
     np.testing.assert_allclose(mel, expected, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize("name", ESSENTIA_PRESETS)
-@pytest.mark.parametrize(
-    "wrong", [{"taper": "hann-periodic"}, {"mel_precision": "float64"}], ids=str
-)
-def test_the_installed_essentia_tells_a_wrong_mel(name, wrong, golden, essentia_reference):
-    with np.load(golden / "musicnn_mel.npz", allow_pickle=False) as values:
-        waveform = values["wave"]
-    expected = essentia_reference.log_mel(PRESETS[name], waveform)
-    mel = mel_of(dataclasses.replace(PRESETS[name], **wrong), waveform)
-    assert np.abs(mel - expected).max() > 5e-4
-
-
 @pytest.mark.parametrize("samples", LENGTHS)
 @pytest.mark.parametrize("name", ESSENTIA_PRESETS)
 def test_framing_equals_essentias_network(name, samples, rng, essentia_reference):
@@ -233,24 +221,6 @@ def test_silence_and_gradients(name):
     gradient = tape.gradient(total, waveform).numpy()
     assert np.isfinite(gradient).all()
     assert np.abs(gradient[3100:5900]).max() > 0
-
-
-def test_gradient_equals_finite_differences(rng):
-    import tensorflow as tf
-
-    preset = PRESETS["paper"]
-    waveform = rng.normal(0, 0.1, 2000).astype(np.float32)
-    direction = rng.normal(0, 1, 2000).astype(np.float32)
-    variable = tf.Variable(waveform)
-    with tf.GradientTape() as tape:
-        mean = tf.reduce_mean(preset.log_mel(variable))
-    slope = float(np.dot(tape.gradient(mean, variable).numpy(), direction))
-    step = 1e-3
-    above, below = (
-        mel_of(preset, waveform + sign * step * direction).astype(np.float64).mean()
-        for sign in (1, -1)
-    )
-    assert slope == pytest.approx((above - below) / (2 * step), rel=1e-2, abs=1e-4)
 
 
 @settings(max_examples=25, deadline=None)

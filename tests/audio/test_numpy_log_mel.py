@@ -24,6 +24,7 @@ def waveforms(rng):
         time = np.arange(samples) / 16000
         chirp = 0.5 * np.sin(2 * np.pi * (50 * time + 900 * time**2))
         yield (chirp + rng.normal(0, 0.01, samples)).astype(np.float32)
+    yield np.zeros(70_000, np.float32)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -39,16 +40,10 @@ def test_it_is_the_log_mel_of_the_graph(name, rng):
 @pytest.mark.parametrize("name", PRESETS)
 def test_halves_are_the_floats_rounded(name, rng):
     exact, rounded = NumpyLogMel(PRESETS[name]), NumpyLogMel(PRESETS[name], np.float16)
-    for waveform in (*waveforms(rng), np.zeros(70_000, np.float32)):
+    for waveform in waveforms(rng):
         mel = rounded(waveform)
         assert mel.dtype == np.float16
         np.testing.assert_array_equal(mel, exact(waveform).astype(np.float16))
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_silence_is_silence(name):
-    mel = NumpyLogMel(PRESETS[name])(np.zeros(70_000, np.float32))
-    np.testing.assert_allclose(mel, PRESETS[name].silence, rtol=1e-6)
 
 
 @pytest.mark.parametrize("hop", [188, 256])

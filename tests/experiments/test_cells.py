@@ -3,10 +3,12 @@
 import dataclasses
 import inspect
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_cells import leave_all
 
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.evaluation.scores import save_scores
@@ -17,8 +19,6 @@ from playlist_pretrain.training.recipes import FinetuneRecipe, PretrainRecipe
 
 ROOT = Path(__file__).parent.parent.parent
 PLANS = ("demo", "paper")
-COUNTS = {"tracks": 48, "pairs_per_epoch": 24.0, "batch": 6, "steps_per_epoch": 4, "epochs": 6,
-          "steps": 24}  # fmt: skip
 
 
 @pytest.fixture(params=PLANS)
@@ -87,10 +87,9 @@ def test_fine_tunings_of_several_pretrainings_have_seeds_of_their_own(write_plan
     assert seeds == [0, 1, 2, 3]
 
 
-def test_a_changed_plan_is_refused_with_what_differs(write_plan, tmp_path, pretend_done):
-    state = State(tmp_path / "out")
-    first = cells_of(read_plan(write_plan()))[0]
-    pretend_done(state, first, {"runs": []})
+def test_a_changed_plan_is_refused_with_what_differs(write_plan, results):
+    plan = read_plan(write_plan())
+    state, first = results(plan), cells_of(plan)[0]
     assert state.done(first)["seconds"] == 12
     changed = cells_of(read_plan(write_plan({"runs = 2": "runs = 3"})))[0]
     with pytest.raises(RunError, match="runs: 2 there, 3 now"):
@@ -101,39 +100,9 @@ def test_a_changed_plan_is_refused_with_what_differs(write_plan, tmp_path, prete
 
 
 @pytest.fixture
-def results(tmp_path, pretend_done):
-    """Callable: leave results of every cell of a plan, better for playlist_co; the state."""
-
-    def leave(plan, name="out", without=()):
-        state = State(tmp_path / name)
-        for cell in cells_of(plan):
-            if cell.id in without:
-                continue
-            rng = np.random.default_rng([cell.seed, cell.world or 0])
-            better = 0.1 * (cell.row is not None and cell.row.start == "playlist_co")
-            if cell.kind == "triplets":
-                right = (rng.random(40) < 0.6 + better).astype(float)
-                found = {"accuracy": right.mean(), "difference": 0.1, "centred_difference": 0.2}
-                found = {"models": [{**found, "right": right.tolist()}], "lines": list(range(40))}
-                pretend_done(state, cell, found)
-            elif cell.kind == "tags":
-                runs = [0.5 + better + 0.01 * run + 0.001 * rng.random() for run in (0, 1)]
-                runs = [{"roc_auc": v, "average_precision": v / 2} for v in runs]
-                pretend_done(state, cell, {"runs": runs})
-                for run in (1, 2):
-                    targets = np.arange(20)[:, np.newaxis] % 2 == np.arange(2)
-                    noise = np.random.default_rng([run, int(10 * better)]).random((20, 2))
-                    ids = [f"t{k}" for k in rng.permutation(20)]
-                    order = np.argsort([int(name[1:]) for name in ids])
-                    back = np.argsort(order)
-                    scores = (targets * (0.3 + better) + noise)[back]
-                    save_scores(state.folder(cell) / f"run-{run}" / "scores.npz", ids,
-                                targets[back], scores, ("a", "b"))  # fmt: skip
-            else:
-                pretend_done(state, cell, {}, COUNTS)
-        return state
-
-    return leave
+def results(tmp_path):
+    """Callable: leave results of the cells of a plan, better for playlist_co; the state."""
+    return lambda plan, **options: leave_all(plan, State(tmp_path / "out"), **options)
 
 
 def collected(plan, state):
@@ -169,7 +138,9 @@ def test_pretrainings_are_the_unit_where_they_are_repeated(write_plan, results):
     )
 
 
-def test_worlds_are_the_unit_where_there_are_several(write_plan, results, tmp_path):
+def test_worlds_are_the_unit_where_there_are_several(
+    write_plan, results, tiny_collection, tmp_path
+):
     path = write_plan()
     text = "".join(line for line in path.read_text().splitlines(True) if "collection =" not in line)
     worlds = tmp_path / "worlds"
@@ -179,6 +150,7 @@ def test_worlds_are_the_unit_where_there_are_several(write_plan, results, tmp_pa
         for part in ("demo", "demo-eval"):
             (worlds / str(world) / part).mkdir(parents=True)
             (worlds / str(world) / part / "collection.json").touch()
+        shutil.copy(tiny_collection / "triplets.csv", worlds / str(world) / "demo-eval")
     state = results(plan)
     found = collected(plan, state)
     entry = found.tables.entries["vggish-playlist_co", "tags/own/roc_auc"]

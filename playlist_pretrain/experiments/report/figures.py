@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from playlist_pretrain.experiments.plan import AUDIOSET, MEAN_OF_MEL, RANDOM, SCRATCH
+from playlist_pretrain.experiments.plan import RANDOM
+from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
 from playlist_pretrain.retrieval.map_page.page import shown
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,28 +75,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter of the page.
-
-    Attributes
-    ----------
-    id, title : str
-    about : sequence of str
-        Paragraphs.
-    figures : sequence of Figure
-    small : bool
-        Whether figures may stand three in a line.
-    keys : sequence of Key
-        Of all figures.
-    tables : sequence of Table
-    """
+    """A chapter of the page."""
 
     id: str
     title: str
-    about: Sequence[str] = ()
+    about: Sequence[str] = ()  # paragraphs
     figures: Sequence[Figure] = ()
-    small: bool = False
-    keys: Sequence[Key] = ()
-    tables: Sequence[Table] = field(default=())
+    small: bool = False  # figures may stand three in a line
+    keys: Sequence[Key] = ()  # of all figures
+    tables: Sequence[Table] = ()
 
 
 def all_sections(done: Collected) -> list[Section]:
