@@ -3,6 +3,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from playlist_pretrain.cli.make_tfrecords import main
 from playlist_pretrain.cli.match_playlists import main as make_groups
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.groups import load_groups
+from playlist_pretrain.records import build
 from playlist_pretrain.records.collection import Collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,31 +28,36 @@ def write_wav(path, seconds, amplitude=0.3, rate=22050):
         stream.writeframes(samples.astype("<i2").tobytes())
 
 
-def run(*arguments):
+def run_process(*arguments):
     # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_help_is_quick_and_complete(processor_seconds):
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command in this process."""
+
+    def work_through(work, tasks, workers, *, on_step, on_death):
+        for task in tasks:
+            yield task, work(task, lambda step, task=task: on_step(task, step))
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main([str(word) for word in arguments])
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    monkeypatch.setattr(build, "work_through", work_through)
+    return run
+
+
+def test_help_is_quick(processor_seconds):
     before = processor_seconds()
-    answer = run("--help")
-    seconds = processor_seconds() - before
-    assert answer.returncode == 0
-    for option in ("audio", "out", "tracks", "front-end", "excerpt", "resample-quality"):
-        assert f"--{option} " in answer.stdout
-    for flag in (
-        "--workers",
-        "--add",
-        "--report",
-        "--overwrite",
-        "--quiet",
-        "--debug",
-        "examples:",
-    ):
-        assert flag in answer.stdout
-    assert seconds < 1.0
+    answer = run_process("--help")
+    assert answer.returncode == 0 and "--resample-quality" in answer.stdout
+    assert processor_seconds() - before < 1.0
 
 
 @pytest.mark.parametrize(
@@ -95,7 +102,7 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message
 
 
 @pytest.mark.slow
-def test_a_folder_with_everything_that_goes_wrong(tmp_path):
+def test_a_folder_with_everything_that_goes_wrong(tmp_path, run):
     audio = tmp_path / "audio"
     write_wav(audio / "good" / "long.wav", 35)
     write_wav(audio / "good" / "名前.wav", 5)
@@ -113,7 +120,7 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path):
         stream.write((audio / "short.wav").read_bytes())
     out = tmp_path / "out"
 
-    answer = run("--audio", audio, "--out", out)
+    answer = run_process("--audio", audio, "--out", out)
     assert (answer.returncode, answer.stderr) == (0, "")
     said = answer.stdout.splitlines()
     assert said[0] == (
@@ -148,8 +155,7 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path):
     assert (again.returncode, again.stdout.splitlines()) == (0, said[:1])
 
 
-@pytest.mark.slow
-def test_excerpts_and_tables(tmp_path):
+def test_excerpts_and_tables(tmp_path, run):
     write_wav(tmp_path / "audio" / "x" / "long.wav", 40)
     (tmp_path / "tracks.tsv").write_text("path\ttrack_id\nx/long.wav\tone\nx/none.wav\ttwo\n")
     frames = {}
@@ -172,7 +178,7 @@ def test_excerpts_and_tables(tmp_path):
 def test_real_music(tmp_path, shared_data):
     music = shared_data("pop909")
     out = tmp_path / "pop909"
-    answer = run("--audio", music, "--tracks", music / "tracks.csv", "--out", out)
+    answer = run_process("--audio", music, "--tracks", music / "tracks.csv", "--out", out)
     assert (answer.returncode, answer.stderr) == (0, "")
     collection = Collection.open(out)
     assert len(collection) == 144
@@ -180,8 +186,7 @@ def test_real_music(tmp_path, shared_data):
     assert np.median(collection.frames) == 1 + -(-480_000 // 188)
 
 
-@pytest.mark.slow
-def test_adding_trying_again_and_reporting(tmp_path, monkeypatch):
+def test_adding_trying_again_and_reporting(tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b", "c"):
         write_wav(Path("music") / f"{name}.wav", 4)
