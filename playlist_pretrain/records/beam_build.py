@@ -46,15 +46,10 @@ TASKS_FILE = "tasks.jsonl"
 
 
 class MakeShard(beam.DoFn):
-    """Place of a shard's task in the list of tasks → (its part, its notes).
+    """Make the shard whose task is at a place of the list of tasks; yield its part and its notes.
 
     A shard that is finished is left as it is. Tracks are decoded in a process of their own, so a
     decoder that crashes costs its track and not the worker.
-
-    Parameters
-    ----------
-    work : ShardWork
-        Its ``folder`` and ``root`` are reached by all workers.
     """
 
     def __init__(self, work: ShardWork):

@@ -84,25 +84,18 @@ def listing_of(collection: Collection) -> dict[str, str] | None:
 
 @dataclass
 class Changes:
-    """Ids by which two listings differ.
-
-    Attributes
-    ----------
-    new : list of str
-        Listed now and not before.
-    changed, gone : list of str
-        In the collection, and listed now with another path, size or date, or not at all.
-    missing : list of str
-        Listed before and now, and not in the collection.
-    known : int
-        Number of ids that both listings have.
-    """
+    """Ids by which two listings differ."""
 
     new: list[str]
+    """Listed now and not before."""
     changed: list[str]
+    """In the collection, and listed now with another path, size or date."""
     gone: list[str]
+    """In the collection, and not listed now."""
     missing: list[str]
+    """Listed before and now, and not in the collection."""
     known: int
+    """Number of ids that both listings have."""
 
     @classmethod
     def between(
@@ -237,7 +230,7 @@ class Plan:
         ]
 
     def differences_from_build(self, folder: Path) -> list[str]:
-        """What an unfinished build in ``folder`` was begun with otherwise."""
+        """Settings and tracks by which an unfinished build in ``folder`` differs."""
         try:
             there = json.loads((folder / "plan.json").read_text("utf-8"))
             listing = _read_listing(folder / "listing.jsonl")
@@ -311,22 +304,13 @@ class BuildFolder:
         return not begun and self.out.is_dir() and bool(own_files(self.out))
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """Make the folder and keep other processes out of it.
-
-        Raises
-        ------
-        CollectionError
-            On entering, when another process has it.
-        """
+        """Make the folder and keep other processes out; CollectionError when one is in it."""
         return folder_lock(self.path, f"{self.out} is being built", LOCK_FILE, CollectionError)
 
     def prepare(self, plan: Plan, overwrite: bool) -> None:
-        """Keep what an unfinished build with the same plan left; begin anew otherwise.
+        """Keep the shards of an unfinished build with the same plan; begin anew otherwise.
 
-        Raises
-        ------
-        CollectionError
-            An unfinished build with another plan, and no ``overwrite``.
+        CollectionError when there is one with another plan, and no ``overwrite``.
         """
         if (self.path / "plan.json").exists():
             differences = plan.differences_from_build(self.path)

@@ -1,4 +1,4 @@
-"""One track as a record of a shard, and where in it the mel lies."""
+"""Encoding and parsing of tracks as records of a shard."""
 
 from __future__ import annotations
 
@@ -44,25 +44,12 @@ class StoredTrack:
 
 
 def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
-    """``mel`` as a shard stores it, after checking that it can be stored.
-
-    Parameters
-    ----------
-    track_id : str
-        Names the track in errors.
-    mel : array_like [shape=(frames, bands), real]
-        Log-mel, at least one frame, finite, within float16 (±65504).
-    bands : int
-        The number of bands the collection has.
-
-    Returns
-    -------
-    ndarray [shape=(frames, bands), float16, little-endian, C order]
+    """Convert ``mel`` [shape=(frames, bands), real] to what a shard stores: float16, C order.
 
     Raises
     ------
     TrackError
-        Names the track and the first value that cannot be stored.
+        Names the track and the shape, or the first value that is not finite or beyond ±65504.
     """
     mel = np.asarray(mel)
     if mel.ndim != 2 or mel.shape[1] != bands or len(mel) == 0 or mel.dtype.kind not in "fiu":
@@ -84,20 +71,10 @@ def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
 def encode_track(
     track_id: str, mel: np.ndarray, start_seconds: float, source_seconds: float
 ) -> tuple[bytes, int]:
-    """One track as a serialised ``tf.train.Example`` and where in it the mel's bytes start.
+    """Serialise a track as ``tf.train.Example``; return the bytes and where in them the mel starts.
 
-    Parameters
-    ----------
-    track_id : str
-    mel : ndarray [shape=(frames, bands), float16]
-        From :func:`stored_mel`.
-    start_seconds, source_seconds : float
-        Where in the source the mel starts, and how long the source is.
-
-    Returns
-    -------
-    (bytes, int)
-        The record's data, and the position of the mel's first byte in it.
+    ``mel`` is float16 [frames, bands] from :func:`stored_mel`; the seconds say where in the source
+    it starts, and how long the source is.
     """
     # TensorFlow would take a worker longer to import than to encode thousands of tracks: the
     # bytes are those of protocol buffers, features in the order of their names.

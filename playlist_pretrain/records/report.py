@@ -142,10 +142,7 @@ def read_report(path: Path) -> list[Note]:
 def notes_of(folder: Path) -> list[Note]:
     """Notes on the collection in ``folder``, or on the finished shards of its first build.
 
-    Raises
-    ------
-    CollectionError
-        There is neither, or the report is damaged.
+    CollectionError when there is neither, or the report is damaged.
     """
     if (folder / COLLECTION_FILE).exists():
         return read_report(folder / REPORT_FILE)

@@ -116,7 +116,7 @@ class PackedStrings(Sequence):
 
     @property
     def ends(self) -> np.ndarray:
-        """Where each string ends [shape=(n,), int64]."""
+        """End of each string in the bytes [shape=(n,), int64]."""
         return self._ends
 
     def __len__(self) -> int:

@@ -37,15 +37,7 @@ SILENCE = 2.0**-16
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to make.
-
-    Attributes
-    ----------
-    number : int
-    tracks : tuple of TrackSource
-    crashes : tuple of (int, str)
-        Positions in ``tracks`` whose reading ends the process, and how it ended.
-    """
+    """Shard to make: its number, its tracks, and positions of tracks that end the process (how)."""
 
     number: int
     tracks: tuple[TrackSource, ...]

@@ -276,7 +276,7 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Work:
-    """Decodes one file; picklable, called in worker processes."""
+    """Decodes one file."""
 
     folder: str
     load: Callable[[str], Any]

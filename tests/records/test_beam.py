@@ -89,29 +89,6 @@ def full_disk(number):
         yield
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"load": Tones(seconds=5.0)},
-        {"tracks": sources(count=7)},
-        {"tracks": [TrackSource("", "a")]},
-        {"tracks": [TrackSource("a", "x.mp3"), TrackSource("a", "x.ogg")]},
-        {"tracks": [TrackSource("a", "unreadable:1"), TrackSource("b", "nothing:")]},
-    ],
-)
-def test_refused_and_failed_alike(make, make_with_beam, tmp_path, changes):
-    if "load" in changes or len(changes["tracks"]) == 7:
-        make(SPECIAL)
-        make_with_beam()
-    said = []
-    for build in (make, make_with_beam):
-        with pytest.raises(Exception) as caught:
-            build(**{"tracks": SPECIAL, **changes})
-        said.append((type(caught.value), str(caught.value).replace("/beam", "/out")))
-    assert said[0] == said[1]
-    assert (tmp_path / "beam").exists() == (tmp_path / "out").exists()
-
-
 def test_a_worker_that_sees_another_folder(make_with_beam, tmp_path, monkeypatch):
     """As on machines that do not share it: the worker's own folder has no tasks."""
     (tmp_path / "elsewhere").mkdir()
