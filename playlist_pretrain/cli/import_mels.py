@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.cli.make_tfrecords import excerpt_seconds
 from playlist_pretrain.messages import command
+from playlist_pretrain.records.sources import excerpt_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +86,7 @@ def make_tfrecords(options: MakeTfrecords) -> None:
         options.audio,
         options.out,
         front_end=options.front_end,
-        excerpt=excerpt_seconds(options.excerpt),
+        excerpt=options.excerpt,
         tracks=options.tracks,
         resample_quality=options.resample_quality,
         workers=options.workers,
@@ -97,19 +96,6 @@ def make_tfrecords(options: MakeTfrecords) -> None:
     )
     words = ["--playlists", "FILE", "--collection", str(options.out)]
     logger.info("next: " + command("match_playlists", *words))
-
-
-def excerpt_seconds(text: str) -> float | None:
-    """Value of ``--excerpt``, None for ``full``; RecipeError for anything else."""
-    if text == "full":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise RecipeError(f"--excerpt {text}: give a number of seconds above 0, or full")
-    return seconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:

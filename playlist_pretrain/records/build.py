@@ -47,6 +47,7 @@ from playlist_pretrain.records.report import (
 from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, is_sound, read_part
 from playlist_pretrain.records.sources import (
     TrackSource,
+    excerpt_seconds,
     find_audio,
     missing_files,
     read_tracks_table,
@@ -130,9 +131,7 @@ def build_collection(
             raise RecipeError("--workers: with --beam the number of workers is an option of Beam")
         make_shards = run_on(beam)
     made_by = dataclasses.replace(front_end_named(front_end), resample_quality=resample_quality)
-    load = AudioLoader(
-        made_by.sample_rate, None if excerpt == "full" else excerpt, resample_quality
-    )
+    load = AudioLoader(made_by.sample_rate, excerpt_seconds(excerpt), resample_quality)
     other_files = 0
     if tracks is None:
         found = find_audio(audio)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.delimited import read_columns
-from playlist_pretrain.errors import AudioError, TableError, TrackError
+from playlist_pretrain.errors import AudioError, RecipeError, TableError, TrackError
 from playlist_pretrain.files import files_below
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import check_track_id
@@ -136,6 +137,19 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
             raise TrackError(f"the id {track.track_id!r} stands for two tracks: {sources}")
         named[track.track_id] = track
     return list(named.values()), unnamed
+
+
+def excerpt_seconds(excerpt: float | str | None) -> float | None:
+    """Value of ``--excerpt``: seconds above 0, or None for ``"full"``; RecipeError otherwise."""
+    if excerpt is None or excerpt == "full":
+        return None
+    try:
+        seconds = float(excerpt)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise RecipeError(f"--excerpt {excerpt}: give a number of seconds above 0, or full")
+    return seconds
 
 
 def missing_files(folder: str | Path, tracks: list[TrackSource]) -> list[TrackSource]:
