@@ -61,23 +61,8 @@ PAPER = (
 class ModelInfo:
     """Facts about a model that are not in its graph.
 
-    Attributes
-    ----------
-    description : str
-        What the model is; a sentence on its input follows.
-    author, email, link, version : str
-    release_date : str
-        ``YYYY-MM-DD`` [today].
-    citation : str
-        Of the model [the paper of the method].
-    dataset, dataset_citation, dataset_size : str
-        Training data.
-    metrics : mapping of str to float
-        Measured on that dataset.
-    licence : str
-        Of the model; for the card, as is the recipe.
-    recipe : mapping of str to any
-        Settings of the run.
+    ``dataset`` is the training data, ``metrics`` are measured on it; ``licence`` and ``recipe``
+    (settings of the run) are for the card only. A sentence on the input follows ``description``.
     """
 
     description: str = ""
@@ -99,16 +84,8 @@ class ModelInfo:
 class Job:
     """One export.
 
-    Attributes
-    ----------
-    loaded : LoadedModel
-    name : str
-        Of the package.
-    about : ModelInfo
-    front_end : FrontEnd
-        Of the package; not always that of the model.
-    audio : str, Path or None
-        File to check the package on.
+    ``front_end`` is that of the package, not always that of the model; ``audio`` a file to check
+    the package on.
     """
 
     loaded: LoadedModel
@@ -139,19 +116,8 @@ class Job:
 class Package:
     """An exported package.
 
-    Attributes
-    ----------
-    folder : Path
-    description : dict
-        Content of ``NAME.json``.
-    compared : tuple of Compared
-        How near it is to the model.
-    report : tuple of str
-        The same as lines for people.
-    code : str
-        How it is used, as on its card.
-    summary : tuple of str
-        Files of the package and commands to go on with, for people.
+    ``description`` is ``NAME.json``, ``compared`` and ``report`` (lines for people) say how near
+    it is to the model, ``code`` how it is used, ``summary`` tells its files and the next commands.
     """
 
     folder: Path
@@ -164,34 +130,21 @@ class Package:
 
 @dataclass(frozen=True)
 class Written:
-    """A model written for a target and run there.
-
-    Attributes
-    ----------
-    description : dict
-    compared : list of Compared
-    report : str
-        First line of the report.
-    distance : float or None
-        Largest difference of embeddings by the front end of training, in standard deviations.
-    parity : mapping
-        More for ``NAME-parity.json``.
-    texts : mapping of str to str
-        Files of text that belong to the package.
-    code : str
-        For the card.
-    advice : str
-        End of the message where the check fails.
-    """
+    """A model written for a target and run there, before the rest of its package."""
 
     description: dict[str, Any]
     compared: list[Compared]
     report: str
+    """Where it was run, for people."""
     texts: Mapping[str, str]
+    """Content of further files."""
     code: str
     parity: Mapping[str, Any] = field(default_factory=dict)
+    """More for ``NAME-parity.json``."""
     distance: float | None = None
+    """Largest difference of embeddings by the front end of training, in standard deviations."""
     advice: str = ""
+    """End of the message where the check fails."""
 
 
 def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> Package:
@@ -307,18 +260,9 @@ def staged(out: Path, name: str, *, overwrite: bool) -> Iterator[Path]:
 class Compared:
     """One output in the other program beside the same of the model.
 
-    Attributes
-    ----------
-    what : str
-        Input.
-    output : str
-        Name of the output.
-    windows, expected : int
-        Windows of the answer there, and of the model's.
-    difference : float
-        The largest over the windows that both have, in standard deviations of the embeddings; of
-        activations, which are 0 to 1, as it is.
-    limit : float
+    ``windows`` are those of the answer there, ``expected`` of the model's; ``difference`` is the
+    largest over those that both have, in standard deviations of the embeddings (of activations,
+    which are 0 to 1, as it is).
     """
 
     what: str
@@ -449,15 +393,8 @@ def waveform_means(
 def describe(job: Job, takes: str, ops: Mapping[str, str], **more: Any) -> dict[str, Any]:
     """Make the description of a package, ``NAME.json``.
 
-    Parameters
-    ----------
-    job : Job
-    takes : str
-        A sentence on the input.
-    ops : mapping of str to str
-        Output to the op that gives its values.
-    **more
-        Further fields.
+    ``takes`` is a sentence on the input, ``ops`` the op that gives each output its values,
+    ``more`` are further fields.
     """
     about, classes, outputs = job.about, job.loaded.classes, job.model.output
     texts = {
@@ -504,13 +441,7 @@ def describe(job: Job, takes: str, ops: Mapping[str, str], **more: Any) -> dict[
 
 
 def check_description(description: Any, where: str | Path) -> None:
-    """Compare a description with the schema ``essentia_schema.json`` beside this module.
-
-    Raises
-    ------
-    ModelError
-        Names ``where``, the field and what is wrong with it.
-    """
+    """Raise ModelError, with the field, where a description breaks ``essentia_schema.json``."""
     import jsonschema
 
     text = resources.files(__package__).joinpath("essentia_schema.json").read_text("utf-8")
@@ -525,19 +456,7 @@ def check_description(description: Any, where: str | Path) -> None:
 def model_card(
     description: Mapping[str, Any], about: ModelInfo, code: str, report: Sequence[str]
 ) -> str:
-    """Write the model card as Markdown.
-
-    Parameters
-    ----------
-    description : mapping
-        The JSON of the package.
-    about : ModelInfo
-        Gives the licence and the recipe, which the JSON has no field for.
-    code : str
-        How it is used.
-    report : sequence of str
-        Lines of its check.
-    """
+    """Write the model card as Markdown, from the JSON, the code and the report of a package."""
     inputs, outputs = description["schema"]["inputs"], description["schema"]["outputs"]
     dataset, author, email = (description[name] for name in ("dataset", "author", "email"))
     facts = [

@@ -103,56 +103,45 @@ def ask(path, server="localhost:8500"):
 if __name__ == "__main__":
     print(ask(*sys.argv[1:]))
 """
-_STANDARD = "import json\nimport sys\nimport urllib.error\nimport urllib.request"
 _READ_WAV = 'with open(path, "rb") as file:\n        '
 _READ_WINDOWS = "rows = np.load(path).astype(np.float32)"
+_STANDARD = "import json\nimport sys\nimport urllib.error\nimport urllib.request"
 _SENT = {
-    "wav_bytes": {
-        "rest": {
-            "imports": f"import base64\n{_STANDARD}",
-            "read": f"{_READ_WAV}wav = base64.b64encode(file.read()).decode()\n    "
-            'rows = [{"wav_bytes": {"b64": wav}}]',
-        },
-        "grpc": {
-            "imports": "import tensorflow as tf",
-            "read": f"{_READ_WAV}rows = [file.read()]",
-            "input": "wav_bytes",
-        },
-    },
-    "serving_default": {
-        "rest": {
-            "imports": f"{_STANDARD}\n\nimport numpy as np",
-            "read": f"{_READ_WINDOWS}.tolist()",
-        },
-        "grpc": {
-            "imports": "import numpy as np\nimport tensorflow as tf",
-            "read": _READ_WINDOWS,
-            "input": "melspectrogram",
-        },
-    },
+    ("rest", "wav_bytes"): (
+        f"import base64\n{_STANDARD}",
+        f"{_READ_WAV}wav = base64.b64encode(file.read()).decode()\n    "
+        'rows = [{"wav_bytes": {"b64": wav}}]',
+    ),
+    ("rest", "serving_default"): (
+        f"{_STANDARD}\n\nimport numpy as np",
+        f"{_READ_WINDOWS}.tolist()",
+    ),
+    ("grpc", "wav_bytes"): ("import tensorflow as tf", f"{_READ_WAV}rows = [file.read()]"),
+    ("grpc", "serving_default"): ("import numpy as np\nimport tensorflow as tf", _READ_WINDOWS),
 }
+"""Imports and reading of a file, by protocol and signature."""
 
 
-def rest_client(name: str, signature: str) -> str:
-    """Write Python that needs no TensorFlow and asks a server for the answer to a file.
+def client(protocol: str, name: str, signature: str) -> str:
+    """Write Python that asks a server for the answer to a file.
 
     Parameters
     ----------
+    protocol : {"rest", "grpc"}
+        The former needs no TensorFlow, the latter ``tensorflow-serving-api``.
     name : str
         Of the model.
     signature : {"wav_bytes", "serving_default"}
-        What the server is sent: a wav file, or log-mels [windows, frames, bands] of an ``.npy``
-        file.
+        The server is sent a wav file, or log-mels [windows, frames, bands] of an ``.npy`` file.
     """
-    return _REST.format(
-        name=name, signature=signature, most=MOST_AT_ONCE, **_SENT[signature]["rest"]
-    )
-
-
-def grpc_client(name: str, signature: str) -> str:
-    """Write Python that does the same with ``tensorflow-serving-api``."""
-    return _GRPC.format(
-        name=name, signature=signature, most=MOST_AT_ONCE, **_SENT[signature]["grpc"]
+    imports, read = _SENT[protocol, signature]
+    return (_REST if protocol == "rest" else _GRPC).format(
+        imports=imports,
+        read=read,
+        name=name,
+        signature=signature,
+        most=MOST_AT_ONCE,
+        input="wav_bytes" if signature == "wav_bytes" else INPUT,
     )
 
 
@@ -233,8 +222,8 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
                 compared.append(compare(text, output, *pair, limit, of))
     sent = "wav_bytes" if "wav_bytes" in signatures else "serving_default"
     texts = {
-        REST: rest_client(name, sent),
-        GRPC: grpc_client(name, sent),
+        REST: client("rest", name, sent),
+        GRPC: client("grpc", name, sent),
         BATCHING_FILE: BATCHING,
     }
     return Written(

@@ -102,19 +102,9 @@ class LoadedModel:
 class Untrained:
     """Settings of a model without trained weights.
 
-    Attributes
-    ----------
-    front_end : FrontEnd
-        Of the mels it will get.
-    mean, std : np.ndarray float32 [bands], or None
-        Statistics of each band; None for input that is not standardised.
-    backbone : str
-        Of :data:`~playlist_pretrain.models.BACKBONES`; for ``scratch``, as are the next two.
-    width : float, optional
-    initializer : str
-    frames : int
-        Of a window.
-    seed : int
+    ``mean`` and ``std`` (float32 [bands]) are those of the mels it will get, None for input that
+    is not standardised; ``frames`` those of a window; the others are for ``scratch``, see
+    :func:`~playlist_pretrain.models.backbone`.
     """
 
     front_end: FrontEnd
@@ -185,18 +175,12 @@ def load_model(
 
 
 def load_embedder(name: str | Path, untrained: Untrained | None = None) -> LoadedModel:
-    """Load a model for its embeddings: :func:`load_model`, without the head of a tagger."""
+    """Load a model without the head of a tagger."""
     return load_model(name, untrained).embedder()
 
 
 def load_backbone(path: str | Path) -> LoadedModel:
-    """Load a SavedModel that must be a backbone.
-
-    Raises
-    ------
-    ModelError
-        As :func:`load_model`, and for a tagger.
-    """
+    """Load a backbone; raise ModelError for a tagger."""
     loaded = load_model(path)
     if loaded.classes:
         raise ModelError(f"{path}: a tagger, not a backbone: it was fine-tuned already")
@@ -204,13 +188,7 @@ def load_backbone(path: str | Path) -> LoadedModel:
 
 
 def load_tagger(path: str | Path) -> LoadedModel:
-    """Load a SavedModel that must be a tagger.
-
-    Raises
-    ------
-    ModelError
-        As :func:`load_model`, and for a backbone.
-    """
+    """Load a tagger; raise ModelError for a backbone."""
     loaded = load_model(path)
     if not loaded.classes:
         raise ModelError(f"{path}: no tagger: it has no classes; {command('finetune')} makes one")

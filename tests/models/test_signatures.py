@@ -73,12 +73,7 @@ def saved(backbone, tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=[
-        (signature, "backbone"),
-        (session, "backbone"),
-        (signature, "tagger"),
-        (session, "tagger"),
-    ],
+    params=[(signature, "backbone"), (session, "tagger")],
     ids=lambda param: f"{param[0].__name__}-{param[1]}",
 )
 def ask(request, saved):
@@ -158,7 +153,6 @@ MALFORMED = {
         "no list": (np.array(wav(), object), "is not compatible"),
     },
 }  # fmt: skip
-CASES = [(name, case) for name, cases in MALFORMED.items() for case in cases]
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +161,11 @@ def answered(ask):
     return {name: ask(name, request) for name, request in GOOD.items()}
 
 
-@pytest.mark.parametrize(("name", "case"), CASES, ids=[f"{name}-{case}" for name, case in CASES])
-def test_refused_and_the_next_request_is_answered_as_before(ask, answered, name, case):
-    request, words = MALFORMED[name][case]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
-        ask(name, request)
+@pytest.mark.parametrize("name", MALFORMED)
+def test_refused_and_the_next_request_is_answered_as_before(ask, answered, name):
+    for request, words in MALFORMED[name].values():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+            ask(name, request)
     again = ask(name, GOOD[name])
     assert set(again) == set(answered[name]) >= {"embeddings"}
     for key, answer in again.items():
@@ -211,10 +205,9 @@ def test_more_rows_than_are_answered_together(ask, backbone):
     np.testing.assert_allclose(found[some], ask("waveform", waves[some])["embeddings"], atol=1e-4)
 
 
-@pytest.mark.parametrize("how", [signature, session])
-def test_imported_mels_are_checked_too(how, tmp_path):
+def test_imported_mels_are_checked_too(tmp_path):
     save_backbone(vggish(frames=8, bands=48, width=0.05), IMPORTED["melon"], tmp_path / "m")
-    ask = how(tmp_path / "m")
+    ask = session(tmp_path / "m")
     good = np.full((2, 8, 48), -40, np.float32)
     before = ask("serving_default", good)["embeddings"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="melspectrogram: NaN or infinite"):
@@ -236,7 +229,7 @@ print(json.dumps({"added": added * 1024, "answer": answer[0].tolist()}))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ten_minutes_of_stereo_in_bounded_memory(saved, tmp_path):
     """It adds less than three times the file to the peak; 2.1 times were measured."""
     minute = np.random.default_rng(2).integers(-20000, 20000, (44100 * 60, 2)).astype(np.int16)
