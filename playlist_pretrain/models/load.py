@@ -221,6 +221,8 @@ def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedMode
     point = load_model(name, weights=recipe.weights)
     if point.classes:
         raise ModelError(f"{name}: a tagger, not a backbone: it was fine-tuned already")
+    if not (recipe.freeze or point.model.trainable_weights):  # the folder of a package
+        raise RecipeError(f"--model {name}: its graph is frozen: give --freeze")
     point.front_end.check_same(
         collection.front_end, f"the model {name}", f"collection {collection.name}"
     )

@@ -59,15 +59,6 @@ def test_weights_follow_the_seed_and_the_initializer(model):
     assert glorot[largest].var() == pytest.approx(2 / (fan_in + fan_out), rel=0.02)
 
 
-@pytest.mark.slow
-def test_input_is_standardised_inside(model, rng):
-    mean, std = rng.uniform(0, 3, BANDS), rng.uniform(0.5, 2, BANDS)
-    standardised = resnet50(frames=FRAMES, bands=BANDS, mean=mean, std=std, seed=1)
-    x = rng.normal(size=(2, FRAMES, BANDS)).astype(np.float32)
-    fed = ((x - mean) / std).astype(np.float32)
-    np.testing.assert_allclose(standardised(x), model(fed), rtol=1e-3, atol=1e-3)
-
-
 def test_refuses_a_window_without_frames():
     with pytest.raises(RecipeError, match="window 0 × 8"):
         resnet50(frames=0, bands=8)
