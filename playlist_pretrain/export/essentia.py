@@ -232,19 +232,17 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     compared: list[Compared] = []
     for output in outputs:
         for parameter, path in graphs.items():
-            there = [found[f"{parameter} {batch} {output}"] for batch in BATCHES]
-            here = [of_windows[output][:batch] for batch in BATCHES]
+            there = np.concatenate([found[f"{parameter} {batch} {output}"] for batch in BATCHES])
+            here = np.concatenate([of_windows[output][:batch] for batch in BATCHES])
             text = f"{path.name}, random windows in batches of {', '.join(map(str, BATCHES))}"
-            pair = np.concatenate(there), np.concatenate(here)
-            compared.append(compare(text, output, *pair, WINDOWS_LIMIT))
+            compared.append(compare(text, output, there, here, WINDOWS_LIMIT))
+        there, here = found[f"file 1 {output}"], of_clip[output]
+        compared.append(compare(clip_text, output, there, here, FILES_LIMIT))
         there, here = found[f"file 0 {output}"], of_file[output]
-        compared.append(compare(whole_text, output, there, here, FILES_LIMIT))
-        pair = found[f"file 1 {output}"], of_clip[output]
-        compared.append(compare(clip_text, output, *pair, FILES_LIMIT))
+        compared.insert(-1, compare(whole_text, output, there, here, FILES_LIMIT))
         if len(there):
-            pair = there.mean(0, keepdims=True), means[output]
-            text = f"{label}, the mean of its windows"
-            compared.append(compare(text, output, *pair, FILES_LIMIT, here))
+            there, text = there.mean(0, keepdims=True), f"{label}, the mean of its windows"
+            compared.append(compare(text, output, there, means[output], FILES_LIMIT, here))
     distance, trained_with = None, job.loaded.front_end
     if trained_with is not front_end and len(other := cut(trained_with, waveform, frames)):
         pair = of_file[EMBEDDINGS], answers(model, other)[EMBEDDINGS]

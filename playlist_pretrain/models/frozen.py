@@ -411,6 +411,7 @@ def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
         raise ModelError(f"{json_path}: not JSON, or damaged: {error}") from error
     field = functools.partial(_field, json_path, metadata)
     algorithm = field(str, "inference", "algorithm")
+    front_end: Any
     if "front_end" in metadata:  # in packages of this program
         try:
             front_end = FrontEnd.from_dict(metadata["front_end"])

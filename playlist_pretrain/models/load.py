@@ -294,7 +294,7 @@ def _saved(path: Path) -> LoadedModel:
             raise ModelError(
                 f"{path}: model format {metadata['format']}, this version reads {MODEL_FORMAT}"
             )
-        front_end = FrontEnd.from_dict(metadata["front_end"])
+        front_end: Any = FrontEnd.from_dict(metadata["front_end"])
         classes = metadata.get("classes", [])
         if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
             raise ValueError("its classes are no list of names")
