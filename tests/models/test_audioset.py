@@ -119,8 +119,7 @@ def test_the_original_size(kind, extra, patches, rng, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"),
-    [("V1", ""), ("V2", ""), ("V2", ".index"), ("V2", ".data-00000-of-00001")],
+    ("kind", "given"), [("V1", ""), ("V2", ""), ("V2", ".index"), ("V2", ".data-00000-of-00001")]
 )
 def test_both_formats_by_any_of_their_names(
     kind, given, model, values, extra, patches, rng, tmp_path

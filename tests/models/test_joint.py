@@ -29,8 +29,7 @@ def parts_of():
 
 def compiled(model, learning_rate=0.1):
     model.compile(
-        tf.keras.optimizers.SGD(learning_rate),
-        loss=NTXent(0.5, hard_negatives=0.5, learnable=True),
+        tf.keras.optimizers.SGD(learning_rate), loss=NTXent(0.5, hard_negatives=0.5, learnable=True)
     )
     return model
 
