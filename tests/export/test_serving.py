@@ -268,6 +268,7 @@ class Stub:
         return response
 
 
+@pytest.mark.long
 def test_classes_are_asked_for(tmp_path, monkeypatch):
     model = saved(tmp_path / "m", classes=CLASSES)
     front_end = PRESETS["musicnn"]
@@ -287,6 +288,7 @@ def test_versions_are_whole_numbers(version, package, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_model_that_cannot_be_served_is_not_exported(tmp_path, monkeypatch):
     model = saved(tmp_path / "m")
     save = serving.save

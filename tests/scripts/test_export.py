@@ -11,7 +11,7 @@ import soundfile
 
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import export as make
-from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.saved_model import save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 
@@ -89,18 +89,6 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
     assert run(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
     card = json.loads((folder / "mood-1.json").read_text())
     assert card["author"] == "" and card["citation"].endswith("arXiv:2304.12257")
-
-
-@pytest.mark.slow
-def test_original_weights_leave_by_the_front_end_that_essentia_has(capsys, tmp_path):
-    net = vggish(frames=96, bands=64, width=0.05)
-    save_backbone(net, PRESETS["vggish"], tmp_path / "m")
-    words = ["--model", tmp_path / "m", "--name", "net", "--out", tmp_path / "out"]
-    code, out, err = run(capsys, *words)
-    assert (code, out) == (1, "") and err.count("\n") == 1
-    assert "--front-end vggish-essentia" in err and not (tmp_path / "out").exists()
-    code, out, err = run(capsys, *words, "--front-end", "vggish-essentia")
-    assert (code, err) == (0, "") and "moves embeddings of the same windows by up to" in out
 
 
 @pytest.mark.parametrize(("words", "message"), [
