@@ -99,7 +99,7 @@ def _folder(options: CheckCollection) -> Path:
         return Path(options.collection)
     if (options.repair or options.verify) and DEMO_COLLECTION.exists():
         return DEMO_COLLECTION  # it may be damaged: nothing is to be built on it
-    return ready_demo(logger.info, quiet=options.quiet)
+    return ready_demo()
 
 
 def _show_repair(folder: Path, done: Repair) -> None:

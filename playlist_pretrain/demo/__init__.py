@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +16,7 @@ DEMO_COLLECTION = Path("tfrecords") / "demo"
 """Collection that every command works on when none is named."""
 
 
-def ready_demo(*_: Any, **__: Any) -> Path:
+def ready_demo() -> Path:
     """Make the demo collection when it is missing or was interrupted; return its folder."""
     from playlist_pretrain.demo.build import build_demo
 

@@ -222,7 +222,7 @@ class State:
         return found if all(path.exists() for path in there) else None
 
     def failed(self, cell: Cell) -> str | None:
-        """Why a cell failed the last time, if it did."""
+        """Message of the last failure of a cell, if it failed."""
         found = _read(self.notes(cell) / FAILED)
         return None if found is None else str(found.get("message"))
 
