@@ -160,10 +160,8 @@ def test_text_of_anybody_does_not_leave_its_place(tmp_path, rng):
 @pytest.mark.parametrize(("path", "link"), [
     ("a/b.mp3", "music/a/b.mp3"),
     ("a #1?/50% b.mp3", "music/a%20%231%3F/50%25%20b.mp3"),
-    ("é/家.ogg", "music/%C3%A9/%E5%AE%B6.ogg"),
     ('"><b>.wav', "music/%22%3E%3Cb%3E.wav"),
     ("a\\b.wav", "music/a%5Cb.wav"),
-    ("..a/b..", "music/..a/b.."),
     ("1:30.mp3", "music/1%3A30.mp3"),
 ])  # fmt: skip
 def test_links(path, link, tmp_path):
