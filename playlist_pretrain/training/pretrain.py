@@ -201,7 +201,7 @@ def train(
     def evaluate(epoch: int) -> dict[str, float]:
         """Temperature, and the retrieval probe when it is due."""
         values = {
-            "skipped_steps": 0.0,  # only mixed_float16 skips any, and then the logs have it
+            "skipped_steps": 0,  # only mixed_float16 skips any, and then the logs have it
             "temperature": float(model.loss.temperature),
         }
         due = epoch % recipe.probe_epochs == 0 or epoch == recipe.epochs
