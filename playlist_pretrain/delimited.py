@@ -13,7 +13,7 @@ import csv
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.storage import is_remote, open_bytes
@@ -123,7 +123,7 @@ def text_lines(
             yield from _decoded(stream, path.name, lambda read: None)
         return
     try:
-        opened = open_bytes(Path(path) if isinstance(path, str) else path)
+        opened = open_bytes(Path(path) if isinstance(path, str) else cast(Path, path))
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except IsADirectoryError:

@@ -35,7 +35,7 @@ class MissingError(CollectionError, FileNotFoundError):
     """There is no such object, folder or bucket."""
 
 
-def is_remote(path: str | Path) -> bool:
+def is_remote(path: object) -> bool:
     """Whether ``path`` is a URL such as ``s3://bucket/folder``."""
     return _SCHEME.match(str(path)) is not None
 

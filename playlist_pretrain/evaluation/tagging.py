@@ -70,7 +70,16 @@ def tagging_metrics(
         values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
     left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
     means = values[:, measured].mean(axis=1).tolist()
-    return TaggingResult(tuple(classes), targets.sum(axis=0), *values, left_out, *means)
+    roc_auc, average_precision = values
+    return TaggingResult(
+        tuple(classes),
+        targets.sum(axis=0),
+        roc_auc,
+        average_precision,
+        left_out,
+        means[0],
+        means[1],
+    )
 
 
 def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:
@@ -82,7 +91,7 @@ def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[Tagg
     """
     results = [results] if isinstance(results, TaggingResult) else list(results)
     means, stds = over_runs(results)
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for name, mean, std in zip(METRICS, means, stds, strict=True):
         columns |= {name: mean} if len(results) == 1 else {f"{name}_mean": mean, f"{name}_std": std}
     with atomic_write(path, "w") as stream:

@@ -126,11 +126,11 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
         try:
             check_track_id(track.track_id)
         except TrackError as error:
-            shown = (
+            track_id, source = (
                 name.encode("utf-8", "backslashreplace").decode("utf-8")
                 for name in (track.track_id, track.source)
             )
-            unnamed.append(Note(*shown, "unreadable", str(error)))
+            unnamed.append(Note(track_id, source, "unreadable", str(error)))
             continue
         if track.track_id in named:
             sources = f"{named[track.track_id].source!r} and {track.source!r}"

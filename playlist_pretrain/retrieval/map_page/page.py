@@ -201,7 +201,12 @@ def plot_item(coordinates: np.ndarray) -> dict[str, Any]:
     # Bokeh keeps room for the sign of a menu in its toolbar, and so hides the last tool in one.
     plot.toolbar.stylesheets = [":host { padding-right: 20px; }"]
     size = float(np.clip(200 / np.sqrt(tracks), 4, 10))
-    looks = {"fill_color": "color", "line_width": 0.7, "alpha": "alpha", "marker": "marker"}
+    looks: dict[str, Any] = {
+        "fill_color": "color",
+        "line_width": 0.7,
+        "alpha": "alpha",
+        "marker": "marker",
+    }
     data = ColumnDataSource({name: [] for name in COLUMNS})
     plot.scatter("x", "y", source=data, size=size, name="points", **looks)
     for name, more, width in (("near", 4, 1), ("chosen", 7, 2.5), ("pointed", 5, 2)):
