@@ -37,9 +37,10 @@ def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strat
         If the machine has fewer devices, or ``TF_CONFIG`` does not describe the workers.
     """
     import tensorflow as tf
+    from official.common import distribute_utils
 
     if name not in ("mirrored", "multi_worker_mirrored"):
-        return tf.distribute.get_strategy()  # TensorFlow's default: the first GPU, or the CPU
+        return distribute_utils.get_distribution_strategy("off")  # the first GPU, or the CPU
     if name == "multi_worker_mirrored":
         check_tf_config()
     gpus = tf.config.list_physical_devices("GPU")
@@ -47,12 +48,12 @@ def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strat
         if replicas is not None and replicas > len(gpus):
             raise RecipeError(f"--replicas {replicas}: this machine has {len(gpus)} GPUs")
         tf.config.set_visible_devices(gpus[:replicas], "GPU")
-    if name == "multi_worker_mirrored":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    if gpus:
-        return tf.distribute.MirroredStrategy([f"GPU:{k}" for k in range(len(gpus[:replicas]))])
+        count = replicas or len(gpus)
+        return distribute_utils.get_distribution_strategy(name, num_gpus=count)
     # Without a GPU several replicas are no faster; they show what several would do.
-    return tf.distribute.MirroredStrategy(logical_cpus(replicas or 1))
+    if name == "mirrored" and (replicas or 1) > 1:
+        return tf.distribute.MirroredStrategy(logical_cpus(replicas))
+    return distribute_utils.get_distribution_strategy(name, num_gpus=0)
 
 
 def logical_cpus(count: int) -> list[str]:
