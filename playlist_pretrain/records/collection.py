@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -165,6 +165,13 @@ class Collection:
                 f"or replaced; {_mend(self.path)}"
             )
         return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
+
+
+def opened(collection: Collection | str | Path | Callable[[], Path]) -> Collection:
+    """Return a collection; opens one given by its path, or by a function that returns the path."""
+    if isinstance(collection, Collection):
+        return collection
+    return Collection.open(collection() if callable(collection) else collection)
 
 
 def _mend(path: Path) -> str:

@@ -42,7 +42,7 @@ from playlist_pretrain.files import (
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
-from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.records.report import Note, write_report
 from playlist_pretrain.records.sources import TrackSource, find_audio, storable
 from playlist_pretrain.records.track_windows import (
@@ -60,7 +60,7 @@ from playlist_pretrain.retrieval.embedding_table import (
     read_embeddings,
 )
 from playlist_pretrain.retrieval.projector import check_projector, write_projector
-from playlist_pretrain.storage import location, refuse_remote
+from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.training.recipes import check_at_least, check_choices
 
 if TYPE_CHECKING:
@@ -284,18 +284,17 @@ def embed(
     out.parent.mkdir(parents=True, exist_ok=True)
     check_writable(out.parent)
     scope, embedder = _load(asked)
+    tracks: Collection | None = None
     if audio is not None:
         source = audio_source(
             audio, FileWindows(embedder.front_end, embedder.frames, short), workers
         )
     else:
-        if not isinstance(collection, Collection):
-            path = collection() if callable(collection) else collection
-            collection = Collection.open(location(path))
+        tracks = opened(collection)
         embedder.front_end.check_same(
-            collection.front_end, f"the model {model}", f"collection {collection.name}"
+            tracks.front_end, f"the model {model}", f"collection {tracks.name}"
         )
-        source = collection_source(collection, embedder.frames, short)
+        source = collection_source(tracks, embedder.frames, short)
     settings = {
         "model_key": embedder.key,
         "front_end": embedder.front_end.to_dict(),
@@ -324,7 +323,7 @@ def embed(
             if not any(parts.glob("part-*")):  # nothing to resume
                 shutil.rmtree(parts, ignore_errors=True)
     if projector is not None:
-        write_projector(Path(projector), read_embeddings(out), collection)
+        write_projector(Path(projector), read_embeddings(out), tracks)
     found = overview(out)
     logger.info(f"{out}, {vectors}: {found.rows:,} vectors of {found.dim}, {dtype}")
     if left_out := found.about["left_out"]:

@@ -81,8 +81,8 @@ def predict_folder(
     table, lines, report = (Path(out) / name for name in (TABLE_FILE, LINES_FILE, REPORT_FILE))
     notes, tagged = list(source.notes), 0
     with contextlib.ExitStack() as stack:
-        streams = [stack.enter_context(atomic_write(path, "w")) for path in (table, lines)]
-        write = _writer(*streams, tagger.classes)
+        rows, objects = (stack.enter_context(atomic_write(path, "w")) for path in (table, lines))
+        write = _writer(rows, objects, tagger.classes)
         function = batch_function(tagger.model)
         tracks = embedded_tracks(function, source, 0.0, desc="tagging")
         stack.enter_context(contextlib.closing(tracks))

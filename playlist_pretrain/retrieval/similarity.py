@@ -44,7 +44,7 @@ from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.messages import option
 from playlist_pretrain.models import MEAN_OF_MEL, SCRATCH
 from playlist_pretrain.models.load import Untrained, label_of, load_embedder
-from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.retrieval.clips import (
     ClipMels,
     audio_of_clips,
@@ -52,7 +52,7 @@ from playlist_pretrain.retrieval.clips import (
     clips_of_collection,
 )
 from playlist_pretrain.retrieval.embedding_table import embedding_writer
-from playlist_pretrain.storage import is_remote, location, refuse_remote
+from playlist_pretrain.storage import is_remote, refuse_remote
 from playlist_pretrain.tasks.triplets import CITATION, ROLES, START, Triplets, read_triplets
 from playlist_pretrain.training.recipes import check_above_zero, check_at_least, check_choices
 from playlist_pretrain.version import __version__
@@ -128,23 +128,21 @@ def similarity(
     names = (models,) if isinstance(models, str) else tuple(models)
     _check(SimpleNamespace(**locals()), names)
     folder = None if out is None else _checked_folder(out, overwrite=overwrite)
-    if audio is None and not isinstance(collection, Collection):
-        path = collection() if callable(collection) else collection
-        collection = Collection.open(location(path))
-    if collection is None:
+    tracks = None if collection is None else opened(collection)
+    if tracks is None:
         name = os.path.basename(os.path.abspath(audio))
         source = {"kind": "audio", "path": str(audio), "name": name, "cut": cut}
     else:
-        name = collection.name
-        source = {"kind": "collection", "path": str(collection.path), "name": name, "cut": False}
-    asked = read_triplets(triplets or _own_triplets(collection))
+        name = tracks.name
+        source = {"kind": "collection", "path": str(tracks.path), "name": name, "cut": False}
+    asked = read_triplets(triplets or _own_triplets(tracks))
     if seconds is not None and not asked.has_starts:
         raise TableError(f"{asked.path}: has no starts, so --seconds cuts nothing out")
     clips = f"{len(asked.clips):,} clips"
     logger.info("%s: %s triplets of %s", asked.path, f"{len(asked):,}", clips)
-    embedders = {name: _trained(name, collection) for name in names if name not in UNTRAINED}
+    embedders = {name: _trained(name, tracks) for name in names if name not in UNTRAINED}
     with tempfile.TemporaryDirectory(prefix="clips-") as temporary:
-        if collection is None:
+        if tracks is None:
             ends = [embedder.front_end for embedder in embedders.values()]
             if any(name in UNTRAINED for name in names):
                 ends.append(_untrained_front_end(names, front_end, ends))
@@ -159,7 +157,7 @@ def similarity(
             if unreadable:
                 used = _with_clips(asked, lacking | unreadable, folder, partial, AudioError)
         else:
-            own, lacking = clips_of_collection(asked, collection, seconds or SECONDS)
+            own, lacking = clips_of_collection(asked, tracks, seconds or SECONDS)
             used = _with_clips(asked, lacking, folder, partial, CollectionError)
             mels, ends = [own], [own.front_end]
         judged, named = [], used.named
@@ -167,7 +165,7 @@ def similarity(
         for name, label in zip(names, labels_of(names, backbone), strict=True):
             if name in UNTRAINED:
                 own = _by(ends[-1], mels)
-                whose = "the clips" if collection is None else f"collection {collection.name}"
+                whose = "the clips" if tracks is None else f"collection {tracks.name}"
                 logger.info(f"{name}: each band is standardised by the statistics of {whose}")
                 settings = Untrained(
                     own.front_end, own.mean, own.std, backbone=backbone or "vggish",
@@ -225,7 +223,7 @@ def _check(asked: Any, names: Sequence[str]) -> None:
     if asked.audio is not None and asked.triplets is None:
         raise RecipeError("--audio: needs --triplets, the table that names the clips")
     untrained = any(name in UNTRAINED for name in names)
-    only = {
+    only: dict[str, tuple] = {
         "with --audio": (asked.audio is not None, "cut", "front_end"),
         "for files that are not --cut": (not asked.cut, "seconds"),
         f"for --model {' '.join(UNTRAINED)}": (untrained, "front_end", "frames"),
@@ -246,7 +244,7 @@ def _own_triplets(collection: Collection) -> Path:
         raise TableError(
             f"{collection.path}: no {TRIPLETS} that can be read; --triplets FILE names a table"
         )
-    return path  # type: ignore[return-value]
+    return path
 
 
 def _trained(name: str, collection: Collection | None) -> LoadedModel:

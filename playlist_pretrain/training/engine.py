@@ -95,7 +95,8 @@ class Engine(tf.keras.callbacks.Callback):
         self.check, self.evaluate, self.best = check, evaluate, best
         self.checkpoint_epochs, self.checkpoint_steps = checkpoint_epochs, checkpoint_steps
         self.total = epochs * steps_per_epoch
-        self.done, self.epoch, self.logs = 0, 0, {}
+        self.done, self.epoch = 0, 0
+        self.logs: Mapping[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
         self.stop_is_asked: Callable[[], bool] = lambda: False
         self.summary_writer = tf.summary.create_file_writer(str(run.tensorboard))

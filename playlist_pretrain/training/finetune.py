@@ -470,7 +470,7 @@ def conclude(data: TaggingData, runs: TaggingRuns, count: int) -> dict[str, Any]
         for name in METRICS
     }
     splits = {name: getattr(data.task, name) for name in SPLITS}
-    summary = {
+    summary: dict[str, Any] = {
         "task": data.name,
         "citation": data.citation,
         "notes": list(data.task.notes),

@@ -9,7 +9,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from playlist_pretrain.training.recipes import PretrainRecipe
+
+R = TypeVar("R", bound=Run)
 
 
 def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strategy:
@@ -199,7 +201,7 @@ class Workers:
             logging.getLogger("playlist_pretrain").setLevel(logging.WARNING)
 
     @contextlib.contextmanager
-    def folder(self, run: Run) -> Iterator[Run]:
+    def folder(self, run: R) -> Iterator[R]:
         """Yield the folder that this worker writes: the locked run, or a temporary one."""
         if self.is_chief:
             with folder_lock(run.path, f"a run is being trained in {run.path}"):
