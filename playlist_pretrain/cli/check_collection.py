@@ -6,15 +6,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.errors import CollectionError, RecipeError
 from playlist_pretrain.messages import command
-
-if TYPE_CHECKING:
-    from playlist_pretrain.records.verify import Repair
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.overview import draw_collection, groups_of_other_content, overview
+from playlist_pretrain.records.report import counted
+from playlist_pretrain.records.verify import (
+    DAMAGED_FOLDER,
+    DAMAGED_TRACKS,
+    repair_collection,
+    verify_collection,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +61,10 @@ def check_collection(options: CheckCollection) -> None:
     RecipeError
         The collection is behind a URL.
     """
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.overview import draw_collection, overview
-    from playlist_pretrain.records.verify import repair_collection, verify_collection
-
     folder = _folder(options)
     named = ["--collection", options.collection] if options.collection else []
     if options.repair:
-        _show_repair(folder, repair_collection(folder))
+        _repair(folder)
         logger.info("next: %s", command("check_collection", *named, "--verify"))
         return
     found = verify_collection(folder, hashed=options.verify)
@@ -102,11 +103,8 @@ def _folder(options: CheckCollection) -> Path:
     return ready_demo()
 
 
-def _show_repair(folder: Path, done: Repair) -> None:
-    from playlist_pretrain.records.overview import groups_of_other_content
-    from playlist_pretrain.records.report import counted
-    from playlist_pretrain.records.verify import DAMAGED_FOLDER, DAMAGED_TRACKS
-
+def _repair(folder: Path) -> None:
+    done = repair_collection(folder)
     if not done.problems:
         logger.info("%s: nothing is wrong, nothing was changed", folder)
     for problem in done.problems:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.messages import command
+from playlist_pretrain.records.mel_sources import import_mels
 from playlist_pretrain.records.sources import excerpt_seconds
 
 logger = logging.getLogger(__name__)
@@ -56,8 +57,6 @@ class ImportMels:
 
 def run_import(options: ImportMels) -> None:
     """Import the mels that ``options`` name, and print the next command."""
-    from playlist_pretrain.records.mel_sources import import_mels
-
     import_mels(
         options.mels,
         options.out,

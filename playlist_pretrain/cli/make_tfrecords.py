@@ -10,6 +10,7 @@ from pathlib import Path
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.messages import command
+from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.report import notes_of, report_text
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,6 @@ def make_tfrecords(options: MakeTfrecords) -> None:
     PlaylistPretrainError
         See :func:`playlist_pretrain.records.build.build_collection`.
     """
-    from playlist_pretrain.records.build import build_collection
-
     if options.report:
         logger.info(report_text(notes_of(options.out), options.out))
         return

@@ -84,13 +84,7 @@ def write_tasks(folder: Path, tasks: Sequence[ShardTask]) -> list[int]:
 
 
 def read_task(folder: Path, place: int) -> ShardTask:
-    """Read the task that :func:`write_tasks` wrote at ``place``.
-
-    Raises
-    ------
-    CollectionError
-        The file is not there: ``folder`` is not the one that was written.
-    """
+    """Read the task that :func:`write_tasks` wrote at ``place``; CollectionError without a file."""
     try:
         with open(folder / TASKS_FILE, "rb") as stream:
             stream.seek(place)
@@ -106,21 +100,9 @@ _SHARED = "all workers and this machine must reach --audio and --out under the s
 def run_on(options: str) -> Callable[[ShardWork, list[ShardTask]], int]:
     """Return ``make_shards`` for :func:`~playlist_pretrain.records.build.make_collection`.
 
-    Parameters
-    ----------
-    options : str
-        Of Beam, as ``"--runner=FlinkRunner --flink_master=HOST:PORT"``.
-
-    Returns
-    -------
-    callable
-        Raises CollectionError when the pipeline fails or leaves shards unmade; shards that are
-        finished stay, and the next build of the same collection goes on with them.
-
-    Raises
-    ------
-    RecipeError
-        Beam does not take the options.
+    It raises CollectionError when the pipeline fails or leaves shards unmade; shards that are
+    finished stay, and the next build of the same collection goes on with them. RecipeError when
+    Beam does not take ``options``, such as ``"--runner=FlinkRunner --flink_master=HOST:PORT"``.
     """
     empty_pipeline(options)  # before audio is looked for
     # The local runner would show a traceback before the error is told.

@@ -10,15 +10,7 @@ from playlist_pretrain.errors import PlaylistPretrainError, RecipeError
 
 
 def checked_options(text: str) -> list[str]:
-    """Split options of Beam into a list.
-
-    Raises
-    ------
-    RecipeError
-        When Beam does not take one of them.
-    PlaylistPretrainError
-        When Beam is not installed.
-    """
+    """Split options of Beam into a list; RecipeError when Beam does not take one of them."""
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError as error:

@@ -185,8 +185,6 @@ def make_collection(
         with others only ``overwrite`` drops it. Added tracks become new shards.
     tracks : sequence of TrackSource
         Rows are numbered in this order.
-    front_end : FrontEnd
-        Makes the log-mels.
     load : callable frozen dataclass, picklable
         ``load(source)`` returns an object with ``waveform`` (float32 [samples], mono, at the
         front end's rate), ``start_seconds`` and ``source_seconds``. Where the front end was
@@ -288,7 +286,13 @@ class _Build:
         if not parts:
             folder.remove()
             if not plan.onto:
-                raise _nothing_read([note for note in notes if note.status == "unreadable"])
+                failed = [note for note in notes if note.status == "unreadable"]
+                lines = [f"\n  {note.source}: {note.reason}" for note in failed[:3]]
+                lines += [f"\n  … and {len(failed) - 3:,} more"] * (len(failed) > 3)
+                raise AudioError(
+                    f"none of {len(failed):,} tracks could be read, nothing is built:"
+                    + "".join(lines)
+                )
             _update_report(folder, notes)
             return False
         try:
@@ -323,13 +327,17 @@ class _Build:
             if collection.source.get("listing_sha256") != plan.source["listing_sha256"]:
                 raise _made_otherwise(folder, THE_LIST)
             listing = plan.listing
-        changes = Changes.between(listing, plan.listing, held.__contains__)
+        changes = Changes(listing, plan.listing, held.__contains__)
         # Tracks that another call added are not listed by this one.
         gone = changes.gone and schema.generation(document) == 0
         if not add and (not changes.known or changes.changed or gone):
             raise _made_otherwise(folder, str(changes))
         wanted = {*changes.missing, *(changes.new if add else [])}
-        notes = self._notes(plan, changes, listing, left_out, add)
+        notes = read_report(folder.out / REPORT_FILE)
+        if add:
+            notes = [n for n in notes if n.status != DIFFERS or n.track_id not in plan.tracks]
+            notes += [_differs(plan.tracks[i], listing[i]) for i in changes.changed]
+        notes = _distinct(notes + left_out)
         addition = plan.addition(collection, listing, [i for i in plan.tracks if i in wanted])
         # Without --add, an addition of more tracks is left to the call that began it.
         interrupted = not add and folder.unfinished_addition()
@@ -353,17 +361,6 @@ class _Build:
             interrupted=interrupted,
             remade=remade,
         )
-
-    def _notes(
-        self, plan: Plan, changes: Changes, listing: dict, left_out: list[Note], add: bool
-    ) -> list[Note]:
-        """Lines of the report that is there, and of what this call left out without reading it."""
-        notes = read_report(self.folder.out / REPORT_FILE)
-        if not add:
-            return _distinct(notes + left_out)
-        notes = [n for n in notes if n.status != DIFFERS or n.track_id not in plan.tracks]
-        differing = [_differs(plan.tracks[i], listing[i]) for i in changes.changed]
-        return _distinct(notes + differing + left_out)
 
     def _make_damaged_shards_anew(self, plan: Plan, document: dict, hashed: bool) -> int:
         """Make shards that are missing, cut or (``hashed``) changed anew; their number.
@@ -455,14 +452,6 @@ def _kept(error: Exception, folder: BuildFolder, what: str) -> CollectionError:
     return CollectionError(f"{text}. {what} and kept: mend that, and the same command goes on")
 
 
-def _nothing_read(failed: list[Note]) -> AudioError:
-    shown = "".join(f"\n  {note.source}: {note.reason}" for note in failed[:3])
-    more = f"\n  … and {len(failed) - 3:,} more" if len(failed) > 3 else ""
-    return AudioError(
-        f"none of {len(failed):,} tracks could be read, nothing is built:{shown}{more}"
-    )
-
-
 def _made_otherwise(folder: BuildFolder, differences: str, add: bool = False) -> CollectionError:
     if add:
         return CollectionError(
@@ -478,10 +467,8 @@ def _made_otherwise(folder: BuildFolder, differences: str, add: bool = False) ->
 def _differs(track: TrackSource, line: str) -> Note:
     _, source, size, _ = json.loads(line)
     held = f"{source!r}" + ("" if size is None else f" of {size:,} bytes")
-    same = source == track.source
-    reason = f"the collection holds this id from {held}; " + (
-        "the file has changed since" if same else "this is another file"
-    )
+    now = "the file has changed since" if source == track.source else "this is another file"
+    reason = f"the collection holds this id from {held}; {now}"
     return Note(track.track_id, track.source, DIFFERS, reason)
 
 

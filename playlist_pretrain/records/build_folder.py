@@ -44,31 +44,14 @@ def tracks_per_shard(tracks: int) -> int:
     return min(max(math.ceil(tracks / 64), 16), 2048)
 
 
-def _line(track: TrackSource, root: str | None, file_of: Callable[[str], str]) -> str:
-    size = date = None
-    if root is not None:
-        with contextlib.suppress(OSError):  # a file that is not there is found out by reading it
-            status = os.stat(os.path.join(root, file_of(track.source)))
-            size, date = status.st_size, status.st_mtime_ns
-    return json.dumps([track.track_id, track.source, size, date]) + "\n"
-
-
 def _digest(listing: dict[str, str]) -> str:
-    digest = hashlib.sha256()
-    for line in listing.values():
-        digest.update(line.encode("ascii"))
-    return digest.hexdigest()
+    return hashlib.sha256("".join(listing.values()).encode("ascii")).hexdigest()
 
 
 def _read_listing(path: Path) -> dict[str, str]:
     """Id → line of a listing; OSError or ValueError when it cannot be read."""
     with open(path, encoding="ascii", newline="\n") as stream:
         return {json.loads(line)[0]: line for line in stream}
-
-
-def _write_listing(path: Path, listing: dict[str, str]) -> None:
-    with atomic_write(path, "w") as stream:
-        stream.writelines(listing.values())
 
 
 def listing_of(collection: Collection) -> dict[str, str] | None:
@@ -82,65 +65,42 @@ def listing_of(collection: Collection) -> dict[str, str] | None:
     return listing if whole else None
 
 
-@dataclass
 class Changes:
-    """Ids by which two listings differ."""
+    """Ids by which two listings differ; ``held(id)`` is whether the collection has the track.
 
-    new: list[str]
-    """Listed now and not before."""
-    changed: list[str]
-    """In the collection, and listed now with another path, size or date."""
-    gone: list[str]
-    """In the collection, and not listed now."""
-    missing: list[str]
-    """Listed before and now, and not in the collection."""
-    known: int
-    """Number of ids that both listings have."""
+    Those that are ``new`` are listed now and not before, those ``missing`` before and now, and
+    are not in the collection. Tracks of the collection are listed with another path, size or date
+    (``changed``), or not any more (``gone``). ``known`` is the number of ids in both listings.
+    """
 
-    @classmethod
-    def between(
-        cls, old: dict[str, str], new: dict[str, str], held: Callable[[str], bool]
-    ) -> Changes:
-        """Compare two listings; ``held(id)`` is whether the collection has the track."""
+    def __init__(self, old: dict[str, str], new: dict[str, str], held: Callable[[str], bool]):
         both = [track_id for track_id in new if track_id in old]
-        return cls(
-            new=[track_id for track_id in new if track_id not in old],
-            changed=[i for i in both if old[i] != new[i] and held(i)],
-            gone=[track_id for track_id in old if track_id not in new and held(track_id)],
-            missing=[track_id for track_id in both if not held(track_id)],
-            known=len(both),
-        )
+        self.new = [track_id for track_id in new if track_id not in old]
+        self.changed = [i for i in both if old[i] != new[i] and held(i)]
+        self.gone = [track_id for track_id in old if track_id not in new and held(track_id)]
+        self.missing = [track_id for track_id in both if not held(track_id)]
+        self.known = len(both)
 
     def __str__(self) -> str:
         if not self.known:
             return f"{THE_LIST}: none of its tracks is among them"
-        numbers = {"changed": self.changed, "gone": self.gone, "new": self.new}
-        counts = ", ".join(f"{len(ids):,} {what}" for what, ids in numbers.items())
-        what, ids = next(((what, ids) for what, ids in numbers.items() if ids), ("", []))
-        if not ids:
-            return f"{THE_LIST}: in another order"
-        first = f"track {ids[0]!r} is {what}"
-        if what == "changed":
-            first = f"path, size or date of track {ids[0]!r} changed"
-        return f"{THE_LIST}: {counts}; first of them: {first}"
+        kinds = {"changed": self.changed, "gone": self.gone, "new": self.new}
+        counts = ", ".join(f"{len(ids):,} {what}" for what, ids in kinds.items())
+        for what, ids in kinds.items():
+            if ids:
+                first = f"track {ids[0]!r} is {what}"
+                if what == "changed":
+                    first = f"path, size or date of track {ids[0]!r} changed"
+                return f"{THE_LIST}: {counts}; first of them: {first}"
+        return f"{THE_LIST}: in another order"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All that determines a collection, or an addition to one.
+    """All that determines a collection, or an addition ``onto`` one.
 
-    Attributes
-    ----------
-    tracks : dict
-        Id → TrackSource, in the order of the rows.
-    listing : dict
-        Id → line of the listing, of the same tracks.
-    front_end, loader : dict
-        Settings of the front end and of what reads the sources.
-    onto : Collection or None
-        The collection that the tracks are added to.
-    old_listing : dict
-        Listing of that collection.
+    ``tracks`` are in the order of the rows; ``listing`` has the line of each, ``old_listing`` those
+    of the collection that is added to. ``loader`` has the settings of what reads the sources.
     """
 
     tracks: dict[str, TrackSource]
@@ -158,9 +118,18 @@ class Plan:
         loader = {"name": type(load).__name__, **dataclasses.asdict(load)}
         loader.pop("front_end", None)  # remembered already, as the collection's
         file_of = getattr(load, "file_of", str)
+
+        def line(track: TrackSource) -> str:
+            size = date = None
+            if root is not None:
+                with contextlib.suppress(OSError):  # reading it finds out that it is not there
+                    status = os.stat(os.path.join(root, file_of(track.source)))
+                    size, date = status.st_size, status.st_mtime_ns
+            return json.dumps([track.track_id, track.source, size, date]) + "\n"
+
         return cls(
             {track.track_id: track for track in tracks},
-            {track.track_id: _line(track, root, file_of) for track in tracks},
+            {track.track_id: line(track) for track in tracks},
             json.loads(json.dumps(front_end.to_dict())),
             json.loads(json.dumps(loader)),
         )
@@ -183,10 +152,8 @@ class Plan:
     @property
     def source(self) -> dict:
         """Settings that the collection remembers."""
-        listed = {
-            "listed_tracks": len(self.whole_listing),
-            "listing_sha256": _digest(self.whole_listing),
-        }
+        whole = self.whole_listing
+        listed = {"listed_tracks": len(whole), "listing_sha256": _digest(whole)}
         if self.onto:
             return {**self.onto.source, **listed}
         per_shard = tracks_per_shard(len(self.tracks))
@@ -204,11 +171,13 @@ class Plan:
     def save_sources(self, folder: Path) -> None:
         """Write the listing that the collection keeps."""
         number = 1 + generation(read_document(self.onto.path)) if self.onto else 0
-        _write_listing(folder / sources_name(number), self.whole_listing)
+        with atomic_write(folder / sources_name(number), "w") as stream:
+            stream.writelines(self.whole_listing.values())
 
     def save(self, folder: Path) -> None:
         """Write the listing, then ``plan.json``."""
-        _write_listing(folder / "listing.jsonl", self.listing)
+        with atomic_write(folder / "listing.jsonl", "w") as stream:
+            stream.writelines(self.listing.values())
         write_json(folder / "plan.json", self._document())
 
     def _document(self) -> dict:
@@ -238,7 +207,7 @@ class Plan:
             return [f"its plan.json or listing.jsonl is damaged ({error})"]
         differences = _differences(there, self._document())
         if list(listing.items()) != list(self.listing.items()):
-            differences.append(str(Changes.between(listing, self.listing, lambda _: True)))
+            differences.append(str(Changes(listing, self.listing, lambda _: True)))
         return differences
 
 

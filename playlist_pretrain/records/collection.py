@@ -145,26 +145,21 @@ class Collection:
         shape = (int(self.frames[row]), self.front_end.bands)
         size = shape[0] * shape[1] * schema.MEL_DTYPE.itemsize
         shard, offset = self.shard_paths[self.shard[row]], int(self.offset[row])
-        if is_remote(shard):
-            (data,) = read_ranges([shard], [offset], [size])
-            if isinstance(data, CollectionError):
-                what = str(data).removeprefix(f"{shard}: ")
-                raise CollectionError(
-                    f"{shard}: cannot read track {self.track_ids[row]!r}: {what}"
-                ) from data
-        else:
-            try:
+        what = f"ends too early: it was cut or replaced; {_mend(self.path)}"
+        try:
+            if is_remote(shard):
+                (data,) = read_ranges([shard], [offset], [size])
+            else:
                 with open(shard, "rb") as stream:
                     stream.seek(offset)
                     data = stream.read(size)
-            except OSError as error:
-                raise CollectionError(f"{shard}: {error.strerror}; {_mend(self.path)}") from error
-        if len(data) != size:
-            raise CollectionError(
-                f"{shard}: cannot read track {self.track_ids[row]!r}: ends too early: it was cut "
-                f"or replaced; {_mend(self.path)}"
-            )
-        return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
+        except OSError as error:
+            raise CollectionError(f"{shard}: {error.strerror}; {_mend(self.path)}") from error
+        if isinstance(data, CollectionError):
+            what = str(data).removeprefix(f"{shard}: ")
+        elif len(data) == size:
+            return np.frombuffer(bytearray(data), schema.MEL_DTYPE).reshape(shape)
+        raise CollectionError(f"{shard}: cannot read track {self.track_ids[row]!r}: {what}")
 
 
 def opened(collection: Collection | str | Path | Callable[[], Path]) -> Collection:
@@ -280,10 +275,9 @@ def read_index(path: Path, document: dict, listing: dict[str, int] | None = None
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in schema.INDEX_ARRAYS}
-        index = _checked_index(arrays, document)
+        return _checked_index(arrays, document)
     except Exception as error:
         raise CollectionError(f"{file}: damaged index ({error}); {_mend(path)}") from error
-    return index
 
 
 def _checked_index(arrays: dict, document: dict) -> dict:

@@ -101,19 +101,11 @@ class MelFile:
 
 @dataclass
 class FoundMels:
-    """The mels of a folder.
+    """The mels of a folder, which their sources are relative to.
 
-    Attributes
-    ----------
-    folder : Path
-        What the sources of the files are relative to.
-    files : list of MelFile
-        Single files in the order of their names, numbers by their value; then the members of each
-        tar file, as they lie in it.
-    notes : list of Note
-        On what cannot be taken.
-    other_files : int
-        Files of other kinds, which are left alone.
+    Single files come in the order of their names, numbers by their value; then the members of each
+    tar file, as they lie in it. ``notes`` are on what cannot be taken; ``other_files`` counts files
+    of other kinds, which are left alone.
     """
 
     folder: Path
@@ -126,12 +118,8 @@ def find_mels(path: Path, *, keep_going: bool = False) -> FoundMels:
     """Find every ``.npy`` file below a folder and in the tar files there, or in one tar file.
 
     Hidden files are left out, uncounted. With ``keep_going`` what comes before the damage of a tar
-    file is kept, and the damage noted.
-
-    Raises
-    ------
-    MelError
-        Nothing is there, or a tar file is compressed or damaged.
+    file is kept, and the damage noted. MelError when nothing is there, or a tar file is compressed
+    or damaged.
     """
     if path.is_dir():
         found, names = FoundMels(path), sorted(files_below(path, MelError), key=_by_numbers)

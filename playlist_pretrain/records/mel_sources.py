@@ -25,9 +25,11 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -57,19 +59,10 @@ MELON_DAMAGED = (225, 227, 229, 230, 276)
 class MelSource:
     """A kind of mels: how its files are named and what their numbers mean.
 
-    Attributes
-    ----------
-    name : str
-        Value of ``--source``.
-    about : str
-        Files and track ids, in one line.
-    named : str
-        Pattern of its file names, for messages.
-    front_end : ImportedFrontEnd
-    orientation : {"bands×frames", "frames×bands"}
-    unit : {"db", "log10", "ln", "power", "amplitude"}
-    id_of : callable
-        Track id of the mel with a path, None for names of other kinds.
+    ``name`` is the value of ``--source``; ``about`` (files and track ids, in one line) and
+    ``named`` (pattern of the file names) are for messages. ``orientation`` is one of
+    ``ORIENTATIONS``, ``unit`` one of ``UNITS``. ``id_of(path)`` is the track id of a mel, None
+    for names of other kinds.
     """
 
     name: str
@@ -86,25 +79,18 @@ class MelSource:
         return "known to be damaged as distributed" if damaged else None
 
 
-def _number(text: str) -> int:
-    """The number that ``text`` is, -1 for anything else."""
-    number = int(text) if text.isascii() and text.isdigit() else -1
-    return number if str(number) == text else -1
+_NUMBER = re.compile(r"0|[1-9][0-9]*")
 
 
 def _melon_id(path: PurePosixPath) -> str | None:
-    number = _number(path.stem)
-    return path.stem if number >= 0 and path.parent.name == str(number // 1000) else None
+    stem, folder = path.stem, path.parent.name
+    return stem if _NUMBER.fullmatch(stem) and folder == str(int(stem) // 1000) else None
 
 
 def _jamendo_id(path: PurePosixPath) -> str | None:
     stem, folder = path.stem.removesuffix(".low"), path.parent.name
-    number = _number(stem)
-    return f"{folder}/{stem}" if number >= 0 and folder == f"{number % 100:02d}" else None
-
-
-def _path_id(path: PurePosixPath) -> str:
-    return str(path.with_suffix(""))
+    fits = _NUMBER.fullmatch(stem) and folder == f"{int(stem) % 100:02d}"
+    return f"{folder}/{stem}" if fits else None
 
 
 MEL_SOURCES = {
@@ -132,13 +118,7 @@ _NPY_ABOUT = "any .npy files, with --description; a track's id is its path"
 
 
 def read_description(path: Path) -> MelSource:
-    """Read ``mels.json``, a user's description of mels of their own.
-
-    Raises
-    ------
-    MelError
-        Names the file, and the field where there is one.
-    """
+    """Read ``mels.json``, a user's description of mels; MelError names the file and the field."""
     try:
         content = json.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
@@ -156,12 +136,10 @@ def read_description(path: Path) -> MelSource:
 def _described(content: dict) -> MelSource:
     if not isinstance(content, dict):
         raise MelError(f"not an object with the fields {', '.join(NEEDED + OPTIONAL)}")
-    for what, names in (
-        ("unknown", content.keys() - set(NEEDED + OPTIONAL)),
-        ("missing", set(NEEDED) - content.keys()),
-    ):
-        if names:
-            raise MelError(f"{what} fields: {', '.join(sorted(names))}")
+    if unknown := content.keys() - set(NEEDED + OPTIONAL):
+        raise MelError(f"unknown fields: {', '.join(sorted(unknown))}")
+    if missing := set(NEEDED) - content.keys():
+        raise MelError(f"missing fields: {', '.join(sorted(missing))}")
     given = {name: value for name, value in content.items() if value is not None}
     unit, orientation, name = (given.pop(key, None) for key in ("unit", "orientation", "name"))
     orientation = str(orientation).replace("x", "×").replace(" ", "")
@@ -197,18 +175,17 @@ def _described(content: dict) -> MelSource:
         log_offset=offset,
         **given,
     )
-    return MelSource("npy", _NPY_ABOUT, "*.npy", front_end, orientation, unit, _path_id)
+    return MelSource(
+        "npy", _NPY_ABOUT, "*.npy", front_end, orientation, unit,
+        id_of=lambda path: str(path.with_suffix("")),
+    )  # fmt: skip
 
 
 def find_source(name: str, description: Path | None, found: FoundMels) -> MelSource:
     """The source called ``name``, or for ``auto`` the one that the files look like.
 
-    With ``auto``, a ``description`` says that the mels are the user's own.
-
-    Raises
-    ------
-    MelError
-        The name is unknown, a description is missing or not needed, or nothing fits.
+    With ``auto``, a ``description`` says that the mels are the user's own. MelError when the name
+    is unknown, a description is missing or not needed, or nothing fits.
     """
     if name == "npy" or (name == "auto" and description is not None):
         if description is None:
@@ -264,15 +241,6 @@ def as_stored(values: np.ndarray, unit: str) -> np.ndarray:
     return factor * np.log10(np.maximum(values, 10 ** (FLOOR_DB / factor)))
 
 
-@dataclass
-class LoadedMel:
-    """A mel [shape=(frames, bands), float], its start in the source and the source's length."""
-
-    mel: np.ndarray
-    start_seconds: float
-    source_seconds: float
-
-
 @dataclass(frozen=True)
 class MelLoader:
     """Reads, checks and cuts the mels of a source, keeping ``excerpt`` seconds of the centre."""
@@ -282,10 +250,9 @@ class MelLoader:
     unit: str
     excerpt: float | None = 30.0
 
-    def __call__(self, source: str) -> LoadedMel:
+    def __call__(self, source: str) -> SimpleNamespace:
         """Load the mel at the place ``source``; MelError when it is none of the source's."""
-        front_end = self.front_end
-        values = read_array(source)
+        front_end, values = self.front_end, read_array(source)
         shape = values.shape
         if self.orientation == "bands×frames":
             values = values.T
@@ -295,10 +262,10 @@ class MelLoader:
         frames = len(values)
         kept = frames if self.excerpt is None else front_end.frames_of(self.excerpt)
         start = max(0, frames - kept) // 2
-        return LoadedMel(
-            as_stored(values[start : start + kept], self.unit),
-            start * front_end.hop_length / front_end.sample_rate,
-            front_end.seconds(frames),
+        return SimpleNamespace(
+            mel=as_stored(values[start : start + kept], self.unit),
+            start_seconds=start * front_end.hop_length / front_end.sample_rate,
+            source_seconds=front_end.seconds(frames),
         )
 
     def file_of(self, source: str) -> str:

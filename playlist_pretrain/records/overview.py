@@ -16,21 +16,16 @@ from playlist_pretrain.records.verify import Tally, Verification
 SHOWN = 5
 
 
-def lengths_of(collection: Collection) -> tuple[np.ndarray, str]:
-    """Length of each mel and its unit: frames when the front end has no hop in seconds."""
-    front_end = collection.front_end
-    hop, rate = (getattr(front_end, name, None) for name in ("hop_length", "sample_rate"))
-    if not hop or not rate:
-        return collection.frames.astype(np.float64), "frames"
-    return collection.frames * (hop / rate), "seconds"
+def lengths_of(collection: Collection) -> np.ndarray:
+    """Length of each mel in seconds."""
+    return collection.frames * (collection.front_end.hop_length / collection.front_end.sample_rate)
 
 
 def overview(collection: Collection, found: Verification) -> Iterator[str]:
     """Summary of a collection that was verified, one line a fact."""
     front_end = collection.front_end
-    lengths, unit = lengths_of(collection)
-    total = float(lengths.sum())
-    audio = f"{total / 3600:,.2f} hours of audio" if unit == "seconds" else f"{total:,.0f} frames"
+    lengths = lengths_of(collection)
+    audio = f"{float(lengths.sum()) / 3600:,.2f} hours of audio"
     size = sum(entry["size"] for entry in found.document["shards"])
     tracks = counted(len(collection), "track")
     yield f"{collection.path}: {tracks}, {audio}, key {collection.content_key}"
@@ -40,7 +35,7 @@ def overview(collection: Collection, found: Verification) -> Iterator[str]:
         f"{size / 1e6:,.1f} MB"
     )
     yield (
-        f"{unit} a track: {lengths.min():,.2f} to {lengths.max():,.2f}, "
+        f"seconds a track: {lengths.min():,.2f} to {lengths.max():,.2f}, "
         f"median {np.median(lengths):,.2f}"
     )
     low, high, mean, deviation = found.tally.summary()
@@ -84,21 +79,17 @@ def draw_collection(collection: Collection, tally: Tally, path: Path) -> None:
     values.stairs(counts, edges, fill=True)
     values.set_yscale("log")
     values.set_ylim(bottom=0.5)
-    values.set_xlabel("log-mel value")
-    values.set_ylabel("values")
+    values.set(xlabel="log-mel value", ylabel="values")
     number = np.arange(len(collection.band_mean))
     mean, std = collection.band_mean, collection.band_std
     bands.fill_between(number, tally.low, tally.high, alpha=0.2, label="lowest to highest")
     bands.fill_between(number, mean - std, mean + std, alpha=0.4, label="mean ± deviation")
     bands.plot(number, mean)
-    bands.set_xlabel("band")
-    bands.set_ylabel("log-mel value")
+    bands.set(xlabel="band", ylabel="log-mel value")
     bands.legend(fontsize="small")
-    seconds, unit = lengths_of(collection)
-    lengths.hist(seconds, bins=60, log=True)
+    lengths.hist(lengths_of(collection), bins=60, log=True)
     lengths.set_ylim(bottom=0.5)
-    lengths.set_xlabel(f"{unit} of a track")
-    lengths.set_ylabel("tracks")
+    lengths.set(xlabel="seconds of a track", ylabel="tracks")
     figure.suptitle(
         f"{collection.name}: {len(collection):,} tracks, front end {collection.front_end.name}",
         parse_math=False,

@@ -33,16 +33,10 @@ MOST_NAMED = 3
 class Note:
     """One line of the build report.
 
-    Attributes
-    ----------
-    track_id, source : str
-    status : {"unreadable", "skipped", "silent", "short", "differs"}
-        Unreadable tracks, and those skipped without a look, are not in the collection; silent
-        ones, and those shorter than the front end's own window, are. A track that differs was to
-        be added, and its id is in the collection already, read from another file or before the
-        file changed.
-    reason : str
-        For people.
+    Tracks whose ``status`` is "unreadable", or "skipped" (without a look), are not in the
+    collection; "silent" ones, and those "short" of the front end's own window, are. A track that
+    "differs" was to be added, and its id is in the collection already, read from another file or
+    before the file changed.
     """
 
     track_id: str

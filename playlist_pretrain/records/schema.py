@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -53,11 +54,6 @@ def shard_name(number: int) -> str:
     return f"mel-{number:05d}.tfrecord"
 
 
-def index_name(generation: int) -> str:
-    """File name of the index of ``generation``."""
-    return f"index-{generation}.npz"
-
-
 def sources_name(generation: int) -> str:
     """File name of the list of sources that belongs to the index of ``generation``."""
     return f"sources-{generation}.jsonl"
@@ -78,17 +74,8 @@ def own_files(folder: Path) -> list[str]:
 class PackedStrings(Sequence):
     """Many strings as one UTF-8 array and their ends: no Python object until one is asked for.
 
-    Parameters
-    ----------
-    data : ndarray [shape=(bytes,), uint8]
-        The strings' UTF-8 bytes, one after the other.
-    ends : ndarray [shape=(n,), int64]
-        Where each string ends in ``data``; it starts where the one before ends.
-
-    Raises
-    ------
-    ValueError
-        When the two do not fit together, a string is empty, or bytes are not UTF-8.
+    ``data`` [bytes, uint8] has the bytes of all strings, ``ends`` [n, int64] says where each ends.
+    ValueError when the two do not fit together, a string is empty, or bytes are not UTF-8.
     """
 
     def __init__(self, data: np.ndarray, ends: np.ndarray):
@@ -100,7 +87,7 @@ class PackedStrings(Sequence):
         self._blob = data.tobytes()
         if not self._blob.isascii():
             self._blob.decode("utf-8")
-        self._starts, self._ends = starts, ends
+        self._starts, self.ends = starts, ends
 
     @classmethod
     def pack(cls, strings: Iterable[str]) -> PackedStrings:
@@ -114,32 +101,22 @@ class PackedStrings(Sequence):
         """UTF-8 bytes [shape=(bytes,), uint8]."""
         return np.frombuffer(self._blob, np.uint8)
 
-    @property
-    def ends(self) -> np.ndarray:
-        """End of each string in the bytes [shape=(n,), int64]."""
-        return self._ends
-
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     def __getitem__(self, position):
         if isinstance(position, slice):
-            return [self[i] for i in range(*position.indices(len(self)))]
-        return self._blob[self._starts[position] : self._ends[position]].decode("utf-8")
+            return self.take(position)
+        return self._blob[self._starts[position] : self.ends[position]].decode("utf-8")
 
-    def take(self, positions: np.ndarray) -> list[str]:
+    def take(self, positions: np.ndarray | slice) -> list[str]:
         """The strings at ``positions`` [shape=(n,), int]."""
-        starts, ends, blob = self._starts[positions], self._ends[positions], self._blob
-        return [
-            blob[start:end].decode("utf-8")
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
+        spans = zip(self._starts[positions].tolist(), self.ends[positions].tolist(), strict=True)
+        return [self._blob[start:end].decode("utf-8") for start, end in spans]
 
     def __iter__(self) -> Iterator[str]:
-        start = 0
-        for end in self._ends.tolist():
+        for start, end in itertools.pairwise(itertools.chain([0], self.ends.tolist())):
             yield self._blob[start:end].decode("utf-8")
-            start = end
 
 
 def check_track_id(track_id: Any) -> str:
@@ -180,10 +157,7 @@ EXPECTED = {
 
 
 def check_document(document: Any, where: str) -> dict:
-    """Return ``document``, the content of ``collection.json``, or raise CollectionError.
-
-    ``where`` is the file, for messages.
-    """
+    """Return ``document``, the content of the file ``where``, or raise CollectionError."""
     if not isinstance(document, dict) or document.get("type") != TYPE:
         raise CollectionError(
             f'{where}: not the description of a collection (no "type": "{TYPE}"); a collection '
@@ -250,13 +224,8 @@ MOST_ZEROS = 16
 def did_you_mean(wanted: str, rows: Callable[[Sequence[str]], Iterable[int]]) -> str:
     """End of a message on an id that is not there: the one with other leading zeros, if any.
 
-    Spreadsheets take them from ids that are numbers.
-
-    Parameters
-    ----------
-    wanted : str
-    rows : callable
-        Row of each id, below 0 for one that is not there.
+    Spreadsheets take them from ids that are numbers. ``rows(ids)`` gives the row of each id, below
+    0 for one that is not there.
     """
     if not (wanted.isascii() and wanted.isdigit()):
         return ""
@@ -270,14 +239,7 @@ def did_you_mean(wanted: str, rows: Callable[[Sequence[str]], Iterable[int]]) ->
 class IdTable:
     """Rows of ids by sorted hashes: 12 bytes an id, where a dictionary takes 200.
 
-    Parameters
-    ----------
-    ids : PackedStrings
-
-    Raises
-    ------
-    ValueError
-        When ids stand for more than one row; says how many.
+    ValueError when ids stand for more than one row; says how many.
     """
 
     def __init__(self, ids: PackedStrings):

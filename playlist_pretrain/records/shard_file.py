@@ -29,15 +29,9 @@ def masked_crc(data: bytes) -> int:
 def read_records(read: Callable[[int], bytes], size: int) -> Iterator[Record]:
     """Yield the records of a file, sound or damaged, in order.
 
-    A record with damaged data is passed over. A damaged length leaves no way to find the next
-    record, so everything from there on is one damaged record.
-
-    Parameters
-    ----------
-    read : callable
-        ``read(n)`` returns the next ``n`` bytes of the file.
-    size : int
-        Bytes of the file.
+    ``read(n)`` returns the next ``n`` of the file's ``size`` bytes. A record with damaged data is
+    passed over. A damaged length leaves no way to find the next record, so everything from there
+    on is one damaged record.
     """
     start = 0
     while start < size:

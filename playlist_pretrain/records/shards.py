@@ -6,6 +6,7 @@ The latter has what the index needs to know of the shard, and the notes on its t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.errors import AudioError, CollectionError, PlaylistPretrainError, TrackError
+from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.workers import describe_exit
+from playlist_pretrain.records.workers import describe_exit, why_unreadable
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
 
 if TYPE_CHECKING:
@@ -46,19 +47,9 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardWork:
-    """Makes the shards of one build; picklable, called in worker processes.
+    """Make the shards of one build in ``folder``; picklable, called in worker processes.
 
-    Attributes
-    ----------
-    folder : Path
-        Where the shards are built.
-    root : str or None
-        Folder that sources are relative to; None when they are tokens.
-    front_end : FrontEnd
-    load : callable
-        ``load(source)`` returns the decoded audio, or the mel where the front end was imported.
-    on_error : {"skip", "raise"}
-        What to do with a track that cannot be read.
+    The others are arguments of :func:`playlist_pretrain.records.build.make_collection`.
     """
 
     folder: Path
@@ -73,11 +64,13 @@ class ShardWork:
         ``announce(position)`` is called before each track is read, and with the number of
         tracks before the shard is closed.
         """
-        if is_finished(self.folder, task.number):
-            return False
+        path = self.folder / shard_name(task.number)
+        with contextlib.suppress(OSError, CollectionError):
+            part, _ = read_part(self.folder, task.number)
+            if is_sound(path, part.size, part.sha):
+                return False
         crashes = dict(task.crashes)
         notes: list[Note] = []
-        path = self.folder / shard_name(task.number)
         with ShardWriter(path, self.front_end.bands) as writer:
             for position, track in enumerate(task.tracks):
                 announce(position)
@@ -99,9 +92,7 @@ class ShardWork:
         except MemoryError:
             raise
         except Exception as error:  # whatever a decoder thinks of, one file must not end a build
-            known = isinstance(error, OSError | PlaylistPretrainError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            return text.removeprefix(f"{source}: ")
+            return why_unreadable(error, source)
         imported = not self.front_end.takes_waveforms
         mel = audio.mel if imported else self._log_mel(audio.waveform)
         try:
@@ -112,7 +103,13 @@ class ShardWork:
             samples = len(audio.waveform)
             some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
             return f"{some} for one frame"
-        if self._is_silent(audio):
+        if imported:
+            silent = mel.max() <= self.front_end.silence
+        else:
+            samples = audio.waveform
+            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
+            silent = not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
+        if silent:
             notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
         window = self.front_end.window_frames
         if len(mel) < window:
@@ -123,13 +120,6 @@ class ShardWork:
                 reason += ": the file is short, or was cut off"
             notes.append(Note(track.track_id, track.source, "short", reason))
         return None
-
-    def _is_silent(self, audio: Any) -> bool:
-        if self.front_end.takes_waveforms:
-            samples = audio.waveform
-            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
-            return not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
-        return audio.mel.max() <= self.front_end.silence
 
     @cached_property
     def _log_mel(self) -> NumpyLogMel:
@@ -148,13 +138,7 @@ class Deaths:
         self._times: Counter[tuple[int, int | None]] = Counter()
 
     def __call__(self, task: ShardTask, position: int | None, code: int) -> ShardTask:
-        """Return the task to try, see :func:`playlist_pretrain.records.workers.work_through`.
-
-        Raises
-        ------
-        CollectionError
-            The process ended three times, and no track is to blame.
-        """
+        """Return the task to try next; CollectionError at the third end with no track to blame."""
         self._times[task.number, position] += 1
         how, times = describe_exit(code), self._times[task.number, position]
         reading = position is not None and position < len(task.tracks)
@@ -177,13 +161,7 @@ def part_path(folder: Path, number: int) -> Path:
 
 
 def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
-    """Read the description of a finished shard and the notes on its tracks.
-
-    Raises
-    ------
-    CollectionError
-        The file is damaged.
-    """
+    """Read the description of a finished shard and the notes on its tracks."""
     path = part_path(folder, number)
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -192,15 +170,6 @@ def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
         raise CollectionError(
             f"{path}: damaged ({error}); remove it and its shard is made anew"
         ) from error
-
-
-def is_finished(folder: Path, number: int) -> bool:
-    """Whether shard ``number`` is there and is what its description says."""
-    try:
-        part, _ = read_part(folder, number)
-        return is_sound(folder / shard_name(number), part.size, part.sha)
-    except (OSError, CollectionError):
-        return False
 
 
 def is_sound(path: Path, size: int, sha: str | None) -> bool:

@@ -110,15 +110,9 @@ def windows_of_collection(
 ) -> Iterator[TrackWindows]:
     """Yield the windows of a collection's tracks, float16, read ahead from its shards.
 
-    Parameters
-    ----------
-    collection : Collection
-    frames, short
-        Frames of a window, and what becomes of shorter tracks, see :func:`.cut_windows`.
-    rows : np.ndarray int [tracks], optional
-        Which tracks, in which order; default all.
-    seconds : float, optional
-        Only the windows of that many seconds in the centre of each source.
+    A window has ``frames`` frames; ``short`` says what becomes of shorter tracks, see
+    :func:`.cut_windows`. ``rows`` [tracks, int] are the tracks in their order, by default all;
+    ``seconds`` limits the windows to the centre of each source.
     """
     reader = WindowReader(collection, frames, short)
     rows = np.arange(len(collection)) if rows is None else np.asarray(rows)

@@ -28,7 +28,12 @@ from playlist_pretrain.records.collection import (
 from playlist_pretrain.records.example import RECORD_HEADER, parse_track
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.records.shard_file import read_records
-from playlist_pretrain.records.writer import ShardPart, band_statistics, write_collection
+from playlist_pretrain.records.writer import (
+    ShardPart,
+    add_band_sums,
+    band_statistics,
+    write_collection,
+)
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.front_end import FrontEnd
@@ -37,8 +42,6 @@ DAMAGED_FOLDER = "damaged"
 DAMAGED_TRACKS = "tracks.tsv"
 PATTERNS = np.arange(1 << 16, dtype=np.uint16).view(MEL_DTYPE)
 """All values of a float16, by their bits."""
-SUM_FRAMES = 1 << 16
-"""Frames that are added up at once, as the writer of shards does: the sums are then equal."""
 
 
 class Tally:
@@ -142,11 +145,9 @@ def scan_shard(
                     damages.append((start, end, str(error)))
                     continue
                 mel = bits.view(MEL_DTYPE).reshape(-1, bands)
-                for at in range(0, len(mel), SUM_FRAMES):
-                    exact = mel[at : at + SUM_FRAMES].astype(np.float64)
-                    sums += np.einsum("ij->j", exact), np.einsum("ij,ij->j", exact, exact)
-                    tally.add(0, exact.min(axis=0), exact.max(axis=0))  # type: ignore[arg-type]
-                tally.counts += counts
+                add_band_sums(sums, mel)
+                single = mel.astype(np.float32)
+                tally.add(counts, single.min(axis=0), single.max(axis=0))
                 fingerprint = hashlib.blake2b(data[first:last], digest_size=8).digest()
                 rows[track.track_id] = (
                     start + RECORD_HEADER + first,
@@ -166,27 +167,6 @@ def scan_shard(
     return ShardScan(part, silent, fingerprints, damages, tally)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One difference between what a collection says and what is there: a file, and where in it."""
-
-    file: str
-    reason: str
-    byte: int | None = None
-    row: int | None = None
-    track_id: str = ""
-
-    def __str__(self) -> str:
-        place = self.file
-        if self.byte is not None:
-            place += f", byte {self.byte}"
-        if self.row is not None:
-            place += f", row {self.row}"
-        if self.track_id:
-            place += f", track {self.track_id!r}"
-        return f"{place}: {self.reason}"
-
-
 @dataclass
 class Verification:
     """Result of :func:`verify_collection`.
@@ -201,6 +181,8 @@ class Verification:
         One a shard; None for a file that is missing.
     damaged : dict of int to str
         Number of each damaged shard, and what is wrong with it.
+    problems : list of str
+        Differences between what the collection says and what is there: file, place and reason.
     """
 
     document: dict
@@ -209,7 +191,7 @@ class Verification:
     tally: Tally
     scans: list[ShardScan | None] = field(default_factory=list)
     damaged: dict[int, str] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def rows_of(self, number: int) -> slice:
         """Rows of shard ``number`` in the index."""
@@ -230,16 +212,15 @@ def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verificatio
     document = read_document(folder)
     front_end = front_end_of(document, folder / schema.COLLECTION_FILE)
     found = Verification(document, front_end, None, Tally(front_end.bands))
-    problems = found.problems
-    entry = document["index"]
+    problems, entry = found.problems, document["index"]
     try:
         found.index = read_index(folder, document)
     except CollectionError as error:
         text = str(error).removeprefix(f"{folder / entry['file']}: ")
-        problems.append(Problem(entry["file"], text.rpartition("; ")[0] or text))
+        problems.append(f"{entry['file']}: {text.rpartition('; ')[0] or text}")
     if entry["tracks"] != document["tracks"]:
-        reason = f"{document['tracks']} tracks, {entry['tracks']} in the index"
-        problems.append(Problem(schema.COLLECTION_FILE, reason))
+        both = f"{document['tracks']} tracks, {entry['tracks']} in the index"
+        problems.append(f"{schema.COLLECTION_FILE}: {both}")
     first_file: dict[str, str] = {}
     for number, scan in enumerate(_scan_shards(folder, found, hashed)):
         problems += _check_shard(found, number, scan, hashed)
@@ -252,7 +233,7 @@ def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verificatio
         for track_id in scan.part.track_ids:
             if first_file.setdefault(track_id, name) != name:
                 reason = f"track is also in {first_file[track_id]}"
-                problems.append(Problem(name, reason, track_id=track_id))
+                problems.append(f"{name}, track {track_id!r}: {reason}")
                 found.damaged.setdefault(number, reason)
     if not problems:
         problems += _check_statistics(document, [scan.part for scan in found.scans if scan])
@@ -262,28 +243,31 @@ def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verificatio
 def _scan_shards(folder: Path, found: Verification, hashed: bool) -> Iterator[ShardScan | None]:
     paths = [folder / entry["file"] for entry in found.document["shards"]]
     total = sum(path.stat().st_size for path in paths if path.is_file())
-    threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="shards")
-    with progress(total=total, desc="shards", unit="B", unit_scale=True) as bar:
 
-        def scan(path: Path) -> ShardScan | None:
-            if not path.is_file():
-                return None
+    def scan(path: Path) -> ShardScan | None:
+        if path.is_file():
             return scan_shard(path, found.front_end, hashed=hashed, advance=bar.update)
+        return None
 
-        try:
-            yield from threads.map(scan, paths)
-        finally:
-            threads.shutdown(cancel_futures=True)
+    with (
+        progress(total=total, desc="shards", unit="B", unit_scale=True) as bar,
+        ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="shards") as threads,
+    ):
+        yield from threads.map(scan, paths)
 
 
 def _check_shard(
     found: Verification, number: int, scan: ShardScan | None, hashed: bool
-) -> Iterator[Problem]:
+) -> Iterator[str]:
     """Differences of a shard from its entry in ``collection.json`` and from the index."""
-    entry = found.document["shards"][number]
-    name, index = entry["file"], found.index
+    entry, index = found.document["shards"][number], found.index
+    name = entry["file"]
     rows = slice(0, 0) if index is None else found.rows_of(number)
     ids = [] if index is None else index["track_ids"][rows]
+
+    def track(i: int) -> str:
+        return f"row {rows.start + i}, track {ids[i]!r}"
+
     reason = ""
     if scan is None:
         reason = f"no such file; {schema.COLLECTION_FILE} says {entry['size']} bytes"
@@ -293,10 +277,9 @@ def _check_shard(
         reason = f"SHA-256 is {scan.part.sha}, {schema.COLLECTION_FILE} says {entry['sha256']}"
     if reason:
         found.damaged[number] = reason
-        yield Problem(name, reason)
+        yield f"{name}: {reason}"
     if scan is None:
-        for i, track_id in enumerate(ids):
-            yield Problem(name, "the shard is gone", None, rows.start + i, track_id)
+        yield from (f"{name}, {track(i)}: the shard is gone" for i in range(len(ids)))
         return
     for start, end, reason in scan.damages:
         found.damaged[number] = reason
@@ -305,17 +288,17 @@ def _check_shard(
             offsets = index["offset"][rows]
             to_end = end == scan.part.size  # rows beyond a cut are lost with it
             hit = np.flatnonzero((offsets >= start) & ((offsets < end) | to_end)).tolist()
-        for i in hit:
-            yield Problem(name, reason, start, rows.start + i, ids[i])
+        for place in map(track, hit):
+            yield f"{name}, byte {start}, {place}: {reason}"
         if not hit:
-            yield Problem(name, reason, start)
-    part = scan.part
+            yield f"{name}, byte {start}: {reason}"
     if scan.damages:
         return
+    part = scan.part
     if len(part.track_ids) != entry["tracks"]:
         reason = f"{len(part.track_ids)} tracks, {schema.COLLECTION_FILE} says {entry['tracks']}"
         found.damaged[number] = reason
-        yield Problem(name, reason)
+        yield f"{name}: {reason}"
     elif index is not None:
         columns: dict[str, tuple] = {
             "track id": (part.track_ids, ids),
@@ -326,13 +309,13 @@ def _check_shard(
         for column, (here, there) in columns.items():
             for i in np.flatnonzero(np.asarray(here) != np.asarray(there)).tolist():
                 reason = f"{column} {here[i]} in the record, {there[i]} in the index"
-                yield Problem(name, reason, None, rows.start + i, ids[i])
+                yield f"{name}, {track(i)}: {reason}"
 
 
-def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[Problem]:
+def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[str]:
     """Differences of the statistics in ``collection.json`` from those of all mels."""
     if not document["tracks"]:
-        yield Problem(schema.COLLECTION_FILE, "no tracks")
+        yield f"{schema.COLLECTION_FILE}: no tracks"
         return
     band_sum = np.sum([part.band_sum for part in parts], 0)
     band_square_sum = np.sum([part.band_square_sum for part in parts], 0)
@@ -342,7 +325,7 @@ def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[Pr
         rounding = np.spacing(np.maximum(np.abs(here), np.abs(there)))
         for band in np.flatnonzero(np.abs(here - there) > rounding).tolist():
             reason = f"{name} of band {band} is {there[band]}, the mels' is {here[band]}"
-            yield Problem(schema.COLLECTION_FILE, reason)
+            yield f"{schema.COLLECTION_FILE}: {reason}"
 
 
 @dataclass
@@ -353,7 +336,7 @@ class Repair:
     ----------
     collection : Collection
         As it is now.
-    problems : list of Problem
+    problems : list of str
         What was wrong; nothing was done when it is empty.
     shards : list of str
         Names of the damaged shards, which are no longer part of the collection.
@@ -362,7 +345,7 @@ class Repair:
     """
 
     collection: Collection
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
     shards: list[str] = field(default_factory=list)
     lost: list[tuple[str, str, str]] = field(default_factory=list)
 

@@ -26,12 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
-from playlist_pretrain.records.pread import (
-    close_files,
-    fill_from_servers,
-    fill_kernel,
-    open_files,
-)
+from playlist_pretrain.records.pread import close_files, fill_from_servers, fill_kernel, open_files
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.storage import is_remote
 
@@ -107,13 +102,7 @@ class WindowReader:
         return self._last[rows]
 
     def read(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Windows of ``rows`` starting at frames ``starts``.
-
-        Parameters
-        ----------
-        rows : array_like [shape=(n,), int]
-        starts : array_like [shape=(n,), int]
-            0 … :meth:`last_start`.
+        """Windows of ``rows`` [n, int] starting at frames ``starts`` [n, int].
 
         Returns
         -------
@@ -284,18 +273,10 @@ def random_starts(
 ) -> np.ndarray:
     """Uniform window positions that depend on (seed, epoch, position) and nothing else.
 
-    Counter-based (Philox4x64-10 with key (seed, epoch)): the numbers of a position do not depend
-    on how the epoch is cut into batches.
-
-    Parameters
-    ----------
-    last_starts : array_like [shape=(n, k), int]
-        Largest position allowed, for ``n`` successive positions of the epoch with ``k`` windows
-        each; from :meth:`WindowReader.last_start`.
-    seed, epoch : int
-        0 … 2⁶⁴ − 1.
-    first_position : int
-        Position of the first line within the epoch.
+    Counter-based (Philox4x64-10 with key (seed, epoch), each 0 … 2⁶⁴ − 1): the numbers of a
+    position do not depend on how the epoch is cut into batches. ``last_starts`` [shape=(n, k), int]
+    are the largest positions allowed, from :meth:`WindowReader.last_start`, for ``n`` successive
+    positions of the epoch from ``first_position`` on, with ``k`` windows each.
 
     Returns
     -------
@@ -318,16 +299,10 @@ def random_starts(
 
 
 class WindowBlock(NamedTuple):
-    """Positions of ``n`` windows, track by track.
+    """Positions of ``n`` windows, track by track: arrays [shape=(n,)].
 
-    Attributes
-    ----------
-    tracks : ndarray [shape=(n,), int64]
-        Position of each window's track in the rows that were asked for; never decreases.
-    rows : ndarray [shape=(n,), int32]
-        Row of each window in the collection.
-    starts : ndarray [shape=(n,), int32]
-        Frame each window starts at.
+    ``tracks`` (int64) are the positions of their tracks in the rows that were asked for and never
+    decrease; ``rows`` (int32) their rows in the collection; ``starts`` (int32) their first frames.
     """
 
     tracks: np.ndarray
@@ -346,15 +321,8 @@ def window_positions(
     part, that part is taken. Where it is shorter than a window, and the mel is not, the one
     window is that nearest to its middle.
 
-    Parameters
-    ----------
-    reader : WindowReader
-        Its ``frames`` is the length of a window; its ``short`` says whether a track shorter
-        than that has one window or none.
-    rows : array_like [shape=(tracks,), int], optional
-        Rows of the collection, in any order; default all.
-    seconds : float, optional
-        Length of the excerpt; None for whole tracks.
+    ``rows`` [shape=(tracks,), int] come in any order, by default all; without ``seconds`` whole
+    tracks are cut. The reader's ``short`` says whether a short track has one window or none.
 
     Raises
     ------
@@ -385,20 +353,10 @@ def window_positions(
 def excerpt_frames(
     collection: Collection, rows: np.ndarray, seconds: float | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Begin and end of the central excerpts of some tracks, in frames of their mels.
+    """Begin and end of the central ``seconds`` of the sources of ``rows``, in frames of their mels.
 
-    Parameters
-    ----------
-    collection : Collection
-    rows : ndarray [shape=(tracks,), int]
-    seconds : float, optional
-        Length of the excerpts; None for the whole sources.
-
-    Returns
-    -------
-    begin, end : ndarray [shape=(tracks,), int64]
-        The first frame and the one after the last, wherever the mel begins and ends: a begin
-        below 0 and an end above the mel's frames are not in the collection.
+    Two arrays [shape=(tracks,), int64], of whole sources where ``seconds`` is None. A begin below
+    0 and an end above the mel's frames are not in the collection.
     """
     front_end = collection.front_end
     start, length = (
@@ -435,14 +393,7 @@ class BufferPool:
     Touching fresh memory takes longer than copying a batch into it: without the pool,
     :func:`window_dataset` delivers a third of the windows a second (``benchmarks/windows.py``).
     TensorFlow takes an array that starts at a multiple of 64 bytes without a copy and refers to it
-    for as long as any tensor reads it.
-
-    Attributes
-    ----------
-    reserve : int
-        Unused blocks that are kept.
-    allocations : int
-        Blocks made so far.
+    for as long as any tensor reads it. ``reserve`` unused blocks are kept of ``allocations`` made.
     """
 
     def __init__(self, reserve: int = 4):

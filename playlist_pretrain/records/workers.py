@@ -16,7 +16,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
@@ -39,7 +39,7 @@ def work_through(
     tasks: Sequence,
     workers: int,
     *,
-    on_step: Callable[[Any, Any], None],
+    on_step: Callable[[Any, Any], None] = lambda task, step: None,
     on_death: Callable[[Any, Any, int], Any],
     hold: Callable[[], bool] = lambda: False,
 ) -> Generator[tuple[Any, Any], None, None]:
@@ -52,13 +52,10 @@ def work_through(
     Parameters
     ----------
     work : callable
-        ``work(task, announce)``, picklable. ``announce(step)`` says what is about to happen.
-    tasks : sequence
-        Picklable.
+        ``work(task, announce)``, picklable as the tasks are. ``announce(step)`` says what is about
+        to happen; ``on_step(task, step)`` is then called here.
     workers : int
         At most that many processes; never more than tasks.
-    on_step : callable
-        ``on_step(task, step)``, called here for each announcement.
     on_death : callable
         ``on_death(task, step, exit_code)`` returns the task to try next in its place, or raises.
         ``step`` is the last one announced, None before the first.
@@ -111,6 +108,13 @@ def work_through(
         _stop([*busy.values(), *idle])
 
 
+def why_unreadable(error: Exception, path: str) -> str:
+    """Text of an error in reading ``path``, without the name of the file."""
+    known = isinstance(error, OSError | PlaylistPretrainError)
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    return text.removeprefix(f"{path if path.isprintable() else ascii(path)}: ")
+
+
 def describe_exit(code: int) -> str:
     """Describe the exit code of a process that was not meant to end."""
     if code >= 0:
@@ -126,8 +130,13 @@ def _start(work: Callable) -> _Worker:
     context = multiprocessing.get_context("spawn")
     pipe, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-    with _interrupts_held():
+    # Ctrl-C reaches every process of a terminal: workers inherit the block and leave it to us.
+    resource_tracker.ensure_running()  # it lifts the block when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
         process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Worker(process, pipe)
 
@@ -149,45 +158,24 @@ def _stop(workers: list[_Worker]) -> None:
         worker.pipe.close()
 
 
-@contextmanager
-def _interrupts_held():
-    """Ctrl-C reaches every process of a terminal: workers inherit the block and leave it to us."""
-    resource_tracker.ensure_running()  # it lifts the block when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _serve(work: Callable, pipe: connection.Connection) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    while True:
-        try:
+    def end_with_parent() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    with suppress(OSError, EOFError):  # nobody listens any more
+        while True:
             task = pipe.recv()
-        except EOFError:
-            return
-        try:
-            answer = "done", work(task, lambda step: pipe.send(("step", step)))
-        except Exception as error:
-            answer = "error", _portable(error)
-        try:
+            try:
+                answer = "done", work(task, lambda step: pipe.send(("step", step)))
+            except Exception as error:
+                sent = error
+                if not isinstance(error, OSError | PlaylistPretrainError):  # may not be picklable
+                    sent = RuntimeError(f"{type(error).__name__}: {error}")
+                sent.add_note(f"in a worker process:\n{traceback.format_exc()}")
+                answer = "error", sent
             pipe.send(answer)
-        except (OSError, EOFError):
-            return
-
-
-def _portable(error: Exception) -> Exception:
-    """An error that surely survives pickling; those of TensorFlow do not."""
-    if not isinstance(error, OSError | PlaylistPretrainError):
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(f"in a worker process:\n{traceback.format_exc()}")
-    return error
-
-
-def _end_with_parent() -> None:
-    connection.wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
 
 
 MOST_WAITING = 1 << 28
@@ -199,7 +187,7 @@ def decode_files(
     folder: str | Path,
     load: Callable[[str], Any],
     workers: int | None = None,
-    hold: Callable[[], bool] | None = None,
+    hold: Callable[[], bool] = lambda: False,
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield the position in ``tracks`` and the decoded audio of each file, as they are done.
 
@@ -214,8 +202,8 @@ def decode_files(
         Of a path, as :class:`~playlist_pretrain.audio.decode.AudioLoader`.
     workers : int, optional
         Processes; default one for each core this process may use.
-    hold : callable, optional
-        See :func:`~playlist_pretrain.records.workers.work_through`.
+    hold : callable
+        See :func:`work_through`.
 
     Yields
     ------
@@ -231,8 +219,7 @@ def decode_files(
     tasks = [_Task(position, track.source) for position, track in enumerate(tracks)]
     workers = workers or len(os.sched_getaffinity(0))
     work = _Work(os.fspath(folder), load)
-    more = {} if hold is None else {"hold": hold}
-    done = work_through(work, tasks, workers, on_step=lambda *_: None, on_death=_again, **more)
+    done = work_through(work, tasks, workers, on_death=_again, hold=hold)
     with contextlib.closing(done):
         for task, audio in done:
             yield task.position, audio
@@ -289,9 +276,7 @@ class _Work:
         try:
             return self.load(path)
         except Exception as error:  # whatever a decoder thinks of, one file must not end the rest
-            known = isinstance(error, OSError | PlaylistPretrainError)
-            text = str(error) if known else f"{type(error).__name__}: {error}"
-            return text.removeprefix(f"{path if path.isprintable() else ascii(path)}: ")
+            return why_unreadable(error, path)
 
 
 def _again(task: _Task, step: int | None, code: int) -> _Task:

@@ -28,28 +28,14 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 
-_SUM_FRAMES = 1 << 16  # at once, so that hours of audio need no more memory than minutes
-
-
 @dataclass
 class ShardPart:
     """Description of one finished shard of ``n`` tracks.
 
-    Attributes
-    ----------
-    file : str
-        File name, without its folder.
-    size : int
-        Bytes.
-    sha : str
-        SHA-256 of the file, hexadecimal.
-    track_ids : list of str
-    offsets : ndarray [shape=(n,), int64]
-        Position of the mel's first byte in the file.
-    frames : ndarray [shape=(n,), int32]
-    start_seconds, source_seconds : ndarray [shape=(n,), float32]
-    band_sum, band_square_sum : ndarray [shape=(bands,), float64]
-        Sums of the stored values and of their squares over all frames.
+    ``file`` is its name without the folder, ``size`` its bytes, ``sha`` its SHA-256. ``offsets``
+    [n, int64] are the positions of the mels' first bytes in it; ``frames`` [n, int32] and the
+    seconds [n, float32] are as in the index; the sums [bands, float64] are over the stored values
+    of all frames and over their squares.
     """
 
     file: str
@@ -117,8 +103,7 @@ class ShardWriter:
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
-        self._sum = np.zeros(self.bands)
-        self._square_sum = np.zeros(self.bands)
+        self._sums = np.zeros((2, self.bands))
         return self
 
     def add(
@@ -162,10 +147,7 @@ class ShardWriter:
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
-        for start in range(0, len(stored), _SUM_FRAMES):
-            exact = stored[start : start + _SUM_FRAMES].astype(np.float64)
-            self._sum += np.einsum("ij->j", exact)
-            self._square_sum += np.einsum("ij,ij->j", exact, exact)  # without a table of squares
+        add_band_sums(self._sums, stored)
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         try:
@@ -197,8 +179,8 @@ class ShardWriter:
             frames=np.array(frames, np.int32),
             start_seconds=np.array(starts, np.float32),
             source_seconds=np.array(lengths, np.float32),
-            band_sum=self._sum,
-            band_square_sum=self._square_sum,
+            band_sum=self._sums[0],
+            band_square_sum=self._sums[1],
         )
 
     def _unwritable(self, reason: object) -> CollectionError:
@@ -257,19 +239,19 @@ def write_collection(
     if onto is not None:
         columns = {k: np.concatenate([getattr(onto, k), new]) for k, new in columns.items()}
     columns |= {"track_id_bytes": ids.data, "track_id_ends": ids.ends}
-    band_sum, band_square_sum = _sums_of(onto, before, front_end.bands)
+    sums = _sums_of(onto, before, front_end.bands)
     for part in parts:
-        band_sum, band_square_sum = band_sum + part.band_sum, band_square_sum + part.band_square_sum
+        sums += part.band_sum, part.band_square_sum
     if generation is None:
         generation = 0 if before is None else schema.generation(before) + 1
-    index_path = folder / schema.index_name(generation)
+    index_path = folder / f"index-{generation}.npz"
     with atomic_write(index_path) as stream:
         arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}  # type: ignore[call-overload]
-        np.savez(stream, **arrays, band_sum=band_sum, band_square_sum=band_square_sum)
+        np.savez(stream, **arrays, band_sum=sums[0], band_square_sum=sums[1])
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
-    mean, std = band_statistics(band_sum, band_square_sum, frames)
+    mean, std = band_statistics(*sums, frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
     shards = shards + [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
@@ -344,6 +326,13 @@ def _check_parts(
             raise CollectionError(
                 f"{path}: missing, or not the {part.size} bytes that were written"
             )
+
+
+def add_band_sums(sums: np.ndarray, mel: np.ndarray) -> None:
+    """Add a mel's values and their squares, summed over its frames, to ``sums`` [2, bands]."""
+    for start in range(0, len(mel), 1 << 16):  # hours need no more memory than minutes
+        exact = mel[start : start + (1 << 16)].astype(np.float64)
+        sums += np.einsum("ij->j", exact), np.einsum("ij,ij->j", exact, exact)
 
 
 def band_statistics(
