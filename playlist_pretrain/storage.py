@@ -14,7 +14,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, first_line
@@ -43,10 +42,8 @@ def is_remote(path: object) -> bool:
 def location(path: str | Path) -> Path:
     """Path object of ``path``: a ``upath.UPath`` for a URL, else a ``pathlib.Path``.
 
-    Raises
-    ------
-    CollectionError
-        A URL without a bucket or of an unknown kind, or a package that reads it is missing.
+    CollectionError for a URL without a bucket or of an unknown kind, or without the package that
+    reads it.
     """
     if not isinstance(path, str):
         return path
@@ -109,12 +106,8 @@ def remote_error(path: str | Path, error: Exception) -> CollectionError:
 def read_bytes(path: Path) -> bytes:
     """Content of a local or remote file.
 
-    Raises
-    ------
-    OSError
-        A local file that cannot be read, or a remote one that is missing.
-    CollectionError
-        A server that cannot be reached, or refuses.
+    OSError for a local file that cannot be read, or a remote one that is missing; CollectionError
+    for a server that cannot be reached, or refuses.
     """
     if not is_remote(path):
         return path.read_bytes()
@@ -171,11 +164,7 @@ def register_file_systems() -> None:
 
     The variables are those that the program itself reads, see ``docs/guides/make_tfrecords.md``.
     TensorFlow has ``gs://`` of its own. Call it before TensorFlow is given such a path.
-
-    Raises
-    ------
-    CollectionError
-        When tensorflow-io is missing, or does not fit TensorFlow.
+    CollectionError when tensorflow-io is missing, or does not fit TensorFlow.
 
     Examples
     --------
@@ -186,23 +175,16 @@ def register_file_systems() -> None:
         value = next((os.environ[other] for other in others if os.environ.get(other)), None)
         if value is not None:
             os.environ.setdefault(name, value)
-    tensorflow_io("remote", CollectionError)
+    try:
+        import tensorflow_io  # noqa: F401
+    except Exception as error:  # a library that does not fit raises what it likes
+        raise CollectionError(
+            f"tensorflow-io cannot be used ({first_line(error)}); "
+            "pip install -c constraints.txt -e '.[remote]'"
+        ) from error
     # Once s3:// was used, tensorflow-io 0.36 aborts a process that ends (exit code 134, "pure
     # virtual method called"): a client of the AWS library is destroyed after its logger. Of the
     # system's handlers at exit the last registered runs first, when Python has ended already;
     # it leaves with the exit code that it is handed, before the library's own handler.
     libc = ctypes.CDLL(None)
     libc.on_exit(libc._exit, None)
-
-
-@functools.cache
-def tensorflow_io(extra: str, error: type[PlaylistPretrainError]) -> ModuleType:
-    """Import ``tensorflow_io``; ``error``, naming the ``extra`` to install, when it cannot be."""
-    try:
-        import tensorflow_io as module
-    except Exception as problem:  # a library that does not fit raises what it likes
-        raise error(
-            f"tensorflow-io cannot be used ({first_line(problem)}); "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        ) from problem
-    return module

@@ -60,13 +60,14 @@ class MakeShard(beam.DoFn):
     def process(self, place: int) -> Iterator[tuple[ShardPart, list[Note]]]:
         """Make one shard."""
         task = read_task(self._work.folder, place)
-        steps = work_through(self._work, [task], 1, on_step=self._count, on_death=Deaths())
+
+        def count(task: ShardTask, position: int) -> None:
+            self._read.inc(int(position > 0))  # it was the one before
+
+        steps = work_through(self._work, [task], 1, on_step=count, on_death=Deaths())
         with contextlib.closing(steps) as results:
             for _ in results:
                 yield read_part(self._work.folder, task.number)
-
-    def _count(self, task: ShardTask, position: int) -> None:
-        self._read.inc(int(position > 0))  # it was the one before
 
 
 def write_tasks(folder: Path, tasks: Sequence[ShardTask]) -> list[int]:

@@ -17,11 +17,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.front_end import front_end as front_end_named
 from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
 from playlist_pretrain.messages import command, progress
@@ -55,9 +56,6 @@ from playlist_pretrain.records.sources import (
 )
 from playlist_pretrain.records.workers import work_through
 from playlist_pretrain.records.writer import write_collection
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
 
 MakeShards = Callable[[ShardWork, list[ShardTask]], int]
 

@@ -20,8 +20,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.records import schema
@@ -32,9 +33,6 @@ from playlist_pretrain.records.shards import ShardTask
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.version import __version__
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
 
 THE_LIST = "the list of audio files (ids, paths, sizes, dates)"
 

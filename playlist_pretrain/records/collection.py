@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
 from playlist_pretrain.messages import command
 from playlist_pretrain.records import schema
@@ -24,9 +24,6 @@ from playlist_pretrain.storage import (
     read_ranges,
     remote_error,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
 
 
 class Collection:
@@ -233,8 +230,6 @@ def front_end_of(document: dict, file: Path) -> FrontEnd:
 
     ``file`` is where the document comes from, for the message.
     """
-    from playlist_pretrain.audio.front_end import FrontEnd
-
     try:
         front_end = FrontEnd.from_dict(document["front_end"])
     except FrontEndError as error:

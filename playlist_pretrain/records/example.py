@@ -25,16 +25,7 @@ _FEATURES = {b"track_id": 1, b"mel": 1, b"frames": 3, b"start_seconds": 2, b"sou
 
 @dataclass(frozen=True)
 class StoredTrack:
-    """A parsed record.
-
-    Attributes
-    ----------
-    track_id : str
-    mel : (int, int)
-        Where the mel's bytes start and end in the record's data.
-    frames : int
-    start_seconds, source_seconds : float
-    """
+    """A parsed record; ``mel`` says where the mel's bytes start and end in its data."""
 
     track_id: str
     mel: tuple[int, int]
@@ -46,10 +37,7 @@ class StoredTrack:
 def stored_mel(track_id: str, mel: Any, bands: int) -> np.ndarray:
     """Convert ``mel`` [shape=(frames, bands), real] to what a shard stores: float16, C order.
 
-    Raises
-    ------
-    TrackError
-        Names the track and the shape, or the first value that is not finite or beyond ±65504.
+    TrackError names the track and the shape, or the first value not finite or beyond ±65504.
     """
     mel = np.asarray(mel)
     if mel.ndim != 2 or mel.shape[1] != bands or len(mel) == 0 or mel.dtype.kind not in "fiu":
@@ -112,12 +100,8 @@ def _varint_bytes(value: int) -> bytes:
 def parse_track(data: bytes) -> StoredTrack:
     """Parse the data of a record; the mel's own bytes are not touched.
 
-    Stricter than protocol buffers are: what could be read in two ways is refused.
-
-    Raises
-    ------
-    ValueError
-        Says what is not as ``tfrecords/README.md`` describes it.
+    Stricter than protocol buffers are: what could be read in two ways is refused. ValueError says
+    what is not as ``tfrecords/README.md`` describes it.
     """
     values: dict[bytes, tuple[int, int]] = {}
     for number, entry in _fields(data, _only(data, (0, len(data)), 1, "the record")):

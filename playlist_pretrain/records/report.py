@@ -11,14 +11,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from playlist_pretrain.errors import CollectionError, printable
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
-
-if TYPE_CHECKING:
-    from playlist_pretrain.records.collection import Collection
 
 logger = logging.getLogger(__name__)
 

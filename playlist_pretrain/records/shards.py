@@ -16,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.records.report import Note
@@ -27,10 +28,6 @@ from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.workers import describe_exit, why_unreadable
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
 #: A track is silent when no sample reaches half a step of 16-bit audio.
 SILENCE = 2.0**-16
@@ -122,7 +119,7 @@ class ShardWork:
         return None
 
     @cached_property
-    def _log_mel(self) -> NumpyLogMel:
+    def _log_mel(self) -> Callable[[np.ndarray], np.ndarray]:
         from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
         return NumpyLogMel(self.front_end, np.float16)

@@ -27,12 +27,8 @@ AUDIO_EXTENSIONS = (
 class TrackSource:
     """A track and where its audio is.
 
-    Attributes
-    ----------
-    track_id : str
-        Unique in a collection, never empty.
-    source : str
-        POSIX path below the audio folder, or a token that the loader understands.
+    The id is unique in a collection and never empty; the source is a POSIX path below the audio
+    folder, or a token that the loader understands.
     """
 
     track_id: str
@@ -50,9 +46,7 @@ class FoundAudio:
 def find_audio(folder: str | Path) -> FoundAudio:
     """Find every audio file below ``folder``; the id is the path without the extension.
 
-    Hidden files and folders (names that begin with a dot) are left out, uncounted. Links to
-    folders are followed unless they lead back to a folder they lie in. Names are taken byte by
-    byte, without Unicode normalisation; bytes that are not UTF-8 become surrogates.
+    Names are taken byte by byte, without Unicode normalisation; see :func:`.files_below`.
 
     Raises
     ------
@@ -86,21 +80,10 @@ def find_audio(folder: str | Path) -> FoundAudio:
 def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource]:
     """Read a table with at least the columns ``track_id`` and ``path``, sorted by id.
 
-    Paths are taken from the audio folder. A path may be absolute or contain ``..`` as long as
+    Paths are taken from the audio ``folder``. A path may be absolute or contain ``..`` as long as
     it ends inside that folder as written (links are not resolved). Whether the files exist is
-    found out when they are read.
-
-    Parameters
-    ----------
-    table : str or Path
-        CSV or TSV as ``playlist_pretrain.delimited`` reads it. Other columns are ignored.
-    folder : str or Path
-        The audio folder.
-
-    Raises
-    ------
-    TableError
-        A table that cannot be read, a repeated id, a path that leaves the folder.
+    found out when they are read. TableError for a table that cannot be read, a repeated id, or a
+    path that leaves the folder.
     """
     folder, table = _audio_folder(folder), Path(table)
     tracks: dict[str, tuple[int, str]] = {}
@@ -126,11 +109,9 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
         try:
             check_track_id(track.track_id)
         except TrackError as error:
-            track_id, source = (
-                name.encode("utf-8", "backslashreplace").decode("utf-8")
-                for name in (track.track_id, track.source)
-            )
-            unnamed.append(Note(track_id, source, "unreadable", str(error)))
+            names = (track.track_id, track.source)
+            shown = (n.encode("utf-8", "backslashreplace").decode("utf-8") for n in names)
+            unnamed.append(Note(*shown, "unreadable", str(error)))
             continue
         if track.track_id in named:
             sources = f"{named[track.track_id].source!r} and {track.source!r}"

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.windows import cut_windows
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.windows import WindowReader, read_ahead, window_positions
 from playlist_pretrain.records.workers import decode_in_order
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
-    from playlist_pretrain.records.collection import Collection
 
 TRACKS_AT_ONCE = 8
 """Tracks of a collection whose windows are read together."""
@@ -68,7 +64,7 @@ class FileWindows:
         return _track(windows, len(mel), self.frames, 0.0, seconds)
 
     @cached_property
-    def _log_mel(self) -> NumpyLogMel:
+    def _log_mel(self) -> Callable[[np.ndarray], np.ndarray]:
         from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
         return NumpyLogMel(self.front_end)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.messages import command, progress
@@ -34,9 +34,6 @@ from playlist_pretrain.records.writer import (
     band_statistics,
     write_collection,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
 
 DAMAGED_FOLDER = "damaged"
 DAMAGED_TRACKS = "tracks.tsv"

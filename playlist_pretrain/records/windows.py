@@ -26,14 +26,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.pread import close_files, fill_from_servers, fill_kernel, open_files
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.storage import is_remote
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from playlist_pretrain.records.collection import Collection
 
 Read = TypeVar("Read")
 SHORT = ("skip", "repeat", "pad")

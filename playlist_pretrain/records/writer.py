@@ -12,20 +12,17 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
-from playlist_pretrain.records.collection import read_document
+from playlist_pretrain.records.collection import Collection, read_document
 from playlist_pretrain.records.shard_file import masked_crc
 from playlist_pretrain.version import __version__
-
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
-    from playlist_pretrain.records.collection import Collection
 
 
 @dataclass
