@@ -338,7 +338,7 @@ class _Build:
         notes = _distinct(notes + left_out)
         addition = plan.addition(collection, listing, [i for i in plan.tracks if i in wanted])
         # Without --add, an addition of more tracks is left to the call that began it.
-        interrupted = not add and folder.unfinished_addition()
+        interrupted = not add and folder.addition_to is not None
         if wanted and interrupted:
             interrupted = bool(addition.differences_from_build(folder.path))
         made = 0

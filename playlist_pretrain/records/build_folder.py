@@ -311,7 +311,7 @@ class BuildFolder:
         last: at no time does it name a file that is not whole.
         """
         names = _named_files(self.path)
-        if "addition_to" not in self._plan():
+        if self.addition_to is None:
             (self.out / schema.COLLECTION_FILE).unlink(missing_ok=True)
         for name in [*names, REPORT_FILE]:
             if (self.path / name).exists():
@@ -325,16 +325,13 @@ class BuildFolder:
             (self.out / name).unlink()
         self.remove()
 
-    def _plan(self) -> dict:
+    @property
+    def addition_to(self) -> str | None:
+        """Content key of the collection that an unfinished addition was begun to."""
         try:
-            plan = json.loads((self.path / "plan.json").read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return plan if isinstance(plan, dict) else {}
-
-    def unfinished_addition(self) -> bool:
-        """Whether an addition was begun and is not finished."""
-        return "addition_to" in self._plan()
+            return json.loads((self.path / "plan.json").read_text("utf-8"))["addition_to"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def remove(self) -> None:
         """Remove the build folder, and the collection's folder if nothing else is in it."""
@@ -348,7 +345,7 @@ class BuildFolder:
         if not self.path.is_dir():
             return
         with contextlib.suppress(CollectionError), self.locked():
-            addition_to = self._plan().get("addition_to")
+            addition_to = self.addition_to
             stale = addition_to not in (None, read_document(self.out)["content_key"])
             if addition_to and not stale and (self.path / schema.COLLECTION_FILE).exists():
                 self.move_out()

@@ -47,27 +47,12 @@ _COLUMNS = [field.name for field in dataclasses.fields(Note)]
 
 @dataclass
 class BuildReport:
-    """Result of a build.
+    """Result of a build: the open ``collection``, and ``notes`` as in ``build_report.tsv``.
 
-    Attributes
-    ----------
-    collection : Collection
-        The finished collection, open.
-    notes : list of Note
-        Tracks that are left out or special, as in ``build_report.tsv``.
-    made, kept : int
-        Shards made now, and shards that were there before.
-    seconds : float
-        Time this call took.
-    added, read_late : int
-        Tracks appended to a collection that was finished before, and those of them that an
-        earlier call could not read, or that were lost since.
-    waiting : int
-        Tracks listed and not appended, since the call was not one to add.
-    interrupted : bool
-        An addition was begun and is not finished.
-    remade : int
-        Shards that were missing or damaged and were made anew.
+    Shards were ``made`` now, ``kept`` from before, or ``remade`` since they were missing or
+    damaged, in ``seconds``. To a finished collection tracks were ``added``, of which ``read_late``
+    could not be read before or were lost since; tracks ``waiting`` are listed and were not
+    appended, since the call was not one to add. ``interrupted``: an addition is not finished.
     """
 
     collection: Collection

@@ -76,16 +76,9 @@ class Tally:
 class ShardScan:
     """Content of a shard with ``n`` sound records.
 
-    Attributes
-    ----------
-    part : ShardPart
-        The sound records; ``sha`` is empty when it was not computed.
-    silent : ndarray [shape=(n,), bool]
-        Mels that hold nothing but the front end's silence.
-    fingerprints : ndarray [shape=(n,), uint64]
-        Hash of each mel's bytes.
-    damages : list of (int, int, str)
-        First byte, end and reason of records that cannot be used.
+    ``part`` describes these; its ``sha`` is empty when it was not computed. ``silent`` [n, bool]
+    mels hold nothing but the front end's silence; ``fingerprints`` [n, uint64] are hashes of their
+    bytes. ``damages`` are first byte, end and reason of records that cannot be used.
     """
 
     part: ShardPart
@@ -168,18 +161,10 @@ def scan_shard(
 class Verification:
     """Result of :func:`verify_collection`.
 
-    Attributes
-    ----------
-    document : dict
-        The content of ``collection.json``.
-    index : dict or None
-        Arrays of the index, None when it is damaged.
-    scans : list of (ShardScan or None)
-        One a shard; None for a file that is missing.
-    damaged : dict of int to str
-        Number of each damaged shard, and what is wrong with it.
-    problems : list of str
-        Differences between what the collection says and what is there: file, place and reason.
+    ``document`` is the content of ``collection.json``, ``index`` the arrays of the index (None when
+    it is damaged). There is a scan for each shard, None for a file that is missing. ``damaged`` has
+    the numbers of damaged shards and what is wrong with each. ``problems`` are the differences
+    between what the collection says and what is there: file, place and reason.
     """
 
     document: dict
@@ -258,55 +243,50 @@ def _check_shard(
 ) -> Iterator[str]:
     """Differences of a shard from its entry in ``collection.json`` and from the index."""
     entry, index = found.document["shards"][number], found.index
-    name = entry["file"]
+    name, says = entry["file"], f"{schema.COLLECTION_FILE} says"
     rows = slice(0, 0) if index is None else found.rows_of(number)
     ids = [] if index is None else index["track_ids"][rows]
+    part, damages = (scan.part, scan.damages) if scan else (None, [])
 
     def track(i: int) -> str:
         return f"row {rows.start + i}, track {ids[i]!r}"
 
-    reason = ""
-    if scan is None:
-        reason = f"no such file; {schema.COLLECTION_FILE} says {entry['size']} bytes"
-    elif scan.part.size != entry["size"]:
-        reason = f"{scan.part.size} bytes, {schema.COLLECTION_FILE} says {entry['size']}"
-    elif hashed and scan.part.sha != entry["sha256"]:
-        reason = f"SHA-256 is {scan.part.sha}, {schema.COLLECTION_FILE} says {entry['sha256']}"
-    if reason:
-        found.damaged[number] = reason
-        yield f"{name}: {reason}"
-    if scan is None:
+    whole = ""
+    if part is None:
+        whole = f"no such file; {says} {entry['size']} bytes"
+    elif part.size != entry["size"]:
+        whole = f"{part.size} bytes, {says} {entry['size']}"
+    elif hashed and part.sha != entry["sha256"]:
+        whole = f"SHA-256 is {part.sha}, {says} {entry['sha256']}"
+    elif not damages and len(part.track_ids) != entry["tracks"]:
+        whole = f"{len(part.track_ids)} tracks, {says} {entry['tracks']}"
+    if whole:
+        yield f"{name}: {whole}"
+    if whole or damages:
+        found.damaged[number] = damages[-1][2] if damages else whole
+    if part is None:
         yield from (f"{name}, {track(i)}: the shard is gone" for i in range(len(ids)))
         return
-    for start, end, reason in scan.damages:
-        found.damaged[number] = reason
-        hit = []
+    for start, end, reason in damages:
+        places = [""]
         if index is not None:
             offsets = index["offset"][rows]
-            to_end = end == scan.part.size  # rows beyond a cut are lost with it
+            to_end = end == part.size  # rows beyond a cut are lost with it
             hit = np.flatnonzero((offsets >= start) & ((offsets < end) | to_end)).tolist()
-        for place in map(track, hit):
-            yield f"{name}, byte {start}, {place}: {reason}"
-        if not hit:
-            yield f"{name}, byte {start}: {reason}"
-    if scan.damages:
+            places = [f", {track(i)}" for i in hit] or places
+        yield from (f"{name}, byte {start}{place}: {reason}" for place in places)
+    if index is None or damages or len(part.track_ids) != entry["tracks"]:
         return
-    part = scan.part
-    if len(part.track_ids) != entry["tracks"]:
-        reason = f"{len(part.track_ids)} tracks, {schema.COLLECTION_FILE} says {entry['tracks']}"
-        found.damaged[number] = reason
-        yield f"{name}: {reason}"
-    elif index is not None:
-        columns: dict[str, tuple] = {
-            "track id": (part.track_ids, ids),
-            "offset": (part.offsets, index["offset"][rows]),
-        }
-        for column in ("frames", "start_seconds", "source_seconds"):
-            columns[column] = getattr(part, column), index[column][rows]
-        for column, (here, there) in columns.items():
-            for i in np.flatnonzero(np.asarray(here) != np.asarray(there)).tolist():
-                reason = f"{column} {here[i]} in the record, {there[i]} in the index"
-                yield f"{name}, {track(i)}: {reason}"
+    columns: dict[str, tuple] = {
+        "track id": (part.track_ids, ids),
+        "offset": (part.offsets, index["offset"][rows]),
+    }
+    for column in ("frames", "start_seconds", "source_seconds"):
+        columns[column] = getattr(part, column), index[column][rows]
+    for column, (here, there) in columns.items():
+        for i in np.flatnonzero(np.asarray(here) != np.asarray(there)).tolist():
+            reason = f"{column} {here[i]} in the record, {there[i]} in the index"
+            yield f"{name}, {track(i)}: {reason}"
 
 
 def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[str]:
@@ -327,18 +307,11 @@ def _check_statistics(document: dict, parts: Sequence[ShardPart]) -> Iterator[st
 
 @dataclass
 class Repair:
-    """Result of :func:`repair_collection`.
+    """Result of :func:`repair_collection`: the ``collection`` as it is now.
 
-    Attributes
-    ----------
-    collection : Collection
-        As it is now.
-    problems : list of str
-        What was wrong; nothing was done when it is empty.
-    shards : list of str
-        Names of the damaged shards, which are no longer part of the collection.
-    lost : list of (str, str, str)
-        Track id, shard and reason of the tracks in them, as in ``damaged/tracks.tsv``.
+    ``problems`` were wrong; nothing was done when there are none. ``shards`` are the damaged ones,
+    no longer part of the collection; ``lost`` are id, shard and reason of the tracks in them, as in
+    ``damaged/tracks.tsv``.
     """
 
     collection: Collection
@@ -377,7 +350,8 @@ def repair_collection(folder: str | Path) -> Repair:
             )
         shards = [document["shards"][number]["file"] for number in found.damaged]
         lost = list(_lost_tracks(found))
-        _set_aside(folder, shards, lost)
+        if shards:
+            _set_aside(folder, shards, lost)
         old = schema.generation(document)
         sources = folder / schema.sources_name(old)
         if sources.exists():
@@ -423,8 +397,6 @@ def _lost_tracks(found: Verification) -> Iterator[tuple[str, str, str]]:
 
 def _set_aside(folder: Path, shards: Sequence[str], lost: Sequence[tuple[str, str, str]]) -> None:
     """List the tracks of damaged shards, then move the shards."""
-    if not shards:
-        return
     aside = folder / DAMAGED_FOLDER
     aside.mkdir(exist_ok=True)
     text = "track_id\tshard\treason\n"
