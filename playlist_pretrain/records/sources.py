@@ -110,8 +110,8 @@ def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Not
             check_track_id(track.track_id)
         except TrackError as error:
             names = (track.track_id, track.source)
-            shown = (n.encode("utf-8", "backslashreplace").decode("utf-8") for n in names)
-            unnamed.append(Note(*shown, "unreadable", str(error)))
+            shown = [name.encode("utf-8", "backslashreplace").decode("utf-8") for name in names]
+            unnamed.append(Note(shown[0], shown[1], "unreadable", str(error)))
             continue
         if track.track_id in named:
             sources = f"{named[track.track_id].source!r} and {track.source!r}"

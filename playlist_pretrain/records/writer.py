@@ -248,7 +248,7 @@ def write_collection(
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
-    mean, std = band_statistics(*sums, frames)
+    mean, std = band_statistics(sums[0], sums[1], frames)
     constants = json.loads(json.dumps(front_end.to_dict()))
     shards = shards + [
         {"file": part.file, "size": part.size, "sha256": part.sha, "tracks": count}
