@@ -182,7 +182,7 @@ def make_collection(
         See :func:`build_collection`. An unfinished build with the same settings is continued,
         with others only ``overwrite`` drops it. Added tracks become new shards.
     tracks : sequence of TrackSource
-        Rows are numbered in this order.
+        In the order of the rows.
     load : callable frozen dataclass, picklable
         ``load(source)`` returns an object with ``waveform`` (float32 [samples], mono, at the
         front end's rate), ``start_seconds`` and ``source_seconds``. Where the front end was

@@ -83,12 +83,8 @@ class Collection:
 
         Reads ``collection.json`` and the index and compares every shard's size; the mels
         themselves are not read. A remote folder is listed once, however many its shards.
-
-        Raises
-        ------
-        CollectionError
-            When anything is missing, damaged, foreign or of another format, or a server cannot
-            be reached.
+        CollectionError when anything is missing, damaged, foreign or of another format, or a
+        server cannot be reached.
         """
         path = location(path)
         listing = _listing(path) if is_remote(path) else None
@@ -132,10 +128,7 @@ class Collection:
     def mel(self, row: int) -> np.ndarray:
         """The whole log-mel of track ``row`` [shape=(frames, bands), float16].
 
-        Raises
-        ------
-        CollectionError
-            When there is no such row, or its shard no longer holds it or cannot be reached.
+        CollectionError when there is no such row, or its shard no longer holds it.
         """
         if not 0 <= row < len(self):
             raise CollectionError(f"{self.path}: row {row} of {len(self)} tracks")

@@ -291,8 +291,6 @@ def import_mels(
     ----------
     mels : str or Path
         Folder with ``.npy`` files, with tar files of them, or both; or one tar file.
-    out : str or Path
-        Folder of the collection.
     source : {"auto", "melon", "jamendo", "npy"}
     description : str or Path, optional
         ``mels.json`` of source ``npy``.
@@ -302,11 +300,6 @@ def import_mels(
         Take what comes before the damage of a tar file, and the first of two mels of one track.
     workers, add, overwrite
         See :func:`playlist_pretrain.records.build.make_collection`.
-
-    Raises
-    ------
-    PlaylistPretrainError
-        Nothing can be imported, the source is not recognised, or the collection cannot be made.
     """
     mels = Path(mels)
     found = find_mels(mels, keep_going=keep_going)

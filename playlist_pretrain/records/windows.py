@@ -48,8 +48,6 @@ class WindowReader:
 
     Parameters
     ----------
-    collection : Collection
-    frames : int
     short : {"skip", "repeat", "pad"}
         A track with fewer frames than a window cannot be read, is repeated from its start, or is
         followed by the front end's silence.
@@ -63,11 +61,6 @@ class WindowReader:
         reader. TensorFlow wraps it into an error of its own; raise this one instead.
     calls : int
         Batches that are best read at the same time.
-
-    Raises
-    ------
-    CollectionError
-        When a shard cannot be opened.
     """
 
     def __init__(self, collection: Collection, frames: int, short: str = "skip"):
@@ -103,10 +96,8 @@ class WindowReader:
     def read(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Windows of ``rows`` [n, int] starting at frames ``starts`` [n, int].
 
-        Returns
-        -------
-        ndarray [shape=(n, frames, bands), float16]
-            On recycled memory, which is left alone while the array or any view of it lives.
+        They are float16 [shape=(n, frames, bands)] on recycled memory, which is left alone while
+        the array or any view of it lives.
 
         Raises
         ------
@@ -182,21 +173,11 @@ def window_dataset(
 
     Windows stay float16 until the model casts them, on its device: half the bytes to move.
 
-    Parameters
-    ----------
-    reader : WindowReader
-    requests : callable
-        Called once an iteration; returns an iterable of ``(rows, starts)``, two integer arrays
-        [shape=(parts, batch)].
-    batch, parts : int
-        Windows of a tensor, and tensors of an element: 2 for pairs (x, y).
-
-    Returns
-    -------
-    tf.data.Dataset
-        Elements are ``parts`` tensors [shape=(batch, frames, bands), float16]; a tensor and not
-        a tuple when ``parts`` is 1. An exception in ``requests`` or in reading ends the
-        iteration with an error of TensorFlow's; the original is ``reader.error``.
+    ``requests()`` is called once an iteration and returns an iterable of ``(rows, starts)``, two
+    integer arrays [shape=(parts, batch)]. Elements are ``parts`` tensors [shape=(batch, frames,
+    bands), float16], 2 for pairs (x, y); a tensor and not a tuple when ``parts`` is 1. An exception
+    in ``requests`` or in reading ends the iteration with an error of TensorFlow's; the original is
+    ``reader.error``.
     """
     import tensorflow as tf
 
@@ -277,11 +258,8 @@ def random_starts(
     are the largest positions allowed, from :meth:`WindowReader.last_start`, for ``n`` successive
     positions of the epoch from ``first_position`` on, with ``k`` windows each.
 
-    Returns
-    -------
-    ndarray [shape=(n, k), int32]
-        0 … last start, both included; departs from uniform by less than one part in
-        2³² / (last start + 1).
+    Returns int32 [shape=(n, k)], 0 … last start, both included; departs from uniform by less than
+    one part in 2³² / (last start + 1).
     """
     last_starts = np.asarray(last_starts)
     n, k = last_starts.shape
@@ -322,13 +300,7 @@ def window_positions(
 
     ``rows`` [shape=(tracks,), int] come in any order, by default all; without ``seconds`` whole
     tracks are cut. The reader's ``short`` says whether a short track has one window or none.
-
-    Raises
-    ------
-    RecipeError
-        ``seconds`` that are not above 0.
-    CollectionError
-        A row that does not exist.
+    RecipeError for ``seconds`` that are not above 0, CollectionError for a row that does not exist.
     """
     collection = reader.collection
     if seconds is not None and not 0 < seconds < math.inf:

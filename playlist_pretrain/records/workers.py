@@ -191,30 +191,10 @@ def decode_files(
 ) -> Generator[tuple[int, Any], None, None]:
     """Yield the position in ``tracks`` and the decoded audio of each file, as they are done.
 
-    A worker waits until its file is taken, so memory does not grow with the number of files.
-
-    Parameters
-    ----------
-    tracks : sequence of TrackSource
-    folder : str or Path
-        Folder of their sources.
-    load : callable, picklable
-        Of a path, as :class:`~playlist_pretrain.audio.decode.AudioLoader`.
-    workers : int, optional
-        Processes; default one for each core this process may use.
-    hold : callable
-        See :func:`work_through`.
-
-    Yields
-    ------
-    (int, Decoded or str)
-        The result of ``load``, or why there is none: an error, without the name of the file,
-        or a process that reading the file ended twice.
-
-    Raises
-    ------
-    AudioError
-        A process ended twice before it began to read.
+    ``load`` is picklable and takes a path below ``folder``. In place of its result comes, as text,
+    why there is none: an error, without the name of the file, or a process that reading the file
+    ended twice. A worker waits until its file is taken, so memory does not grow with the number of
+    files. AudioError when a process ended twice before it began to read.
     """
     tasks = [_Task(position, track.source) for position, track in enumerate(tracks)]
     workers = workers or len(os.sched_getaffinity(0))

@@ -68,17 +68,10 @@ _PART_ARRAYS = {
 
 
 class ShardWriter:
-    """Context manager that writes one shard of a collection.
+    """Context manager that writes one shard, of mels of ``bands`` bands.
 
     On normal exit the shard is on the disk under the name ``path``, and :attr:`part` describes it;
     after an exception nothing of it is left.
-
-    Parameters
-    ----------
-    path : str or Path
-        Final name.
-    bands : int
-        Bands of every mel.
 
     Examples
     --------
@@ -106,16 +99,10 @@ class ShardWriter:
     def add(
         self, track_id: str, mel: np.ndarray, start_seconds: float, source_seconds: float
     ) -> None:
-        """Append a track.
+        """Append a track's log-mel [shape=(frames, bands), real], which is stored as float16.
 
-        Parameters
-        ----------
-        track_id : str
-            Any non-empty Unicode string, once a shard.
-        mel : array_like [shape=(frames, bands), real]
-            Log-mel; stored as float16.
-        start_seconds, source_seconds : float
-            Where in the source the mel starts, and how long the source is.
+        The id is any non-empty Unicode string, once a shard; the seconds say where in the source
+        the mel starts, and how long the source is.
 
         Raises
         ------
@@ -198,17 +185,11 @@ def write_collection(
     """Make the finished shards in ``folder`` a collection: the index, then ``collection.json``.
 
     Rows are numbered through the parts in their order. Nothing but the arguments goes into
-    the two files (no time, no machine), so the same tracks give the same bytes.
+    the two files (no time, no machine), so the same tracks give the same bytes. ``source`` are
+    settings to remember about where the tracks came from, JSON values only.
 
     Parameters
     ----------
-    folder : str or Path
-        Holds the shards that ``parts`` describe.
-    front_end : FrontEnd
-        The one that made every mel.
-    parts : sequence of ShardPart
-    source : dict
-        Settings to remember about where the tracks came from; JSON values only.
     onto : Collection, optional
         Its rows come first, with the shards they are in, which need not be in ``folder``, and
         the index is the next generation unless told otherwise.
