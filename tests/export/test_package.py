@@ -67,7 +67,7 @@ def export(out, name="net", **settings):
     return targets.export(loaded(), "nowhere", name, out=out, **settings)
 
 
-NAMES = ["", ".", "..", "../x", "a/b", "a b", "a\n", "-a", ".a", "ä", "a" * 101, "a\0", "~"]
+NAMES = ["", "..", "../x", "a b", "a\n", "-a", ".a", "ä", "a" * 101, "a\0"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,11 +246,8 @@ def description():
     [
         (["release_date"], "yesterday", "release_date: 'yesterday' is not a 'date'"),
         (["version"], "", "version: "),
-        (["mine"], 1, "the whole: Additional properties"),
-        (["dataset", "size"], 3, "dataset.size: 3 is not"),
         (["schema", "outputs", 0, "output_purpose"], "fun", "schema.outputs.0.output_purpose"),
         (["schema", "inputs", 0, "shape"], [None, 96], "schema.inputs.0.shape.0: None"),
-        (["inference"], {"sample_rate": 16000}, "inference: 'algorithm' is a required"),
         (["classes"], ["a", "a"], "classes: .* non-unique"),
     ],
 )

@@ -21,13 +21,11 @@ ORIGINAL = {  # as the file of 2017 names them, and their shapes
     "vggish/fc1/fc1_2": (4096, 4096),
     "vggish/fc2": (4096, 128),
 }
-SMALL = dict(  # the same at WIDTH
+SMALL = dict(  # the same at a width of 1/16
     zip(
         ORIGINAL,
-        [
-            (3, 3, 1, 4), (3, 3, 4, 8), (3, 3, 8, 16), (3, 3, 16, 16), (3, 3, 16, 32),
-            (3, 3, 32, 32), (768, 256), (256, 256), (256, 128),
-        ],
+        [(3, 3, 1, 4), (3, 3, 4, 8), (3, 3, 8, 16), (3, 3, 16, 16), (3, 3, 16, 32),
+         (3, 3, 32, 32), (768, 256), (256, 256), (256, 128)],
         strict=True,
     )
 )  # fmt: skip
@@ -106,11 +104,10 @@ def patches(golden):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", FORMATS)
-def test_the_original_size(kind, extra, patches, rng, tmp_path):
+def test_the_original_size(extra, patches, rng, tmp_path):
     values = random_weights(rng, ORIGINAL)
     assert sum(value.size for value in values.values()) == 72_141_184
-    write_checkpoint(tmp_path / "vggish_model.ckpt", {**values, **extra}, kind)
+    write_checkpoint(tmp_path / "vggish_model.ckpt", {**values, **extra}, "V1")
     model = audioset_vggish()
     load_audioset_weights(model, tmp_path / "vggish_model.ckpt")
     expected = embeddings(patches[:2], values)
@@ -167,7 +164,6 @@ def put(number):
     return change
 
 
-@pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -178,27 +174,18 @@ def put(number):
             r"'vggish/fc2/weights' has the shape \(128, 256\), VGGish needs \(256, 128\)",
         ),
         (
-            changed("vggish/conv1/weights", lambda value: value[..., 0, :]),
-            r"'vggish/conv1/weights' has the shape \(3, 3, 4\), .* \(3, 3, 1, 4\)",
-        ),
-        (
             changed("vggish/conv2/biases", np.float64),
             "'vggish/conv2/biases' is float64, VGGish needs float32",
-        ),
-        (
-            changed("vggish/conv2/biases", np.int32),
-            "'vggish/conv2/biases' is int32, VGGish needs float32",
         ),
         (
             changed("vggish/conv4/conv4_1/weights", put(np.nan)),
             "'vggish/conv4/conv4_1/weights': 2 of 4,608 values are not finite",
         ),
-        (changed("vggish/fc2/biases", put(-np.inf)), "2 of 128 values are not finite"),
     ],
 )
-def test_variables_that_do_not_fit_are_refused(kind, change, word, model, values, tmp_path):
+def test_variables_that_do_not_fit_are_refused(change, word, model, values, tmp_path):
     path = tmp_path / "v.ckpt"
-    write_checkpoint(path, change(values), kind)
+    write_checkpoint(path, change(values), "V2")
     before = model.get_weights()
     with pytest.raises(ModelError, match=word) as refused:
         load_audioset_weights(model, path)
@@ -225,17 +212,11 @@ DATA = "v.ckpt.data-00000-of-00001"
     ("kind", "spoil", "word"),
     [
         ("V1", lambda folder: (folder / "v.ckpt").write_text("some text\n" * 99), "not a check"),
-        ("V1", lambda folder: (folder / "v.ckpt").write_bytes(b""), "not a checkpoint"),
         ("V1", lambda folder: cut(folder / "v.ckpt", 0.5), "not a checkpoint, or damaged"),
-        ("V1", lambda folder: cut(folder / "v.ckpt", 0.999), "not a checkpoint, or damaged"),
         ("V1", lambda folder: flip(folder / "v.ckpt"), "not a checkpoint, or damaged"),
         ("V1", lambda folder: (folder / "v.ckpt").unlink(), "no such checkpoint"),
-        ("V1", lambda folder: (folder / "v.ckpt").rename(folder / "w.ckpt"), "no such checkpoint"),
         ("V2", lambda folder: (folder / "v.ckpt.index").unlink(), "no such checkpoint"),
-        ("V2", lambda folder: (folder / "v.ckpt.index").write_text("text"), "not a checkpoint"),
         ("V2", lambda folder: (folder / DATA).unlink(), "not a checkpoint, or damaged"),
-        ("V2", lambda folder: (folder / DATA).write_bytes(b""), "not a checkpoint, or damaged"),
-        ("V2", lambda folder: cut(folder / DATA, 0.9), "not a checkpoint, or damaged"),
         ("V2", lambda folder: flip(folder / DATA), "not a checkpoint, or damaged"),
     ],
 )

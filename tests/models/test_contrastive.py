@@ -45,14 +45,6 @@ def test_a_step_is_gradient_descent_on_nt_xent(model, pairs):
         np.testing.assert_allclose(variable.numpy(), value.numpy(), atol=1e-5)
 
 
-def test_fit_lowers_the_loss(model, pairs):
-    model.compile(tf.keras.optimizers.Adam(1e-3), loss=NTXent(0.5))
-    dataset = tf.data.Dataset.from_tensors(pairs).repeat(30)
-    before = model.evaluate(dataset.take(1), verbose=0)
-    model.fit(dataset, epochs=2, verbose=0)
-    assert model.evaluate(dataset.take(1), verbose=0) < 0.8 * before
-
-
 def test_default_loss_is_the_papers(model):
     model.compile("adam")
     assert model.loss.temperature == 0.1
@@ -124,8 +116,6 @@ def made_in(policy, **options):
     ("policy", "micro_batch"),
     [
         ("mixed_float16", 2),
-        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
-        pytest.param("mixed_bfloat16", 2, marks=pytest.mark.slow),
         pytest.param("mixed_bfloat16", None, marks=pytest.mark.slow),
     ],
 )
@@ -187,8 +177,6 @@ def test_a_scale_that_cannot_be_halved_is_a_bad_step(pairs):
     [
         ("float32", None),
         ("mixed_float16", 2),
-        pytest.param("float32", 2, marks=pytest.mark.slow),
-        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
     ],
 )
 def test_a_learnable_temperature_is_a_weight_of_the_model(policy, micro_batch, pairs):
@@ -223,8 +211,6 @@ def test_a_learned_temperature_stops_at_a_hundredth(pairs):
     ("policy", "micro_batch"),
     [
         ("float32", None),
-        pytest.param("float32", 2, marks=pytest.mark.slow),
-        pytest.param("mixed_float16", None, marks=pytest.mark.slow),
         pytest.param("mixed_float16", 2, marks=pytest.mark.slow),
     ],
 )

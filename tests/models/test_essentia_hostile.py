@@ -35,24 +35,13 @@ def refused(path, named=None):
     [
         (lambda content: b"", "it has no nodes"),
         (lambda content: b"some text\n" * 99, "not a frozen graph"),
-        (lambda content: b"\x00" * 400, "not a frozen graph"),
         (lambda content: content[: len(content) // 2], "not a frozen graph"),
-        (lambda content: content[:-1], "not a frozen graph"),
         (lambda content: content + content, "several of its nodes have the same name"),
     ],
 )
 def test_damaged_graphs_are_refused(content, word, package):
     package.path.write_bytes(content(package.path.read_bytes()))
     assert word in refused(package.path)
-
-
-def test_every_cut_between_nodes_is_refused(package):
-    graph = tf.compat.v1.GraphDef.FromString(package.path.read_bytes())
-    nodes = list(graph.node)
-    last = [node.name for node in nodes].index("model/dense/BiasAdd")
-    for count in range(last + 1):
-        package.path.write_bytes(tf.compat.v1.GraphDef(node=nodes[:count]).SerializeToString())
-        assert "no node" in (text := refused(package.path)) or "has no nodes" in text
 
 
 def remove(name):
@@ -64,21 +53,15 @@ def remove(name):
     [
         (remove("MatMul"), "node 'model/dense/BiasAdd' takes 'MatMul', which it has not"),
         (remove("model/dense/BiasAdd"), "no node 'model/dense/BiasAdd', which its JSON names as"),
-        (remove("model/Placeholder"), "no node 'model/Placeholder', which its JSON names as input"),
-        (edit("Relu", lambda node: node.input.append("nowhere:3")), "'Relu' takes 'nowhere'"),
-        (edit("Relu", lambda node: node.input.append("kernel_1")), "cannot run it"),
         (edit("Conv2D", lambda node: node.attr["strides"].list.i.pop()), "cannot run it"),
-        (edit("MatMul", lambda node: node.input.reverse()), "cannot run it"),
         (edit("Relu", lambda node: node.input.append("^model/dense/BiasAdd")), "cannot run it"),
         (edit("kernel_1", lambda node: cut(node.attr["value"].tensor)), "cannot run it"),
         (
             edit("bias_3", lambda n: n.attr["value"].CopyFrom(value_of(np.full(UNITS, np.nan)))),
             "is not finite float32 for silence",
         ),
-        (edit("Relu", lambda node: setattr(node, "op", "NoSuchOp")), "of the op 'NoSuchOp'"),
         (edit("Relu", lambda node: setattr(node, "op", "VarHandleOp")), "of the op 'VarHandleOp'"),
         (add("WriteFile", "quiet"), "node 'quiet' is of the op 'WriteFile': refused"),
-        (add("PyFunc", "quiet"), "node 'quiet' is of the op 'PyFunc': refused"),
         (
             add("Placeholder", "other", dtype=type_of(tf.float32)),
             "it needs another input beside 'model/Placeholder': 'other'",
@@ -93,7 +76,6 @@ def remove(name):
             edit("model/Placeholder", lambda n: n.attr["dtype"].CopyFrom(type_of(tf.int32))),
             "its input 'model/Placeholder' is no placeholder for float32",
         ),
-        (lambda graph: setattr(graph.versions, "min_consumer", 10**6), "cannot run it"),
     ],
 )
 def test_spoilt_graphs_are_refused_by_node(change, word, package):
@@ -102,13 +84,12 @@ def test_spoilt_graphs_are_refused_by_node(change, word, package):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [musicnn_like, effnet_like])
-def test_flipped_bytes_are_refused_or_harmless(make, tmp_path, rng):
-    package = make(tmp_path / "net.pb", batch=4, window=WINDOW)
+def test_flipped_bytes_are_refused_or_harmless(tmp_path, rng):
+    package = effnet_like(tmp_path / "net.pb", batch=4, window=WINDOW)
     content = package.path.read_bytes()
     text = np.flatnonzero([32 <= byte < 127 for byte in content])  # names, rather than weights
     refusals = 0
-    for _ in range(40):
+    for _ in range(30):
         spoilt = bytearray(content)
         for place in rng.choice(text, 3):
             spoilt[place] = rng.integers(256)
@@ -188,18 +169,11 @@ INPUT, OUTPUT = ("schema", "inputs", 0), ("schema", "outputs", 1)
         (purposes(predictions="predictions"), "no outputs of purpose embeddings, one is needed; its"
          " outputs are: 'model/Sigmoid' (predictions), 'model/dense/BiasAdd' ()"),
         (purposes(predictions="embeddings", embeddings="embeddings"), "2 outputs of purpose"),
-        (put({}, "schema", "outputs"), "schema.outputs is missing"),
         (put([], "schema", "outputs"), "its outputs are: none"),
         (put({}, "schema"), "schema.inputs.0.name is missing"),
-        (put("x", "schema"), "schema."),
-        (put([], "schema", "inputs"), "schema.inputs.0.name is missing"),
-        (put(5, *INPUT, "name"), "schema.inputs.0.name is missing or not"),
         (put("24 x 96", *INPUT, "shape"), "schema.inputs.0.shape is missing or not"),
-        (put(None, *OUTPUT, "name"), "schema.outputs.1.name is missing or not"),
         (put("TensorflowPredictMAEST", "inference", "algorithm"), "'TensorflowPredictMAEST'"),
-        (put(["x"], "inference", "algorithm"), "inference.algorithm is missing or not"),
         (put(44100, "inference", "sample_rate"), "sample_rate 44100"),
-        (put("16000", "inference", "sample_rate"), "inference.sample_rate is missing or not"),
     ],
 )  # fmt: skip
 def test_a_json_that_does_not_say_what_is_needed(change, word, package):
@@ -210,13 +184,7 @@ def test_a_json_that_does_not_say_what_is_needed(change, word, package):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (
-            put("model/other", *INPUT, "name"),
-            "no node 'model/other', which its JSON names as input",
-        ),
-        (put("model/dense/BiasAdd:x", *OUTPUT, "name"), "no node 'model/dense/BiasAdd:x'"),
         (put("model/dense/BiasAdd:4", *OUTPUT, "name"), "cannot run it"),
-        (put("kernel_1", *INPUT, "name"), "its input 'kernel_1' is no placeholder"),
         (put("kernel_1", *OUTPUT, "name"), "'kernel_1' does not depend on 'model/Placeholder'"),
         (put("Relu", *OUTPUT, "name"), "embeddings are one vector a window"),
         (put([25, 96], *INPUT, "shape"), "takes [None, 24, 96], but its JSON says [25, 96]"),
@@ -228,15 +196,13 @@ def test_a_json_of_another_graph(change, word, package):
     assert word in refused(package.path)
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe\xff", b"[" * 100_000, b"[]", b"null", b'"text"']
-)
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xff", b"[]"])
 def test_damaged_json_is_refused(content, package):
     package.json_path.write_bytes(content)
     refused(package.path, package.json_path)
 
 
-@pytest.mark.parametrize("shape", [[24], [], [2, 24, 96, 3], [None, 96], [0, 96], ["?", 96]])
+@pytest.mark.parametrize("shape", [[24], [], [None, 96]])
 def test_a_shape_that_is_no_window(shape, tmp_path):
     package = musicnn_like(tmp_path / "net.pb", rank=None)
     package.edit_json(put(shape, *INPUT, "shape"))

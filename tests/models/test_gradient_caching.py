@@ -55,32 +55,6 @@ def batch_of(sides, rng):
     ]
 
 
-def loss_and_gradients(model, batch):
-    @tf.function
-    def run(batch):
-        return model._gradients(*model._batch(batch))[:2]
-
-    loss, gradients = run(tuple(map(tf.constant, batch)))
-    return loss.numpy(), [gradient.numpy() for gradient in gradients]
-
-
-@pytest.mark.parametrize(
-    "sides", ["window", *(pytest.param(s, marks=pytest.mark.slow) for s in ("views", "vector"))]
-)
-def test_slices_have_the_gradient_of_the_whole_batch(sides, rng):
-    batch = batch_of(sides, rng)
-    loss, gradients = loss_and_gradients(model_of(sides, None), batch)
-    sliced = model_of(sides, 16)
-    found_loss, found = loss_and_gradients(sliced, batch)
-    assert found_loss == pytest.approx(loss, rel=1e-6)
-    assert len(found) == len(sliced.trainable_variables)
-    for whole, one in zip(gradients, found, strict=True):
-        assert np.linalg.norm(one - whole) <= 1e-5 * np.linalg.norm(whole)
-    whole = model_of(sides, None)
-    assert sliced.train_on_batch(*batch) == pytest.approx(whole.train_on_batch(*batch), rel=1e-5)
-    assert sliced.test_on_batch(*batch) == pytest.approx(whole.test_on_batch(*batch), rel=1e-5)
-
-
 @pytest.mark.parametrize(
     "sides", [*(pytest.param(s, marks=pytest.mark.slow) for s in ("window", "views")), "vector"]
 )

@@ -108,21 +108,6 @@ def test_inference_has_the_loss_of_training(data):
     assert float(tf.function(model.train_step)(data)["loss"]) == pytest.approx(tested, rel=1e-5)
 
 
-@pytest.mark.slow
-@with_and_without_masks(slow=True)
-def test_pairs_of_another_pairing_are_no_negatives(data):
-    """Equal projections are at the chance of one batch, however many there are."""
-    model = joint(learning_rate=0.0)
-    for layer in (model.projector, model.y_tower.layers[-1]):
-        kernel, bias = layer.layers[-1].weights
-        kernel.assign(kernel * 0)
-        bias.assign(bias * 0 + 1)
-    chance = np.log(2 * PAIRS - 1)
-    loss = float(tf.function(model.train_step)(data)["loss"])
-    masked = len(data[2]) > 1
-    assert loss < chance - 0.1 if masked else loss == pytest.approx(chance, rel=1e-5)
-
-
 def test_kinds_and_what_they_need_go_together():
     towers, others = parts_of()
     with pytest.raises(ValueError, match="vector"):

@@ -38,27 +38,12 @@ def loop(z_x, z_y, temperature, beta=0.0, left_out=None):
     return [(term(2 * k, 2 * k + 1) + term(2 * k + 1, 2 * k)) / 2 for k in range(pairs)]
 
 
-@pytest.mark.parametrize("pairs", [1, 2, 7, 33])
-@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
-def test_equals_the_formula(rng, pairs, temperature):
-    z_x, z_y = rng.normal(size=(2, pairs, 16)).astype(np.float32)
-    found = nt_xent(tf.constant(z_x), tf.constant(z_y), temperature).numpy()
-    np.testing.assert_allclose(found, loop(z_x, z_y, temperature), atol=1e-5)
-
-
 def test_order_of_the_pairs_does_not_matter(rng):
     z_x, z_y = rng.normal(size=(2, 12, 8)).astype(np.float32)
     order = rng.permutation(12)
     before = nt_xent(z_x, z_y).numpy()
     np.testing.assert_allclose(nt_xent(z_x[order], z_y[order]).numpy(), before[order], atol=1e-5)
     np.testing.assert_allclose(nt_xent(z_y, z_x).numpy(), before, atol=1e-5)
-
-
-@pytest.mark.parametrize("pairs", [2, 8, 64])
-def test_closed_form_of_matched_orthogonal_pairs(pairs):
-    z = np.eye(pairs, dtype=np.float32)
-    expected = math.log(1 + (2 * pairs - 2) * math.exp(-1 / 0.1))
-    np.testing.assert_allclose(nt_xent(z, z, 0.1).numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("pairs", [2, 32, 384])
@@ -88,12 +73,6 @@ def test_scale_does_not_matter_and_gradient_is_orthogonal(rng):
     np.testing.assert_allclose(along.numpy(), 0, atol=1e-5)
 
 
-def test_keras_loss_round_trip(rng):
-    z_x, z_y = rng.normal(size=(2, 5, 8)).astype(np.float32)
-    loss = NTXent.from_config(NTXent(0.3).get_config())
-    np.testing.assert_allclose(loss(z_x, z_y), np.mean(loop(z_x, z_y, 0.3)), atol=1e-5)
-
-
 def test_a_learnable_temperature_starts_where_it_is_told_and_has_the_gradient_of_the_formula(rng):
     z_x, z_y = rng.normal(size=(2, 7, 16)).astype(np.float32)
     loss = NTXent.from_config(NTXent(0.3, learnable=True).get_config())
@@ -116,12 +95,10 @@ def left_out_of(rng, pairs):
     return left_out
 
 
-@pytest.mark.parametrize("pairs", [1, 2, 7, 33])
-@pytest.mark.parametrize("temperature", [0.1, 0.5])
-@pytest.mark.parametrize(("beta", "masked"), [(0.5, False), (2.0, False), (0.0, True), (1.0, True)])
-def test_equals_the_formula_with_weights_and_without_some_negatives(
-    rng, pairs, temperature, beta, masked
-):
+@pytest.mark.parametrize("pairs", [1, 2, 33])
+@pytest.mark.parametrize("temperature", [0.1, 2.0])
+@pytest.mark.parametrize(("beta", "masked"), [(0.0, False), (2.0, False), (0.0, True), (1.0, True)])
+def test_equals_the_formula_and_has_its_gradient(rng, pairs, temperature, beta, masked):
     z_x, z_y = rng.normal(size=(2, pairs, 16)).astype(np.float32)
     left_out = left_out_of(rng, pairs) if masked else None
     loss = NTXent.from_config(NTXent(temperature, hard_negatives=beta).get_config())

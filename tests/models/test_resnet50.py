@@ -65,13 +65,6 @@ def test_refuses_a_window_without_frames():
 
 
 @pytest.mark.slow
-def test_its_import_is_silent():
-    code = "from playlist_pretrain.models.resnet50 import resnet50; resnet50(frames=8, bands=8)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.mark.slow
 def test_replicas_share_the_statistics_of_the_batch():
     code = """
 import numpy as np, tensorflow as tf

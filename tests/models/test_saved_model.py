@@ -42,11 +42,8 @@ def test_round_trip(backbone, saved, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
-)
-def test_a_model_of_mixed_precision_is_saved_in_float32(policy, tmp_path, rng):
-    with precision(policy):
+def test_a_model_of_mixed_precision_is_saved_in_float32(tmp_path, rng):
+    with precision("mixed_float16"):
         mixed = vggish(frames=8, bands=96, width=0.05)
     save_backbone(mixed, FRONT_END, tmp_path / "m")
     loaded = load_backbone(tmp_path / "m").model
@@ -144,14 +141,6 @@ def test_any_waveform_has_an_embedding(of_preset, samples):
     answer = of_preset.signatures["waveform"]
     embeddings = answer(waveform=tf.zeros([2, samples]))["embeddings"].numpy()
     assert embeddings.shape == (2, 128) and np.isfinite(embeddings).all()
-
-
-@pytest.mark.slow
-def test_replaces_a_model_that_is_there(backbone, saved, tmp_path):
-    for _ in range(2):
-        save_backbone(backbone, FRONT_END, tmp_path / "m")
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    load_backbone(tmp_path / "m")
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ def test_paper_and_original_have_the_same_size():
 @pytest.mark.parametrize(
     ("frames", "bands", "features"),
     [
-        (256, 96, 12_288), (96, 64, 12_288), (256, 48, 8192), (256, 128, 16_384), (256, 64, 8192),
-        (187, 96, 9216), (96, 96, 18_432), (128, 128, 8192), (1, 1, 512),
+        (256, 96, 12_288), (96, 64, 12_288), (256, 128, 16_384), (187, 96, 9216), (1, 1, 512),
     ],
 )  # fmt: skip
 def test_the_first_pooling_keeps_the_features_near_the_originals(frames, bands, features):
@@ -40,12 +39,6 @@ def test_a_model_is_described_in_a_line():
         "vggish: windows of 256 frames × 48 bands, 128 features, embeddings of 1"
     )
     assert line.endswith(f" {vggish(frames=256, bands=48, width=1 / 64).count_params():,} weights")
-
-
-@pytest.mark.parametrize(("frames", "bands"), [(256, 96), (187, 96), (96, 64), (128, 48), (1, 1)])
-def test_any_window(frames, bands):
-    model = vggish(frames=frames, bands=bands, width=0.05)
-    assert model(np.zeros((2, frames, bands), np.float32)).shape == (2, 128)
 
 
 def test_width_scales_everything_but_the_embedding():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, front_end
 from playlist_pretrain.audio.log_mel import from_power, to_power
-from playlist_pretrain.models.views import MixedViews, mix
+from playlist_pretrain.models.views import MixedViews
 
 
 def log_mels(name, rng, shape=(5, 4, 3)):
@@ -39,7 +39,7 @@ def test_power_is_what_is_under_the_logarithm(name, rng):
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**63 - 1), step=st.integers(0, 10**6), batch=st.integers(2, 9))
 def test_views_are_the_mix_of_numpy_in_linear_power(name, seed, step, batch):
     mel = log_mels(name, np.random.default_rng(batch), (batch, 4, 3))
@@ -51,28 +51,6 @@ def test_views_are_the_mix_of_numpy_in_linear_power(name, seed, step, batch):
         gains = gains.astype(np.float64)[:, None, None]
         expected = log_of(name, gains * power + (1 - gains) * power[others])
         np.testing.assert_allclose(view.numpy(), expected, atol=2e-4)
-
-
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_with_the_gain_at_one_a_view_is_the_window(name, rng):
-    mel, settings = log_mels(name, rng), front_end(name)
-    power = to_power(settings, tf.constant(mel))
-    view = mix(settings, power, tf.ones(5), tf.constant([1, 2, 3, 4, 0]))
-    np.testing.assert_allclose(view.numpy(), mel, atol=2e-4)
-
-    class Untouched(MixedViews):
-        def draws(self, step, side, batch):
-            gains, others = super().draws(step, side, batch)
-            return tf.ones_like(gains), others
-
-    for view in Untouched(settings)(tf.constant(mel), 0):
-        np.testing.assert_allclose(view.numpy(), mel, atol=2e-4)
-
-
-def test_the_sum_of_two_equal_sounds_is_the_sound_and_not_twice_it(rng):
-    mel = np.repeat(log_mels("paper", rng, (1, 4, 3)), 6, axis=0)
-    for view in MixedViews(front_end("paper"))(tf.constant(mel), 0):
-        np.testing.assert_allclose(view.numpy(), mel, atol=2e-4)
 
 
 def test_half_precision_windows_are_mixed_in_single_precision(rng):
@@ -119,15 +97,6 @@ def test_draws_are_anew_for_side_step_and_seed_and_the_same_when_asked_again():
         assert len(set(asked)) == len(asked)
         tf.random.set_seed(8)
         assert tuple(MixedViews(settings, 1).draws(2, 1, 32)[part].numpy()) == asked[-1]
-
-
-def test_the_graph_agrees_with_eager_execution(rng):
-    mel = tf.constant(log_mels("paper", rng))
-    views = MixedViews(front_end("paper"), 7)
-    eager = views(mel, tf.constant(4, tf.int64))
-    graph = tf.function(views)(mel, tf.constant(4, tf.int64))
-    for one, other in zip(eager, graph, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "decade"), [("melon", 10), ("jamendo-mels", 20)])

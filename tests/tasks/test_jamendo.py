@@ -39,37 +39,25 @@ def test_notes_say_what_was_checked(example):
     )
 
 
-def test_the_folder_may_be_that_of_the_split(example, tmp_path):
-    settings, _, _ = example
-    inner = dataclasses.replace(settings, splits=str(tmp_path / "split-1"))
-    assert read_task(inner).test.track_ids == read_task(settings).test.track_ids
-
-
-@pytest.mark.parametrize("split", [-1, 5, 99])
+@pytest.mark.parametrize("split", [-1, 5])
 def test_there_are_five_splits(example, split):
     settings, _, _ = example
     refused(dataclasses.replace(settings, split=split), TaskError, f"--split {split}", "0 to 4")
 
 
-@pytest.mark.parametrize("split", [0, 2])
-def test_the_folder_of_another_split(example, tmp_path, split):
+def test_folders_of_splits(example, tmp_path):
+    """The folder of the split itself, of another one, and one that says of none."""
     settings, _, _ = example
-    folder = str(tmp_path / "split-1")
-    refused(
-        dataclasses.replace(settings, split=split, splits=folder),
-        TaskError, f"--split {split}", folder, f"split-{split}",
-    )  # fmt: skip
-
-
-def test_files_without_a_split_in_their_path_can_only_be_of_split_0(example, tmp_path):
-    settings, _, _ = example
+    inner = dataclasses.replace(settings, splits=str(tmp_path / "split-1"))
+    assert read_task(inner).test.track_ids == read_task(settings).test.track_ids
+    other = dataclasses.replace(inner, split=2)
+    refused(other, TaskError, "--split 2", inner.splits, "split-2")
     (tmp_path / "split-1").rename(tmp_path / "flat")
     flat = dataclasses.replace(settings, splits=str(tmp_path / "flat"))
     refused(flat, TaskError, "--split 1")
-    # Which these are not, as their counts tell.
-    refused(
-        dataclasses.replace(flat, split=0), TaskError, "moodtheme-train.tsv: 55 tracks", "9,949"
-    )
+    # Such files can only be of split 0, which these are not, as their counts tell.
+    first = dataclasses.replace(flat, split=0)
+    refused(first, TaskError, "moodtheme-train.tsv: 55 tracks", "9,949")
 
 
 def test_low_bitrate_paths_are_of_the_same_tracks(example, tmp_path):
@@ -88,15 +76,10 @@ LINE = ["track_0000041", "artist_9", "album_1", "41/41.mp3", "99.5", "mood/theme
     ("change", "words"),
     [
         (lambda cells: cells[:5], ["5 cells", "at least 6"]),
-        (lambda cells: cells[:1], ["1 cells", "at least 6"]),
         (lambda cells: [*cells[:1], "", *cells[2:]], ["ARTIST_ID is empty"]),
         (lambda cells: [*cells[:3], "../../etc/passwd", *cells[4:]], ["PATH '../../etc/passwd'"]),
-        (lambda cells: [*cells[:3], "", *cells[4:]], ["PATH ''"]),
-        (lambda cells: [*cells[:3], "41/41.npy", *cells[4:]], ["PATH '41/41.npy'"]),
         (lambda cells: [*cells[:3], "٤١/41.mp3", *cells[4:]], ["PATH '٤١/41.mp3'"]),
         (lambda cells: [*cells[:5], "genre---rock"], ["tag 'genre---rock'", "mood/theme---…"]),
-        (lambda cells: [*cells[:5], "mood/theme---"], ["tag 'mood/theme---'"]),
-        (lambda cells: [*cells[:5], "mood/theme"], ["tag 'mood/theme'"]),
         (lambda cells: [*cells, ""], ["tag ''"]),
         (lambda cells: [*cells, cells[5]], ["'mood/theme---class01' is there twice"]),
         (lambda cells: [*cells[:5], "\x1b[2J" * 99], [r"tag '\x1b[2J"]),
@@ -113,7 +96,7 @@ def test_a_row_that_is_not_of_the_format(example, tmp_path, change, words):
 
 @pytest.mark.parametrize(
     "header",
-    [HEADER.replace(b"PATH", b"path"), HEADER.replace(b"\t", b","), HEADER[9:], b"x" + HEADER],
+    [HEADER.replace(b"PATH", b"path"), HEADER.replace(b"\t", b",")],
 )
 def test_another_header(example, tmp_path, header):
     settings, _, _ = example
@@ -122,18 +105,14 @@ def test_another_header(example, tmp_path, header):
     refused(settings, TableError, file, "line 1", "not the header")
 
 
-def test_a_track_in_two_splits(example, tmp_path):
+def test_a_track_or_an_artist_in_two_splits(example, tmp_path):
     settings, _, _ = example
     first = file_of(tmp_path, "train").read_bytes().split(b"\r\n")[1]
     file = file_of(tmp_path, "test")
-    file.write_bytes(file.read_bytes() + first + b"\r\n")
+    content = file.read_bytes()
+    file.write_bytes(content + first + b"\r\n")
     refused(settings, TaskError, f"{file}: line 57", "track '00/1000'", "train.tsv: line 2")
-
-
-def test_an_artist_in_two_splits(example, tmp_path):
-    settings, _, _ = example
-    file = file_of(tmp_path, "test")
-    file.write_bytes(file.read_bytes().replace(b"artist_000002", b"artist_000000", 1))
+    file.write_bytes(content.replace(b"artist_000002", b"artist_000000", 1))
     refused(settings, TaskError, f"{file}: line 2", "artist 'artist_000000'", "train.tsv")
 
 
@@ -164,7 +143,7 @@ def test_cut_off_inside_a_line_it_is_never_taken(example, tmp_path):
     settings, _, _ = example
     file = file_of(tmp_path, "validation")
     whole = file.read_bytes()
-    for size in range(len(HEADER) + 1, len(whole), 5):
+    for size in range(len(HEADER) + 1, len(whole), 50):
         if whole[size - 1 : size] != b"\n":
             file.write_bytes(whole[:size])
             refused(settings, PlaylistPretrainError, file)

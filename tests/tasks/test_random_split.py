@@ -1,6 +1,5 @@
 """Splits at random: properties for any artists, and shares."""
 
-import random
 from collections import Counter
 
 import pytest
@@ -33,7 +32,7 @@ def test_the_order_of_the_rows_does_not_matter(artists, seed, shuffling):
     assert dict(zip(order, random_splits(order, seed), strict=True)) == split_of
 
 
-@settings(**UNHURRIED, max_examples=200)
+@settings(**UNHURRIED, max_examples=100)
 @given(st.lists(st.integers(1, 30), min_size=3, max_size=60), SEEDS)
 def test_shares_are_right_to_within_two_artists(sizes, seed):
     artists = [f"artist {number}" for number, size in enumerate(sizes) for _ in range(size)]
@@ -50,15 +49,6 @@ def test_a_seed_gives_the_same_wherever_it_runs():
 
 KNOWN = {0: "rrrrrrearrrr", 1: "rrrrrrrerrra"}
 """Second letters of the splits; whoever changes them changes the figures in users' reports."""
-
-
-def test_a_new_artist_moves_few_of_the_others():
-    rng = random.Random(0)
-    names = [f"artist {number}" for number in range(200) for _ in range(rng.randint(1, 9))]
-    before = dict(zip(names, random_splits(names, 0), strict=True))
-    longer = [*names, "somebody new"]
-    after = dict(zip(longer, random_splits(longer, 0), strict=True))
-    assert sum(before[name] != after[name] for name in before) < 40
 
 
 @pytest.mark.parametrize("artists", [[], ["a"], ["a", "b"], ["a", "b"] * 50])

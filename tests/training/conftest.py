@@ -80,14 +80,20 @@ def tagged_world(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def tagging_arguments(tagged_world, tmp_path):
-    """Command line of a fine-tuning of two runs of four epochs that takes seconds."""
-    return [
-        "--collection", str(tagged_world), "--out", str(tmp_path / "tagger"), "--frames", "16",
+@pytest.fixture(scope="session")
+def tagging_command_line(tagged_world):
+    """Callable: the arguments of a fine-tuning of two runs of four epochs, into a folder."""
+    return lambda out: [
+        "--collection", str(tagged_world), "--out", str(out), "--frames", "16",
         "--width", "0.05", "--batch", "8", "--epochs", "4", "--runs", "2", "--quiet",
         "--low-learning-rate", "1e-3", "--high-learning-rate", "1e-2",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def tagging_arguments(tagging_command_line, tmp_path):
+    """Command line of such a fine-tuning."""
+    return tagging_command_line(tmp_path / "tagger")
 
 
 @pytest.fixture

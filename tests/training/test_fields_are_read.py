@@ -86,11 +86,3 @@ def test_a_field_that_is_only_checked_or_saved_counts_as_unread(seen):
     assert "hard_negatives" in unread(PretrainRecipe, seen)
     recipe.of_pairing("playlist_co")
     assert "pairs" not in unread(PretrainRecipe, seen)
-
-
-def test_a_field_that_nobody_knows_is_found(seen):
-    @dataclasses.dataclass(frozen=True)
-    class Longer(PretrainRecipe):
-        forgotten: int = 1
-
-    assert "forgotten" in unread(Longer, seen)

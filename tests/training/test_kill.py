@@ -15,11 +15,11 @@ from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.pretrain import COLUMNS
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
-KILLS = 10
+KILLS = 6
 
 
 @pytest.mark.long
-def test_ten_kills_change_nothing(arguments, assert_same, tmp_path):
+def test_kills_change_nothing(arguments, assert_same, tmp_path):
     arguments = [a for a in arguments if a != "--quiet"]
     arguments[arguments.index("--epochs") + 1] = "300"
     arguments += ["--checkpoint-steps", "2", "--probe-epochs", "5"]
@@ -50,7 +50,7 @@ def test_ten_kills_change_nothing(arguments, assert_same, tmp_path):
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
         steps_seen.add(len(read_history(killed.history, COLUMNS)))
-        assert not killed.finished, "the run is too short to be killed ten times"
+        assert not killed.finished, "the run is too short to be killed so often"
     assert len(steps_seen) >= KILLS // 2
     subprocess.run(command(killed.path), check=True, capture_output=True)
 

@@ -13,7 +13,7 @@ from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.pairs.dataset import step_dataset
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.engine import read_history
-from playlist_pretrain.training.pretrain import COLUMNS, default_name
+from playlist_pretrain.training.pretrain import COLUMNS
 from playlist_pretrain.training.pretrain_data import settle
 from playlist_pretrain.training.recipes import PretrainRecipe
 
@@ -21,19 +21,9 @@ ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        [*ALL, "--micro-batch", "3"],
-        ["--pairs", "playlist_w2v,artist_co,playlist_co", "--pair-weights", "1,2,1"],
-        [*ALL, "--pairs", "simclr,artist_co,playlist_w2v", "--micro-batch", "3"],
-        [*ALL, "--pairs", "simclr", "--precision", "mixed_float16", "--xla"],
-    ],
-    ids=" ".join,
-)
-def test_resumes_to_the_same_weights_history_and_model(
-    arguments, resumed_and_whole, assert_same, options
-):
+def test_resumes_to_the_same_weights_history_and_model(arguments, resumed_and_whole, assert_same):
+    pairs = "simclr,artist_co,playlist_w2v"
+    options = ["--pairs", pairs, "--pair-weights", "1,2,1", "--micro-batch", "3", *ALL]
     assert_same(*resumed_and_whole([*arguments, *options], stop_at=5))
 
 
@@ -100,11 +90,6 @@ def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_wo
                 np.testing.assert_array_equal(a, b)
 
 
-def test_a_run_of_several_pairings_is_named_after_all(small_world):
-    recipe = PretrainRecipe(pairs="playlist_co, artist_co", collection=str(small_world))
-    assert default_name(recipe) == "small-playlist_co+artist_co-vggish"
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -112,8 +97,6 @@ def test_a_run_of_several_pairings_is_named_after_all(small_world):
         (["--pairs", "playlist_co,"], "there are: "),
         (["--pairs", "playlist_co,artist_co", "--groups", "mine"], "--groups mine: several"),
         (["--pair-weights", "1"], "--pair-weights 1: several pairings"),
-        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1"], "--pair-weights 1: "),
-        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1,0"], "--pair-weights 1,0: "),
         (["--pairs", "playlist_co,artist_co", "--pair-weights", "1,x"], "--pair-weights 1,x: "),
         (["--pairs", "playlist_co,artist_co", "--w2v-size", "3"], "--w2v-size 3: only"),
     ],

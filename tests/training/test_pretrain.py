@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.runs import Run
-from playlist_pretrain.training import engine
 from playlist_pretrain.training import pretrain as training
 
 
@@ -84,47 +84,24 @@ def test_a_run_of_a_few_steps_at_chance_is_what_was_to_be_expected(finished, arg
         assert ("WARNING: the loss is still at chance" in told) != expected
 
 
-def test_a_finished_run_says_so(finished, arguments, capsys):
+def test_what_does_not_decide_the_result_may_change(finished, arguments, small_world, capsys):
     before = finished.history.read_bytes()
     assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
     assert "is finished" in capsys.readouterr().out
     assert finished.history.read_bytes() == before
-
-
-@pytest.mark.slow
-def test_no_step_waits_for_its_numbers(arguments, monkeypatch):
-    import tensorflow as tf
-
-    count, seen = engine.Engine.show_progress, []
-
-    def look(self):
-        seen.extend(self.logs.values())
-        count(self)
-
-    monkeypatch.setattr(engine.Engine, "show_progress", look)
-    assert pretrain.main(arguments) == 0
-    assert seen and all(tf.is_tensor(value) for value in seen)
-
-
-def test_what_does_not_decide_the_result_may_change(finished, arguments, small_world):
     assert pretrain.main(changed(arguments, checkpoint_steps="7", probe_epochs="2")) == 0
+    assert "--seed: 0 there, 1 now" in refusal(changed(arguments, seed="1"), capsys)
     elsewhere = small_world.parent / "." / small_world.name
     assert pretrain.main(changed(arguments, collection=f"{elsewhere}/")) == 0
 
 
-@pytest.mark.parametrize(
-    "lost",
-    [
-        "summary.json",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("saved_model", "figures")),
-    ],
-)
-def test_what_comes_after_training_is_made_again(finished, arguments, lost):
+def test_what_comes_after_training_is_made_again(finished, arguments):
     run = finished
     before, weights = run.summary, load_backbone(run.saved_model).model.get_weights()
     history = run.history.read_bytes()
     (run.path / "summary.json").unlink()
-    shutil.rmtree(run.path / lost, ignore_errors=True)
+    for lost in ("saved_model", "figures"):
+        shutil.rmtree(run.path / lost)
     assert pretrain.main(arguments) == 0
     assert run.summary == before and run.history.read_bytes() == history
     assert (run.figures / "curves.png").exists()
@@ -138,23 +115,15 @@ def test_what_comes_after_training_is_made_again(finished, arguments, lost):
     ("name", "content", "word"),
     [
         ("history.csv", "epoch,speed\n1,2\n", "history.csv: damaged"),
-        ("history.csv", None, "history.csv: missing"),
         ("recipe.json", '{"mine": 1}', "recipe.json: not the recipe of a run"),
+        ("summary.json", "{", "summary.json: damaged"),
     ],
 )
 def test_damaged_run_files_are_named(finished, arguments, capsys, name, content, word):
     run = finished
     (run.path / "summary.json").unlink()
-    if content is None:
-        (run.path / name).unlink()
-    else:
-        (run.path / name).write_text(content)
+    (run.path / name).write_text(content)
     assert word in refusal(arguments, capsys)
-
-
-def test_a_damaged_summary_is_named(finished, arguments, capsys):
-    (finished.path / "summary.json").write_text("{")
-    assert "summary.json: damaged" in refusal(arguments, capsys)
 
 
 @pytest.mark.slow
@@ -191,12 +160,6 @@ def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
 
 
 @pytest.mark.slow
-def test_the_same_recipe_gives_the_same_weights(finished_once, arguments, assert_same):
-    assert pretrain.main(arguments) == 0
-    assert_same(Run(finished_once[0]), run_of(arguments))
-
-
-@pytest.mark.slow
 def test_input_norm_none_leaves_the_input_alone(arguments):
     assert pretrain.main(changed(arguments, input_norm="none")) == 0
     names = [layer.name for layer in load_backbone(run_of(arguments).saved_model).model.layers]
@@ -210,11 +173,7 @@ def test_input_norm_none_leaves_the_input_alone(arguments):
         ({"groups": "friends"}, "friends"),
         ({"pairs": "playlist_xy"}, "playlist_co"),
         ({"batch": "500"}, "the largest batch that fits is --batch"),
-        ({"backbone": "vgg19"}, "there are: vggish, resnet50"),
         ({"backbone": "resnet50"}, "--width 0.05: only --backbone vggish"),
-        ({"width": "-1"}, "--width -1.0"),
-        ({"exclude": "nothing.csv"}, "nothing.csv"),
-        ({"frames": "1000"}, "no group"),
         ({"seed": "x"}, "--seed"),
     ],
     ids=str,
@@ -231,28 +190,17 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_tracks(arguments, capsys)
     assert not run_of(arguments).saved_model.exists()
 
 
-def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, capsys):
-    copy = tmp_path / "copy"
-    shutil.copytree(small_world, copy)
+def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, capsys, monkeypatch):
+    copy = shutil.copytree(small_world, tmp_path / "copy")
     shard = sorted(copy.glob("mel-*"))[3]
+    build = training.build_model
 
-    def cut_after_opening(path=shard):
-        with open(path, "r+b") as stream:
-            stream.truncate(100)
+    def cut(recipe, data):  # after the collection was opened
+        os.truncate(shard, 100)
+        return build(recipe, data)
 
-    command = changed(arguments, collection=str(copy))
-    build, training.build_model = training.build_model, None
-    try:
-
-        def cut(recipe, data):
-            cut_after_opening()
-            return build(recipe, data)
-
-        training.build_model = cut
-        error = refusal(command, capsys)
-    finally:
-        training.build_model = build
-    assert shard.name in error
+    monkeypatch.setattr(training, "build_model", cut)
+    assert shard.name in refusal(changed(arguments, collection=str(copy)), capsys)
 
 
 def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
@@ -267,8 +215,6 @@ def test_two_trainings_in_one_folder_are_refused(arguments, capsys):
     [
         ({"mean_cosine": 0.9999, "loss": 3.0, "chance_loss": 4.14}, ["collapsed"]),
         ({"mean_cosine": 0.9, "loss": 4.13, "chance_loss": 4.14}, ["still at chance"]),
-        ({"mean_cosine": 1.0, "loss": 4.14, "chance_loss": 4.14}, ["collapsed", "chance"]),
-        ({"mean_cosine": 0.95, "loss": 3.9, "chance_loss": 4.14}, []),
         ({"mean_cosine": 0.9, "loss": 4.13, "chance_loss": 4.14, "steps": 99}, []),
         ({"mean_cosine": 1.0, "loss": 4.13, "chance_loss": 4.14, "steps": 99}, ["collapsed"]),
     ],
@@ -281,52 +227,18 @@ def test_warnings(summary, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("pairs", "stop_at"),
-    [
-        ("playlist_co", 4),
-        ("playlist_co", 8),
-        ("playlist_w2v", 11),
-        pytest.param("simclr", 11, marks=pytest.mark.long),
-        pytest.param("playlist_tco", 1, marks=pytest.mark.long),
-    ],
-)
-def test_resumes_to_the_same_weights_history_and_model(
-    arguments, resumed_and_whole, assert_same, pairs, stop_at
-):
-    assert_same(*resumed_and_whole(changed(arguments, pairs=pairs), stop_at))
+def test_resumes_to_the_same_weights_history_and_model(arguments, resumed_and_whole, assert_same):
+    assert_same(*resumed_and_whole(arguments, 4))
 
 
-@pytest.mark.slow
-def test_resnet50_keeps_its_statistics_and_loads_with_nothing_but_tensorflow(
-    arguments, tmp_path, monkeypatch
+@pytest.mark.long
+def test_resnet50_resumes_and_loads_with_nothing_but_tensorflow(
+    arguments, resumed_and_whole, assert_same, tmp_path
 ):
     position = arguments.index("--width")
     arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
     arguments = changed(arguments, epochs="2")
-    restore, save = engine.Engine.restore_checkpoint, engine.Engine.save_checkpoint
-    seen = []
-
-    def stop_after_saving(self):
-        save(self)
-        seen.append(self.model.backbone.get_weights())
-        raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Engine, "save_checkpoint", stop_after_saving)
-        with pytest.raises(Stop):
-            pretrain.main(arguments)
-
-    def look(self, source):
-        done = restore(self, source)
-        seen.append(self.model.backbone.get_weights())
-        return done
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Engine, "restore_checkpoint", look)
-        assert pretrain.main(arguments) == 0
-    for before, after in zip(*seen, strict=True):
-        np.testing.assert_array_equal(before, after)
+    assert_same(*resumed_and_whole(arguments, 4))  # the statistics of batches among the weights
     run = run_of(arguments)
     assert json.loads((run.path / "recipe.json").read_text())["recipe"]["width"] is None
     code = """
@@ -351,7 +263,11 @@ assert not [name for name in sys.modules if name.startswith("playlist_pretrain")
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pairs", "precision"), [("simclr", "mixed_float16"), ("playlist_w2v", "mixed_bfloat16")]
+    ("pairs", "precision"),
+    [
+        ("simclr", "mixed_float16"),
+        pytest.param("playlist_w2v", "mixed_bfloat16", marks=pytest.mark.long),
+    ],
 )
 def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
     arguments = changed(arguments, pairs=pairs, precision=precision, micro_batch="2")
@@ -364,16 +280,6 @@ def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
     assert {layer.dtype_policy.name for layer in model.layers[1:]} == {"float32"}
     assert model(np.ones((2, 16, 64), np.float32)).dtype == "float32"
     assert int(run.summary["skipped_steps"]) < run.summary["steps"]
-
-
-@pytest.mark.slow
-def test_slices_come_to_the_same_model(finished, arguments, tmp_path, capsys):
-    sliced = changed(arguments, micro_batch="2", out=str(tmp_path / "sliced"))
-    assert pretrain.main(sliced) == 0
-    assert run_of(sliced).summary["loss"] == pytest.approx(finished.summary["loss"], 1e-3)
-    assert "--micro-batch: 2 there, None now" in refusal(
-        changed(arguments, out=str(tmp_path / "sliced")), capsys
-    )
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import tensorflow as tf
 from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.windows import WindowReader
-from playlist_pretrain.training.probe import ProbePairs, ProbeResult, mean_cosine, probe
+from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_few_pairs_are_told_from_tracks_of_no_held_out_group(reader):
     assert draw([range(20)], OTHERS[:0], 1) is None
 
 
-@pytest.mark.parametrize("batch", [4, 6, 12, 18])
+@pytest.mark.parametrize("batch", [4, 18])
 def test_ranks_equal_a_loop(reader, batch):
     pairs = ProbePairs.draw(pairing([range(18)]), OTHERS, reader, batch, seed=1)
     backbone, projector = flat_models()
@@ -104,11 +104,9 @@ def test_top_chance_and_p(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", [(4, 20, 20), (1, 6, 40)])
-def test_p_values_of_chance_are_uniform(rng, shape):
+def test_p_values_of_chance_are_uniform(rng):
     def ranks():
-        batches, pairs, batch = shape
-        return [[rng.permutation(batch) for _ in range(pairs)] for _ in range(batches)]
+        return [[rng.permutation(20) for _ in range(20)] for _ in range(4)]
 
     p = [ProbeResult(np.array(ranks(), float), 0.0).p_value(10) for _ in range(20)]
     assert 0.2 < np.mean(p) < 0.8
@@ -124,10 +122,3 @@ def test_collapsed_embeddings_find_nothing(reader):
     result = probe(backbone, projector, reader, pairs)
     assert result.top(1) == 0.0 and result.p_value(1) == 1.0
     assert result.mean_cosine == pytest.approx(1.0)
-
-
-def test_mean_cosine_equals_a_loop(rng):
-    vectors = rng.normal(1, 1, (9, 4))
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    expected = np.mean([unit[i] @ unit[j] for i in range(9) for j in range(9) if i != j])
-    assert mean_cosine(vectors) == pytest.approx(expected)

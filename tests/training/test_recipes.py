@@ -44,12 +44,6 @@ def test_fast_is_one_small_epoch_of_any_collection(demo):
     assert (given.width, given.epochs, given.runs) == (0.1, 3, 2)
 
 
-def test_a_fine_tuning_has_fifty_epochs_and_three_runs():
-    for demo, batch in ((False, 64), (True, 16)):
-        recipe = FinetuneRecipe().resolve(demo=demo, window_frames=256)
-        assert (recipe.epochs, recipe.runs, recipe.batch) == (50, 3, batch)
-
-
 def test_what_is_given_wins_over_the_preset():
     given = PretrainRecipe(batch=24, epochs=150, learning_rate=2e-4, warmup_steps=100, width=0.25)
     recipe = given.resolve(demo=False, window_frames=256).with_steps(2)
@@ -67,12 +61,10 @@ def test_a_short_run_warms_up_for_a_tenth():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"batch": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"learning_rate": float("inf")},
-        {"temperature": -1.0}, {"width": 0.0}, {"warmup_steps": -1}, {"probe_share": 1.0},
-        {"preset": "slow"}, {"input_norm": "batch"}, {"initializer": "zeros"}, {"frames": 0},
-        {"micro_batch": 0}, {"micro_batch": 40}, {"seed": -1}, {"checkpoint_steps": 0},
-        {"probe_epochs": 0}, {"precision": "float16"}, {"hard_negatives": -1.0},
-        {"hard_negatives": float("nan")},
+        {"batch": 1}, {"epochs": 0}, {"learning_rate": 0.0}, {"temperature": -1.0},
+        {"width": 0.0}, {"probe_share": 1.0},
+        {"preset": "slow"}, {"initializer": "zeros"}, {"micro_batch": 40},
+        {"seed": -1}, {"precision": "float16"}, {"hard_negatives": float("nan")},
     ],
     ids=str,
 )  # fmt: skip

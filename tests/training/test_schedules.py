@@ -59,18 +59,6 @@ def test_the_optimizer_of_the_papers_run_goes_at_this_rate(papers_optimizer, wei
     np.testing.assert_allclose(weights.numpy(), wanted, rtol=1e-3, atol=1e-9)
 
 
-@pytest.mark.slow
-def test_the_optimizer_of_the_papers_run_is_plain_adam(papers_optimizer):
-    settings = papers_optimizer.get_config()
-    assert type(papers_optimizer) is tf.keras.optimizers.Adam
-    keras = tf.keras.optimizers.Adam().get_config()
-    assert (settings["beta_1"], settings["beta_2"]) == (0.9, 0.999)
-    assert settings["epsilon"] == keras["epsilon"] == 1e-7
-    for name in ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue"):
-        assert settings[name] is None
-    assert not settings["use_ema"] and not settings["amsgrad"]
-
-
 @pytest.mark.parametrize(("warmup", "total"), [(0, 10), (10, 10), (3, 100), (50, 51)])
 def test_rises_then_falls(warmup, total):
     rates = np.array([float(warmup_cosine(1.0, warmup, total)(t)) for t in range(total + 1)])

@@ -30,9 +30,8 @@ def demo_playlists(make_collection, tmp_path_factory):
     return str(path)
 
 
-@pytest.mark.parametrize("pairs", ["playlist_co", "playlist_tco"])
-def test_the_demo_preset_comes_to_800_steps(demo_playlists, pairs):
-    asked = PretrainRecipe(preset="demo", pairs=pairs, collection=demo_playlists)
+def test_the_demo_preset_comes_to_800_steps(demo_playlists):
+    asked = PretrainRecipe(preset="demo", pairs="playlist_tco", collection=demo_playlists)
     recipe, data = settle(asked)
     assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
     assert recipe.warmup_steps == 240

@@ -25,20 +25,6 @@ def test_the_rate_is_a_triangle():
         assert float(schedule(step)) == pytest.approx(rate, rel=1e-4), step
 
 
-def test_the_optimizer_goes_at_that_rate(model):
-    trainer = TaggerTrainer(model)
-    trainer.compile(
-        tf.keras.optimizers.Adam(triangular(1e-5, 1e-4, 4)), tf.keras.losses.BinaryCrossentropy()
-    )
-    rates = []
-    batch = tf.zeros([2, 16, 64]), tf.zeros([2, 4])
-    for _ in range(5):
-        trainer.train_on_batch(*batch)
-        rates.append(float(trainer.optimizer.learning_rate.numpy()))
-    # The rate that Keras shows after a step is the one of that step.
-    np.testing.assert_allclose(rates, [1e-5, 5.5e-5, 1e-4, 5.5e-5, 1e-5], rtol=1e-4)
-
-
 @pytest.mark.parametrize("freeze", [False, True])
 def test_the_penalty_is_l2_times_the_squares_of_the_trained_kernels(model, rng, freeze):
     if freeze:
