@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +26,6 @@ from playlist_pretrain.export.package import (
     model_card,
     run_apart,
 )
-from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
 
 ROOT = Path(__file__).parent.parent.parent
@@ -174,32 +172,6 @@ with staged(Path(sys.argv[1]), "net", overwrite=True) as package:
             pass
     assert json.loads((folder / "net.json").read_text())["author"] == "old"
     assert os.listdir(folder.parent) == ["net"]
-
-
-@pytest.mark.long
-def test_kills_leave_all_or_nothing(tmp_path, rng):
-    save_backbone(vggish(frames=64, bands=96, width=0.02), PRESETS["musicnn"], tmp_path / "m")
-    command = [sys.executable, str(ROOT / "scripts" / "export.py"), "--name", "net", "--quiet"]
-    command += ["--model", str(tmp_path / "m"), "--out", str(tmp_path / "out")]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    out = tmp_path / "out" / "essentia"
-    staging, final = out / ".net.tmp", out / "net"
-    for _ in range(4):
-        started = time.time_ns()
-        process = subprocess.Popen(command, env=env)
-        while process.poll() is None and not (
-            staging.exists() and staging.stat().st_mtime_ns > started
-        ):
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 1.2))
-        process.kill()
-        process.wait()
-        if final.exists():
-            files = {"net.pb", "net.json", "net-parity.json", "predict.py", "README.md"}
-            assert set(os.listdir(final)) == {*files, "saved_model"}
-            break
-    subprocess.run([*command, "--overwrite"], env=env, check=True)
-    assert os.listdir(out) == ["net"]
 
 
 def test_a_process_that_dies_is_told(tmp_path):

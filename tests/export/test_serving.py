@@ -123,30 +123,6 @@ def test_a_server_reads_the_warm_up(package):
     np.testing.assert_allclose(found[1]["activations"], model.model(windows), atol=1e-5)
 
 
-def test_it_is_loaded_without_this_package(package, tmp_path, rng):
-    """By TensorFlow's own command, which a user without this package has too."""
-    _, files = package
-    windows = rng.uniform(0, 5, (2, 64, 96)).astype(np.float32)
-    np.save(tmp_path / "windows.npy", windows)
-    code = (
-        "import sys; sys.modules['playlist_pretrain'] = None;"
-        "from tensorflow.python.tools.saved_model_cli import main; main()"
-    )
-    words = ["run", "--dir", model_of(files), "--tag_set", "serve", "--signature_def",
-             "serving_default", "--inputs", f"melspectrogram={tmp_path / 'windows.npy'}",
-             "--outdir", tmp_path]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", code, *map(str, words)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    here = tf.saved_model.load(str(model_of(files))).signatures["serving_default"](
-        melspectrogram=tf.constant(windows)
-    )
-    for output in ("activations", "embeddings"):
-        np.testing.assert_allclose(np.load(tmp_path / f"{output}.npy"), here[output], atol=1e-5)
-
-
 def run_client(files, name, wav, port):
     done = subprocess.run(
         [sys.executable, str(files.folder / name), str(wav), f"localhost:{port}"],
@@ -245,39 +221,6 @@ def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkey
     assert {body["signature_name"] for _, body in sent} == {"serving_default"}
     with pytest.raises(SystemExit, match="the reason"):
         names["ask"](str(tmp_path / "windows.npy"), "wrong")
-    exec((files.folder / "grpc_client.py").read_text(), names)
-    stub = Stub()
-    monkeypatch.setitem(names, "PredictionServiceStub", lambda _: stub)
-    found = names["ask"](str(tmp_path / "windows.npy"), "localhost:1")
-    np.testing.assert_allclose(found["embeddings"], windows, rtol=1e-6)
-    assert stub.asked == [("serving_default", serving.MOST_AT_ONCE), ("serving_default", 2)]
-
-
-class Stub:
-    """Of a service: gives back what it is given."""
-
-    def __init__(self):
-        self.asked = []
-
-    def Predict(self, request, timeout):
-        given = request.inputs["melspectrogram"]
-        rows = given.tensor_shape.dim[0].size
-        self.asked.append((request.model_spec.signature_name, rows))
-        response = predict_pb2.PredictResponse()
-        response.outputs["embeddings"].CopyFrom(given)
-        return response
-
-
-@pytest.mark.long
-def test_classes_are_asked_for(tmp_path, monkeypatch):
-    model = saved(tmp_path / "m", classes=CLASSES)
-    front_end = PRESETS["musicnn"]
-    monkeypatch.setattr(
-        serving, "save", lambda _, folder: save_tagger(model.model, ["x", "y"], front_end, folder)
-    )
-    with pytest.raises(ModelError, match=r"class_names \['x', 'y'\]"):
-        export(model, "serving", "net", out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("version", ["0", "1.0", "01", "9" * 19])

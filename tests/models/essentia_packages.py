@@ -148,33 +148,6 @@ def effnet_like(path, *, batch=64, window=(128, 96), algorithm=EFFNET, seed=2):
     return Package(path, lambda windows: net(tf.constant(windows))[1].numpy())
 
 
-def frozen_saved_model(path, *, batch=4, window=WINDOW):
-    """A SavedModel of Keras that was frozen: functions in functions, those that save it too."""
-    tf.keras.utils.set_random_seed(3)
-    layers = tf.keras.layers
-    given = layers.Input(window, batch, name="melspectrogram")
-    x = layers.Conv2D(24, 3, 2, use_bias=False)(layers.Reshape((*window, 1))(given))
-    x = layers.Activation("swish")(layers.BatchNormalization()(x))
-    x = layers.Dropout(0.3)(layers.Conv2D(UNITS, 3)(x))
-    embeddings = layers.Flatten(name="embeddings")(layers.GlobalAveragePooling2D()(x))
-    activations = layers.Dense(3, activation="sigmoid", name="activations")(embeddings)
-    model = tf.keras.Model(given, {"activations": activations, "embeddings": embeddings})
-    folder = path.with_name("of_keras")
-    model.save(folder, save_format="tf")
-    with tf.Graph().as_default() as graph, v1.Session() as session:
-        loaded = v1.saved_model.load(session, ["serve"], str(folder))
-        signature = loaded.signature_def["serving_default"]
-        outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
-        frozen = v1.graph_util.convert_variables_to_constants(
-            session, graph.as_graph_def(), [outputs["embeddings"].split(":")[0]]
-        )
-    path.write_bytes(frozen.SerializeToString())
-    purposes = {"predictions": outputs["activations"], "embeddings": outputs["embeddings"]}
-    given_name = signature.inputs["melspectrogram"].name
-    write_json(path, EFFNET, given_name, (batch, *window), purposes)
-    return Package(path, lambda windows: model(windows)["embeddings"].numpy())
-
-
 def windows_of(rng, count, window=WINDOW):
     return rng.uniform(0, 4, (count, *window)).astype(np.float32)
 

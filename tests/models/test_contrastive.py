@@ -10,12 +10,18 @@ from playlist_pretrain.models.nt_xent import NTXent, nt_xent
 from playlist_pretrain.models.vggish import vggish
 
 
+def made_in(policy="float32", parts=None, rate=0.01, **options):
+    with precision(policy):
+        backbone = vggish(frames=16, bands=8, width=0.05)
+        head = projector(128, hidden=16, output=8)
+        model = ContrastiveModel(backbone, head, **(parts or {}))
+        model.compile(tf.keras.optimizers.SGD(rate), loss=NTXent(0.5), **options)
+    return model
+
+
 @pytest.fixture
 def model():
-    backbone = vggish(frames=16, bands=8, width=0.05)
-    model = ContrastiveModel(backbone, projector(128, hidden=16, output=8))
-    model.compile(optimizer=tf.keras.optimizers.SGD(0.01), loss=NTXent(0.5))
-    return model
+    return made_in()
 
 
 @pytest.fixture
@@ -67,9 +73,7 @@ def test_views_are_made_of_the_whole_batch_and_of_the_step(rng):
         seen.append(int(step))
         return windows, windows[::-1]
 
-    backbone = vggish(frames=16, bands=8, width=0.05)
-    model = ContrastiveModel(backbone, projector(128, hidden=16, output=8), views=views)
-    model.compile(tf.keras.optimizers.SGD(0.0), loss=NTXent(0.5), run_eagerly=True)
+    model = made_in(parts={"views": views}, rate=0.0, run_eagerly=True)
     windows = rng.normal(size=(6, 16, 8)).astype(np.float32)
     z = model(windows)
     expected = float(tf.reduce_mean(nt_xent(z, z[::-1], 0.5)))
@@ -82,11 +86,8 @@ def test_views_are_made_of_the_whole_batch_and_of_the_step(rng):
 
 def test_vectors_have_a_frozen_table_and_a_projector_of_their_own(rng):
     table = rng.normal(size=(20, 12)).astype(np.float32)
-    backbone = vggish(frames=16, bands=8, width=0.05)
     own = projector(12, hidden=16, output=8, name="y_projector", seed=3)
-    model = ContrastiveModel(
-        backbone, projector(128, hidden=16, output=8), y_tower=vector_tower(table, own)
-    )
+    model = made_in(parts={"y_tower": vector_tower(table, own)})
     model.compile(tf.keras.optimizers.Adam(1e-2), loss=NTXent(0.5))
     windows = rng.normal(size=(6, 16, 8)).astype(np.float16)
     rows = np.array([3, 1, 19, 0, 7, 7], np.int32)
@@ -103,21 +104,9 @@ def test_vectors_have_a_frozen_table_and_a_projector_of_their_own(rng):
     assert {id(variable) for variable in own.trainable_variables} <= trained
 
 
-def made_in(policy, **options):
-    with precision(policy):
-        backbone = vggish(frames=16, bands=8, width=0.05)
-        model = ContrastiveModel(backbone, projector(128, hidden=16, output=8))
-        model.compile(tf.keras.optimizers.SGD(0.01), loss=NTXent(0.5), **options)
-    return model
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("policy", "micro_batch"),
-    [
-        ("mixed_float16", 2),
-        pytest.param("mixed_bfloat16", None, marks=pytest.mark.slow),
-    ],
+    ("policy", "micro_batch"), [("mixed_float16", 2), ("mixed_bfloat16", None)]
 )
 def test_mixed_precision_is_a_rounding_of_float32(policy, micro_batch, pairs):
     model, exact = made_in(policy), made_in("float32")
@@ -207,13 +196,7 @@ def test_a_learned_temperature_stops_at_a_hundredth(pairs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("policy", "micro_batch"),
-    [
-        ("float32", None),
-        pytest.param("mixed_float16", 2, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("policy", "micro_batch"), [("float32", None), ("mixed_float16", 2)])
 def test_xla_gives_the_same_step(policy, micro_batch, pairs):
     models = [made_in(policy, jit_compile=jit) for jit in (False, True)]
     results = []

@@ -100,16 +100,9 @@ def test_the_model_of_a_run_that_is_not_finished(tmp_path, opened, monkeypatch):
             f"{path}: no SavedModel yet: the run {run.path} is not finished; its command, given "
             f"again, goes on: {given}"
         )
+    (run.path / "recipe.json").write_text('{"recipe": {}, "inputs": {}}')  # names no command
+    with pytest.raises(ModelError, match=r"its command, given again, goes on$"):
+        opened(str(run.saved_model))
     run.finish({})
     with pytest.raises(ModelError, match=r"no such folder|no SavedModel \("):
         opened(str(run.saved_model))
-
-
-def test_an_unfinished_run_that_no_command_began(tmp_path):
-    run = Run(tmp_path)
-    run.claim(PretrainRecipe(), {})  # by a test, which is no command
-    for content in (None, "{", "[]", '{"recipe": {}, "inputs": {}}'):
-        if content is not None:
-            (run.path / "recipe.json").write_text(content)
-        with pytest.raises(ModelError, match=r"its command, given again, goes on$"):
-            load_embedder(str(run.saved_model))

@@ -196,7 +196,7 @@ def test_a_json_of_another_graph(change, word, package):
     assert word in refused(package.path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xff", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\xff", b"[" * 100_000, b"[]"])
 def test_damaged_json_is_refused(content, package):
     package.json_path.write_bytes(content)
     refused(package.path, package.json_path)

@@ -14,7 +14,6 @@ from essentia_packages import (
     WINDOW,
     edit,
     effnet_like,
-    frozen_saved_model,
     musicnn_like,
     purposes,
     windows_of,
@@ -58,18 +57,6 @@ def test_embeddings_are_those_of_the_original(kind, tmp_path, rng):
     in_graph = tf.function(lambda x: backbone(x, training=True))
     np.testing.assert_allclose(backbone(windows)[:8], expected, atol=1e-6, rtol=0)
     np.testing.assert_allclose(in_graph(windows)[:8], expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.slow
-def test_a_saved_model_that_was_frozen(tmp_path, rng):
-    package = frozen_saved_model(tmp_path / "net.pb")
-    graph = tf.compat.v1.GraphDef.FromString(package.path.read_bytes())
-    assert "SaveV2" in {node.op for f in graph.library.function for node in f.node_def}
-    windows = windows_of(rng, 9)
-    expected = np.concatenate([package.original(windows[i : i + 4]) for i in (0, 4)])
-    found = tf.function(load_model(package.path).model)(windows)
-    assert found.shape == (9, UNITS)
-    np.testing.assert_allclose(found[:8], expected, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 130])

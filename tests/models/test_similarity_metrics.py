@@ -32,16 +32,11 @@ def test_equals_a_loop(rng, pairs, dim, shift):
     assert found(z_x, z_y) == pytest.approx(oracle(z_x, z_y), abs=1e-5)
 
 
-def test_a_collapse_is_at_the_top_of_all():
-    same = np.ones((4, 3), np.float32)
-    expected = dict(zip(NAMES, (1.0, 1.0, 0.0, 0.0), strict=True))
-    assert found(same, same) == pytest.approx(expected, abs=1e-5)
-
-
-def test_opposites_are_at_the_bottom():
-    z_x = np.array([[1.0, 0.0]], np.float32)
-    expected = dict(zip(NAMES, (-1.0, 0.0, 4.0, -8.0), strict=True))  # one pair has no negatives
-    assert found(z_x, -z_x) == pytest.approx(expected, abs=1e-5)
+def test_a_collapse_is_at_the_top_and_opposites_at_the_bottom():
+    same, one = np.ones((4, 3), np.float32), np.array([[1.0, 0.0]], np.float32)
+    expected = [(1.0, 1.0, 0.0, 0.0), (-1.0, 0.0, 4.0, -8.0)]  # one pair has no negatives
+    for pair, values in zip([(same, same), (one, -one)], expected, strict=True):
+        assert found(*pair) == pytest.approx(dict(zip(NAMES, values, strict=True)), abs=1e-5)
 
 
 def test_nothing_is_learned_from_them(rng):

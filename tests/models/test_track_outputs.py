@@ -78,24 +78,6 @@ def test_each_track_gets_the_outputs_of_its_windows(rng, batch, flush_every):
         assert len(sizes) == -(-sum(counts) // batch)
 
 
-def test_an_error_of_the_model_reaches_the_caller_and_ends_the_windows():
-    closed = []
-
-    def windows():
-        try:
-            for _ in range(100):
-                yield TrackWindows(np.zeros((1, 2, 3)))
-        finally:
-            closed.append(True)
-
-    def function(windows):
-        raise RuntimeError("no memory")
-
-    with pytest.raises(RuntimeError, match="no memory"):
-        list(track_outputs(function, windows(), batch=2))
-    assert closed == [True]
-
-
 def test_mean_of_mel_is_standardised(collection):
     found = mean_of_mel(collection)
     assert found.shape == (5, 64)

@@ -143,7 +143,7 @@ def test_cut_off_inside_a_line_it_is_never_taken(example, tmp_path):
     settings, _, _ = example
     file = file_of(tmp_path, "validation")
     whole = file.read_bytes()
-    for size in range(len(HEADER) + 1, len(whole), 50):
+    for size in range(len(HEADER) + 1, len(whole), 17):
         if whole[size - 1 : size] != b"\n":
             file.write_bytes(whole[:size])
             refused(settings, PlaylistPretrainError, file)

@@ -232,33 +232,13 @@ def test_resumes_to_the_same_weights_history_and_model(arguments, resumed_and_wh
 
 
 @pytest.mark.long
-def test_resnet50_resumes_and_loads_with_nothing_but_tensorflow(
-    arguments, resumed_and_whole, assert_same, tmp_path
-):
+def test_resnet50_resumes_too(arguments, resumed_and_whole, assert_same):
     position = arguments.index("--width")
     arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
     arguments = changed(arguments, epochs="2")
     assert_same(*resumed_and_whole(arguments, 4))  # the statistics of batches among the weights
-    run = run_of(arguments)
-    assert json.loads((run.path / "recipe.json").read_text())["recipe"]["width"] is None
-    code = """
-import sys
-sys.modules["keras_cv"] = None
-import numpy as np, tensorflow as tf
-model = tf.keras.models.load_model(sys.argv[1], compile=False)
-with tf.GradientTape() as tape:
-    loss = tf.reduce_sum(model(np.ones((2, 16, 64), np.float32), training=True))
-assert all(g is not None for g in tape.gradient(loss, model.trainable_variables))
-answer = tf.saved_model.load(sys.argv[1]).signatures["waveform"]
-assert answer(waveform=tf.zeros([1, 5000]))["embeddings"].shape == (1, 4096)
-assert not [name for name in sys.modules if name.startswith("playlist_pretrain")]
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(run.saved_model)],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "custom gradients" not in done.stderr
+    recipe = json.loads((run_of(arguments).path / "recipe.json").read_text())["recipe"]
+    assert recipe["width"] is None
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ import pytest
 
 from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import make_world
-from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.playlists.groups import groups_path
 from playlist_pretrain.playlists.match import match_groups
 from playlist_pretrain.training.pretrain_data import settle
@@ -35,15 +34,3 @@ def test_the_demo_preset_comes_to_800_steps(demo_playlists):
     recipe, data = settle(asked)
     assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
     assert recipe.warmup_steps == 240
-
-
-def test_the_message_names_the_demo_preset_where_its_batch_fits(demo_playlists):
-    def refusal(**options):
-        with pytest.raises(RecipeError, match=r"--batch \d+: an epoch of playlist_co") as refused:
-            asked = PretrainRecipe(preset="paper", collection=demo_playlists, **options)
-            settle(asked)
-        return str(refused.value)
-
-    hint = "for a small collection there is --preset demo"
-    assert refusal().endswith(f"; {hint}")
-    assert hint not in refusal(batch=300)

@@ -54,7 +54,7 @@ def assert_close(one, other):
     assert norm([b - a for a, b in zip(weights, found, strict=True)]) < 0.01 * norm(weights)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_the_same_however_it_is_split(words, whole, tmp_path):
     alone, mirrored = (Run(tmp_path / name) for name in ("alone", "mirrored"))
     assert pretrain.main(words(alone)) == 0
@@ -68,23 +68,6 @@ def test_a_run_is_the_same_however_it_is_split(words, whole, tmp_path):
     wrong = [[SCRIPT, *words(whole, *WORKERS, "--seed", seed)] for seed in "12"]
     for _, errors in end(*start_workers(wrong), code=1):
         assert "settings or inputs of the workers differ" in errors
-
-
-@pytest.mark.slow
-def test_sigterm_at_any_moment_saves_and_ends_well(words, assert_same, tmp_path):
-    whole, stopped = Run(tmp_path / "whole"), Run(tmp_path / "stopped")
-    long = ["--epochs", 100]
-    assert pretrain.main(words(whole, *long)) == 0
-    process = start([SCRIPT, *words(stopped, *long, quiet=False)])
-    until = time.monotonic() + 120
-    while not read_history(stopped.history, COLUMNS) and time.monotonic() < until:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    ((said, _),) = end(process)
-    assert "stopped by SIGTERM after step" in said
-    assert not stopped.finished
-    assert pretrain.main(words(stopped, *long)) == 0
-    assert_same(whole, stopped)
 
 
 STOPS = """
@@ -109,7 +92,7 @@ raise SystemExit(pretrain.main(sys.argv[3:]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_to_one_worker_stops_all_of_them(words, whole, tmp_path):
     stopped, reached, sent = Run(tmp_path / "stopped"), tmp_path / "reached", tmp_path / "sent"
     command = words(stopped, *WORKERS, quiet=False)
