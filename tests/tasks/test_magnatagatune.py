@@ -8,6 +8,7 @@ import pytest
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
 from playlist_pretrain.tasks import SPLITS, read_task
 
+pytestmark = pytest.mark.slow
 CLIPS = 25_863
 
 

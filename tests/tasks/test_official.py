@@ -11,6 +11,7 @@ from playlist_pretrain.errors import TaskError
 from playlist_pretrain.tasks import SPLITS, TaskSettings, read_task
 from playlist_pretrain.tasks.magnatagatune import TOP_50
 
+pytestmark = pytest.mark.slow
 JAMENDO = {
     "jamendo-genre": ("genre", 87, (32_572, 11_043, 11_479)),
     "jamendo-instrument": ("instrument", 40, (14_395, 5_466, 5_115)),

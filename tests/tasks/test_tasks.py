@@ -8,8 +8,10 @@ import pytest
 from playlist_pretrain.errors import PlaylistPretrainError, TaskError
 from playlist_pretrain.tasks import SPLITS, TASKS, TaskSettings, read_task
 
+LARGE = pytest.param("mtat", marks=pytest.mark.slow)  # its 26,000 rows are read at every look
 
-@pytest.fixture(params=list(TASKS))
+
+@pytest.fixture(params=[LARGE if name == "mtat" else name for name in TASKS])
 def named(request):
     return request.param
 
