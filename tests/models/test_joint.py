@@ -73,14 +73,14 @@ def data(request, rng):
     return tuple(found)
 
 
-def with_and_without_masks(slow):
-    """Parametrises the batch; one of the two takes the time of the whole suite only."""
-    marked = [pytest.param(m, marks=pytest.mark.slow) if m == slow else m for m in (False, True)]
-    return pytest.mark.parametrize("data", marked, ids=["", "masked"], indirect=True)
+SLOW = pytest.mark.slow
+CASES = [  # of a batch with masks or without, and of slices
+    pytest.param(False, None, marks=SLOW), (False, 2),
+    pytest.param(True, None, marks=SLOW), pytest.param(True, 2, marks=SLOW),
+]  # fmt: skip
 
 
-@with_and_without_masks(slow=False)
-@pytest.mark.parametrize("micro_batch", [pytest.param(None, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(("data", "micro_batch"), CASES, indirect=["data"])
 def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     model = joint(micro_batch)
     start = values_of(model)
@@ -100,7 +100,7 @@ def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
 
 
 @pytest.mark.slow
-@with_and_without_masks(slow=False)
+@pytest.mark.parametrize("data", [True], indirect=True)
 def test_inference_has_the_loss_of_training(data):
     model = joint(learning_rate=0.0)
     tested = float(tf.function(model.test_step)(data)["loss"])

@@ -150,12 +150,6 @@ def test_excerpts_of_test_tracks(task, collection_of, preset):
     assert match_task(excerpts_do, collection, partial=False).notes == ("a note",)
 
 
-def test_what_is_missing_and_what_is_cut_are_said_at_once(task, collection_of):
-    tracks = {**dict.fromkeys(IDS, FRAMES), "43/1": (FRAMES, 9.0, 99.0)}
-    del tracks["41/1"]
-    refused(task, collection_of(tracks), "lacks tracks (1 of 3", "; it holds but a part of 1 of 3")
-
-
 def test_ids_that_lost_their_zeros(collection_of):
     splits = {
         name: Split((str(number),), np.array([[True, True]])) for number, name in enumerate(SPLITS)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -47,17 +46,6 @@ def test_a_mask_is_spoken_of_and_lowers_chance(arguments, capsys):
     assert run.summary["loss"] < 1.5 * run.summary["chance_loss"]
 
 
-def test_a_mask_needs_groups(small_world, arguments, tmp_path, capsys):
-    world = shutil.copytree(small_world, tmp_path / "world")
-    for file in world.glob("groups-*"):
-        file.unlink()
-    arguments[arguments.index("--collection") + 1] = str(world)
-    assert pretrain.main([*arguments, "--pairs", "simclr", "--mask-false-negatives"]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "--mask-false-negatives" in error and "no groups 'playlists'" in error
-
-
 def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_world, caplog):
     names = ("playlist_w2v", "artist_co", "playlist_co", "simclr")
     caplog.set_level("INFO")
@@ -88,20 +76,3 @@ def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_wo
         for element, one in zip(elements, wanted, strict=True):
             for a, b in zip(tf.nest.flatten(element[k]), tf.nest.flatten(one), strict=True):
                 np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--pairs", "playlist_co,playlist_co"], "once only"),
-        (["--pairs", "playlist_co,"], "there are: "),
-        (["--pairs", "playlist_co,artist_co", "--groups", "mine"], "--groups mine: several"),
-        (["--pair-weights", "1"], "--pair-weights 1: several pairings"),
-        (["--pairs", "playlist_co,artist_co", "--pair-weights", "1,x"], "--pair-weights 1,x: "),
-        (["--pairs", "playlist_co,artist_co", "--w2v-size", "3"], "--w2v-size 3: only"),
-    ],
-)
-def test_refuses_in_one_line(arguments, capsys, options, words):
-    assert pretrain.main([*arguments, *options]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and words in error

@@ -20,14 +20,6 @@ from playlist_pretrain.training.recipes import DEFAULT_GROUPS, PretrainRecipe
 from playlist_pretrain.training.strategy import Workers
 
 
-def refusal(arguments, capsys):
-    capsys.readouterr()
-    assert pretrain.main(arguments) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    return error
-
-
 @pytest.fixture
 def world(small_world, tmp_path):
     """A copy of the small world that a test may change."""
@@ -153,20 +145,17 @@ def test_simclr_does_not_need_the_groups_that_are_there(make_collection, tmp_pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--w2v-size", "64"], ["--w2v-size 64", "only --pairs playlist_w2v"]),
-        (["--max-group-length", "9"], ["playlist_w2v and playlist_tco", "--pairs playlist_co"]),
-        (["--pairs", "playlist_tco", "--max-group-length", "1"], ["--max-group-length 1"]),
-        (["--pairs", "playlist_w2v", "--max-group-length", "20000"], ["20000", "10,000"]),
-        (["--pairs", "playlist_w2v", "--max-group-length", "2"], ["none has at most 2 tracks"]),
+        (["--pairs", "artist_co"], ["no groups 'artists'", "--name artists"]),
+        (["--pairs", "simclr", "--mask-false-negatives"],
+         ["--mask-false-negatives", "no groups 'playlists'"]),
     ],
-)
-def test_settings_that_cannot_work_or_that_nothing_reads(arguments, capsys, options, words):
-    text = refusal([*arguments, *options], capsys)
-    assert all(word in text for word in words)
-
-
-def test_artists_that_are_missing_are_named_with_the_command(world, arguments, capsys):
+)  # fmt: skip
+def test_groups_that_are_missing_are_named_with_the_command(
+    world, arguments, capsys, options, words
+):
+    for file in world.glob("groups-*"):
+        file.unlink()
     arguments[arguments.index("--collection") + 1] = str(world)
-    (world / "groups-artists.npz").unlink()
-    text = refusal([*arguments, "--pairs", "artist_co"], capsys)
-    assert "no groups 'artists'" in text and "--name artists" in text
+    assert pretrain.main([*arguments, *options]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(word in error for word in words)

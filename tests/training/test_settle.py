@@ -1,6 +1,4 @@
-"""What a run comes to before anything is trained: steps, epochs, and batches that do not fit."""
-
-import pytest
+"""Steps and epochs of a run before anything is trained."""
 
 from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import make_world
@@ -10,27 +8,21 @@ from playlist_pretrain.training.pretrain_data import settle
 from playlist_pretrain.training.recipes import PretrainRecipe
 
 
-@pytest.fixture(scope="module")
-def demo_playlists(make_collection, tmp_path_factory):
-    """A collection with the tracks and playlists of world 1, whose mels are noise.
+def test_the_demo_preset_comes_to_800_steps(make_collection, tmp_path):
+    """With the tracks and playlists of world 1, whose mels are noise here.
 
     Its first epoch of Playlist TCO has three batches of 32, as epochs of others have, but the
     shortest has two.
     """
     world = make_world(1)
     ids = sorted(world.track_ids[song] for song in world.songs("demo"))
-    path = tmp_path_factory.mktemp("demo") / "tracks"
-    collection = make_collection(path, [256] * len(ids), ids=ids, per_shard=60)
+    collection = make_collection(tmp_path / "c", [256] * len(ids), ids=ids, per_shard=60)
     entries = (
         (name, [world.track_ids[song] for song in songs]) for name, songs in tables.playlists(world)
     )
     groups, _ = match_groups(entries, collection, "playlists")
-    groups.save(groups_path(path, "playlists"))
-    return str(path)
-
-
-def test_the_demo_preset_comes_to_800_steps(demo_playlists):
-    asked = PretrainRecipe(preset="demo", pairs="playlist_tco", collection=demo_playlists)
+    groups.save(groups_path(collection.path, "playlists"))
+    asked = PretrainRecipe(preset="demo", pairs="playlist_tco", collection=str(collection.path))
     recipe, data = settle(asked)
     assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
     assert recipe.warmup_steps == 240
