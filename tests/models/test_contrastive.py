@@ -151,6 +151,7 @@ def test_what_no_scale_mends_is_a_bad_step(pairs, broken):
     assert int(model.first_bad_step) == 1
 
 
+@pytest.mark.slow
 def test_a_scale_that_cannot_be_halved_is_a_bad_step(pairs):
     model = made_in("mixed_float16")
     for weight in model.backbone.get_layer("conv1").weights:
@@ -161,13 +162,8 @@ def test_a_scale_that_cannot_be_halved_is_a_bad_step(pairs):
     assert 0 <= int(model.first_bad_step) <= 2
 
 
-@pytest.mark.parametrize(
-    ("policy", "micro_batch"),
-    [
-        ("float32", None),
-        ("mixed_float16", 2),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "micro_batch"), [("float32", None), ("mixed_float16", 2)])
 def test_a_learnable_temperature_is_a_weight_of_the_model(policy, micro_batch, pairs):
     model = made_in(policy)
     model.micro_batch = micro_batch

@@ -73,14 +73,9 @@ def data(request, rng):
     return tuple(found)
 
 
-SLOW = pytest.mark.slow
-CASES = [  # of a batch with masks or without, and of slices
-    pytest.param(False, None, marks=SLOW), (False, 2),
-    pytest.param(True, None, marks=SLOW), pytest.param(True, 2, marks=SLOW),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("data", "micro_batch"), CASES, indirect=["data"])
+@pytest.mark.slow
+@pytest.mark.parametrize("micro_batch", [None, 2])
+@pytest.mark.parametrize("data", [False, True], ids=["", "masked"], indirect=True)
 def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     model = joint(micro_batch)
     start = values_of(model)

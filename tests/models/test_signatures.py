@@ -18,6 +18,7 @@ from playlist_pretrain.models.signatures import ROWS_AT_ONCE
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
 
+pytestmark = pytest.mark.slow
 FRAMES = 8
 FRONT_END = front_end("paper")
 
