@@ -90,14 +90,15 @@ def demo_collections(request, tmp_path_factory):
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """Decode in this process, where Essentia is started once for all tests."""
-    from playlist_pretrain.records import workers as decoding
+    """Decode and build in this process, where Essentia is started once for all tests."""
+    from playlist_pretrain.records import build, workers
 
     def one_by_one(work, tasks, workers, *, on_step, on_death, hold=None):
         for task in tasks:
-            yield task, work(task, lambda step: None)
+            yield task, work(task, lambda step, task=task: on_step(task, step))
 
-    monkeypatch.setattr(decoding, "work_through", one_by_one)
+    for module in (build, workers):
+        monkeypatch.setattr(module, "work_through", one_by_one)
 
 
 @pytest.fixture(scope="session")

@@ -39,6 +39,18 @@ def content(folder):
     }
 
 
+def interrupt_at_shard(monkeypatch, number):
+    """Ctrl-C when shard ``number`` is begun."""
+    original = ShardWork.__call__
+
+    def call(self, task, announce):
+        if task.number == number:
+            raise KeyboardInterrupt
+        return original(self, task, announce)
+
+    monkeypatch.setattr(ShardWork, "__call__", call)
+
+
 @dataclass(frozen=True)
 class Tones:
     """Noise of ``seconds`` that depends on the token alone."""
@@ -83,14 +95,6 @@ def _kill(source, rest, samples):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _kill_once(source, rest, samples):
-    marker = Path(rest)
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return _noise(source, rest, samples)
-
-
 def _touch(source, rest, samples):
     Path(rest).touch()
     return _noise(source, rest, samples)
@@ -117,7 +121,6 @@ _ACTIONS = {
     "crash": _crash,
     "die-once": _die_once,
     "kill": _kill,
-    "kill-once": _kill_once,
     "touch": _touch,
     "until": _until,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),
@@ -141,15 +144,7 @@ class Chore:
     def __call__(self, task: str, announce) -> int:
         announce(0)
         kind, _, rest = task.partition(" ")
-        if kind == "exit":
-            os._exit(int(rest))
-        elif kind == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif kind == "segfault":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        elif kind == "wait":
-            time.sleep(float(rest))
-        elif kind == "tell":
+        if kind == "tell":
             note = Path(rest)
             note.with_suffix(".part").write_text(str(os.getpid()))
             note.with_suffix(".part").rename(note)

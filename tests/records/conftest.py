@@ -11,19 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the loader here
 from build_loaders import PAPER, Tones, sources
 
-from playlist_pretrain.records import build, build_folder
+from playlist_pretrain.records import build_folder
 from playlist_pretrain.records.build import make_collection
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Work in this process: no other is started."""
-
-    def work_through(work, tasks, workers, *, on_step, on_death):
-        for task in tasks:
-            yield task, work(task, lambda step, task=task: on_step(task, step))
-
-    monkeypatch.setattr(build, "work_through", work_through)
 
 
 @pytest.fixture

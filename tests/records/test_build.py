@@ -1,9 +1,6 @@
 """What a build makes of its tracks."""
 
-import dataclasses
 import os
-import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +16,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.records.build import build_collection, make_collection
+from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.build_folder import tracks_per_shard
 from playlist_pretrain.records.sources import TrackSource
 
@@ -44,15 +41,6 @@ def test_a_collection_holds_the_tracks_in_order(make):
         np.testing.assert_array_equal(collection.mel(row), mel.astype(np.float16))
     assert set(collection.start_seconds) == {1.5}
     assert set(collection.source_seconds) == {7.0}
-    assert sorted(os.listdir(collection.path)) == [
-        "build_report.tsv",
-        "collection.json",
-        "index-0.npz",
-        "mel-00000.tfrecord",
-        "mel-00001.tfrecord",
-        "mel-00002.tfrecord",
-        "sources-0.jsonl",
-    ]
 
 
 def test_special_tracks_are_reported(make):
@@ -64,25 +52,14 @@ def test_special_tracks_are_reported(make):
     assert reasons["nothing:"] == "0 samples are too few for one frame"
     assert "nan at frame 0" in reasons["nan:"]
     assert report.silent == [("album 0/002", "silent:", "no sound in it")]
-    ((track_id, source, reason),) = report.short
-    assert (track_id, source) == ("album 0/003", "short:")
-    assert (
-        reason
-        == "87 frames, a window of front end 'paper' has 256: the file is short, or was cut off"
-    )
+    ((track_id, _, reason),) = report.short
+    assert track_id == "album 0/003" and "87 frames, a window of front end 'paper'" in reason
     kept = ["album 0/002", "album 0/003", "album 1/006", "album 1/007", "album 1/008"]
     assert list(report.collection.track_ids) == kept
     lines = (report.collection.path / "build_report.tsv").read_text().splitlines()
     assert lines[0] == "track_id\tsource\tstatus\treason"
     assert lines[1] == "album 0/000\tunreadable:\tunreadable\tnot audio"
     assert len(lines) == 7
-
-
-def test_ids_may_be_anything(make):
-    ids = ["a/b.c/d", "é" * 150, "x" * 300, "line\nend", "tab\tin", '"quoted"', "..", "名前"]
-    report = make([TrackSource(track_id, "short:") for track_id in ids])
-    assert list(report.collection.track_ids) == ids
-    assert [track_id for track_id, _, _ in report.short] == ids
 
 
 def test_a_name_that_is_not_unicode_is_a_line_in_the_report(make):
@@ -97,11 +74,8 @@ def test_a_name_that_is_not_unicode_is_a_line_in_the_report(make):
 def test_a_shard_without_a_readable_track_does_not_exist(make):
     unreadable = [f"unreadable:{n}" for n in range(16)]
     collection = make(sources(*unreadable)).collection
-    assert [path.name for path in collection.shard_paths] == [
-        "mel-00001.tfrecord",
-        "mel-00002.tfrecord",
-    ]
-    assert len(collection) == 24
+    names = [path.name for path in collection.shard_paths]
+    assert names == ["mel-00001.tfrecord", "mel-00002.tfrecord"] and len(collection) == 24
     assert not (collection.path / "mel-00000.tfrecord").exists()
 
 
@@ -116,8 +90,6 @@ def test_nothing_readable_leaves_nothing(make, tmp_path):
     ("changes", "kind", "message"),
     [
         ({"load": Tones(sample_rate=8000)}, FrontEndError, "16000 Hz, the loader gives 8000"),
-        ({"workers": 0}, RecipeError, "--workers 0"),
-        ({"tracks": []}, AudioError, "no track"),
         ({"tracks": [TrackSource("", "a")]}, AudioError, "non-empty"),
         (
             {"tracks": [TrackSource("a", "x.mp3"), TrackSource("a", "x.ogg")]},
@@ -145,19 +117,11 @@ def test_a_finished_collection_is_left_as_it_is(make, tmp_path):
     ("changes", "message"),
     [
         ({"front_end": front_end("musicnn")}, r"'paper' there, 'musicnn' asked for\. Choose"),
-        (
-            {"front_end": dataclasses.replace(PAPER, hop_length=200)},
-            "front_end.hop_length: 188 there, 200 asked for",
-        ),
         ({"load": Tones(seconds=5.0)}, "source.loader.seconds: 4.0 there, 5.0 asked for"),
         (
             {"tracks": sources(count=39)},
             r"the list of audio files \(ids, paths, sizes, dates\): 0 changed, 1 gone, 0 new; "
             "first of them: track 'album 7/039' is gone",
-        ),
-        (
-            {"tracks": [TrackSource("album 0/000", "noise:99"), *sources(count=41)[1:]]},
-            "1 changed, 0 gone, 1 new; first of them: path, size or date of track 'album 0/000'",
         ),
         ({"tracks": [TrackSource("other", "noise:1")]}, "none of its tracks is among them"),
     ],
@@ -173,31 +137,6 @@ def test_other_settings_are_refused_by_name_and_replaced_on_demand(
     assert make(**changes, overwrite=True).made == -(-len(changes.get("tracks", sources())) // 16)
     assert content(tmp_path / "out").keys() <= before.keys()
     assert content(tmp_path / "out") != before
-
-
-def test_files_that_change_make_another_collection(in_process, tmp_path):
-    @dataclasses.dataclass(frozen=True)
-    class ReadName:
-        def __call__(self, source):
-            assert Path(source).is_file()
-            return Tones()(Path(source).name)
-
-    (tmp_path / "audio" / "x").mkdir(parents=True)
-    for name in "ab":
-        (tmp_path / "audio" / "x" / name).write_bytes(b"1234")
-    tracks = [TrackSource(name, f"x/{name}") for name in "ab"]
-
-    def make(root="audio", **options):
-        out = tmp_path / "out"
-        return make_collection(out, tracks, PAPER, ReadName(), root=tmp_path / root, **options)
-
-    assert make().made == 1
-    shutil.copytree(tmp_path / "audio", tmp_path / "moved")  # copytree keeps the dates
-    assert make("moved").made == 0
-    (tmp_path / "audio" / "x" / "b").write_bytes(b"12345")
-    with pytest.raises(CollectionError, match="the list of audio files"):
-        make()
-    assert make(overwrite=True).made == 1
 
 
 def test_the_first_unreadable_track_may_end_the_build(make, tmp_path):

@@ -8,52 +8,10 @@ from pathlib import Path
 import pytest
 from build_loaders import Chore
 
-from playlist_pretrain.errors import AudioError, CollectionError
+from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records.workers import describe_exit, work_through
 
-
-def run(tasks, workers=2, on_death=None):
-    steps, deaths = [], []
-
-    def died(task, step, code):
-        deaths.append((task, step, code))
-        return on_death(task, step, code)
-
-    results = dict(
-        work_through(
-            Chore(),
-            tasks,
-            workers,
-            on_step=lambda task, step: steps.append((task, step)),
-            on_death=died,
-        )
-    )
-    return results, steps, deaths
-
-
-def test_every_task_is_done_once_and_announced():
-    tasks = [f"add {n}" for n in range(7)]
-    results, steps, deaths = run(tasks)
-    assert results == {task: len(task) for task in tasks}
-    assert sorted(steps) == sorted((task, step) for task in tasks for step in (0, 1))
-    assert not deaths
-
-
-@pytest.mark.parametrize(
-    ("task", "code"), [("exit 3", 3), ("kill", -signal.SIGKILL), ("segfault", -signal.SIGSEGV)]
-)
-def test_a_dead_worker_is_told_with_its_last_step_and_replaced(task, code):
-    results, _, deaths = run([task, "other", "another"], on_death=lambda *_: "instead")
-    assert deaths == [(task, 0, code)]
-    assert results == {"instead": 7, "other": 5, "another": 7}
-
-
-def test_what_on_death_raises_ends_the_pool():
-    def give_up(task, step, code):
-        raise CollectionError("enough")
-
-    with pytest.raises(CollectionError, match="enough"):
-        run(["exit 3", "wait 30"], on_death=give_up)
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
@@ -65,19 +23,10 @@ def test_what_on_death_raises_ends_the_pool():
     ],
 )
 def test_errors_arrive_with_the_workers_traceback(task, kind, message):
+    work = work_through(Chore(), [task], 1, on_step=lambda *_: None, on_death=lambda *_: None)
     with pytest.raises(kind, match=message) as caught:
-        run([task])
+        list(work)
     assert "build_loaders.py" in "".join(caught.value.__notes__)
-
-
-def test_closing_stops_the_workers():
-    began = time.monotonic()
-    results = work_through(
-        Chore(), ["quick", "wait 60"], 2, on_step=lambda *_: None, on_death=lambda *_: None
-    )
-    assert next(results) == ("quick", 5)
-    results.close()
-    assert time.monotonic() - began < 30
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):

@@ -1,6 +1,7 @@
 """Builds in real worker processes, and what may happen to them."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import shutil
@@ -11,18 +12,20 @@ import time
 from pathlib import Path
 
 import pytest
-from build_loaders import PAPER, Tones, content, sources
+from build_loaders import PAPER, AlsoModules, Tones, content, sources
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import build
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.shards import ShardTask, ShardWork
+from playlist_pretrain.records.workers import work_through
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 PROGRAM = """
-import resource, signal, sys
+import signal, sys
 sys.path.insert(0, sys.argv[1])
 from build_loaders import PAPER, Tones, sources
 from playlist_pretrain.cli import command_line
@@ -32,9 +35,7 @@ from playlist_pretrain.records.build import make_collection
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def main(_):
-    limit, count, add = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "True"
-    if limit:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    count, add = int(sys.argv[3]), sys.argv[4] == "True"
     load = Tones(delay=0.05)
     make_collection(sys.argv[2], sources(count=count), PAPER, load, workers=2, add=add)
 
@@ -43,11 +44,11 @@ sys.exit(command_line.run(dataclasses.make_dataclass("Options", []), main, prog=
 """
 
 
-def start(out, limit=0, count=40, add=False):
+def start(out, count=40, add=False):
     # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
     environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, (HERE, out, limit, count, add))],
+        [sys.executable, "-c", PROGRAM, *map(str, (HERE, out, count, add))],
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
@@ -80,19 +81,27 @@ def wait_for_end_of_group(group):
 
 def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_path):
     tracks = sources("die:", f"die-once:{tmp_path / 'marker'}", "short:", "silent:")
-    tracks[20] = tracks[20].__class__("crashing", "crash:")
-    reports = [
-        make_collection(tmp_path / f"{workers}", tracks, PAPER, Tones(), workers=workers)
-        for workers in (1, 2)
-    ]
-    for report in reports:
-        assert [(source, reason) for _, source, reason in report.failed] == [
-            ("die:", "reading it ended the process twice (exit code 3)"),
-            ("crash:", "reading it ended the process twice (SIGSEGV)"),
-        ]
-        assert report.tracks == 38
-        assert report.made == 3
+    for row, token in ((20, "crash:"), (38, "kill:")):
+        tracks[row] = dataclasses.replace(tracks[row], source=token)
+    for workers in (1, 2):
+        out = tmp_path / f"{workers}"
+        report = make_collection(out, tracks, PAPER, Tones(), workers=workers)
+        assert [source for _, source, _ in report.failed] == ["die:", "crash:", "kill:"]
+        for (*_, reason), why in zip(
+            report.failed, ("exit code 3", "SIGSEGV", "SIGKILL, often a sign of too"), strict=True
+        ):
+            assert reason.startswith(f"reading it ended the process twice ({why}")
+        assert (report.tracks, report.made) == (37, 3)
     assert content(tmp_path / "1") == content(tmp_path / "2")
+
+
+def test_workers_need_no_tensorflow(tmp_path):
+    work = AlsoModules(ShardWork(tmp_path, "", PAPER, Tones()))
+    task = ShardTask(0, tuple(sources(count=2)))
+    nothing = {"on_step": lambda *_: None, "on_death": lambda *_: None}
+    (((_, modules),)) = work_through(work, [task], 1, **nothing)
+    assert "playlist_pretrain.audio.numpy_log_mel" in modules and "tensorflow" not in modules
+    assert (tmp_path / "mel-00000.tfrecord").exists()
 
 
 def timed(begin):
@@ -103,8 +112,10 @@ def timed(begin):
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(25, marks=pytest.mark.long)])
-@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize(
+    ("add", "kills"),
+    [(False, 5), *(pytest.param(add, 25, marks=pytest.mark.long) for add in (False, True))],
+)
 def test_killed_at_random_moments(tmp_path, add, kills):
     """A build, and an addition of 20 tracks to 20: old or new state, and in the end the new."""
     before, whole, out = (tmp_path / name for name in ("before", "whole", "out"))
@@ -161,36 +172,14 @@ def test_interrupted_from_the_keyboard(tmp_path):
     assert len(Collection.open(out)) == 40
 
 
-def test_a_disk_without_room(tmp_path):
-    out = tmp_path / "out"
-    with start(out, limit=600_000) as child:  # the last shard has 0.5 MB, the others 1 MB
-        assert child.wait() == 1
-        said = child.stderr.read().splitlines()
-    assert len(said) == 1
-    assert "File too large" in said[0]
-    assert "of 3 shards are finished and kept" in said[0]
-    with start(out) as child:
-        assert child.wait() == 0
-
-
-def test_a_worker_that_the_system_kills_costs_its_file_at_most(tmp_path):
-    marker = tmp_path / "marker"
-    tracks = sources(f"kill-once:{marker}", "kill:", count=18)
-    report = make_collection(tmp_path / "out", tracks, PAPER, Tones(), workers=2)
-    assert marker.exists() and report.tracks == 17
-    ((_, source, reason),) = report.failed
-    assert source == "kill:"
-    assert reason.startswith("reading it ended the process twice (SIGKILL, often a sign of too")
-
-
 def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):
-    def work_through(work, tasks, workers, *, on_step, on_death):
+    def dying(work, tasks, workers, *, on_step, on_death):
         task = tasks[0]
         while True:
             task = on_death(task, None, -signal.SIGKILL)
         yield
 
-    monkeypatch.setattr(build, "work_through", work_through)
+    monkeypatch.setattr(build, "work_through", dying)
     with pytest.raises(CollectionError) as caught:
         make_collection(tmp_path / "out", sources(), PAPER, Tones())
     assert "'album 0/000' … 'album 3/015'" in str(caught.value)

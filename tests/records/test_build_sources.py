@@ -10,7 +10,6 @@ from playlist_pretrain.records.sources import (
     AUDIO_EXTENSIONS,
     TrackSource,
     find_audio,
-    missing_files,
     read_tracks_table,
 )
 
@@ -26,31 +25,22 @@ def fill(folder, *names):
 
 def test_ids_are_paths_without_extension_sorted(tmp_path):
     long_name = "l" * 240
-    names = ["b/2.Flac", "b/1.mp3", "a.b.OGG", "é/ü.wav", f"{long_name}/{'m' * 60}.ogg", "B.m4a"]
+    composed, decomposed = (unicodedata.normalize(form, "é/ü") for form in ("NFC", "NFD"))
+    names = ["b/2.Flac", "b/1.mp3", "a.b.OGG", f"{long_name}/{'m' * 60}.ogg", "B.m4a"]
+    names += [f"{composed}.wav", f"{decomposed}.wav"]  # not normalised
     found = find_audio(fill(tmp_path, *names, "cover.jpg", "b/notes.txt"))
     ids = [track.track_id for track in found.tracks]
     assert ids == sorted(ids)
-    assert set(ids) == {"b/2", "b/1", "a.b", "é/ü", f"{long_name}/{'m' * 60}", "B"}
+    assert {composed, decomposed, "b/2", "a.b", f"{long_name}/{'m' * 60}", "B"} < set(ids)
     assert {track.source for track in found.tracks} == set(names)
     assert found.other_files == 2
 
 
-def test_every_documented_extension_is_taken_in_any_case(tmp_path):
-    fill(tmp_path, *(f"{n}{e}" for n, e in enumerate(AUDIO_EXTENSIONS)))
-    fill(tmp_path, *(f"upper{n}{e.upper()}" for n, e in enumerate(AUDIO_EXTENSIONS)))
-    assert len(find_audio(tmp_path).tracks) == 2 * len(AUDIO_EXTENSIONS)
-
-
-def test_hidden_files_and_folders_are_left_out(tmp_path):
-    found = find_audio(fill(tmp_path, "a.mp3", "._a.mp3", ".hidden/b.mp3", "x/.c.wav", ".mp3"))
-    assert [track.source for track in found.tracks] == ["a.mp3"]
-    assert found.other_files == 0
-
-
-def test_names_are_not_normalised(tmp_path):
-    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
-    found = find_audio(fill(tmp_path, f"{composed}.wav", f"{decomposed}.wav"))
-    assert {track.track_id for track in found.tracks} == {composed, decomposed}
+def test_every_documented_extension_in_any_case_and_nothing_hidden(tmp_path):
+    cases = [kind for one in AUDIO_EXTENSIONS for kind in (one, one.upper())]
+    fill(tmp_path, *(f"{n}{kind}" for n, kind in enumerate(cases)))
+    found = find_audio(fill(tmp_path, "._a.mp3", ".hidden/b.mp3", "x/.c.wav", ".mp3"))
+    assert len(found.tracks) == len(cases) and found.other_files == 0
 
 
 def test_links_that_lead_back_end(tmp_path):
@@ -69,20 +59,16 @@ def test_two_files_with_one_id_name_both(tmp_path):
         find_audio(fill(tmp_path, "x/a.ogg", "x/a.mp3"))
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [([], "it is empty"), (["cover.jpg", "x/notes.txt"], "2 files of other kinds")],
-)
-def test_a_folder_without_audio(tmp_path, names, message):
-    with pytest.raises(AudioError, match=message):
-        find_audio(fill(tmp_path, *names))
-
-
-def test_an_audio_folder_that_is_none(tmp_path):
+def test_a_folder_without_audio(tmp_path):
+    with pytest.raises(AudioError, match="it is empty"):
+        find_audio(tmp_path)
+    fill(tmp_path, "cover.jpg", "x/a.wav.txt")
+    with pytest.raises(AudioError, match="2 files of other kinds"):
+        find_audio(tmp_path)
     with pytest.raises(AudioError, match="missing does not exist"):
         find_audio(tmp_path / "missing")
-    with pytest.raises(AudioError, match=r"a\.wav is not a folder"):
-        find_audio(fill(tmp_path, "a.wav") / "a.wav")
+    with pytest.raises(AudioError, match=r"cover\.jpg is not a folder"):
+        find_audio(tmp_path / "cover.jpg")
 
 
 @pytest.mark.parametrize(
@@ -101,21 +87,16 @@ def test_tables_in_every_dress(tmp_path, text):
     assert tracks == [TrackSource("a", "1.ogg"), TrackSource("b", "y/2.ogg")]
 
 
-def test_blanks_belong_to_ids_and_paths(tmp_path):
-    (tmp_path / "t.csv").write_text("track_id,path\n a ,x/1 .ogg\n")
-    assert read_tracks_table(tmp_path / "t.csv", tmp_path) == [TrackSource(" a ", "x/1 .ogg")]
-
-
-def test_a_path_may_be_absolute_inside_the_folder(tmp_path):
-    (tmp_path / "t.csv").write_text(f"track_id,path\na,{tmp_path}/x/1.ogg\n")
-    assert read_tracks_table(tmp_path / "t.csv", tmp_path)[0].source == "x/1.ogg"
+def test_blanks_belong_to_ids_and_a_path_may_be_absolute(tmp_path):
+    (tmp_path / "t.csv").write_text(f"track_id,path\n a ,x/1 .ogg\nb,{tmp_path}/x/1.ogg\n")
+    tracks = read_tracks_table(tmp_path / "t.csv", tmp_path)
+    assert tracks == [TrackSource(" a ", "x/1 .ogg"), TrackSource("b", "x/1.ogg")]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("\n", "no column 'track_id', 'path'; its columns are: none"),
         ("id,path\n1,a\n", "no column 'track_id'; its columns are: 'id', 'path'"),
         ("track_id|path\n1|a\n", r"its columns are: 'track_id\|path'"),
         ("track_id,path\n", "a header and no rows"),
@@ -125,8 +106,6 @@ def test_a_path_may_be_absolute_inside_the_folder(tmp_path):
         ("track_id,path\na,\n", "line 2: column 'path' is empty"),
         ("track_id,path\na,x\0y\n", "line 2: holds a zero byte"),
         ("track_id,path\na,../x.ogg\n", r"line 2: the path '\.\./x\.ogg' is not inside"),
-        ("track_id,path\na,/etc/passwd\n", "is not inside the audio folder"),
-        ("track_id,path\na,x/..\n", "is not inside"),
         ("track_id,path\na," + "x" * 200_000 + "\n", "line 2: field larger than"),
     ],
 )
@@ -146,12 +125,6 @@ def test_tables_that_are_none(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"track_id,path\n\xff,a.ogg\n")
     with pytest.raises(TableError, match=r"line 2: not UTF-8 \(.*0xff"):
         read_tracks_table(tmp_path / "t.csv", tmp_path)
-
-
-def test_missing_files(tmp_path):
-    fill(tmp_path, "x/a.ogg")
-    tracks = [TrackSource("a", "x/a.ogg"), TrackSource("b", "x/b.ogg")]
-    assert missing_files(tmp_path, tracks) == tracks[1:]
 
 
 @given(path=st.text(alphabet="ab./ ", min_size=1, max_size=12))

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -56,15 +58,12 @@ def test_what_was_written_is_there(folder):
         np.testing.assert_array_equal(mel, expected)
 
 
-def test_an_unknown_track_is_named(folder):
+def test_an_unknown_track_or_row_is_named(folder):
     with pytest.raises(TrackError, match=r"'nobody' is not in collection .*mine.*5 tracks.*'a'"):
         Collection.open(folder).row("nobody")
-
-
-@pytest.mark.parametrize("row", [-1, 5])
-def test_a_row_that_is_not_there_is_named(folder, row):
-    with pytest.raises(CollectionError, match=f"row {row} of 5 tracks"):
-        Collection.open(folder).mel(row)
+    for row in (-1, 5):
+        with pytest.raises(CollectionError, match=f"row {row} of 5 tracks"):
+            Collection.open(folder).mel(row)
 
 
 def test_a_folder_that_is_not_there_and_one_without_a_description(folder, tmp_path):
@@ -75,11 +74,11 @@ def test_a_folder_that_is_not_there_and_one_without_a_description(folder, tmp_pa
         Collection.open(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_a_description_that_is_not_json(folder, content):
-    (folder / "collection.json").write_bytes(content)
-    with pytest.raises(CollectionError, match=r"collection\.json: not JSON.*--overwrite"):
-        Collection.open(folder)
+def test_a_description_that_is_not_json(folder):
+    for content in (b"", b"{", b"\xff\xfe", b"[" * 100_000):
+        (folder / "collection.json").write_bytes(content)
+        with pytest.raises(CollectionError, match=r"collection\.json: not JSON.*--overwrite"):
+            Collection.open(folder)
 
 
 def unknown_constant(document):
@@ -91,8 +90,6 @@ def unknown_constant(document):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("type"), r"collection\.json: not the description of a collection"),
-        (lambda d: d.update(format=2), "format 2, this version reads format 1"),
         (unknown_constant, r"collection\.json: .*colour"),
         (
             lambda d: d.update(bands=2, band_mean=[0, 0], band_std=[1, 1]),
@@ -107,18 +104,14 @@ def test_a_foreign_description(folder, change, message):
 
 
 @pytest.mark.parametrize("name", ["mel-00001.tfrecord", "index-0.npz"])
-def test_a_missing_file(folder, name):
+def test_a_short_long_or_missing_file(folder, name):
+    size = (folder / name).stat().st_size
+    for wrong in (size - 1, size + 1):
+        os.truncate(folder / name, wrong)
+        with pytest.raises(CollectionError, match=f"{name}: {wrong} bytes.* says {size};"):
+            Collection.open(folder)
     (folder / name).unlink()
     with pytest.raises(CollectionError, match=f"{name}: No such file.*--repair"):
-        Collection.open(folder)
-
-
-@pytest.mark.parametrize("name", ["mel-00000.tfrecord", "index-0.npz"])
-@pytest.mark.parametrize("change", [-1, 1])
-def test_a_short_or_long_file(folder, name, change):
-    size = (folder / name).stat().st_size
-    os.truncate(folder / name, size + change)
-    with pytest.raises(CollectionError, match=f"{name}: {size + change} bytes.* says {size};"):
         Collection.open(folder)
 
 
@@ -131,16 +124,13 @@ def update(**changes):
     [
         (update(frames=([{}] * 5, object)), "allow_pickle"),
         (update(frames=([30, 8, 5, 9, 11], "<i8")), "frames: int64"),
-        (update(frames=([[30, 8, 5, 9, 11]], "<i4")), r"frames: int32 \(1, 5\)"),
         (update(frames=([30, 8, 5, 9], "<i4")), "frames: 4 rows, not 5 tracks"),
         (update(frames=([30, 8, 5, 11, 9], "<i4")), "row 4|shard"),
-        (update(frames=([30, 8, 5, 9, 0], "<i4")), "row 4 reaches"),
         (update(frames=([30, 8, 5, 9, 12], "<i4")), "row 4 reaches"),
         (update(frames=([30, 8, 5, 9, 10], "<i4")), "frames do not sum to 63"),
         (update(offset=([-1, 1, 1, 1, 1], "<i8")), "row 0 reaches from byte -1"),
         (update(offset=([50, 2**62, 1, 1, 1], "<i8")), "row 1 reaches"),
         (update(shard=([0, 0, 0, 1, 1], "<i4")), "do not match their numbers of tracks"),
-        (update(shard=([0, 0, 0, 0, -1], "<i4")), "do not match their numbers of tracks"),
         (update(track_id_ends=([1, 2, 3, 4, 50], "<i8")), "do not fit their bytes"),
         (lambda arrays: arrays.pop("offset"), "offset"),
         (lambda arrays: arrays["track_id_bytes"].fill(0xFF), "utf-8"),
@@ -150,27 +140,6 @@ def test_an_index_that_does_not_fit(folder, change, word):
     rewrite_index(folder, change)
     with pytest.raises(CollectionError, match=rf"index-0\.npz: damaged index .*({word})"):
         Collection.open(folder)
-
-
-def test_no_damage_of_the_index_passes_as_something_else(folder, rng):
-    path = folder / "index-0.npz"
-    sound = path.read_bytes()
-    before = Collection.open(folder)
-    for position in rng.integers(0, len(sound), 30):
-        data = bytearray(sound)
-        data[position] ^= 0xFF
-        rewrite_index(
-            folder, lambda arrays: None, save=lambda p, data=data, **_: p.write_bytes(data)
-        )
-        try:
-            after = Collection.open(folder)
-        except CollectionError:
-            pass
-        else:  # bytes of the archive that carry nothing
-            assert list(after.track_ids) == list(before.track_ids)
-            np.testing.assert_array_equal(after.offset, before.offset)
-            np.testing.assert_array_equal(after.frames, before.frames)
-        path.write_bytes(sound)
 
 
 def test_an_id_that_stands_for_two_tracks(folder):
@@ -192,10 +161,8 @@ def test_a_shard_that_shrinks_later(folder):
         collection.mel(4)
 
 
+@pytest.mark.slow
 def test_importing_and_opening_needs_no_tensorflow(folder):
-    import subprocess
-    import sys
-
     program = (
         "import sys\n"
         "from playlist_pretrain.records import windows, writer\n"

@@ -13,34 +13,10 @@ IDS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size=3
 
 
 @STEADY
-@given(IDS, st.integers(1, 40), st.integers(1, 20), st.sampled_from([0.0, 1.0, 6e4, -1e-7]))
-def test_a_record_is_parsed_to_what_was_encoded(track_id, frames, bands, value):
-    mel = example.stored_mel(track_id, np.full((frames, bands), value), bands)
-    data, position = example.encode_track(track_id, mel, 1.5, 30.0)
-    place = position, position + mel.nbytes
-    assert example.parse_track(data) == example.StoredTrack(track_id, place, frames, 1.5, 30.0)
-    assert data[slice(*place)] == mel.tobytes()
-
-
-def test_a_feature_named_like_the_bytes_of_another_does_not_mislead():
-    mel = example.stored_mel("x", np.zeros((3, 2)), 2)
-    data, position = example.encode_track("\x0a\x03mel\x12", mel, 0.0, 0.0)
-    assert data[position : position + 12] == bytes(12)
-    assert data[position - 1] == 12
-
-
-@STEADY
 @given(st.binary(max_size=60))
 def test_foreign_bytes_are_a_value_error(data):
     with pytest.raises(ValueError):
         example.parse_track(data)
-
-
-def test_a_truncated_record_is_a_value_error():
-    data, _ = example.encode_track("x", example.stored_mel("x", np.ones((3, 2)), 2), 0.0, 0.0)
-    for end in range(len(data)):
-        with pytest.raises(ValueError):
-            example.parse_track(data[:end])
 
 
 @pytest.mark.parametrize(
@@ -49,10 +25,8 @@ def test_a_truncated_record_is_a_value_error():
         (np.full((4, 3), np.nan), "nan at frame 0, band 0"),
         (np.array([[1, 2, 3], [1, np.inf, 3]]), "inf at frame 1, band 1"),
         (np.array([[1, 2, 7e4]]), "70000.0 at frame 0, band 2 does not fit float16"),
-        (np.array([[0, -np.inf, 0]], np.float16), "-inf at frame 0, band 1"),
         (np.array([[0, 0, 0], [0, 0, -np.nan]], np.float16), "nan at frame 1, band 2"),
         (np.ones((4, 2)), r"shape \(4, 2\)"),
-        (np.ones(3), r"shape \(3,\)"),
         (np.ones((0, 3)), "at least one frame"),
         (np.array([["a", "b", "c"]]), "real numbers"),
         (np.ones((1, 3), complex), "real numbers"),
@@ -93,13 +67,8 @@ def test_the_bytes_are_those_of_protocol_buffers(track_id, frames, start, length
     assert data == whole.SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("value", [65504.0, 65519.0, -65519.0])
-def test_the_largest_values_are_kept(value):
-    stored = example.stored_mel("x", np.full((2, 2), value, np.float32), 2)
-    assert np.abs(stored).max() == 65504
-
-
-def test_every_finite_float16_is_kept():
+def test_every_finite_float16_is_kept_and_what_rounds_to_one():
     every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     every = every[np.isfinite(every)][:, None]
     assert example.stored_mel("x", every, 1).tobytes() == every.tobytes()
+    assert example.stored_mel("x", np.array([[65519.0, -65519.0]]), 2).tolist() == [[65504, -65504]]

@@ -28,15 +28,6 @@ def test_every_id_has_its_row_and_no_other_has_one(kind, rng):
     assert table.rows(["a", "a"]).tolist() == [0, 0]
 
 
-def test_no_ids_at_all(kind):
-    assert IdTable(PackedStrings.pack([])).rows(["a"]).tolist() == [-1]
-
-
-def test_ids_that_stand_for_several_rows_are_counted(kind):
-    with pytest.raises(ValueError, match="3 track ids stand for more than one"):
-        IdTable(PackedStrings.pack([*IDS, "a", "é", "a"]))
-
-
 @pytest.mark.parametrize(
     ("wanted", "meant"),
     [

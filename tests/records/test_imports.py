@@ -1,7 +1,6 @@
 """The import: rows, times and values; what is left out; interruptions, workers, settings."""
 
 import csv
-import hashlib
 import json
 import os
 
@@ -12,7 +11,6 @@ import pytest
 from playlist_pretrain.cli import import_mels as imports
 from playlist_pretrain.errors import AudioError, CollectionError, MelError, TrackError
 from playlist_pretrain.messages import show_messages
-from playlist_pretrain.records import shards
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.mel_sources import import_mels
 
@@ -26,14 +24,6 @@ def import_to(in_process, tmp_path):
         return Collection.open(tmp_path / name)
 
     return call
-
-
-def content(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def report(collection):
@@ -50,13 +40,11 @@ def test_melon_from_tar_files(tmp_path, import_to, capsys):
     for row, track_id in enumerate(collection.track_ids):
         expected = mel_files.mel(int(track_id)).T.astype(np.float16)
         np.testing.assert_array_equal(collection.mel(row), expected)
-    assert collection.band_mean == pytest.approx(np.full(48, -40), abs=3)
     assert set(collection.start_seconds) == {0} and set(collection.source_seconds) == {30}
     assert [(line[0], line[2]) for line in report(collection)] == [
         (str(i), "skipped") for i in (225_500, 276_000, 230_999)
     ]
     said = capsys.readouterr().out
-    assert "mels of source melon, front end 'melon'" in said
     assert "3 of 9 mels were skipped and are left out" in said
     assert "6 tracks, 0.05 hours of audio" in said
 
@@ -78,11 +66,9 @@ def test_melon_unpacked_has_the_same_tracks(tmp_path, import_to):
 def test_jamendo(tmp_path, import_to):
     folder = mel_files.jamendo(tmp_path / "j", low=(9007,))
     collection = import_to(folder)
-    ids = ["07/9007", "41/241", "41/1241", "56/1376256"]
-    assert list(collection.track_ids) == ids
+    assert list(collection.track_ids) == ["07/9007", "41/241", "41/1241", "56/1376256"]
     assert collection.front_end.name == "jamendo-mels" and collection.front_end.bands == 96
     frames = 1 + -(-30 * 12_000 // 256)
-    assert set(collection.frames) == {frames}
     start = (3000 - frames) // 2
     expected = 2 * mel_files.mel(241, 96, 3000)[:, start : start + frames].T
     np.testing.assert_array_equal(collection.mel(1), expected.astype(np.float16))
@@ -179,27 +165,6 @@ def test_nothing_that_could_be_imported(tmp_path, import_to):
     assert sorted(os.listdir(tmp_path)) == ["j", "melon"]
 
 
-def test_a_killed_import_goes_on_and_gives_the_same_bytes(tmp_path, import_to, monkeypatch):
-    folder = mel_files.melon(tmp_path / "melon", range(40), frames=300)
-    whole = import_to(folder, "whole")
-    write, written = shards.write_json, []
-
-    def killed(path, *arguments, **options):
-        written.append(path)
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        write(path, *arguments, **options)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(shards, "write_json", killed)
-        import_to(folder)
-    assert len(list((tmp_path / "out" / ".build").glob("mel-*.json"))) == 1
-    done = import_mels(folder, tmp_path / "out")
-    assert (done.kept, done.made) == (1, 2)
-    assert content(tmp_path / "out") == content(whole.path)
-    assert import_mels(folder, tmp_path / "out").made == 0
-
-
 def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import_to):
     folder = mel_files.melon(tmp_path / "melon", range(4), frames=400)
     before = import_to(folder)
@@ -219,16 +184,13 @@ def test_other_settings_or_files_are_refused_unless_overwritten(tmp_path, import
         (["--mels", "m", "--source", "mpd"], "unknown source of mels 'mpd'"),
         (["--mels", "m", "--description", "gone.json"], "gone.json: No such file"),
         (["--mels", "m", "--excerpt", "half"], "--excerpt half: give a number of seconds"),
-        (["--mels", "m", "--out", "full"], "full is not a collection and not empty"),
         ([], "--mels"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     mel_files.melon(tmp_path / "m", [1, 2], frames=3)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    assert imports.main([*words, *([] if "--out" in words else ["--out", "out"])]) == 1
+    assert imports.main([*words, "--out", "out"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("import_mels.py: error: ") and said.count("\n") == 1
     assert message in said and not (tmp_path / "out").exists()

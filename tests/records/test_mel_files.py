@@ -1,14 +1,85 @@
-"""What a folder of mels holds: order, and hostile tar files."""
+"""Mels in files and tar files: what a folder holds, in which order, and what may be wrong."""
 
+import io
 import os
+import pickle
 import tarfile
 
 import mel_files
+import numpy as np
 import pytest
 
 from playlist_pretrain.errors import MelError
 from playlist_pretrain.records import mel_files as files
-from playlist_pretrain.records.mel_files import find_mels, read_array
+from playlist_pretrain.records.mel_files import file_of, find_mels, place_in_archive, read_array
+
+
+@pytest.mark.parametrize(("dtype", "order"), [(">f4", "C"), ("<f2", "F"), ("<f8", "C")])
+def test_files_and_members_give_what_was_saved(tmp_path, rng, dtype, order):
+    values = np.asarray(rng.normal(size=(5, 7)), dtype, order=order)
+    content = mel_files.npy(values)
+    (tmp_path / "a.npy").write_bytes(content)
+    (tmp_path / "a.tar").write_bytes(b"x" * 99 + content + b"y" * 50)
+    place = place_in_archive(str(tmp_path / "a.tar"), 99, len(content), "in/a.npy")
+    for given in (str(tmp_path / "a.npy"), place):
+        np.testing.assert_array_equal(read_array(given), values)
+    assert file_of(place) == str(tmp_path / "a.tar")
+    assert file_of("x/y.npy") == "x/y.npy"
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("unpickled",)
+
+
+def objects():
+    stream = io.BytesIO(mel_files.header((2, 2), "|O"))
+    stream.seek(0, io.SEEK_END)
+    pickle.dump(Bomb(), stream)
+    return stream.getvalue()
+
+
+WHOLE = mel_files.npy(np.ones((3, 4), np.float32))
+BAD = {
+    "objects": (objects(), "object, not of floating"),
+    "whole numbers": (mel_files.npy(np.ones((3, 4), np.int16)), "int16, not of floating"),
+    "no frames": (mel_files.npy(np.ones((48, 0))), "(48, 0), which holds nothing"),
+    "nothing": (b"", "no .npy file"),
+    "cut off": (WHOLE[:-5], "states 48 bytes of shape (3, 4), 43 are there"),
+    "cut header": (WHOLE[:40], "no .npy file"),
+    "a million million": (mel_files.header((10**6, 10**6)), "states 4,000,000,000,000 bytes"),
+    "beyond 64 bits": (mel_files.header((10**30, 10**30)), "0 are there"),
+    "code": (WHOLE.replace(b"(3, 4)", b"f(3,4)"), "no .npy file"),
+    "deep": (WHOLE[:8] + b"\xe8\x23" + b"(" * 9192, "no .npy file"),
+    "long header": (b"\x93NUMPY\x02\x00" + (20_000).to_bytes(4, "little") + b" " * 20_000, "no .n"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_what_is_no_mel_is_refused(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    content, message = BAD[case]
+    (tmp_path / "a.npy").write_bytes(content)
+    with pytest.raises(MelError) as caught:
+        read_array("a.npy")
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "unpickled").exists()
+
+
+def test_what_is_no_file_is_refused(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.npy")
+    for path in (tmp_path / "pipe.npy", tmp_path):
+        with pytest.raises(MelError, match="not a file"):
+            read_array(str(path))
+    with pytest.raises(MelError, match="cannot be read: No such file"):
+        read_array(str(tmp_path / "gone.npy"))
+    (tmp_path / "a.tar").write_bytes(WHOLE)
+    with pytest.raises(MelError, match=r"176 of 999 bytes"):
+        read_array(place_in_archive(str(tmp_path / "a.tar"), 0, 999, "m"))
+    monkeypatch.setattr(files, "LARGEST", 100)
+    with pytest.raises(MelError, match="more than 100 is not read"):
+        read_array(str(tmp_path / "a.tar"))
+
 
 ONE = mel_files.npy(mel_files.mel(1, frames=3))
 
@@ -58,16 +129,10 @@ def test_members_that_are_no_files_or_lead_out_are_noted(tmp_path):
     mel_files.write_tar(tmp_path / "a.tar", members)
     found = find_mels(tmp_path)
     assert paths(found) == ["0/1.npy", "l/" * 200 + "9.npy"]
-    reasons = [(note.track_id, note.status, note.reason.split()[-1]) for note in found.notes]
-    assert reasons == [
-        ("../0/2.npy", "unreadable", "file"),
-        ("/0/3.npy", "unreadable", "file"),
-        ("0/../../4.npy", "unreadable", "file"),
-        ("0/5.npy", "unreadable", "file"),
-        ("0/6.npy", "unreadable", "file"),
-        ("0/7.npy", "unreadable", "file"),
-        ("0/8.npy", "unreadable", "file"),
-    ]
+    noted = [note.track_id for note in found.notes if note.status == "unreadable"]
+    assert noted == [
+        "../0/2.npy", "/0/3.npy", "0/../../4.npy", "0/5.npy", "0/6.npy", "0/7.npy", "0/8.npy",
+    ]  # fmt: skip
     assert "leads out" in found.notes[1].reason and "a link" in found.notes[3].reason
     assert sorted(os.listdir(tmp_path)) == ["a.tar"]
 

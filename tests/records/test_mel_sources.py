@@ -1,21 +1,18 @@
 """Sources of mels: their names, ids and units, over the whole registry; descriptions."""
 
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import mel_files
 import numpy as np
 import pytest
 
-from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.log_mel import to_power
 from playlist_pretrain.errors import MelError
 from playlist_pretrain.records.mel_files import FoundMels, MelFile
 from playlist_pretrain.records.mel_sources import (
     MEL_SOURCES,
-    ORIENTATIONS,
     UNITS,
-    MelLoader,
     as_stored,
     find_source,
     read_description,
@@ -45,16 +42,6 @@ def source(describe):
     return lambda name: MEL_SOURCES.get(name) or read_description(describe())
 
 
-@pytest.mark.parametrize("name", [*MEL_SOURCES, "npy"])
-def test_every_source_has_the_same_anatomy(source, name):
-    made = source(name)
-    assert made.name == name and made.about and made.named and "\n" not in made.about
-    assert made.orientation in ORIENTATIONS and made.unit in UNITS
-    assert not made.front_end.takes_waveforms
-    assert FrontEnd.from_dict(json.loads(json.dumps(made.front_end.to_dict()))) == made.front_end
-    assert made.left_out("1") is None
-
-
 NAMES = {
     "melon": {
         "0/0.npy": "0", "0/999.npy": "999", "707/707988.npy": "707988", "a/b/7/7000.npy": "7000",
@@ -70,12 +57,10 @@ NAMES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "track_id"),
-    [(name, path, track_id) for name, paths in NAMES.items() for path, track_id in paths.items()],
-)
-def test_ids(source, name, path, track_id):
-    assert source(name).id_of(PurePosixPath(path)) == track_id
+@pytest.mark.parametrize("name", NAMES)
+def test_ids(source, name):
+    for path, track_id in NAMES[name].items():
+        assert source(name).id_of(PurePosixPath(path)) == track_id
 
 
 def test_damaged_songs_of_melon(source):
@@ -130,16 +115,12 @@ def test_a_description_says_everything(describe):
         ({"colour": 1}, "unknown fields: colour"),
         ({"bands": "gone", "unit": "gone"}, "missing fields: bands, unit"),
         ({"unit": "dB"}, "unit = 'dB': one of db, log10, ln, power, amplitude"),
-        ({"orientation": "bands"}, "orientation = 'bands': one of"),
         ({"bands": 0}, "bands = 0"),
-        ({"spectrum": ""}, "spectrum = ''"),
         ({"name": "paper"}, "name = 'paper'"),
-        ({"name": ["a"]}, "not text"),
         ({"log_offset": 1.0}, "log_offset is for the units log10 and ln, not for db"),
         ({"unit": "ln", "log_scale": 10**400}, "log_scale"),
         ({"unit": "power", "silence": 0.0}, "silence is not for unit power"),
         ({"silence": float("nan")}, "silence = nan"),
-        ({"made_by": 3}, "made_by = 3"),
     ],
     ids=str,
 )
@@ -150,15 +131,14 @@ def test_a_wrong_description_is_refused(describe, changes, message):
     assert message in str(caught.value) and str(caught.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [(b"[]", "not an object"), (b"{", "not JSON"), (b"\xff", "not JSON")]
-)
-def test_what_is_no_description(tmp_path, content, message):
+def test_what_is_no_description(tmp_path):
+    path = tmp_path / "mels.json"
     with pytest.raises(MelError, match="No such file"):
-        read_description(tmp_path / "mels.json")
-    (tmp_path / "mels.json").write_bytes(content)
-    with pytest.raises(MelError, match=message):
-        read_description(tmp_path / "mels.json")
+        read_description(path)
+    for content, message in ((b"[]", "not an object"), (b"{", "not JSON"), (b"\xff", "not JSON")):
+        path.write_bytes(content)
+        with pytest.raises(MelError, match=message):
+            read_description(path)
 
 
 POWER = np.array([[1e-8, 1.0, 250.0, 0.03]])
@@ -186,23 +166,3 @@ def test_linear_units_have_a_floor_and_no_negative_values():
     assert np.isnan(as_stored(np.full((1, 1), np.nan), "power")).all()
     with pytest.raises(MelError, match=r"power of -3\.0 at frame 1, band 0"):
         as_stored(np.array([[1.0], [-3.0]]), "power")
-
-
-@pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_excerpts_and_their_times(tmp_path, source, orientation):
-    melon = source("melon").front_end
-    values = mel_files.mel(0)  # 30 s
-    path = tmp_path / "a.npy"
-    path.write_bytes(mel_files.npy(values if orientation == "bands×frames" else values.T))
-    whole = MelLoader(melon, orientation, "db")(str(path))
-    np.testing.assert_array_equal(whole.mel, values.T)
-    assert (whole.start_seconds, whole.source_seconds) == (0, 30)
-    cut = MelLoader(melon, orientation, "db", 2.0)(str(path))
-    np.testing.assert_array_equal(cut.mel, values.T[875:1001])  # 126 frames of 16 ms and one more
-    assert (cut.start_seconds, cut.source_seconds) == (875 * 0.016, 30)
-    other = "frames×bands" if orientation == "bands×frames" else "bands×frames"
-    shape, wanted = ("48, 1876", "frames×48") if other[0] == "f" else ("1876, 48", "48×frames")
-    with pytest.raises(MelError) as caught:
-        MelLoader(melon, other, "db")(str(path))
-    assert f"an array of shape ({shape}), not {wanted}" == str(caught.value)
-    assert Path(MelLoader(melon, other, "db").file_of("a.tar:1+2:b.npy")) == Path("a.tar")

@@ -1,6 +1,6 @@
 """What a build says of the tracks that are left out or special."""
 
-from playlist_pretrain.records.report import Note, counted, named_sources, report_text
+from playlist_pretrain.records.report import Note, counted, report_text
 
 WINDOW = "frames, a window of front end 'paper' has 256: the file is short, or was cut off"
 
@@ -35,10 +35,3 @@ def test_one_file_is_one_file(tmp_path):
         f"{tmp_path}: 1 file is not in the collection",
     ]
     assert [counted(n, "file") for n in (0, 1, 1000)] == ["0 files", "1 file", "1,000 files"]
-
-
-def test_the_first_files_are_named():
-    lines = [("x", f"{letter}\udce9.wav", "is empty") for letter in "abcde"]
-    assert named_sources(lines[:1]) == r"a\udce9.wav"
-    assert named_sources(lines[:3]) == r"a\udce9.wav, b\udce9.wav, c\udce9.wav"
-    assert named_sources(lines).endswith(r"c\udce9.wav and 2 more")

@@ -1,11 +1,9 @@
 """Shards and collections as they lie on disk."""
 
-import functools
 import hashlib
 import io
 import itertools
 import json
-import operator
 import struct
 import zipfile
 
@@ -13,10 +11,9 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.errors import CollectionError, TrackError
+from playlist_pretrain.errors import TrackError
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.example import encode_track
-from playlist_pretrain.records.writer import ShardPart, ShardWriter, write_collection
+from playlist_pretrain.records.writer import ShardWriter, write_collection
 
 ODD_IDS = ["a/b.c/d", "..", "track with spaces\n", "日本語/é́", "x" * 300, "/etc/passwd", "🎵" * 40]
 
@@ -56,37 +53,6 @@ def test_plain_tensorflow_reads_the_shards(make_collection, tmp_path):
     assert ids == ODD_IDS == list(collection.track_ids)
 
 
-def test_the_file_is_the_one_that_tensorflow_writes(tmp_path, rng):
-    import tensorflow as tf
-
-    mels = [rng.normal(0, 3, (frames, 7)).astype(np.float16) for frames in (1, 300, 4000)]
-    with (
-        ShardWriter(tmp_path / "ours", bands=7) as writer,
-        tf.io.TFRecordWriter(str(tmp_path / "theirs")) as theirs,
-    ):
-        for track_id, mel in zip("abc", mels, strict=True):
-            writer.add(track_id, mel, 0.5, 30.0)
-            theirs.write(encode_track(track_id, mel, 0.5, 30.0)[0])
-    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-
-
-def test_sums_are_added_frame_by_frame(tmp_path, rng):
-    mels = [rng.normal(0, 3, (frames, 3)).astype(np.float16) for frames in (5000, 1, 66_000)]
-    with ShardWriter(tmp_path / "mel", bands=3) as writer:
-        for track_id, mel in zip("abc", mels, strict=True):
-            writer.add(track_id, mel, 0, 1)
-    sums, square_sums = [0.0] * 3, [0.0] * 3
-    for mel in mels:
-        for start in range(0, len(mel), 1 << 16):
-            for band in range(3):
-                values = mel[start : start + (1 << 16), band].tolist()
-                # every rounding in its place: fsum, or another order, gives other last bits
-                sums[band] += functools.reduce(operator.add, values)
-                square_sums[band] += functools.reduce(operator.add, [v * v for v in values])
-    assert writer.part.band_sum.tolist() == sums
-    assert writer.part.band_square_sum.tolist() == square_sums
-
-
 def test_equal_tracks_make_equal_bytes(make_collection, tmp_path):
     first = make_collection(tmp_path / "a" / "c", [30, 80, 5, 9, 11])
     again = make_collection(tmp_path / "b" / "c", [30, 80, 5, 9, 11])
@@ -107,8 +73,6 @@ def test_equal_tracks_make_equal_bytes(make_collection, tmp_path):
         (("first", np.ones((1, 2)), 0, 1), "'first'.*in the shard already"),
         (("\udcff", np.ones((1, 2)), 0, 1), r"udcff' is not valid Unicode"),
         (("x", np.ones((1, 3)), 0, 1), r"'x'.*\(1, 3\)"),
-        (("x", [[np.nan, 0]], 0, 1), "'x'.*nan"),
-        (("x", [[0, 65520.0]], 0, 1), "'x'.*65520.0 at frame 0, band 1 does not fit float16"),
         (("x", np.ones((1, 2)), float("nan"), 1), "'x': start of nan seconds"),
         (("x", np.ones((1, 2)), 0, -1), "'x': source length of -1 seconds"),
     ],
@@ -136,51 +100,6 @@ def test_an_exception_leaves_nothing(tmp_path):
     assert writer.part is None
 
 
-@pytest.mark.parametrize("ids", [ODD_IDS, []])
-def test_a_part_survives_json(tmp_path, ids, rng):
-    with ShardWriter(tmp_path / "mel", bands=2) as writer:
-        for track_id in ids:
-            writer.add(track_id, rng.normal(0, 1, (2, 2)), 0.1, 1 / 3)
-    again = ShardPart.from_dict(json.loads(json.dumps(writer.part.to_dict())))
-    for name, value in vars(writer.part).items():
-        loaded = getattr(again, name)
-        assert type(loaded) is type(value)
-        np.testing.assert_array_equal(loaded, value)
-        assert getattr(loaded, "dtype", None) == getattr(value, "dtype", None)
-
-
-def part(path, ids, bands=96):
-    with ShardWriter(path, bands) as writer:
-        for track_id in ids:
-            writer.add(track_id, np.full((4, bands), 2.0), 0, 1)
-    return writer.part
-
-
-def test_an_id_belongs_to_one_track(tmp_path):
-    parts = [part(tmp_path / "mel-0", ["a", "b"]), part(tmp_path / "mel-1", ["c", "b"])]
-    with pytest.raises(CollectionError, match="'b' is in mel-0 and in mel-1"):
-        write_collection(tmp_path, front_end("paper"), parts, {})
-    assert not (tmp_path / "collection.json").exists()
-
-
-def test_a_collection_needs_tracks_that_fit_and_shards_that_are_there(tmp_path):
-    paper = front_end("paper")
-    with pytest.raises(CollectionError, match="no tracks"):
-        write_collection(tmp_path, paper, [], {})
-    with pytest.raises(CollectionError, match="no tracks"):
-        write_collection(tmp_path, paper, [part(tmp_path / "mel", [])], {})
-    with pytest.raises(CollectionError, match="mel: 64 bands, front end 'paper' makes 96"):
-        write_collection(tmp_path, paper, [part(tmp_path / "mel", "a", bands=64)], {})
-    sound = part(tmp_path / "mel", "a")
-    (tmp_path / "mel").write_bytes(b"")
-    with pytest.raises(CollectionError, match=f"mel: missing, or not the {sound.size} bytes"):
-        write_collection(tmp_path, paper, [sound], {})
-    (tmp_path / "mel").unlink()
-    with pytest.raises(CollectionError, match="mel: missing"):
-        write_collection(tmp_path, paper, [sound], {})
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_statistics_are_those_of_the_stored_values(make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [50, 1, 300, 20, 33], per_shard=2)
     frames = np.concatenate([collection.mel(row) for row in range(5)]).astype(np.float64)
@@ -188,17 +107,17 @@ def test_statistics_are_those_of_the_stored_values(make_collection, tmp_path):
     np.testing.assert_allclose(collection.band_std, frames.std(axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("value", [0.0, 0.1, 5.3, -3.7, 60000.0])
-def test_a_band_that_never_changes_has_no_deviation(tmp_path, value):
+def test_a_band_that_never_changes_has_no_deviation(tmp_path, rng):
+    constant = [0.0, 0.1, 5.3, -3.7, 60000.0]
+    mel = rng.random((701, 96))
+    mel[:, :5] = constant
     with ShardWriter(tmp_path / "mel-00000.tfrecord", 96) as writer:
-        mel = np.random.default_rng(0).random((701, 96))
-        mel[:, 7] = value
         writer.add("x", mel, 0, 1)
     write_collection(tmp_path, front_end("paper"), [writer.part], {})
     collection = Collection.open(tmp_path)
-    assert collection.band_std[7] == 0.0
-    assert collection.band_mean[7] == np.float16(value)
-    assert (np.delete(collection.band_std, 7) > 0.2).all()
+    assert collection.band_std[:5].tolist() == [0.0] * 5
+    assert collection.band_mean[:5].tolist() == np.float16(constant).tolist()
+    assert (collection.band_std[5:] > 0.2).all()
 
 
 def test_collection_json_names_what_is_there(make_collection, tmp_path):
@@ -224,17 +143,12 @@ def test_the_index_is_what_the_specification_says(make_collection, tmp_path):
     data = (collection.path / "index-0.npz").read_bytes()
     with np.load(io.BytesIO(data), allow_pickle=False) as archive:
         arrays = dict(archive)
-    assert {name: (array.dtype.str, array.ndim) for name, array in arrays.items()} == {
-        "track_id_bytes": ("|u1", 1),
-        "track_id_ends": ("<i8", 1),
-        "shard": ("<i4", 1),
-        "offset": ("<i8", 1),
-        "frames": ("<i4", 1),
-        "start_seconds": ("<f4", 1),
-        "source_seconds": ("<f4", 1),
-        "band_sum": ("<f8", 1),
-        "band_square_sum": ("<f8", 1),
-    }
+    assert {array.ndim for array in arrays.values()} == {1}
+    assert {name: array.dtype.str for name, array in arrays.items()} == {
+        "track_id_bytes": "|u1", "track_id_ends": "<i8", "shard": "<i4", "offset": "<i8",
+        "frames": "<i4", "start_seconds": "<f4", "source_seconds": "<f4", "band_sum": "<f8",
+        "band_square_sum": "<f8",
+    }  # fmt: skip
     ends = [0, *arrays["track_id_ends"]]
     blob = arrays["track_id_bytes"].tobytes()
     ids = [blob[a:b].decode() for a, b in itertools.pairwise(ends)]

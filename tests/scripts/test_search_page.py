@@ -79,6 +79,7 @@ def test_without_audio_and_with_a_track_that_is_selected(search, tmp_path):
     assert data_of(page)["selected"] == 9 and data_of(page)["links"] is None
 
 
+@pytest.mark.slow
 def test_titles_of_a_remote_collection(world, s3, tmp_path, capsys):
     url = f"s3://search-page/{tmp_path.name}/music"
     upload(world / "music", url)

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from playlist_pretrain.cli import similarity as similarity_run
 from playlist_pretrain.models.saved_model import save_backbone, save_tagger
 from playlist_pretrain.models.tagger import tagger
 from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.retrieval.similarity import labels_of
 
 RATE = 16000
 HEADER = (
@@ -158,29 +156,18 @@ def test_equals_a_loop_by_hand(
     )
     assert results["excerpt_seconds"] == 0.9 and results["triplets"]["used"] == 12
     line = per_triplet[0]
-    assert (line["line"], line["anchor"], line["anchor_start_seconds"]) == (
-        "2", triplets[0][0][0], str(triplets[0][0][1])
-    )  # fmt: skip
-    assert line["agreement"] == "1.0"
-    shares = [votes[0] / sum(votes) for *_, votes in triplets]
-    for part, inside in zip(
-        results["agreement"],
-        [[k for k, s in enumerate(shares) if low <= s < high]
-         for low, high in ((0.7, 0.8), (0.8, 0.9), (0.9, 1.1))
-         if any(low <= s < high for s in shares)],
-        strict=True,
-    ):  # fmt: skip
-        assert part["triplets"] == len(inside)
-        expected = [np.mean([one["right"][k] for k in inside]) for one in results["models"]]
-        assert part["accuracy"] == pytest.approx(expected)
+    assert (line["line"], line["anchor"], line["agreement"]) == ("2", triplets[0][0][0], "1.0")
+    shares = np.array([votes[0] / sum(votes) for *_, votes in triplets])
+    inside = [(shares >= low) & (shares < low + 0.1) for low in (0.7, 0.8)]
+    inside = [mask for mask in (*inside, shares >= 0.9) if mask.any()]
+    for part, mask in zip(results["agreement"], inside, strict=True):
+        expected = [np.mean(np.array(one["right"])[mask]) for one in results["models"]]
+        assert part["triplets"] == mask.sum() and part["accuracy"] == pytest.approx(expected)
     shown = (out / "results.md").read_text("utf-8")
     assert shown.strip() in text
     assert f"| paper | {first['accuracy']:.3f} [" in shown
     assert "mean-of-mel: each band is standardised by the statistics of the clips" in text
     assert text.splitlines()[-1].startswith("next: python scripts/finetune.py --model ")
-    assert sorted(os.listdir(out)) == [
-        "per_triplet.csv", "results.csv", "results.json", "results.md",
-    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -204,9 +191,14 @@ def test_cut_files_give_what_whole_ones_do(
     assert found[0]["models"] == found[1]["models"]
 
 
+def listed(folder):
+    """Track ids of the list of missing clips."""
+    with open(folder / "missing.tsv", encoding="utf-8", newline="") as stream:
+        return [line["track_id"] for line in csv.DictReader(stream, delimiter="\t")]
+
+
 @pytest.mark.slow
 def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, capsys, in_process):
-    spare = shutil.copytree(previews, tmp_path / "spare")
     (previews / "a.wav").unlink()
     (previews / "b.wav").write_bytes(b"RIFF of nothing")
     words = [
@@ -215,16 +207,12 @@ def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, cap
     ]  # fmt: skip
     code, out, err = run(capsys, *words)
     first = next(k for k, (*clips, _) in enumerate(triplets, 2) if any(n == "a" for n, _ in clips))
-    gone = {n for n in NAMES if n == "a"}
-    left = [t for t in triplets if not gone & {n for n, _ in t[:3]}]
+    left = [t for t in triplets if "a" not in {n for n, _ in t[:3]}]
     assert code == 1 and f"and so {12 - len(left)} of 12 triplets" in err
     assert f"\n  line {first}: 'a' at " in err and "no audio file named 'a'" in err
     assert err.endswith("--partial goes on without these triplets\n")
-    missing = tmp_path / "out" / "missing.tsv"
-    with open(missing, encoding="utf-8", newline="") as stream:
-        listed = list(csv.DictReader(stream, delimiter="\t"))
-    assert {line["track_id"] for line in listed} == {"a"}
-    assert len(listed) == len({clip for *clips, _ in triplets for clip in clips if clip[0] == "a"})
+    clips_of_a = {clip for *clips, _ in triplets for clip in clips if clip[0] == "a"}
+    assert listed(tmp_path / "out") == ["a"] * len(clips_of_a)
     code, out, err = run(capsys, *words, "--partial")
     assert (code, err) == (0, "") and out.count("WARNING: ") == 2
     gone = {"a", "b"}
@@ -234,22 +222,14 @@ def test_clips_that_are_lacking(models, previews, table, triplets, tmp_path, cap
     results, _, per_triplet = read(tmp_path / "out")
     assert results["triplets"]["in_table"] == 12 and results["triplets"]["used"] == len(left)
     assert [line["positive"] for line in per_triplet] == [t[1][0] for t in left]
-    with open(missing, encoding="utf-8", newline="") as stream:
-        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == gone
+    assert set(listed(tmp_path / "out")) == gone
     for path in previews.iterdir():
         path.write_bytes(b"")
     err = refused(capsys, *words, "--partial", "--overwrite", "--quiet")
     assert "and so 12 of 12 triplets" in err and "--partial" not in err
-    assert f"(see {missing.with_name('missing.new.tsv')})" in err
-    assert read(tmp_path / "out")[0] == results
-    with open(missing, encoding="utf-8", newline="") as stream:  # that of the results, as before
-        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == gone
-    for name in NAMES[1:]:
-        shutil.copy(spare / f"{name}.wav", previews)
-    assert run(capsys, *words, "--partial", "--overwrite")[::2] == (0, "")
-    assert not missing.with_name("missing.new.tsv").exists()
-    with open(missing, encoding="utf-8", newline="") as stream:
-        assert {line["track_id"] for line in csv.DictReader(stream, delimiter="\t")} == {"a"}
+    assert f"(see {tmp_path / 'out' / 'missing.new.tsv'})" in err
+    assert read(tmp_path / "out")[0] == results  # as before, with its list
+    assert set(listed(tmp_path / "out")) == gone
 
 
 @pytest.fixture
@@ -320,89 +300,36 @@ def test_excerpts_of_a_collection(models, collection, tmp_path, capsys):
     assert float(line["margin paper"]) == pytest.approx(a @ p - a @ n, abs=1e-5)
 
 
-def test_models_that_know_nothing(collection, tmp_path, capsys):
-    words = ["--model", "mean-of-mel", "scratch", "--collection", collection.path, "--frames", 64,
-             "--width", 0.05, "--out", tmp_path / "out"]  # fmt: skip
-    code, out, err = run(capsys, *words)
-    assert (code, err) == (0, "")
-    assert "scratch: each band is standardised by the statistics of collection mine" in out
-    assert "next: the same command with a --model that was trained" in out
-    one = read(tmp_path / "out")[0]
-    assert run(capsys, *words, "--overwrite", "--quiet", "--seed", 1) == (0, "", "")
-    other = read(tmp_path / "out")[0]
-    assert one["models"][0]["right"] == other["models"][0]["right"]
-    assert one["models"][1]["key"] != other["models"][1]["key"]
-    assert run(capsys, *words, "--overwrite", "--quiet") == (0, "", "")
-    assert read(tmp_path / "out")[0] == one
-
-
 @pytest.mark.slow
-def test_a_model_of_essentias(models, previews, table, tmp_path, capsys, in_process, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "models")
-    from essentia_packages import musicnn_like
-
-    package = musicnn_like(tmp_path / "net.pb")
-    words = ["--model", package.path, models / "paper" / "saved_model", "--triplets", table,
-             "--audio", previews, "--seconds", 0.9, "--out", tmp_path / "out"]  # fmt: skip
-    code, _, err = run(capsys, *words)
-    assert (code, err) == (0, "")
-    results, _, per_triplet = read(tmp_path / "out")
-    assert [(one["model"], one["front_end"]) for one in results["models"]] == [
-        ("net", "musicnn"), ("paper", "paper"),
-    ]  # fmt: skip
-    front_end, line = PRESETS["musicnn"], per_triplet[3]
-
-    def embedding(role):
-        samples, _ = soundfile.read(previews / f"{line[role]}.wav", dtype="float32")
-        first = round(float(line[f"{role}_start_seconds"]) * RATE)
-        mel = front_end.log_mel(samples[first : first + round(0.9 * RATE)]).numpy()
-        windows = mel[: len(mel) // 24 * 24].reshape(-1, 24, 96)
-        vector = package.original(windows).mean(axis=0)
-        return vector / np.linalg.norm(vector)
-
-    a, p, n = map(embedding, ("anchor", "positive", "negative"))
-    assert float(line["margin net"]) == pytest.approx(a @ p - a @ n, abs=1e-3)
-    err = refused(capsys, *words[:3], "scratch", *words[3:], "--overwrite")
-    assert "have different front ends, musicnn, paper; choose one with" in err
-
-
-@pytest.mark.slow
-def test_two_models_of_one_name_keep_their_paths(models, collection, tmp_path, capsys):
-    for part in "ab":
-        (tmp_path / part).mkdir()
-        (tmp_path / part / "run-1").symlink_to(models / "paper")
-    paths = [str(tmp_path / part / "run-1" / "saved_model") for part in "ab"]
-    assert labels_of(paths) == paths
-    assert labels_of([paths[0], "scratch"], "resnet50") == ["paper", "scratch-resnet50"]
-
-
-@pytest.mark.slow
-def test_a_model_and_a_collection_that_disagree(models, collection, capsys, tmp_path):
-    words = ["--collection", collection.path, "--out", tmp_path / "out"]
-    err = refused(capsys, "--model", models / "vggish" / "saved_model", *words)
+def test_models_that_do_not_fit(models, collection, previews, table, capsys, tmp_path):
+    out = ["--out", tmp_path / "out"]
+    on_collection = ["--collection", collection.path, *out]
+    err = refused(capsys, "--model", models / "vggish" / "saved_model", *on_collection)
     assert "(front end 'vggish') and collection mine (front end 'paper') do" in err
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_a_model_of_imported_mels_hears_no_audio(previews, table, tmp_path, capsys):
     net = vggish(frames=64, bands=48, width=0.05)
     save_backbone(net, IMPORTED["melon"], tmp_path / "melon")
-    words = ["--triplets", table, "--audio", previews, "--out", tmp_path / "out"]
+    words = ["--triplets", table, "--audio", previews, *out]
     err = refused(capsys, "--model", tmp_path / "melon", *words)
     assert "its front end 'melon' takes no waveforms" in err
-    err = refused(capsys, "--model", "scratch", "--front-end", "melon", *words)
-    assert "front end 'melon' takes no waveforms" in err
-
-
-def test_embeddings_that_are_not_finite(collection, capsys, tmp_path):
     net = vggish(frames=64, bands=96, width=0.05)
     net.weights[-1].assign(net.weights[-1] * np.nan)
     save_backbone(net, PRESETS["paper"], tmp_path / "broken")
-    words = ["--model", tmp_path / "broken", "--collection", collection.path]
-    err = refused(capsys, *words, "--out", tmp_path / "out")
+    err = refused(capsys, "--model", tmp_path / "broken", *on_collection)
     assert "broken: its embedding of 'a/ö' is not finite" in err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_models_that_know_nothing_depend_on_the_seed_alone(collection, tmp_path, capsys):
+    words = ["--model", "mean-of-mel", "scratch", "--collection", collection.path, "--frames", 64,
+             "--width", 0.05, "--out", tmp_path / "out", "--overwrite"]  # fmt: skip
+    found = []
+    for seed in (0, 1, 0):
+        code, out, err = run(capsys, *words, "--seed", seed)
+        assert (code, err) == (0, "")
+        found.append(read(tmp_path / "out")[0])
+    assert "scratch: each band is standardised by the statistics of collection mine" in out
+    assert found[0] == found[2] and found[0]["models"][1]["key"] != found[1]["models"][1]["key"]
 
 
 def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch):
@@ -417,7 +344,6 @@ def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(("words", "message"), [
     (["--model", "nowhere", "--short", "skip"], "--short skip: one of repeat, pad"),
-    (["--model", "nowhere", "--seconds", "0"], "--seconds 0.0: must be above 0"),
     (["--model", "nowhere", "--seconds", "1e308"], "--seconds 1e+308: at most 5400"),
     (["--model", "nowhere", "--seed", "-1"], "--seed -1: must be from 0"),
     (["--model", "x", "y", "x"], "--model x: named twice"),
@@ -430,10 +356,7 @@ def test_the_demo_is_what_it_works_on(collection, capsys, tmp_path, monkeypatch)
     (["--model", "x", "--frames", "64"], "--frames 64: only for --model scratch mean-of-mel"),
     (["--model", "mean-of-mel", "--width", "0.5"], "--width 0.5: only for --model scratch"),
     (["--model", "scratch", "--backbone", "resnet50", "--width", "1"], "only for --backbone"),
-    (["--model", "x", "--collection", "none"], "none: "),
-    (["--model", "x", "--audio", "a", "--triplets", "t.csv"], "t.csv: no such file"),
     (["--model", "x", "--audio", "a", "--triplets", "t", "--out", "s3://b/x"], "s3://b/x"),
-    (["--triplets", "t.csv"], "--model"),
 ])  # fmt: skip
 def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
