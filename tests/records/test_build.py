@@ -1,7 +1,5 @@
 """What a build makes of its tracks."""
 
-import os
-
 import numpy as np
 import pytest
 import soundfile
@@ -60,15 +58,6 @@ def test_special_tracks_are_reported(make):
     assert lines[0] == "track_id\tsource\tstatus\treason"
     assert lines[1] == "album 0/000\tunreadable:\tunreadable\tnot audio"
     assert len(lines) == 7
-
-
-def test_a_name_that_is_not_unicode_is_a_line_in_the_report(make):
-    name = os.fsdecode(b"caf\xe9")
-    report = make([TrackSource(name, f"{name}.ogg"), TrackSource("b", "noise:1")])
-    ((track_id, source, reason),) = report.failed
-    assert (track_id, source) == ("caf\\udce9", "caf\\udce9.ogg")
-    assert "not valid Unicode" in reason
-    assert make([TrackSource(name, f"{name}.ogg"), TrackSource("b", "noise:1")]).made == 0
 
 
 def test_a_shard_without_a_readable_track_does_not_exist(make):

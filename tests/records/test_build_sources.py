@@ -118,13 +118,12 @@ def test_bad_tables(tmp_path, text, message):
 
 
 def test_tables_that_are_none(tmp_path):
+    path = tmp_path / "t.csv"
     with pytest.raises(TableError, match="no such file"):
-        read_tracks_table(tmp_path / "t.csv", tmp_path)
-    with pytest.raises(TableError, match="a folder, not a file"):
-        read_tracks_table(tmp_path, tmp_path)
-    (tmp_path / "t.csv").write_bytes(b"track_id,path\n\xff,a.ogg\n")
+        read_tracks_table(path, tmp_path)
+    path.write_bytes(b"track_id,path\n\xff,a.ogg\n")
     with pytest.raises(TableError, match=r"line 2: not UTF-8 \(.*0xff"):
-        read_tracks_table(tmp_path / "t.csv", tmp_path)
+        read_tracks_table(path, tmp_path)
 
 
 @given(path=st.text(alphabet="ab./ ", min_size=1, max_size=12))

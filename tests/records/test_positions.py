@@ -84,7 +84,7 @@ def tracks_of(settings):
     return st.lists(st.tuples(*sizes), min_size=1, max_size=8)
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=100)
 @given(
     st.data(),
     st.sampled_from(FRONT_ENDS),
