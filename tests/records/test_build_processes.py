@@ -96,7 +96,7 @@ def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_pa
 
 
 def test_workers_need_no_tensorflow(tmp_path):
-    work = AlsoModules(ShardWork(tmp_path, "", PAPER, Tones()))
+    work = AlsoModules(ShardWork(tmp_path, None, PAPER, Tones()))
     task = ShardTask(0, tuple(sources(count=2)))
     nothing = {"on_step": lambda *_: None, "on_death": lambda *_: None}
     (((_, modules),)) = work_through(work, [task], 1, **nothing)
