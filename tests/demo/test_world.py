@@ -1,19 +1,12 @@
 """The latent world: counts, the ring of styles, and what depends on the seed."""
 
-import re
-
 import numpy as np
 import pytest
 
-from playlist_pretrain.demo.world import PARTS, STYLES, World, make_world
+from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 
 
-def distances(world: World, songs: np.ndarray) -> np.ndarray:
-    latents = world.latents[songs]
-    return np.linalg.norm(latents[:, None] - latents, axis=2)
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("part", "artists"), [("demo", 24), ("demo-eval", 12)])
 def test_parts_have_their_artists_with_ten_songs_each_and_all_styles(seed, part, artists):
     world = make_world(seed)
@@ -32,15 +25,6 @@ def test_parts_share_no_artist_and_no_song():
     assert len(demo | demo_eval) == len(world.artists) == len(set(world.artists)) == 36
 
 
-def test_track_ids_are_unique_paths_of_artist_and_number():
-    world = make_world(0)
-    assert len(set(world.track_ids)) == len(world.track_ids) == 360
-    for song, track_id in enumerate(world.track_ids):
-        assert re.fullmatch(r"[a-z]+/(0[1-9]|10)", track_id)
-        assert track_id.split("/")[0] == world.artists[world.song_artist[song]]
-        assert world.song(track_id) == song
-
-
 def test_a_seed_gives_one_world_and_another_seed_another():
     first = make_world(5)
     make_world.cache_clear()
@@ -53,7 +37,7 @@ def test_a_seed_gives_one_world_and_another_seed_another():
     assert first.track_ids != other.track_ids
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(seed):
     world = make_world(seed)
     centres = np.array(
@@ -64,17 +48,3 @@ def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(seed):
     steps = np.minimum(steps, 6 - steps)
     assert apart[steps == 1].max() < apart[steps == 2].min()
     assert apart[steps == 2].mean() < 0.95 * apart[steps == 3].mean()
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_songs_lie_nearest_to_their_artist_then_to_their_style(seed):
-    world = make_world(seed)
-    everything = np.arange(360)
-    apart = distances(world, everything)
-    artist, style = world.song_artist, world.song_style
-    same_artist = (artist[:, None] == artist) & ~np.eye(360, dtype=bool)
-    same_style = (style[:, None] == style) & (artist[:, None] != artist)
-    other_style = style[:, None] != style
-    assert np.median(apart[same_artist]) < 0.75 * np.median(apart[same_style])
-    assert np.median(apart[same_style]) < 0.6 * np.median(apart[other_style])
-    assert apart[same_style].mean() > 1  # artists of a style differ

@@ -36,8 +36,8 @@ class Blocks:
 COUNTS = [23, 31, 20, 26]
 
 
-@pytest.mark.parametrize("block", [1, 4, 5, 7, 100])
-@pytest.mark.parametrize("first", [0, 1, 4, 5, 7, 15])
+@pytest.mark.parametrize("block", [1, 7, 100])
+@pytest.mark.parametrize("first", [0, 1, 5, 15])
 def test_steps_do_not_depend_on_blocks_or_on_where_one_starts(block, first):
     stream = plan([Blocks(COUNTS, block)], 4, epochs=4)
     assert stream.steps_per_epoch == 5
@@ -60,27 +60,6 @@ def test_a_batch_that_does_not_fit_names_the_largest_that_does():
     alone.y = "views"
     with pytest.raises(RecipeError, match="only 1 pair; no batch fits, more tracks are needed"):
         plan([alone], 2, epochs=1)
-
-
-def test_windows_are_those_of_the_seeded_positions(make_collection, tmp_path):
-    collection = make_collection(tmp_path / "c", [40 + i for i in range(31)], front_end="vggish")
-    reader = WindowReader(collection, 16)
-    stream = plan([Blocks(COUNTS)], 4, epochs=4)
-    whole = list(step_dataset(reader, stream, seed=5, first=0, last=20))
-    assert all(x.dtype == y.dtype == tf.float16 for x, y in whole)
-    for step, (x, y) in enumerate(whole):
-        epoch, position = step // 5, step % 5 * 4
-        rows = stream.rows_of(step)
-        starts = random_starts(reader.last_start(rows), 5, epoch, position)
-        for side, windows in enumerate((x, y)):
-            for window, row, start in zip(windows, rows[:, side], starts[:, side], strict=True):
-                np.testing.assert_array_equal(window, collection.mel(row)[start : start + 16])
-    resumed = step_dataset(reader, stream, seed=5, first=13, last=20)
-    for (x, y), (x_again, y_again) in zip(whole[13:], resumed, strict=True):
-        np.testing.assert_array_equal(x, x_again)
-        np.testing.assert_array_equal(y, y_again)
-    other = next(iter(step_dataset(reader, stream, seed=6, first=0, last=1)))
-    assert not np.array_equal(other[0], whole[0][0])
 
 
 @pytest.mark.parametrize("kind", ["window", "views", "vector"])
@@ -125,6 +104,7 @@ def collection(make_collection, tmp_path):
     return collection
 
 
+@pytest.mark.slow
 def test_pairs_of_a_collection_go_into_fit(collection):
     pairs = pairing("playlist_co", collection.path, frames=8, seed=3)
     dataset = pair_dataset(collection.path, pairs, batch=4, epochs=2, frames=8)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from playlist_pretrain.errors import GroupsError, RecipeError
+from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.pairs import PAIRINGS, Material
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
@@ -52,8 +52,3 @@ def test_settings_reach_the_tables(groups, tmp_path, caplog):
     without = TRACKS - groups.covered.sum()
     assert caplog.messages[-1] == f"{without} tracks are in no group and take no part"
     assert {path.name[:4] for path in tmp_path.iterdir()} == {"tco-", "w2v-"}
-
-
-def test_unknown_pairing_lists_those_there_are():
-    with pytest.raises(RecipeError, match=r"'tracks'.*playlist_co"):
-        PAIRINGS.get("tracks")

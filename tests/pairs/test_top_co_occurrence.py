@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.co_occurrence import TopCoOccurrence, pair_with_top
+from playlist_pretrain.pairs.co_occurrence import TopCoOccurrence
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.top_table import TopTable, top_table
 
@@ -21,29 +21,11 @@ def table_of(playlists, tracks=TRACKS, top=10):
     return top_table(groups, top=top)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(PLAYLISTS, st.integers(0, 2**63 - 1))
-def test_compiled_code_does_what_the_source_says(playlists, seed):
-    """The source first: where it leaves an array it says so, and compiled code does not."""
-    rows = table_of(playlists).rows
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(np.flatnonzero(rows[:, 0] >= 0)).astype(np.int32)
-    words = generator.integers(0, 2**64, len(order), np.uint64)
-    found = []
-    for kernel in (pair_with_top.__wrapped__, pair_with_top):
-        available = np.ones(TRACKS, bool)
-        pairs = np.full((len(order) // 2, 2), -1, np.int32)
-        made = kernel(rows, order, words, available, pairs)
-        assert np.flatnonzero(~available).tolist() == sorted(pairs[:made].ravel().tolist())
-        found.append(pairs.tolist())
-    assert found[0] == found[1]
-
-
 def pairs_of(pairing, epoch):
     return [tuple(pair) for block in pairing.epoch(epoch) for pair in block.tolist()]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(PLAYLISTS, st.integers(1, 10), st.integers(0, 2**63 - 1), st.integers(0, 1000))
 def test_the_partner_is_among_the_top_and_was_free(playlists, top, seed, epoch):
     table = table_of(playlists, top=top)
@@ -89,7 +71,7 @@ def test_every_outcome_has_its_exact_probability():
     table = table_of([[0, 1, 2], [1, 2, 3], [3, 4], [0, 4], [3, 4]], tracks=5, top=2)
     expected = outcomes(table)
     assert sum(expected.values()) == 1
-    pairing, epochs = TopCoOccurrence(table, 3), 20_000
+    pairing, epochs = TopCoOccurrence(table, 3), 8_000
     seen = Counter(frozenset(pairs_of(pairing, epoch)) for epoch in range(epochs))
     assert set(seen) <= set(expected)
     statistic = sum((seen[o] - epochs * p) ** 2 / (epochs * p) for o, p in expected.items())
@@ -107,9 +89,3 @@ def test_pairs_of_known_seeds():
         [(1, 0), (4, 5)],
         [(4, 5), (2, 0)],
     ]
-
-
-def test_nothing_to_pair():
-    pairing = TopCoOccurrence(table_of([[4]]), 0)
-    assert list(pairing.epoch(0)) == []
-    assert pairing.count(0) == pairing.expected_pairs == 0

@@ -42,40 +42,36 @@ def melon(folder, groups):
     return path, groups
 
 
-def m3u(folder, groups):
+def lists(folder, groups, suffix, text):
+    """A file for each group in a folder: ``text`` of its tracks."""
     path = folder / "lists"
     path.mkdir()
     for group, tracks in groups:
-        entries = "".join(f"#EXTINF:1,x\r\n{track}.mp3\r\n" for track in tracks)
-        (path / f"{group}.m3u8").write_text("#EXTM3U\r\n" + entries, encoding="utf-8", newline="")
+        (path / f"{group}.{suffix}").write_text(text(tracks), encoding="utf-8", newline="")
     return path, groups
+
+
+def m3u(folder, groups):
+    return lists(folder, groups, "m3u8", lambda tracks: "#EXTM3U\r\n" + "".join(
+        f"#EXTINF:1,x\r\n{track}.mp3\r\n" for track in tracks
+    ))  # fmt: skip
 
 
 def jspf(folder, groups):
-    path = folder / "lists"
-    path.mkdir()
-    for group, tracks in groups:
-        content = {"playlist": {"title": "x", "track": [{"identifier": t} for t in tracks]}}
-        (path / f"{group}.jspf").write_text(
-            json.dumps(content, ensure_ascii=False), encoding="utf-8"
-        )
-    return path, groups
+    return lists(folder, groups, "jspf", lambda tracks: json.dumps(
+        {"playlist": {"title": "x", "track": [{"identifier": track} for track in tracks]}},
+        ensure_ascii=False,
+    ))  # fmt: skip
 
 
 def xspf(folder, groups):
-    path = folder / "lists"
-    path.mkdir()
-    for group, tracks in groups:
-        entries = "".join(
+    return lists(folder, groups, "xspf", lambda tracks: (
+        '<?xml version="1.0" encoding="UTF-8"?><playlist xmlns="http://xspf.org/ns/0/" '
+        'version="1"><title>y</title><trackList>' + "".join(
             f"<track><identifier>{escape(track)}</identifier><title>x</title></track>"
             for track in tracks
-        )
-        (path / f"{group}.xspf").write_text(
-            '<?xml version="1.0" encoding="UTF-8"?><playlist xmlns="http://xspf.org/ns/0/" '
-            f'version="1"><title>y</title><trackList>{entries}</trackList></playlist>',
-            encoding="utf-8",
-        )
-    return path, groups
+        ) + "</trackList></playlist>"
+    ))  # fmt: skip
 
 
 def history(folder, groups):
@@ -98,12 +94,6 @@ WRITERS = {
     "mpd": mpd, "melon": melon, "jspf": jspf, "xspf": xspf, "m3u": m3u, "history": history,
     "table": table,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def example_formats():
-    """Names of the formats there is an example of."""
-    return set(WRITERS)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.playlists.groups import TrackGroups, check_groups_name, load_groups
+from playlist_pretrain.playlists.groups import TrackGroups, load_groups
 from playlist_pretrain.seeds import random_stream
 
 TRACKS = 10
@@ -42,34 +42,17 @@ def test_shape_and_reading():
         groups.group(3)
 
 
-def test_arrays_cannot_be_changed():
-    rows = np.array([0, 1], np.int32)
-    groups = TrackGroups("playlists", np.array([0, 2]), rows, 2, "key", ["g"])
-    rows[0] = 1
-    assert groups.rows.tolist() == [0, 1]
-    for array in (groups.rows, groups.indptr, groups.group(0), groups.covered):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        groups.tracks = 3
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"indptr": np.array([0, 3])}, "does not cut 2 entries"),
-        ({"indptr": np.array([1, 2])}, "does not cut"),
-        ({"indptr": np.array([], np.int64)}, "does not cut"),
         ({"indptr": np.array([0, 2, 1, 2]), "group_ids": ["a", "b", "c"]}, "does not cut"),
         ({"indptr": np.array([0.0, 2.0])}, "indptr: float64"),
         ({"rows": np.array([[0, 1]])}, r"rows: int64 \(1, 2\)"),
-        ({"rows": np.array(["a", "b"])}, "rows: <U1"),
-        ({"rows": np.array([0, -1])}, "values from -1"),
         ({"rows": np.array([0, 2**32 + 1])}, "values from 0 to 4294967297"),
         ({"rows": np.array([0, 5])}, "row 5 in a collection of 5 tracks"),
         ({"rows": np.array([4, 4])}, "row 4 comes twice in group 'a'"),
         ({"tracks": -1}, "-1 tracks"),
-        ({"tracks": 2**31}, "2147483648 tracks"),
         ({"group_ids": ["a", "b"]}, "2 group ids for 1 groups"),
         ({"group_ids": [""]}, "group ids"),
         ({"name": "a/b"}, "groups name 'a/b'"),
@@ -89,12 +72,6 @@ def test_parts_that_do_not_fit(change, message):
         TrackGroups(**parts | change)
 
 
-@pytest.mark.parametrize("name", ["", ".hidden", "a/b", "-a", "x" * 101, "a\n"])
-def test_names_that_cannot_be_files(name):
-    with pytest.raises(GroupsError, match="groups name"):
-        check_groups_name(name)
-
-
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(LISTS, st.sets(st.integers(0, TRACKS - 1)), st.randoms(use_true_random=False))
 def test_filtering_is_that_of_lists(lists, unwanted, chance):
@@ -112,16 +89,9 @@ def test_filtering_is_that_of_lists(lists, unwanted, chance):
     assert (selected.tracks, selected.collection_key) == (groups.tracks, groups.collection_key)
 
 
-@pytest.mark.parametrize("mask", [np.ones(2, bool), np.ones(3), np.array([0, 1, 2])])
-def test_a_mask_of_another_kind_is_refused(mask):
-    with pytest.raises(ValueError, match="mask"):
-        groups_of(SMALL).select(mask)
-
-
 @pytest.mark.parametrize(
     ("groups", "share", "held_out"),
-    [(0, 0.05, 0), (1, 0.5, 0), (19, 0.5, 0), (20, 0.05, 1), (20, 0.001, 1), (39, 0.05, 1),
-     (40, 0.05, 2), (300, 0.05, 15), (300, 0.0, 0), (21, 0.99, 20)],
+    [(0, 0.05, 0), (19, 0.5, 0), (20, 0.001, 1), (39, 0.05, 1), (40, 0.05, 2), (300, 0.0, 0)],
 )  # fmt: skip
 def test_number_of_groups_held_out(groups, share, held_out):
     whole = groups_of([[i % TRACKS, (i + 1) % TRACKS] for i in range(groups)])
@@ -133,18 +103,6 @@ def test_number_of_groups_held_out(groups, share, held_out):
         order = [int(name[1:]) for name in part.group_ids]
         assert order == sorted(order)
         assert lists_of(part) == [whole.group(i).tolist() for i in order]
-
-
-def test_held_out_groups_depend_on_the_seed_alone():
-    groups = groups_of([[0, 1]] * 400)
-    splits = [list(groups.hold_out(seed=seed)[1].group_ids) for seed in (0, 0, 1)]
-    assert splits[0] == splits[1] != splits[2]
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_impossible_share(share):
-    with pytest.raises(GroupsError, match="share"):
-        groups_of(SMALL).hold_out(share)
 
 
 def test_random_words_never_change():
@@ -175,12 +133,15 @@ def test_save_and_load(tmp_path):
         assert getattr(loaded, field) == getattr(groups, field)
 
 
-def test_a_file_cut_off_anywhere(tmp_path):
+def test_a_file_that_is_missing_cut_off_anywhere_or_another(tmp_path):
     path = tmp_path / "groups.npz"
+    with pytest.raises(GroupsError, match="no such file"):
+        TrackGroups.load(path)
     groups_of(SMALL).save(path)
     whole = path.read_bytes()
-    for size in range(0, len(whole), 9):
-        path.write_bytes(whole[:size])
+    contents = [whole[:size] for size in range(0, len(whole), 31)]
+    for content in [*contents, b"group_id,track_id\n", b"\x93NUMPY" * 9]:
+        path.write_bytes(content)
         with pytest.raises(GroupsError, match=r"groups\.npz: not a whole groups file"):
             TrackGroups.load(path)
 
@@ -209,17 +170,12 @@ def arrays(**change):
         {"rows": np.array([Trap(), 1], object)},
         {"header": {"format": 2}},
         {"header": {"name": "../x"}},
-        {"header": {"name": 3}},
         {"header": {"tracks": "5"}},
-        {"header": {"tracks": 1}},
         {"rows": np.array([0, 7], np.int32)},
-        {"rows": np.array([1, 1], np.int32)},
         {"rows": None},
         {"indptr": np.array([0, 2**62])},
         {"group_id_bytes": np.frombuffer(b"\xff", np.uint8)},
         {"group_id_ends": np.array([2])},
-        {"group_id_ends": np.array([1.0])},
-        {"group_id_bytes": np.array("a")},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -228,18 +184,6 @@ def test_foreign_archives(tmp_path, change):
     assert lists_of(TrackGroups.load(tmp_path / "whole.npz")) == [[0, 1]]
     np.savez(tmp_path / "x.npz", **arrays(**change))
     with pytest.raises(GroupsError, match=r"x\.npz: not a whole groups file"):
-        TrackGroups.load(tmp_path / "x.npz")
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"group_id,track_id\n", b"\x93NUMPY" * 9])
-def test_files_that_are_no_archive(tmp_path, content):
-    (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(GroupsError, match=r"x\.npz: not a whole groups file"):
-        TrackGroups.load(tmp_path / "x.npz")
-
-
-def test_no_such_file(tmp_path):
-    with pytest.raises(GroupsError, match="no such file"):
         TrackGroups.load(tmp_path / "x.npz")
 
 
@@ -264,7 +208,7 @@ def test_missing_groups_name_those_there_are(collection):
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["../mine/groups-playlists", "a/b", ""])
+@pytest.mark.parametrize("name", ["../groups-playlists", "a/b", "", ".hidden", "x" * 101, "a\n"])
 def test_a_name_never_leaves_the_folder(collection, name):
     with pytest.raises(GroupsError, match="groups name"):
         load_groups(collection, name)

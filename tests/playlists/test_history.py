@@ -120,33 +120,3 @@ def test_listens_of_a_user_lie_in_any_number_of_files(tmp_path):
 def test_the_places_of_a_track_id(tmp_path, line, expected):
     path = write(tmp_path / "x.jsonl", json.dumps(line))
     assert [tracks for _, tracks in read(path)] == [[expected]]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (b"[]", "line 2: not an object"),
-        (b"{", "line 2: not JSON, cut off or damaged"),
-        (b'{"a": "\xff"}', "line 2: byte 7: not UTF-8"),
-        (b'{"a": ' + b"[" * 100_000, "line 2: JSON nested too deeply"),
-        ({}, "line 2: no 'user_name' or 'user_id'"),
-        ({"user_name": "u"}, "line 2: no 'timestamp' or 'listened_at'"),
-        ({"user_name": "u", "timestamp": 0}, "line 2: no 'track_metadata'"),
-        ({"user_name": "u", "timestamp": True, "track_metadata": {}}, "no 'timestamp'"),
-        ({"user_name": "u", "timestamp": 0, "track_metadata": {}}, "no recording id"),
-        ({"user_name": "", "timestamp": 0, "track_metadata": {"track_name": "t"}}, "user is empty"),
-    ],
-)
-def test_bad_listens(tmp_path, line, message):
-    line = line if isinstance(line, bytes) else json.dumps(line).encode()
-    path = write(tmp_path / "x.jsonl", json.dumps(listen(track="a")).encode() + b"\n" + line)
-    with pytest.raises(TableError) as caught:
-        read(path)
-    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_line_without_end(tmp_path):
-    path = write(tmp_path / "x.jsonl", b'{"a": "' + b"x" * 2_000_000)
-    with pytest.raises(TableError, match="line 1: longer than"):
-        read(path)

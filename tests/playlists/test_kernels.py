@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from playlist_pretrain.playlists.kernels import compiled, first_in_group
+from playlist_pretrain.playlists.kernels import compiled
 
 
 def test_without_a_folder_for_compiled_code(monkeypatch):
@@ -24,12 +24,3 @@ def test_without_a_folder_for_compiled_code(monkeypatch):
     assert double(np.arange(3)).tolist() == [0, 2, 4]
     assert double(np.arange(2)).tolist() == [0, 2]
     assert [settings.get("cache", False) for settings in asked] == [True, False]
-
-
-def test_compiled_code_does_what_the_source_says(rng):
-    lengths = rng.integers(0, 9, 50)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    rows = rng.integers(0, 6, indptr[-1]).astype(np.int32)
-    fast, slow = first_in_group(indptr, rows, 6), first_in_group.__wrapped__(indptr, rows, 6)
-    assert np.array_equal(fast, slow)
-    assert 0 < fast.sum() < len(fast)

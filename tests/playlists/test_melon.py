@@ -64,28 +64,6 @@ def test_groups_of_songs(melon, kind, expected):
     assert read(melon / "song_meta.json", kind=kind) == expected
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"a": 1}, "not a list"),
-        ([5], "playlist 0: not an object"),
-        ([{"songs": []}], "playlist 0: no 'id'"),
-        ([{"id": None, "songs": []}], "neither a whole number nor text"),
-        ([{"id": 1}], "playlist 1: no 'songs'"),
-        ([{"id": 1, "songs": {}}], "playlist 1: 'songs' is not a list"),
-        ([{"id": 1, "songs": [2, 3.5]}], "playlist 1, song 1: neither a whole number nor text"),
-        ([{"id": 1, "songs": [""]}], "playlist 1, song 0 is empty"),
-        ('[{"id": 1, "songs": []}] x', "Extra data"),
-        ("[" * 100_000, "nested too deeply"),
-    ],
-)
-def test_bad_playlists(tmp_path, content, message):
-    folder = write(tmp_path / "melon", train=content)
-    with pytest.raises(TableError) as caught:
-        read(folder)
-    assert "train.json: " in str(caught.value) and message in str(caught.value)
-
-
 def test_a_kind_whose_file_is_missing(melon):
     (melon / "song_meta.json").unlink()
     with pytest.raises(TableError, match=r"artists are in song_meta\.json, which is not here"):

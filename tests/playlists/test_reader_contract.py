@@ -85,24 +85,11 @@ def first_damage_only(self, sources, request):
             yield self.group(line, source.name)
 
 
-def repeats(self, sources, request):
-    self.times = getattr(self, "times", 0) + 1
-    yield from list(Lines.read(self, sources, request))[: None if self.times < 2 else -1]
-
-
 def swallows(self, sources, request):
     try:
         yield from Lines.read(self, sources, request)
     except TableError:
         return
-
-
-def twice_reported(self, sources, request):
-    def damaged(error):
-        request.damaged(error)
-        request.damaged(error)
-
-    yield from Lines.read(self, sources, Request(advance=request.advance, damaged=damaged))
 
 
 def crashes(self, source, request):
@@ -111,35 +98,9 @@ def crashes(self, source, request):
         yield line.encode()
 
 
-def of_any_length(self, source, request):
-    lines = source.read_far(request.advance)[0].split(b"\n")
-    yield from filter(None, lines)
-
-
-def shortened(self, line, where):
-    group, tracks = Lines.group(self, line.rstrip(b".") + b".", where)
-    return group, tracks[::-1]
-
-
-def raises(error):
-    def call(*given, **more):
-        raise error
-
-    return call
-
-
 BROKEN = {
     "name": ({"name": "two words"}, "name: text without blanks"),
-    "kinds": ({"kinds": ()}, "kinds: a tuple of at least one"),
-    "options": ({"options": frozenset({"speed"})}, "options: of columns.*not speed"),
-    "sniff raises": ({"sniff": raises(OSError("no"))}, "sniff: answers whatever is there"),
     "sniffs all": ({"sniff": lambda self, path: True}, "sniff: nothing is not recognised"),
-    "no packed ones": ({"sniff": lambda self, path: path.suffix == ".lines" or any(
-        path.glob("?.lines"))}, "sniff: the same packed"),
-    "empty folder": (
-        {"sources": lambda self, path: sources_in(path, is_lines)},
-        "an empty folder: raises TableError, but nothing",
-    ),
     "not streaming": (
         {"read": lambda self, *given: list(Lines.read(self, *given))}, "read: streams",
     ),
@@ -150,12 +111,9 @@ BROKEN = {
             self, sources, Request(damaged=request.damaged))},
         "advance: is told .* bytes in all, not 0",
     ),
-    "other when read again": ({"read": repeats}, "read: again, the same"),
     "swallows damage": ({"read": swallows}, "zero bytes: raises TableError, but nothing"),
     "raises another error": ({"lines": crashes}, "zero bytes: raises TableError, not ValueError"),
     "does not go on": ({"read": first_damage_only}, "zero bytes: request.damaged is told"),
-    "reports twice": ({"read": twice_reported}, "damaged: is told of one TableError"),
-    "invents when cut off": ({"lines": of_any_length, "group": shortened}, "cut off after|holds"),
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ def test_nearest_by_cosine_is_that_of_numpy(rng):
     assert nearest_by_cosine(vectors, 8) == nearest_by_cosine(vectors, 12) == []
 
 
-@pytest.mark.parametrize("lists", [[[0, 1]], [[0, 1], [0, 1], [2, 3, 4]], [range(5)] * 30])
+@pytest.mark.slow
+@pytest.mark.parametrize("lists", [[[0, 1]], [range(5)] * 30])
 def test_figures_of_tiny_groups(tmp_path, lists):
     groups = TrackGroups.from_lists("x", lists, tracks=6, collection_key="k")
     drawn = draw_groups(groups, top_table(groups), tmp_path, groups)

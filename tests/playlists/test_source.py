@@ -9,7 +9,7 @@ import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import source as module
-from playlist_pretrain.playlists.readers.source import first_bytes, sources_in
+from playlist_pretrain.playlists.readers.source import sources_in
 
 
 def everything(path):
@@ -60,17 +60,6 @@ def test_a_zip_file_cut_off_anywhere_gives_one_message(tmp_path):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_damaged_member_gives_one_message(tmp_path):
-    path = write_zip(tmp_path / "z.zip", ("a.json", bytes(range(256)) * 40))
-    data = bytearray(path.read_bytes())
-    for place in range(40, 140, 7):
-        data[place] ^= 0xFF
-    path.write_bytes(data)
-    (source,) = sources_in(path, everything)
-    with pytest.raises(TableError, match=r"z\.zip: a\.json: damaged or cut off"):
-        source.read()
-
-
 def bomb(size):
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as stream:
@@ -79,22 +68,19 @@ def bomb(size):
     return packed.getvalue()
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_file_with_any_bit_turned_is_read_or_gives_one_message(tmp_path, method):
+def test_a_zip_file_with_any_bit_turned_is_read_or_gives_one_message(tmp_path):
     path = tmp_path / "z.zip"
-    with zipfile.ZipFile(path, "w", method) as archive:
-        archive.writestr("a", b"some text")
+    write_zip(path, ("a", b"some text"))
     whole = path.read_bytes()
     for place in range(len(whole)):
-        for bit in (5,):
-            damaged = bytearray(whole)
-            damaged[place] ^= 1 << bit
-            path.write_bytes(damaged)
-            try:
-                for source in sources_in(path, everything):
-                    source.read()
-            except TableError as error:
-                assert str(path) in str(error) and str(error).isprintable()
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << 5
+        path.write_bytes(damaged)
+        try:
+            for source in sources_in(path, everything):
+                source.read()
+        except TableError as error:
+            assert str(path) in str(error) and str(error).isprintable()
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zip", "gzip in zip"])
@@ -112,14 +98,6 @@ def test_bombs_are_left_after_a_bounded_amount(tmp_path, monkeypatch, kind):
         while chunk := stream.read(1 << 16):
             read += len(chunk)
     assert read < 201 * source.size + (4 << 20)
-
-
-def test_more_than_the_largest_is_refused(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"x" * 11)
-    assert sources_in(path, everything)[0].read(largest=11) == b"x" * 11
-    with pytest.raises(TableError, match="larger than 10 bytes"):
-        sources_in(path, everything)[0].read(largest=10)
 
 
 def test_folders_are_searched_in_order_without_hidden_files(tmp_path):
@@ -150,13 +128,3 @@ def test_links_are_followed_and_those_that_lead_nowhere_are_named(tmp_path):
             source.read()
     with pytest.raises(TableError, match="neither a file nor a folder"):
         sources_in(tmp_path / "a" / "4.x", everything)
-
-
-def test_how_a_file_begins(tmp_path):
-    (tmp_path / "plain").write_bytes(b"abcdef")
-    (tmp_path / "packed.gz").write_bytes(gzip.compress(b"abcdef"))
-    (tmp_path / "broken.gz").write_bytes(b"abcdef")
-    write_zip(tmp_path / "z.zip", ("a", "b"))
-    found = [first_bytes(tmp_path / name, 3) for name in
-             ("plain", "packed.gz", "broken.gz", "z.zip", "")]  # fmt: skip
-    assert found == [b"abc", b"abc", b"", b"", b""]

@@ -6,7 +6,6 @@ import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import Request
-from playlist_pretrain.playlists.readers import table as parquet_module
 from playlist_pretrain.playlists.readers.source import LONGEST_PART
 from playlist_pretrain.playlists.readers.table import TableReader
 
@@ -65,17 +64,11 @@ def test_bad_tables(tmp_path, content, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        ({"group": "artist"}, [("x", ["1"])]),
-        ({"track": "title"}, [("g", ["y"])]),
-        ({"group": "artist", "track": "title"}, [("x", ["y"])]),
-    ],
-)
-def test_columns(tmp_path, columns, expected):
+def test_columns(tmp_path):
     path = write(tmp_path, "group_id,track_id,artist,title\ng,1,x,y\n")
-    assert list(read(path, columns=columns)) == expected
+    assert list(read(path, columns={"track": "title"})) == [("g", ["y"])]
+    columns = {"group": "artist", "track": "title"}
+    assert list(read(path, columns=columns)) == [("x", ["y"])]
 
 
 def test_a_long_group_comes_in_parts(tmp_path):
@@ -153,41 +146,6 @@ def test_bad_parquet(tmp_path, columns, message):
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 
-def test_parquet_with_a_column_twice(tmp_path):
-    import pyarrow
-    from pyarrow import parquet
-
-    columns = pyarrow.Table.from_arrays(
-        [["a"], ["1"], ["2"]], names=["group_id", "track_id", "track_id"]
-    )
-    parquet.write_table(columns, tmp_path / "t.parquet")
-    with pytest.raises(TableError, match="more than one column 'track_id'"):
-        list(read(tmp_path / "t.parquet"))
-
-
-def test_parquet_text_that_is_not_utf8(tmp_path):
-    import pyarrow
-
-    bad = pyarrow.Array.from_buffers(pyarrow.string(), 2, pyarrow.array([b"a", b"\xff"]).buffers())
-    path = write_parquet(tmp_path / "t.parquet", group_id=["a", "b"], track_id=bad)
-    with pytest.raises(TableError, match=r"t\.parquet: .* after row 0: .*decode byte 0xff"):
-        list(read(path))
-
-
-@pytest.mark.parametrize("freely", [0, parquet_module.FREELY])
-def test_parquet_cells_that_are_missing_repeated_or_lists(tmp_path, monkeypatch, freely):
-    monkeypatch.setattr(parquet_module, "FREELY", freely)  # 0: no dictionary is kept
-    monkeypatch.setattr(parquet_module, "LARGEST_EXPANSION", 10_000)
-    groups = [["a", "b"], ["b"], ["a", "b"], None]
-    path = write_parquet(tmp_path / "t.parquet", group_id=groups, track_id=list("xyxz"))
-    parts = read(path)
-    assert [next(parts) for _ in range(4)] == [
-        ("a", ["x"]), ("b", ["x", "y"]), ("a", ["x"]), ("b", ["x"]),
-    ]  # fmt: skip
-    with pytest.raises(TableError, match="row 4: column 'group_id' is empty"):
-        next(parts)
-
-
 def test_parquet_bombs(tmp_path):
     import pyarrow
     from pyarrow import parquet
@@ -222,9 +180,3 @@ def test_parquet_that_is_cut_off_or_damaged_gives_one_message(tmp_path):
             assert str(path) in str(error) and "\n" not in str(error)
             refused += 1
     assert refused > len(damaged) // 2
-
-
-def test_other_columns_than_those_of_a_table(tmp_path):
-    path = write(tmp_path, "group_id,track_id\na,1\n")
-    with pytest.raises(TableError, match="--columns group=…,track=…"):
-        list(read(path, columns={"user": "x"}))

