@@ -19,12 +19,6 @@ def algorithms(kind: str):
     return importlib.import_module(f"essentia.{kind}")
 
 
-def mel_filters(**parameters) -> np.ndarray:
-    """Filters of ``MelBands`` [257, bands], one unit spectrum after the other."""
-    bands = algorithms("standard").MelBands(inputSize=257, sampleRate=16000, **parameters)
-    return np.stack([bands(spectrum) for spectrum in np.eye(257, dtype=np.float32)])
-
-
 def log_mel(front_end, waveform: np.ndarray, silent_frames: str = "keep") -> np.ndarray:
     """Mel of a whole waveform, from the network inside the ``TensorflowPredict…`` algorithms.
 
@@ -48,30 +42,10 @@ def log_mel(front_end, waveform: np.ndarray, silent_frames: str = "keep") -> np.
     return pool["mel"]
 
 
-def musicnn_wrapper(graph: str, waveform: np.ndarray) -> np.ndarray:
-    """What ``TensorflowPredictMusiCNN`` hands to a model: its overlapping pairs of frames."""
-    predict = algorithms("standard").TensorflowPredictMusiCNN(
-        graphFilename=graph,
-        input="melspectrogram",
-        output="frames",
-        patchSize=2,
-        patchHopSize=1,
-        batchSize=-1,
-        lastPatchMode="discard",
-    )
-    pairs = np.asarray(predict(waveform)).reshape(-1, 2, 96)
-    return np.concatenate([pairs[:1, 0], pairs[:, 1]])
-
-
 @pytest.fixture(scope="session")
 def essentia_reference():
     """The functions of this module that ask Essentia."""
-    return SimpleNamespace(
-        algorithms=algorithms,
-        mel_filters=mel_filters,
-        log_mel=log_mel,
-        musicnn_wrapper=musicnn_wrapper,
-    )
+    return SimpleNamespace(algorithms=algorithms, log_mel=log_mel)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,9 @@
 """Decoding of every format against known tones, excerpts, and MonoLoader itself."""
 
-import pickle
-
 import numpy as np
 import pytest
 
-from playlist_pretrain.audio.decode import AudioLoader, decode, load_audio
+from playlist_pretrain.audio.decode import decode, load_audio
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel, log_mel
 from playlist_pretrain.errors import AudioError, FrontEndError
@@ -50,7 +48,7 @@ def test_formats(kind, channels, tmp_path, ffmpeg):
     assert np.sqrt(2 * np.mean(middle**2)) == pytest.approx(0.5, rel=0.08)
 
 
-@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 48000, 96000])
+@pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_rates(rate, tmp_path, ffmpeg):
     path = tone(ffmpeg, tmp_path / "tone.wav", rate=rate)
     decoded = decode(path, excerpt=None)
@@ -70,7 +68,7 @@ def test_channels_are_averaged(tmp_path, ffmpeg):
     np.testing.assert_allclose(decode(path).waveform, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff"])
+@pytest.mark.parametrize("suffix", ["wav", "ogg"])
 def test_six_channels_are_averaged(suffix, tmp_path, ffmpeg):
     path = tone(ffmpeg, tmp_path / f"six.{suffix}", channels=6, rate=48000)
     decoded = decode(path, excerpt=None)
@@ -86,8 +84,7 @@ def test_six_channels_of_m4a_are_refused_with_advice(tmp_path, ffmpeg):
         decode(path)
 
 
-@pytest.mark.parametrize("suffix", ["wav", "mp3", "ogg", "m4a"])
-@pytest.mark.parametrize("quality", [1, 4])
+@pytest.mark.parametrize(("suffix", "quality"), [("wav", 4), ("mp3", 1), ("ogg", 1), ("m4a", 1)])
 def test_numbers_are_those_of_mono_loader(suffix, quality, tmp_path, ffmpeg, essentia_reference):
     path = tone(ffmpeg, tmp_path / f"tone.{suffix}", channels=2)
     loader = essentia_reference.algorithms("standard").MonoLoader(
@@ -101,7 +98,6 @@ def test_numbers_are_those_of_mono_loader(suffix, quality, tmp_path, ffmpeg, ess
     ("seconds", "excerpt", "start", "length"),
     [
         (4.0, 1.5, 1.25, 1.5),
-        (4.0, 4.0, 0.0, 4.0),
         (4.0, 30.0, 0.0, 4.0),
         (4.0, None, 0.0, 4.0),
         (2.5, 0.5, 1.0, 0.5),
@@ -117,12 +113,6 @@ def test_excerpt_is_the_centre(seconds, excerpt, start, length, tmp_path, ffmpeg
     assert decoded.waveform[0] == pytest.approx(start / 10, abs=1e-6)
     if length < seconds:
         assert decoded.waveform.base is None, "an excerpt must not keep the whole file in memory"
-
-
-@pytest.mark.parametrize("excerpt", [0, -1.0, float("nan"), float("inf")])
-def test_impossible_excerpts_are_refused(excerpt, tmp_path):
-    with pytest.raises(AudioError, match="excerpt"):
-        decode(tmp_path / "any.wav", excerpt=excerpt)
 
 
 def test_silence_and_shortness_are_no_errors(tmp_path, ffmpeg):
@@ -146,13 +136,6 @@ def test_names(name, tmp_path, ffmpeg, monkeypatch):
     path.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert decode(name).source_seconds == pytest.approx(4.0, abs=0.01)
-
-
-def test_loader_travels_to_other_processes(tmp_path, ffmpeg):
-    path = tone(ffmpeg, tmp_path / "tone.wav", rate=48000)
-    loader = pickle.loads(pickle.dumps(AudioLoader(sample_rate=8000, excerpt=1.0)))
-    decoded = loader(str(path))
-    assert decoded.waveform.size == 8000 and decoded.start_seconds == pytest.approx(1.5, abs=1e-3)
 
 
 def test_an_array_and_its_log_mel_in_two_lines(tmp_path, ffmpeg):

@@ -49,18 +49,14 @@ def float_wav(whole, tmp_path, ffmpeg, value: float) -> bytes:
     ("name", "content", "message"),
     [
         ("empty.wav", lambda *_: b"", "is empty"),
-        ("empty.mp3", lambda *_: b"", "is empty"),
-        ("random.wav", lambda *_: np.random.default_rng(0).bytes(50_000), "decoded"),
         ("random.mp3", lambda *_: np.random.default_rng(1).bytes(50_000), "decoded"),
         ("random.ogg", lambda *_: np.random.default_rng(2).bytes(50_000), "decoded"),
         ("text.mp3", lambda *_: b"no music here\n" * 1000, "decoded"),
-        ("zip.ogg", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
         ("zip.mp3", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
         ("cut.wav", lambda whole, *_: cut(whole, "wav", 0.5), r"2\.0 s of the 4\.0 s"),
         ("cut.aiff", lambda whole, *_: cut(whole, "aiff", 0.5), r"2\.0 s of the 4\.0 s"),
         ("cut.flac", lambda whole, *_: cut(whole, "flac", 0.5), r"of the 4\.0 s"),
         ("cut.m4a", lambda whole, *_: cut(whole, "m4a", 0.5), "decoded"),
-        ("head.wav", lambda whole, *_: cut(whole, "wav", 1)[:50], "decoded"),
         ("head.flac", lambda whole, *_: cut(whole, "flac", 1)[:60], "decoded"),
         ("head.ogg", lambda whole, *_: cut(whole, "ogg", 1)[:60], "decoded"),
         ("nan.wav", lambda *given: float_wav(*given, np.nan), "NaN or infinite"),
@@ -79,13 +75,11 @@ def test_bad_files(name, content, message, whole, tmp_path, ffmpeg, capfd):
     assert printed.out == printed.err == ""
 
 
-@pytest.mark.parametrize(("suffix", "seconds"), [("mp3", 2.0), ("ogg", 2.0)])
-def test_formats_without_a_length_give_what_a_cut_file_holds(
-    suffix, seconds, whole, tmp_path, capfd
-):
+@pytest.mark.parametrize("suffix", ["mp3", "ogg"])
+def test_formats_without_a_length_give_what_a_cut_file_holds(suffix, whole, tmp_path, capfd):
     path = tmp_path / f"cut.{suffix}"
     path.write_bytes(cut(whole, suffix, 0.5))
-    assert 0.3 * seconds < decode(path).source_seconds < 1.6 * seconds
+    assert 0.6 < decode(path).source_seconds < 3.2
     assert capfd.readouterr().err == ""
 
 
@@ -123,6 +117,7 @@ def test_what_is_no_file(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_unknown_codecs_do_not_crash_a_process_that_dirties_its_memory(whole):
     program = """
         import sys

@@ -32,11 +32,8 @@ def test_constants_survive_json(imported):
         ({"kind": "guessed"}, "unknown fields: .*kind"),
         ({"colour": 1}, "unknown fields: colour"),
         ({"bands": 0}, "bands = 0"),
-        ({"bands": 48.0}, "bands = 48.0"),
         ({"log_factor": 0.0}, "log_factor = 0.0"),
-        ({"log_offset": -1.0}, "log_offset = -1.0"),
         ({"silence": 1e6}, "silence = 1000000.0"),
-        ({"silence": float("nan")}, "silence = nan"),
         ({"spectrum": "cepstrum"}, "power, magnitude"),
         ({"framing": ["whole"]}, "of type str"),
     ],
@@ -98,11 +95,3 @@ def test_nothing_is_silence_and_the_loudest_value_stays_finite(imported):
     loudest = np.array([65504.0, -65504.0], np.float32)
     power = to_power(imported, loudest)
     assert np.isfinite(power).all() and np.isfinite(from_power(imported, power)).all()
-
-
-def test_jamendo_is_what_essentia_gives():
-    from essentia.standard import UnaryOperator
-
-    power = np.array([1e-20, 1e-9, 0.3, 1.0, 50.0], np.float32)
-    as_distributed = UnaryOperator(type="lin2db", scale=2)(power)
-    np.testing.assert_allclose(from_power(JAMENDO, power).numpy(), as_distributed, atol=1e-3)

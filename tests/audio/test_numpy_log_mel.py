@@ -1,6 +1,5 @@
-"""The log-mel without TensorFlow against the graph that models have inside, and golden values."""
+"""The log-mel without TensorFlow against the graph, which is tested against golden values."""
 
-import dataclasses
 import tracemalloc
 
 import numpy as np
@@ -11,12 +10,7 @@ from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.numpy_log_mel import NumpyLogMel
 
 # Around a hop, a frame and a chunk of 256 frames, for every preset.
-LENGTHS = (0, 1, 159, 188, 189, 255, 256, 399, 400, 401, 512, 513, 4096, 40_960, 48_000, 48_128)
-LENGTHS += (48_129, 65_535, 96_257, 100_001)
-PLAIN = {
-    hop: dataclasses.replace(PRESETS["musicnn"], hop_length=hop, framing="whole")
-    for hop in (188, 256)
-}
+LENGTHS = (0, 1, 159, 188, 189, 256, 400, 401, 513, 4096, 40_960, 48_128, 48_129, 100_001)
 
 
 def waveforms(rng):
@@ -44,30 +38,6 @@ def test_halves_are_the_floats_rounded(name, rng):
         mel = rounded(waveform)
         assert mel.dtype == np.float16
         np.testing.assert_array_equal(mel, exact(waveform).astype(np.float16))
-
-
-@pytest.mark.parametrize("hop", [188, 256])
-@pytest.mark.parametrize(("wave", "mel"), [("wave", "mel_hop"), ("wave_music", "music_mel_hop")])
-def test_musicnn_mel_equals_golden_values(golden, hop, wave, mel):
-    with np.load(golden / "musicnn_mel.npz", allow_pickle=False) as values:
-        made = NumpyLogMel(PLAIN[hop])(values[wave])
-        np.testing.assert_allclose(made, values[f"{mel}{hop}"], atol=5e-5, rtol=0)
-
-
-@pytest.mark.parametrize("signal", ["chirp", "sine"])
-def test_vggish_mel_equals_golden_values(golden, signal):
-    with np.load(golden / "vggish_mel.npz", allow_pickle=False) as values:
-        expected = values[f"{signal}_log_mel"].reshape(-1, 64)
-        mel = NumpyLogMel(PRESETS["vggish"])(values[f"{signal}_wave"])[: len(expected)]
-        np.testing.assert_allclose(mel, expected, atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("bands", [1, 5, 128])
-def test_any_number_of_bands(bands, rng):
-    preset = dataclasses.replace(PRESETS["paper"], bands=bands)
-    waveform = rng.normal(0, 0.1, 8000).astype(np.float32)
-    expected = preset.log_mel(waveform).numpy()
-    np.testing.assert_allclose(NumpyLogMel(preset)(waveform), expected, atol=2e-5, rtol=0)
 
 
 def test_bits_do_not_depend_on_the_number_of_threads(rng):

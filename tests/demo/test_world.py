@@ -1,15 +1,109 @@
-"""The latent world: counts, the ring of styles, and what depends on the seed."""
+"""The synthetic world: its artists and styles, playlists, tags, splits and triplets."""
+
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 
+from playlist_pretrain.demo import world as tables
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.fixture(params=[0, 1], ids=lambda seed: f"world{seed}")
+def world(request):
+    return make_world(request.param)
+
+
+def test_playlists_are_300_sets_of_demo_songs(world):
+    playlists = tables.playlists(world)
+    known = set(world.songs("demo"))
+    assert len({name for name, _ in playlists}) == len(playlists) == 300
+    for _, songs in playlists:
+        assert 5 <= len(songs) <= 60
+        assert len(set(songs)) == len(songs)
+        assert set(songs) <= known
+
+
+def test_playlists_keep_to_a_style_and_reach_the_neighbouring_ones(world):
+    together = np.zeros((6, 6))
+    for _, songs in tables.playlists(world):
+        count = np.bincount(world.song_style[songs], minlength=6)
+        together += np.outer(count, count) - np.diag(count)
+    share = together / together.sum()
+    steps = np.abs(np.subtract.outer(np.arange(6), np.arange(6)))
+    steps = np.minimum(steps, 6 - steps)
+    by_steps = [share[steps == step].sum() for step in range(4)]
+    assert by_steps[0] > 0.4
+    assert by_steps[1] > 0.15
+    assert by_steps[1] / 12 > 1.5 * by_steps[2] / 12
+    assert 0 < by_steps[3] / 6 < by_steps[1] / 12
+
+
+def test_every_song_has_its_style_and_some_instruments_and_moods(world):
+    tags = tables.tags(world)
+    assert len(tags) == 360
+    for song, found in enumerate(tags):
+        assert len(set(found)) == len(found)
+        kinds = Counter(tag.split("---")[0] for tag in found)
+        assert kinds["style"] == 1
+        assert f"style---{STYLES[world.song_style[song]]}" in found
+        assert kinds["instrument"] >= 3  # a lead, a chord instrument and a bass
+        assert set(kinds) <= {"style", "mood", "instrument"}
+    moods = Counter(tag for found in tags for tag in found if tag.startswith("mood"))
+    assert set(moods) == {f"mood---{mood}" for mood in tables.MOODS}
+    assert set(moods.values()) == {126}  # 35 % of 360
+
+
+@pytest.mark.parametrize(
+    ("part", "sizes"),
+    [
+        ("demo", {"train": 120, "validation": 60, "test": 60}),
+        ("demo-eval", {"train": 42, "validation": 18, "test": 60}),
+    ],
+)
+def test_splits_have_their_sizes(part, sizes):
+    world = make_world(0)
+    splits = tables.splits(world)
+    assert Counter(splits[song] for song in world.songs(part)) == sizes
+
+
+def test_no_artist_of_a_test_split_is_in_another_one(world):
+    splits = tables.splits(world)
+    found = defaultdict(set)
+    for song in range(360):
+        found[world.song_artist[song]].add(splits[song])
+    assert all(kinds == {"test"} for kinds in found.values() if "test" in kinds)
+    demo = {world.song_artist[song] for song in world.songs("demo")}
+    assert all(len(found[artist]) == 1 for artist in demo)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_triplets_are_500_clear_ones_of_the_part(world, part):
+    triplets = tables.triplets(world, part)
+    assert triplets.shape == (500, 3)
+    assert len(np.unique(triplets, axis=0)) == 500
+    assert set(triplets.ravel()) <= set(world.songs(part))
+    anchor, positive, negative = (world.latents[column] for column in triplets.T)
+    far = np.linalg.norm(anchor - negative, axis=1)
+    near = np.linalg.norm(anchor - positive, axis=1)
+    assert np.all(near > 0)
+    assert np.all(far - near >= tables.MARGIN)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_triplets_are_between_styles_or_within_one(world, part):
+    style = world.song_style[tables.triplets(world, part)]
+    artist = world.song_artist[tables.triplets(world, part)]
+    within = style[:, 0] == style[:, 2]
+    assert np.all(style[:, 0] == style[:, 1])
+    assert within.sum() == 100
+    assert np.all((artist[:, 0] == artist[:, 1]) == within)
+    assert np.all(artist[:, 0] != artist[:, 2])
+    assert len(set(artist[:, 0])) == len(set(world.song_artist[world.songs(part)]))
+
+
 @pytest.mark.parametrize(("part", "artists"), [("demo", 24), ("demo-eval", 12)])
-def test_parts_have_their_artists_with_ten_songs_each_and_all_styles(seed, part, artists):
-    world = make_world(seed)
+def test_parts_have_their_artists_with_ten_songs_each_and_all_styles(world, part, artists):
     songs = world.songs(part)
     counts = np.bincount(world.song_artist[songs], minlength=36)
     assert len(songs) == 10 * artists
@@ -25,21 +119,7 @@ def test_parts_share_no_artist_and_no_song():
     assert len(demo | demo_eval) == len(world.artists) == len(set(world.artists)) == 36
 
 
-def test_a_seed_gives_one_world_and_another_seed_another():
-    first = make_world(5)
-    make_world.cache_clear()
-    again, other = make_world(5), make_world(6)
-    assert first is not again
-    assert np.array_equal(first.latents, again.latents)
-    assert first.track_ids == again.track_ids
-    assert first.titles == again.titles
-    assert np.abs(first.latents - other.latents).max() > 0.5
-    assert first.track_ids != other.track_ids
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(seed):
-    world = make_world(seed)
+def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(world):
     centres = np.array(
         [world.latents[world.song_style == style].mean(axis=0) for style in range(len(STYLES))]
     )

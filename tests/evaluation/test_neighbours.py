@@ -5,7 +5,6 @@ import pytest
 
 from playlist_pretrain.errors import EmbeddingsError, TrackError
 from playlist_pretrain.evaluation import neighbours as module
-from playlist_pretrain.evaluation.bootstrap import mean_intervals
 from playlist_pretrain.evaluation.neighbours import (
     ExactSearch,
     Mates,
@@ -16,7 +15,6 @@ from playlist_pretrain.evaluation.neighbours import (
     nearest,
     occurrences,
     retrieval,
-    unit_vectors,
 )
 from playlist_pretrain.playlists.groups import TrackGroups
 
@@ -67,14 +65,6 @@ def test_queries_are_rows_ids_or_vectors_and_a_notebook_shows_the_answer(rng):
     assert repr(nearest(vectors, k=1)).endswith("…")
     with pytest.raises(TrackError, match="no track 'x' among the 8"):
         nearest(vectors, ["track 1", "x"])
-
-
-def test_some_queries(rng):
-    vectors = rng.normal(size=(30, 4))
-    every, some = nearest(vectors, k=29), nearest(vectors, [7, 3, 7], k=29)
-    np.testing.assert_array_equal(some.rows, every.rows[[7, 3, 7]])
-    np.testing.assert_array_equal(some.queries, [7, 3, 7])
-    assert nearest(vectors, [], k=2).rows.shape == (0, 2)
 
 
 @pytest.mark.parametrize("block", [3 * 50, 1 << 24])
@@ -138,19 +128,7 @@ def test_refuses(change, message, rng):
         nearest(change(rng.normal(size=(9, 4))), k=3)
 
 
-def test_units_are_the_same_row_by_row_and_the_bad_one_is_named(rng, monkeypatch):
-    vectors = rng.normal(size=(20, 5)).astype(np.float32)
-    whole = unit_vectors(vectors)
-    np.testing.assert_array_equal(unit_vectors(vectors[7:9]), whole[7:9])
-    monkeypatch.setattr(module, "_ROWS_AT_ONCE", 3)
-    np.testing.assert_array_equal(unit_vectors(vectors), whole)
-    np.testing.assert_array_equal(unit_vectors(vectors, "float32"), whole.astype(np.float32))
-    vectors[13] = 0
-    with pytest.raises(EmbeddingsError, match="row 13: all zeros"):
-        unit_vectors(vectors)
-
-
-@pytest.mark.parametrize(("k", "queries"), [(0, None), (-1, None), (2, [9]), (2, [-1, 3])])
+@pytest.mark.parametrize(("k", "queries"), [(0, None), (2, [9]), (2, [-1, 3])])
 def test_refuses_what_is_out_of_range(k, queries, rng):
     with pytest.raises(EmbeddingsError, match="of 9 tracks"):
         nearest(rng.normal(size=(9, 4)), queries, k)
@@ -222,11 +200,3 @@ def test_hubs(rng):
     assert hubness(Neighbours(np.arange(30), ring, np.zeros(ring.shape), 30)) == 0
     few = hubness(nearest(rng.normal(size=(1000, 2))))
     assert hubness(nearest(rng.normal(size=(1000, 100)) + 0.3)) > few + 0.5
-
-
-def test_intervals_of_means_are_those_of_a_binomial():
-    values = np.repeat([[1.0, 0.2], [0.0, 0.2]], [320, 80], axis=0)
-    (low, high), constant = mean_intervals(values)
-    half = 1.96 * np.sqrt(0.8 * 0.2 / 400)
-    assert (low, high) == pytest.approx((0.8 - half, 0.8 + half), abs=0.006)
-    assert constant == pytest.approx((0.2, 0.2))

@@ -10,9 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from playlist_pretrain.errors import ScoresError
 from playlist_pretrain.evaluation.bootstrap import (
-    areas_of_resample,
     bootstrap_intervals,
-    ranked_classes,
 )
 from playlist_pretrain.evaluation.scores import load_scores, save_scores
 from playlist_pretrain.evaluation.tagging import (
@@ -50,20 +48,6 @@ def test_equals_scikit_learn(targets, scores):
     assert result.macro_average_precision == pytest.approx(expected.mean())
 
 
-def test_a_resample_equals_scikit_learn_on_its_tracks(targets, scores, rng):
-    ranking = ranked_classes(targets, scores)
-    for _ in range(20):
-        drawn = rng.integers(60, size=60)
-        found = areas_of_resample(np.bincount(drawn, minlength=60), *ranking)
-        for column in range(6):
-            pair = targets[drawn, column], scores[drawn, column]
-            if 0 < pair[0].sum() < 60:
-                expected = roc_auc_score(*pair), average_precision_score(*pair)
-                np.testing.assert_allclose(found[:, column], expected, atol=1e-12)
-            else:
-                assert np.isnan(found[:, column]).all()
-
-
 def test_intervals_are_percentiles_of_materialised_resamples(targets, scores):
     found = bootstrap_intervals(targets, scores, resamples=40, seed=5)
     generator = np.random.default_rng(5)
@@ -75,23 +59,6 @@ def test_intervals_are_percentiles_of_materialised_resamples(targets, scores):
     for name, column in zip(("roc_auc", "average_precision"), np.transpose(means), strict=True):
         assert found[name] == pytest.approx(tuple(np.percentile(column, [2.5, 97.5])))
     assert found == bootstrap_intervals(targets, scores, resamples=40, seed=5)
-
-
-def test_the_interval_of_roc_auc_covers_as_often_as_it_says(rng):
-    """Scores of two normal distributions one deviation apart: ROC-AUC Φ(1/√2) = 0.7602."""
-    inside = 0
-    for trial in range(100):
-        targets = (np.arange(80) < 40)[:, None]
-        scores = rng.normal(size=(80, 1)) + targets
-        low, high = bootstrap_intervals(targets, scores, resamples=200, seed=trial)["roc_auc"]
-        inside += low < 0.7602 < high
-    assert 88 <= inside <= 100
-
-
-def test_few_tracks_are_drawn_again_until_a_class_is_left():
-    targets, scores = np.array([[True], [False]]), np.array([[1.0], [0.0]])
-    found = bootstrap_intervals(targets, scores, resamples=50)
-    assert found == {"roc_auc": (1.0, 1.0), "average_precision": (1.0, 1.0)}
 
 
 def spoilt(scores, value):

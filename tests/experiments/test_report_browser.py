@@ -102,11 +102,10 @@ def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(browser, wri
         assert all(colours > 5 for colours in inked), inked
 
 
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_tables_are_those_of_the_file_for_programs(browser, written, viewport):
+def test_tables_are_those_of_the_file_for_programs(browser, written):
     tables = written.document["tables"]
     assert any(entry["grey"] for entry in tables["entries"])
-    with opened(browser, written.path, viewport) as page:
+    with opened(browser, written.path) as page:
         cells = page.locator("td[data-row]")
         assert cells.count() == len(tables["entries"])
         for entry in tables["entries"]:
@@ -144,25 +143,6 @@ def test_text_of_anybody_is_shown_and_never_run(browser, written):
         assert page.locator("main img, main b, main script").count() == 0
 
 
-def test_the_keyboard_reaches_tables_links_and_what_is_folded(browser, written):
-    with opened(browser, written.path, NARROW) as page:
-        page.keyboard.press("Tab")
-        assert page.evaluate("document.activeElement.getAttribute('href')") == "#table-1"
-        assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        targets = page.eval_on_selector_all("nav a", "all => all.map((a) => a.hash.slice(1))")
-        assert all(page.locator(f"section#{target}").count() == 1 for target in targets)
-        box = page.locator(".scroll:has(#results-2)")
-        box.focus()
-        page.keyboard.press("ArrowRight")
-        page.wait_for_timeout(400)
-        assert box.evaluate("e => e.scrollLeft") > 0
-        summary = page.locator("#tags summary")
-        assert page.is_hidden("#tags table")
-        summary.focus()
-        page.keyboard.press("Enter")
-        assert page.is_visible("#tags table")
-
-
 def test_on_paper_all_is_unfolded_and_nothing_is_cut(browser, written):
     with opened(browser, written.path, {"width": 720, "height": 1000}) as page:
         widths = "all => all.map((e) => e.offsetWidth)"
@@ -176,11 +156,3 @@ def test_on_paper_all_is_unfolded_and_nothing_is_cut(browser, written):
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.is_hidden("#tags table")
         assert len(page.pdf(format="A4")) > 10_000
-
-
-def test_the_tables_need_no_script(browser, written):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(written.path.as_uri())
-    assert page.is_visible("#results-2") and "need JavaScript" in page.inner_text("noscript")
-    context.close()

@@ -14,11 +14,11 @@ beam = pytest.importorskip("playlist_pretrain.playlists.beam_table")
 LOCAL = ["--runner=DirectRunner"]
 
 
-def test_equal_to_the_table_counted_here(tmp_path, rng, top=10):
+def test_equal_to_the_table_counted_here(tmp_path, rng):
     lists = [rng.choice(40, n, replace=False) for n in rng.integers(1, 14, 60)]
     groups = TrackGroups.from_lists("playlists", [*lists, range(40)], tracks=45, collection_key="k")
-    found = beam.beam_top_table(groups, str(tmp_path), top=top, max_group_length=20, options=LOCAL)
-    expected = top_table(groups, top=top, max_group_length=20)
+    found = beam.beam_top_table(groups, str(tmp_path), top=10, max_group_length=20, options=LOCAL)
+    expected = top_table(groups, top=10, max_group_length=20)
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.counts, expected.counts)
     assert found.left_out == expected.left_out == 1

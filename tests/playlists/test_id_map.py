@@ -5,7 +5,7 @@ import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists import match as module
-from playlist_pretrain.playlists.match import IdMap, match_groups
+from playlist_pretrain.playlists.match import IdMap
 
 IDS = ["a", "b", "c", "ü/d"]
 
@@ -30,19 +30,6 @@ def test_rows(mine, tmp_path, monkeypatch, at_once):
     found = id_map.rows(["s:4", "s:2", "s:3", "a", "s:1"])
     assert found.dtype == np.int32
     assert found.tolist() == [mine.row("a"), mine.row("ü/d"), -1, -2, mine.row("a")]
-
-
-def test_counts_say_which_half_of_the_way_is_missing(mine, tmp_path):
-    id_map = IdMap.read(write(tmp_path, "s:1,a", "s:2,b", "s:3,zz", "s:4,b"), mine)
-    entries = [("x", ["s:1", "s:2", "s:3", "s:4", "s:9", "s:9"]), ("y", ["s:1", "a"])]
-    groups, coverage = match_groups(entries, mine, "x", id_map)
-    assert groups.group(0).tolist() == [mine.row("a"), mine.row("b")]
-    assert (coverage.entries_unmapped, coverage.entries_unknown) == (3, 1)
-    assert (coverage.entries_repeated, coverage.entries_in_dropped_groups) == (1, 1)
-    assert coverage.entries_read == 8 == 2 + 3 + 1 + 1 + 1
-    assert coverage.wanted[0] == ("s:9", 2)
-    text = coverage.text()
-    assert "dropped, id not in the map" in text and "dropped, its track not here" in text
 
 
 def test_an_id_of_two_tracks_is_refused(mine, tmp_path):

@@ -10,7 +10,7 @@ from playlist_pretrain.cli.match_playlists import parse_columns
 from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TableError
 from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.match import Coverage, match_groups, match_playlists
+from playlist_pretrain.playlists.match import match_groups, match_playlists
 
 IDS = [*"abcdef", "ü/1"]
 
@@ -22,39 +22,6 @@ def mine(make_collection, tmp_path_factory):
 
 def lists_of(groups):
     return [groups.group(i).tolist() for i in range(len(groups))]
-
-
-def test_counts(mine):
-    entries = [
-        ("x", ["a", "zz", "b", "a"]),
-        ("y", ["c"]),
-        ("z", ["e", "nope", "zz"]),
-        ("y", ["ü/1", "zz"]),
-        ("w", []),
-    ]
-    groups, coverage = match_groups(entries, mine, "playlists")
-    assert lists_of(groups) == [[mine.row("a"), mine.row("b")], [mine.row("c"), mine.row("ü/1")]]
-    assert list(groups.group_ids) == ["x", "y"]
-    assert (groups.name, groups.tracks) == ("playlists", 7)
-    assert groups.collection_key == mine.content_key
-    assert coverage == Coverage(
-        name="playlists",
-        groups_read=4,
-        groups_kept=2,
-        entries_read=10,
-        entries_matched=4,
-        entries_unknown=4,
-        entries_repeated=1,
-        entries_in_dropped_groups=1,
-        tracks=7,
-        tracks_covered=4,
-        mean_length=2.0,
-        median_length=2.0,
-        wanted=(("zz", 3), ("nope", 1)),
-        hints=("", ""),
-    )
-    assert coverage.groups_dropped == 2
-    assert coverage.groups_per_track == 1.0
 
 
 NAMES = st.sampled_from([*IDS, "zz", "A", "a "])

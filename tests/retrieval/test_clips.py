@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.numpy_log_mel import log_mel
 from playlist_pretrain.errors import AudioError, TrackError
-from playlist_pretrain.models.load import LoadedModel
-from playlist_pretrain.models.vggish import vggish
-from playlist_pretrain.retrieval import clips as audio_clips
 from playlist_pretrain.retrieval.clips import (
     audio_of_clips,
     clips_of_audio,
@@ -61,77 +57,6 @@ def test_excerpts_are_cut_out_of_the_waveform(previews, waves, tmp_path, in_proc
         expected = log_mel(waves[clip.track_id][first : first + RATE], PAPER)
         np.testing.assert_array_equal(mels.mel(position), expected.astype(np.float16))
     assert len(mels.mel(3)) < len(mels.mel(2)) == 1 + -(-RATE // 188)  # it ends 1000 samples early
-
-
-def test_excerpts_that_were_cut_before_are_the_same_bit_for_bit(
-    previews, waves, tmp_path, in_process
-):
-    names = ["a_0", "a_0.7", "b_1.23456", "c/d"]  # one start: ID is enough
-    for name, clip in zip(names, CLIPS, strict=True):
-        first = round(clip.start * RATE)
-        write(tmp_path / "cut" / f"{name}.wav", waves[clip.track_id][first : first + RATE])
-    triplets, ends = triplets_of(CLIPS), (PAPER, VGGISH)
-    whole, _ = mels_of(triplets, previews, tmp_path / "1", ends)
-    cut, _ = mels_of(triplets, tmp_path / "cut", tmp_path / "2", ends, seconds=99, cut=True)
-    for one, other in zip(whole, cut, strict=True):
-        for position in range(4):
-            np.testing.assert_array_equal(one.mel(position), other.mel(position))
-        np.testing.assert_array_equal(one.std, other.std)
-        net = vggish(frames=64, bands=one.front_end.bands, width=0.05)
-        embedder = LoadedModel("x", net, one.front_end, "")
-        vectors = [mels.embed(embedder, np.arange(4)) for mels in (one, other)]
-        np.testing.assert_array_equal(*vectors)
-        assert len(np.unique(vectors[0], axis=0)) == 4
-
-
-def test_a_file_is_decoded_once_whatever_is_asked_of_it(
-    previews, tmp_path, monkeypatch, in_process
-):
-    loads = []
-    real = AudioLoader.__call__
-    monkeypatch.setattr(
-        AudioLoader, "__call__", lambda self, path: loads.append(path) or real(self, path)
-    )
-    mels, _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", tuple(PRESETS.values()))
-    assert sorted(loads) == [str(previews / f"{name}.wav") for name in ("a", "b", "c/d")]
-    assert [one.front_end for one in mels] == list(PRESETS.values())
-
-
-def test_whole_files_where_there_are_no_starts(previews, waves, tmp_path, in_process):
-    clips = [Clip(name) for name in waves]
-    (mels,), _ = mels_of(triplets_of(clips, [(0, 1, 2)]), previews, tmp_path / "out")
-    for position, clip in enumerate(clips):
-        expected = log_mel(waves[clip.track_id], PAPER).astype(np.float16)
-        np.testing.assert_array_equal(mels.mel(position), expected)
-
-
-@pytest.mark.parametrize("short", ["repeat", "pad"])
-def test_short_clips_are_repeated_or_padded(previews, tmp_path, in_process, short):
-    (mels,), _ = mels_of(triplets_of(CLIPS), previews, tmp_path / "out", seconds=0.3)
-    frames = 1 + -(-round(0.3 * RATE) // 188)
-    net = vggish(frames=64, bands=96, width=0.05, seed=2)
-    found = mels.embed(LoadedModel("x", net, PAPER, ""), np.array([1, 3]), short=short)
-    for place, position in enumerate((1, 3)):
-        clip = mels.mel(position).astype(np.float32)
-        assert len(clip) == frames < 64
-        filled = np.full((64, 96), PAPER.silence, np.float32)
-        filled[:frames] = clip
-        if short == "repeat":
-            filled = np.tile(clip, (3, 1))[:64]
-        np.testing.assert_allclose(found[place], net(filled[None]).numpy()[0], atol=1e-5)
-    assert mels.frames.tolist() == [frames] * 4
-
-
-def test_a_clip_of_one_sample_is_followed_by_silence(tmp_path, waves, in_process):
-    for name in "abc":
-        write(tmp_path / "cut" / f"{name}.wav", waves["a"][:1])
-    clips = [Clip(name, 5.0) for name in "abc"]
-    found, lacking = mels_of(
-        triplets_of(clips, [(0, 1, 2)]), tmp_path / "cut", tmp_path / "out", (PAPER, VGGISH),
-        cut=True,
-    )  # fmt: skip
-    assert not lacking
-    assert [len(mels.mel(0)) for mels in found] == [2, 1]
 
 
 def test_what_cannot_be_read_is_said(previews, tmp_path, in_process):
@@ -214,18 +139,6 @@ def test_excerpts_of_a_collection_are_the_frames_at_their_start(collection, tmp_
     }
 
 
-def test_whole_tracks_of_a_collection_stay_where_they_are(collection, tmp_path):
-    clips = [Clip("b"), Clip("z"), Clip("a"), Clip("c/d")]
-    triplets = triplets_of(clips, [(0, 1, 2), (3, 0, 2)])
-    mels, lacking = clips_of_collection(triplets, collection, 3.0)
-    for position, row in ((0, 1), (2, 0), (3, 2)):
-        np.testing.assert_array_equal(mels.mel(position), collection.mel(row))
-    assert mels.frames.tolist() == [200, 0, 300, 90] and lacking == {1: "not in c"}
-    np.testing.assert_array_equal(mels.std, collection.band_std)
-    nothing = triplets_of([Clip(name) for name in "xyz"], [(0, 1, 2)])
-    assert sorted(clips_of_collection(nothing, collection, 3.0)[1]) == [0, 1, 2]
-
-
 def test_ids_that_lost_their_zeros(make_collection, tmp_path):
     collection = make_collection(tmp_path / "c", [300] * 3, ids=["063", "064", "65"])
     triplets = triplets_of([Clip("63"), Clip("064"), Clip("65")], [(0, 1, 2)])
@@ -236,12 +149,3 @@ def test_ids_that_lost_their_zeros(make_collection, tmp_path):
         (tmp_path / "audio" / f"{name}.wav").touch()
     _, lacking = audio_of_clips(triplets, tmp_path / "audio", cut=False)
     assert lacking == {0: "no audio file named '63' (did you mean '063'?)"}
-
-
-def test_codecs_may_add_or_drop_a_tenth_of_a_second():
-    assert audio_clips.MISSING_SECONDS == 0.1
-    clip, wave = Clip("a", 2.0), np.ones(3 * RATE, np.float32)
-    kept = audio_clips._excerpt(wave[:-1600], RATE, clip, 1.0, cut=False)
-    assert len(kept) == RATE - 1600
-    reason = audio_clips._excerpt(wave[:-1601], RATE, clip, 1.0, cut=False)
-    assert reason.startswith("lasts 2.9 s")

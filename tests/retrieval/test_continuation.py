@@ -125,16 +125,6 @@ def test_what_fits_no_line_is_refused_and_nothing_written(name, tmp_path):
     assert (tmp_path / "out.csv").exists()
 
 
-def test_json_says_what_was_added_and_what_is_not_there(tmp_path):
-    playlist = read(write(tmp_path / "list.m3u8", M3U))
-    for name in ("o.json", "o.csv"):
-        write_continued(tmp_path / name, playlist, table(), np.array([4]), np.array([0.25]))
-    content = json.loads((tmp_path / "o.json").read_text("utf-8"))
-    assert content["added"] == [{"rank": 1, "similarity": 0.25, "track_id": "e"}]
-    assert content["not_in_embeddings"] == ["not/here"]
-    assert (tmp_path / "o.csv").read_text().splitlines()[-1] == '"list","e",0.25'
-
-
 def test_foreign_ids(tmp_path):
     (tmp_path / "ids.csv").write_text("foreign_id,track_id\nspotify:1,a/2\nspotify:2,elsewhere\n")
     rows = "".join(f"p,spotify:{i}\n" for i in (1, 2, 3))
@@ -177,3 +167,13 @@ def test_one_of_several(tmp_path):
 def test_playlists_that_cannot_be_used(name, content, error, message, tmp_path):
     with pytest.raises(error, match=message):
         read(write(tmp_path / name, content))
+
+
+def test_json_says_what_was_added_and_what_is_not_there(tmp_path):
+    playlist = read(write(tmp_path / "list.m3u8", M3U))
+    for name in ("o.json", "o.csv"):
+        write_continued(tmp_path / name, playlist, table(), np.array([4]), np.array([0.25]))
+    content = json.loads((tmp_path / "o.json").read_text("utf-8"))
+    assert content["added"] == [{"rank": 1, "similarity": 0.25, "track_id": "e"}]
+    assert content["not_in_embeddings"] == ["not/here"]
+    assert (tmp_path / "o.csv").read_text().splitlines()[-1] == '"list","e",0.25'

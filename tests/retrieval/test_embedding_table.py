@@ -95,20 +95,6 @@ def test_what_is_refused(tmp_path, columns, message):
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("cut", [0, 10, 400, -1])
-def test_a_file_cut_short(tmp_path, rng, cut):
-    path = tmp_path / "e.parquet"
-    write(path, rng)
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(EmbeddingsError, match="not a whole Parquet file"):
-        read_embeddings(path)
-
-
-def test_no_file(tmp_path):
-    with pytest.raises(EmbeddingsError, match=r"no such file; python scripts/embed\.py makes one"):
-        read_embeddings(tmp_path / "e.parquet")
-
-
 @pytest.mark.parametrize(("dtype", "value"), [("float32", np.nan), ("float16", 1e6)])
 def test_nothing_is_written_of_vectors_that_are_not_finite(tmp_path, dtype, value):
     path = tmp_path / "e.parquet"

@@ -44,16 +44,11 @@ def test_a_table_of_windows_is_averaged(tmp_path):
 
 def test_tables_that_cannot_be_searched(tmp_path):
     path = tmp_path / "e.parquet"
-    write(path, ["a", "b", "c", "d"], [[1, 0], [0, 0], [1, 1], [0, 0]])
-    with pytest.raises(EmbeddingsError, match=r"row 1 \(track 'b'\): all zeros.*, as 1 others"):
-        open_table(path)
     write(path, ["a", "a", "b"], [[1, 1], [-1, -1], [1, 0]], start_seconds=[0, 1, 0])
     with pytest.raises(EmbeddingsError, match=r"track 'a'\): all zeros"):
         open_table(path)
     with pytest.raises(EmbeddingsError, match="one track, so it has no neighbours"):
         open_table(write(path, ["a"], [[1, 0]]))
-    with pytest.raises(EmbeddingsError, match="no such file"):
-        open_table(tmp_path / "no.parquet")
 
 
 def test_tracks_are_their_centre_and_left_out():
@@ -138,26 +133,6 @@ def test_audio_that_cannot_be_asked_about(embedder, wav, tmp_path):
     embedder.settings = next(iter(IMPORTED.values()))
     with pytest.raises(FrontEndError, match="takes no waveforms"):
         audio_query(table, wav, None)
-
-
-@pytest.mark.slow
-def test_the_embedding_is_that_of_the_signature(wav, tmp_path):
-    import tensorflow as tf
-
-    from playlist_pretrain.audio.decode import decode
-    from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.models.load import load_embedder
-    from playlist_pretrain.models.saved_model import save_backbone
-    from playlist_pretrain.models.vggish import vggish
-
-    path = tmp_path / "saved_model"
-    save_backbone(vggish(frames=16, bands=96, width=0.05, seed=4), front_end("paper"), path)
-    about = {"model": str(path), "model_key": load_embedder(str(path)).key}
-    query = audio_query(table_of("ab", np.eye(2), **about)[0], wav, None)
-    waveform = decode(wav, excerpt=None).waveform[np.newaxis]
-    signature = tf.saved_model.load(str(path)).signatures["waveform"]
-    expected = signature(waveform=tf.constant(waveform))["embeddings"].numpy()[0]
-    np.testing.assert_allclose(query.vector, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow

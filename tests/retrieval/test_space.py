@@ -91,14 +91,10 @@ def test_text_and_json(rng):
     vectors = rng.normal(size=(12, 3))
     found = report(vectors, [groups_of([[0, 1]], 12), groups_of([[3]], 12, "tags")], k=3)
     ids = [f"t{row}\x1b" for row in range(12)]
-    lines = found.text(ids).splitlines()
-    assert "\x1b" not in "".join(lines)
-    assert lines[0] == "the space: 12 tracks, 3 values; 3 nearest of all 12 tracks"
-    assert any(line.startswith("  same artists ") and "by chance" in line for line in lines)
-    assert any(
-        line.split() == ["same", "tags", "no", "track", "has", "a", "mate"] for line in lines
-    )
-    table = [line.split() for line in lines if line.startswith("  artists")]
+    text = found.text(ids)
+    assert "\x1b" not in text
+    assert text.startswith("the space: 12 tracks, 3 values; 3 nearest of all 12 tracks\n")
+    table = [line.split() for line in text.splitlines() if line.startswith("  artists")]
     assert [row[:3] for row in table] == [["artists", "2", "1"], ["artists", "2", "10"]]
     content = json.loads(json.dumps(found.to_dict(ids), allow_nan=False))
     assert content["hubs"][0] == {"track_id": ids[found.hubs[0][0]], "times": found.hubs[0][1]}

@@ -13,7 +13,6 @@ from playlist_pretrain.retrieval.table_groups import (
     artists_of,
     collection_groups,
     collection_of,
-    tag_groups,
 )
 
 
@@ -128,11 +127,3 @@ def test_artists_that_cannot_be_read(content, message, tmp_path):
     (tmp_path / "artists.csv").write_text(content)
     with pytest.raises(TableError, match=message):
         artist_groups(tmp_path / "artists.csv", table_of(["a"])[1])
-
-
-def test_many_kinds_of_tags_are_one(tmp_path):
-    rows = "".join(f"t{i}\ttrain\tkind{i}---x\n" for i in range(11))
-    (tmp_path / "tags.tsv").write_text("track_id\tsplit\ttags\n" + rows)
-    _, known = table_of([f"t{i}" for i in range(11)])
-    (groups,) = tag_groups(tmp_path / "tags.tsv", known)
-    assert groups.name == "tags" and len(groups) == 11
