@@ -170,12 +170,6 @@ def _mend(path: Path) -> str:
     )
 
 
-def _anew(path: Path) -> str:
-    return "build the collection anew with the command that made it and --overwrite: " + command(
-        "make_tfrecords", "--audio", "DIR", "--out", str(path), "--overwrite"
-    )
-
-
 def _listing(path: Path) -> dict[str, int]:
     """Sizes of the files of a remote folder, by name, from one request."""
     with plain_errors(path):
@@ -213,7 +207,11 @@ def read_document(path: Path) -> dict:
     except OSError as error:
         raise CollectionError(f"{file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        what = _mend(path) if is_remote(path) else _anew(path)
+        what = _mend(path)
+        if not is_remote(path):
+            words = ("--audio", "DIR", "--out", str(path), "--overwrite")
+            what = "build the collection anew with the command that made it and --overwrite: "
+            what += command("make_tfrecords", *words)
         raise CollectionError(f"{file}: not JSON ({error}); {what}") from error
     return schema.check_document(document, str(file))
 

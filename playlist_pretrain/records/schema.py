@@ -185,9 +185,17 @@ def _fault(document: dict) -> str:
             return f"field {name!r} is {document[name]!r}, expected {kind.__name__}"
     if document["dtype"] != MEL_DTYPE.name:
         return f"dtype {document['dtype']!r}, format {FORMAT} stores {MEL_DTYPE.name}"
+    kinds = {"file": str, "size": int, "sha256": str, "tracks": int}
     for entry in (*document["shards"], document["index"]):
-        if reason := _fault_of_entry(entry):
-            return reason
+        if not isinstance(entry, dict) or not all(
+            isinstance(entry.get(name), kind) and (kind is str or entry[name] >= 0)
+            for name, kind in kinds.items()
+        ):
+            return f"{entry!r} is no file entry with {', '.join(kinds)}"
+        if entry["file"] in ("", ".", "..") or any(sign in entry["file"] for sign in "/\\\0"):
+            return f"file name {entry['file']!r} is not a plain name"
+        if not set(entry["sha256"]) <= set("0123456789abcdef"):
+            return f"sha256 {entry['sha256']!r} is not hexadecimal"
     names = [entry["file"] for entry in document["shards"]]
     if len(set(names)) != len(names):
         return f"shard {next(name for name in names if names.count(name) > 1)!r} is named twice"
@@ -200,21 +208,6 @@ def _fault(document: dict) -> str:
         return f"{document['tracks']} tracks, but its shards hold another number"
     if collection_key(document["front_end"], document["shards"]) != document["content_key"]:
         return f"content key {document['content_key']!r} does not fit front end and shards"
-    return ""
-
-
-def _fault_of_entry(entry: Any) -> str:
-    kinds = {"file": str, "size": int, "sha256": str, "tracks": int}
-    if not isinstance(entry, dict) or not all(
-        isinstance(entry.get(name), kind) and (kind is str or entry[name] >= 0)
-        for name, kind in kinds.items()
-    ):
-        return f"{entry!r} is no file entry with {', '.join(kinds)}"
-    name = entry["file"]
-    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
-        return f"file name {name!r} is not a plain name"
-    if not set(entry["sha256"]) <= set("0123456789abcdef"):
-        return f"sha256 {entry['sha256']!r} is not hexadecimal"
     return ""
 
 

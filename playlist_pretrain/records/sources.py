@@ -94,7 +94,14 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
                 f"{table}: the track_id {track_id!r} is on line {first_line} ({first_path!r}) "
                 f"and on line {line} ({path!r})"
             )
-        tracks[track_id] = line, _inside(folder, path, f"{table}: line {line}")
+        root = os.path.abspath(folder).rstrip("/") + "/"
+        full = os.path.normpath(os.path.join(root, path))
+        if not full.startswith(root):
+            raise TableError(
+                f"{table}: line {line}: the path {path!r} is not inside the audio folder {folder}; "
+                "give --audio a folder that holds every file of the table"
+            )
+        tracks[track_id] = line, full.removeprefix(root)
     return [TrackSource(i, tracks[i][1]) for i in sorted(tracks)]
 
 
@@ -144,15 +151,3 @@ def _audio_folder(folder: str | Path) -> Path:
         what = "is not a folder" if folder.exists() else "does not exist"
         raise AudioError(f"the audio folder {folder} {what}")
     return folder
-
-
-def _inside(folder: Path, path: str, where: str) -> str:
-    root = os.path.abspath(folder)
-    full = os.path.normpath(os.path.join(root, path))
-    prefix = root.rstrip("/") + "/"
-    if not full.startswith(prefix):
-        raise TableError(
-            f"{where}: the path {path!r} is not inside the audio folder {folder}; "
-            "give --audio a folder that holds every file of the table"
-        )
-    return full[len(prefix) :]

@@ -178,10 +178,6 @@ def _serve(work: Callable, pipe: connection.Connection) -> None:
             pipe.send(answer)
 
 
-MOST_WAITING = 1 << 28
-"""Bytes that wait for a file that takes longer."""
-
-
 def decode_files(
     tracks: Sequence[TrackSource],
     folder: str | Path,
@@ -212,7 +208,7 @@ def decode_in_order(
     workers: int | None = None,
     *,
     size_of: Callable[[Any], int],
-    most_waiting: int = MOST_WAITING,
+    most_waiting: int = 1 << 28,
 ) -> Generator[tuple[int, Any], None, None]:
     """:func:`decode_files` in the order of ``tracks``.
 
