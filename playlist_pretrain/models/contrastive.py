@@ -307,19 +307,10 @@ class ContrastiveModel(tf.keras.Model):
 
 
 def vector_tower(table: np.ndarray, projector: tf.keras.Model) -> tf.keras.Model:
-    """Build the positive side of ``playlist_w2v``: a frozen table of vectors and a projector.
+    """Build the positive side of ``playlist_w2v``, ``int32 [batch] → float32 [batch, dim']``.
 
-    Parameters
-    ----------
-    table : ndarray [shape=(tracks, size), float32]
-        Vector of every row; it is not trained.
-    projector : tf.keras.Model
-        ``[batch, size] → [batch, dim']``, of its own: the other side has another.
-
-    Returns
-    -------
-    tf.keras.Model
-        ``int32 [batch] → float32 [batch, dim']``.
+    It is a frozen ``table`` (float32 [tracks, size]) with the vector of every row, and a
+    ``projector`` of its own: the other side has another.
     """
     embedding = tf.keras.layers.Embedding(
         *table.shape,

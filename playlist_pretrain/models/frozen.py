@@ -61,38 +61,22 @@ SMALLEST_WEIGHT = 1024
 
 @dataclass(frozen=True)
 class FrozenGraph:
-    """Part of a frozen graph that leads from one input to one output.
-
-    Attributes
-    ----------
-    definition : GraphDef
-        Nodes and functions that the output needs, without placeholders, all of :data:`OPS`.
-    input, output : str
-        Names of tensors.
-    shape : tuple of (int or None), or None
-        Of the input, as far as the graph states it.
-    switches : tuple of str
-        Placeholders that switch training on; they are fed False.
-    """
+    """Part of a frozen graph that leads from one input tensor to one output tensor."""
 
     definition: tf.compat.v1.GraphDef
+    """Nodes and functions that the output needs, without placeholders, all of :data:`OPS`."""
     input: str
     output: str
     shape: tuple[int | None, ...] | None
+    """Of the input, as far as the graph states it."""
     switches: tuple[str, ...] = ()
+    """Placeholders that switch training on; they are fed False."""
 
 
 def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> FrozenGraph:
-    """Extract the part of a GraphDef between an input and an output, and check it.
+    """Extract the part of a GraphDef (a ``.pb`` file) between an input and an output, and check it.
 
-    Parameters
-    ----------
-    content : bytes
-        Of a ``.pb`` file, a serialised GraphDef.
-    input_name, output_name : str
-        Nodes, or their tensors (``node:0``).
-    path : str or Path
-        For messages.
+    Names are of nodes, or of their tensors (``node:0``); ``path`` is for messages.
 
     Raises
     ------
@@ -233,35 +217,25 @@ def _clean(definition: tf.compat.v1.GraphDef) -> None:
 
 @dataclass(frozen=True)
 class FrozenFunction:
-    """A frozen graph as a function that was seen to run.
-
-    Attributes
-    ----------
-    call : callable
-        Concrete function: input of ``shape``, ``*weights`` → embeddings float32, with ``units``
-        in the last of any number of axes, all others but the first being 1.
-    weights : dict of str to array
-        Large constants of the graph, by the names of their nodes.
-    shape : tuple of (int or None)
-        ``[batch, frames, bands]``, or with one channel behind. A batch that is not None is the
-        only one that the graph takes.
-    units : int
-        Length of an embedding.
-    """
+    """A frozen graph as a function that was seen to run."""
 
     call: Callable[..., tf.Tensor]
+    """Concrete function: input of ``shape``, ``*weights`` → embeddings float32, with ``units`` in
+    the last of any number of axes, all others but the first being 1."""
     weights: dict[str, np.ndarray]
+    """Large constants of the graph, by the names of their nodes."""
     shape: tuple[int | None, ...]
+    """``[batch, frames, bands]``, or with one channel behind. A batch that is not None is the only
+    one that the graph takes."""
     units: int
+    """Length of an embedding."""
 
 
 def frozen_function(graph: FrozenGraph, shape: tuple[int | None, ...], path: Any) -> FrozenFunction:
     """Make a function of a graph whose input has a ``shape``, and try it on windows of zeros.
 
-    Raises
-    ------
-    ModelError
-        TensorFlow cannot run it, or it does not give one finite float32 vector a window.
+    Raises ModelError if TensorFlow cannot run it, or it does not give one finite float32 vector a
+    window.
     """
     windows = shape[0] or TRIAL_WINDOWS
     try:
@@ -331,12 +305,7 @@ class FrozenEmbedding(tf.keras.layers.Layer):
     Its weights are not trained, and no gradient goes through. Where the graph takes one batch
     size only, windows are padded with zeros to a whole number of batches, which go through it one
     after the other, as in Essentia. A saved model has the graph inside and loads in a program
-    without this class.
-
-    Parameters
-    ----------
-    function : FrozenFunction
-        Several layers may share one; each has its own copy of the weights.
+    without this class. Several layers may share a function; each has its own copy of the weights.
     """
 
     def __init__(self, function: FrozenFunction, **kwargs: Any):
@@ -378,22 +347,11 @@ ALGORITHMS = {
 
 
 def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
-    """Read a model that Essentia publishes, or that ``export`` made for Essentia.
+    """Read the ``.pb`` of a model that Essentia publishes, or that ``export`` made for Essentia.
 
-    Parameters
-    ----------
-    path : Path
-        The ``.pb``; its JSON has the same name but for the ending.
-
-    Returns
-    -------
-    model : tf.keras.Model
-        ``float32 [batch, frames, bands] → float32 [batch, dim]``, without weights to train,
-        float32 whatever the policy.
-    front_end : FrontEnd
-        Makes its log-mels.
-    key : str
-        Hash of the graph and the names of its input and output.
+    Returns the model, ``float32 [batch, frames, bands] → float32 [batch, dim]``, without weights to
+    train and float32 whatever the policy; the front end of its log-mels; and a hash of the graph
+    and the names of its input and output.
 
     Raises
     ------

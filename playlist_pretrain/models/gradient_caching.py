@@ -41,20 +41,9 @@ def cached_gradients(
     sides : tuple of tf.Tensor [shape=(pairs, frames, bands)]
         One or two windows for each pair, which go through the tower together.
     micro_batch : int
-        Pairs of a slice.
+        Pairs of a slice; ValueError unless it divides the batch.
     of_projections : callable
         ``float32 [pairs, dim'] of each side → loss, gradient of each side``.
-
-    Returns
-    -------
-    loss : tf.Tensor
-    gradients : list of tf.Tensor
-        One for each of ``variables``.
-
-    Raises
-    ------
-    ValueError
-        If the batch is not a whole number of slices.
     """
     sides = _sliced(sides, micro_batch)
     last = sides[0].shape[0] - 1

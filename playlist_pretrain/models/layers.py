@@ -50,12 +50,9 @@ def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
 
 
 def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
-    """Convert a model to float32 throughout, without synchronised layers, for saving.
+    """Convert a functional model to float32 throughout, without synchronised layers, for saving.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-        Functional, of stock layers. One that is plain already is returned as it is.
+    One that is plain already is returned as it is.
     """
 
     def is_plain(layer: tf.keras.layers.Layer) -> bool:
@@ -72,13 +69,7 @@ def plain_float32(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def under_policy(model: tf.keras.Model) -> tf.keras.Model:
-    """Copy a model as if it had been made under the policy and strategy in force.
-
-    Parameters
-    ----------
-    model : tf.keras.Model
-        Functional, of stock layers, in float32: what a saved model loads as.
-    """
+    """Copy a float32 model as if it had been made under the policy and strategy in force."""
     policy = tf.keras.mixed_precision.global_policy().name
     several = tf.distribute.get_strategy().num_replicas_in_sync > 1
 
@@ -103,12 +94,7 @@ def _copy(model: tf.keras.Model, clone: Callable) -> tf.keras.Model:
 
 @contextlib.contextmanager
 def precision(policy: str) -> Iterator[None]:
-    """Set the Keras policy of layers, models and optimizers made within the block.
-
-    Parameters
-    ----------
-    policy : {"float32", "mixed_float16", "mixed_bfloat16"}
-    """
+    """Set the Keras policy of layers, models and optimizers made within the block."""
     before = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(policy)
     try:
@@ -128,24 +114,10 @@ def projector(
 ) -> tf.keras.Model:
     """Build the projector: a hidden layer with ReLU, a linear output (arXiv 2304.12257, 3.1).
 
-    Parameters
-    ----------
-    units : int
-        Size of the embedding that comes in.
-    hidden, output : int
-        Units of the hidden layer and of the projection, 128 each in the paper.
-    initializer : {"he_normal", "glorot_uniform"}
-        Of both kernels.
-    seed : int
-        Seed of the initial weights.
-    name : str
-        Name of the model.
-
-    Returns
-    -------
-    tf.keras.Model
-        ``float32 [batch, units] → float32 [batch, output]``, whatever the policy: at first all
-        projections are nearly equal, and what tells them apart is lost in 16 bits.
+    The model is ``float32 [batch, units] → float32 [batch, output]``, whatever the policy: at first
+    all projections are nearly equal, and what tells them apart is lost in 16 bits. ``hidden`` and
+    ``output`` have 128 units each in the paper. ``initializer``, "he_normal" or "glorot_uniform",
+    is that of both kernels.
     """
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)

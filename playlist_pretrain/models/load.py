@@ -179,9 +179,9 @@ def load_embedder(name: str | Path, untrained: Untrained | None = None) -> Loade
     return load_model(name, untrained).embedder()
 
 
-def load_backbone(path: str | Path) -> LoadedModel:
+def load_backbone(path: str | Path, *, weights: str | Path | None = None) -> LoadedModel:
     """Load a backbone; raise ModelError for a tagger."""
-    loaded = load_model(path)
+    loaded = load_model(path, weights=weights)
     if loaded.classes:
         raise ModelError(f"{path}: a tagger, not a backbone: it was fine-tuned already")
     return loaded
@@ -198,12 +198,7 @@ def load_tagger(path: str | Path) -> LoadedModel:
 def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedModel:
     """Load the model that a fine-tuning starts from; its ``build`` makes one for each run.
 
-    Raises
-    ------
-    FrontEndError
-        The collection was made by another front end than the model's.
-    ModelError, RecipeError
-        As :func:`load_model`.
+    Raises FrontEndError for a collection of another front end, and otherwise as :func:`load_model`.
     """
     if name == SCRATCH:
         standardise = recipe.input_norm == "band"
@@ -218,9 +213,7 @@ def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedMode
         )
         label = label_of(SCRATCH, recipe.backbone)
         return LoadedModel(label, None, collection.front_end, "", untrained=untrained)
-    point = load_model(name, weights=recipe.weights)
-    if point.classes:
-        raise ModelError(f"{name}: a tagger, not a backbone: it was fine-tuned already")
+    point = load_backbone(name, weights=recipe.weights)
     if not (recipe.freeze or point.model.trainable_weights):  # the folder of a package
         raise RecipeError(f"--model {name}: its graph is frozen: give --freeze")
     point.front_end.check_same(

@@ -134,21 +134,10 @@ def chance_loss(pairs: int) -> float:
 class NTXent(tf.keras.losses.Loss):
     """:func:`nt_xent` as a Keras loss of ``(z_x, z_y)``.
 
-    Parameters
-    ----------
-    temperature : float
-        τ.
-    hard_negatives : float
-        β of :func:`nt_xent`.
-    learnable : bool
-        Train log τ as a weight that starts at log ``temperature`` (Radford et al. 2021, CLIP,
-        arXiv 2103.00020, section 2.5). As there, logits are never scaled by more than 100: after
-        a step that takes τ below 0.01 it is 0.01.
-
-    Attributes
-    ----------
-    log_temperature : tf.Variable or None
-        That weight; the model that is compiled with the loss trains it.
+    If ``learnable``, log τ is a weight, ``log_temperature``, that starts at log ``temperature`` and
+    that the model compiled with the loss trains (Radford et al. 2021, CLIP, arXiv 2103.00020,
+    section 2.5). As there, logits are never scaled by more than 100: after a step that takes τ
+    below 0.01 it is 0.01.
     """
 
     def __init__(
@@ -200,20 +189,11 @@ def similarity_metrics(z_x: tf.Tensor, z_y: tf.Tensor) -> dict[str, tf.Tensor]:
     """Compute cosines, alignment and uniformity of N pairs (Wang & Isola 2020, arXiv 2005.10242).
 
     In a collapse alignment and uniformity are near 0; where nothing is learned positives are no
-    closer than negatives.
-
-    Parameters
-    ----------
-    z_x, z_y : tf.Tensor [N, dim]
-        Projections of the two sides; row i of one belongs to row i of the other.
-
-    Returns
-    -------
-    dict of str to tf.Tensor float32 []
-        ``positive_similarity``, mean cosine of the pairs; ``negative_similarity``, mean cosine of
-        any two of the 2N projections that are no pair; ``alignment``, mean squared distance d² of
-        the pairs on the unit sphere, 0 … 4; ``uniformity``, ln of the mean of exp(−2·d²) over any
-        two of the 2N projections, pairs included, −8 … 0. No gradient comes through.
+    closer than negatives. Row i of one side [N, dim] belongs to row i of the other. The result, by
+    name and without a gradient: ``positive_similarity``, mean cosine of the pairs;
+    ``negative_similarity``, mean cosine of any two of the 2N projections that are no pair;
+    ``alignment``, mean squared distance d² of the pairs on the unit sphere, 0 … 4; ``uniformity``,
+    ln of the mean of exp(−2·d²) over any two of the 2N projections, pairs included, −8 … 0.
     """
     z_x, z_y = (
         tf.math.l2_normalize(tf.stop_gradient(tf.cast(z, tf.float32)), axis=1) for z in (z_x, z_y)

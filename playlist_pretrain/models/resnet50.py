@@ -35,28 +35,9 @@ def resnet50(
     and its global mean, one behind the other. Under a strategy of several replicas batch
     normalisation is synchronised: they see the statistics of the whole batch, as one would.
 
-    Parameters
-    ----------
-    frames, bands : int
-        Size of the window; any size, since strides are padded.
-    mean, std : sequence of float [bands], optional
-        Statistics that standardise the input per band inside the model; without them the input
-        is taken as it is.
-    initializer : {"he_normal", "glorot_uniform"}
-        Of every kernel.
-    seed : int
-        Seed of the initial weights.
-
-    Returns
-    -------
-    tf.keras.Model
-        ``melspectrogram float32 [batch, frames, bands] → embedding float32 [batch, 4096]``, of
-        stock layers.
-
-    Raises
-    ------
-    RecipeError
-        If the window is not positive.
+    The model is ``float32 [batch, frames, bands] → float32 [batch, 4096]``, of stock layers;
+    windows may have any size, since strides are padded. The other parameters are those of
+    :func:`~playlist_pretrain.models.backbone`.
     """
     if frames < 1 or bands < 1:
         raise RecipeError(f"window {frames} × {bands}: needs at least one frame and one band")

@@ -24,21 +24,11 @@ def save_backbone(
     path: str | Path,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a Keras SavedModel with the signatures of
-    :func:`~playlist_pretrain.models.signatures.signatures_of`.
+    """Write a backbone as a Keras SavedModel, in float32 whatever its precision.
 
-    The folder appears whole or not at all.
-
-    Parameters
-    ----------
-    backbone : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``; saved in float32 whatever its precision.
-    front_end : FrontEnd
-        Of the collection it was trained on.
-    path : str or Path
-        Folder of the SavedModel; an existing one is replaced.
-    about : mapping, optional
-        Saved with it (recipe, collection, …).
+    It has the signatures of :func:`~playlist_pretrain.models.signatures.signatures_of` for the
+    ``front_end`` that it was trained with. The folder ``path`` appears whole or not at all, and
+    replaces an existing one; ``about`` is saved with it (recipe, collection, …).
     """
     _save(backbone, None, front_end, path, about)
 
@@ -53,16 +43,8 @@ def save_tagger(
     """Write a tagger as :func:`save_backbone` does a backbone.
 
     Its signatures answer with ``activations`` beside the ``embeddings``; the signature
-    ``class_names`` takes nothing and gives the names of the classes, a string [classes].
-
-    Parameters
-    ----------
-    tagger : tf.keras.Model
-        See :func:`~playlist_pretrain.models.tagger.tagger`.
-    classes : sequence of str
-        In the order of its outputs.
-    front_end, path, about
-        As there.
+    ``class_names`` takes nothing and gives the names of the classes, a string [classes], in the
+    order of the outputs.
     """
     _save(tagger, list(classes), front_end, path, about)
 

@@ -37,19 +37,9 @@ def signatures_of(
     A request that is malformed is refused as a whole with ``tf.errors.InvalidArgumentError``,
     whose message says why; one that is empty has an empty answer.
 
-    Parameters
-    ----------
-    inputs : sequence of tf.Tensor
-        The model's: log-mels [batch, frames, bands].
-    outputs : mapping of str to tf.Tensor
-        What is answered, float32 [batch, any], by its name.
-    front_end : FrontEnd
-        Of the log-mels.
-
-    Returns
-    -------
-    dict
-        ``serving_default``, and ``waveform`` and ``wav_bytes`` where the front end allows them.
+    ``inputs`` are the model's, log-mels [batch, frames, bands] of the front end; ``outputs`` are
+    answered, float32 [batch, any], by its name. The signatures are ``serving_default``, and
+    ``waveform`` and ``wav_bytes`` where the front end allows them.
     """
     model = tf.keras.Model(inputs, list(outputs.values()))
     # All answers side by side, so that the means of a track are worked out once.
@@ -134,22 +124,9 @@ def _checked(given: tf.Tensor, spec: tf.TensorSpec, highest: float) -> tf.Tensor
 
 
 def waveform_mean(model: tf.keras.Model, front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
-    """Compute the answer of the signature ``waveform``: :func:`track_mean` of waveforms.
+    """Compute :func:`track_mean` of waveforms [batch, samples], whole tracks of one length.
 
-    Waveforms too short for one frame are padded with silence.
-
-    Parameters
-    ----------
-    model : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``.
-    front_end : FrontEnd
-        One that takes waveforms.
-    waveform : tf.Tensor float32 [batch, samples]
-        Whole tracks of one length, which may be 0.
-
-    Returns
-    -------
-    tf.Tensor float32 [batch, dim]
+    Those too short for one frame, or empty, are padded with silence.
     """
     mel = front_end.log_mel(pad_to_frame(front_end, waveform))  # (batch, at least 1, bands)
     return track_mean(model, mel, model.input_shape[1])
@@ -161,18 +138,8 @@ def track_mean(model: tf.keras.Model, mel: tf.Tensor, frames: int) -> tf.Tensor:
     The graph's twin of :func:`.windows.cut_windows` (a short track is repeated) and
     :func:`.windows.mean_over_windows`.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``.
-    mel : tf.Tensor float32 [batch, any, bands]
-        Log-mels of whole tracks, of one length, at least one frame.
-    frames : int
-        Of a window.
-
-    Returns
-    -------
-    tf.Tensor float32 [batch, dim]
+    ``mel`` (float32 [batch, at least 1, bands]) are log-mels of whole tracks of one length,
+    ``frames`` those of a window. Returns float32 [batch, dim].
     """
     batch, length, bands = tf.unstack(tf.shape(mel))
     mel = fill_window(mel, frames)

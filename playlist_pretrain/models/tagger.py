@@ -23,24 +23,9 @@ def tagger(
 ) -> tf.keras.Model:
     """Put a head on a backbone, whose layers it shares.
 
-    Parameters
-    ----------
-    backbone : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``, functional.
-    classes : int
-        Number of classes, each of which a window has or has not.
-    head : {"mlp", "linear"}
-        With a hidden layer of 128 units and ReLU, as the paper has it, or without.
-    initializer : {"he_normal", "glorot_uniform"}
-        Of the head's kernels.
-    seed : int
-        Seed of the head's initial weights.
-
-    Returns
-    -------
-    tf.keras.Model
-        ``[batch, frames, bands] → activations float32 [batch, classes]`` from 0 to 1, whatever
-        the policy.
+    The tagger is ``[batch, frames, bands] → activations float32 [batch, classes]`` from 0 to 1,
+    whatever the policy. The ``head`` is "mlp", with a hidden layer of 128 units and ReLU as the
+    paper has it, or "linear"; ``initializer`` and ``seed`` are those of its kernels.
     """
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
@@ -71,14 +56,8 @@ class TaggerTrainer(tf.keras.Model):
     """A tagger with an L2 penalty on its kernels, for training.
 
     Compile and fit it as any Keras model, on ``(windows, targets)``; the loss of
-    arXiv 2304.12257 is ``tf.keras.losses.BinaryCrossentropy()``.
-
-    Parameters
-    ----------
-    tagger : tf.keras.Model
-        See :func:`tagger`.
-    l2 : float
-        Weight of Σw² over the trained kernels (not half of it; no biases, no normalisation).
+    arXiv 2304.12257 is ``tf.keras.losses.BinaryCrossentropy()``. ``l2`` is the weight of Σw² over
+    the trained kernels (not half of it; no biases, no normalisation).
     """
 
     def __init__(self, tagger: tf.keras.Model, l2: float = 0.0, **kwargs: Any):

@@ -74,23 +74,10 @@ def track_outputs(
 ) -> Generator[tuple[TrackWindows, np.ndarray], None, None]:
     """Yield each track with the outputs of a model for its windows, in their order.
 
-    The model works in a thread of its own while the next windows come. The last batch is filled up
-    with its last window.
-
-    Parameters
-    ----------
-    function : callable
-        ``windows [batch, frames, bands] → outputs [batch, dim]``, see :func:`batch_function`.
-    tracks : iterator of TrackWindows
-        Closed at the end if it is a generator.
-    batch : int
-    flush_every : int, optional
-        A batch never crosses a multiple of that many tracks, so that the numbers after it depend
-        on nothing before it.
-
-    Yields
-    ------
-    (TrackWindows, np.ndarray float32 [windows, dim])
+    The ``function`` (see :func:`batch_function`) works in a thread of its own while more windows
+    come. The last batch is filled up with its last window. A batch never crosses a multiple of
+    ``flush_every`` tracks, so that the numbers after it depend on nothing before it. ``tracks`` is
+    closed at the end if it is a generator. Outputs are float32 [windows, dim].
     """
     waiting: deque[TrackWindows] = deque()  # for outputs
     under_way: deque[tuple[Future, int]] = deque()
@@ -153,21 +140,9 @@ def track_means(
 ) -> np.ndarray:
     """Compute the mean of a model's outputs over the windows of each track of a collection.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``: a backbone, or a tagger.
-    collection : Collection
-        Made by the model's front end.
-    rows, seconds, short
-        See :func:`.windows_of_collection`.
-    desc : str
-        Of the progress bar; none if empty.
-
-    Returns
-    -------
-    np.ndarray float32 [tracks, dim]
-        NaN for a track without a window.
+    The model is a backbone or a tagger; ``rows``, ``seconds`` and ``short`` are those of
+    :func:`.windows_of_collection`, ``desc`` names the progress bar [none]. Returns float32
+    [tracks, dim], NaN for a track without a window.
     """
     tracks = windows_of_collection(collection, model.input_shape[1], short, rows, seconds)
     found = track_outputs(lambda windows: model(windows, training=False).numpy(), tracks)
@@ -182,13 +157,9 @@ def track_means(
 
 
 def mean_of_mel(collection: Collection) -> np.ndarray:
-    """Compute the mean of the standardised log-mel over each track's frames.
+    """Compute the mean of the standardised log-mel over each track's frames [tracks, bands].
 
     Any embedding has to beat it.
-
-    Returns
-    -------
-    np.ndarray float32 [tracks, bands]
     """
     std = np.maximum(collection.band_std, SMALLEST_STD)
     means = [collection.mel(row).mean(axis=0, dtype=np.float64) for row in range(len(collection))]

@@ -51,23 +51,13 @@ def vggish(
         paper's. The embedding keeps its 128 values.
     first_pooling : int, optional
         Side of the first pooling; default as above.
-    mean, std : sequence of float [bands], optional
-        Statistics that standardise the input per band inside the model; without them the input
-        is taken as it is.
-    initializer : {"he_normal", "glorot_uniform"}
-        Of every kernel; biases start at zero.
-    seed : int
-        Seed of the initial weights.
+    mean, std, initializer, seed
+        See :func:`~playlist_pretrain.models.backbone`; biases start at zero.
 
     Returns
     -------
     tf.keras.Model
         ``melspectrogram float32 [batch, frames, bands] → embedding float32 [batch, 128]``.
-
-    Raises
-    ------
-    RecipeError
-        If ``width`` or the window is not positive.
     """
     if not width > 0:
         raise RecipeError(f"width {width}: must be above 0 (1.0 is the paper's VGGish)")

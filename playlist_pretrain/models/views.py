@@ -14,17 +14,9 @@ class MixedViews:
     """Two views of every window of a batch: mixes with two other windows of it.
 
     A view is ``g · window + (1 − g) · other`` in linear power: the logarithm of the front end is
-    undone and redone. The gain g ~ Beta(5, 2) and the other window are drawn anew for each view
-    of each window (arXiv 2304.12257, section 2; the paper does not say how it mixes).
-
-    Parameters
-    ----------
-    front_end : FrontEnd
-        Of the windows.
-    seed : int
-        Views depend on ``(seed, step)`` and on the whole batch, and on nothing else.
-    alpha, beta : float
-        Of the distribution of the gain.
+    undone and redone. The gain g ~ Beta(alpha, beta) and the other window are drawn anew for each
+    view of each window (arXiv 2304.12257, section 2; the paper does not say how it mixes). Views
+    depend on ``(seed, step)`` and on the whole batch, and on nothing else.
     """
 
     def __init__(
@@ -36,18 +28,7 @@ class MixedViews:
         self.beta = beta
 
     def __call__(self, windows: tf.Tensor, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Make two views of every window of a batch.
-
-        Parameters
-        ----------
-        windows : tf.Tensor [shape=(batch, frames, bands)]
-            Log-mels of any float type; the whole batch of a step, since the others come from it.
-        step : tf.Tensor [shape=(), int64]
-
-        Returns
-        -------
-        x, y : tf.Tensor [shape=(batch, frames, bands), float32]
-        """
+        """Make two views, float32, of every window of the whole batch [batch, frames, bands]."""
         power = to_power(self.front_end, tf.cast(windows, tf.float32))
         batch = tf.shape(windows)[0]
         return tuple(
@@ -70,14 +51,7 @@ class MixedViews:
 def mix(front_end: FrontEnd, power: tf.Tensor, gains: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
     """Compute the log-mel of ``gains · power + (1 − gains) · power[others]``.
 
-    Parameters
-    ----------
-    front_end : FrontEnd
-    power : tf.Tensor [shape=(batch, frames, bands), float32]
-        Linear power, see ``audio.log_mel.to_power``.
-    gains : tf.Tensor [shape=(batch,), float32]
-    others : tf.Tensor [shape=(batch,), int32]
-        Which window each is mixed with.
+    ``power`` is linear [batch, frames, bands], ``gains`` and ``others`` are [batch].
     """
     gains = gains[:, None, None]
     return from_power(front_end, gains * power + (1.0 - gains) * tf.gather(power, others))

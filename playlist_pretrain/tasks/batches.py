@@ -24,17 +24,8 @@ WHOLE = Share()
 class TaggingStream:
     """The batches of a run; an epoch has each track of the split once, in an order of its own.
 
-    A step depends on nothing but the split, the seed and its number. The last batch of an epoch
-    is filled up with the tracks that the epoch began with.
-
-    Parameters
-    ----------
-    split : SplitRows
-        Of the training tracks.
-    batch : int
-        Windows a step.
-    seed : int
-        Of the orders and of the window positions.
+    A step depends on nothing but the split, the seed (of the orders and of the window positions)
+    and its number. The last batch of an epoch is filled up with the tracks that it began with.
     """
 
     split: SplitRows
@@ -73,18 +64,8 @@ def tagging_dataset(
 ) -> tf.data.Dataset:
     """Read one random window of each track of the steps ``first … last − 1``, and its tags.
 
-    Parameters
-    ----------
-    reader : WindowReader
-    stream : TaggingStream
-    first, last : int
-    share : Share
-        Parts of each batch that are read; an element is a part.
-
-    Returns
-    -------
-    tf.data.Dataset
-        ``(windows float16 [batch, frames, bands], targets float32 [batch, classes])``.
+    Elements are ``(windows float16 [batch, frames, bands], targets float32 [batch, classes])``, or
+    the parts of such batches that a ``share`` has.
     """
     import tensorflow as tf
 

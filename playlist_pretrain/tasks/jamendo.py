@@ -67,15 +67,8 @@ class Row:
 class JamendoReader:
     """Reader of one subset; see the module.
 
-    Parameters
-    ----------
-    subset, files : str
-        The task is ``jamendo-SUBSET``, its files are ``autotagging_FILES-*.tsv``.
-    categories : tuple of str
-        Beginnings of the tags.
-    classes : int
-    tracks : tuple of int
-        Of train, validation and test in split 0.
+    The task is ``jamendo-SUBSET``, its files are ``autotagging_FILES-*.tsv``; ``categories`` begin
+    its tags, ``tracks`` are the numbers of train, validation and test in split 0.
     """
 
     options = frozenset({"splits", "split"})

@@ -48,18 +48,11 @@ class TaskSettings:
 
 @dataclass(frozen=True)
 class Split:
-    """One of train, validation and test.
-
-    Attributes
-    ----------
-    track_ids : tuple of str
-        As the dataset has them.
-    targets : ndarray [shape=(tracks, classes), bool]
-        Which classes each track has; a track may have none.
-    """
+    """One of train, validation and test; track ids are those of the dataset."""
 
     track_ids: tuple[str, ...]
     targets: np.ndarray
+    """Which classes each track has, bool [tracks, classes]; a track may have none."""
 
     def __len__(self) -> int:
         return len(self.track_ids)
@@ -67,35 +60,23 @@ class Split:
 
 @dataclass(frozen=True)
 class TaggingTask:
-    """A tagged dataset with its splits and its protocol.
-
-    Attributes
-    ----------
-    name : str
-        With what tells it from others of its kind: ``jamendo-genre split 0``, ``mtat mtg``.
-    classes : tuple of str
-        In the order of the columns of all targets.
-    train, validation, test : Split
-        No track is in two of them, and each has tracks.
-    whole_tracks : bool
-        The protocol tests whole tracks, not excerpts.
-    notes : tuple of str
-        One line each, for the report: counts, and what a reader of the figures should know.
-    citation : str
-        What a paper that gives figures cites; empty for a user's own table.
-    endings : tuple of str
-        Endings of the ids in a collection made of other copies of the same audio.
-    """
+    """A tagged dataset with its protocol; no track is in two splits, and each has tracks."""
 
     name: str
+    """With what tells it from others of its kind: ``jamendo-genre split 0``, ``mtat mtg``."""
     classes: tuple[str, ...]
+    """In the order of the columns of all targets."""
     train: Split
     validation: Split
     test: Split
     whole_tracks: bool
+    """Whether the protocol tests whole tracks, not excerpts."""
     notes: tuple[str, ...]
+    """One line each, for the report: counts, and what a reader of the figures should know."""
     citation: str
+    """What a paper that gives figures cites; empty for a user's own table."""
     endings: tuple[str, ...] = ()
+    """Endings of the ids in a collection made of other copies of the same audio."""
 
     def splits(self) -> dict[str, Split]:
         """The three splits by name."""
@@ -103,21 +84,14 @@ class TaggingTask:
 
 
 class TaskReader(Protocol):
-    """Interface of the readers of tasks.
-
-    Attributes
-    ----------
-    name : str
-        Value of ``--task``.
-    description : str
-        One line: the dataset, and which files are read.
-    options : frozenset of str
-        Fields of the settings that it reads.
-    """
+    """Interface of the readers of tasks."""
 
     name: str
+    """Value of ``--task``."""
     description: str
+    """One line: the dataset, and which files are read."""
     options: frozenset[str]
+    """Fields of the settings that it reads."""
 
     def read(self, settings: TaskSettings) -> TaggingTask:
         """Read and check the dataset's files.
@@ -181,15 +155,9 @@ def named(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The tracks of a split that a collection has.
+    """The tracks of a split that a collection has, in the order of the split.
 
-    Attributes
-    ----------
-    rows : ndarray [shape=(tracks,), int64]
-        In the order of the split.
-    targets : ndarray [shape=(tracks, classes), bool]
-    asked : int
-        Tracks that the split names.
+    ``rows`` are int64 [tracks], ``targets`` bool [tracks, classes]; the split names ``asked``.
     """
 
     rows: np.ndarray
@@ -214,13 +182,8 @@ class TaskRows:
 def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> TaskRows:
     """Find the tracks of a task in a collection.
 
-    Parameters
-    ----------
-    task : TaggingTask
-    collection : Collection
-    partial : bool
-        Go on without tracks that the collection lacks, and with excerpts of tracks that the
-        protocol tests whole; the notes say so.
+    If ``partial``, tracks may be missing, and be excerpts where the protocol tests whole ones; the
+    notes say so.
 
     Raises
     ------
@@ -323,18 +286,8 @@ def random_splits(artists: Sequence[str], seed: int) -> list[str]:
 
     Artists come in an order that a digest of the seed and their name decides, and each goes as a
     whole to the split that lacks the most tracks: neither the order of the tracks nor the version
-    of a library matters. Shares are 8 : 1 : 1, to within the tracks of two artists.
-
-    Parameters
-    ----------
-    artists : sequence of str
-        Of each track; the track's own id where nothing is known of artists.
-    seed : int
-
-    Raises
-    ------
-    ValueError
-        For fewer artists than splits.
+    of a library matters. Shares are 8 : 1 : 1, to within the tracks of two artists. ``artists``
+    are those of each track, or its own id; ValueError for fewer than splits.
     """
     sizes = Counter(artists)
     if len(sizes) < len(SPLITS):

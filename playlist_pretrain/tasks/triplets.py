@@ -54,17 +54,11 @@ CITATION = (
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A track, or an excerpt of one.
-
-    Attributes
-    ----------
-    track_id : str
-    start : float or None
-        Seconds from the beginning of the track; None for the whole track.
-    """
+    """A track, or an excerpt of one."""
 
     track_id: str
     start: float | None = None
+    """Seconds from the beginning of the track; None for the whole track."""
 
     def __str__(self) -> str:
         return repr(self.track_id) + (
@@ -74,30 +68,19 @@ class Clip:
 
 @dataclass(frozen=True, eq=False)
 class Triplets:
-    """Triplets of clips.
-
-    Attributes
-    ----------
-    path : Path
-        The table.
-    clips : tuple of Clip
-        Each once, in the order in which the table names them. All have a start, or none has.
-    rows : np.ndarray int32 [triplets, 3]
-        Positions in ``clips`` of anchor, positive and negative.
-    lines : np.ndarray int64 [triplets]
-        Line of the table (the header is line 1) in which each triplet starts.
-    agreement : np.ndarray float64 [triplets], or None
-        0 to 1: how far people agree; None where the table does not say.
-    dim_sim : bool
-        Whether the table has dim-sim's columns.
-    """
+    """Triplets of clips, as a table has them."""
 
     path: Path
     clips: tuple[Clip, ...]
+    """Each once, in the order in which the table names them. All have a start, or none has."""
     rows: np.ndarray
+    """Positions in ``clips`` of anchor, positive and negative, int32 [triplets, 3]."""
     lines: np.ndarray
+    """Line of the table (the header is line 1) in which each triplet starts, int64 [triplets]."""
     agreement: np.ndarray | None
+    """0 to 1: how far people agree, float64 [triplets]; None where the table does not say."""
     dim_sim: bool
+    """Whether the table has dim-sim's columns."""
 
     def __len__(self) -> int:
         return len(self.rows)

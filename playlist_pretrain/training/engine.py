@@ -29,6 +29,7 @@ import tensorflow as tf
 from playlist_pretrain.errors import ModelError, RunError, first_line
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.messages import progress
+from playlist_pretrain.models.load import load_model
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.strategy import Workers, shared_out
@@ -49,27 +50,13 @@ class Preempted(Exception):
 class Engine(tf.keras.callbacks.Callback):
     """Trains a compiled model, with checkpoints, history, progress and exact resume.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-        Compiled; its ``parts`` are what a checkpoint keeps of it.
-    run : Run
-        Folder that is written.
-    columns : sequence of str
-        Of ``history.csv``; the first two are ``epoch`` and ``step``. What an epoch does not know
-        stays empty.
-    steps_per_epoch, epochs : int
-    windows : int
-        Windows of a step, for the speed.
-    check : callable
-        ``(epoch, logs)``; raises RunError when the loss is not finite. Called now and then, and
-        before anything is written.
-    evaluate : callable
-        ``epoch → dict``: more values for the row of an epoch, which counts from 1.
-    best : BestEpoch, optional
-        Keeps the best weights and stops the run when nothing gets better.
-    checkpoint_epochs, checkpoint_steps : int
-        Epochs between two checkpoints, and steps within an epoch [none].
+    A checkpoint keeps the model's ``parts``. ``columns`` are those of ``history.csv``, the first
+    two ``epoch`` and ``step``; what an epoch does not know stays empty. A step has ``windows``
+    windows, for the speed. ``check(epoch, logs)`` raises RunError when the loss is not finite; it
+    is called now and then, and before anything is written. ``evaluate(epoch)`` gives more values
+    for the row of an epoch, which counts from 1. ``best`` keeps the best weights and stops the run
+    when nothing gets better. Between two checkpoints are ``checkpoint_epochs`` epochs and, within
+    an epoch, ``checkpoint_steps`` steps [none].
     """
 
     def __init__(
@@ -98,7 +85,6 @@ class Engine(tf.keras.callbacks.Callback):
         self.done, self.epoch = 0, 0
         self.logs: Mapping[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
-        self.stop_is_asked: Callable[[], bool] = lambda: False
         self.summary_writer = tf.summary.create_file_writer(str(run.tensorboard))
 
     def train(
@@ -112,27 +98,10 @@ class Engine(tf.keras.callbacks.Callback):
     ) -> list[dict[str, Any]]:
         """Fit to the last step, from the newest checkpoint of ``resumes_from`` if there is one.
 
-        Parameters
-        ----------
-        dataset : callable
-            ``(first=…, last=…, share=…) → batches`` of the steps ``first … last − 1``.
-        reader : WindowReader
-            Read by the dataset; what stops it comes out as its own error.
-        workers : Workers
-        resumes_from : Run
-            Folder of the chief, the same as ``run`` on the chief itself.
-        callbacks : sequence
-            More Keras callbacks.
-
-        Returns
-        -------
-        list of dict
-            Rows of ``history.csv``.
-
-        Raises
-        ------
-        Preempted
-            After SIGTERM.
+        ``dataset(first=…, last=…, share=…)`` gives the batches of the steps ``first … last − 1``;
+        it reads ``reader``, and what stops that comes out as its own error. ``resumes_from`` is
+        the folder of the chief, the same as ``run`` on the chief itself. Returns the rows of
+        ``history.csv``; raises Preempted after SIGTERM.
         """
         # 1. Weights, optimizer and metrics of the newest checkpoint; all workers from the same.
         self.done = workers.together(
@@ -210,12 +179,9 @@ class Engine(tf.keras.callbacks.Callback):
     # Checkpoints
 
     def restore_checkpoint(self, source: Path) -> int:
-        """Restore the newest checkpoint that can be read; returns the steps done.
+        """Restore the newest checkpoint of a folder that can be read; returns the steps done.
 
-        Parameters
-        ----------
-        source : Path
-            Folder of the chief's checkpoints; that of another process is left as it is.
+        The folder is that of the chief; where that is another process it is left as it is.
         """
         model = self.model
         with model.distribute_strategy.scope():
@@ -343,17 +309,9 @@ class BestEpoch:
     """Keeps the weights of the epoch with the highest value of a metric, of equals the first.
 
     The two newest files are kept: the run may go on from the checkpoint before the last, at which
-    another epoch was the best.
-
-    Parameters
-    ----------
-    folder, source : Path
-        Where the weights are written, and where an earlier process has left them (the same
-        folder but for workers that are not the chief).
-    metric : str
-        Column of the history.
-    patience : int
-        Epochs without a better one after which the run stops.
+    another epoch was the best. They are written to ``folder``; an earlier process may have left
+    them in ``source``, which is another folder for workers that are not the chief. ``metric`` is a
+    column of the history; after ``patience`` epochs without a better one the run stops.
     """
 
     def __init__(self, folder: Path, source: Path, metric: str, patience: int):
@@ -377,13 +335,7 @@ class BestEpoch:
                 old.unlink()
 
     def restore(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
-        """Give a model the weights of the best epoch.
-
-        Raises
-        ------
-        RunError
-            If their file is missing or damaged.
-        """
+        """Give a model the weights of the best epoch; raises RunError if their file is damaged."""
         path = self.folder / f"best-{int(self.row(rows)['epoch']):05d}.npz"
         if not path.exists():
             path = self.source / path.name
@@ -452,21 +404,9 @@ def check_export(
 ) -> tuple[float, np.ndarray]:
     """Compare a model with its reloaded export; returns the largest difference and its outputs.
 
-    Parameters
-    ----------
-    model : tf.keras.Model
-    saved_model : Path
-    windows : ndarray [shape=(batch, frames, bands)]
-    scale : float, optional
-        Of the outputs [their standard deviation].
-
-    Raises
-    ------
-    ModelError
-        If the difference is above 1e-4 of the scale.
+    Raises ModelError if the difference is above 1e-4 of the ``scale`` of the outputs [their
+    standard deviation] for ``windows [batch, frames, bands]``.
     """
-    from playlist_pretrain.models.load import load_model
-
     before = model(windows, training=False).numpy()
     after = load_model(saved_model).model(windows, training=False).numpy()
     difference = float(np.abs(before - after).max())
@@ -480,13 +420,7 @@ def check_export(
 
 
 def read_history(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read ``history.csv``, values as text; no rows when there is no file yet.
-
-    Raises
-    ------
-    RunError
-        If it is not a table of those columns.
-    """
+    """Read ``history.csv``, values as text; no rows when there is no file yet."""
     if not path.exists():
         return []
     try:

@@ -26,18 +26,9 @@ _MOST_INCHES = 400  # a PNG of matplotlib has at most 65,535 pixels a side
 def draw_curves(
     rows: Sequence[Mapping[str, Any]], path: str | Path, chance: float, probe_chance: float
 ) -> None:
-    """Draw loss, learning rate and retrieval probe against the steps.
+    """Draw loss, learning rate and retrieval probe of a history against the steps, as a PNG.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Rows of ``history.csv``.
-    path : str or Path
-        PNG to write.
-    chance : float
-        Loss at chance.
-    probe_chance : float
-        Expected top-1 of the probe at chance; nan when there was no probe.
+    ``chance`` is the loss at chance, ``probe_chance`` the top-1 of the probe (nan without one).
     """
     probed = [row for row in rows if row["probe_top1"] != ""]
     figure = _figure(8, 8 if probed else 5.5)
@@ -64,20 +55,11 @@ def draw_curves(
 
 
 def draw_per_tag(results: TaggingResult | Sequence[TaggingResult], path: str | Path) -> None:
-    """Draw a bar of Average Precision for each class, the best on top.
+    """Draw a bar of Average Precision for each class as a PNG, the best on top.
 
-    Parameters
-    ----------
-    results : TaggingResult or sequence of TaggingResult
-        Several runs on the same split give bars of their means and whiskers of ± one sample
-        standard deviation. Classes that are left out have no bar.
-    path : str or Path
-        PNG to write.
-
-    Raises
-    ------
-    ScoresError
-        If the results are not of the same classes and tracks.
+    Several runs on the same split give bars of their means and whiskers of ± one sample standard
+    deviation. Classes that are left out have no bar. Raises ScoresError if the results are not of
+    the same classes and tracks.
     """
     results = [results] if isinstance(results, TaggingResult) else list(results)
     mean, std = (values[1] for values in over_runs(results))
@@ -108,15 +90,9 @@ def draw_per_tag(results: TaggingResult | Sequence[TaggingResult], path: str | P
 def draw_learning_curves(
     runs: Mapping[str, Sequence[Mapping[str, str | float]]], path: str | Path
 ) -> None:
-    """Draw loss and validation metrics against the epoch, a line a run.
+    """Draw loss and validation metrics of several histories against the epoch, a line a run.
 
-    Parameters
-    ----------
-    runs : mapping of str to sequence of mapping
-        Rows of each run: ``epoch`` and what :data:`CURVES` lists, as numbers or as the text of
-        a CSV. A value that is empty or not there is left out of its curve.
-    path : str or Path
-        PNG to write.
+    A value that is empty or not there is left out of its curve.
     """
     figure = _figure(8, 8)
     every_axes = figure.subplots(len(CURVES), 1, sharex=True)

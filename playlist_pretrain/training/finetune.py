@@ -18,25 +18,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import RunError, ScoresError, TaskError
+from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
 from playlist_pretrain.evaluation.scores import load_scores, measurable, save_scores
+from playlist_pretrain.evaluation.statistics import summarise_runs
+from playlist_pretrain.evaluation.tagging import (
+    TaggingResult,
+    tagging_metrics,
+    write_per_tag_table,
+)
 from playlist_pretrain.files import atomic_write, content_key
 from playlist_pretrain.messages import command, words_of
 from playlist_pretrain.models import AUDIOSET, BACKBONES, SCRATCH
-from playlist_pretrain.models.load import label_of, starting_point
+from playlist_pretrain.models.load import LoadedModel, label_of, starting_point
+from playlist_pretrain.models.saved_model import save_tagger
+from playlist_pretrain.models.track_outputs import track_means
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.runs import SUMMARY, Run, what_decides
 from playlist_pretrain.storage import location
-from playlist_pretrain.tasks import SPLITS
+from playlist_pretrain.tasks import SPLITS, TASKS, read_task
+from playlist_pretrain.tasks.batches import TaggingStream, tagging_dataset
+from playlist_pretrain.tasks.task import TaskRows, match_task
+from playlist_pretrain.training.figures import draw_learning_curves, draw_per_tag
 from playlist_pretrain.training.recipes import FinetuneRecipe, made_by_demo
 from playlist_pretrain.training.strategy import Workers, check_share, make_strategy
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from playlist_pretrain.evaluation.tagging import TaggingResult
-    from playlist_pretrain.models.load import LoadedModel
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.windows import WindowReader
-    from playlist_pretrain.tasks.task import TaskRows
 
 logger = logging.getLogger(__name__)
 
@@ -183,9 +192,6 @@ class TaggingData:
 
 def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
     """Open the inputs of a recipe and settle every setting that depends on them."""
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.tasks import TASKS, read_task
-    from playlist_pretrain.tasks.task import match_task
 
     TASKS.get(recipe.task)  # unknown names are refused before anything is read
     BACKBONES.get(recipe.backbone or "vggish")
@@ -284,8 +290,6 @@ def train_and_test(
     strategy: tf.distribute.Strategy,
 ) -> None:
     """Train one run with the shared engine, test its best epoch, and write its summary."""
-    from playlist_pretrain.records.windows import WindowReader
-    from playlist_pretrain.tasks.batches import TaggingStream, tagging_dataset
     from playlist_pretrain.training.engine import BestEpoch, Engine
 
     reader = WindowReader(data.collection, run.point.frames, short="repeat")
@@ -371,9 +375,7 @@ def check_finite(epoch: int, logs: Mapping[str, Any]) -> None:
 
 
 def validate(tagger: tf.keras.Model, data: TaggingData) -> dict[str, float]:
-    """Macro ROC-AUC and average precision on the validation split."""
-    from playlist_pretrain.evaluation.tagging import tagging_metrics
-    from playlist_pretrain.models.track_outputs import track_means
+    """Compute macro ROC-AUC and average precision on the validation split."""
 
     split = data.task.validation
     scores = track_means(tagger, data.collection, rows=split.rows, seconds=VALIDATION_SECONDS)
@@ -394,10 +396,7 @@ def test(
     reader: WindowReader,
 ) -> None:
     """Export the tagger of the best epoch, prove it by reloading, test it, and sum up."""
-    from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
     from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.saved_model import save_tagger
-    from playlist_pretrain.models.track_outputs import track_means
     from playlist_pretrain.training.engine import check_export
 
     folder, classes, split = run.folder, data.task.classes, data.task.test
@@ -439,18 +438,13 @@ def test(
 
 def measure(path: Path) -> TaggingResult:
     """Compute the metrics of a file of per-track scores."""
-    from playlist_pretrain.evaluation.tagging import tagging_metrics
-
     _, targets, scores, classes = load_scores(path)
     return tagging_metrics(targets, scores, classes)
 
 
 def conclude(data: TaggingData, runs: TaggingRuns, count: int) -> dict[str, Any]:
     """Measure the saved scores of all runs again, write the tables and figures, and sum up."""
-    from playlist_pretrain.evaluation.statistics import summarise_runs
-    from playlist_pretrain.evaluation.tagging import write_per_tag_table
     from playlist_pretrain.training.engine import read_history
-    from playlist_pretrain.training.figures import draw_learning_curves, draw_per_tag
 
     parts = [runs.part(number) for number in range(1, count + 1)]
     try:

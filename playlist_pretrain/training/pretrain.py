@@ -15,9 +15,13 @@ import numpy as np
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.messages import command
 from playlist_pretrain.models import backbone, describe
+from playlist_pretrain.models.saved_model import save_backbone
+from playlist_pretrain.pairs.dataset import step_dataset
 from playlist_pretrain.runs import Run, what_decides
 from playlist_pretrain.storage import location
+from playlist_pretrain.training.figures import draw_curves
 from playlist_pretrain.training.pretrain_data import Data, settle
+from playlist_pretrain.training.probe import mean_cosine, probe
 from playlist_pretrain.training.recipes import PretrainRecipe
 from playlist_pretrain.training.strategy import Workers, check_split, make_strategy
 
@@ -192,9 +196,7 @@ def train(
     profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train to the last step with the shared engine; returns the rows of the history."""
-    from playlist_pretrain.pairs.dataset import step_dataset
     from playlist_pretrain.training.engine import Engine
-    from playlist_pretrain.training.probe import probe
 
     stream = data.stream
 
@@ -277,10 +279,7 @@ def conclude(
 ) -> dict[str, Any]:
     """Export the backbone, prove it by reloading, draw the curves, and sum up."""
     from playlist_pretrain.models.layers import plain_float32
-    from playlist_pretrain.models.saved_model import save_backbone
     from playlist_pretrain.training.engine import check_export
-    from playlist_pretrain.training.figures import draw_curves
-    from playlist_pretrain.training.probe import mean_cosine, probe
 
     if not rows:
         raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")

@@ -6,28 +6,29 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
+from playlist_pretrain.models import BACKBONES
+from playlist_pretrain.pairs import PAIRINGS, Material, Pairing
+from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
+from playlist_pretrain.pairs.dataset import PairStream, plan
+from playlist_pretrain.pairs.false_negatives import FalseNegatives
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.split import split_groups, usable_tracks
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.storage import location
+from playlist_pretrain.training.probe import ProbePairs
 from playlist_pretrain.training.recipes import (
     DEMO_STEPS,
     PRETRAIN_PRESETS,
     PretrainRecipe,
     made_by_demo,
 )
-
-if TYPE_CHECKING:
-    from playlist_pretrain.pairs import Pairing
-    from playlist_pretrain.pairs.dataset import PairStream
-    from playlist_pretrain.pairs.false_negatives import FalseNegatives
-    from playlist_pretrain.playlists.groups import TrackGroups
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.windows import WindowReader
-    from playlist_pretrain.training.probe import ProbePairs
 
 logger = logging.getLogger(__name__)
 
@@ -67,17 +68,8 @@ class Part:
 def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[PretrainRecipe, Data]:
     """Open the inputs of a recipe and settle every setting that depends on them.
 
-    Parameters
-    ----------
-    recipe : PretrainRecipe
-        With a collection.
-    steps : int, optional
-        Total that epochs add up to where the recipe has none, whatever its preset says.
+    Epochs that the recipe does not give add up to ``steps``, whatever its preset says.
     """
-    from playlist_pretrain.models import BACKBONES
-    from playlist_pretrain.pairs import PAIRINGS
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.windows import WindowReader
 
     for name in recipe.pairings:  # unknown names are refused before anything is read
         PAIRINGS.get(name)
@@ -127,7 +119,6 @@ def planned(
     All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
     each: where epochs follow from a total of steps, they are counted until there are no more.
     """
-    from playlist_pretrain.pairs.dataset import plan
 
     smaller = None if given.batch is not None else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
     settled, epochs = recipe, None
@@ -148,9 +139,6 @@ def planned(
 
 def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool) -> Part:
     """Load and split the groups of one pairing, and make the pairing."""
-    from playlist_pretrain.pairs import PAIRINGS, Material
-    from playlist_pretrain.playlists.groups import groups_path, load_groups
-    from playlist_pretrain.playlists.split import split_groups, usable_tracks
 
     chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude}
     there = groups_path(collection.path, recipe.groups).exists()
@@ -177,8 +165,6 @@ def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool)
 def _probe_pairs(
     recipe: PretrainRecipe, parts: Sequence[Part], reader: WindowReader
 ) -> ProbePairs | None:
-    from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
-    from playlist_pretrain.training.probe import ProbePairs
 
     # Playlists, where any pairing has them: so that runs can be compared by their probes.
     part = min(parts, key=lambda part: part.groups_name != "playlists")
@@ -226,8 +212,8 @@ def _chance(
     collection: Collection,
 ) -> tuple[float, tuple[FalseNegatives, ...] | None]:
     """Loss at chance, and the false negatives of each pairing if they are to be left out."""
+
     from playlist_pretrain.models.nt_xent import chance_loss
-    from playlist_pretrain.pairs.false_negatives import FalseNegatives
 
     if not recipe.mask_false_negatives:
         return chance_loss(recipe.batch), None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
 from playlist_pretrain.pairs import Pairing
 from playlist_pretrain.records.windows import WindowReader, random_starts
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PROBE_BATCHES = 8
 PERMUTATIONS = 9_999
@@ -39,12 +42,11 @@ class ProbePairs:
     def draw(
         cls, pairing: Pairing, others: np.ndarray, reader: WindowReader, batch: int, seed: int
     ) -> ProbePairs | None:
-        """Draw the pairs of one epoch of a pairing over held-out groups.
+        """Draw the pairs of one epoch of a pairing over held-out groups; None without any.
 
         One epoch, so that no track comes twice, which the p-value counts on. The candidates of
         the last batch are filled up with ``others``, rows that are in no held-out group: among
-        tracks of one single group, no positive could stand out. None without a pair, or without
-        anything to tell its positive from.
+        tracks of one single group, no positive could stand out.
         """
         pairs = np.concatenate([np.empty((0, 2), np.int32), *pairing.epoch(0)])
         batches = []

@@ -81,26 +81,15 @@ CHOICES = {
 
 
 class Recipe:
-    """Base of the two recipes.
-
-    Attributes
-    ----------
-    not_decisive : tuple of str
-        Settings that may change when a run is resumed: they do not decide its weights beyond
-        rounding. Files that they name are compared by their content.
-    """
+    """Base of the two recipes."""
 
     not_decisive: ClassVar[tuple[str, ...]] = ()
+    """Settings that may change when a run is resumed: they do not decide its weights beyond
+    rounding. Files that they name are compared by their content."""
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read ``recipe.json``.
-
-        Raises
-        ------
-        RecipeError
-            If it is not JSON or does not have exactly the fields of this recipe.
-        """
+        """Read ``recipe.json``; raises RecipeError unless it has the fields of this recipe."""
         try:
             fields = json.loads(Path(path).read_text(encoding="utf-8"))["recipe"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -259,19 +248,9 @@ class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
         """Check the settings and fill in what was left out.
 
         Epochs that the preset leaves open, and a warm-up that is too long for the run, are settled
-        by :meth:`with_steps` when the number of pairs is known.
-
-        Parameters
-        ----------
-        demo : bool
-            Whether the collection is the demo's, which decides ``--preset auto``.
-        window_frames : int
-            Frames of the front end's own window.
-
-        Raises
-        ------
-        RecipeError
-            For a value that cannot work, with the option and the value.
+        by :meth:`with_steps` when the number of pairs is known. ``demo`` tells whether the
+        collection is the demo's, ``window_frames`` is the front end's own window. Raises
+        RecipeError for a value that cannot work, with the option and the value.
         """
         self._check()
         preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
@@ -299,13 +278,7 @@ class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
     ) -> PretrainRecipe:
         """Settle the epochs, if they are open, and shorten a warm-up that the run has no room for.
 
-        Parameters
-        ----------
-        steps_per_epoch : int
-        total : int
-            Steps that open epochs add up to, about.
-        keep_warmup : bool
-            Whether the user gave the warm-up.
+        Open epochs add up to about ``total`` steps; ``keep_warmup`` where the user gave it.
         """
         epochs = self.epochs or max(1, round(total / steps_per_epoch))
         steps, warmup = epochs * steps_per_epoch, self.warmup_steps

@@ -16,13 +16,6 @@ def warmup_cosine(
 
     The cosine starts where the warm-up ends: a warm-up wrapped around a cosine over all steps
     would never reach the peak and be late ever after.
-
-    Parameters
-    ----------
-    peak : float
-        Learning rate at step ``warmup_steps``.
-    warmup_steps, total_steps : int
-        Steps of the warm-up, and of the run.
     """
     return tf.keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -36,15 +29,7 @@ def warmup_cosine(
 def triangular(
     low: float, high: float, steps_per_cycle: float
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
-    """Up and down between two learning rates in straight lines (Smith, arXiv 1506.01186).
-
-    Parameters
-    ----------
-    low, high : float
-        Learning rate at step 0 and after every whole cycle, and in the middle of each.
-    steps_per_cycle : float
-        Steps of a cycle, at least 2.
-    """
+    """Straight lines from ``low`` up to ``high`` and down again (Smith, arXiv 1506.01186)."""
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")  # it is at the end of its life, and TensorFlow is held back
         from tensorflow_addons.optimizers import TriangularCyclicalLearningRate

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -31,12 +31,8 @@ def make_strategy(name: str, replicas: int | None = None) -> tf.distribute.Strat
 
     To be called before TensorFlow is used for anything else: devices and the connections between
     workers are settled when it starts. An unknown name is taken for ``one_device``, as it is
-    refused with the other settings.
-
-    Raises
-    ------
-    RecipeError
-        If the machine has fewer devices, or ``TF_CONFIG`` does not describe the workers.
+    refused with the other settings. Raises RecipeError if the machine has fewer devices, or
+    ``TF_CONFIG`` does not describe the workers.
     """
     import tensorflow as tf
     from official.common import distribute_utils
@@ -81,8 +77,12 @@ def is_chief(strategy: str) -> bool:
     if strategy != "multi_worker_mirrored":
         return True
     config = json.loads(os.environ["TF_CONFIG"])
-    task = (config["task"]["type"], int(config["task"]["index"]))
-    return task == ("chief" if "chief" in config["cluster"] else "worker", 0)
+    return _is_first(config["task"]["type"], int(config["task"]["index"]), config["cluster"])
+
+
+def _is_first(kind: str, index: int, cluster: Mapping[str, Any]) -> bool:
+    """Whether a task of the cluster is its chief: the first worker where none is called so."""
+    return (kind, index) == ("chief" if "chief" in cluster else "worker", 0)
 
 
 def check_tf_config() -> None:
@@ -181,10 +181,6 @@ class Workers:
     The chief writes the run; the others write the same to a folder that is thrown away, since
     saving what replicas share takes all of them. Only the chief's log messages are shown, and
     everybody's warnings.
-
-    Parameters
-    ----------
-    strategy : tf.distribute.Strategy
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -194,9 +190,8 @@ class Workers:
         self._several = sum(map(len, cluster.values())) > 1
         self.is_chief, self.name = True, ""
         if self._several:
-            task = (resolver.task_type, resolver.task_id)
-            self.is_chief = task == ("chief" if "chief" in cluster else "worker", 0)
-            self.name = "{} {}".format(*task)
+            self.is_chief = _is_first(resolver.task_type, resolver.task_id, cluster)
+            self.name = f"{resolver.task_type} {resolver.task_id}"
         if not self.is_chief:
             logging.getLogger("playlist_pretrain").setLevel(logging.WARNING)
 
@@ -215,25 +210,9 @@ class Workers:
     ) -> Any:
         """Barrier: run ``do`` on all workers and fail unless all return equal results.
 
-        A worker that went on alone would wait for the others without end.
-
-        Parameters
-        ----------
-        what : str
-            Name of the results, for the message.
-        do : callable
-        key : callable
-            Result → text that must be equal everywhere.
-
-        Returns
-        -------
-        object
-            What ``do`` returned here.
-
-        Raises
-        ------
-        RunError
-            If another worker failed, or its result differs.
+        A worker that went on alone would wait for the others without end. ``what`` names the
+        results in the message of the RunError; ``key`` of them is the text that must be equal.
+        Returns what ``do`` returned here.
         """
         if not self._several:
             return do()
