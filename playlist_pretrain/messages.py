@@ -26,12 +26,7 @@ PACKAGE_MAIN = Path(__file__).parent / "__main__.py"
 def command(verb: str, *words: str) -> str:
     """Return the command line of a verb, in the form in which this program was started.
 
-    Parameters
-    ----------
-    verb : str
-        A key of :data:`playlist_pretrain.__main__.VERBS`.
-    *words : str
-        Options and values; each is quoted for a shell where it needs to be.
+    Words, options and values, are quoted for a shell where they need to be.
     """
     return " ".join([_start(verb), *map(shlex.quote, words)])
 
@@ -44,12 +39,7 @@ def option(field: str) -> str:
 def words_of(options: Any, *without: str) -> list[str]:
     """Return the command-line words of those settings that are not their defaults.
 
-    Parameters
-    ----------
-    options : dataclass
-        Switches are off by default.
-    *without : str
-        Fields that are left out.
+    ``options`` is a dataclass, whose switches are off by default.
     """
     words = []
     for field in dataclasses.fields(options):
@@ -132,14 +122,8 @@ def show_messages(*, quiet: bool = False) -> None:
 def progress(iterable: Iterable | None = None, **options: Any) -> Any:
     """Return a ``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
 
-    Not shown where the package's logger leaves out information, as with ``--quiet``.
-
-    Parameters
-    ----------
-    iterable : iterable, optional
-        What to iterate over; without one the caller updates the bar.
-    **options
-        Passed to ``tqdm`` (``total``, ``desc``, ``unit``, …).
+    Not shown where the package's logger leaves out information, as with ``--quiet``. Without an
+    iterable the caller updates the bar.
     """
     from tqdm import tqdm
 

@@ -38,17 +38,9 @@ def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
 
 
 class Run:
-    """A folder under ``runs/`` (``docs/formats.md`` says what is in it).
+    """A folder under ``runs/``, which need not exist (``docs/formats.md`` says what is in it).
 
-    Parameters
-    ----------
-    path : str or Path
-        The folder; it need not exist.
-
-    Raises
-    ------
-    RunError
-        For a URL: checkpoints and logs are written again and again.
+    A URL is refused with RunError: checkpoints and logs are written again and again.
     """
 
     def __init__(self, path: str | Path):
@@ -90,25 +82,10 @@ class Run:
     def claim(self, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False) -> bool:
         """Take the folder for a recipe: make it, or go on with it when the recipe is the same.
 
-        Parameters
-        ----------
-        recipe : dataclass
-            Settings of the run; its ``not_decisive`` names those that may differ.
-        facts : mapping
-            What else decides the result (content keys of the inputs).
-        overwrite : bool
-            Start over instead of going on.
-
-        Returns
-        -------
-        bool
-            Whether there is something to go on with.
-
-        Raises
-        ------
-        RunError
-            If the folder holds another run (the message lists what differs), an unfinished run of
-            another version, or is no run folder at all.
+        Settings that the recipe calls ``not_decisive`` may differ; ``facts`` (content keys of the
+        inputs) may not. Returns whether there is something to go on with, which there is not with
+        ``overwrite``. Raises RunError if the folder holds another run (the message lists what
+        differs), an unfinished run of another version, or is no run folder at all.
         """
         self.check()
         file = self.path / RECIPE
@@ -220,10 +197,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def unfinished(model: Path) -> str | None:
     """Say why a run has no model yet, and how to go on with it; None where there is no such run.
 
-    Parameters
-    ----------
-    model : Path
-        Run folder, or the folder of a model in it, that is no SavedModel.
+    ``model`` is the run folder, or the folder of a model in it.
     """
     for folder in (model, *model.parents[:2]):  # a fine-tuning has a folder for each of its runs
         if (folder / RECIPE).exists():

@@ -27,10 +27,9 @@ class ContrastiveModel(tf.keras.Model):
 
     Parameters
     ----------
-    backbone : tf.keras.Model
-        ``[batch, frames, bands] → [batch, dim]``; what is kept after training.
-    projector : tf.keras.Model
-        ``[batch, dim] → [batch, dim']``; dropped after training.
+    backbone, projector : tf.keras.Model
+        ``[batch, frames, bands] → [batch, dim]``, which is kept after training, and
+        ``[batch, dim] → [batch, dim']``, which is dropped.
     views : callable, optional
         ``(windows, step) → (x, y)``, see :class:`~playlist_pretrain.models.views.MixedViews`. The
         data are then single windows (or ``(windows, left_out)``), and both sides of a pair are made

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.models.frozen import FrozenEmbedding
 from playlist_pretrain.records.schema import SMALLEST_STD
 
@@ -36,6 +37,20 @@ def input_standardisation(
         dtype="float32",  # whatever the policy: a quiet band may have a small deviation
         name="standardise",
     )(inputs)
+
+
+def mel_input(
+    frames: int, bands: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Make the input of a backbone; returns it standardised, with one channel, too.
+
+    Raises RecipeError if the window has no frame or no band.
+    """
+    if frames < 1 or bands < 1:
+        raise RecipeError(f"window {frames} × {bands}: needs at least one frame and one band")
+    inputs = tf.keras.layers.Input((frames, bands), name="melspectrogram")
+    x = input_standardisation(inputs, mean, std)  # (batch, frames, bands)
+    return inputs, tf.keras.layers.Reshape((frames, bands, 1), name="add_channel")(x)
 
 
 def initializers(name: str, seed: int) -> Iterator[tf.keras.initializers.Initializer]:

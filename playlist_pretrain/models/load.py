@@ -30,25 +30,12 @@ if TYPE_CHECKING:
 class LoadedModel:
     """A model with what is needed to run it.
 
-    Attributes
-    ----------
-    label : str
-        For tables and folders.
-    model : tf.keras.Model
-        ``log-mel float32 [batch, frames, bands] → float32 [batch, n]``: embeddings, or the
-        activations of a tagger.
-    front_end : FrontEnd
-        Makes its log-mels.
-    key : str
-        Changes with the weights that embeddings depend on; empty for weights yet to be drawn.
-    classes : tuple of str
-        Of a tagger, in the order of its activations; empty for a backbone.
-    path : Path or None
-        SavedModel or ``.pb`` it was read from.
-    about : mapping
-        Recipe, collection and so on, as saved with it.
-    untrained : Untrained or None
-        Where the weights are random: what :meth:`build` makes backbones from.
+    The ``label`` is for tables and folders. The ``model`` is ``log-mel float32 [batch, frames,
+    bands] → float32 [batch, n]``: embeddings, or the activations of a tagger, whose ``classes`` are
+    in their order (a backbone has none); ``front_end`` makes its log-mels. The ``key`` changes with
+    the weights that embeddings depend on, and is empty for weights yet to be drawn. ``path`` is the
+    SavedModel or ``.pb`` it was read from, ``about`` what was saved with it (recipe, collection and
+    so on). Where the weights are random, :meth:`build` makes backbones from ``untrained``.
     """
 
     label: str
@@ -119,15 +106,9 @@ class Untrained:
     def build(self, seed: int) -> tf.keras.Model:
         """Build the backbone with the weights of a seed."""
         return backbone(
-            self.backbone,
-            frames=self.frames,
-            bands=self.front_end.bands,
-            mean=self.mean,
-            std=self.std,
-            initializer=self.initializer,
-            seed=seed,
-            width=self.width,
-        )
+            self.backbone, frames=self.frames, bands=self.front_end.bands, mean=self.mean,
+            std=self.std, initializer=self.initializer, seed=seed, width=self.width,
+        )  # fmt: skip
 
 
 def load_model(
@@ -156,7 +137,11 @@ def load_model(
     if name in (SCRATCH, MEAN_OF_MEL):
         if untrained is None:
             raise RecipeError(f"--model {name}: it is no trained model; here one is needed")
-        return _scratch(untrained) if name == SCRATCH else _mean_of_mel(untrained)
+        if name == MEAN_OF_MEL:
+            return _mean_of_mel(untrained)
+        model, label = untrained.build(untrained.seed), label_of(SCRATCH, untrained.backbone)
+        front_end, key = untrained.front_end, weights_key(model)
+        return LoadedModel(label, model, front_end, key, untrained=untrained)
     if name == AUDIOSET:
         from playlist_pretrain.models import audioset
 
@@ -201,16 +186,11 @@ def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedMode
     Raises FrontEndError for a collection of another front end, and otherwise as :func:`load_model`.
     """
     if name == SCRATCH:
-        standardise = recipe.input_norm == "band"
+        statistics = collection.band_mean, collection.band_std
         untrained = Untrained(
-            collection.front_end,
-            collection.band_mean if standardise else None,
-            collection.band_std if standardise else None,
-            recipe.backbone,
-            recipe.width,
-            recipe.initializer,
-            recipe.frames,
-        )
+            collection.front_end, *(statistics if recipe.input_norm == "band" else (None, None)),
+            recipe.backbone, recipe.width, recipe.initializer, recipe.frames,
+        )  # fmt: skip
         label = label_of(SCRATCH, recipe.backbone)
         return LoadedModel(label, None, collection.front_end, "", untrained=untrained)
     point = load_backbone(name, weights=recipe.weights)
@@ -235,12 +215,6 @@ def label_of(name: str, backbone: str | None = None) -> str:
 def weights_key(model: tf.keras.Model) -> str:
     """Hash the weights of a model."""
     return content_key(*(weights.tobytes() for weights in model.get_weights()))
-
-
-def _scratch(untrained: Untrained) -> LoadedModel:
-    model = untrained.build(untrained.seed)
-    label, key = label_of(SCRATCH, untrained.backbone), weights_key(model)
-    return LoadedModel(label, model, untrained.front_end, key, untrained=untrained)
 
 
 def _mean_of_mel(untrained: Untrained) -> LoadedModel:

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.models.layers import initializers, input_standardisation
+from playlist_pretrain.models.layers import initializers, mel_input
 
 STACKS = {
     "stackwise_filters": [64, 128, 256, 512],
@@ -39,8 +38,6 @@ def resnet50(
     windows may have any size, since strides are padded. The other parameters are those of
     :func:`~playlist_pretrain.models.backbone`.
     """
-    if frames < 1 or bands < 1:
-        raise RecipeError(f"window {frames} × {bands}: needs at least one frame and one band")
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
     # Synchronised layers take three times as long a step: only where there is something to
@@ -55,9 +52,7 @@ def resnet50(
             config["synchronized"] = several
         return type(layer)(**config)
 
-    inputs = layers.Input((frames, bands), name="melspectrogram")
-    x = input_standardisation(inputs, mean, std)  # (batch, frames, bands)
-    x = layers.Reshape((frames, bands, 1), name="add_channel")(x)
+    inputs, x = mel_input(frames, bands, mean, std)
     network = _keras_cv_backbone()(
         include_rescaling=False, input_shape=(frames, bands, 1), **STACKS
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.models.layers import initializers, input_standardisation
+from playlist_pretrain.models.layers import initializers, mel_input
 
 CONVOLUTIONS = (  # name, channels; a pooling follows each block
     (("conv1", 64),),
@@ -61,17 +61,13 @@ def vggish(
     """
     if not width > 0:
         raise RecipeError(f"width {width}: must be above 0 (1.0 is the paper's VGGish)")
-    if frames < 1 or bands < 1:
-        raise RecipeError(f"window {frames} × {bands}: needs at least one frame and one band")
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
 
     def scaled(units: int) -> int:
         return max(1, round(units * width))
 
-    inputs = layers.Input((frames, bands), name="melspectrogram")
-    x = input_standardisation(inputs, mean, std)  # (batch, frames, bands)
-    x = layers.Reshape((frames, bands, 1), name="add_channel")(x)
+    inputs, x = mel_input(frames, bands, mean, std)
     for block, convolutions in enumerate(CONVOLUTIONS, 1):
         for name, channels in convolutions:
             x = layers.Conv2D(

@@ -14,7 +14,6 @@ in the notes; the figures leave it out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.delimited import listed, read_columns, read_header
@@ -40,15 +39,6 @@ MOST_CLASSES = 10_000
 MEND = f"a tag table has the columns {TRACK} and {TAGS}, the tags with {BETWEEN} between them"
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The rows of a table; ``splits`` and ``artists`` are None without such a column."""
-
-    tags_of: dict[str, list[str]]
-    splits: list[str] | None
-    artists: list[str] | None
-
-
 class TagTableReader:
     """Reader of tag tables; see the module."""
 
@@ -64,22 +54,22 @@ class TagTableReader:
         if settings.tags is None:
             raise TaskError(f"--task {self.name}: name the table with --tags FILE")
         path = location(settings.tags)
-        rows = _read(path, settings.split_column)
-        if rows.splits is None:
-            splits, notes = _at_random(path, rows, settings.split_seed)
+        tags_of, splits, artists = _read(path, settings.split_column)
+        if splits is None:
+            splits, notes = _at_random(path, list(tags_of), artists, settings.split_seed)
         elif settings.split_seed:
             raise TaskError(
                 f"--split-seed {settings.split_seed}: {path} has a column "
                 f"{settings.split_column!r}, so nothing is split at random"
             )
         else:
-            splits, notes = rows.splits, _artists_in_several(rows)
+            notes = [] if artists is None else [_artists_in_several(artists, splits)]
         tracks: dict[str, dict] = {split: {} for split in SPLITS}
-        for split, (track_id, tags) in zip(splits, rows.tags_of.items(), strict=True):
+        for split, (track_id, tags) in zip(splits, tags_of.items(), strict=True):
             tracks[split][track_id] = tags
         if empty := [split for split in SPLITS if not tracks[split]]:
             raise TaskError(f"{path}: no track is in split {empty[0]!r}")
-        classes = sorted({tag for tags in rows.tags_of.values() for tag in tags})
+        classes = sorted(set().union(*tags_of.values()))
         if not classes:
             raise TaskError(f"{path}: no track has a tag")
         if len(classes) > MOST_CLASSES:
@@ -94,7 +84,7 @@ class TagTableReader:
                 f"{path}: no class has tracks in both train and test ({len(classes)} classes, the "
                 f"first is {classes[0]!r})"
             )
-        untagged = sum(not tags for tags in rows.tags_of.values())
+        untagged = sum(not tags for tags in tags_of.values())
         return TaggingTask(
             name=f"{self.name} {path.name}",
             classes=tuple(classes),
@@ -116,10 +106,13 @@ class TagTableReader:
 
 def read_tags(path: Path) -> dict[str, list[str]]:
     """Read the tags of each track of a table, in its order."""
-    return _read(path, USUAL_SPLIT).tags_of
+    return _read(path, USUAL_SPLIT)[0]
 
 
-def _read(path: Path, split_column: str) -> Rows:
+def _read(
+    path: Path, split_column: str
+) -> tuple[dict[str, list[str]], list[str] | None, list[str] | None]:
+    """Read the tags of each track, its split and its artist, None without such a column."""
     header = read_header(path, (TRACK, TAGS), MEND)
     split_column = split_column.strip()
     has_split = split_column in header
@@ -154,7 +147,7 @@ def _read(path: Path, split_column: str) -> Rows:
             splits.append(others[0])
         if artist:
             artists.append(others[-1])
-    return Rows(tags_of, splits if has_split else None, artists if artist else None)
+    return tags_of, splits if has_split else None, artists if artist else None
 
 
 def _tags(cell: str, where: str) -> list[str]:
@@ -169,10 +162,11 @@ def _tags(cell: str, where: str) -> list[str]:
     return tags
 
 
-def _at_random(path: Path, rows: Rows, seed: int) -> tuple[list[str], list[str]]:
-    """Splits of the tracks, and notes on them."""
-    groups = rows.artists or list(rows.tags_of)
-    what = "artists" if rows.artists else "tracks"
+def _at_random(
+    path: Path, tracks: list[str], artists: list[str] | None, seed: int
+) -> tuple[list[str], list[str]]:
+    """Draw the split of each track; returns notes on them too."""
+    groups, what = (artists, "artists") if artists else (tracks, "tracks")
     try:
         splits = random_splits(groups, seed)
     except ValueError:
@@ -182,23 +176,22 @@ def _at_random(path: Path, rows: Rows, seed: int) -> tuple[list[str], list[str]]
         ) from None
     how = (
         f"by artist ({len(set(groups)):,} artists), none on two sides"
-        if rows.artists
+        if artists
         else "track by track: an artist may be on two sides"
     )
     return splits, [f"split at random with seed {seed}, {how}"]
 
 
-def _artists_in_several(rows: Rows) -> list[str]:
-    if rows.artists is None:
-        return []
+def _artists_in_several(artists: list[str], splits: list[str]) -> str:
+    """Note on artists who are on two sides."""
     sides: dict[str, set[str]] = {}
-    for artist, split in zip(rows.artists, rows.splits, strict=True):
+    for artist, split in zip(artists, splits, strict=True):
         if artist.strip():
             sides.setdefault(artist, set()).add(split)
     several = [artist for artist, splits in sides.items() if len(splits) > 1]
     if not several:
-        return ["no artist is in two splits"]
-    return [
+        return "no artist is in two splits"
+    return (
         f"{len(several):,} of {len(sides):,} artists are in two splits or more, which flatters the "
         f"figures: {named(several)}"
-    ]
+    )

@@ -34,7 +34,7 @@ from playlist_pretrain.models.saved_model import save_tagger
 from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.windows import WindowReader
-from playlist_pretrain.runs import SUMMARY, Run, what_decides
+from playlist_pretrain.runs import SUMMARY, Run
 from playlist_pretrain.storage import location
 from playlist_pretrain.tasks import SPLITS, TASKS, read_task
 from playlist_pretrain.tasks.batches import TaggingStream, tagging_dataset
@@ -150,18 +150,10 @@ def finetune(
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(runs):
-        recipe, data = workers.together(
-            "settings or inputs",
-            lambda: settle(given),
-            lambda settled: what_decides(settled[0], settled[1].facts),
-        )
+        recipe, data = workers.settled(lambda: settle(given))
         check_share(recipe.batch, strategy)
         with workers.folder(runs) as own:
-            workers.together(
-                "run folders",
-                lambda: workers.is_chief and runs.claim(recipe, data.facts, overwrite=overwrite),
-            )
-            if workers.together("run folders", lambda: runs.finished, str):
+            if workers.claim(runs, recipe, data.facts, overwrite=overwrite):
                 logger.info(f"{runs.path} is finished; --overwrite starts over")
             elif not all_runs(recipe, data, runs, own, workers, strategy):
                 return runs

@@ -17,7 +17,7 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.models import backbone, describe
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.pairs.dataset import step_dataset
-from playlist_pretrain.runs import Run, what_decides
+from playlist_pretrain.runs import Run
 from playlist_pretrain.storage import location
 from playlist_pretrain.training.figures import draw_curves
 from playlist_pretrain.training.pretrain_data import Data, settle
@@ -91,18 +91,10 @@ def pretrain(
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(run):
-        recipe, data = workers.together(
-            "settings or inputs",
-            lambda: settle(given),
-            lambda settled: what_decides(settled[0], settled[1].facts),
-        )
+        recipe, data = workers.settled(lambda: settle(given))
         check_split(recipe, strategy)
         with workers.folder(run) as own:
-            workers.together(
-                "run folders",
-                lambda: workers.is_chief and run.claim(recipe, data.facts, overwrite=overwrite),
-            )
-            if workers.together("run folders", lambda: run.finished, str):
+            if workers.claim(run, recipe, data.facts, overwrite=overwrite):
                 logger.info(f"{run.path} is finished; --overwrite starts over")
                 if workers.is_chief:
                     report(run, recipe)

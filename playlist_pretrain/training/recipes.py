@@ -8,11 +8,9 @@ becomes ``demo`` for the collections of the demo and ``paper`` for any other.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.messages import option
@@ -78,27 +76,6 @@ CHOICES = {
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
 }
-
-
-class Recipe:
-    """Base of the two recipes."""
-
-    not_decisive: ClassVar[tuple[str, ...]] = ()
-    """Settings that may change when a run is resumed: they do not decide its weights beyond
-    rounding. Files that they name are compared by their content."""
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read ``recipe.json``; raises RecipeError unless it has the fields of this recipe."""
-        try:
-            fields = json.loads(Path(path).read_text(encoding="utf-8"))["recipe"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RecipeError(f"{path}: not a recipe: {error}") from error
-        known = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        if set(fields) != known:
-            odd = ", ".join(sorted(set(fields) ^ known))
-            raise RecipeError(f"{path}: written by another version; fields that differ: {odd}")
-        return cls(**fields)
 
 
 def made_by_demo(collection: Collection) -> bool:
@@ -206,7 +183,7 @@ class PretrainSettings:
 
 
 @dataclass(frozen=True)
-class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
+class PretrainRecipe(TableSettings, PretrainSettings):
     """Pre-train a backbone on pairs of tracks that belong together.
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
@@ -218,6 +195,8 @@ class PretrainRecipe(TableSettings, PretrainSettings, Recipe):
         "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
         "checkpoint_steps", "strategy", "replicas",
     )  # fmt: skip
+    """Settings that may change when a run is resumed: they do not decide its weights beyond
+    rounding. Files that they name are compared by their content."""
 
     @property
     def pairings(self) -> tuple[str, ...]:
@@ -408,7 +387,7 @@ class FinetuneSettings:
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe(TaskSettings, FinetuneSettings, Recipe):
+class FinetuneRecipe(TaskSettings, FinetuneSettings):
     """Train and test a tagger by the protocol of arXiv 2304.12257, section 3.2.
 
     A head takes the place of the projector and is trained together with the backbone; the epoch

@@ -16,7 +16,7 @@ import numpy as np
 from playlist_pretrain.errors import RecipeError, RunError
 from playlist_pretrain.files import content_key, folder_lock
 from playlist_pretrain.pairs.dataset import Share
-from playlist_pretrain.runs import Run
+from playlist_pretrain.runs import Run, what_decides
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -230,6 +230,22 @@ class Workers:
         if len(set(keys)) > 1:
             raise RunError(f"{self.name}: the {what} of the workers differ; start them all alike")
         return result
+
+    def settled(self, settle: Callable[[], tuple[Any, Any]]) -> tuple[Any, Any]:
+        """Settle a recipe and open its data on all workers; they must have come to the same."""
+        return self.together(
+            "settings or inputs", settle, lambda settled: what_decides(settled[0], settled[1].facts)
+        )
+
+    def claim(
+        self, run: Run, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False
+    ) -> bool:
+        """Have the chief take a run folder (:meth:`.Run.claim`); returns whether it is finished."""
+        self.together(
+            "run folders",
+            lambda: self.is_chief and run.claim(recipe, facts, overwrite=overwrite),
+        )
+        return self.together("run folders", lambda: run.finished, str)
 
     def any_true(self, own: bool) -> bool:
         """Return whether a condition is true on any worker."""

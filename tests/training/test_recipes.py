@@ -1,7 +1,6 @@
 """Recipes: presets, what follows from the number of steps, and refusals."""
 
 import dataclasses
-import json
 
 import pytest
 
@@ -80,18 +79,3 @@ def test_a_learned_temperature_starts_above_where_it_stops():
         PretrainRecipe(temperature=0.005, learnable_temperature=True).resolve(
             demo=False, window_frames=256
         )
-
-
-def test_load(tmp_path):
-    path = tmp_path / "recipe.json"
-    recipe = PretrainRecipe(collection="x", batch=7)
-    content = {"recipe": dataclasses.asdict(recipe)}
-    path.write_text(json.dumps(content))
-    assert PretrainRecipe.load(path) == recipe
-    content["recipe"]["speed"] = 1
-    path.write_text(json.dumps(content))
-    with pytest.raises(RecipeError, match="differ: speed"):
-        PretrainRecipe.load(path)
-    path.write_text("{")
-    with pytest.raises(RecipeError, match=r"recipe\.json: not a recipe"):
-        PretrainRecipe.load(path)
