@@ -43,24 +43,19 @@ def read_columns(
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the cells of some columns, row by row, streaming.
 
+    Yields the number of the line in which a row starts (the header is line 1), and its cells in the
+    order of ``names``; there may be other columns, in any order.
+
     Parameters
     ----------
-    path : str, Path or Opens
+    path
         See the module for the format.
-    names : sequence of str
-        Columns wanted; there may be others, in any order.
-    advance : callable, optional
+    advance
         Told how many more bytes of the file have been read.
-    mend : str
+    mend
         What can be done when a column is missing; ends that message.
-    blank : container of str
+    blank
         Wanted columns whose cells may be empty.
-
-    Yields
-    ------
-    (int, tuple of str)
-        Number of the line in which the row starts (the header is line 1), and its cells in the
-        order of ``names``.
 
     Raises
     ------

@@ -23,15 +23,9 @@ def bootstrap(
 ) -> np.ndarray:
     """Compute a statistic for items drawn with replacement, float64 [resamples, …].
 
-    Parameters
-    ----------
-    statistic : callable
-        Takes how often each item was drawn (int64 [items]) and returns an array, or None where
-        this draw has no value: then another one is drawn.
-    items : int
-    resamples : int
-    seed : int
-        Equal seeds draw the same items: the results of two models can be subtracted.
+    ``statistic`` takes how often each item was drawn (int64 [items]) and returns an array, or None
+    where this draw has no value: then another one is drawn. Equal seeds draw the same items: the
+    results of two models can be subtracted.
     """
     generator = np.random.default_rng(seed)
     found: list[np.ndarray] = []
@@ -73,15 +67,8 @@ def resampled_means(
     Average Precision of resamples lies a little above that of the split, since a track that is
     drawn twice backs itself up; this is not corrected for.
 
-    Parameters
-    ----------
-    targets : np.ndarray bool [tracks, classes]
-    scores : np.ndarray float [tracks, classes]
-
-    Raises
-    ------
-    ScoresError
-        As :func:`~playlist_pretrain.evaluation.tagging.tagging_metrics`.
+    ``targets`` (bool) and ``scores`` (float) are [tracks, classes]; raises ScoresError as
+    :func:`~playlist_pretrain.evaluation.tagging.tagging_metrics`.
     """
     targets, scores = check_scores(targets, scores)
     measured = measurable(targets)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -198,48 +198,37 @@ def build(
             key, base = (row.id, column.id), measured.get((row.baseline, column.id))
             if key not in measured:
                 continue
-            found: tuple[Any, ...] = ()
+            one, summary = measured[key], summaries[key]
+            test = against = effect = None
             if base is not None and row.id != row.baseline:
-                found = _compared(measured[key], base, unit if paired else None, level)
-                if not paired:
-                    found = (found[0], (differences or {}).get(key), found[2])
-            summary = summaries[key]
-            entries[key] = Entry(measured[key], summary, summary.mean == best, *found)
+                if min(len(one.values), len(base.values)) > 1:
+                    test = compare_runs(one.values, base.values, level=level)
+                if paired:
+                    against, effect = _paired(one, base, unit)
+                else:
+                    against = (differences or {}).get(key)
+                    effect = hedges_g(one.values, base.values)
+            entries[key] = Entry(one, summary, summary.mean == best, test, against, effect)
     return Tables(tuple(rows), tuple(columns), entries, unit, paired, level, paper or {})
 
 
-def _compared(
-    one: Measured, base: Measured, unit: str | None, level: float
-) -> tuple[Comparison | None, Difference | None, float | None]:
-    """Test, difference and effect size; the latter two over pairs of a ``unit``, if given."""
-    test = None
-    if min(len(one.values), len(base.values)) > 1:
-        test = compare_runs(one.values, base.values, level=level)
-    if unit is None:
-        return test, None, hedges_g(one.values, base.values)
+def _paired(one: Measured, base: Measured, unit: str) -> tuple[Difference | None, float | None]:
+    """Difference and effect size over the units that both have; None for fewer than two."""
     values, others = (dict(zip(m.units, m.values, strict=True)) for m in (one, base))
     pairs = np.array([[values[name], others[name]] for name in values if name in others])
     if len(pairs) < 2:
-        return test, None, None
+        return None, None
     apart = pairs[:, 0] - pairs[:, 1]
     (interval,) = mean_intervals(apart[:, np.newaxis], resamples=RESAMPLES)
     difference = Difference(float(apart.mean()), interval, f"{unit}s", len(pairs))
-    return test, difference, hedges_g_paired(pairs[:, 0], pairs[:, 1])
+    return difference, hedges_g_paired(pairs[:, 0], pairs[:, 1])
 
 
 def document(tables: Tables) -> dict[str, Any]:
     """Rows, columns and entries, ready for JSON; infinite numbers become None.
 
-    Returns
-    -------
-    dict
-        ``rows`` and ``columns``: lists of the fields of :class:`TableRow` and
-        :class:`TableColumn`. ``entries``: a list of ``row``, ``column`` (ids), ``values``,
-        ``units``, ``folders``, ``mean``, ``std``, ``text``, ``best``, ``grey``; ``test``
-        (``statistic``, ``degrees_of_freedom``, ``p_value``, …) or None; ``against_baseline``
-        (``difference``, ``interval``, ``over``, ``count``) or None; ``effect_size`` or None;
-        ``paper`` (mean and standard deviation, which may be None) or None.
-        ``unit``, ``paired``, ``level``: as in :class:`Tables`.
+    Where there is none, ``test``, ``against_baseline``, ``effect_size`` and ``paper`` (mean and
+    standard deviation) of an entry are None.
     """
     infinite = (float("inf"), float("-inf"))
     return {
@@ -330,7 +319,7 @@ def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: st
             + [count_text(row.paper[n]) if n in row.paper else NOTHING for n in papers]
             for row in counts
         ]
-        lines += ["## Table 1: pairs", "", *_markdown_table(heads, rows)]
+        lines += ["## Table 1: pairs", "", *markdown_table(heads, rows), ""]
     for number, name in TITLES.items():
         rows, columns = tables.rows_of_table(number), tables.of_table(number)
         if not rows:
@@ -339,8 +328,8 @@ def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: st
         metrics = {column.id: f"{column.task}: {column.metric}" for column in columns}
         cells = [[r.backbone, r.start, *(_markdown_cell(tables, r, c) for c in columns)]
                  for r in rows]  # fmt: skip
-        lines += [f"## Table {number}: {name}", ""]
-        lines += _markdown_table([*heads, *metrics.values()], cells)
+        table = markdown_table([*heads, *metrics.values()], cells)
+        lines += [f"## Table {number}: {name}", "", *table, ""]
         entries = [(r, c, tables.entries.get((r.id, c.id))) for c in columns for r in rows]
         against = [
             [row.backbone, row.start, metrics[column.id], *against_texts(entry)]
@@ -348,21 +337,21 @@ def markdown(tables: Tables, counts: Sequence[PairCounts], title: str, about: st
             if entry and (entry.against or entry.test)
         ]
         if against:
-            lines += [f"### Table {number}, against the baseline", ""]
             heads += ["of", "difference [95 %]", "effect size", "t-test p"]
-            lines += _markdown_table(heads, against)
+            table = markdown_table(heads, against)
+            lines += [f"### Table {number}, against the baseline", "", *table, ""]
     for note in notes(tables) if tables.entries else ():
         lines += [note, ""]
     return "\n".join(lines)
 
 
-def _markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for number, cells in enumerate([heads, *rows]):
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Format a table as lines of Markdown, its cells escaped."""
+    lines = []
+    for cells in (heads, *rows):
         escaped = (c.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ") for c in cells)
-        yield f"| {' | '.join(escaped)} |"
-        if not number:
-            yield "|" + "---|" * len(heads)
-    yield ""
+        lines.append(f"| {' | '.join(escaped)} |")
+    return [lines[0], "|" + "---|" * len(heads), *lines[1:]]
 
 
 def _markdown_cell(tables: Tables, row: TableRow, column: TableColumn) -> str:
@@ -396,25 +385,20 @@ def csv_text(tables: Tables, counts: Sequence[PairCounts]) -> str:
                 "task": column.task, "metric": column.metric,
             }  # fmt: skip
             if key in tables.entries:
-                cells |= _csv_cells(tables.entries[key])
+                entry = tables.entries[key]
+                test, against, summary = entry.test, entry.against, entry.summary
+                cells |= {
+                    "mean": summary.mean, "std": summary.std, "units": summary.runs,
+                    "values": " ".join(map(repr, entry.measured.values)),
+                    "best": int(entry.best), "grey": int(entry.grey), "effect_size": entry.effect,
+                    "t": test and test.statistic, "p_value": test and test.p_value,
+                    "difference": against and against.difference,
+                    "difference_low": against and against.interval[0],
+                    "difference_high": against and against.interval[1],
+                }  # fmt: skip
             cells |= zip(("paper_mean", "paper_std"), tables.paper.get(key, ()), strict=False)
             table.writerow(cells)  # None is written as an empty cell
     return stream.getvalue()
-
-
-def _csv_cells(entry: Entry) -> dict[str, Any]:
-    test, against, summary = entry.test, entry.against, entry.summary
-    cells: dict[str, Any] = {
-        "mean": summary.mean, "std": summary.std, "units": summary.runs,
-        "values": " ".join(map(repr, entry.measured.values)),
-        "best": int(entry.best), "grey": int(entry.grey), "effect_size": entry.effect,
-    }  # fmt: skip
-    if test is not None:
-        cells |= {"t": test.statistic, "p_value": test.p_value}
-    if against is not None:
-        low, high = against.interval
-        cells |= {"difference": against.difference, "difference_low": low, "difference_high": high}
-    return cells
 
 
 def latex(tables: Tables, counts: Sequence[PairCounts]) -> str:

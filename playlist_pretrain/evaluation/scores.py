@@ -42,11 +42,8 @@ def save_scores(
 ) -> None:
     """Write the fields of :class:`TrackScores` to an ``.npz`` file, whole or not at all.
 
-    Raises
-    ------
-    ScoresError
-        For arrays that do not fit together, scores that are not finite, and ids or classes that
-        are there more than once.
+    Raises ScoresError for arrays that do not fit together, scores that are not finite, and ids or
+    classes that are there more than once.
     """
     targets, scores = check_scores(targets, scores, classes)
     _check_ids(track_ids, len(targets))
@@ -80,13 +77,12 @@ def load_scores(path: str | Path) -> TrackScores:
         if scores.dtype not in (np.dtype("<f4"), np.dtype("<f8")):
             raise ValueError(f"scores are {scores.dtype}, not float32 or float64")
         targets, scores = check_scores(targets, scores, classes)
-        track_ids = list(ids)
-        _check_ids(track_ids, len(targets))
+        _check_ids(ids, len(targets))
     except OSError as error:
         raise ScoresError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged zip or header fails in a dozen ways
         raise ScoresError(f"{path}: not a whole file of scores ({first_line(error)})") from error
-    return TrackScores(track_ids, targets, scores, classes)
+    return TrackScores(list(ids), targets, scores, classes)
 
 
 def check_scores(

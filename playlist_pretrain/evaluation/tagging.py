@@ -19,25 +19,15 @@ from playlist_pretrain.files import atomic_write
 class TaggingResult:
     """Metrics of one run on one split, class by class and as the paper's macro means.
 
-    Attributes
-    ----------
-    classes : tuple of str
-    support : np.ndarray int64 [classes]
-        Tracks of the split that have the class.
-    roc_auc, average_precision : np.ndarray float64 [classes]
-        In 0 … 1; NaN for a class that is left out.
-    left_out : tuple of str
-        Classes that no track of the split has, or all have: nothing can be measured there.
-    macro_roc_auc, macro_average_precision : float
-        Means over the classes that are not left out.
+    A class that no track of the split has, or all have, is left out: nothing can be measured there.
     """
 
     classes: tuple[str, ...]
-    support: np.ndarray
-    roc_auc: np.ndarray
-    average_precision: np.ndarray
+    support: np.ndarray  # tracks of the split that have the class, int64 [classes]
+    roc_auc: np.ndarray  # 0 to 1, NaN for a class that is left out, float64 [classes]
+    average_precision: np.ndarray  # likewise
     left_out: tuple[str, ...]
-    macro_roc_auc: float
+    macro_roc_auc: float  # means over the other classes
     macro_average_precision: float
 
 
@@ -46,19 +36,9 @@ def tagging_metrics(
 ) -> TaggingResult:
     """Measure scores as arXiv 2304.12257 (section 4.1) does, with scikit-learn.
 
-    Parameters
-    ----------
-    targets : np.ndarray bool [tracks, classes]
-    scores : np.ndarray float [tracks, classes]
-        Of any scale; only their order within a class counts.
-    classes : sequence of str
-        Names of the columns.
-
-    Raises
-    ------
-    ScoresError
-        For arrays that do not fit together or scores that are not finite (names the class), and
-        when every class would be left out.
+    ``targets`` (bool) and ``scores`` (float, of any scale: only their order within a class counts)
+    are [tracks, classes]. Raises ScoresError for arrays that do not fit together or scores that are
+    not finite (names the class), and when every class would be left out.
     """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -70,16 +50,8 @@ def tagging_metrics(
         values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
     left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
     means = values[:, measured].mean(axis=1).tolist()
-    roc_auc, average_precision = values
-    return TaggingResult(
-        tuple(classes),
-        targets.sum(axis=0),
-        roc_auc,
-        average_precision,
-        left_out,
-        means[0],
-        means[1],
-    )
+    support = targets.sum(axis=0)
+    return TaggingResult(tuple(classes), support, *values, left_out, *means)
 
 
 def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:

@@ -50,14 +50,9 @@ class PairedDifference:
 def triplet_accuracy(embeddings: np.ndarray, triplets: np.ndarray, seed: int = 0) -> TripletResult:
     """Judge embeddings by triplets.
 
-    Parameters
-    ----------
-    embeddings : np.ndarray [tracks, dim]
-        One vector a track; those that the triplets name must be finite.
-    triplets : np.ndarray int [triplets, 3]
-        Rows of anchor, positive and negative, at least one triplet.
-    seed : int
-        Seed of the bootstrap.
+    ``embeddings`` are [tracks, dim], one vector a track; those that the triplets name must be
+    finite. ``triplets``, int [triplets, 3], at least one, are rows of anchor, positive and
+    negative; ``seed`` is that of the bootstrap.
     """
     if not len(triplets):
         raise EmbeddingsError("no triplets to judge embeddings by")

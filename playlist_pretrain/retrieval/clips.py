@@ -122,17 +122,9 @@ def audio_of_clips(
     ``x_27.5``) or with a decimal (``x_30.0``); one of a track that the table names at one start
     only may be named ``ID``.
 
-    Returns
-    -------
-    dict of int to TrackSource, dict of int to str
-        By position: the file of a clip, and why a clip has none.
-
-    Raises
-    ------
-    AudioError
-        No such folder, no audio in it, or a file that two clips are to be cut out as.
-    TrackError
-        Two files with one id.
+    Returned by position: the file of a clip, and why a clip has none. Raises AudioError for no such
+    folder, no audio in it, or a file that two clips are to be cut out as, TrackError for two files
+    with one id.
     """
     files = {track.track_id: track for track in find_audio(audio).tracks}
     starts = Counter(clip.track_id for clip in triplets.clips)
@@ -177,27 +169,13 @@ def clips_of_audio(
     A file is decoded whole, once a sample rate, and its excerpts are cut out of the waveform, from
     the sample nearest to their start.
 
-    Parameters
-    ----------
-    triplets, audio, files
-        See :func:`audio_of_clips`.
-    front_ends : sequence of FrontEnd
-        All different, and such that take waveforms.
-    folder : str or Path
-        Where the mels are kept, a file a front end, as long as they are read.
-    seconds : float
-        Length of an excerpt.
-    cut : bool
-        Whether a file is an excerpt already, whatever its start and its length.
-    workers : int, optional
-        Processes that decode [one for each core].
+    ``files`` are those of :func:`audio_of_clips`; the front ends all differ and take waveforms;
+    ``folder`` keeps the mels as long as they are read. An excerpt lasts ``seconds``; where it is
+    ``cut``, a file is one already, whatever its start and its length. ``workers`` processes decode
+    [one for each core].
 
-    Returns
-    -------
-    list of ClipMels
-        One for each front end.
-    dict of int to str
-        Position of each clip whose file cannot be read, or ends before the excerpt does, and why.
+    Returns the mels by each front end; and the position of each clip whose file cannot be read, or
+    ends before the excerpt does, and why.
     """
     clips_in: dict[TrackSource, list[int]] = defaultdict(list)
     for position in triplets.named.tolist():

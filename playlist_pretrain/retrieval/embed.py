@@ -333,7 +333,6 @@ def embed(
 
 
 def _check(asked: Any) -> Path:
-    """Refuse settings that cannot work, before anything is loaded."""
     if (asked.audio is None) == (asked.collection is None):
         raise RecipeError("--audio, --collection: give one of the two")
     check_choices(asked, CHOICES)
@@ -455,9 +454,9 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
         write_report(report, notes)
     if not rows:
         shutil.rmtree(parts)
-        kind, what = (
-            (CollectionError, "tracks") if source.paths is None else (AudioError, "audio files")
-        )
+        kind, what = AudioError, "audio files"
+        if source.paths is None:
+            kind, what = CollectionError, "tracks"
         raise kind(
             f"none of {len(notes):,} {what} could be embedded (see {report}):{shown_notes(notes)}"
         )
@@ -503,7 +502,6 @@ def shown_notes(notes: Sequence[Note]) -> str:
 
 
 def _check_finished(out: Path, request: Mapping[str, Any]) -> None:
-    """Raise EmbeddingsError if the table that is there was made of something else."""
     mend = "choose another --out, or --overwrite to replace it"
     try:
         there = overview(out).about.get("request")

@@ -59,13 +59,12 @@ def predict_folder(
 
     Parameters
     ----------
-    tagger : LoadedModel
-    audio : str or Path
+    audio
         A folder as :func:`.find_audio` reads it, or a file of any name, whose id is that name
         without the extension.
-    out : str or Path
+    out
         Folder for the results, created when missing; results that are there are replaced.
-    workers : int, optional
+    workers
         Processes that decode [one for each core].
 
     Raises
@@ -83,8 +82,7 @@ def predict_folder(
     with contextlib.ExitStack() as stack:
         rows, objects = (stack.enter_context(atomic_write(path, "w")) for path in (table, lines))
         write = _writer(rows, objects, tagger.classes)
-        function = batch_function(tagger.model)
-        tracks = embedded_tracks(function, source, 0.0, desc="tagging")
+        tracks = embedded_tracks(batch_function(tagger.model), source, 0.0, desc="tagging")
         stack.enter_context(contextlib.closing(tracks))
         for track in tracks:
             if track.note:

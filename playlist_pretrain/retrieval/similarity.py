@@ -32,6 +32,7 @@ from playlist_pretrain.errors import (
     printable,
 )
 from playlist_pretrain.evaluation.bootstrap import mean_intervals
+from playlist_pretrain.evaluation.paper_tables import markdown_table
 from playlist_pretrain.evaluation.triplets import (
     RESAMPLES,
     PairedDifference,
@@ -334,10 +335,6 @@ def _with_clips(
 
 
 def _checked_folder(out: str | Path, *, overwrite: bool) -> Path:
-    """Raise RunError for a folder with results, unless they are to be replaced, or anything else.
-
-    It need not exist.
-    """
     refuse_remote(out, "judge there, then copy the results", RunError)
     path = Path(out)
     if not path.exists():
@@ -427,34 +424,37 @@ class Outcome:
         used, asked = len(self.used), len(self.asked)
         of = "" if used == asked else f" of {asked:,}, {asked - used:,} left out (--partial)"
         yield f"{self.source['name']}: {used:,} triplets{of}"
-        yield ""
-        yield "| model | accuracy [95 %] | ties | difference | centred | short clips |"
-        yield "|---|---|---|---|---|---|"
-        for one in self.models:
-            r = one.result
-            yield (
-                f"| {_cell(one.label)} | {_interval(r.accuracy, r.interval)} | {r.ties} | "
-                f"{r.difference:.4f} | {r.centred_difference:.4f} | {one.short_clips} of "
-                f"{len(self.used.named)} |"
-            )
+        labels = [one.label for one in self.models]
+        results = [one.result for one in self.models]
+        heads = ["model", "accuracy [95 %]", "ties", "difference", "centred", "short clips"]
+        clips = len(self.used.named)
+        rows = [
+            [
+                one.label, _interval(r.accuracy, r.interval), f"{r.ties}", f"{r.difference:.4f}",
+                f"{r.centred_difference:.4f}", f"{one.short_clips} of {clips}",
+            ]
+            for one, r in zip(self.models, results, strict=True)
+        ]  # fmt: skip
+        yield from ("", *markdown_table(heads, rows))
         if self.against_first:
-            first = _cell(self.models[0].label)
-            yield ""
-            yield f"| less {first} | difference [95 %] | only it right | only {first} | McNemar p |"
-            yield "|---|---|---|---|---|"
-            for one, apart in zip(self.models[1:], self.against_first, strict=True):
-                yield (
-                    f"| {_cell(one.label)} | {_interval(apart.difference, apart.interval)} | "
-                    f"{apart.first} | {apart.second} | {apart.p_value:.2g} |"
-                )
+            heads = [f"less {labels[0]}", "difference [95 %]", "only it right"]
+            rows = [
+                [
+                    label, _interval(apart.difference, apart.interval), f"{apart.first}",
+                    f"{apart.second}", f"{apart.p_value:.2g}",
+                ]
+                for label, apart in zip(labels[1:], self.against_first, strict=True)
+            ]  # fmt: skip
+            yield from ("", *markdown_table([*heads, f"only {labels[0]}", "McNemar p"], rows))
         if self.bins:
-            labels = " | ".join(_cell(one.label) for one in self.models)
-            yield ""
-            yield f"| agreement | triplets | {labels} |"
-            yield "|---|---|" + "---|" * len(self.models)
-            for part in self.bins:
-                cells = map(_interval, part["accuracy"], part["interval"])
-                yield f"| {part['agreement']} | {part['triplets']} | {' | '.join(cells)} |"
+            rows = [
+                [
+                    part["agreement"], f"{part['triplets']}",
+                    *map(_interval, part["accuracy"], part["interval"]),
+                ]
+                for part in self.bins
+            ]  # fmt: skip
+            yield from ("", *markdown_table(["agreement", "triplets", *labels], rows))
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -499,12 +499,7 @@ class Outcome:
         return rows
 
     def write(self, folder: str | Path) -> None:
-        """Write all files, ``results.json`` last; a list of missing clips stays if it is of these.
-
-        Raises
-        ------
-        OSError
-        """
+        """Write all files, ``results.json`` last; a list of missing clips of these stays."""
         folder = Path(folder)
         missing = _missing(folder)
         (folder / JSON).unlink(missing_ok=True)
@@ -512,8 +507,8 @@ class Outcome:
             os.replace(missing, folder / MISSING)
         else:
             (folder / MISSING).unlink(missing_ok=True)
-        (folder / MISSING_NOW).unlink(missing_ok=True)
-        (folder / EMBEDDINGS).unlink(missing_ok=True)
+        for stale in (MISSING_NOW, EMBEDDINGS):
+            (folder / stale).unlink(missing_ok=True)
         with atomic_write(folder / TABLE, "w") as stream:
             table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
             table.writeheader()
@@ -546,14 +541,7 @@ class Outcome:
                 )
 
     def write_embeddings(self, folder: str | Path) -> None:
-        """Write the embeddings of the first model's clips as a file that ``search.py`` reads.
-
-        The clips are sorted by track and start.
-
-        Raises
-        ------
-        OSError
-        """
+        """Write the first model's embeddings of clips, by track and start, for ``search.py``."""
         one, triplets = self.models[0], self.used
         clips = [triplets.clips[position] for position in triplets.named]
         order = sorted(range(len(clips)), key=lambda k: (clips[k].track_id, clips[k].start or 0.0))
@@ -569,10 +557,6 @@ class Outcome:
             Path(folder) / EMBEDDINGS, one.embeddings.shape[1], about, windows=triplets.has_starts
         ) as write:
             write([clips[place].track_id for place in order], one.embeddings[order], starts)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 def _interval(value: float, interval: Sequence[float]) -> str:

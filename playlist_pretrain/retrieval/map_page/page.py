@@ -269,22 +269,20 @@ def write_map_page(
 
     Parameters
     ----------
-    path : str or Path
+    path
         HTML file to write; replaced when there.
-    embeddings : EmbeddingTable
+    embeddings
         Where it has one vector a window, the mean of each track is taken.
-    labels : mapping of str to mapping, optional
-        Name of a label, such as ``artist`` or ``tag``, → track id → its value or values. The map is
-        coloured by the first one to begin with. Ids without an embedding are left out.
-    titles : mapping of str to str, optional
-        Track id → title.
-    audio : str or Path, optional
-        Folder that audio files are below; default the one that ``embeddings`` were made from.
-    files : mapping of str to str, optional
-        Track id → POSIX path of its audio file below ``audio``; default those of ``embeddings``.
-    selected : str, optional
+    labels, titles
+        Name of a label, such as ``artist`` or ``tag``, → track id → its value or values, and track
+        id → title. The first label colours the map to begin with. Ids without an embedding are
+        left out.
+    audio, files
+        Folder that audio files are below, and track id → POSIX path below it; default those of
+        ``embeddings``.
+    selected
         Id of a track that is selected when the page opens.
-    seed : int
+    seed
         Seed of the layout.
 
     Raises
