@@ -57,13 +57,10 @@ def read_columns(
     blank
         Wanted columns whose cells may be empty.
 
-    Raises
-    ------
-    TableError
-        Names the file, and the line where there is one: what :func:`text_lines` refuses, no row, a
-        wanted column that is missing or there twice, a row with more or fewer cells than the
-        header, an empty cell in a wanted column, a quote that does not end. What came before the
-        damage has been yielded.
+    Raises TableError: names the file, and the line where there is one: what :func:`text_lines`
+    refuses, no row, a wanted column that is missing or there twice, a row with more or fewer cells
+    than the header, an empty cell in a wanted column, a quote that does not end. What came before
+    the damage has been yielded.
     """
     lines, path = text_lines(path, advance), _name(path)
     names = [name.strip() for name in names]

@@ -97,11 +97,8 @@ def folder_lock(
 
     The folder is created when missing. The block may remove the lock file, and the folder.
 
-    Raises
-    ------
-    PlaylistPretrainError
-        Or ``error``, if another process holds the lock; the message begins with ``busy``, which
-        says what that process is doing.
+    Raises PlaylistPretrainError, or ``error``, if another process holds the lock; the message
+    begins with ``busy``, which says what that process is doing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

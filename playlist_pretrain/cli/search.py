@@ -164,9 +164,8 @@ def track_words(track_id: str) -> str:
 def run(options: SearchOptions) -> Found:
     """Check the options, search, and print the next command."""
     check_options(options)
-    settings = {**vars(options), "columns": parse_columns(options.columns)}
-    for name in ("overwrite", "quiet"):
-        del settings[name]
+    settings = command_line.settings(options, "overwrite")
+    settings["columns"] = parse_columns(options.columns)
     if options.groups is not None:
         settings["groups"] = [n.strip() for n in options.groups.split(",") if n.strip()]
     found = search(**settings)

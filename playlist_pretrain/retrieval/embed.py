@@ -112,10 +112,8 @@ def audio_source(
     workers : int, optional
         Processes that decode [one for each core].
 
-    Raises
-    ------
-    FrontEndError, AudioError, TrackError
-        The front end takes no waveforms; no audio; two files with one id.
+    Raises FrontEndError, AudioError, TrackError: the front end takes no waveforms; no audio; two
+    files with one id.
     """
     front_end = load.front_end
     if not front_end.takes_waveforms:
@@ -133,7 +131,6 @@ def audio_source(
     tracks, notes = storable(found)
 
     def facts() -> dict[str, Any]:
-        """Names, sizes and times of the files."""
         lines = []
         for track in tracks:
             try:
@@ -272,10 +269,7 @@ def embed(
     overwrite : bool
         Start over, and replace what is there.
 
-    Raises
-    ------
-    PlaylistPretrainError
-        With the option, file or track that has to be mended.
+    Raises PlaylistPretrainError with the option, file or track that has to be mended.
     """
     asked = SimpleNamespace(**locals())
     out = _check(asked)

@@ -165,12 +165,9 @@ def embedding_writer(
 def read_embeddings(path: str | Path) -> EmbeddingTable:
     """Read an embedding table, of this package or with the same two columns.
 
-    Raises
-    ------
-    EmbeddingsError
-        Names the file, and the row (the first is 0): not a whole Parquet file; columns that are
-        missing or of other types; no rows; vectors of several lengths, or not finite; a track id
-        that is empty, comes twice, or whose windows are not adjacent; a newer format.
+    Raises EmbeddingsError: names the file, and the row (the first is 0): not a whole Parquet file;
+    columns that are missing or of other types; no rows; vectors of several lengths, or not finite;
+    a track id that is empty, comes twice, or whose windows are not adjacent; a newer format.
     """
     path = Path(path)
     with _damage(path):
@@ -194,7 +191,7 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
         paths = PackedStrings.pack(_texts_of_column(path, "path", columns["path"]))
     seen: set[str] = set()
     for row, track_id in enumerate(ids):
-        if track_id in seen and not (starts is not None and ids[row - 1] == track_id):
+        if track_id in seen and (starts is None or ids[row - 1] != track_id):
             how = "it comes twice" if starts is None else "its windows are not adjacent"
             raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
         seen.add(track_id)

@@ -61,11 +61,8 @@ class FaissSearch(Search):
 
         ``lists`` defaults to 4 √tracks; ``seed`` is that of the k-means.
 
-        Raises
-        ------
-        EmbeddingsError
-            As :func:`~playlist_pretrain.evaluation.neighbours.nearest` for embeddings, or FAISS is
-            not installed.
+        Raises EmbeddingsError as :func:`~playlist_pretrain.evaluation.neighbours.nearest` for
+        embeddings, or FAISS is not installed.
         """
         faiss = _faiss()
         vectors = unit_vectors(embeddings, "float32")

@@ -55,6 +55,7 @@ class Model:
     """A model with its front end; ``loaded.model`` is the Keras model."""
 
     loaded: LoadedModel
+    _functions: dict[tuple, Callable] = field(default_factory=dict, init=False)
 
     def __repr__(self) -> str:
         kind = f"tagger of {len(self.classes):,} classes" if self.classes else "model"
@@ -118,11 +119,8 @@ class Model:
             window starts; ``skipped``, path and reason of each track that is left out. Ids of a
             folder are paths below it, of listed files the paths as given, without extensions.
 
-        Raises
-        ------
-        AudioError, FrontEndError, EmbeddingsError
-            A file cannot be read, or there is none; the model's front end does not fit; an
-            embedding is not finite.
+        Raises AudioError, FrontEndError, EmbeddingsError: a file cannot be read, or there is none;
+        the model's front end does not fit; an embedding is not finite.
         """
         found, skipped = self._tracks(self._embedder, what, per, short, on_error, batch, workers)
         ids = [track.track_id for track in found for _ in track.vectors]
@@ -148,10 +146,7 @@ class Model:
     ) -> Tags:
         """Score the classes of a tagger for whole tracks; arguments as of :meth:`embed`.
 
-        Raises
-        ------
-        ModelError
-            The model is no tagger, or an activation is not finite.
+        Raises ModelError: the model is no tagger, or an activation is not finite.
         """
         if not self.classes:
             raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")
@@ -167,10 +162,6 @@ class Model:
     @functools.cached_property
     def _embedder(self) -> LoadedModel:
         return self.loaded.embedder()
-
-    @functools.cached_property
-    def _functions(self) -> dict[tuple, Callable[[np.ndarray], np.ndarray]]:
-        return {}
 
     def _tracks(
         self,
@@ -224,9 +215,9 @@ class Model:
                 "several are [tracks, samples]"
             )
         waves = np.atleast_2d(what).astype(np.float32, copy=False)
-        ids = [f"waveform {number}" for number in range(len(waves))] if len(waves) > 1 else []
+        ids = [f"waveform {number}" for number in range(len(waves))]
         return Source(
-            ids or ["waveform"][: len(waves)],
+            ["waveform"] if len(waves) == 1 else ids,
             lambda first: (load.of_waveform(wave) for wave in waves[first:]),
         )
 

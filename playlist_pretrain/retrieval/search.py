@@ -267,14 +267,11 @@ def search(
     page : str or Path, optional
         HTML file for a map of the tracks.
 
-    Raises
-    ------
-    PlaylistPretrainError
-        With the option, file, row or track that has to be mended.
+    Raises PlaylistPretrainError with the option, file, row or track that has to be mended.
     """
     table = open_table(embeddings)
     known = KnownTracks(table.track_ids)
-    query, continued = None, None
+    query = continued = measured = None
     folder = audio_folder_of(table, audio_folder)
     if track:
         query = tracks_query(table, known, track)
@@ -303,9 +300,10 @@ def search(
         k = max(1, min(usual, len(table) - len(query.left_out))) if k is None else k
         found = engine.of_vectors(query.vector[np.newaxis], k, query.left_out)
         rows, similarities = found[0][0], found[1][0]
-        alike = f"{mean_cosine(table.vectors):.4f}"
-        logger.info(f"{embeddings}: {len(table):,} tracks, mean cosine of two of them {alike}")
-    measured = None
+        logger.info(
+            f"{embeddings}: {len(table):,} tracks, mean cosine of two of them "
+            f"{mean_cosine(table.vectors):.4f}"
+        )
     if report:
         k = min(TOP, len(table) - 1) if top is None else top
         measured = space_report(engine, table.vectors, found_groups, k=k, seed=seed)
@@ -399,9 +397,8 @@ def _write_page(
     the collection's ``tracks.csv``; audio files are the embeddings' own, or those of ``folder``.
     """
     table = found.table
-    files = None
+    files, known = None, set(table.track_ids)
     if folder is not None and table.paths is None:
-        known = set(table.track_ids)
         sources = find_audio(folder).tracks
         files = {track.track_id: track.source for track in sources if track.track_id in known}
         if not files:
@@ -418,7 +415,7 @@ def _write_page(
         page,
         table,
         labels=labels,
-        titles=_titles(tables, set(table.track_ids)),
+        titles=_titles(tables, known),
         audio=audio_folder_of(table, folder),
         files=files,
         selected=selected,

@@ -121,10 +121,7 @@ def similarity(
     out, overwrite
         Folder for the results [none are written]; whether it may hold results.
 
-    Raises
-    ------
-    PlaylistPretrainError
-        With the option, file, line or clip that has to be mended.
+    Raises PlaylistPretrainError with the option, file, line or clip that has to be mended.
     """
     names = (models,) if isinstance(models, str) else tuple(models)
     _check(SimpleNamespace(**locals()), names)
@@ -204,7 +201,6 @@ def similarity(
 
 
 def _check(asked: Any, names: Sequence[str]) -> None:
-    """Refuse settings that no input can make right."""
     check_choices(asked, {"short": ("repeat", "pad")})
     check_above_zero(asked, "seconds", "width")
     check_at_least(asked, 1, "frames")
