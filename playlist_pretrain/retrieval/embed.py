@@ -105,11 +105,10 @@ def audio_source(
 
     Parameters
     ----------
-    audio : str, Path or sequence of them
+    audio
         A folder as :func:`.find_audio` reads it; a file, whose id is its name without the
         extension; or a list of files, whose ids are the paths as given without the extension.
-    load : FileWindows
-    workers : int, optional
+    workers
         Processes that decode [one for each core].
 
     Raises FrontEndError, AudioError, TrackError: the front end takes no waveforms; no audio; two
@@ -197,19 +196,9 @@ def embedded_tracks(
 ) -> Generator[Embedded, None, None]:
     """Embed the tracks of a source from position ``first`` on, in their order.
 
-    Parameters
-    ----------
-    function : callable
-        ``windows [batch, frames, bands] → embeddings [batch, dim]``, see :func:`.batch_function`.
-    source : Source
-    window_seconds : float
-        Between the beginnings of two windows.
-    per : {"track", "window"}
-        The mean over the windows of a track, or one vector a window.
-    batch, desc
-        Windows that go through the model together; name of the progress bar.
-    first : int
-        A multiple of :data:`PART_TRACKS`, so that the numbers do not depend on it.
+    ``function`` is that of :func:`.batch_function`; windows begin every ``window_seconds``; of a
+    track there is the mean over its windows, or one vector ``per`` window. ``first`` is a multiple
+    of :data:`PART_TRACKS`, so that the numbers do not depend on it.
     """
     outputs = track_outputs(function, source.windows(first), batch=batch, flush_every=PART_TRACKS)
     bar = progress(total=len(source.ids), initial=first, desc=desc, unit=" tracks")
@@ -490,9 +479,8 @@ def shown_notes(notes: Sequence[Note]) -> str:
         f"\n  {printable(note.source or note.track_id)}: {printable(note.reason)}"
         for note in notes[:MOST_SHOWN]
     ]
-    if len(notes) > MOST_SHOWN:
-        lines.append(f"\n  … and {len(notes) - MOST_SHOWN:,} more")
-    return "".join(lines)
+    more = len(notes) - MOST_SHOWN
+    return "".join(lines) + (f"\n  … and {more:,} more" if more > 0 else "")
 
 
 def _check_finished(out: Path, request: Mapping[str, Any]) -> None:
@@ -510,12 +498,11 @@ def _check_request(found: Any, request: Mapping[str, Any], what: str) -> None:
     """Raise EmbeddingsError if a table was made, or begun, with other inputs or settings."""
     found = found if isinstance(found, dict) else {}
 
-    def shown(name: str, of: Mapping[str, Any]) -> Any:
-        value = of.get(name)
+    def shown(value: Any) -> Any:
         return value.get("name", "another") if isinstance(value, dict) else value
 
     differing = [
-        f"{name}: {shown(name, found)} there, {shown(name, request)} now"
+        f"{name}: {shown(found.get(name))} there, {shown(request.get(name))} now"
         for name in sorted(found.keys() | request.keys())
         if found.get(name) != request.get(name)
     ]

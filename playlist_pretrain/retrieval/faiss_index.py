@@ -84,9 +84,8 @@ class FaissSearch(Search):
 
         ``k`` and ``queries`` are lowered to what there is.
         """
-        drawn = np.random.default_rng(seed).choice(
-            len(self), min(queries, len(self)), replace=False
-        )
+        queries = min(queries, len(self))
+        drawn = np.random.default_rng(seed).choice(len(self), queries, replace=False)
         k = min(k, len(self) - 1)
         exact = FaissSearch(self.embeddings, self.index, self.index.nlist).of_tracks(k, drawn)
         pairs = zip(self.of_tracks(k, drawn).rows, exact.rows, strict=True)

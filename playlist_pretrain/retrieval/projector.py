@@ -49,13 +49,8 @@ def check_projector(folder: Path, *, overwrite: bool) -> None:
 def write_projector(folder: Path, table: EmbeddingTable, collection: Collection | None) -> None:
     """Write the three files of the projector; those that are there are replaced.
 
-    Parameters
-    ----------
-    folder : Path
-        Created when missing.
-    table : EmbeddingTable
-    collection : Collection or None
-        Its tags and artists become columns of the metadata.
+    The folder is created when missing; the collection's tags and artists become columns of the
+    metadata.
     """
     columns: dict[str, Sequence[str]] = {"track_id": table.track_ids}
     if collection is not None:

@@ -136,8 +136,7 @@ def similarity(
     asked = read_triplets(triplets or _own_triplets(tracks))
     if seconds is not None and not asked.has_starts:
         raise TableError(f"{asked.path}: has no starts, so --seconds cuts nothing out")
-    clips = f"{len(asked.clips):,} clips"
-    logger.info("%s: %s triplets of %s", asked.path, f"{len(asked):,}", clips)
+    logger.info(f"{asked.path}: {len(asked):,} triplets of {len(asked.clips):,} clips")
     embedders = {name: _trained(name, tracks) for name in names if name not in UNTRAINED}
     with tempfile.TemporaryDirectory(prefix="clips-") as temporary:
         if tracks is None:
@@ -177,12 +176,13 @@ def similarity(
             if bad.any():
                 clip = asked.clips[named[np.argmax(bad)]]
                 raise ModelError(f"--model {name}: its embedding of {clip} is not finite")
-            short_clips = int((own.frames[named] < model.frames).sum())
-            result = triplet_accuracy(embeddings, rows, seed)
-            end, size = model.front_end.name, model.frames
             judged.append(
-                Judged(label, name, model.key, end, size, short_clips, result, embeddings)
-            )
+                Judged(
+                    label, name, model.key, model.front_end.name, model.frames,
+                    short_clips=int((own.frames[named] < model.frames).sum()),
+                    result=triplet_accuracy(embeddings, rows, seed), embeddings=embeddings,
+                )
+            )  # fmt: skip
     outcome = Outcome(
         asked=asked,
         used=used,
@@ -210,8 +210,7 @@ def _check(asked: Any, names: Sequence[str]) -> None:
         raise RecipeError(f"--seed {asked.seed}: must be from 0 to 2^31 − 1")
     if not names:
         raise RecipeError("--model: names nothing; give a saved model")
-    repeated = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if repeated:
+    if repeated := [name for name in names if names.count(name) > 1]:
         raise RecipeError(f"--model {repeated[0]}: named twice")
     if asked.audio is not None and asked.collection is not None:
         raise RecipeError("--audio and --collection: clips are read from one of them")
@@ -285,7 +284,6 @@ def labels_of(names: Sequence[str], backbone: str | None = None) -> list[str]:
 
 
 def _by(front_end: FrontEnd, mels: Sequence[ClipMels]) -> ClipMels:
-    """Mels that were made by a front end."""
     return next(own for own in mels if own.front_end.same_as(front_end))
 
 
@@ -296,10 +294,7 @@ def _with_clips(
     partial: bool,
     error: type[Exception],
 ) -> Triplets:
-    """Leave out the triplets of clips that cannot be had, and list these clips in the folder.
-
-    Raises ``error`` unless the triplets may be ``partial`` and some are left.
-    """
+    """Leave out the triplets of clips that cannot be had; raise ``error`` unless some may be."""
     if not lacking:
         return asked
     rows, shown = [], []
