@@ -287,29 +287,12 @@ def run_in_essentia(
 ) -> dict[str, np.ndarray]:
     """Run a package in Essentia, in a process of its own.
 
-    Parameters
-    ----------
-    graphs : mapping
-        ``graphFilename`` and ``savedModel`` (parameters of Essentia's algorithms) to their paths.
-    outputs : sequence of str
-        Nodes.
-    code : str
-        Python that defines ``predict(graph, audio, output, last)``.
-    files : sequence of (path, str)
-        Audio, and what becomes of its last frames; they go through ``code``.
-    windows : np.ndarray [windows, frames, bands]
-        They go through every graph, in :data:`BATCHES` up to their number.
-    folder : Path
-        To work in.
-    name : str
-        For messages.
-    input_ : str
-        Node.
-
-    Returns
-    -------
-    dict of str to np.ndarray
-        ``PARAMETER BATCH OUTPUT`` and ``file NUMBER OUTPUT`` to answers [windows, size].
+    ``graphs`` leads from ``graphFilename`` and ``savedModel`` (parameters of Essentia's algorithms)
+    to paths, ``outputs`` and ``input_`` are nodes. ``windows`` [windows, frames, bands] go through
+    every graph, in :data:`BATCHES` up to their number; ``files`` (audio, what becomes of its last
+    frames) go through ``code``, Python that defines ``predict(graph, audio, output, last)``.
+    ``folder`` is one to work in, ``name`` for messages. Returns answers [windows, size] by
+    ``PARAMETER BATCH OUTPUT`` and ``file NUMBER OUTPUT``.
 
     Raises
     ------
@@ -336,19 +319,9 @@ def frozen_graph(
 ) -> tf.compat.v1.GraphDef:
     """Freeze the graph from an input to some tensors of a functional Keras model.
 
-    Parameters
-    ----------
-    inputs : tf.Tensor
-        Symbolic input of a model, float32 [batch, frames, bands]; any batch.
-    outputs : mapping of str to tf.Tensor
-        Symbolic tensors of the model.
-    name : str
-        Of the input's node.
-
-    Returns
-    -------
-    GraphDef
-        With the weights inside and nodes ``name`` and those of ``outputs``.
+    ``inputs`` is the symbolic input, float32 [batch, frames, bands], ``outputs`` are symbolic
+    tensors. The graph has the weights inside and nodes ``name`` (the input) and those of
+    ``outputs``, for any batch.
     """
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2

@@ -14,7 +14,6 @@ import functools
 import json
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.windows import cut_windows
-from playlist_pretrain.errors import FrontEndError, ModelError
+from playlist_pretrain.errors import ModelError
 from playlist_pretrain.files import atomic_write, folder_lock, write_json
 from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.runs import whole_folder
@@ -150,18 +149,10 @@ class Written:
 def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> Package:
     """Write the package ``out/NAME`` and run it, whole or not at all.
 
-    Parameters
-    ----------
-    target : module
-        :mod:`.essentia` or :mod:`.serving`: ``check(job)`` refuses at once what cannot be,
-        ``write(job, folder, scratch)`` writes the model and runs it, ``summary(folder,
-        job, code)`` tells what is there and how to go on, and ``WHERE`` says where it is run.
-    job : Job
-        That ``check`` of the target has passed.
-    out : Path
-        Folder of packages, created when missing.
-    overwrite : bool
-        Replace a package that is there.
+    ``target`` is :mod:`.essentia` or :mod:`.serving`: its ``check(job)`` refuses at once what
+    cannot be, ``write(job, folder, scratch)`` writes the model and runs it, ``summary(folder, job,
+    code)`` tells what is there and how to go on, and ``WHERE`` says where it is run. ``out`` is the
+    folder of packages, created when missing.
 
     Raises
     ------
@@ -203,26 +194,6 @@ def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = 
         done.code,
         tuple(target.summary(place, job, done.code)),
     )
-
-
-def check_job(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> None:
-    """Raise what :func:`write_package` would, as far as it is known at once."""
-    bands = job.loaded.model.input_shape[-1]
-    if bands != job.front_end.bands:
-        raise FrontEndError(
-            f"{job.loaded.path}: takes {bands} bands, {job.front_end.name!r} makes "
-            f"{job.front_end.bands}"
-        )
-    target.check(job)
-    check_place(out / job.name, overwrite=overwrite)
-
-
-def check_name(name: str) -> None:
-    """Raise ModelError if a name could not be that of a file everywhere."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ModelError(
-            f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
-        )
 
 
 def check_place(final: Path, *, overwrite: bool) -> None:

@@ -123,16 +123,11 @@ _SENT = {
 
 
 def client(protocol: str, name: str, signature: str) -> str:
-    """Write Python that asks a server for the answer to a file.
+    """Write Python that asks a server for the answer of the model ``name`` to a file.
 
-    Parameters
-    ----------
-    protocol : {"rest", "grpc"}
-        The former needs no TensorFlow, the latter ``tensorflow-serving-api``.
-    name : str
-        Of the model.
-    signature : {"wav_bytes", "serving_default"}
-        The server is sent a wav file, or log-mels [windows, frames, bands] of an ``.npy`` file.
+    ``rest`` needs no TensorFlow, ``grpc`` needs ``tensorflow-serving-api``. With ``wav_bytes`` the
+    server is sent a wav file, with ``serving_default`` log-mels [windows, frames, bands] of an
+    ``.npy`` file.
     """
     imports, read = _SENT[protocol, signature]
     return (_REST if protocol == "rest" else _GRPC).format(

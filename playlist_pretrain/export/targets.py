@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,7 @@ from playlist_pretrain.export.package import (
     Job,
     ModelInfo,
     Package,
-    check_job,
-    check_name,
+    check_place,
     write_package,
 )
 from playlist_pretrain.models.load import LoadedModel, load_model
@@ -35,23 +35,12 @@ METRICS = ("roc_auc", "average_precision")
 
 
 def export(model: str | Path | LoadedModel, target: str, name: str, **settings: Any) -> Package:
-    """Export a model as a package for another program, and check it there.
+    """Export a model as a package for another program (``essentia``, ``serving``), checked there.
 
     >>> package = export("runs/mine/saved_model", "essentia", "mine-1", author="A. Person")
     >>> package.folder  # exports/essentia/mine-1
 
-    Parameters
-    ----------
-    model, name
-        As in :func:`export_all`.
-    target : {"essentia", "serving"}
-    **settings
-        Further arguments of :func:`export_all`.
-
-    Returns
-    -------
-    Package
-        With its ``folder``.
+    Arguments are those of :func:`export_all`, for one target.
     """
     return export_all(model, [target], name, **settings)[0]
 
@@ -105,7 +94,10 @@ def export_all(
     for option, value in {"--audio": audio, "--front-end": front_end}.items():
         if value is not None and "essentia" not in targets:
             raise RecipeError(f"{option} is for --target essentia, not for {','.join(targets)}")
-    check_name(name)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ModelError(
+            f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
+        )
     refuse_remote(out, "export to a folder here, then copy it", ModelError)
     loaded = model if isinstance(model, LoadedModel) else load_model(model)
     info, used = model_info(loaded, **about), loaded.front_end
@@ -117,8 +109,15 @@ def export_all(
         for target in TARGETS
         if target in targets
     }
+    bands = loaded.model.input_shape[-1]
     for target, job in jobs.items():
-        check_job(TARGETS[target], job, Path(out) / target, overwrite=overwrite)
+        if bands != job.front_end.bands:
+            raise FrontEndError(
+                f"{loaded.path}: takes {bands} bands, {job.front_end.name!r} makes "
+                f"{job.front_end.bands}"
+            )
+        TARGETS[target].check(job)
+        check_place(Path(out) / target / name, overwrite=overwrite)
     return [
         write_package(TARGETS[target], job, Path(out) / target, overwrite=overwrite)
         for target, job in jobs.items()

@@ -33,18 +33,8 @@ class Pairing(Protocol):
     """Anatomy of a pairing, as the trainer needs it.
 
     A pairing is a pure function of its groups, its seed and the epoch: asked again it answers
-    the same, in any order of questions, on every platform.
-
-    Attributes
-    ----------
-    name : str
-        Name in :data:`PAIRINGS`.
-    y : {"window", "views", "vector"}
-        The positive side of a pair: ``window`` is a window of the positive row, to go through the
-        same tower as the anchor's; ``views`` means that anchor and positive are one row, and x
-        and y two views of one window of it; ``vector`` is that row of ``table``.
-    table : ndarray [shape=(tracks, size), float32]
-        The vectors of the positive side, where ``y`` is ``vector``; there is none otherwise.
+    the same, in any order of questions, on every platform. Where ``y`` is ``vector`` it also has a
+    ``table`` (float32 [tracks, size]).
     """
 
     @property
@@ -53,15 +43,17 @@ class Pairing(Protocol):
 
     @property
     def y(self) -> Literal["window", "views", "vector"]:
-        """The positive side of a pair."""
+        """The positive side of a pair.
+
+        ``window`` is a window of the positive row, to go through the same tower as the anchor's;
+        ``views`` means that anchor and positive are one row, and x and y two views of one window
+        of it; ``vector`` is the positive's row of ``table``.
+        """
 
     def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the pairs of an epoch in their final order, in blocks of any size ≥ 1.
+        """Yield the pairs of an epoch in their final order, in blocks [k, 2], int32, k ≥ 1.
 
-        Yields
-        ------
-        ndarray [shape=(k, 2), int32]
-            Rows of a collection: anchor, positive. The arrays are not touched afterwards.
+        They are rows of a collection: anchor, positive. The arrays are not touched afterwards.
         """
 
     def count(self, epoch: int) -> int:
@@ -76,15 +68,9 @@ class Pairing(Protocol):
 class Material:
     """Groups, tracks and settings that pairings are made of.
 
-    Attributes
-    ----------
-    groups : TrackGroups or None
-        Groups to train on; only ``simclr`` does without.
-    usable : ndarray [shape=(tracks,), bool]
-        Tracks that may be trained on.
-    settings : TableSettings
-        Of the tables that some pairings need, which are kept in ``folder`` if there is one and
-        name their tracks by ``track_ids``.
+    Only ``simclr`` does without ``groups``; ``usable`` (bool [tracks]) are the tracks that may be
+    trained on. ``settings`` are those of the tables that some pairings need, which are kept in
+    ``folder`` if there is one and name their tracks by ``track_ids``.
     """
 
     groups: TrackGroups | None

@@ -26,11 +26,10 @@ BLOCK = 65_536
 EPOCHS_TO_EXPECT_BY = 3
 
 
-class _OfWindows:
-    """Pairings of two tracks, whose pairs of an epoch are made at once."""
+class _MadeAtOnce:
+    """Pairings whose pairs of an epoch are made at once."""
 
     name: str
-    y: Literal["window"] = "window"
 
     def __init__(self, seed: int):
         self.seed = seed
@@ -69,7 +68,7 @@ class _OfWindows:
         return random_order(stream, size)
 
 
-class PlaylistCoOccurrence(_OfWindows):
+class PlaylistCoOccurrence(_MadeAtOnce):
     """Pairing ``playlist_co``.
 
     Groups are visited in random order; the tracks of a group that are still available are paired
@@ -81,6 +80,7 @@ class PlaylistCoOccurrence(_OfWindows):
     """
 
     name = "playlist_co"
+    y: Literal["window"] = "window"
 
     def __init__(self, groups: TrackGroups, seed: int):
         super().__init__(seed)
@@ -103,7 +103,7 @@ class PlaylistCoOccurrence(_OfWindows):
         return pairs[:made]
 
 
-class ArtistCoOccurrence(_OfWindows):
+class ArtistCoOccurrence(_MadeAtOnce):
     """Pairing ``artist_co``: Co-Occurrence over artists.
 
     The tracks of an artist are paired at random, ⌊n/2⌋ pairs. A track comes once in an artist,
@@ -112,6 +112,7 @@ class ArtistCoOccurrence(_OfWindows):
     """
 
     name = "artist_co"
+    y: Literal["window"] = "window"
 
     def __init__(self, groups: TrackGroups, seed: int):
         super().__init__(seed)
@@ -128,7 +129,7 @@ class ArtistCoOccurrence(_OfWindows):
         return pairs
 
 
-class TopCoOccurrence(_OfWindows):
+class TopCoOccurrence(_MadeAtOnce):
     """Pairing ``playlist_tco``.
 
     The tracks that are still available are visited in random order. Each is paired with a random
@@ -139,6 +140,7 @@ class TopCoOccurrence(_OfWindows):
     """
 
     name = "playlist_tco"
+    y: Literal["window"] = "window"
 
     def __init__(self, table: TopTable, seed: int):
         super().__init__(seed)
@@ -159,30 +161,19 @@ class TopCoOccurrence(_OfWindows):
         return np.arange(size)
 
 
-class EveryTrack:
+class EveryTrack(_MadeAtOnce):
     """Pairs (i, i) of all given rows, each once an epoch, in random order."""
 
-    name: str
-
     def __init__(self, rows: np.ndarray, seed: int):
+        super().__init__(seed)
         self.rows = np.asarray(rows, np.int32)
-        self.seed = seed
-
-    def epoch(self, epoch: int) -> Iterator[np.ndarray]:
-        """Yield the pairs of ``epoch`` as arrays [shape=(k, 2), int32], k ≤ 65,536."""
-        stream = random_stream(self.name, self.seed, epoch)
-        rows = self.rows[random_order(stream, len(self.rows))]
-        for start in range(0, len(rows), BLOCK):
-            yield np.repeat(rows[start : start + BLOCK, None], 2, axis=1)
 
     def count(self, epoch: int) -> int:
         """Number of rows."""
         return len(self.rows)
 
-    @property
-    def expected_pairs(self) -> float:
-        """Number of rows."""
-        return float(len(self.rows))
+    def _pairs(self, stream: np.random.Philox) -> np.ndarray:
+        return np.repeat(self.rows[:, None], 2, axis=1)
 
 
 class SimClr(EveryTrack):
@@ -231,18 +222,10 @@ def pair_within_groups(indptr, rows, words, pairs):
 def pair_groups(indptr, rows, order, words, available, pairs):
     """Pair the available tracks of one group after the other.
 
-    Parameters
-    ----------
-    indptr, rows : ndarray
-        A row at most once in a group.
-    order : ndarray [shape=(groups,), int64]
-        Groups in the order of the visit.
-    words : ndarray [shape=(n,), uint64]
-        Random words, as many as there are available tracks suffice.
-    available : ndarray [shape=(tracks,), bool]
-        Tracks that may be paired; afterwards those that were not.
-    pairs : ndarray [shape=(m, 2), int32]
-        Filled from its start; the number of pairs made is returned.
+    ``order`` (int64 [groups]) are the groups in the order of the visit; of the random ``words``
+    (uint64) as many as there are available tracks suffice. ``available`` (bool [tracks]) are the
+    tracks that may be paired, afterwards those that were not. ``pairs`` (int32 [m, 2]) is filled
+    from its start; the number of pairs made is returned.
     """
     pool = np.empty(np.diff(indptr).max() if len(indptr) > 1 else 0, np.int32)
     made = used = 0
@@ -269,16 +252,9 @@ def pair_groups(indptr, rows, order, words, available, pairs):
 def pair_with_top(top_rows, order, words, available, pairs):
     """Pair tracks in the order of a visit with one of their neighbours.
 
-    Parameters
-    ----------
-    top_rows : ndarray [shape=(tracks, top), int32]
-        Neighbours of every track, −1 after the last.
-    order : ndarray [shape=(n,), int32]
-        Tracks in the order of the visit, with a random word each in ``words``, uint64 [n].
-    available : ndarray [shape=(tracks,), bool]
-        Tracks that may be paired; afterwards those that were not.
-    pairs : ndarray [shape=(n // 2, 2), int32]
-        Filled from its start; the number of pairs made is returned.
+    ``top_rows`` (int32 [tracks, top]) are the neighbours of every track, −1 after the last;
+    ``order`` (int32 [n]) the tracks in the order of the visit, with a random word each in ``words``
+    (uint64 [n]). ``available`` and ``pairs`` (int32 [n // 2, 2]) are as in :func:`pair_groups`.
     """
     top = top_rows.shape[1]
     free = np.empty(top, np.int32)

@@ -141,25 +141,11 @@ def pair_dataset(
     >>> pairs = pair_dataset(collection, pairing("playlist_co", collection), batch=64, epochs=10)
     >>> model.fit(pairs)
 
-    Parameters
-    ----------
-    collection : str, Path or Collection
-    pairing : Pairing
-        Of the same collection; see :func:`playlist_pretrain.pairs.pairing`.
-    batch : int
-        Pairs a step.
-    epochs : int
-        Epochs of pairs, one after the other; each has other pairs and other windows.
-    seed : int
-        Of the window positions.
-    frames : int, optional
-        Frames of a window; default those of the collection's front end.
-
-    Returns
-    -------
-    tf.data.Dataset
-        Elements ``(x, y)``, float16 [batch, frames, bands]; for another kind of pairing see
-        :func:`step_dataset`. Its cardinality is known.
+    ``pairing`` is one of the same collection (:func:`playlist_pretrain.pairs.pairing`), ``batch``
+    the pairs a step. The ``epochs`` come one after the other, each with other pairs and other
+    windows. ``seed`` is that of the window positions; a window has ``frames`` frames, by default
+    those of the collection's front end. Elements are ``(x, y)``, float16 [batch, frames, bands];
+    for another kind of pairing see :func:`step_dataset`. The cardinality is known.
 
     Raises
     ------
@@ -190,86 +176,55 @@ def step_dataset(
 ) -> tf.data.Dataset:
     """Batches of windows of the steps ``first … last − 1`` of a stream.
 
-    Parameters
-    ----------
-    reader : WindowReader
-        Reads the windows.
-    stream : PairStream
-        Gives the rows.
-    seed : int
-        Seed of the window positions; a position depends on ``(seed + k, epoch, index of the
-        pair)`` for the k-th pairing.
-    first, last : int
-        Steps.
-    share : Share
-        Parts of each batch that are read; an element is a part.
-    false_negatives : sequence of FalseNegatives, optional
-        One for each pairing; every element then ends with its ``left_out``, bool [2·pairs,
-        2·pairs], which is that of the whole batch however small a part the element is: each
-        replica has the projections of all.
+    A window's position depends on ``(seed + k, epoch, index of the pair)`` for the k-th pairing.
+    An element is one of the parts of a batch that ``share`` names. Its content depends on the
+    pairing's ``y``: ``window`` gives ``(x, y)``, float16 [batch, frames, bands] each; ``views``
+    gives x alone; ``vector`` gives x and the rows of the positives, int32 [batch]. Of several
+    pairings, elements are tuples with one of each.
 
-    Returns
-    -------
-    tf.data.Dataset
-        In the order of the stream, by the pairing's ``y``: ``window`` gives ``(x, y)``, float16
-        [batch, frames, bands] each; ``views`` gives x alone; ``vector`` gives x and the rows of
-        the positives, int32 [batch]. Of several pairings, tuples with one element of each.
+    With ``false_negatives``, one for each pairing, every element ends with its ``left_out``, bool
+    [2·pairs, 2·pairs], which is that of the whole batch however small a part the element is: each
+    replica has the projections of all.
     """
     import tensorflow as tf
 
-    datasets = tuple(
-        _of_pairing(reader, stream, k, seed + k, first, last, share,
-                    false_negatives[k] if false_negatives else None)
-        for k in range(len(stream.pairings))
-    )  # fmt: skip
-    return tf.data.Dataset.zip(datasets) if len(datasets) > 1 else datasets[0]
-
-
-def _of_pairing(
-    reader: WindowReader,
-    stream: PairStream,
-    which: int,
-    seed: int,
-    first: int,
-    last: int,
-    share: Share,
-    false_negatives: FalseNegatives | None,
-) -> tf.data.Dataset:
-    import tensorflow as tf
-
-    kind = stream.pairings[which].y
-    parts = 2 if kind == "window" else 1
     batch = stream.batch // share.parts
 
-    def batches() -> Iterator[Batch]:
-        return share.of(stream.batches(first, last, which))
+    def of_pairing(which: int) -> tf.data.Dataset:
+        kind = stream.pairings[which].y
+        parts = 2 if kind == "window" else 1
 
-    def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch, position, pairs in batches():
-            rows = pairs[:, :parts]
-            starts = random_starts(reader.last_start(rows), seed, epoch, position)
-            yield rows.T, starts.T
+        def requests() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            for epoch, position, pairs in share.of(stream.batches(first, last, which)):
+                rows = pairs[:, :parts]
+                starts = random_starts(reader.last_start(rows), seed + which, epoch, position)
+                yield rows.T, starts.T
 
-    def positives() -> Iterator[np.ndarray]:
-        return (pairs[:, 1] for _, _, pairs in batches())
+        def positives() -> Iterator[np.ndarray]:
+            return (pairs[:, 1] for *_, pairs in share.of(stream.batches(first, last, which)))
 
-    def masks() -> Iterator[np.ndarray]:
-        for _, _, pairs in stream.batches(first, last, which):
-            left_out = false_negatives.left_out(pairs)
-            for _ in range(share.first, share.last):
-                yield left_out
+        def masks() -> Iterator[np.ndarray]:
+            for _, _, pairs in stream.batches(first, last, which):
+                left_out = false_negatives[which].left_out(pairs)
+                for _ in range(share.first, share.last):
+                    yield left_out
 
-    windows = window_dataset(reader, requests, batch=batch, parts=parts)
-    datasets = [windows]
-    if kind == "vector":
-        rows = tf.TensorSpec([batch], tf.int32)
-        datasets.append(tf.data.Dataset.from_generator(positives, output_signature=rows))
-    if false_negatives is not None:
-        mask = tf.TensorSpec([2 * stream.batch, 2 * stream.batch], tf.bool)
-        datasets.append(tf.data.Dataset.from_generator(masks, output_signature=mask).prefetch(2))
-    if len(datasets) == 1:
-        return windows
-    together = tf.data.Dataset.zip(tuple(datasets))
-    if kind == "window":
-        together = together.map(lambda sides, left_out: (*sides, left_out))
-    return together
+        windows = window_dataset(reader, requests, batch=batch, parts=parts)
+        datasets = [windows]
+        if kind == "vector":
+            rows = tf.TensorSpec([batch], tf.int32)
+            datasets.append(tf.data.Dataset.from_generator(positives, output_signature=rows))
+        if false_negatives is not None:
+            mask = tf.TensorSpec([2 * stream.batch, 2 * stream.batch], tf.bool)
+            datasets.append(
+                tf.data.Dataset.from_generator(masks, output_signature=mask).prefetch(2)
+            )
+        if len(datasets) == 1:
+            return windows
+        together = tf.data.Dataset.zip(tuple(datasets))
+        if kind == "window":
+            together = together.map(lambda sides, left_out: (*sides, left_out))
+        return together
+
+    datasets = tuple(map(of_pairing, range(len(stream.pairings))))
+    return tf.data.Dataset.zip(datasets) if len(datasets) > 1 else datasets[0]

@@ -40,29 +40,15 @@ FEWEST_GROUPS_TO_SHARE = 20
 class TrackGroups:
     """All groups of one kind; group ``i`` holds ``rows[indptr[i]:indptr[i + 1]]``.
 
-    Parameters
-    ----------
-    name : str
-        Kind of groups, e.g. ``playlists`` or ``artists``.
-    indptr : ndarray [shape=(groups + 1,), int64]
-        Where each group starts in ``rows``.
-    rows : ndarray [shape=(nnz,), int32]
-        Rows of a collection in the order of the source; a row comes once in a group.
-    tracks : int
-        Number of tracks of the collection: every row is below it.
-    collection_key : str
-        Content key of the collection the rows speak of.
-    group_ids : sequence of str [length=groups]
-        Ids of the groups in their source, kept packed.
+    ``name`` is the kind, e.g. ``playlists``. ``indptr`` (int64 [groups + 1]) tells where each group
+    starts in ``rows`` (int32 [nnz]): rows of a collection of ``tracks`` tracks with the content key
+    ``collection_key``, in the order of the source, a row once in a group. ``group_ids`` are the ids
+    in the source, kept packed. The arrays are read-only; a writable array given is copied.
 
     Raises
     ------
     GroupsError
         If the parts do not fit together.
-
-    Notes
-    -----
-    The arrays are read-only; a writable array given is copied.
     """
 
     name: str
@@ -170,18 +156,10 @@ class TrackGroups:
     def hold_out(self, share: float = 1 / 20, seed: int = 0) -> tuple[TrackGroups, TrackGroups]:
         """Split the groups at random into ``(kept, held_out)``, both in the original order.
 
-        Parameters
-        ----------
-        share : float
-            Share of the groups to hold out, 0 ≤ share < 1; the number is rounded down. With 20
-            groups or more at least one is held out unless ``share`` is 0; with fewer, none:
-            one group would be more than the usual share, and its pairs too few to judge by.
-        seed : int
-            Equal seeds give equal splits on every platform.
-
-        Notes
-        -----
-        Groups are held out, not tracks: a track of a held-out group may be in a kept one.
+        ``share`` of the groups (0 ≤ share < 1, rounded down) are held out. With 20 groups or more
+        at least one is, unless ``share`` is 0; with fewer, none: one group would be more than the
+        usual share, and its pairs too few to judge by. Equal seeds give equal splits on every
+        platform. A track of a held-out group may be in a kept one.
         """
         if not 0 <= share < 1:
             raise GroupsError(f"share {share} of the groups: must be from 0 up to below 1")
@@ -228,13 +206,10 @@ class TrackGroups:
         """
         path = location(path)
         mend = f"; make it again with {command('match_playlists')} … --overwrite"
-        try:
-            with whole(path, "groups file", mend):
-                return cls._read(path)
-        except (GroupsError, FileNotFoundError) as error:
-            if any(isinstance(one, FileNotFoundError) for one in (error, error.__cause__)):
-                raise GroupsError(f"{path}: no such file") from None
-            raise
+        if not path.exists():
+            raise GroupsError(f"{path}: no such file")
+        with whole(path, "groups file", mend):
+            return cls._read(path)
 
     @classmethod
     def _read(cls, path: Path) -> TrackGroups:

@@ -36,8 +36,7 @@ def gather_runs(run_group, run_length, entries, groups):
     """Bring the entries of every group together, in the order in which they came.
 
     ``run_group`` and ``run_length`` (int32 [runs]) tell the group and size of each run of
-    ``entries`` (int32 [nnz]); a group may have several runs. Returns ``indptr`` (int64 [groups +
-    1]) and ``rows`` (int32 [nnz]).
+    ``entries`` (int32 [nnz]). Returns ``indptr`` (int64 [groups + 1]) and ``rows`` (int32 [nnz]).
     """
     indptr = np.zeros(groups + 1, np.int64)
     for run in range(len(run_group)):

@@ -7,7 +7,7 @@ import logging
 import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -149,10 +149,7 @@ class Rows(Protocol):
     """A collection, or a map of other ids to it."""
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every id [shape=(n,), int32].
-
-        −1 where the collection has no such track, −2 where a map does not know the id.
-        """
+        """Row of every id [int32]: −1 for no such track, −2 for an id that a map does not know."""
 
 
 class IdMap:
@@ -200,47 +197,20 @@ class IdMap:
         return np.fromiter((row_of.get(one, NOT_MAPPED) for one in ids), np.int32, len(ids))
 
 
-class _LookUp:
-    """Looks ids up many at a time and keeps only numbers of those that were found."""
-
-    def __init__(self, known: Rows):
-        self._known = known
-        self.group_index: dict[str, int] = {}
-        self.run_group, self.run_length, self.rows = array("i"), array("i"), array("i")
-        self.entries = self.unmapped = 0
-        self.missing: Counter[str] = Counter()
-        self.examples: list[str] = []
-        self._waiting: list[str] = []
-        self._runs: list[tuple[int, int]] = []
-
-    def add(self, group_id: str, track_ids: Sequence[str]) -> None:
-        """Take in one part of a group."""
-        index = self.group_index.setdefault(group_id, len(self.group_index))
-        self._runs.append((index, len(track_ids)))
-        self._waiting += track_ids
-        if len(self.examples) < EXAMPLES:
-            distinct = dict.fromkeys([*self.examples, *track_ids[: EXAMPLES * EXAMPLES]])
-            self.examples = list(distinct)[:EXAMPLES]
-        if len(self._waiting) >= LOOK_UP or len(self._runs) >= LOOK_UP:
-            self.flush()
-
-    def flush(self) -> None:
-        """Look the waiting ids up."""
-        if not self._runs:
-            return
-        rows = self._known.rows(self._waiting)
-        known = rows >= 0
-        run_group, run_length = np.array(self._runs, np.int32).T
-        ends = np.cumsum(run_length, dtype=np.int64)
-        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(known)])
-        found = total[ends] - total[ends - run_length]
-        self.run_group.frombytes(run_group.tobytes())
-        self.run_length.frombytes(found.astype(np.int32).tobytes())
-        self.rows.frombytes(rows[known].astype(np.int32).tobytes())
-        self.entries += len(rows)
-        self.unmapped += int(np.count_nonzero(rows == NOT_MAPPED))
-        self.missing.update(self._waiting[i] for i in np.flatnonzero(~known))
-        self._waiting, self._runs = [], []
+def _batches(
+    entries: Iterable[tuple[str, Sequence[str]]], index_of: dict[str, int]
+) -> Iterator[tuple[list[tuple[int, int]], list[str]]]:
+    """Yield runs (group, length) and the ids in them, many parts of groups at a time."""
+    runs: list[tuple[int, int]] = []
+    ids: list[str] = []
+    for group_id, track_ids in entries:
+        runs.append((index_of.setdefault(group_id, len(index_of)), len(track_ids)))
+        ids += track_ids
+        if max(len(ids), len(runs)) >= LOOK_UP:
+            yield runs, ids
+            runs, ids = [], []
+    if runs:
+        yield runs, ids
 
 
 def match_groups(
@@ -255,61 +225,56 @@ def match_groups(
     A track that comes again in its group is left out there, ids that the collection does not
     have are left out, and so are groups with fewer than two tracks left. All of it is counted.
 
-    Parameters
-    ----------
-    entries : iterable of (group id, track ids)
-        Streamed; parts of one group are joined in the order they come in. No id is empty.
-    collection : Collection
-        Needed are its ``rows``, ``track_ids``, ``path``, ``content_key`` and length.
-    name : str
-        Name of the groups.
-    id_map : IdMap, optional
-        From the ids of the source to tracks of the collection; without one, they are the same.
-    paths_option : str, optional
-        Option for the folder below which paths became these ids, for the message when none is
-        found.
+    ``entries`` are (group id, track ids), streamed; parts of one group are joined in the order
+    they come in. ``id_map`` leads from the ids of the source to tracks of the collection.
+    ``paths_option`` gives the folder below which paths became ids, for the message when none is
+    found. Groups come in the order of their first part, tracks in that of their first entry.
 
-    Returns
-    -------
-    TrackGroups, Coverage
-        Groups in the order of their first part, tracks in the order of their first entry.
+    Memory: 4 bytes for each matched entry (8 while they are sorted), the group ids, and the
+    distinct ids that were not found.
 
     Raises
     ------
     GroupsError
         When no group has two tracks of the collection.
-
-    Notes
-    -----
-    Memory: 4 bytes for each matched entry (8 while they are sorted), the group ids, and the
-    distinct ids that were not found.
     """
     check_groups_name(name)
     known: Rows = collection if id_map is None else id_map
-    found = _LookUp(known)
-    for group_id, track_ids in entries:
-        found.add(group_id, track_ids)
-    found.flush()
-    wanted = tuple(found.missing.most_common(MOST_WANTED))
-    indptr, rows = gather_runs(
-        np.frombuffer(found.run_group, np.int32),
-        np.frombuffer(found.run_length, np.int32),
-        np.frombuffer(found.rows, np.int32),
-        len(found.group_index),
-    )
+    index_of: dict[str, int] = {}
+    run_group, run_length, found = array("i"), array("i"), array("i")
+    entries_read = entries_unmapped = 0
+    missing: Counter[str] = Counter()
+    examples: list[str] = []
+    for runs, ids in _batches(entries, index_of):
+        if len(examples) < EXAMPLES:
+            examples = list(dict.fromkeys([*examples, *ids]))[:EXAMPLES]
+        answer = known.rows(ids)
+        here = answer >= 0
+        groups, lengths = np.array(runs, np.int32).T
+        ends = np.cumsum(lengths, dtype=np.int64)
+        total = np.concatenate([np.zeros(1, np.int64), np.cumsum(here)])
+        run_group.frombytes(groups.tobytes())
+        run_length.frombytes((total[ends] - total[ends - lengths]).astype(np.int32).tobytes())
+        found.frombytes(answer[here].astype(np.int32).tobytes())
+        entries_read += len(ids)
+        entries_unmapped += int(np.count_nonzero(answer == NOT_MAPPED))
+        missing.update(ids[i] for i in np.flatnonzero(~here))
+    wanted = tuple(missing.most_common(MOST_WANTED))
+    parts = (np.frombuffer(part, np.int32) for part in (run_group, run_length, found))
+    indptr, rows = gather_runs(*parts, len(index_of))
     first = first_in_group(indptr, rows, len(collection))
     everything = np.ones(len(indptr) - 1, bool)
     kept_indptr, kept_rows, kept = filter_groups(indptr, rows, everything, first, FEWEST_TRACKS)
-    group_ids = [group_id for group_id, index in found.group_index.items() if kept[index]]
+    group_ids = [group_id for group_id, index in index_of.items() if kept[index]]
     lengths = np.diff(kept_indptr)
     repeated = len(rows) - int(first.sum())
     coverage = Coverage(
         name=name,
         groups_read=len(kept),
         groups_kept=len(group_ids),
-        entries_read=found.entries,
+        entries_read=entries_read,
         entries_matched=len(kept_rows),
-        entries_unknown=found.entries - len(rows) - found.unmapped,
+        entries_unknown=entries_read - len(rows) - entries_unmapped,
         entries_repeated=repeated,
         entries_in_dropped_groups=len(rows) - repeated - len(kept_rows),
         tracks=len(collection),
@@ -317,11 +282,11 @@ def match_groups(
         mean_length=float(lengths.mean()) if len(lengths) else 0.0,
         median_length=float(np.median(lengths)) if len(lengths) else 0.0,
         wanted=wanted,
-        entries_unmapped=None if id_map is None else found.unmapped,
+        entries_unmapped=None if id_map is None else entries_unmapped,
         hints=tuple(did_you_mean(name, known.rows) for name, _ in wanted),
     )
     if not group_ids:
-        raise GroupsError(_nothing(coverage, found.examples, collection, known, paths_option))
+        raise GroupsError(_nothing(coverage, examples, collection, known, paths_option))
     ids = PackedStrings.pack(group_ids)
     key = collection.content_key
     return TrackGroups(name, kept_indptr, kept_rows, len(collection), key, ids), coverage
@@ -336,7 +301,7 @@ def _nothing(
 ) -> str:
     if not coverage.groups_read:
         return "the playlists' source holds no groups"
-    hints = filter(None, (did_you_mean(one, known.rows) for one in examples))
+    hint = next(filter(None, (did_you_mean(one, known.rows) for one in examples)), "")
     here = [collection.track_ids[row] for row in range(min(EXAMPLES, len(collection)))]
     found = coverage.entries_read - coverage.entries_unknown - (coverage.entries_unmapped or 0)
     what = (
@@ -347,7 +312,7 @@ def _nothing(
     return (
         f"{what} collection {str(collection.path)!r} ({len(collection):,} tracks); the playlists' "
         f"ids look like {', '.join(map(shown, examples)) or 'nothing'}"
-        f"{next(hints, '')}, the collection's like {', '.join(map(shown, here)) or 'nothing'}"
+        f"{hint}, the collection's like {', '.join(map(shown, here)) or 'nothing'}"
         + ("" if paths_option is None else paths_hint(examples, paths_option))
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )

@@ -47,20 +47,10 @@ def show_groups(
     Tables are those that ``pretrain.py`` will look for: of the groups that are trained on, which
     leaves out the ones held out for the probe, with the collection's own window.
 
-    Parameters
-    ----------
-    collection : Collection
-    groups : TrackGroups
-    tables : sequence of str
-        Of ``tco`` and ``w2v``.
-    nearest : sequence of str, optional
-        Ids of the tracks to show; default the three in most groups.
-    figures : bool
-        Draw figures into ``figures-<name>`` in the collection's folder.
-    settings : TableSettings, optional
-    beam, temp : str, optional
-        Options of Apache Beam to count the co-occurrences with, and a folder that all workers
-        reach; see :func:`~playlist_pretrain.playlists.beam_table.beam_top_table`.
+    ``tables`` are of ``tco`` and ``w2v``; ``nearest`` are ids of the tracks to show, by default the
+    three in most groups. ``figures`` go into ``figures-<name>`` in the collection's folder.
+    ``beam`` are options of Apache Beam to count the co-occurrences with, ``temp`` a folder that all
+    workers reach; see :func:`~playlist_pretrain.playlists.beam_table.beam_top_table`.
 
     Raises
     ------
@@ -156,51 +146,37 @@ def _nearest_text(
 
 
 def draw_groups(
-    groups: TrackGroups,
-    table: TopTable,
-    folder: Path,
-    artists: TrackGroups | None = None,
+    groups: TrackGroups, table: TopTable, folder: Path, artists: TrackGroups | None = None
 ) -> list[Path]:
     """Draw lengths, popularity and co-occurrences, and tracks per artist, as PNG.
 
     ``table`` has the co-occurrences of ``groups``; ``artists`` are groups of the same collection.
     Returns the figures written into ``folder``.
     """
-    popularity = np.bincount(groups.rows, minlength=groups.tracks)
-    shared = table.counts[table.counts > 0]
-    drawn = [
-        _draw(folder / "lengths.png", _histogram, groups.lengths, "tracks a group", "groups"),
-        _draw(folder / "popularity.png", _ranks, popularity, "rank of the track", "groups a track"),
-        _draw(
-            folder / "co_occurrences.png", _histogram, shared,
-            "groups shared with one of the top ten", "pairs",
-        ),
-    ]  # fmt: skip
-    if artists is not None:
-        path = folder / "tracks_per_artist.png"
-        drawn.append(_draw(path, _histogram, artists.lengths, "tracks an artist", "artists"))
-    return drawn
-
-
-def _draw(
-    path: Path,
-    paint: Callable[[Axes, np.ndarray], None],
-    values: np.ndarray,
-    across: str,
-    up: str,
-) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    paint(axes, values)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
-    return path
+    popularity = np.bincount(groups.rows, minlength=groups.tracks)
+    shared, across = table.counts[table.counts > 0], "groups shared with one of the top ten"
+    plots: dict[str, tuple[Callable[[Axes, np.ndarray], None], np.ndarray, str, str]] = {
+        "lengths": (_histogram, groups.lengths, "tracks a group", "groups"),
+        "popularity": (_ranks, popularity, "rank of the track", "groups a track"),
+        "co_occurrences": (_histogram, shared, across, "pairs"),
+    }
+    if artists is not None:
+        plots["tracks_per_artist"] = _histogram, artists.lengths, "tracks an artist", "artists"
+    drawn = []
+    for name, (paint, values, across, up) in plots.items():
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        paint(axes, values)
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        drawn.append(folder / f"{name}.png")
+        with atomic_write(drawn[-1]) as stream:
+            figure.savefig(stream, format="png", dpi=120)
+    return drawn
 
 
 def _histogram(axes: Axes, values: np.ndarray) -> None:

@@ -54,18 +54,10 @@ def top_table(
     The whole matrix A·Aᵀ of arXiv 2304.12257's Top Co-Occurrence is never made: each track's row
     is counted, searched and forgotten. A track does not co-occur with itself.
 
-    Parameters
-    ----------
-    groups : TrackGroups
-    top : int
-        Tracks to keep for each.
-    max_group_length : int
-        Longer groups are left out; the work is the sum of the squared lengths.
-    threads : int, optional
-        As many as there are cores. The table does not depend on it.
+    ``top`` tracks are kept for each; groups longer than ``max_group_length`` are left out, since
+    the work is the sum of the squared lengths. ``threads`` are by default as many as there are
+    cores; the table does not depend on them.
 
-    Notes
-    -----
     Memory: 12 bytes an entry, 8 · ``top`` bytes a track, and 2 to 4 bytes a track and thread.
     """
     threads = threads or len(os.sched_getaffinity(0))
@@ -112,18 +104,11 @@ def top_table(
 def count_rows(indptr, ranks, starts, group_of, by_rank, first, last, counter, rows, counts):
     """Count the co-occurrences of some tracks and keep the largest of each.
 
-    Parameters
-    ----------
-    indptr, ranks : ndarray
-        Groups, whose tracks are given by their rank; ``by_rank`` has the row of each.
-    starts, group_of : ndarray
-        Groups of every rank.
-    first, last : int
-        Ranks ``first … last − 1`` are counted.
-    counter : ndarray [shape=(tracks,)]
-        Zeros of a type that holds any number of groups of a track; zeros again afterwards.
-    rows, counts : ndarray [shape=(tracks, top), int32]
-        Filled where they belong to these ranks.
+    ``indptr`` and ``ranks`` are groups whose tracks are given by their rank, ``starts`` and
+    ``group_of`` the groups of every rank, ``by_rank`` has the row of each. Ranks ``first … last −
+    1`` are counted. ``counter`` ([tracks]) holds zeros of a type for any number of groups of a
+    track, and zeros again afterwards. ``rows`` and ``counts`` (int32 [tracks, top]) are filled
+    where they belong to these ranks.
     """
     top = rows.shape[1]
     touched = np.empty(len(counter), np.int32)

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import numpy as np
 
@@ -93,14 +92,8 @@ def train(
     """Train gensim's Word2Vec (CBOW) on groups.
 
     Without a window the whole group is the context, as in arXiv 2304.12257. The vectors are
-    reproducible with one worker only.
-
-    Returns
-    -------
-    model : gensim.models.Word2Vec
-        Its words are rows as text.
-    losses : list of float
-        Mean loss of a word, epoch by epoch; roughly so with several workers.
+    reproducible with one worker only. Returns the model, whose words are rows as text, and the
+    mean loss of a word, epoch by epoch (roughly so with several workers).
 
     Raises
     ------
@@ -300,11 +293,6 @@ def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVector
             data[i] = np.frombuffer(content, "<f4", size, blank + 1)
             place = blank + 1 + 4 * size
         return TrackVectors(rows, data, int(about.pop("left_out")), about)
-
-
-def track_id_of(word: str) -> str:
-    """Track id of a word of the file."""
-    return unquote(word)
 
 
 def _word(track_id: str) -> str:

@@ -24,15 +24,9 @@ def check_backbone(
 ) -> None:
     """Check a backbone as training, saving and fine-tuning need it.
 
-    Parameters
-    ----------
-    make : callable
-        Called by keyword with ``frames``, ``bands``, ``mean``, ``std``, ``initializer`` and
-        ``seed``, as it is registered.
-    frames, bands : int
-        Size of the window to check it with.
-    **settings
-        Further keywords, such as a small ``width``.
+    ``make`` is called by keyword with ``frames``, ``bands``, ``mean``, ``std``, ``initializer`` and
+    ``seed``, as it is registered. ``frames`` and ``bands`` are the size of the window to check it
+    with, ``settings`` further keywords, such as a small ``width``.
 
     Raises
     ------

@@ -40,13 +40,9 @@ def check_pairing(
 ) -> None:
     """Check a pairing against :class:`playlist_pretrain.pairs.Pairing`.
 
-    Parameters
-    ----------
-    make : callable
-        ``(material, seed) → Pairing``, as it is registered.
-    material : Material, optional
-        By default :func:`example_material`. One of your own needs as many pairs that orders can
-        be told apart: some dozens.
+    ``make`` is ``(material, seed) → Pairing``, as it is registered. ``material`` is by default
+    :func:`example_material`; one of your own needs as many pairs that orders can be told apart:
+    some dozens.
 
     Raises
     ------

@@ -34,16 +34,10 @@ def check_reader(
 ) -> None:
     """Check a playlist reader against :class:`playlist_pretrain.playlists.readers.source.Reader`.
 
-    Parameters
-    ----------
-    reader : Reader
-    example : Path
-        A plain file of the format, or a folder of such files: neither gzipped nor zipped, which is
-        done here. It is copied, and its copies are damaged.
-    groups : sequence of (str, sequence of str)
-        The content: id and tracks of each group, in its order.
-    request : Request, optional
-        By default the reader's first kind and nothing else.
+    ``example`` is a plain file of the format, or a folder of such files: neither gzipped nor
+    zipped, which is done here. It is copied, and its copies are damaged. ``groups`` are its
+    content, id and tracks of each group in its order. ``request`` is by default the reader's first
+    kind and nothing else.
 
     Raises
     ------

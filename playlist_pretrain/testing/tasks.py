@@ -25,11 +25,7 @@ NOWHERE = "/nowhere/at-all"
 def check_task(reader: TaskReader, settings: TaskSettings) -> None:
     """Check a reader of a tagged dataset against :class:`playlist_pretrain.tasks.TaskReader`.
 
-    Parameters
-    ----------
-    reader : TaskReader
-    settings : TaskSettings
-        Lead to files of the dataset, or to small ones of its layout.
+    ``settings`` lead to files of the dataset, or to small ones of its layout.
 
     Raises
     ------

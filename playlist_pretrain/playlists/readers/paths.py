@@ -58,20 +58,10 @@ def track_id_of_fields(
 def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) -> str:
     """Track id of a path, ``file:`` address or other address in a playlist file.
 
-    Parameters
-    ----------
-    entry : str
-        As the playlist file has it; Windows paths are fine.
-    playlist : PurePosixPath
-        The playlist file below the folder that is read.
-    audio : Path, optional
-        Folder of the collection's audio; default the folder that is read.
-
-    Returns
-    -------
-    str
-        Path below the audio folder without the extension of an audio file. What lies outside
-        stays as it is written, so that a map may know it, and so do addresses.
+    ``entry`` is as the playlist file has it; Windows paths are fine. ``playlist`` is that file
+    below the folder that is read, ``audio`` the folder of the collection's audio, by default the
+    folder that is read. The id is the path below it without the extension of an audio file. What
+    lies outside stays as it is written, so that a map may know it, and so do addresses.
     """
     path = entry.replace("\\", "/") if "/" not in entry else entry
     if DRIVE.match(entry) or entry.startswith("\\\\"):

@@ -46,18 +46,10 @@ class Source:
     """One stream of bytes; what is gzipped (by its name's ``.gz``) is expanded while reading.
 
     It is a ``file`` or a ``member`` of a zip file, found under ``path`` below the folder or within
-    the zip file.
-
-    Attributes
-    ----------
-    name : str
-        For messages.
-    path : PurePosixPath
-        As given, without a final ``.gz``; bytes of a name that are not UTF-8 are written out.
-    size : int
-        Bytes on disk, compressed ones where it is compressed; 0 where a link leads nowhere.
-    file : Path or None
-        The file on disk that holds just this, or None.
+    the zip file; ``path`` then has no final ``.gz``, and bytes of a name that are not UTF-8 are
+    written out. ``name`` is for messages, ``size`` the bytes on disk (compressed ones where it is
+    compressed, 0 where a link leads nowhere), ``file`` the file on disk that holds just this, or
+    None.
     """
 
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
@@ -75,12 +67,7 @@ class Source:
 
     @contextlib.contextmanager
     def open(self, advance: Callable[[int], object] = ignore) -> Iterator[BinaryIO]:
-        """Open for reading.
-
-        Parameters
-        ----------
-        advance : callable
-            Told how many more of the ``size`` bytes have been read.
+        """Open for reading; ``advance`` is told how many more of the ``size`` bytes were read.
 
         Raises
         ------
@@ -104,18 +91,9 @@ class Source:
                 content = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
             except DAMAGES as error:
                 raise TableError(f"{self.name}: cannot be read: {_words(error)}") from error
-            told = 0
-
-            def tell(done: int) -> None:
-                nonlocal told
-                advance(done - told)
-                told = done
-
-            def progress() -> None:
-                tell(min(self.size, raw.tell() * self.size // whole))
-
-            yield io.BufferedReader(_Checked(content, self, progress), CHUNK)
-            tell(self.size)
+            checked = _Checked(self, content, lambda: raw.tell() / whole, advance)
+            yield io.BufferedReader(checked, CHUNK)
+            advance(self.size - checked.told)
 
     def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
         """Yield the lines of a text file with their place for messages.
@@ -181,27 +159,38 @@ def _words(error: BaseException) -> str:
 
 
 class _Checked(io.RawIOBase):
-    """Refuses what is damaged, and what expands beyond all measure; reports progress."""
+    """Refuses what is damaged, and what expands beyond all measure; reports progress.
 
-    def __init__(self, stream: Any, source: Source, progress: Callable[[], None]):
-        self._stream, self._source, self._progress = stream, source, progress
-        self._read = 0
+    ``done`` is the share of the source that has been read, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        stream: Any,
+        done: Callable[[], float],
+        advance: Callable[[int], object],
+    ):
+        self._source, self._stream, self._done, self._advance = source, stream, done, advance
+        self._read = self.told = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        name = self._source.name
+        name, size = self._source.name, self._source.size
         try:
             data = self._stream.read1(len(buffer))  # what comes before a damage, and not nothing
-            self._progress()
+            more = min(size, int(self._done() * size)) - self.told
         except DAMAGES as error:
             raise TableError(
                 f"{name}: damaged or cut off after {self._read:,} bytes: {_words(error)}"
             ) from error
+        self._advance(more)
+        self.told += more
         buffer[: len(data)] = data
         self._read += len(data)
-        if self._read > FREELY and self._read > LARGEST_EXPANSION * self._source.size:
+        if self._read > FREELY and self._read > LARGEST_EXPANSION * size:
             raise TableError(
                 f"{name}: expands to more than {LARGEST_EXPANSION} times its size; "
                 f"not read any further than {self._read:,} bytes"
@@ -212,13 +201,9 @@ class _Checked(io.RawIOBase):
 def sources_in(path: Path, accept: Callable[[PurePosixPath], bool]) -> list[Source]:
     """The sources at ``path``, in the order of their names.
 
-    Parameters
-    ----------
-    path : Path
-        A file is its own source, a zip file and a folder (with the folders in it) hold those
-        that ``accept`` takes. Hidden files do not count; links are followed.
-    accept : callable
-        Takes the path below the folder or in the zip file, without a final ``.gz``.
+    A file is its own source, a zip file and a folder (with the folders in it) hold those whose
+    path in it, without a final ``.gz``, ``accept`` takes. Hidden files do not count; links are
+    followed.
 
     Raises
     ------
@@ -293,24 +278,11 @@ def refuse(error: TableError) -> None:
 class Request:
     """The request that a reader answers; options that it does not take are refused before.
 
-    Attributes
-    ----------
-    kind : str
-        Kind of the groups: one of the reader's ``kinds``.
-    columns : mapping, optional
-        Names of the columns that hold ``group``, ``track``, …, where not the reader's own.
-    separator : str, optional
-        Sign between several groups in one cell of a table.
-    gap : float
-        Minutes of silence that end a listening session.
-    audio : Path, optional
-        Folder below which the paths in a playlist file become track ids.
-    workers : int
-        Processes that may read at once.
-    advance : callable
-        Told how many more bytes of the sources have been read.
-    damaged : callable
-        Told of the damage of a source; raises it, or returns to go on with the next source.
+    ``kind`` is one of the reader's ``kinds``, ``columns`` names those that hold ``group``,
+    ``track``, … where not the reader's own, ``separator`` is the sign between several groups in
+    one cell of a table, ``gap`` the minutes of silence that end a listening session, ``audio`` the
+    folder below which the paths in a playlist file become track ids, and ``workers`` the number of
+    processes that may read at once.
     """
 
     kind: str = "playlists"
@@ -320,27 +292,19 @@ class Request:
     audio: Path | None = None
     workers: int = 1
     advance: Callable[[int], object] = ignore
+    """Told how many more bytes of the sources have been read."""
     damaged: Callable[[TableError], object] = refuse
+    """Told of the damage of a source; raises it, or returns to go on with the next source."""
 
 
 class Reader:
     """Base of readers: finds files by name or first bytes, and reads one after the other.
 
-    A format gives ``name``, ``description``, ``suffixes`` (or its own :meth:`accepts` and
-    ``files``) and :meth:`groups`.
-
-    Attributes
-    ----------
-    name : str
-        The value of ``--format``.
-    description : str
-        One line: the source, and what serves as group id and track id.
-    kinds : tuple of str
-        Kinds of groups that the source holds, the usual one first.
-    options : frozenset of str
-        Fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``.
-    suffixes : tuple of str
-        Endings of the names of its files.
+    A format gives ``name`` (the value of ``--format``), ``description`` (one line: the source, and
+    what serves as group id and track id), ``kinds`` of groups (the usual one first), ``options``
+    (fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``),
+    ``suffixes`` of the names of its files (or its own :meth:`accepts` and ``files``) and
+    :meth:`groups`.
     """
 
     name: str
