@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.constants import Constants
 
 _CORNER_HZ, _CORNER_MEL = 1000.0, 15.0
 _SLOPE = 3.0 / 200.0
@@ -112,12 +109,12 @@ def mel_filters(
     return filters.astype(np.float32)
 
 
-def front_end_taper(front_end: FrontEnd) -> np.ndarray:
+def front_end_taper(front_end: Constants) -> np.ndarray:
     """Window of ``front_end``, float32 [frame_length]."""
     return hann(front_end.frame_length, periodic=front_end.taper == "hann-periodic")
 
 
-def front_end_filters(front_end: FrontEnd) -> np.ndarray:
+def front_end_filters(front_end: Constants) -> np.ndarray:
     """Mel filters of ``front_end``, float32 [fft_length // 2 + 1, bands]."""
     return mel_filters(
         sample_rate=front_end.sample_rate,

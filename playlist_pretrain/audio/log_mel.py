@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.audio.constants import Constants
 from playlist_pretrain.audio.filters import front_end_filters, front_end_taper
-from playlist_pretrain.audio.front_end import Constants, FrontEnd
 
 # About 1 MB of frames: what one step works on stays in the processor's cache, and an hour of
 # audio needs little memory beyond its waveform and its mel.
@@ -22,7 +22,7 @@ _LARGEST_EXPONENT = 40.0
 
 
 @functools.lru_cache(maxsize=32)
-def compiled(front_end: FrontEnd) -> tf.types.experimental.GenericFunction:
+def compiled(front_end: Constants) -> tf.types.experimental.GenericFunction:
     """:func:`graph_log_mel` as a graph of its own, traced once per rank, for eager callers."""
     return tf.function(functools.partial(graph_log_mel, front_end), reduce_retracing=True)
 
@@ -31,7 +31,7 @@ def compiled(front_end: FrontEnd) -> tf.types.experimental.GenericFunction:
 atexit.register(compiled.cache_clear)
 
 
-def graph_log_mel(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
+def graph_log_mel(front_end: Constants, waveform: tf.Tensor) -> tf.Tensor:
     """Graph of the log-mel: float32 [..., samples] → float32 [..., frames, bands]."""
     hop = front_end.hop_length
     leading, samples = tf.shape(waveform)[:-1], tf.shape(waveform)[-1]
@@ -66,7 +66,7 @@ def graph_log_mel(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
     return mel
 
 
-def _mel_of_steps(front_end: FrontEnd, steps: tf.Tensor) -> tf.Tensor:
+def _mel_of_steps(front_end: Constants, steps: tf.Tensor) -> tf.Tensor:
     """Log-mel of the frames that start at each of the hop-long ``steps``, but the last ones."""
     hop, length = front_end.hop_length, front_end.frame_length
     overlap = -(-length // hop)
@@ -126,7 +126,7 @@ def in_parts(
     return pieces.concat()
 
 
-def pad_to_frame(front_end: FrontEnd, waveform: tf.Tensor) -> tf.Tensor:
+def pad_to_frame(front_end: Constants, waveform: tf.Tensor) -> tf.Tensor:
     """Follow a waveform [..., samples] by silence until it has a frame, if it is too short."""
     shortest = 1 if front_end.framing == "centred" else front_end.frame_length
     missing = tf.maximum(shortest - tf.shape(waveform)[-1], 0)

@@ -89,7 +89,7 @@ def cells_of(plan: Plan) -> list[Cell]:
 
 def folder_of(plan: Plan, world: int | None) -> Path:
     """Folder of the collections of a world."""
-    return Path(plan.worlds.folder) / str(world)  # type: ignore[union-attr]
+    return Path(plan.worlds.folder) / str(world)
 
 
 def _of_row(
@@ -146,7 +146,7 @@ def _tag_options(
         if "input_norm" in plan.pretrain.settings:
             options["input_norm"] = plan.pretrain.settings["input_norm"]
     if row.start == AUDIOSET:
-        weights = plan.audioset.weights  # type: ignore[union-attr]
+        weights = plan.audioset.weights
         options |= {"weights": weights, "collection": task.audioset_collection}
     return options
 

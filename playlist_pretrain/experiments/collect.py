@@ -274,7 +274,9 @@ class Collected:
         for cell in self.of(kind, task, row):
             name = f"world {cell.world}" if self.unit == "world" else f"seed {cell.seed}"
             units.setdefault(name, []).append(cell)
-        metrics, found, folders = METRIC_TITLES[kind], {}, {}
+        metrics = METRIC_TITLES[kind]
+        found: dict[str, Any] = {}
+        folders: dict[str, None] = {}
         for name, cells in units.items():
             if not all(self.done[cell.id] for cell in cells):
                 continue

@@ -355,7 +355,8 @@ def _check(plan: Plan) -> None:
 
 
 def _check_tasks(plan: Plan) -> None:
-    for task in (*plan.tags, *plan.triplets):
+    tasks: tuple[Any, ...] = (*plan.tags, *plan.triplets)
+    for task in tasks:
         tags = isinstance(task, TagTask)
         where = f"[{'tags' if tags else 'triplets'}.{task.name}]"
         if not NAME.fullmatch(task.name):
