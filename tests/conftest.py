@@ -93,7 +93,7 @@ def in_process(monkeypatch):
     """Decode and build in this process, where Essentia is started once for all tests."""
     from playlist_pretrain.records import build, workers
 
-    def one_by_one(work, tasks, workers, *, on_step, on_death, hold=None):
+    def one_by_one(work, tasks, workers, *, on_death, on_step=lambda task, step: None, hold=None):
         for task in tasks:
             yield task, work(task, lambda step, task=task: on_step(task, step))
 
