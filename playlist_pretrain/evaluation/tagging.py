@@ -49,9 +49,12 @@ def tagging_metrics(
         pair = targets[:, column], scores[:, column]
         values[:, column] = roc_auc_score(*pair), average_precision_score(*pair)
     left_out = tuple(name for name, kept in zip(classes, measured, strict=True) if not kept)
-    means = values[:, measured].mean(axis=1).tolist()
+    roc_auc, average_precision = values
+    macro = values[:, measured].mean(axis=1).tolist()
     support = targets.sum(axis=0)
-    return TaggingResult(tuple(classes), support, *values, left_out, *means)
+    return TaggingResult(
+        tuple(classes), support, roc_auc, average_precision, left_out, macro[0], macro[1]
+    )
 
 
 def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[TaggingResult]) -> None:
