@@ -8,7 +8,6 @@ import pytest
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.experiments.cell_run import settled
 from playlist_pretrain.experiments.cells import PRETRAIN, Cell
-from playlist_pretrain.pairs import dataset as joint
 from playlist_pretrain.training import pretrain_data as inputs
 
 
@@ -28,7 +27,7 @@ def asked(monkeypatch):
         return recipe, types.SimpleNamespace(stream=stream)
 
     asked = []
-    monkeypatch.setattr(joint, "plan", plan)
+    monkeypatch.setattr(inputs, "plan", plan)
     monkeypatch.setattr(inputs, "settle", settle)
     return asked
 
