@@ -111,8 +111,10 @@ def audio_source(
     workers
         Processes that decode [one for each core].
 
-    Raises FrontEndError, AudioError, TrackError: the front end takes no waveforms; no audio; two
-    files with one id.
+    Raises
+    ------
+    FrontEndError, AudioError, TrackError
+        The front end takes no waveforms; no audio; two files with one id.
     """
     front_end = load.front_end
     if not front_end.takes_waveforms:
@@ -258,7 +260,10 @@ def embed(
     overwrite : bool
         Start over, and replace what is there.
 
-    Raises PlaylistPretrainError with the option, file or track that has to be mended.
+    Raises
+    ------
+    PlaylistPretrainError
+        With the option, file or track that has to be mended.
     """
     asked = SimpleNamespace(**locals())
     out = _check(asked)

@@ -267,7 +267,10 @@ def search(
     page : str or Path, optional
         HTML file for a map of the tracks.
 
-    Raises PlaylistPretrainError with the option, file, row or track that has to be mended.
+    Raises
+    ------
+    PlaylistPretrainError
+        With the option, file, row or track that has to be mended.
     """
     table = open_table(embeddings)
     known = KnownTracks(table.track_ids)

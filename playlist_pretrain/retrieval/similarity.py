@@ -121,7 +121,10 @@ def similarity(
     out, overwrite
         Folder for the results [none are written]; whether it may hold results.
 
-    Raises PlaylistPretrainError with the option, file, line or clip that has to be mended.
+    Raises
+    ------
+    PlaylistPretrainError
+        With the option, file, line or clip that has to be mended.
     """
     names = (models,) if isinstance(models, str) else tuple(models)
     _check(SimpleNamespace(**locals()), names)

@@ -285,8 +285,10 @@ def write_map_page(
     seed
         Seed of the layout.
 
-    Raises EmbeddingsError for embeddings, labels or titles that cannot be shown, and a file that
-    cannot be written.
+    Raises
+    ------
+    EmbeddingsError
+        For embeddings, labels or titles that cannot be shown, and a file that cannot be written.
     """
     table = embeddings.by_track()
     ids = list(table.track_ids)
