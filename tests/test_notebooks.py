@@ -92,4 +92,4 @@ def test_essentia_gives_what_keras_gives(run):
     _, printed, folder = run("essentia.ipynb")
     assert float(re.search(r"difference is (\S+) standard", printed)[1]) < 1e-3
     assert float(re.search(r"cosine between the two: (\S+)", printed)[1]) > 0.999999
-    assert (folder / "exports" / "mine-1" / "mine-1.pb").is_file()
+    assert (folder / "exports" / "essentia" / "mine-1" / "mine-1.pb").is_file()

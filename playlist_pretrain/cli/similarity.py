@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,7 @@ def run(options: Similarity) -> None:
     if options.out is None and models:
         more = f"+{len(models) - 1}" if len(models) > 1 else ""
         label = label_of(models[0], options.backbone)
-        name = Path(where).resolve().name
+        name = Path(os.path.abspath(where)).name  # that of a link is kept
         settings["out"] = Path("runs") / f"{name}-similarity-{label}{more}"
     similarity(models, **settings)
     logger.info("next: %s", _next(options))
