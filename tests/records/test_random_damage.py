@@ -74,7 +74,7 @@ def test_random_damage_is_found_and_misleads_nobody(sound, tmp_path, first):
             assert not is_misleading(folder, sound), f"trial {number}: {name} is not found"
             continue
         found += 1
-        assert any(problem.file in (name, "collection.json") for problem in problems), number
+        assert any(text.startswith((name, "collection.json")) for text in problems), number
         repair_collection(folder)
         assert verify_collection(folder).problems == []
         shards = sorted(path.name for path in sound.path.glob("mel-*.tfrecord"))
