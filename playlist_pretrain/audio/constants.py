@@ -47,7 +47,7 @@ class Constants:
     framing: str
     silence: float  # computed by one kind, stated by the other
     takes_waveforms: ClassVar[bool]
-    """Whether log-mels can be computed here, which those of imported mels cannot."""
+    """True if log-mels can be computed here; those of imported mels cannot."""
     _not_compared: ClassVar[tuple[str, ...]]  # fields that do not change the values of a mel
 
     def __post_init__(self):

@@ -308,7 +308,7 @@ _RATES = (44100, 48000, 32000)
 
 
 def changes_channels(path: str) -> bool:
-    """Whether the frames of an mp3 or aac file, or the links of an ogg file, differ in channels.
+    """True if the frames of an mp3 or aac file, or the links of an ogg file, differ in channels.
 
     Reads the headers of the frames only; other formats state the number once and for all.
     """

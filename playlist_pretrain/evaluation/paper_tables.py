@@ -126,7 +126,7 @@ class Entry:
 
     @property
     def grey(self) -> bool:
-        """Whether it is better than the baseline by the test."""
+        """True if it is better than the baseline by the test."""
         return self.test is not None and self.test.significant
 
     @property

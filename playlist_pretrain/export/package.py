@@ -134,7 +134,7 @@ class Written:
     description: dict[str, Any]
     compared: list[Compared]
     report: str
-    """Where it was run, for people."""
+    """Place where it was run, for people."""
     texts: Mapping[str, str]
     """Content of further files."""
     code: str
@@ -245,7 +245,7 @@ class Compared:
 
     @property
     def passes(self) -> bool:
-        """Whether the difference is within the limit; NaN is not."""
+        """True if the difference is within the limit; NaN is not."""
         return self.windows == self.expected and self.difference <= self.limit
 
     def __str__(self) -> str:

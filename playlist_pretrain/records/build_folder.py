@@ -264,7 +264,7 @@ class BuildFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether ``out`` holds a finished collection, sound or damaged."""
+        """True if ``out`` holds a finished collection, sound or damaged."""
         if (self.out / schema.COLLECTION_FILE).exists():
             return True
         begun = (self.path / "plan.json").is_file()

@@ -170,7 +170,7 @@ def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
 
 
 def is_sound(path: Path, size: int, sha: str | None) -> bool:
-    """Whether the file has this size and, unless ``sha`` is None, this SHA-256."""
+    """True if the file has this size and, unless ``sha`` is None, this SHA-256."""
     try:
         with open(path, "rb") as stream:
             if os.fstat(stream.fileno()).st_size != size:

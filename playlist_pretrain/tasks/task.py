@@ -52,7 +52,7 @@ class Split:
 
     track_ids: tuple[str, ...]
     targets: np.ndarray
-    """Which classes each track has, bool [tracks, classes]; a track may have none."""
+    """Classes of each track, bool [tracks, classes]; a track may have none."""
 
     def __len__(self) -> int:
         return len(self.track_ids)
