@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, first_line
@@ -175,16 +176,22 @@ def register_file_systems() -> None:
         value = next((os.environ[other] for other in others if os.environ.get(other)), None)
         if value is not None:
             os.environ.setdefault(name, value)
-    try:
-        import tensorflow_io  # noqa: F401
-    except Exception as error:  # a library that does not fit raises what it likes
-        raise CollectionError(
-            f"tensorflow-io cannot be used ({first_line(error)}); "
-            "pip install -c constraints.txt -e '.[remote]'"
-        ) from error
+    tensorflow_io("remote", CollectionError)
     # Once s3:// was used, tensorflow-io 0.36 aborts a process that ends (exit code 134, "pure
     # virtual method called"): a client of the AWS library is destroyed after its logger. Of the
     # system's handlers at exit the last registered runs first, when Python has ended already;
     # it leaves with the exit code that it is handed, before the library's own handler.
     libc = ctypes.CDLL(None)
     libc.on_exit(libc._exit, None)
+
+
+def tensorflow_io(extra: str, error: type[PlaylistPretrainError]) -> ModuleType:
+    """Import tensorflow-io, or raise ``error`` with the ``extra`` of this package to install."""
+    try:
+        import tensorflow_io as module
+    except Exception as problem:  # a library that does not fit raises what it likes
+        raise error(
+            f"tensorflow-io cannot be used ({first_line(problem)}); "
+            f"pip install -c constraints.txt -e '.[{extra}]'"
+        ) from problem
+    return module

@@ -133,6 +133,23 @@ def make_collection():
     return make
 
 
+@pytest.fixture
+def noise_folder(tmp_path, rng):
+    """Callable: length in seconds by id → folder of wav files, louder from file to file."""
+    import soundfile
+
+    def write(seconds):
+        folder = tmp_path / "audio"
+        for loud, (track_id, length) in enumerate(seconds.items(), 1):
+            path = folder / f"{track_id}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = rng.uniform(-0.15, 0.15, round(length * 16000)) * loud
+            soundfile.write(path, noise, 16000, subtype="FLOAT")
+        return folder
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def s3_port():
     """Port of a server on loopback that speaks S3."""

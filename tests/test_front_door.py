@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-import soundfile
 
 import playlist_pretrain as pp
 from playlist_pretrain.audio.front_end import PRESETS
@@ -50,14 +49,8 @@ def collection(tmp_path_factory, make_collection):
 
 
 @pytest.fixture
-def audio(tmp_path, rng):
-    folder = tmp_path / "audio"
-    for track_id, seconds in SECONDS.items():
-        path = folder / f"{track_id}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = rng.uniform(-0.5, 0.5, round(seconds * 16000))
-        soundfile.write(path, noise, 16000, subtype="FLOAT")
-    return folder
+def audio(noise_folder):
+    return noise_folder(SECONDS)
 
 
 def command(*words):

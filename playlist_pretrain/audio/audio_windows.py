@@ -18,7 +18,6 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,6 +37,7 @@ from playlist_pretrain.audio.wav import (
 )
 from playlist_pretrain.audio.windows import SHORT
 from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError, first_line
+from playlist_pretrain.storage import tensorflow_io
 
 MOST_VALUES = 2**30
 """Samples of all channels that a file may state, since memory is taken for them before they are
@@ -100,7 +100,7 @@ def audio_windows(
     """
     files = [os.fspath(path) for path in paths]
     _check(files, front_end, frames, labels, seed, short, skipped)
-    _tensorflow_io()
+    tensorflow_io("audio", AudioError)
     names = tf.constant([*map(os.fsencode, files), b""])
     epochs = itertools.count()
     plain = tf.autograph.experimental.do_not_convert  # the control flow is TensorFlow's own
@@ -271,7 +271,7 @@ def _mono(
     path: tf.Tensor, dtype: tf.DType, factor: float, offset: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode by tensorflow-io to ``dtype``: samples float32 [any], and their rate, int64 []."""
-    audio = _tensorflow_io().audio.AudioIOTensor(path, dtype=dtype)
+    audio = tensorflow_io("audio", AudioError).audio.AudioIOTensor(path, dtype=dtype)
     shape, rate = tf.cast(audio.shape, tf.int64), tf.cast(audio.rate, tf.int64)
     count, channels = shape[0], shape[1]
     possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
@@ -293,14 +293,3 @@ def _mono(
     finite = tf.reduce_all(tf.math.is_finite(mean))
     with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
         return tf.ensure_shape(mean, [None]), rate
-
-
-def _tensorflow_io() -> ModuleType:
-    try:
-        import tensorflow_io
-    except Exception as problem:  # a library that does not fit raises what it likes
-        raise AudioError(
-            f"tensorflow-io cannot be used ({first_line(problem)}); "
-            "pip install -c constraints.txt -e '.[audio]'"
-        ) from problem
-    return tensorflow_io

@@ -43,7 +43,12 @@ def load(path: str | Path) -> Model:
     ----------
     path : str or Path
         ``saved_model`` of a run or of a fine-tuned tagger, ``.pb`` of a model for Essentia, or
-        folder of an exported package; raises ModelError for anything else.
+        folder of an exported package.
+
+    Raises
+    ------
+    ModelError
+        For anything else.
     """
     from playlist_pretrain.models.load import load_model
 
@@ -119,8 +124,11 @@ class Model:
             window starts; ``skipped``, path and reason of each track that is left out. Ids of a
             folder are paths below it, of listed files the paths as given, without extensions.
 
-        Raises AudioError, FrontEndError, EmbeddingsError: a file cannot be read, or there is none;
-        the model's front end does not fit; an embedding is not finite.
+        Raises
+        ------
+        AudioError, FrontEndError, EmbeddingsError
+            A file cannot be read, or there is none; the model's front end does not fit; an
+            embedding is not finite.
         """
         found, skipped = self._tracks(self._embedder, what, per, short, on_error, batch, workers)
         ids = [track.track_id for track in found for _ in track.vectors]
@@ -146,7 +154,10 @@ class Model:
     ) -> Tags:
         """Score the classes of a tagger for whole tracks; arguments as of :meth:`embed`.
 
-        Raises ModelError: the model is no tagger, or an activation is not finite.
+        Raises
+        ------
+        ModelError
+            The model is no tagger, or an activation is not finite.
         """
         if not self.classes:
             raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")

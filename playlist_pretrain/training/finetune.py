@@ -184,7 +184,6 @@ class TaggingData:
 
 def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
     """Open the inputs of a recipe and settle every setting that depends on them."""
-
     TASKS.get(recipe.task)  # unknown names are refused before anything is read
     BACKBONES.get(recipe.backbone or "vggish")
     path = location(recipe.collection)
@@ -368,7 +367,6 @@ def check_finite(epoch: int, logs: Mapping[str, Any]) -> None:
 
 def validate(tagger: tf.keras.Model, data: TaggingData) -> dict[str, float]:
     """Compute macro ROC-AUC and average precision on the validation split."""
-
     split = data.task.validation
     scores = track_means(tagger, data.collection, rows=split.rows, seconds=VALIDATION_SECONDS)
     result = tagging_metrics(split.targets, scores, data.task.classes)

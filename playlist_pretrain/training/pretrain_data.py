@@ -70,7 +70,6 @@ def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[Pretrai
 
     Epochs that the recipe does not give add up to ``steps``, whatever its preset says.
     """
-
     for name in recipe.pairings:  # unknown names are refused before anything is read
         PAIRINGS.get(name)
     BACKBONES.get(recipe.backbone)
@@ -119,7 +118,6 @@ def planned(
     All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
     each: where epochs follow from a total of steps, they are counted until there are no more.
     """
-
     smaller = None if given.batch is not None else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
     settled, epochs = recipe, None
     while epochs is None or epochs != settled.epochs:
@@ -139,7 +137,6 @@ def planned(
 
 def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool) -> Part:
     """Load and split the groups of one pairing, and make the pairing."""
-
     chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude}
     there = groups_path(collection.path, recipe.groups).exists()
     if recipe.pairs == "simclr" and not (there or groups_given):
@@ -212,7 +209,6 @@ def _chance(
     collection: Collection,
 ) -> tuple[float, tuple[FalseNegatives, ...] | None]:
     """Loss at chance, and the false negatives of each pairing if they are to be left out."""
-
     from playlist_pretrain.models.nt_xent import chance_loss
 
     if not recipe.mask_false_negatives:

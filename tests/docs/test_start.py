@@ -17,7 +17,8 @@ def rows_of(text):
 @pytest.mark.slow
 def test_the_readme(home_at, demo, follow):
     home = home_at("bare", demo)
-    done = [step.text.split()[1] for step, _ in follow("README.md", home)]
+    steps = [step for step, _ in follow("README.md", home)]
+    done = [step.text.split()[1] for step in steps if not step.python]
     made = [f"scripts/{verb}.py" for verb in (
         "make_tfrecords", "match_playlists", "pretrain", "embed", "search",
     )]  # fmt: skip

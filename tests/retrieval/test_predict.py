@@ -39,15 +39,8 @@ def tagger(saved):
 
 
 @pytest.fixture
-def audio(tmp_path, rng):
-    """Folder of noise, louder from file to file."""
-    folder = tmp_path / "audio"
-    for loud, (track_id, seconds) in enumerate(SECONDS.items(), 1):
-        path = folder / f"{track_id}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        noise = rng.uniform(-0.15, 0.15, round(seconds * 16000)) * loud
-        soundfile.write(path, noise, 16000, subtype="FLOAT")
-    return folder
+def audio(noise_folder):
+    return noise_folder(SECONDS)
 
 
 @pytest.fixture
