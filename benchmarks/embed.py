@@ -106,7 +106,7 @@ def model_alone(saved_model, batch, out):
 
 def measure(folder, options):
     """Seconds of each command by name and number of files, and the model's rate."""
-    model, graph = folder / "trained", folder / "packages" / "package" / "package.pb"
+    model, graph = folder / "trained", folder / "packages" / "essentia" / "package" / "package.pb"
     both = {"ours": (options.few, options.many), "theirs": counts_of_essentia(options)}
     audio = {n: folder / f"audio-{n}" for counts in both.values() for n in counts}
     seconds, number = {}, iter(range(1000))

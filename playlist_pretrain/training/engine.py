@@ -85,6 +85,7 @@ class Engine(tf.keras.callbacks.Callback):
         self.done, self.epoch = 0, 0
         self.logs: Mapping[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
+        self.stop_is_asked: Callable[[], bool] = lambda: False
         self.summary_writer = tf.summary.create_file_writer(str(run.tensorboard))
 
     def train(
