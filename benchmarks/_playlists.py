@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.records.schema import PackedStrings
 
 PLAYLISTS, TRACKS = 999_219, 1_779_072

@@ -51,11 +51,10 @@ def resident(field: str) -> float:
 
 def measure(folder: Path, windows: int, rounds: int) -> None:
     """Print one JSON object of figures about a collection."""
-    from playlist_pretrain.records import pread
     from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.windows import WindowReader
+    from playlist_pretrain.records.windows import WindowReader, fill_kernel
 
-    fill = pread.fill_kernel()
+    fill = fill_kernel()
     figures = {}
     json.loads((folder / "collection.json").read_bytes())  # the modules are loaded
     before, began = resident("VmRSS"), time.perf_counter()

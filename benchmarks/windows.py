@@ -117,7 +117,7 @@ class Ways:
             return sum(threads.map(self._fill, (0, 1), (2, 2)))
 
     def _fill(self, thread: int, threads: int) -> int:
-        from playlist_pretrain.records.pread import fill_kernel
+        from playlist_pretrain.records.windows import fill_kernel
 
         pieces = self.pieces[thread::threads]
         for files, positions, _, _ in pieces:

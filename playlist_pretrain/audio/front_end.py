@@ -1,8 +1,8 @@
 """Front ends: the frozen constants between a waveform and its log-mel.
 
-Training, embedding and the exported models all call :meth:`FrontEnd.log_mel`; collections are
-built by :mod:`.numpy_log_mel`, which differs by rounding. A collection and a saved model carry the
-constants and refuse each other when these differ.
+Saved and exported models and ``tf.data`` pipelines call :meth:`FrontEnd.log_mel`; collections are
+built and audio files embedded by :mod:`.numpy_log_mel`, which differs by rounding. A collection and
+a saved model carry the constants and refuse each other when these differ.
 
 >>> mel = front_end("paper").log_mel(waveform)  # float32 [samples] → float32 [frames, 96]
 

@@ -1,4 +1,4 @@
-"""The log-mel of a front end without TensorFlow, for notebooks and for building collections.
+"""The log-mel of a front end without TensorFlow, for building collections and embedding files.
 
 ``import tensorflow`` takes a worker longer than the log-mels of a hundred tracks, and SciPy's FFT
 of real float32 frames is faster than TensorFlow's. The filters and the window are those of

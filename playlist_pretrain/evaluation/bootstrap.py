@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from playlist_pretrain.evaluation.scores import check_scores, measurable
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import progress
-from playlist_pretrain.playlists.kernels import compiled
 
 METRICS = ("roc_auc", "average_precision")
 """Order of the metrics in what is resampled."""

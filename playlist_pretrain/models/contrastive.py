@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from playlist_pretrain.models import nt_xent as replicas
 from playlist_pretrain.models.gradient_caching import cached_gradients, cached_projections
 from playlist_pretrain.models.layers import at_least_float32
-from playlist_pretrain.models.nt_xent import NAMES, NTXent, similarity_metrics
+from playlist_pretrain.models.nt_xent import (
+    NAMES,
+    NTXent,
+    all_true,
+    gathered,
+    own_share,
+    replica_count,
+    similarity_metrics,
+    total,
+)
 
 
 class ContrastiveModel(tf.keras.Model):
@@ -146,7 +154,7 @@ class ContrastiveModel(tf.keras.Model):
         if self._scales_loss:
             can_be_halved = tf.identity(self.optimizer.loss_scale) > 1.0
             gradients = self.optimizer.get_unscaled_gradients(gradients)
-        gradients = replicas.total(gradients)
+        gradients = total(gradients)
         norm = tf.linalg.global_norm(gradients)
         self.optimizer.apply_gradients(
             zip(gradients, self.trainable_variables, strict=True),
@@ -156,11 +164,11 @@ class ContrastiveModel(tf.keras.Model):
         bad = overflow | ~tf.math.is_finite(loss)
         if self._scales_loss:
             sound = [tf.reduce_all(tf.math.is_finite(side)) for side in windows]
-            finite = replicas.all_true(tf.reduce_all(sound)) & tf.math.is_finite(loss)
+            finite = all_true(tf.reduce_all(sound)) & tf.math.is_finite(loss)
             skipped = overflow & finite & can_be_halved
             bad &= ~skipped
             # A sum over replicas, all of which skip the same step.
-            self.skipped_tracker.update_state(tf.cast(skipped, tf.float32) / replicas.count())
+            self.skipped_tracker.update_state(tf.cast(skipped, tf.float32) / replica_count())
             counts = tf.cast(~skipped, tf.float32)
             self.gradient_tracker.update_state(tf.where(skipped, 0.0, norm), counts)
         else:
@@ -177,7 +185,7 @@ class ContrastiveModel(tf.keras.Model):
     def test_step(self, data):
         """Compute the loss of a batch in inference mode."""
         windows, rows, left_out = self._batch(data)
-        projections = [*map(replicas.gathered, self._projections(windows, rows))]
+        projections = [*map(gathered, self._projections(windows, rows))]
         loss = self._mean_loss(projections, left_out)
         self.loss_tracker.update_state(loss)
         return {"loss": self.loss_tracker.result()}
@@ -193,8 +201,8 @@ class ContrastiveModel(tf.keras.Model):
             part = part if isinstance(part, (tuple, list)) else (part,)
             sides = 1 if kind == "views" else 2
             if kind == "views":
-                views = self.views(replicas.gathered(part[0]), self.optimizer.iterations)
-                windows += map(replicas.own_share, views)
+                views = self.views(gathered(part[0]), self.optimizer.iterations)
+                windows += map(own_share, views)
             elif kind == "vector":
                 windows.append(part[0])
                 rows = part[1]
@@ -256,7 +264,7 @@ class ContrastiveModel(tf.keras.Model):
         replicas, for the weights of the loss itself. Every replica gathers the projections of all
         and computes the same loss: that is little beside the towers, and leaves any loss as it is.
         """
-        everyone = tuple(map(replicas.gathered, projections))
+        everyone = tuple(map(gathered, projections))
         with tf.GradientTape() as tape:
             tape.watch(everyone)
             loss = self._mean_loss(everyone, left_out)
@@ -265,8 +273,8 @@ class ContrastiveModel(tf.keras.Model):
         found = [similarity_metrics(*pair) for pair in self._pairs(everyone)]
         return (
             loss,
-            tuple(map(replicas.own_share, of_projections)),
-            [gradient / replicas.count() for gradient in of_weights],
+            tuple(map(own_share, of_projections)),
+            [gradient / replica_count() for gradient in of_weights],
             {name: tf.add_n([one[name] for one in found]) / len(found) for name in NAMES},
         )
 

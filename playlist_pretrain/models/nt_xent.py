@@ -12,7 +12,7 @@ from playlist_pretrain.models import SMALLEST_LEARNED_TEMPERATURE
 from playlist_pretrain.models.layers import at_least_float32
 
 
-def count() -> int:
+def replica_count() -> int:
     """Return the number of replicas that take a step together."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -23,27 +23,27 @@ def gathered(own: tf.Tensor) -> tf.Tensor:
     Call it and the next ones within ``strategy.run``. No gradient comes through: take
     :func:`own_share` of the gradient for the whole.
     """
-    if count() == 1:
+    if replica_count() == 1:
         return own
     gathered = tf.distribute.get_replica_context().all_gather(tf.stop_gradient(own), axis=0)
     rows = own.shape[0]
-    return tf.ensure_shape(gathered, [rows and rows * count(), *own.shape[1:]])
+    return tf.ensure_shape(gathered, [rows and rows * replica_count(), *own.shape[1:]])
 
 
 def own_share(of_all: tf.Tensor) -> tf.Tensor:
     """Return this replica's rows [n, …] of a tensor of the shape of :func:`gathered`."""
-    if count() == 1:
+    if replica_count() == 1:
         return of_all
     index = tf.distribute.get_replica_context().replica_id_in_sync_group
-    rows = tf.shape(of_all)[0] // count()
+    rows = tf.shape(of_all)[0] // replica_count()
     share = of_all[index * rows : (index + 1) * rows]
     static = of_all.shape[0]
-    return tf.ensure_shape(share, [static and static // count(), *of_all.shape[1:]])
+    return tf.ensure_shape(share, [static and static // replica_count(), *of_all.shape[1:]])
 
 
 def total(own: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Sum each tensor over all replicas, in one message."""
-    if count() == 1:
+    if replica_count() == 1:
         return list(own)
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, list(own))

@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.kernels import compiled
 from playlist_pretrain.playlists.top_table import TopTable
 from playlist_pretrain.playlists.word2vec import TrackVectors
 from playlist_pretrain.seeds import random_order, random_stream

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.kernels import compiled, groups_of_tracks
+from playlist_pretrain.kernels import compiled
+from playlist_pretrain.playlists.groups import TrackGroups, groups_of_tracks
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.files import content_key
+from playlist_pretrain.files import content_key, read_arrays, whole, write_arrays
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import command
-from playlist_pretrain.playlists.kept_tables import read_arrays, whole, write_arrays
-from playlist_pretrain.playlists.kernels import filter_groups, first_in_group
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.seeds import random_order, random_stream
 from playlist_pretrain.storage import location
@@ -297,3 +296,63 @@ def _same_command(path: Path, name: str, folder: str) -> str | None:
         return command("match_playlists", *words, "--collection", folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+@compiled
+def groups_of_tracks(indptr, rows, tracks):
+    """Transpose the matrix of groups: the groups of every track, ascending.
+
+    Returns ``starts`` (int64 [tracks + 1]), where the groups of each track begin in ``groups``
+    (int32 [nnz]).
+    """
+    starts = np.zeros(tracks + 1, np.int64)
+    for entry in range(len(rows)):
+        starts[rows[entry] + 1] += 1
+    for track in range(tracks):
+        starts[track + 1] += starts[track]
+    free = starts[:-1].copy()
+    groups = np.empty(len(rows), np.int32)
+    for group in range(len(indptr) - 1):
+        for entry in range(indptr[group], indptr[group + 1]):
+            groups[free[rows[entry]]] = group
+            free[rows[entry]] += 1
+    return starts, groups
+
+
+@compiled
+def first_in_group(indptr, rows, tracks):
+    """Mark the first entry of every track in every group.
+
+    Returns bool [nnz], False where the track comes earlier in the same group.
+    """
+    first = np.empty(len(rows), np.bool_)
+    last_group = np.full(tracks, -1, np.int32)
+    for group in range(len(indptr) - 1):
+        for entry in range(indptr[group], indptr[group + 1]):
+            row = rows[entry]
+            first[entry] = last_group[row] != group
+            last_group[row] = group
+    return first
+
+
+def filter_groups(
+    indptr: np.ndarray,
+    rows: np.ndarray,
+    keep_group: np.ndarray,
+    keep_entry: np.ndarray,
+    fewest: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Leave out groups and entries, then groups with fewer than ``fewest`` entries.
+
+    Returns ``indptr`` and ``rows`` of the groups that are left, read-only, and the mask of those
+    groups.
+    """
+    before = np.diff(indptr)
+    filled = before > 0
+    lengths = np.zeros(len(before), np.int64)
+    lengths[filled] = np.add.reduceat(keep_entry, indptr[:-1][filled], dtype=np.int64)
+    kept = keep_group & (lengths >= fewest)
+    left = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[kept])])
+    rows = rows[keep_entry & np.repeat(kept, before)]
+    left.flags.writeable = rows.flags.writeable = False
+    return left, rows, kept

@@ -17,14 +17,16 @@ import numpy as np
 from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import (
     FEWEST_TRACKS,
     TrackGroups,
     check_groups_name,
+    filter_groups,
+    first_in_group,
     groups_path,
 )
-from playlist_pretrain.playlists.kernels import filter_groups, first_in_group, gather_runs
 from playlist_pretrain.playlists.readers import Request, check_request, find_reader
 from playlist_pretrain.playlists.readers.paths import paths_hint
 from playlist_pretrain.playlists.readers.source import refuse
@@ -472,3 +474,28 @@ def _holds(path: Path, groups: TrackGroups, *, overwrite: bool) -> bool:
     if not (same or overwrite):
         raise GroupsError(f"{path}: holds other groups ({len(old):,} of them); {mend}")
     return same
+
+
+@compiled
+def gather_runs(run_group, run_length, entries, groups):
+    """Bring the entries of every group together, in the order in which they came.
+
+    ``run_group`` and ``run_length`` (int32 [runs]) tell the group and size of each run of
+    ``entries`` (int32 [nnz]). Returns ``indptr`` (int64 [groups + 1]) and ``rows`` (int32 [nnz]).
+    """
+    indptr = np.zeros(groups + 1, np.int64)
+    for run in range(len(run_group)):
+        indptr[run_group[run] + 1] += run_length[run]
+    for group in range(groups):
+        indptr[group + 1] += indptr[group]
+    free = indptr[:-1].copy()
+    rows = np.empty(len(entries), np.int32)
+    read = 0
+    for run in range(len(run_group)):
+        write = free[run_group[run]]
+        for _ in range(run_length[run]):
+            rows[write] = entries[read]
+            write += 1
+            read += 1
+        free[run_group[run]] = write
+    return indptr, rows

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.files import content_key
+from playlist_pretrain.files import content_key, kept, read_arrays, whole, write_arrays
+from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import progress
-from playlist_pretrain.playlists.kept_tables import kept, read_arrays, whole, write_arrays
-from playlist_pretrain.playlists.kernels import compiled, groups_of_tracks
+from playlist_pretrain.playlists.groups import groups_of_tracks
 from playlist_pretrain.playlists.split import short_enough
 
 if TYPE_CHECKING:

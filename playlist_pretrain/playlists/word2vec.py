@@ -24,9 +24,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.files import atomic_write, content_key, write_json
+from playlist_pretrain.files import atomic_write, content_key, kept, whole, write_json
 from playlist_pretrain.messages import progress
-from playlist_pretrain.playlists.kept_tables import kept, whole
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.storage import read_bytes

@@ -227,37 +227,3 @@ def did_you_mean(wanted: str, rows: Callable[[Sequence[str]], Iterable[int]]) ->
     ids = [one for one in ("0" * count + bare for count in zeros) if one != wanted]
     there = [one for one, row in zip(ids, rows(ids), strict=True) if row >= 0]
     return f" (did you mean {there[0]!r}?)" if len(there) == 1 else ""
-
-
-class IdTable:
-    """Rows of ids by sorted hashes: 12 bytes an id, where a dictionary takes 200.
-
-    ValueError when ids stand for more than one row; says how many.
-    """
-
-    def __init__(self, ids: PackedStrings):
-        self._ids = ids
-        hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
-        order = np.argsort(hashes, kind="stable")
-        self._rows, self._hashes = order.astype(np.int32), hashes[order]
-        self._row_of: dict[str, int] | None = None
-        if (self._hashes[1:] == self._hashes[:-1]).any():  # equal ids, or chance
-            self._row_of = {track_id: row for row, track_id in enumerate(ids)}
-            if repeated := len(ids) - len(self._row_of):
-                raise ValueError(f"{repeated} track ids stand for more than one track")
-
-    def rows(self, wanted: Sequence[str]) -> np.ndarray:
-        """Rows of ids [shape=(n,), int32], -1 for one that is not there."""
-        if self._row_of is not None:
-            return np.array([self._row_of.get(track_id, -1) for track_id in wanted], np.int32)
-        found = np.full(len(wanted), -1, np.int32)
-        if not len(self._hashes):
-            return found
-        hashes = np.fromiter(map(hash, wanted), np.int64, len(wanted))
-        places = np.searchsorted(self._hashes, hashes).clip(max=len(self._hashes) - 1)
-        likely = np.flatnonzero(self._hashes[places] == hashes)
-        rows = self._rows[places[likely]]
-        for i, row, track_id in zip(likely, rows, self._ids.take(rows), strict=True):
-            if track_id == wanted[i]:
-                found[i] = row
-        return found

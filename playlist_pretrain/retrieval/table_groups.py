@@ -19,8 +19,8 @@ from playlist_pretrain.errors import (
     TableError,
 )
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
-from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.schema import IdTable, PackedStrings
+from playlist_pretrain.records.collection import Collection, IdTable
+from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.tasks.tag_table import read_tags
 
 if TYPE_CHECKING:

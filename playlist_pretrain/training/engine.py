@@ -2,8 +2,9 @@
 
 :meth:`Engine.train` is the run from its newest checkpoint to its last step;
 :meth:`Engine.on_train_batch_end` and :meth:`Engine.on_epoch_end` are what happens after each step
-and each epoch; the acts they name follow below. The step itself is the model's ``train_step``
-(:class:`~playlist_pretrain.models.contrastive.ContrastiveModel`). A run that was stopped at any
+and each epoch; the acts they name follow below. The step itself is the model's: ``train_step`` of
+:class:`~playlist_pretrain.models.contrastive.ContrastiveModel`, and Keras's own with the loss of
+:class:`~playlist_pretrain.models.tagger.TaggerTrainer`. A run that was stopped at any
 moment, by SIGTERM, a kill or a power cut, goes on to the bit as if it had not been.
 """
 

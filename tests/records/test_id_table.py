@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.records import schema as id_table
-from playlist_pretrain.records.schema import IdTable, PackedStrings, did_you_mean
+from playlist_pretrain.records.collection import IdTable
+from playlist_pretrain.records.schema import PackedStrings, did_you_mean
 
 IDS = ["a", "b/c", "é", "..", "日本", "a ", "x" * 300, *map(str, range(500))]
 

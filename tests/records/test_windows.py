@@ -169,7 +169,7 @@ def test_a_hard_limit_on_files_says_what_to_raise(make_collection, tmp_path):
         import resource, sys
         from playlist_pretrain.errors import CollectionError
         from playlist_pretrain.records.collection import Collection
-        from playlist_pretrain.records.pread import fill_kernel
+        from playlist_pretrain.records.windows import fill_kernel
         from playlist_pretrain.records.windows import WindowReader
         collection = Collection.open(sys.argv[1])
         fill_kernel()

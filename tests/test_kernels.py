@@ -3,7 +3,7 @@
 import numba
 import numpy as np
 
-from playlist_pretrain.playlists.kernels import compiled
+from playlist_pretrain.kernels import compiled
 
 
 def test_without_a_folder_for_compiled_code(monkeypatch):
