@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
-from playlist_pretrain.records import pread
+from playlist_pretrain.records import windows as windows_module
 from playlist_pretrain.records.windows import (
     WindowReader,
     random_starts,
@@ -74,7 +74,7 @@ def test_usable_last_start_and_settings_that_make_no_sense(collection):
     assert skip.last_start(np.arange(len(FRAMES))).tolist() == [max(f - 256, 0) for f in FRAMES]
     assert WindowReader(collection, 256, "pad").usable.all()
     assert skip.read([], []).shape == (0, 256, 96)
-    with pytest.raises(RecipeError, match="'drop' is none of skip, repeat, pad"):
+    with pytest.raises(RecipeError, match="'drop' is none of repeat, pad, skip"):
         WindowReader(collection, 256, "drop")
     with pytest.raises(RecipeError, match="a window of 0 frames"):
         WindowReader(collection, 0)
@@ -110,18 +110,18 @@ def test_partial_and_interrupted_reads_are_continued(monkeypatch):
             ctypes.memmove(int(address), int(source.ctypes.data + offset), count)
         return count
 
-    monkeypatch.setattr(pread, "_pread", fake_pread)
-    monkeypatch.setattr(pread, "_errno_location", lambda: [errno.EINTR])
+    monkeypatch.setattr(windows_module, "_pread", fake_pread)
+    monkeypatch.setattr(windows_module, "_errno_location", lambda: [errno.EINTR])
     out = np.zeros((1, 80), np.uint16)
     arguments = (np.array([9]), np.array([100]), np.array([160]), 0)
-    assert pread._fill(out, *arguments) == (-1, 0)
+    assert windows_module._fill(out, *arguments) == (-1, 0)
     np.testing.assert_array_equal(out[0], source[50:130])
     assert asked[-1] == (9, 22, 238) and len(asked) == 8
-    monkeypatch.setattr(pread, "_errno_location", lambda: [errno.EIO])
-    monkeypatch.setattr(pread, "_pread", lambda *_: -1)
-    assert pread._fill(out, *arguments) == (0, errno.EIO)
-    monkeypatch.setattr(pread, "_pread", lambda *_: 0)
-    assert pread._fill(out, *arguments) == (0, 0)
+    monkeypatch.setattr(windows_module, "_errno_location", lambda: [errno.EIO])
+    monkeypatch.setattr(windows_module, "_pread", lambda *_: -1)
+    assert windows_module._fill(out, *arguments) == (0, errno.EIO)
+    monkeypatch.setattr(windows_module, "_pread", lambda *_: 0)
+    assert windows_module._fill(out, *arguments) == (0, 0)
 
 
 @pytest.mark.slow
