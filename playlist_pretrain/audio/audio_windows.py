@@ -247,13 +247,11 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     head = tf.io.decode_raw(tf.strings.substr(contents + "\0" * 32, 0, 32), tf.uint8)
     head = tf.cast(head, tf.int32)
     bits = head[_FLAC_BITS] % 2 * 16 + head[_FLAC_BITS + 1] // 16 + 1
-    flac = tf.where(bits <= 8, 1, tf.where(bits <= 16, 2, 3))
-    kind = tf.where(magic == "RIFF", 0, tf.where(magic == "fLaC", flac, 4))
+    flac = tf.where(bits <= 8, 0, tf.where(bits <= 16, 1, 2))
+    kind = tf.where(magic == "fLaC", flac, tf.where(magic == "OggS", 3, 4))
 
     def other():
-        kinds = (*_INTEGERS, (tf.float32, 1.0, 0.0))
-        decoders = [functools.partial(_mono, path, *how) for how in kinds]
-        samples, rate = tf.switch_case(kind - 1, decoders)
+        samples, rate = _mono(path, contents, kind)
         count, at_once = tf.size(samples, tf.int64), tf.constant(VALUES_AT_ONCE, tf.int64)
         return tf.cond(
             tf.equal(rate, sample_rate),
@@ -263,16 +261,42 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
             ),
         )
 
-    waveform = tf.cond(kind == 0, lambda: wav_waveform(contents, sample_rate), other)
+    waveform = tf.cond(magic == "RIFF", lambda: wav_waveform(contents, sample_rate), other)
     return tf.ensure_shape(waveform, [None])
 
 
-def _mono(
-    path: tf.Tensor, dtype: tf.DType, factor: float, offset: float
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode by tensorflow-io to ``dtype``: samples float32 [any], and their rate, int64 []."""
-    audio = tensorflow_io("audio", AudioError).audio.AudioIOTensor(path, dtype=dtype)
-    shape, rate = tf.cast(audio.shape, tf.int64), tf.cast(audio.rate, tf.int64)
+@functools.cache
+def _headers() -> tf.CriticalSection:
+    """Lock around the one operation of tensorflow-io that knows the rate of a file.
+
+    It keeps the file it opened in its node of the graph, so that another file, opened there at the
+    same time, would answer in its place.
+    """
+    with tf.init_scope():
+        return tf.CriticalSection(name="audio_headers")
+
+
+def _mono(path: tf.Tensor, contents: tf.Tensor, kind: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode by tensorflow-io: samples float32 [any], and their rate, int64 [].
+
+    ``kind`` (int32 []) is the place in the list of decoders.
+    """
+    audio = tensorflow_io("audio", AudioError).audio
+
+    def stated():
+        file = audio.AudioIOTensor(path, dtype=tf.float32)
+        return tf.cast(file.shape, tf.int64), tf.cast(file.rate, tf.int64)
+
+    def floats(decode, *integers):
+        """Decode to float32, ±1: of integers by their type, factor and offset."""
+        if not integers:
+            return tf.ensure_shape(decode(contents), [None, None])
+        dtype, factor, offset = integers
+        return tf.cast(decode(contents, dtype=dtype), tf.float32) * factor + offset
+
+    decoders = [functools.partial(floats, audio.decode_flac, *how) for how in _INTEGERS]
+    decoders += [functools.partial(floats, one) for one in (audio.decode_vorbis, audio.decode_mp3)]
+    shape, rate = _headers().execute(stated)
     count, channels = shape[0], shape[1]
     possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
     long = f"a file of more than {LONGEST_WHOLE} seconds, or of {MOST_VALUES} samples: it states"
@@ -282,14 +306,13 @@ def _mono(
         demand((count <= LONGEST_WHOLE * rate) & (count <= MOST_VALUES // channels), long, count),
     ]
     with tf.control_dependencies(checks):
-        samples = audio.to_tensor()
+        samples = tf.switch_case(tf.identity(kind), decoders)
     # The length that was stated is not that of what is there, where a file was cut off.
     whole = demand(
         tf.shape(samples, tf.int64)[0] >= count, "a file that is cut off: samples stated", count
     )
-
     with tf.control_dependencies([whole]):
-        mean = tf.reduce_mean(tf.cast(samples, tf.float32) * factor + offset, axis=1)
+        mean = tf.reduce_mean(samples, axis=1)
     finite = tf.reduce_all(tf.math.is_finite(mean))
     with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
         return tf.ensure_shape(mean, [None]), rate

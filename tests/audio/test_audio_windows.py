@@ -183,6 +183,18 @@ def test_of_an_ogg_that_is_cut_off_what_is_there_is_read(tmp_path, mixed, wavefo
     np.testing.assert_array_equal(found, expected[: len(found)])
 
 
+@pytest.mark.parametrize("ending", ["flac", "ogg"])
+def test_of_many_files_at_once_each_has_its_own_sound(tmp_path, ending):
+    paths = [tmp_path / f"{number}.{ending}" for number in range(60)]
+    for number, path in enumerate(paths):
+        soundfile.write(path, np.full(8000, (number + 1) / 100, np.float32), 16000)
+    files = tf.data.Dataset.from_tensor_slices([*map(str, paths)] * 4)
+    waveforms = files.map(lambda path: file_waveform(path, 16000), num_parallel_calls=8)
+    found = [float(np.median(waveform)) for waveform in waveforms]
+    expected = np.tile(np.arange(1, 61) / 100, 4)
+    np.testing.assert_allclose(found, expected, atol=4.9e-3)  # half the distance of two
+
+
 @pytest.mark.slow
 def test_damaged_files_are_named_and_the_others_read(tmp_path, mixed):
     bad = damaged(tmp_path, mixed)
