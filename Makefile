@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3.11 python3 python; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# A file's tests stay in one process; a process that dies ends the run.
+PYTEST := $(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo demo-tables test test-fast test-long lint docs bench
 
@@ -17,13 +19,13 @@ demo-tables: $(READY)
 	$(RUN) scripts/tables.py --plan experiments/demo.toml --workers 2
 
 test: $(READY)
-	$(RUN) -m pytest -m "not long" -n auto --dist loadfile
+	$(PYTEST) -m "not long"
 
 test-fast: $(READY)
-	$(RUN) -m pytest -m "not slow and not long" -n auto --dist loadfile
+	$(PYTEST) -m "not slow and not long"
 
 test-long: $(READY)
-	$(RUN) -m pytest -m long -n auto --dist loadfile
+	$(PYTEST) -m long
 
 lint: $(READY)
 	$(RUN) -m ruff check .

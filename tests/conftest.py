@@ -22,6 +22,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.hookimpl(trylast=True)  # of what the command line left
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take longest, so that no process is alone with one at the end."""
+    seconds: dict[Path, float] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        cost = 30.0 if "long" in marks else 5.0 if "slow" in marks else 0.05
+        seconds[item.path] = seconds.get(item.path, 0.0) + cost
+    items.sort(key=lambda item: (-seconds[item.path], str(item.path)))
+
+
 @pytest.fixture
 def rng():
     """Seeded NumPy generator."""
