@@ -166,18 +166,6 @@ def test_recall_and_precision_equal_a_loop(rng):
         assert low < result.average_precision[k] < high
 
 
-def test_a_space_of_clusters_is_perfect_and_noise_is_chance(rng):
-    centres = np.repeat(rng.normal(size=(40, 16)), 5, axis=0)
-    artists = groups_of([range(5 * i, 5 * i + 5) for i in range(40)], 200)
-    near = centres + 0.01 * rng.normal(size=centres.shape)
-    perfect = retrieval(mates_among(nearest(near), artists), (4, 10))
-    assert perfect.recall == {4: 1, 10: 1} and perfect.average_precision == {4: 1, 10: 1}
-    noise = retrieval(mates_among(nearest(rng.normal(size=(200, 16))), artists), (10,))
-    # 800 mates, each found with chance 10 / 199; pairs come twice, so twice the variance.
-    chance = 10 / 199
-    assert abs(noise.recall[10] - chance) < 4 * np.sqrt(2 * chance * (1 - chance) / 800)
-
-
 def test_tracks_without_mates_are_counted_not_measured(rng):
     found = nearest(rng.normal(size=(6, 3)), k=2)
     result = retrieval(mates_among(found, groups_of([[0, 1], [4]], 6)), (1, 2))

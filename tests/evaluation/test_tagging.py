@@ -9,14 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from playlist_pretrain.errors import ScoresError
-from playlist_pretrain.evaluation.bootstrap import (
-    bootstrap_intervals,
-)
+from playlist_pretrain.evaluation.bootstrap import bootstrap_intervals
 from playlist_pretrain.evaluation.scores import load_scores, save_scores
-from playlist_pretrain.evaluation.tagging import (
-    tagging_metrics,
-    write_per_tag_table,
-)
+from playlist_pretrain.evaluation.tagging import tagging_metrics, write_per_tag_table
 
 CLASSES = ("rock", "none has it", "jazz, modal", "all have it", "Šlágr", "one has it")
 
@@ -193,31 +188,23 @@ def runs(targets, rng):
     ]
 
 
-def test_table_of_one_run(runs, tmp_path):
-    write_per_tag_table(tmp_path / "tags.csv", runs[0])
-    with open(tmp_path / "tags.csv", encoding="utf-8", newline="") as stream:
-        header, *rows = csv.reader(stream)
-    assert header == ["class", "support", "roc_auc", "average_precision"]
-    assert [row[0] for row in rows] == list(CLASSES)
-    assert rows[1] == ["none has it", "0", "", ""] and rows[3] == ["all have it", "60", "", ""]
-    assert [float(row[3]) for row in rows if row[3]] == runs[0].average_precision[
-        [0, 2, 4, 5]
-    ].tolist()
+def test_tables_of_one_run_and_of_several(runs, tmp_path):
+    def rows(results):
+        write_per_tag_table(tmp_path / "tags.csv", results)
+        with open(tmp_path / "tags.csv", encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
 
-
-def test_table_of_several_runs(runs, tmp_path):
-    write_per_tag_table(tmp_path / "tags.csv", runs)
-    with open(tmp_path / "tags.csv", encoding="utf-8", newline="") as stream:
-        row = next(csv.DictReader(stream))
-    values = [result.roc_auc[0] for result in runs]
-    mean = sum(values) / 3
-    assert float(row["roc_auc_mean"]) == pytest.approx(mean)
-    std = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
-    assert float(row["roc_auc_std"]) == pytest.approx(std)
-    assert set(row) == {
-        "class", "support", "roc_auc_mean", "roc_auc_std", "average_precision_mean",
-        "average_precision_std",
-    }  # fmt: skip
+    one = rows(runs[0])
+    assert list(one[0]) == ["class", "support", "roc_auc", "average_precision"]
+    assert [row["class"] for row in one] == list(CLASSES)
+    assert list(one[1].values()) == ["none has it", "0", "", ""]
+    assert list(one[3].values()) == ["all have it", "60", "", ""]
+    kept = runs[0].average_precision[[0, 2, 4, 5]].tolist()
+    assert [float(row["average_precision"]) for row in one if row["roc_auc"]] == kept
+    several, values = rows(runs)[0], [result.roc_auc[0] for result in runs]
+    assert float(several["roc_auc_mean"]) == pytest.approx(np.mean(values))
+    assert float(several["roc_auc_std"]) == pytest.approx(np.std(values, ddof=1))
+    assert len(several) == 6
 
 
 def test_results_that_do_not_belong_together_are_refused(runs, targets, tmp_path):

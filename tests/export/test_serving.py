@@ -71,19 +71,19 @@ def model_of(files):
     return files.folder / files.description["version"]
 
 
-def answers(package, wav):
-    """What the signature for wav files gives in this process."""
-    _, files = package
-    loaded = tf.saved_model.load(str(model_of(files)))
-    return loaded.signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
+@pytest.fixture(scope="module")
+def signatures(package):
+    """Signatures of the package, loaded in this process."""
+    return tf.saved_model.load(str(model_of(package[1]))).signatures
 
 
-def loaded_signatures(files):
-    found = set(tf.saved_model.load(str(model_of(files))).signatures)
-    return found - {"__saved_model_init_op"}
+@pytest.fixture
+def answers(signatures, wav):
+    """What the signature for wav files gives."""
+    return signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
 
 
-def test_what_is_there(package):
+def test_what_is_there(package, signatures):
     _, files = package
     assert set(os.listdir(files.folder)) == {
         "3", "README.md", "batching.config", "grpc_client.py", "mood-parity.json", "mood.json",
@@ -94,15 +94,19 @@ def test_what_is_there(package):
     assert len(files.compared) == 8 and all(one.passes for one in files.compared)
     description = json.loads((files.folder / "mood.json").read_text())
     assert FrontEnd.from_dict(description["front_end"]) == PRESETS["musicnn"]
-    assert description["signatures"] == sorted(loaded_signatures(files))
+    assert description["signatures"] == sorted({*signatures} - {"__saved_model_init_op"})
     assert description["classes"] == CLASSES and description["version"] == "3"
     card = (files.folder / "README.md").read_text("utf-8")
     assert serving.docker_line("mood") in card and "| licence | CC0 |" in card
     assert card.count("largest difference") == 8
+    words = shlex.split(serving.docker_line("mood"))
+    assert words[:2] == ["docker", "run"] and "MODEL_NAME=mood" in words
+    assert "$PWD/mood:/models/mood" in words
+    assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)
 
 
 def test_a_server_reads_the_warm_up(package):
-    model, files = package
+    _, files = package
     path = model_of(files) / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
         prediction_log_pb2.PredictionLog.FromString(raw.numpy())
@@ -118,9 +122,6 @@ def test_a_server_reads_the_warm_up(package):
         for request in requests[:2]
     ]
     assert shapes == [(1, 64, 96), (serving.MOST_AT_ONCE, 64, 96)]
-    found = serving.ask(model_of(files), requests, files.folder.parent.parent, "mood")
-    windows = tf.make_ndarray(requests[1].inputs["melspectrogram"])
-    np.testing.assert_allclose(found[1]["activations"], model.model(windows), atol=1e-5)
 
 
 def run_client(files, name, wav, port):
@@ -133,17 +134,15 @@ def run_client(files, name, wav, port):
     return done.stdout
 
 
-def test_the_grpc_client(package, wav):
+def test_the_grpc_client(package, signatures, wav, answers):
     """Against a service of the same protocol that runs the SavedModel."""
-    _, files = package
-    loaded = tf.saved_model.load(str(model_of(files)))
 
     class Service(service.PredictionServiceServicer):
         def Predict(self, request, context):
             given = {
                 key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()
             }
-            found = loaded.signatures[request.model_spec.signature_name](**given)
+            found = signatures[request.model_spec.signature_name](**given)
             response = predict_pb2.PredictResponse(model_spec=request.model_spec)
             for key, tensor in found.items():
                 response.outputs[key].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
@@ -156,19 +155,16 @@ def test_the_grpc_client(package, wav):
     port = server.add_insecure_port("localhost:0")
     server.start()
     try:
-        said = run_client(files, "grpc_client.py", wav, port)
+        said = run_client(package[1], "grpc_client.py", wav, port)
     finally:
         server.stop(None)
     found = eval(said, {"array": np.array, "float32": np.float32})
-    expected = answers(package, wav)
     for output in ("activations", "embeddings"):
-        np.testing.assert_allclose(found[output], expected[output], atol=1e-5)
+        np.testing.assert_allclose(found[output], answers[output], atol=1e-5)
 
 
-def test_the_rest_client(package, wav):
+def test_the_rest_client(package, signatures, wav, answers):
     """Against a server that reads bodies as the REST API of TensorFlow Serving is documented."""
-    _, files = package
-    loaded = tf.saved_model.load(str(model_of(files)))
     paths = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -177,7 +173,7 @@ def test_the_rest_client(package, wav):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             (row,) = body["instances"]
             contents = base64.b64decode(row["wav_bytes"]["b64"])
-            found = loaded.signatures[body["signature_name"]](wav_bytes=tf.constant([contents]))
+            found = signatures[body["signature_name"]](wav_bytes=tf.constant([contents]))
             row = {key: tensor.numpy()[0].tolist() for key, tensor in found.items()}
             self.send_response(200)
             self.end_headers()
@@ -188,12 +184,12 @@ def test_the_rest_client(package, wav):
 
     with HTTPServer(("localhost", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = run_client(files, "rest_client.py", wav, server.server_port)
+        said = run_client(package[1], "rest_client.py", wav, server.server_port)
         server.shutdown()
     assert paths == ["/v1/models/mood:predict"]
-    (found,), expected = eval(said), answers(package, wav)
+    (found,) = eval(said)
     for output in ("activations", "embeddings"):
-        np.testing.assert_allclose(found[output], expected[output][0], atol=1e-5)
+        np.testing.assert_allclose(found[output], answers[output][0], atol=1e-5)
 
 
 def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkeypatch):
@@ -231,37 +227,31 @@ def test_versions_are_whole_numbers(version, package, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def damaged(job, folder):
+    SAVE(job, folder)
+    for part in (folder / "variables").glob("*.data*"):
+        part.write_bytes(part.read_bytes()[:1000])
+
+
+def another(_, folder):
+    net = vggish(frames=64, bands=96, width=0.05, seed=2)
+    save_backbone(net, PRESETS["musicnn"], folder)
+
+
+SAVE = serving.save
+
+
 @pytest.mark.long
-def test_a_model_that_cannot_be_served_is_not_exported(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("save", "message"),
+    [
+        (damaged, "net: cannot be served: .*less bytes than requested"),
+        (another, "same when served.*: serving_default, random windows, batch of 1: embeddings"),
+    ],
+)
+def test_a_model_that_is_not_served_as_it_is_is_not_exported(save, message, tmp_path, monkeypatch):
     model = saved(tmp_path / "m")
-    save = serving.save
-
-    def damaged(saved_, folder):
-        save(saved_, folder)
-        for part in (folder / "variables").glob("*.data*"):
-            part.write_bytes(part.read_bytes()[:1000])
-
-    monkeypatch.setattr(serving, "save", damaged)
-    with pytest.raises(ModelError, match=r"net: cannot be served: .*less bytes than requested"):
+    monkeypatch.setattr(serving, "save", save)
+    with pytest.raises(ModelError, match=message):
         export(model, "serving", "net", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_model_that_answers_differently_is_not_exported(tmp_path, monkeypatch):
-    model = saved(tmp_path / "m")
-    other = vggish(frames=64, bands=96, width=0.05, seed=2)
-    monkeypatch.setattr(
-        serving, "save", lambda _, folder: save_backbone(other, PRESETS["musicnn"], folder)
-    )
-    with pytest.raises(ModelError, match="not the same when served") as caught:
-        export(model, "serving", "net", out=tmp_path / "out")
-    assert "serving_default, random windows, batch of 1: embeddings" in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_line_for_the_server_is_one_command(package):
-    _, files = package
-    words = shlex.split(serving.docker_line("mood"))
-    assert words[:2] == ["docker", "run"] and "MODEL_NAME=mood" in words
-    assert "$PWD/mood:/models/mood" in words
-    assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)

@@ -1,4 +1,4 @@
-"""The original VGGish: checkpoints of both formats, against NumPy, saved, and what is refused."""
+"""The original VGGish: checkpoints of both formats, against NumPy, and what is refused."""
 
 from pathlib import Path
 
@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.models.audioset import FRONT_END, audioset_vggish, load_audioset_weights
-from playlist_pretrain.models.load import load_backbone
-from playlist_pretrain.models.saved_model import save_backbone
+from playlist_pretrain.models.audioset import load_audioset_weights
+from playlist_pretrain.models.load import load_model
 from playlist_pretrain.models.vggish import vggish
 
 ORIGINAL = {  # as the file of 2017 names them, and their shapes
@@ -106,11 +105,11 @@ def test_the_original_size(extra, patches, rng, tmp_path):
     values = random_weights(rng, ORIGINAL)
     assert sum(value.size for value in values.values()) == 72_141_184
     write_checkpoint(tmp_path / "vggish_model.ckpt", {**values, **extra}, "V1")
-    model = audioset_vggish()
-    load_audioset_weights(model, tmp_path / "vggish_model.ckpt")
+    loaded = load_model("audioset", weights=tmp_path / "vggish_model.ckpt")
+    assert loaded.front_end.name == "vggish" and loaded.frames == 96
     expected = embeddings(patches[:2], values)
     assert expected.std() > 0.1 and expected.min() < -0.1  # no ReLU
-    np.testing.assert_allclose(model(patches[:2]), expected, atol=2e-4, rtol=0)
+    np.testing.assert_allclose(loaded.model(patches[:2]), expected, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -127,22 +126,6 @@ def test_both_formats_by_any_of_their_names(
     expected = embeddings(patches, values)
     assert expected.std() > 0.1
     np.testing.assert_allclose(model(patches), expected, atol=2e-4, rtol=0)
-
-
-@pytest.mark.slow
-def test_it_is_saved_with_its_front_end(model, values, patches, golden, tmp_path):
-    write_checkpoint(tmp_path / "v.ckpt", values, "V1")
-    load_audioset_weights(model, tmp_path / "v.ckpt")
-    save_backbone(model, FRONT_END, tmp_path / "saved")
-    loaded = load_backbone(tmp_path / "saved")
-    assert loaded.front_end.name == "vggish" and loaded.frames == 96
-    np.testing.assert_array_equal(loaded.model(patches), model(patches))
-    with np.load(golden / "vggish_mel.npz", allow_pickle=False) as archive:
-        wave = archive["chirp_wave"].astype(np.float32)[None]
-    answer = tf.saved_model.load(str(tmp_path / "saved")).signatures["waveform"]
-    found = answer(waveform=tf.constant(wave))["embeddings"]
-    expected = embeddings(patches, values).mean(axis=0)
-    np.testing.assert_allclose(found[0], expected, atol=1e-3, rtol=0)
 
 
 def changed(name, change):

@@ -11,7 +11,7 @@ from playlist_pretrain.testing import ContractError, check_backbone
 layers = tf.keras.layers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_resnet50():
     check_backbone(BACKBONES.get("resnet50"), frames=32)
 

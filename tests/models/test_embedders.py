@@ -40,6 +40,7 @@ def untrained(rng, **settings):
     return Untrained(FRONT_END, mean, std, width=0.05, frames=64, **settings)
 
 
+@pytest.mark.slow
 def test_a_backbone_and_its_tagger_give_the_same(tmp_path, backbone, windows):
     save_backbone(backbone, FRONT_END, tmp_path / "mine" / "saved_model")
     save_tagger(tagger(backbone, 2), ["x", "y"], FRONT_END, tmp_path / "tags")

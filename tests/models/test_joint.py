@@ -34,12 +34,10 @@ def compiled(model, learning_rate=0.1):
     return model
 
 
-def joint(micro_batch=None, learning_rate=0.1, kinds=KINDS):
+def joint(micro_batch, learning_rate=0.1):
     towers, others = parts_of()
-    kept = {k: v for k, v in others.items() if k != "views" or "views" in kinds}
-    weights = WEIGHTS[: len(kinds)]
-    model = ContrastiveModel(*towers, kinds=kinds, weights=weights, micro_batch=micro_batch, **kept)
-    return compiled(model, learning_rate)
+    settings = {"kinds": KINDS, "weights": WEIGHTS, "micro_batch": micro_batch}
+    return compiled(ContrastiveModel(*towers, **settings, **others), learning_rate)
 
 
 def alone(kind):
@@ -50,11 +48,10 @@ def alone(kind):
 
 def values_of(model):
     """Values of all that is trained, by part and number."""
-    parts = {"backbone": model.backbone, "projector": model.projector, "y_tower": model.y_tower}
+    parts = [part for part in (model.backbone, model.projector, model.y_tower) if part is not None]
     values = {
-        (name, i): variable.numpy()
-        for name, part in parts.items()
-        if part is not None
+        (part.name, i): variable.numpy()
+        for part in parts
         for i, variable in enumerate(part.trainable_variables)
     }
     return {**values, "log_temperature": model.log_temperature.numpy()}
@@ -74,8 +71,11 @@ def data(request, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("micro_batch", [None, 2])
-@pytest.mark.parametrize("data", [False, True], ids=["", "masked"], indirect=True)
+@pytest.mark.parametrize(
+    ("data", "micro_batch"),
+    [(True, 2), *(pytest.param(*p, marks=pytest.mark.long) for p in ((True, None), (False, 2)))],
+    indirect=["data"],
+)
 def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
     model = joint(micro_batch)
     start = values_of(model)
@@ -97,7 +97,7 @@ def test_a_step_is_that_of_the_weighted_mean_of_all_losses(data, micro_batch):
 @pytest.mark.slow
 @pytest.mark.parametrize("data", [True], indirect=True)
 def test_inference_has_the_loss_of_training(data):
-    model = joint(learning_rate=0.0)
+    model = joint(2, learning_rate=0.0)
     tested = float(tf.function(model.test_step)(data)["loss"])
     model.reset_metrics()
     assert float(tf.function(model.train_step)(data)["loss"]) == pytest.approx(tested, rel=1e-5)

@@ -127,7 +127,7 @@ def test_track_mean_is_the_twin_of_the_windows_in_numpy(backbone, rng, length):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
-@pytest.fixture(scope="module", params=["paper", "vggish"])
+@pytest.fixture(scope="module", params=["paper", pytest.param("vggish", marks=pytest.mark.long)])
 def of_preset(request, tmp_path_factory):
     """A saved model of a front end, as TensorFlow loads it."""
     settings = front_end(request.param)
@@ -136,6 +136,7 @@ def of_preset(request, tmp_path_factory):
     return tf.saved_model.load(str(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 5000])
 def test_any_waveform_has_an_embedding(of_preset, samples):
     answer = of_preset.signatures["waveform"]
@@ -171,6 +172,7 @@ def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):
     assert str(path) in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_model_of_imported_mels_takes_no_waveforms(tmp_path, rng):
     melon = IMPORTED["melon"]
     backbone = vggish(frames=8, bands=48, width=0.05)

@@ -101,12 +101,6 @@ WRITERS = {**dict.fromkeys(JAMENDO, jamendo), "mtat": mtat, "tags": tags}
 
 
 @pytest.fixture(scope="session")
-def example_tasks():
-    """Names of the tasks there is an example of."""
-    return set(WRITERS)
-
-
-@pytest.fixture(scope="session")
 def write_task():
     """Callable: (task, folder) → settings, tags of each track by split, classes."""
     return lambda name, folder: WRITERS[name](name, folder)

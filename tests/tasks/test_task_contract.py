@@ -10,7 +10,9 @@ from playlist_pretrain.tasks.tag_table import TagTableReader
 from playlist_pretrain.testing import ContractError, check_task
 
 
-@pytest.mark.parametrize("name", list(TASKS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "mtat" else n for n in TASKS]
+)
 def test_registered_tasks(name, tmp_path, write_task):
     check_task(TASKS.get(name), write_task(name, tmp_path)[0])
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.errors import PlaylistPretrainError, TaskError
-from playlist_pretrain.tasks import SPLITS, TASKS, TaskSettings, read_task
+from playlist_pretrain.tasks import TASKS, TaskSettings, read_task
 
 LARGE = pytest.param("mtat", marks=pytest.mark.slow)  # its 26,000 rows are read at every look
 
@@ -22,16 +22,6 @@ def example(named, tmp_path, write_task):
     return write_task(named, tmp_path)
 
 
-def one_line(error, *words):
-    text = str(error.value)
-    assert text.isprintable() and all(str(word) in text for word in words)
-    return True
-
-
-def test_every_task_has_an_example_here(example_tasks):
-    assert example_tasks == set(TASKS)
-
-
 def test_every_setting_is_looked_at_by_some_task():
     looked_at = set().union(*(TASKS.get(name).options for name in TASKS))
     assert looked_at == {field.name for field in dataclasses.fields(TaskSettings)} - {"task"}
@@ -41,23 +31,14 @@ def test_reads_what_was_written(named, example):
     settings, expected, classes = example
     task = read_task(settings)
     assert list(task.classes) == classes
-    assert list(task.splits()) == list(SPLITS)
     for name, split in task.splits().items():
-        assert split.targets.dtype == bool and split.targets.shape == (len(split), len(classes))
-        assert len(set(split.track_ids)) == len(split) > 0
         found = {
             track_id: {classes[i] for i in np.flatnonzero(row)}
             for track_id, row in zip(split.track_ids, split.targets, strict=True)
         }
         assert found == expected[name]
-        with pytest.raises(ValueError, match="read-only"):
-            split.targets[0, 0] = True
-    ids = [track_id for split in task.splits().values() for track_id in split.track_ids]
-    assert len(set(ids)) == len(ids)
-    assert task.name.startswith(named) and task.whole_tracks is True
-    assert task.notes and all(note and note.isprintable() for note in task.notes)
-    assert f"{len(classes)} classes" in task.notes[0] and "\n" not in task.citation
-    assert bool(task.citation) == (named != "tags")
+    assert task.whole_tracks is True and bool(task.citation) == (named != "tags")
+    assert f"{len(classes)} classes" in task.notes[0]
 
 
 def test_settings_of_other_tasks_are_refused(named, example):
@@ -65,10 +46,8 @@ def test_settings_of_other_tasks_are_refused(named, example):
     given = {"splits": "x", "split": 3, "protocol": "mtg", "tags": "x", "split_column": "fold",
              "split_seed": 7}  # fmt: skip
     for option in set(given) - TASKS.get(named).options:
-        with pytest.raises(TaskError) as caught:
-            read_task(dataclasses.replace(settings, **{option: given[option]}))
-        option = "--" + option.replace("_", "-")
-        assert one_line(caught, f"{option} {given[option.strip('-').replace('-', '_')]}", named)
+        other = dataclasses.replace(settings, **{option: given[option]})
+        refused(other, f"--{option.replace('_', '-')} {given[option]}", named)
 
 
 def test_an_unknown_task():
@@ -79,7 +58,8 @@ def test_an_unknown_task():
 def refused(settings, *words):
     with pytest.raises(PlaylistPretrainError) as caught:
         read_task(settings)
-    assert one_line(caught, *words)
+    text = str(caught.value)
+    assert text.isprintable() and all(str(word) in text for word in words), text
 
 
 def test_files_that_are_gone_no_files_or_empty_but_for_a_header(example, task_files):

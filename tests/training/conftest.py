@@ -1,7 +1,6 @@
 """A collection small enough to train on in seconds, and the arguments to do so."""
 
 import contextlib
-import functools
 import io
 import shutil
 import sys
@@ -122,24 +121,24 @@ def finished(finished_once, arguments):
     return Run(shutil.copytree(finished_once[0], arguments[arguments.index("--out") + 1]))
 
 
-@pytest.fixture(scope="session")
-def run_whole(tmp_path_factory):
-    """Callable: the run of a command line without ``--out``; made once, not to be changed."""
+@pytest.fixture
+def run_whole(tmp_path):
+    """Callable: the run of a command line that nothing stopped, in a folder of its own."""
     from playlist_pretrain.cli import pretrain
     from playlist_pretrain.runs import Run
 
-    @functools.cache
-    def run(*words):
-        out = tmp_path_factory.mktemp("whole") / "run"
-        assert pretrain.main([*words, "--out", str(out)]) == 0
-        return Run(out)
+    def run(arguments):
+        out = arguments.index("--out")
+        arguments = [*arguments[:out], *arguments[out + 2 :], "--out", str(tmp_path / "whole")]
+        assert pretrain.main(arguments) == 0
+        return Run(tmp_path / "whole")
 
     return run
 
 
 @pytest.fixture
-def resumed_and_whole(run_whole, monkeypatch):
-    """Callable: two runs of a command line, the first of which stopped after a step and went on."""
+def resumed(monkeypatch):
+    """Callable: the run of a command line that stopped after a step and went on."""
     from playlist_pretrain.cli import pretrain
     from playlist_pretrain.runs import Run
     from playlist_pretrain.training import engine
@@ -147,10 +146,8 @@ def resumed_and_whole(run_whole, monkeypatch):
     class Stop(Exception):
         """Raised in place of a power cut."""
 
-    def run_both(arguments, stop_at):
+    def run(arguments, stop_at):
         arguments = [*arguments, "--checkpoint-steps", "2"]
-        out = arguments.index("--out") + 1
-        whole = run_whole(*arguments[: out - 1], *arguments[out + 1 :])
         steps = engine.Engine.show_progress
 
         def stop(self):
@@ -163,9 +160,9 @@ def resumed_and_whole(run_whole, monkeypatch):
             with pytest.raises(Stop):
                 pretrain.main(arguments)
         assert pretrain.main(arguments) == 0
-        return Run(arguments[out]), whole
+        return Run(arguments[arguments.index("--out") + 1])
 
-    return run_both
+    return run
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def unread(recipe_type, seen):
     return sorted({field.name for field in dataclasses.fields(recipe_type)} - seen)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_field_of_a_recipe_is_used_by_some_run(arguments, small_world, tmp_path, seen):
     # Without the tables that other tests may have made of it: then nothing would read how.
     world = shutil.copytree(
@@ -77,12 +77,3 @@ def test_every_field_of_a_fine_tuning_is_used_by_some_run(tagging_arguments, see
     with contextlib.suppress(RecipeError):
         make_strategy("mirrored", 2)
     assert unread(FinetuneRecipe, seen) == []
-
-
-def test_a_field_that_is_only_checked_or_saved_counts_as_unread(seen):
-    recipe = PretrainRecipe(hard_negatives=0.5)
-    recipe.resolve(demo=False, window_frames=256)
-    dataclasses.asdict(recipe)
-    assert "hard_negatives" in unread(PretrainRecipe, seen)
-    recipe.of_pairing("playlist_co")
-    assert "pairs" not in unread(PretrainRecipe, seen)

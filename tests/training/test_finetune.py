@@ -20,7 +20,6 @@ from playlist_pretrain.models.load import load_tagger
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.runs import Run
 from playlist_pretrain.training import engine
 from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.finetune import COLUMNS, TaggingRuns
@@ -147,7 +146,7 @@ def test_stops_when_nothing_gets_better(tagging_arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["mlp", "linear"])
+@pytest.mark.parametrize("head", ["mlp", pytest.param("linear", marks=pytest.mark.long)])
 def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
     arguments = without(tagging_arguments, "--frames", "--width")
     arguments = [*arguments, "--model", str(backbone), "--freeze", "--head", head]
@@ -160,7 +159,7 @@ def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
     assert len(after) == len(before) + (4 if head == "mlp" else 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mixed_precision_ends_in_float32_taggers(tagging_arguments, monkeypatch):
     arguments = with_option(tagging_arguments, "--runs", "1")
     arguments = [*with_option(arguments, "--batch", "4"), "--precision", "mixed_float16"]
@@ -183,7 +182,7 @@ def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_pa
     collection = Collection.open(tagging_arguments[1])
     save_backbone(vggish(frames=16, bands=64, width=0.05, seed=9), collection.front_end, other)
     arguments = without(tagging_arguments, "--frames", "--width", "--runs")
-    arguments = [*arguments, "--model", str(backbone), str(other)]
+    arguments = [*with_option(arguments, "--epochs", "1"), "--model", str(backbone), str(other)]
     assert finetune.main(arguments) == 0
     assert [run["model"] for run in out_of(arguments).summary["runs"]] == ["run", "other"]
 
@@ -207,24 +206,28 @@ def table(run):
     return (run.path / "results.csv").read_text()
 
 
+def copy_of(finished, tmp_path):
+    """A copy of the finished runs that are not yet summed up, and its command line."""
+    run = TaggingRuns(shutil.copytree(finished[0].path, tmp_path / "tagger"))
+    (run.path / "summary.json").unlink()
+    return run, with_option(finished[1], "--out", str(run.path))
+
+
 @pytest.mark.slow
-def test_goes_on_at_the_run_and_epoch_where_it_was(tagging_arguments, tmp_path, monkeypatch):
-    whole = with_option(tagging_arguments, "--out", str(tmp_path / "whole"))
-    assert finetune.main(whole) == 0
-    stopped_at(tagging_arguments, 8, "run-2", monkeypatch)
-    run = out_of(tagging_arguments)
-    assert run.part(1).finished and not run.part(2).finished and not run.finished
+def test_goes_on_at_the_run_and_epoch_where_it_was(finished, tmp_path, monkeypatch):
+    run, arguments = copy_of(finished, tmp_path)
+    shutil.rmtree(run.part(2).path)
+    stopped_at(arguments, 20, "run-2", monkeypatch)
+    assert not run.part(2).finished and not run.finished
     first = (run.part(1).path / "scores.npz").stat().st_mtime_ns
-    assert finetune.main(tagging_arguments) == 0
+    assert finetune.main(arguments) == 0
     assert (run.part(1).path / "scores.npz").stat().st_mtime_ns == first
-    assert table(run) == table(out_of(whole))
-    for number in (1, 2):
-        scores = [load_scores(r.part(number).path / "scores.npz").scores
-                  for r in (run, out_of(whole))]  # fmt: skip
-        np.testing.assert_array_equal(*scores)
+    assert table(run) == table(finished[0])
+    scores = [load_scores(r.part(2).path / "scores.npz").scores for r in (run, finished[0])]
+    np.testing.assert_array_equal(*scores)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sigterm_after_the_last_step_changes_nothing(tagging_arguments, tmp_path, monkeypatch):
     arguments = with_option(tagging_arguments, "--runs", "1")
     whole = with_option(arguments, "--out", str(tmp_path / "whole"))
@@ -259,25 +262,13 @@ def test_replicas_do_what_one_process_does(tagging_arguments, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_kill_before_the_summing_up(tagging_arguments, tmp_path, monkeypatch):
+def test_a_kill_before_the_summing_up(finished, tmp_path):
     """After the summary of the last run, before its checkpoints are gone."""
-    whole = with_option(tagging_arguments, "--out", str(tmp_path / "whole"))
-    assert finetune.main(whole) == 0
-    drop = Run.drop_checkpoints
-
-    def stop(self):
-        if self.path.name == "run-2":
-            raise Stop
-        drop(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "drop_checkpoints", stop)
-        with pytest.raises(Stop):
-            finetune.main(tagging_arguments)
-    run = out_of(tagging_arguments)
-    assert run.part(2).finished and run.part(2).checkpoints.exists() and not run.finished
-    assert finetune.main(tagging_arguments) == 0
-    assert not run.part(2).checkpoints.exists() and table(run) == table(out_of(whole))
+    run, arguments = copy_of(finished, tmp_path)
+    run.part(2).checkpoints.mkdir()
+    (run.path / "results.csv").unlink()
+    assert finetune.main(arguments) == 0
+    assert not run.part(2).checkpoints.exists() and table(run) == table(finished[0])
 
 
 @pytest.mark.slow
@@ -343,6 +334,7 @@ def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection
     assert "musicnn" in error and "vggish" in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_refuses_to_write_over_the_model_it_starts_from(tagging_arguments, backbone, capsys):
     (backbone.parent / "recipe.json").write_text('{"recipe": {}, "inputs": {}}')
     arguments = without(tagging_arguments, "--frames", "--width")
@@ -355,10 +347,7 @@ def test_refuses_to_write_over_the_model_it_starts_from(tagging_arguments, backb
 
 @pytest.mark.slow
 def test_damaged_scores_say_how_to_go_on(finished, tmp_path, capsys):
-    made, arguments, _ = finished
-    run = TaggingRuns(shutil.copytree(made.path, tmp_path / "tagger"))
-    arguments = with_option(arguments, "--out", str(run.path))
-    (run.path / "summary.json").unlink()
+    run, arguments = copy_of(finished, tmp_path)
     scores = run.part(1).path / "scores.npz"
     scores.write_bytes(scores.read_bytes()[:100])
     assert finetune.main(arguments) == 1
@@ -366,4 +355,4 @@ def test_damaged_scores_say_how_to_go_on(finished, tmp_path, capsys):
     assert "scores.npz" in error and "summary.json" in error and error.count("\n") == 1
     (run.part(1).path / "summary.json").unlink()
     assert finetune.main(arguments) == 0
-    assert table(run) == table(made)
+    assert table(run) == table(finished[0])

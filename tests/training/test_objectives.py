@@ -19,31 +19,26 @@ from playlist_pretrain.training.recipes import PretrainRecipe
 ALL = ["--learnable-temperature", "--hard-negatives", "0.5", "--mask-false-negatives"]
 
 
-@pytest.mark.slow
-def test_resumes_to_the_same_weights_history_and_model(arguments, resumed_and_whole, assert_same):
+@pytest.mark.long
+def test_resumes_to_the_same_weights_history_and_model(arguments, resumed, run_whole, assert_same):
     pairs = "simclr,artist_co,playlist_w2v"
     options = ["--pairs", pairs, "--pair-weights", "1,2,1", "--micro-batch", "3", *ALL]
-    assert_same(*resumed_and_whole([*arguments, *options], stop_at=5))
+    arguments = [*arguments, *options]
+    assert_same(resumed(arguments, stop_at=5), run_whole(arguments))
 
 
 @pytest.mark.slow
-def test_the_temperature_of_every_epoch_is_in_the_history(arguments):
-    run = Run(arguments[arguments.index("--out") + 1])
-    for options, learned in ([], False), (["--learnable-temperature", "--overwrite"], True):
-        assert pretrain.main([*arguments, "--temperature", "0.2", *options]) == 0
-        found = [float(row["temperature"]) for row in read_history(run.history, COLUMNS)]
-        assert (len(set(found)) > 1) == learned and found[0] == pytest.approx(0.2, rel=0.05)
-
-
-@pytest.mark.slow
-def test_a_mask_is_spoken_of_and_lowers_chance(arguments, capsys):
-    assert pretrain.main([*(a for a in arguments if a != "--quiet"), "--mask-false-negatives"]) == 0
+def test_a_mask_is_spoken_of_and_lowers_chance_and_a_learned_temperature_moves(arguments, capsys):
+    options = ["--mask-false-negatives", "--learnable-temperature", "--temperature", "0.2"]
+    assert pretrain.main([*(a for a in arguments if a != "--quiet"), *options]) == 0
     told = capsys.readouterr().out
     share = float(re.search(r"([\d.]+)% of the negatives of the first batch", told).group(1))
     assert 0 < share < 100
     run = Run(arguments[arguments.index("--out") + 1])
     assert run.summary["chance_loss"] < chance_loss(6)
     assert run.summary["loss"] < 1.5 * run.summary["chance_loss"]
+    found = [float(row["temperature"]) for row in read_history(run.history, COLUMNS)]
+    assert len(set(found)) > 1 and found[0] == pytest.approx(0.2, rel=0.05)
 
 
 def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_world, caplog):

@@ -71,6 +71,7 @@ def test_tables_are_made_once_for_all_seeds(world):
         assert len(list(world.glob(pattern))) == 2
 
 
+@pytest.mark.slow
 def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     settled, data = settle(recipe(world, "playlist_w2v"))
     model = training.build_model(settled, data)

@@ -55,6 +55,7 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     with open(run.history, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert {float(row["temperature"]) for row in rows} == {pytest.approx(0.1)}
     assert all(np.isfinite(float(value)) for row in rows for value in row.values())
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
     assert list(run.tensorboard.glob("events.*"))
@@ -74,6 +75,7 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_of_a_few_steps_at_chance_is_what_was_to_be_expected(finished, arguments, capsys):
     summary = {**finished.summary, "loss": finished.summary["chance_loss"]}
     for steps, expected in ((9, True), (100, False)):
@@ -84,6 +86,7 @@ def test_a_run_of_a_few_steps_at_chance_is_what_was_to_be_expected(finished, arg
         assert ("WARNING: the loss is still at chance" in told) != expected
 
 
+@pytest.mark.slow
 def test_what_does_not_decide_the_result_may_change(finished, arguments, small_world, capsys):
     before = finished.history.read_bytes()
     assert pretrain.main([a for a in arguments if a != "--quiet"]) == 0
@@ -95,6 +98,7 @@ def test_what_does_not_decide_the_result_may_change(finished, arguments, small_w
     assert pretrain.main(changed(arguments, collection=f"{elsewhere}/")) == 0
 
 
+@pytest.mark.slow
 def test_what_comes_after_training_is_made_again(finished, arguments):
     run = finished
     before, weights = run.summary, load_backbone(run.saved_model).model.get_weights()
@@ -111,6 +115,7 @@ def test_what_comes_after_training_is_made_again(finished, arguments):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
@@ -160,9 +165,14 @@ def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
 
 
 @pytest.mark.slow
-def test_input_norm_none_leaves_the_input_alone(arguments):
-    assert pretrain.main(changed(arguments, input_norm="none")) == 0
-    names = [layer.name for layer in load_backbone(run_of(arguments).saved_model).model.layers]
+def test_ten_steps_are_profiled_and_no_input_norm_leaves_the_input_alone(arguments, capsys):
+    arguments = changed(arguments, epochs="8", input_norm="none")
+    assert pretrain.main([*(a for a in arguments if a != "--quiet"), "--profile"]) == 0
+    run = run_of(arguments)
+    assert f"tensorboard --logdir {run.tensorboard}" in capsys.readouterr().out
+    assert len(list(run.tensorboard.glob("**/plugins/profile/*/*.xplane.pb"))) == 1
+    assert "profile" not in (run.path / "recipe.json").read_text()
+    names = [layer.name for layer in load_backbone(run.saved_model).model.layers]
     assert "standardise" not in names
 
 
@@ -200,6 +210,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_tracks(arguments, capsys)
     assert not run_of(arguments).saved_model.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_stops_with_its_name(arguments, small_world, tmp_path, capsys, monkeypatch):
     copy = shutil.copytree(small_world, tmp_path / "copy")
     shard = sorted(copy.glob("mel-*"))[3]
@@ -237,16 +248,19 @@ def test_warnings(summary, words):
 
 
 @pytest.mark.slow
-def test_resumes_to_the_same_weights_history_and_model(arguments, resumed_and_whole, assert_same):
-    assert_same(*resumed_and_whole(arguments, 4))
+def test_resumes_to_the_same_weights_history_and_model(
+    arguments, resumed, finished_once, assert_same
+):
+    assert_same(resumed(arguments, 4), Run(finished_once[0]))
 
 
 @pytest.mark.long
-def test_resnet50_resumes_too(arguments, resumed_and_whole, assert_same):
+def test_resnet50_resumes_too(arguments, resumed, run_whole, assert_same):
     position = arguments.index("--width")
     arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
     arguments = changed(arguments, epochs="2")
-    assert_same(*resumed_and_whole(arguments, 4))  # the statistics of batches among the weights
+    # the statistics of batches among the weights
+    assert_same(resumed(arguments, 4), run_whole(arguments))
     recipe = json.loads((run_of(arguments).path / "recipe.json").read_text())["recipe"]
     assert recipe["width"] is None
 

@@ -16,12 +16,6 @@ PAPER = [(0, 0.0), (2500, 5e-5), (5000, 1e-4), (56300, 5e-5), (107600, 0.0)]
 PAPERS_PAIRS = 826_368
 
 
-@pytest.mark.parametrize(("step", "rate"), PAPER)
-def test_points_of_the_papers_playlist_run(step, rate):
-    found = float(warmup_cosine(1e-4, 5000, 107600)(step))
-    assert found == pytest.approx(rate, abs=1e-10)
-
-
 @pytest.fixture(scope="module")
 def papers_optimizer(make_collection, tmp_path_factory):
     """The optimizer that ``pretrain`` compiles for the paper's recipe and number of pairs."""
