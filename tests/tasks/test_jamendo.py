@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from refusal import refused
 
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
 from playlist_pretrain.tasks import SPLITS, read_task
@@ -18,13 +19,6 @@ def example(tmp_path, write_task):
 
 def file_of(tmp_path, split):
     return tmp_path / "split-1" / f"autotagging_moodtheme-{split}.tsv"
-
-
-def refused(settings, kind, *words):
-    with pytest.raises(kind) as caught:
-        read_task(settings)
-    text = str(caught.value)
-    assert text.isprintable() and all(str(word) in text for word in words), text
 
 
 def test_notes_say_what_was_checked(example):

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 
 import pytest
+from refusal import refused
 
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
 from playlist_pretrain.tasks import SPLITS, read_task
@@ -20,13 +21,6 @@ def example(tmp_path, write_task):
 @pytest.fixture
 def file(tmp_path):
     return tmp_path / "annotations_final.csv"
-
-
-def refused(settings, kind, *words):
-    with pytest.raises(kind) as caught:
-        read_task(settings)
-    text = str(caught.value)
-    assert text.isprintable() and all(str(word) in text for word in words), text
 
 
 def test_protocol_jongpil_leaves_out_clips_without_tags_and_short_ones(example):

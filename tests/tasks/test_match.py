@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import refusal
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import TaskError
@@ -49,11 +50,9 @@ def tags_by_id(found, collection):
 
 
 def refused(task, collection, *words, partial=False):
-    with pytest.raises(TaskError) as caught:
-        match_task(task, collection, partial=partial)
-    text = str(caught.value)
-    assert text.isprintable() and all(word in text for word in words), text
-    return text
+    return refusal.refused(
+        task, TaskError, *words, read=match_task, collection=collection, partial=partial
+    )
 
 
 @pytest.mark.parametrize("partial", [False, True])

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+from refusal import refused
 
 from playlist_pretrain.errors import PlaylistPretrainError, TableError, TaskError
 from playlist_pretrain.storage import location, upload
@@ -19,13 +20,6 @@ def write(tmp_path):
         return TaskSettings(tags=str(file), **others)
 
     return write
-
-
-def refused(settings, kind, *words):
-    with pytest.raises(kind) as caught:
-        read_task(settings)
-    text = str(caught.value)
-    assert text.isprintable() and all(str(word) in text for word in (settings.tags, *words)), text
 
 
 GIVEN = "track_id,split,tags\na,train,x|y\nb,validation,y\nc,test,x|y\nd,train,z\n"

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from refusal import refused
 
 from playlist_pretrain.errors import PlaylistPretrainError, TaskError
 from playlist_pretrain.tasks import TASKS, TaskSettings, read_task
@@ -47,7 +48,9 @@ def test_settings_of_other_tasks_are_refused(named, example):
              "split_seed": 7}  # fmt: skip
     for option in set(given) - TASKS.get(named).options:
         other = dataclasses.replace(settings, **{option: given[option]})
-        refused(other, f"--{option.replace('_', '-')} {given[option]}", named)
+        refused(
+            other, PlaylistPretrainError, f"--{option.replace('_', '-')} {given[option]}", named
+        )
 
 
 def test_an_unknown_task():
@@ -55,24 +58,17 @@ def test_an_unknown_task():
         read_task(TaskSettings(task="moods"))
 
 
-def refused(settings, *words):
-    with pytest.raises(PlaylistPretrainError) as caught:
-        read_task(settings)
-    text = str(caught.value)
-    assert text.isprintable() and all(str(word) in text for word in words), text
-
-
 def test_files_that_are_gone_no_files_or_empty_but_for_a_header(example, task_files):
     settings, _, _ = example
     for file in task_files(settings):
         content = file.read_bytes()
         file.unlink()
-        refused(settings, file.name)
+        refused(settings, PlaylistPretrainError, file.name)
         file.mkdir()
-        refused(settings, file, "not a file")
+        refused(settings, PlaylistPretrainError, file, "not a file")
         file.rmdir()
         file.write_bytes(content.split(b"\n")[0] + b"\n")
-        refused(settings, file, "a header and no")
+        refused(settings, PlaylistPretrainError, file, "a header and no")
         file.write_bytes(content)
 
 
@@ -89,7 +85,7 @@ def test_garbage_gives_one_message_with_the_file(example, task_files, content):
     settings, _, _ = example
     file = task_files(settings)[0]
     file.write_bytes(content)
-    refused(settings, file)
+    refused(settings, PlaylistPretrainError, file)
 
 
 def test_lines_that_are_not_text_or_there_twice(example, task_files):
@@ -98,9 +94,9 @@ def test_lines_that_are_not_text_or_there_twice(example, task_files):
     head, first, rest = file.read_bytes().split(b"\n", 2)
     for broken in (b"\xff", b"\0"):
         file.write_bytes(b"\n".join([head, first, broken + rest]))
-        refused(settings, file, "line 3", "UTF-8")
+        refused(settings, PlaylistPretrainError, file, "line 3", "UTF-8")
     file.write_bytes(b"\n".join([head, first, first, rest]))
-    refused(settings, file, "line 3", "line 2")
+    refused(settings, PlaylistPretrainError, file, "line 3", "line 2")
 
 
 def test_a_byte_order_mark_does_not_matter(example, task_files):

@@ -12,7 +12,9 @@ from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.dataset import step_dataset
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain as training
 from playlist_pretrain.training.pretrain_data import settle
@@ -47,10 +49,6 @@ def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path, caplog):
 
 def test_tables_know_nothing_of_held_out_groups(world):
     """A playlist that is kept for the probe may not teach through a table either."""
-    from playlist_pretrain.playlists.groups import load_groups
-    from playlist_pretrain.playlists.split import split_groups
-    from playlist_pretrain.records.collection import Collection
-
     collection = Collection.open(world)
     groups = load_groups(collection, "playlists")
     split = split_groups(groups, collection, frames=16)
@@ -81,12 +79,13 @@ def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
     training.train(model, settled, data, run, workers, resumes_from=run)
     kept = model.y_tower.get_layer("vectors").get_weights()[0]
     np.testing.assert_array_equal(kept, data.stream.pairings[0].table)
-    fresh = training.build_model(settled, data)
-    for name in ("projector", "backbone"):
-        before, after = (getattr(m, name).get_weights() for m in (fresh, model))
-        assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
-    before, after = (m.y_tower.layers[-1].get_weights() for m in (fresh, model))
-    assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
+    trained = [
+        (one.projector, one.backbone, one.y_tower.layers[-1])
+        for one in (training.build_model(settled, data), model)
+    ]
+    for before, after in zip(*trained, strict=True):
+        pairs = zip(before.get_weights(), after.get_weights(), strict=True)
+        assert any(np.any(a != b) for a, b in pairs)
 
 
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
@@ -101,31 +100,20 @@ def test_the_views_of_a_run_are_mixes_with_its_seed(world):
     assert model.y_tower is None
 
 
-def test_tables_made_ahead_are_those_that_training_looks_for(
-    make_collection, tmp_path, rng, caplog
-):
-    collection = make_collection(tmp_path / "c", [100] * 28 + [5] * 2, front_end="vggish")
-    world = collection.path
-    lists = [rng.choice(30, n, replace=False) for n in rng.integers(3, 9, 40)]
-    TrackGroups.from_lists(
-        "playlists", lists, tracks=30, collection_key=collection.content_key
-    ).save(groups_path(world, "playlists"))
+def test_tables_made_ahead_are_those_that_training_looks_for(world, tmp_path, caplog):
     excluded = tmp_path / "excluded.txt"
     excluded.write_text("track/0003\n")
-    words = ["--max-group-length", "6", "--w2v-size", "8", "--probe-share", "0.2"]
-    words += ["--exclude", str(excluded)]
     shared = {"max_group_length": 6, "probe_share": 0.2, "exclude": str(excluded)}
-    command = ["--collection", str(world), "--tables", "tco,w2v", "--quiet", *words]
-    assert make.main(command) == 0
+    words = ["--max-group-length", "6", "--w2v-size", "8", "--probe-share", "0.2"]
+    words += ["--exclude", str(excluded), "--collection", str(world), "--tables", "tco,w2v"]
+    assert make.main([*words, "--quiet"]) == 0
     before = {path: path.read_bytes() for path in world.iterdir()}
     for pairs, options in (("playlist_tco", {}), ("playlist_w2v", {"w2v_size": 8})):
         caplog.clear()
         logging.getLogger("playlist_pretrain").propagate = True  # main has taken it
         caplog.set_level("INFO", "playlist_pretrain")
-        asked = recipe(world, pairs, frames=None, batch=2, **shared, **options)
-        settle(asked)
-        assert ": read" in caplog.text
-        assert "are left out of" in caplog.text
+        settle(recipe(world, pairs, frames=None, batch=2, **shared, **options))
+        assert ": read" in caplog.text and "are left out of" in caplog.text
     assert {path: path.read_bytes() for path in world.iterdir()} == before
 
 

@@ -1,5 +1,6 @@
 """A whole run on a small collection: what it leaves behind, and what it refuses."""
 
+import contextlib
 import csv
 import json
 import os
@@ -20,6 +21,16 @@ from playlist_pretrain.training import pretrain as training
 
 class Stop(Exception):
     """Raised in place of a power cut."""
+
+
+@contextlib.contextmanager
+def stopped_in(name, monkeypatch):
+    def stop(*args):
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(training, name, stop)
+        yield
 
 
 def run_of(arguments):
@@ -153,10 +164,8 @@ def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
     ids = tmp_path / "exclude.txt"
     ids.write_text("track/0001\nelsewhere/1\n")
     loud = [a for a in changed(arguments, exclude=str(ids)) if a != "--quiet"]
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "build_model", lambda *args: (_ for _ in ()).throw(Stop))
-        with pytest.raises(Stop):
-            pretrain.main(loud)
+    with stopped_in("build_model", monkeypatch):
+        pretrain.main(loud)
     assert "1 of 2 ids are not in small, the first is 'elsewhere/1'" in capsys.readouterr().out
     ids.write_text("elsewhere/1\n")
     assert "none of its 1 track ids" in refusal(
@@ -288,10 +297,8 @@ def test_mixed_precision_ends_in_a_float32_model(arguments, pairs, precision):
 
 @pytest.mark.slow
 def test_goes_on_from_the_checkpoint_before_a_damaged_one(arguments, capsys, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "conclude", lambda *args: (_ for _ in ()).throw(Stop))
-        with pytest.raises(Stop):
-            pretrain.main(arguments)
+    with stopped_in("conclude", monkeypatch):
+        pretrain.main(arguments)
     run = run_of(arguments)
     (run.checkpoints / "checkpoint").write_text("garbage")
     (run.checkpoints / "step-4_temp").mkdir()

@@ -18,42 +18,33 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture
-def engine(tmp_path):
-    """Callable: an engine at step 3 of 8, of one epoch."""
+def two_steps(tmp_path):
+    """Callable: take both steps of an engine."""
 
-    def make(steps=8, done=3):
-        made = Engine(
-            tf.keras.Sequential([tf.keras.Input([1])]), Run(tmp_path), (), steps_per_epoch=steps,
+    def take():
+        engine = Engine(
+            tf.keras.Sequential([tf.keras.Input([1])]), Run(tmp_path), (), steps_per_epoch=2,
             epochs=1, windows=1, check=lambda epoch, logs: None,
         )  # fmt: skip
-        made.done = done
-        return made
+        engine.start_progress()
+        for engine.done in (1, 2):
+            engine.logs = {"loss": 1.5}
+            engine.show_progress()
 
-    return make
+    return take
 
 
-def shown(engine, *, quiet=False):
-    """Text that a terminal gets after one more step."""
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_bar_on_a_terminal_unless_quiet(two_steps, capsys, quiet):
     show_messages(quiet=quiet)
     with contextlib.redirect_stderr(Terminal()) as terminal:
-        engine.start_progress()
-        engine.done, engine.logs = engine.done + 1, {"loss": 1.5}
-        engine.show_progress()
-        engine.bar.refresh()  # by itself it is drawn only after two seconds
-    return terminal.getvalue()
+        two_steps()
+    assert ("2/2" in terminal.getvalue()) != quiet
+    assert capsys.readouterr().out == ""
 
 
-def test_a_bar_on_a_terminal_unless_quiet(engine, capsys):
-    assert "4/8" in shown(engine())
-    assert shown(engine(), quiet=True) == capsys.readouterr().out == ""
-
-
-def test_a_line_at_the_end_where_there_is_no_terminal(engine, capsys):
+def test_a_line_at_the_end_where_there_is_no_terminal(two_steps, capsys):
     show_messages()
-    trained = engine(steps=2, done=0)
-    trained.start_progress()
-    for step in (1, 2):
-        trained.done, trained.logs = step, {"loss": 1.5}
-        trained.show_progress()
+    two_steps()
     (line,) = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"step 2/2  loss 1\.5000  [\d.]+ steps/s  0:00 left", line)
