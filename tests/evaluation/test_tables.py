@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -124,18 +122,6 @@ def test_latex_escapes_everything_that_it_would_not_print():
         r"50 \% of \{a\_b\} \& \$x\textasciicircum{}2\$ \textasciitilde{} \# \textbackslash{}n"
     )
     assert "\n" not in tex("two\nlines")
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex is installed")
-def test_latex_compiles(made, counts, tmp_path):
-    (tmp_path / "tables.tex").write_text(latex(made, counts))
-    (tmp_path / "page.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs}\usepackage{colortbl}"
-        r"\begin{document}\input{tables}\end{document}"
-    )
-    subprocess.run(
-        ["pdflatex", "-halt-on-error", "page.tex"], cwd=tmp_path, check=True, capture_output=True
-    )
 
 
 def test_csv_has_every_number(made, counts):

@@ -143,16 +143,10 @@ def test_an_overflow_is_skipped_and_no_bad_step(pairs):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", ["window", pytest.param("weight", marks=pytest.mark.long)])
-def test_what_no_scale_mends_is_a_bad_step(pairs, broken):
+def test_what_no_scale_mends_is_a_bad_step(pairs):
     model, (x, y) = made_in("mixed_float16"), pairs
     model.train_on_batch(x, y)
-    if broken == "window":
-        x = x.copy()
-        x[2, 3, 4] = np.nan
-    else:
-        kernel = model.projector.get_layer("projection").kernel
-        kernel.assign(kernel * np.nan)
+    x[2, 3, 4] = np.nan
     assert model.train_on_batch(x, y)[2] == 0.0
     assert int(model.first_bad_step) == 1
 

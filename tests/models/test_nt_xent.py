@@ -44,14 +44,6 @@ def loop(z_x, z_y, temperature, beta=0.0, left_out=None):
     return [(term(2 * k, 2 * k + 1) + term(2 * k + 1, 2 * k)) / 2 for k in range(pairs)]
 
 
-def test_order_of_the_pairs_does_not_matter(rng):
-    z_x, z_y = rng.normal(size=(2, 12, 8)).astype(np.float32)
-    order = rng.permutation(12)
-    before = nt_xent(z_x, z_y).numpy()
-    np.testing.assert_allclose(nt_xent(z_x[order], z_y[order]).numpy(), before[order], atol=1e-5)
-    np.testing.assert_allclose(nt_xent(z_y, z_x).numpy(), before, atol=1e-5)
-
-
 @pytest.mark.parametrize("pairs", [2, 32, 384])
 def test_equal_projections_are_at_chance(pairs):
     z = np.ones((pairs, 4), np.float32)
@@ -66,17 +58,6 @@ def test_float16_is_finite_and_close(rng):
     np.testing.assert_allclose(
         found.numpy(), nt_xent(z_x.astype("f4"), z_y.astype("f4"), 0.01).numpy(), atol=1e-5
     )
-
-
-def test_scale_does_not_matter_and_gradient_is_orthogonal(rng):
-    z_x, z_y = rng.normal(size=(2, 9, 8)).astype(np.float32)
-    np.testing.assert_allclose(nt_xent(7 * z_x, z_y).numpy(), nt_xent(z_x, z_y).numpy(), rtol=1e-4)
-    z_x = tf.constant(z_x)
-    with tf.GradientTape() as tape:
-        tape.watch(z_x)
-        loss = tf.reduce_mean(nt_xent(z_x, z_y))
-    along = tf.reduce_sum(tape.gradient(loss, z_x) * z_x, axis=1)
-    np.testing.assert_allclose(along.numpy(), 0, atol=1e-5)
 
 
 def test_a_learnable_temperature_starts_where_it_is_told_and_has_the_gradient_of_the_formula(rng):
@@ -131,14 +112,6 @@ def test_no_weights_are_nt_xent_bit_by_bit(rng):
     nothing = np.zeros((18, 18), bool)
     np.testing.assert_array_equal(nt_xent(z_x, z_y, left_out=nothing), nt_xent(z_x, z_y))
     np.testing.assert_allclose(nt_xent(z_x, z_y, hard_negatives=1e-6), nt_xent(z_x, z_y), rtol=1e-4)
-
-
-@pytest.mark.parametrize("beta", [0.0, 1.0])
-def test_partners_are_never_left_out(rng, beta):
-    z_x, z_y = rng.normal(size=(2, 5, 8)).astype(np.float32)
-    everything = np.ones((10, 10), bool)
-    found = nt_xent(z_x, z_y, hard_negatives=beta, left_out=everything)
-    np.testing.assert_array_equal(found, np.zeros(5))
 
 
 def similarities_by_loop(z_x, z_y):

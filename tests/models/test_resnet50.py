@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.models import describe
 from playlist_pretrain.models.resnet50 import resnet50
 
@@ -55,11 +54,6 @@ def test_weights_follow_the_seed_and_the_initializer(model):
     fan_in, fan_out = (np.prod(first[largest].shape[:2]) * size for size in (512, 512))
     assert first[largest].var() == pytest.approx(2 / fan_in, rel=0.02)
     assert glorot[largest].var() == pytest.approx(2 / (fan_in + fan_out), rel=0.02)
-
-
-def test_refuses_a_window_without_frames():
-    with pytest.raises(RecipeError, match="window 0 × 8"):
-        resnet50(frames=0, bands=8)
 
 
 @pytest.mark.long

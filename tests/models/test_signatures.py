@@ -184,6 +184,9 @@ def test_rows_without_samples_are_silence(ask):
     one = ask("waveform", np.zeros((2, 1), np.float32))
     for key, answer in nothing.items():
         np.testing.assert_array_equal(answer, one[key])
+    for samples in (FRONT_END.frame_length - 1, FRONT_END.frame_length, 5000):
+        for answer in ask("waveform", np.zeros((2, samples), np.float32)).values():
+            assert len(answer) == 2 and np.isfinite(answer).all()
 
 
 def test_more_rows_than_are_answered_together(ask, backbone):
@@ -199,6 +202,7 @@ def test_more_rows_than_are_answered_together(ask, backbone):
 
 def test_imported_mels_are_checked_too(tmp_path):
     save_backbone(vggish(frames=8, bands=48, width=0.05), IMPORTED["melon"], tmp_path / "m")
+    assert list(tf.saved_model.load(str(tmp_path / "m")).signatures) == ["serving_default"]
     ask = session(tmp_path / "m")
     good = np.full((2, 8, 48), -40, np.float32)
     before = ask("serving_default", good)["embeddings"]

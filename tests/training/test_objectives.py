@@ -63,11 +63,8 @@ def test_pairings_together_have_their_own_groups_and_the_shortest_epoch(small_wo
     np.testing.assert_array_equal(
         data.probe_pairs.batches[0].anchors, alone[0].probe_pairs.batches[0].anchors
     )
-    elements = list(step_dataset(data.reader, data.stream, seed=3, first=1, last=4))
-    assert len(elements) == 3
+    (element,) = step_dataset(data.reader, data.stream, seed=3, first=1, last=2)
     for k, pairing in enumerate(data.stream.pairings):
         part = dataclasses.replace(data.stream, pairings=(pairing,))
-        wanted = list(step_dataset(data.reader, part, seed=3 + k, first=1, last=4))
-        for element, one in zip(elements, wanted, strict=True):
-            for a, b in zip(tf.nest.flatten(element[k]), tf.nest.flatten(one), strict=True):
-                np.testing.assert_array_equal(a, b)
+        (wanted,) = step_dataset(data.reader, part, seed=3 + k, first=1, last=2)
+        tf.nest.map_structure(np.testing.assert_array_equal, element[k], wanted)

@@ -10,7 +10,6 @@ from processes import ROOT, end, norm, start, start_workers
 from playlist_pretrain.cli import pretrain
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.models.load import load_backbone
-from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.pretrain import COLUMNS
@@ -142,12 +141,3 @@ class TwoReplicas:
 def test_refuses_what_replicas_cannot_share(settings, message):
     with pytest.raises(RecipeError, match=message):
         check_split(PretrainRecipe(**settings), TwoReplicas)
-
-
-def test_parts_of_all_workers_are_the_batch_once():
-    batches = [(3, 24, np.arange(24, dtype=np.int32).reshape(12, 2))]
-    parts = [part for first in (0, 2) for part in Share(4, first, first + 2).of(batches)]
-    assert [(epoch, position) for epoch, position, _ in parts] == [
-        (3, 24 + 3 * k) for k in range(4)
-    ]
-    np.testing.assert_array_equal(np.concatenate([rows for *_, rows in parts]), batches[0][2])
