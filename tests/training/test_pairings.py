@@ -100,7 +100,14 @@ def test_the_views_of_a_run_are_mixes_with_its_seed(world):
     assert model.y_tower is None
 
 
-def test_tables_made_ahead_are_those_that_training_looks_for(world, tmp_path, caplog):
+def test_tables_made_ahead_are_those_that_training_looks_for(
+    make_collection, tmp_path, rng, caplog
+):
+    collection = make_collection(tmp_path / "c", [100] * 28 + [5] * 2, front_end="vggish")
+    world, key = collection.path, collection.content_key
+    lists = [rng.choice(30, n, replace=False) for n in rng.integers(3, 9, 40)]
+    groups = TrackGroups.from_lists("playlists", lists, tracks=30, collection_key=key)
+    groups.save(groups_path(world, "playlists"))
     excluded = tmp_path / "excluded.txt"
     excluded.write_text("track/0003\n")
     shared = {"max_group_length": 6, "probe_share": 0.2, "exclude": str(excluded)}
