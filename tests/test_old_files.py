@@ -48,6 +48,7 @@ def test_the_groups_are_those_of_the_collection(collection):
     assert len(groups) == 8 and len(groups.rows) == 32
 
 
+@pytest.mark.slow
 def test_the_model_gives_its_old_embeddings(old, collection):
     model = pp.load(old / "runs" / "old" / "saved_model")
     before = read_embeddings(old / "old.parquet")
@@ -61,6 +62,7 @@ def test_the_model_gives_its_old_embeddings(old, collection):
     assert np.abs(np.asarray(files) - before.vectors[[0, 7]]).max() < 2e-3  # mels in float16
 
 
+@pytest.mark.slow
 def test_the_tagger_gives_its_old_scores(old, collection):
     tagger = pp.load(old / "runs" / "tagger" / "saved_model")
     before = load_scores(old / "runs" / "tagger" / "scores.npz")

@@ -102,30 +102,6 @@ def test_one_version_and_it_is_in_every_place():
     assert cited["version"] == __version__
 
 
-def test_the_citation_file_has_what_its_schema_asks_for():
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    assert cited["cff-version"] == "1.2.0" and cited["type"] == "software"
-    assert {"message", "title", "authors"} <= set(cited)  # required by schema 1.2.0
-    paper = cited["preferred-citation"]
-    assert {"type", "title", "authors"} <= set(paper) and paper["type"] == "conference-paper"
-    for author in cited["authors"]:
-        assert set(author) == {"name"}
-    for author in paper["authors"]:
-        assert set(author) == {"family-names", "given-names"}
-    assert [entry["value"] for entry in paper["identifiers"]] == ["arXiv:2304.12257"]
-
-
-def test_metadata_name_python_licence_and_the_one_command(settings):
-    metadata, options = settings["metadata"], settings["options"]
-    assert metadata["version"] == "attr: playlist_pretrain.version.__version__"
-    assert options["python_requires"] == ">=3.11,<3.12"
-    python = re.findall(r"Python :: (3\.\d+)", metadata["classifiers"])
-    assert python == ["3.11"]
-    (script,) = settings["options.entry_points"]["console_scripts"].split("\n")[1:]
-    assert script == f"{CONSOLE} = playlist_pretrain.__main__:main"
-    assert "Paper = https://arxiv.org/abs/2304.12257" in metadata["project_urls"]
-
-
 def test_every_requirement_has_its_version_in_the_constraints(settings):
     pinned = {
         line.partition("==")[0].replace("_", "-").lower()

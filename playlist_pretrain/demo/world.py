@@ -234,10 +234,7 @@ def splits(world: World) -> list[str]:
     training, one for validation and one for the test. ``demo-eval`` has two artists a style: one
     for the test, the other one's first seven songs for training and last three for validation.
     """
-    by_place = {
-        "demo": ("train", "train", "validation", "test"),
-        "demo-eval": ("train", "test"),
-    }
+    by_place = {"demo": ("train", "train", "validation", "test"), "demo-eval": ("train", "test")}
     names: list[str] = []
     for artist, (style, part) in enumerate(zip(world.artist_style, world.artist_part, strict=True)):
         before = zip(world.artist_style[:artist], world.artist_part[:artist], strict=True)

@@ -91,11 +91,7 @@ class PairStream:
 
 
 def plan(
-    pairings: Sequence[Pairing],
-    batch: int,
-    epochs: int,
-    *,
-    smaller: tuple[str, int] | None = None,
+    pairings: Sequence[Pairing], batch: int, epochs: int, *, smaller: tuple[str, int] | None = None
 ) -> PairStream:
     """Count the pairs of every epoch of a run and settle the steps an epoch.
 

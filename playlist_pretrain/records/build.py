@@ -27,13 +27,7 @@ from playlist_pretrain.audio.front_end import front_end as front_end_named
 from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.build_folder import (
-    THE_LIST,
-    BuildFolder,
-    Changes,
-    Plan,
-    listing_of,
-)
+from playlist_pretrain.records.build_folder import THE_LIST, BuildFolder, Changes, Plan, listing_of
 from playlist_pretrain.records.collection import Collection, read_document, read_index
 from playlist_pretrain.records.report import (
     DIFFERS,

@@ -19,12 +19,7 @@ from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.collection import (
-    Collection,
-    front_end_of,
-    read_document,
-    read_index,
-)
+from playlist_pretrain.records.collection import Collection, front_end_of, read_document, read_index
 from playlist_pretrain.records.example import RECORD_HEADER, parse_track
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.records.shard_file import read_records

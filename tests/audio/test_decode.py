@@ -1,5 +1,7 @@
 """Decoding of every format against known tones, excerpts, and MonoLoader itself."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -51,12 +53,10 @@ def test_formats(kind, channels, tmp_path, ffmpeg):
 @pytest.mark.parametrize("rate", [8000, 22050, 48000])
 def test_rates(rate, tmp_path, ffmpeg):
     path = tone(ffmpeg, tmp_path / "tone.wav", rate=rate)
-    decoded = decode(path, excerpt=None)
-    assert decoded.waveform.size == pytest.approx(64000, abs=2)
-    assert strongest_hz(decoded.waveform) == pytest.approx(1000, abs=1)
-    decoded = decode(path, sample_rate=22050, excerpt=None)
-    assert decoded.waveform.size == pytest.approx(88200, abs=4)
-    assert strongest_hz(decoded.waveform, 22050) == pytest.approx(1000, abs=1)
+    for wanted in (16000, 22050):
+        decoded = decode(path, sample_rate=wanted, excerpt=None)
+        assert decoded.waveform.size == pytest.approx(4 * wanted, abs=4)
+        assert strongest_hz(decoded.waveform, wanted) == pytest.approx(1000, abs=1)
 
 
 def test_channels_are_averaged(tmp_path, ffmpeg):
@@ -96,12 +96,7 @@ def test_numbers_are_those_of_mono_loader(suffix, quality, tmp_path, ffmpeg, ess
 
 @pytest.mark.parametrize(
     ("seconds", "excerpt", "start", "length"),
-    [
-        (4.0, 1.5, 1.25, 1.5),
-        (4.0, 30.0, 0.0, 4.0),
-        (4.0, None, 0.0, 4.0),
-        (2.5, 0.5, 1.0, 0.5),
-    ],
+    [(4.0, 1.5, 1.25, 1.5), (4.0, 30.0, 0.0, 4.0), (4.0, None, 0.0, 4.0), (2.5, 0.5, 1.0, 0.5)],
 )
 def test_excerpt_is_the_centre(seconds, excerpt, start, length, tmp_path, ffmpeg):
     path = tmp_path / "ramp.wav"
@@ -129,13 +124,9 @@ def test_silence_and_shortness_are_no_errors(tmp_path, ffmpeg):
 )
 def test_names(name, tmp_path, ffmpeg, monkeypatch):
     path = tone(ffmpeg, tmp_path / "plain.wav")
-    if isinstance(name, bytes):
-        import os
-
-        name = os.fsdecode(name)
-    path.rename(tmp_path / name)
+    path.rename(tmp_path / os.fsdecode(name))
     monkeypatch.chdir(tmp_path)
-    assert decode(name).source_seconds == pytest.approx(4.0, abs=0.01)
+    assert decode(os.fsdecode(name)).source_seconds == pytest.approx(4.0, abs=0.01)
 
 
 def test_an_array_and_its_log_mel_in_two_lines(tmp_path, ffmpeg):

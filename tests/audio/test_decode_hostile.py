@@ -38,10 +38,10 @@ def zipped(whole, tmp_path) -> bytes:
     return (tmp_path / "a.zip").read_bytes()
 
 
-def float_wav(whole, tmp_path, ffmpeg, value: float) -> bytes:
+def wav_with_nan(whole, tmp_path, ffmpeg) -> bytes:
     ffmpeg("-i", whole / "tone.wav", "-c:a", "pcm_f32le", tmp_path / "float.wav")
     content = bytearray((tmp_path / "float.wav").read_bytes())
-    content[-4000:-3996] = np.float32(value).tobytes()
+    content[-4000:-3996] = np.float32(np.nan).tobytes()
     return bytes(content)
 
 
@@ -50,7 +50,6 @@ def float_wav(whole, tmp_path, ffmpeg, value: float) -> bytes:
     [
         ("empty.wav", lambda *_: b"", "is empty"),
         ("random.mp3", lambda *_: np.random.default_rng(1).bytes(50_000), "decoded"),
-        ("random.ogg", lambda *_: np.random.default_rng(2).bytes(50_000), "decoded"),
         ("text.mp3", lambda *_: b"no music here\n" * 1000, "decoded"),
         ("zip.mp3", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
         ("cut.wav", lambda whole, *_: cut(whole, "wav", 0.5), r"2\.0 s of the 4\.0 s"),
@@ -59,8 +58,7 @@ def float_wav(whole, tmp_path, ffmpeg, value: float) -> bytes:
         ("cut.m4a", lambda whole, *_: cut(whole, "m4a", 0.5), "decoded"),
         ("head.flac", lambda whole, *_: cut(whole, "flac", 1)[:60], "decoded"),
         ("head.ogg", lambda whole, *_: cut(whole, "ogg", 1)[:60], "decoded"),
-        ("nan.wav", lambda *given: float_wav(*given, np.nan), "NaN or infinite"),
-        ("inf.wav", lambda *given: float_wav(*given, -np.inf), "NaN or infinite"),
+        ("nan.wav", wav_with_nan, "NaN or infinite"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -134,11 +132,8 @@ def test_unknown_codecs_do_not_crash_a_process_that_dirties_its_memory(whole):
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), *names],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["True", "4", "4"] * 3
     assert result.stderr == ""

@@ -17,6 +17,10 @@ PLAIN = {
     for hop in (188, 256)
 }
 
+EACH = pytest.mark.parametrize(
+    "name", ["paper", *(pytest.param(n, marks=pytest.mark.slow) for n in PRESETS if n != "paper")]
+)
+
 
 def chirp(samples: int = 48000) -> np.ndarray:
     seconds = np.arange(samples) / 16000
@@ -114,7 +118,7 @@ def test_framing_equals_essentias_network(name, samples, rng, essentia_reference
     np.testing.assert_allclose(mel_of(PRESETS[name], waveform), expected, atol=5e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@EACH
 def test_log_mel_equals_a_slow_oracle(name, rng):
     preset = dataclasses.replace(PRESETS[name], mel_precision="float64")
     waveform = (0.3 * chirp(4000) + rng.normal(0, 0.05, 4000)).astype(np.float32)
@@ -123,6 +127,7 @@ def test_log_mel_equals_a_slow_oracle(name, rng):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_way_to_run_it_gives_the_same_bits(name, tmp_path):
     import tensorflow as tf
@@ -151,7 +156,7 @@ def test_every_way_to_run_it_gives_the_same_bits(name, tmp_path):
         np.testing.assert_array_equal(fixed(tf.constant(waveform)), expected)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@EACH
 def test_batches_and_chunks_change_nothing(name, rng, monkeypatch):
     import tensorflow as tf
 
@@ -168,7 +173,7 @@ def test_batches_and_chunks_change_nothing(name, rng, monkeypatch):
     assert mel_of(preset, batch[:0]).shape == (0, *mel.shape[1:])
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@EACH
 def test_silence_and_gradients(name):
     import tensorflow as tf
 

@@ -17,23 +17,23 @@ import pytest
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.cli import make_demo as command
+from playlist_pretrain.demo import build
 from playlist_pretrain.demo.build import SongLoader, build_demo, write_songs
 from playlist_pretrain.demo.songs import render
 from playlist_pretrain.demo.world import PARTS, STYLES, make_world
 from playlist_pretrain.errors import AudioError, CollectionError, RecipeError
 from playlist_pretrain.playlists.groups import load_groups
+from playlist_pretrain.records.collection import Collection
 
-EXTRA = {
-    "demo": {
-        "tracks.csv",
-        "tags.tsv",
-        "triplets.csv",
-        "playlists.csv",
-        "groups-artists.npz",
-        "groups-playlists.npz",
-    },
-    "demo-eval": {"tracks.csv", "tags.tsv", "triplets.csv", "groups-artists.npz"},
-}
+EVERY = {"tracks.csv", "tags.tsv", "triplets.csv", "groups-artists.npz"}
+EXTRA = {"demo": {*EVERY, "playlists.csv", "groups-playlists.npz"}, "demo-eval": EVERY}
+
+
+@pytest.fixture
+def copied(quick_demo, tmp_path, monkeypatch):
+    """The demo with short songs, as a copy that a test may write into."""
+    monkeypatch.setattr(build, "SECONDS", 1.0)
+    return shutil.copytree(quick_demo, tmp_path / "tfrecords")
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -84,12 +84,11 @@ def test_a_collection_of_something_else_is_never_touched(tmp_path, content, over
     assert digests(tmp_path).keys() == {"demo/collection.json"}
 
 
-@pytest.mark.slow
-def test_collections_hold_all_songs_and_no_silence(built):
-    root, collections = built
+@pytest.mark.long
+def test_collections_hold_all_songs_and_no_silence(demo_collections):
     world = make_world(0)
-    for part, collection in zip(PARTS, collections, strict=True):
-        assert collection.path == root / part
+    for part in PARTS:
+        collection = Collection.open(demo_collections / part)
         assert collection.front_end == front_end("paper")
         assert list(collection.track_ids) == sorted(world.track_ids[s] for s in world.songs(part))
         assert set(collection.frames) == {front_end("paper").frames(480_000)}
@@ -102,13 +101,14 @@ def test_collections_hold_all_songs_and_no_silence(built):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
-def test_tables_stand_beside_the_collection(built, part):
-    root, _ = built
+def test_tables_stand_beside_the_collection(quick_demo, part):
+    root = quick_demo
     world = make_world(0)
     ids = {world.track_ids[song] for song in world.songs(part)}
     tracks, tags = read(root / part / "tracks.csv"), read(root / part / "tags.tsv")
     triplets = read(root / part / "triplets.csv")
     assert EXTRA[part] <= {path.name for path in (root / part).iterdir()}
+    assert list(Collection.open(root / part).track_ids) == sorted(ids)
     assert list(tracks[0]) == ["track_id", "artist", "style", "title"]
     assert list(tags[0]) == ["track_id", "split", "tags"]
     assert list(triplets[0]) == ["anchor", "positive", "negative"]
@@ -122,8 +122,9 @@ def test_tables_stand_beside_the_collection(built, part):
 
 
 @pytest.mark.slow
-def test_groups_are_the_playlists_and_artists(built):
-    root, (demo, demo_eval) = built
+def test_groups_are_the_playlists_and_artists(quick_demo):
+    root = quick_demo
+    demo, demo_eval = (Collection.open(root / part) for part in PARTS)
     entries = {}
     for row in read(root / "demo" / "playlists.csv"):
         entries.setdefault(row["group_id"], []).append(row["track_id"])
@@ -163,8 +164,9 @@ def test_a_second_call_mends_what_is_damaged_and_changes_nothing_else(copied, da
         assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == written
 
 
-@pytest.mark.slow
-def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(copied):
+@pytest.mark.long
+def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(demo_collections, tmp_path):
+    copied = shutil.copytree(demo_collections, tmp_path / "tfrecords")
     content = digests(copied)
     shutil.rmtree(copied / "demo-eval")
     arguments = ["--out", str(copied), "--workers", "2", "--quiet"]
@@ -235,11 +237,11 @@ def mean_of_mel_accuracies(means, mean, std, triplets) -> dict[str, float]:
     return found
 
 
-@pytest.mark.slow
-def test_mean_of_mel_does_not_solve_demo_eval_but_the_latents_do(built):
-    root, (_, demo_eval) = built
+@pytest.mark.long
+def test_mean_of_mel_does_not_solve_demo_eval_but_the_latents_do(demo_collections):
+    demo_eval = Collection.open(demo_collections / "demo-eval")
     world = make_world(0)
-    rows = read(root / "demo-eval" / "triplets.csv")
+    rows = read(demo_eval.path / "triplets.csv")
     triplets = np.array(
         [[demo_eval.row(row[c]) for c in ("anchor", "positive", "negative")] for row in rows]
     )

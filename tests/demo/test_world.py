@@ -54,21 +54,11 @@ def test_every_song_has_its_style_and_some_instruments_and_moods(world):
     assert set(moods.values()) == {126}  # 35 % of 360
 
 
-@pytest.mark.parametrize(
-    ("part", "sizes"),
-    [
-        ("demo", {"train": 120, "validation": 60, "test": 60}),
-        ("demo-eval", {"train": 42, "validation": 18, "test": 60}),
-    ],
-)
-def test_splits_have_their_sizes(part, sizes):
-    world = make_world(0)
+def test_splits_have_their_sizes_and_no_artist_of_a_test_is_in_another_one(world):
     splits = tables.splits(world)
-    assert Counter(splits[song] for song in world.songs(part)) == sizes
-
-
-def test_no_artist_of_a_test_split_is_in_another_one(world):
-    splits = tables.splits(world)
+    sizes = [Counter(splits[song] for song in world.songs(part)) for part in PARTS]
+    assert sizes[0] == {"train": 120, "validation": 60, "test": 60}
+    assert sizes[1] == {"train": 42, "validation": 18, "test": 60}
     found = defaultdict(set)
     for song in range(360):
         found[world.song_artist[song]].add(splits[song])
@@ -78,22 +68,15 @@ def test_no_artist_of_a_test_split_is_in_another_one(world):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_triplets_are_500_clear_ones_of_the_part(world, part):
+def test_triplets_are_500_clear_ones_between_styles_or_within_one(world, part):
     triplets = tables.triplets(world, part)
-    assert triplets.shape == (500, 3)
-    assert len(np.unique(triplets, axis=0)) == 500
+    assert triplets.shape == np.unique(triplets, axis=0).shape == (500, 3)
     assert set(triplets.ravel()) <= set(world.songs(part))
     anchor, positive, negative = (world.latents[column] for column in triplets.T)
-    far = np.linalg.norm(anchor - negative, axis=1)
     near = np.linalg.norm(anchor - positive, axis=1)
     assert np.all(near > 0)
-    assert np.all(far - near >= tables.MARGIN)
-
-
-@pytest.mark.parametrize("part", PARTS)
-def test_triplets_are_between_styles_or_within_one(world, part):
-    style = world.song_style[tables.triplets(world, part)]
-    artist = world.song_artist[tables.triplets(world, part)]
+    assert np.all(np.linalg.norm(anchor - negative, axis=1) - near >= tables.MARGIN)
+    style, artist = world.song_style[triplets], world.song_artist[triplets]
     within = style[:, 0] == style[:, 2]
     assert np.all(style[:, 0] == style[:, 1])
     assert within.sum() == 100
@@ -102,21 +85,15 @@ def test_triplets_are_between_styles_or_within_one(world, part):
     assert len(set(artist[:, 0])) == len(set(world.song_artist[world.songs(part)]))
 
 
-@pytest.mark.parametrize(("part", "artists"), [("demo", 24), ("demo-eval", 12)])
-def test_parts_have_their_artists_with_ten_songs_each_and_all_styles(world, part, artists):
-    songs = world.songs(part)
-    counts = np.bincount(world.song_artist[songs], minlength=36)
-    assert len(songs) == 10 * artists
-    assert np.array_equal(np.unique(counts), [0, 10])
-    assert np.count_nonzero(counts) == artists
-    assert np.array_equal(np.bincount(world.song_style[songs]), [10 * artists // 6] * 6)
-
-
-def test_parts_share_no_artist_and_no_song():
-    world = make_world(0)
-    demo, demo_eval = (set(world.song_artist[world.songs(part)]) for part in PARTS)
-    assert not demo & demo_eval
-    assert len(demo | demo_eval) == len(world.artists) == len(set(world.artists)) == 36
+def test_parts_have_their_own_artists_with_ten_songs_each_and_all_styles(world):
+    artists = []
+    for part, count in (("demo", 24), ("demo-eval", 12)):
+        songs = world.songs(part)
+        found, counts = np.unique(world.song_artist[songs], return_counts=True)
+        assert len(found) == count and set(counts) == {10}
+        assert np.array_equal(np.bincount(world.song_style[songs]), [10 * count // 6] * 6)
+        artists += found.tolist()
+    assert len(set(artists)) == len(world.artists) == len(set(world.artists)) == 36
 
 
 def test_neighbours_on_the_ring_are_nearer_than_styles_farther_away(world):

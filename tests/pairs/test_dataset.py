@@ -118,7 +118,7 @@ def test_pairs_of_a_collection_go_into_fit(collection):
         pair_dataset(collection, pairs, batch=16, frames=8)
 
 
-@pytest.mark.parametrize("name", ["artist_co", "simclr"])
+@pytest.mark.parametrize("name", [pytest.param("artist_co", marks=pytest.mark.slow), "simclr"])
 def test_a_pairing_of_a_collection_or_of_groups(collection, name):
     found = pairing(name, collection, frames=8)
     rows = np.concatenate(list(found.epoch(0)))

@@ -20,6 +20,7 @@ from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.writer import ShardWriter
 
 RATE = 16000
 PAPER = front_end("paper")
@@ -49,6 +50,18 @@ def interrupt_at_shard(monkeypatch, number):
         return original(self, task, announce)
 
     monkeypatch.setattr(ShardWork, "__call__", call)
+
+
+def full_disk_at_shard(monkeypatch, number):
+    """No room for shard ``number``."""
+    original = ShardWriter.add
+
+    def add(self, *args):
+        if self.path.name == f"mel-{number:05d}.tfrecord":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        original(self, *args)
+
+    monkeypatch.setattr(ShardWriter, "add", add)
 
 
 @dataclass(frozen=True)

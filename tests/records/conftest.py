@@ -1,6 +1,5 @@
 """Fixtures of the tests of building collections."""
 
-import contextlib
 import os
 import shutil
 import sys
@@ -10,9 +9,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # spawned processes look for the loader here
 from build_loaders import PAPER, Tones, sources
+from damage import killed
 
-from playlist_pretrain.records import build_folder
 from playlist_pretrain.records.build import make_collection
+from playlist_pretrain.records.build_folder import BuildFolder
 
 
 @pytest.fixture
@@ -30,35 +30,5 @@ def make(in_process, tmp_path):
 @pytest.fixture
 def killed_while_moving():
     """Context of a build that is killed after so many steps of moving its files into place."""
-
-    class Killed(BaseException):
-        pass
-
-    @contextlib.contextmanager
-    def killed(step):
-        left = [-1]
-
-        def dying(function):
-            def call(*args, **options):
-                if left[0] == 0:
-                    raise Killed
-                left[0] -= 1
-                return function(*args, **options)
-
-            return call
-
-        original = build_folder.BuildFolder.move_out
-
-        def move_out(self):
-            left[0] = step
-            original(self)
-
-        with pytest.MonkeyPatch.context() as patch:
-            for name in ("replace", "unlink"):
-                patch.setattr(build_folder.os, name, dying(getattr(os, name)))
-            patch.setattr(build_folder.shutil, "rmtree", dying(shutil.rmtree))
-            patch.setattr(build_folder.BuildFolder, "move_out", move_out)
-            with pytest.raises(Killed):
-                yield
-
-    return killed
+    places = [(os, "replace"), (os, "unlink"), (shutil, "rmtree")]
+    return lambda step: killed(step, places, begin=(BuildFolder, "move_out"))

@@ -1,12 +1,48 @@
 """Damage to collections, for the tests and the trial of checking and repairing them."""
 
+import contextlib
 import json
 import struct
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from playlist_pretrain.records.shard_file import masked_crc
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@contextlib.contextmanager
+def killed(step, places, begin=None):
+    """End at call ``step`` of functions ``(owner, name)``, counted once ``begin`` is called."""
+    left = [None if begin else step]
+
+    def dying(function):
+        def call(*arguments, **options):
+            if left[0] == 0:
+                raise Killed
+            if left[0] is not None:
+                left[0] -= 1
+            return function(*arguments, **options)
+
+        return call
+
+    def beginning(function):
+        def call(*arguments):
+            left[0] = step
+            return function(*arguments)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        for place in places:
+            patch.setattr(*place, dying(getattr(*place)))
+        if begin:
+            patch.setattr(*begin, beginning(getattr(*begin)))
+        yield
 
 
 def record(data: bytes, length: int | None = None) -> bytes:
@@ -45,14 +81,6 @@ def content(collection) -> dict[str, tuple]:
 
 def arrays(collection) -> list[np.ndarray]:
     """The index of an open collection."""
-    names = (
-        "shard",
-        "offset",
-        "frames",
-        "start_seconds",
-        "source_seconds",
-        "band_mean",
-        "band_std",
-    )
+    names = "shard offset frames start_seconds source_seconds band_mean band_std"
     ids = collection.track_ids
-    return [ids.data, ids.ends, *(getattr(collection, name) for name in names)]
+    return [ids.data, ids.ends, *(getattr(collection, name) for name in names.split())]

@@ -1,8 +1,5 @@
 """The Beam pipeline leaves what a local build leaves, byte for byte, and says what it says."""
 
-import contextlib
-import errno
-import os
 import re
 import subprocess
 import sys
@@ -10,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from build_loaders import PAPER, Tones, content, sources
+from build_loaders import PAPER, Tones, content, full_disk_at_shard, sources
 
 from playlist_pretrain.cli import make_tfrecords as make_module
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.build import make_collection
-from playlist_pretrain.records.writer import ShardWriter
 
 beam_build = pytest.importorskip("playlist_pretrain.records.beam_build")
 
@@ -50,7 +46,8 @@ def test_equal_to_a_local_build(make, make_with_beam, tmp_path):
 
 @pytest.mark.slow
 def test_a_pipeline_that_fails_keeps_what_is_finished(make, make_with_beam, tmp_path):
-    with full_disk(1), pytest.raises(CollectionError) as caught:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CollectionError) as caught:
+        full_disk_at_shard(patch, 1)
         make_with_beam()
     message = str(caught.value)
     assert "mel-00001.tfrecord" in message and "No space left on device" in message
@@ -60,21 +57,6 @@ def test_a_pipeline_that_fails_keeps_what_is_finished(make, make_with_beam, tmp_
     assert report.kept == int(kept[1]) and report.made == 3 - report.kept
     make(SPECIAL)
     assert content(tmp_path / "beam") == content(tmp_path / "out")
-
-
-@contextlib.contextmanager
-def full_disk(number):
-    """No room for shard ``number``."""
-    original = ShardWriter.add
-
-    def add(self, *args):
-        if self.path.name == f"mel-{number:05d}.tfrecord":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-        original(self, *args)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ShardWriter, "add", add)
-        yield
 
 
 def test_a_worker_that_sees_another_folder(make_with_beam, tmp_path, monkeypatch):
@@ -150,7 +132,7 @@ def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
         assert found[name] == expected[name]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_of_beam(music):
     options = "--runner=DirectRunner --direct_num_workers=2 --direct_running_mode=multi_processing"
     script = Path(__file__).resolve().parents[2] / "scripts" / "make_tfrecords.py"

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ import pytest
 from build_loaders import Chore
 
 from playlist_pretrain.errors import AudioError
-from playlist_pretrain.records.workers import describe_exit, work_through
+from playlist_pretrain.records.workers import work_through
 
 pytestmark = pytest.mark.slow
 
@@ -61,10 +60,3 @@ def _alive(pid):
         return False
     # A zombie waits for its new parent, and does nothing else.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def test_exit_codes_in_words():
-    assert describe_exit(3) == "exit code 3"
-    assert describe_exit(-signal.SIGSEGV) == "SIGSEGV"
-    assert "memory" in describe_exit(-signal.SIGKILL)
-    assert describe_exit(-120) == "signal 120"

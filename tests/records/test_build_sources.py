@@ -71,42 +71,21 @@ def test_a_folder_without_audio(tmp_path):
         find_audio(tmp_path / "cover.jpg")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "track_id,path\nb,y/2.ogg\na,1.ogg\n",
-        "\ufefftrack_id,path\r\nb,y/2.ogg\r\n\r\na,1.ogg\r\n",
-        "path\ttitle\ttrack_id\ny/2.ogg\tone, two\tb\n1.ogg\t\ta\n",
-        '"track_id";"path"\n"b";y/2.ogg\n"a";1.ogg\n',
-        'x, track_id ,path\n"a ""quoted"" one",b,x/../y/2.ogg\n,a,"./1.ogg"',
-    ],
-)
-def test_tables_in_every_dress(tmp_path, text):
-    (tmp_path / "tracks.csv").write_bytes(text.encode("utf-8"))
-    tracks = read_tracks_table(tmp_path / "tracks.csv", tmp_path)
-    assert tracks == [TrackSource("a", "1.ogg"), TrackSource("b", "y/2.ogg")]
-
-
-def test_blanks_belong_to_ids_and_a_path_may_be_absolute(tmp_path):
-    (tmp_path / "t.csv").write_text(f"track_id,path\n a ,x/1 .ogg\nb,{tmp_path}/x/1.ogg\n")
+def test_a_table_of_tracks(tmp_path):
+    text = f"track_id,path\nb,{tmp_path}/x/1.ogg\n a ,x/1 .ogg\na,./x/../1.ogg\n"
+    (tmp_path / "t.csv").write_text(text)
     tracks = read_tracks_table(tmp_path / "t.csv", tmp_path)
-    assert tracks == [TrackSource(" a ", "x/1 .ogg"), TrackSource("b", "x/1.ogg")]
+    expected = {" a ": "x/1 .ogg", "a": "1.ogg", "b": "x/1.ogg"}
+    assert tracks == [TrackSource(*entry) for entry in expected.items()]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the file is empty"),
-        ("id,path\n1,a\n", "no column 'track_id'; its columns are: 'id', 'path'"),
         ("track_id|path\n1|a\n", r"its columns are: 'track_id\|path'"),
-        ("track_id,path\n", "a header and no rows"),
-        ("track_id,path\na,x.ogg\n ,y.ogg\n", "line 3: column 'track_id' is empty"),
         ("track_id,path\na,x.ogg\nb,z\na,y.ogg\n", r"'a' is on line 2 \('x.ogg'\).*4 \('y.ogg'\)"),
-        ("track_id,path\na\n", "line 2: 1 cells, the header has 2"),
         ("track_id,path\na,\n", "line 2: column 'path' is empty"),
-        ("track_id,path\na,x\0y\n", "line 2: holds a zero byte"),
         ("track_id,path\na,../x.ogg\n", r"line 2: the path '\.\./x\.ogg' is not inside"),
-        ("track_id,path\na," + "x" * 200_000 + "\n", "line 2: field larger than"),
     ],
 )
 def test_bad_tables(tmp_path, text, message):
@@ -115,15 +94,6 @@ def test_bad_tables(tmp_path, text, message):
     with pytest.raises(TableError, match=message) as caught:
         read_tracks_table(tmp_path / "t.csv", tmp_path / "audio")
     assert "t.csv" in str(caught.value)
-
-
-def test_tables_that_are_none(tmp_path):
-    path = tmp_path / "t.csv"
-    with pytest.raises(TableError, match="no such file"):
-        read_tracks_table(path, tmp_path)
-    path.write_bytes(b"track_id,path\n\xff,a.ogg\n")
-    with pytest.raises(TableError, match=r"line 2: not UTF-8 \(.*0xff"):
-        read_tracks_table(path, tmp_path)
 
 
 @given(path=st.text(alphabet="ab./ ", min_size=1, max_size=12))

@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -159,19 +157,3 @@ def test_a_shard_that_shrinks_later(folder):
     (folder / "mel-00001.tfrecord").unlink()
     with pytest.raises(CollectionError, match=r"mel-00001\.tfrecord: No such file"):
         collection.mel(4)
-
-
-@pytest.mark.slow
-def test_importing_and_opening_needs_no_tensorflow(folder):
-    program = (
-        "import sys\n"
-        "from playlist_pretrain.records import windows, writer\n"
-        "from playlist_pretrain.records.collection import Collection\n"
-        "collection = Collection.open(sys.argv[1])\n"
-        "collection.mel(3), collection.rows(['a'])\n"
-        "print([name for name in ('tensorflow', 'numba', 'essentia') if name in sys.modules])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -162,16 +162,8 @@ def test_the_tally_knows_the_values(folder, rng):
     np.testing.assert_array_equal(tally.low, values.min(0))
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda d: d["shards"][0].update(file="../x"), "is not a plain name"),
-        (lambda d: d["shards"][0].update(file="mel-00001.tfrecord"), "is named twice"),
-        (lambda d: d["shards"][0].update(sha256="0" * 64), "does not fit front end and shards"),
-    ],
-)
-def test_a_damaged_description_is_refused_with_what_to_do(folder, change, words):
-    rewrite(folder, change)
+def test_a_damaged_description_is_refused_with_what_to_do(folder):
+    rewrite(folder, lambda d: d["shards"][0].update(file="mel-00001.tfrecord"))
     for call in (verify_collection, repair_collection):
-        with pytest.raises(CollectionError, match=words):
+        with pytest.raises(CollectionError, match="is named twice"):
             call(folder)

@@ -17,11 +17,7 @@ from hypothesis import strategies as st
 
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
 from playlist_pretrain.records import windows as windows_module
-from playlist_pretrain.records.windows import (
-    WindowReader,
-    random_starts,
-    window_dataset,
-)
+from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
 
 FRAMES = [300, 40, 256, 700, 1, 255, 257, 1000, 64]
 
@@ -122,21 +118,6 @@ def test_partial_and_interrupted_reads_are_continued(monkeypatch):
     assert windows_module._fill(out, *arguments) == (0, errno.EIO)
     monkeypatch.setattr(windows_module, "_pread", lambda *_: 0)
     assert windows_module._fill(out, *arguments) == (0, 0)
-
-
-@pytest.mark.slow
-def test_code_compiles_where_no_folder_can_keep_it(collection):
-    program = """
-        import sys
-        from numba.core import caching
-        caching.CacheImpl._locator_classes = []
-        from playlist_pretrain.records.collection import Collection
-        from playlist_pretrain.records.windows import WindowReader
-        collection = Collection.open(sys.argv[1])
-        windows = WindowReader(collection, 256).read([3], [100])
-        assert (windows[0] == collection.mel(3)[100:356]).all()
-    """
-    run(program, collection)
 
 
 def run(program, collection):
