@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import signal
-import sys
 import time
 import zlib
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
-from playlist_pretrain.records.shards import ShardTask, ShardWork
+from playlist_pretrain.records.shards import ShardWork
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.writer import ShardWriter
 
@@ -156,13 +155,7 @@ class Chore:
 
     def __call__(self, task: str, announce) -> int:
         announce(0)
-        kind, _, rest = task.partition(" ")
-        if kind == "tell":
-            note = Path(rest)
-            note.with_suffix(".part").write_text(str(os.getpid()))
-            note.with_suffix(".part").rename(note)
-            time.sleep(60)
-        elif task == "audio error":
+        if task == "audio error":
             raise AudioError("a.ogg: not audio")
         elif task == "disk full":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "b")
@@ -170,14 +163,3 @@ class Chore:
             raise Odd("cannot", "travel")
         announce(1)
         return len(task)
-
-
-@dataclass(frozen=True)
-class AlsoModules:
-    """Makes a shard and returns the names of the modules that this took."""
-
-    work: ShardWork
-
-    def __call__(self, task: ShardTask, announce) -> list[str]:
-        self.work(task, announce)
-        return list(sys.modules)

@@ -80,19 +80,6 @@ def music(tmp_path, monkeypatch, rng):
     return Path("music")
 
 
-@pytest.mark.slow
-def test_the_command_with_beam_is_the_command(make_with_beam, music, capsys):
-    options = ["--audio", "music", "--front-end", "vggish", "--excerpt", "full"]
-    said = []
-    for out, more in (("local", []), ("beam", [f"--beam={LOCAL}"])):
-        assert make_module.main([*options, "--out", out, *more]) == 0
-        text = capsys.readouterr().out.replace(out, "OUT")
-        said.append(re.sub(r"in [\d.]+ s", "in N s", text))
-    assert said[0] == said[1]
-    assert "1 of 3 tracks could not be read" in said[0]
-    assert content(Path("local")) == content(Path("beam"))
-
-
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

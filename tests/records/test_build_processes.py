@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from build_loaders import PAPER, AlsoModules, Tones, content, sources
+from build_loaders import PAPER, Chore, Tones, content, sources
 
-from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.errors import AudioError, CollectionError
 from playlist_pretrain.records import build
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.shards import ShardTask, ShardWork
 from playlist_pretrain.records.workers import work_through
 
 pytestmark = pytest.mark.slow
@@ -56,27 +55,22 @@ def start(out, count=40, add=False):
     )
 
 
-def wait_for_shard(out, child):
-    until = time.monotonic() + 120
-    while not list((out / ".build").glob("mel-*.json")):
-        assert child.poll() is None, child.stderr.read()
-        assert time.monotonic() < until, "no shard was finished in time"
-        time.sleep(0.01)
+def wait_for(condition):
+    until = time.monotonic() + 60
+    while not (answer := condition()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+    return answer
 
 
-def wait_for_end_of_group(group):
-    until = time.monotonic() + 20
-    while True:
-        states = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):  # it ended in between
-                state, _, its_group = status.read_text().rpartition(")")[2].split()[:3]
-                if int(its_group) == group and state != "Z":
-                    states.append(state)
-        if not states:
-            return
-        assert time.monotonic() < until, "processes are left behind"
-        time.sleep(0.05)
+def alive(group):
+    """Processes of a group that still run; a zombie waits for its parent, and does nothing else."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended in between
+            state, _, its_group = status.read_text().rpartition(")")[2].split()[:3]
+            found += [status.parent.name] * (int(its_group) == group and state != "Z")
+    return found
 
 
 def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_path):
@@ -93,15 +87,6 @@ def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_pa
             assert reason.startswith(f"reading it ended the process twice ({why}")
         assert (report.tracks, report.made) == (37, 3)
     assert content(tmp_path / "1") == content(tmp_path / "2")
-
-
-def test_workers_need_no_tensorflow(tmp_path):
-    work = AlsoModules(ShardWork(tmp_path, None, PAPER, Tones()))
-    task = ShardTask(0, tuple(sources(count=2)))
-    nothing = {"on_step": lambda *_: None, "on_death": lambda *_: None}
-    (((_, modules),)) = work_through(work, [task], 1, **nothing)
-    assert "playlist_pretrain.audio.numpy_log_mel" in modules and "tensorflow" not in modules
-    assert (tmp_path / "mel-00000.tfrecord").exists()
 
 
 def timed(begin):
@@ -160,13 +145,13 @@ def test_killed_at_random_moments(tmp_path, add, kills):
 def test_interrupted_from_the_keyboard(tmp_path):
     out = tmp_path / "out"
     with start(out) as child:
-        wait_for_shard(out, child)
+        wait_for(lambda: list((out / ".build").glob("mel-*.json")))
         os.killpg(child.pid, signal.SIGINT)
         assert child.wait(30) == 130
         said = child.stderr.read().splitlines()
     assert said == ["build: interrupted; what was finished is kept"]
     assert not list((out / ".build").glob(".*.tmp"))
-    wait_for_end_of_group(child.pid)
+    wait_for(lambda: not alive(child.pid))
     with start(out) as child:
         assert child.wait() == 0
     assert len(Collection.open(out)) == 40
@@ -185,3 +170,25 @@ def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):
     assert "'album 0/000' … 'album 3/015'" in str(caught.value)
     assert "ended 3 times before its first track (SIGKILL" in str(caught.value)
     assert "fewer --workers" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "message"),
+    [
+        ("audio error", AudioError, "a.ogg"),
+        ("disk full", OSError, "No space left on device: 'b'"),
+        ("unpicklable", RuntimeError, "Odd: cannot travel"),
+    ],
+)
+def test_errors_arrive_with_the_workers_traceback(task, kind, message):
+    work = work_through(Chore(), [task], 1, on_step=lambda *_: None, on_death=lambda *_: None)
+    with pytest.raises(kind, match=message) as caught:
+        list(work)
+    assert "build_loaders.py" in "".join(caught.value.__notes__)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    with start(tmp_path / "out") as child:
+        wait_for(lambda: list((tmp_path / "out" / ".build").glob("mel-*.json")))
+        child.kill()
+    wait_for(lambda: not alive(child.pid))

@@ -9,13 +9,9 @@ from build_loaders import PAPER
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.audio.decode import AudioLoader
-from playlist_pretrain.audio.front_end import IMPORTED, front_end
+from playlist_pretrain.audio.front_end import IMPORTED
 from playlist_pretrain.errors import CollectionError, RecipeError
-from playlist_pretrain.records.build import make_collection
-from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.records.windows import (
-    WindowReader,
     excerpt_frames,
     incomplete_excerpts,
     window_positions,
@@ -118,60 +114,3 @@ def test_excerpts_that_cannot_be_and_rows_that_are_not_there():
     for row in (-1, 1):
         with pytest.raises(CollectionError, match=f"described: row {row} of 1 tracks"):
             window_positions(reader, [0, row])
-
-
-CLICKS = (3.0, 14.4, 21.7, 25.2, 34.11, 48.5)
-
-
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory):
-    """Folder of sound files of several rates and lengths with a click at each of ``CLICKS``."""
-    import soundfile
-
-    folder = tmp_path_factory.mktemp("clicks")
-    for name, rate, seconds in (("a", 44100, 55.003), ("b", 16000, 61.2), ("c", 22050, 29.0)):
-        waveform = np.random.default_rng(0).normal(scale=1e-3, size=int(seconds * rate))
-        for click in CLICKS:
-            at = int(click * rate)
-            waveform[at : at + rate // 4000] = 0.9
-        soundfile.write(folder / f"{name}.wav", waveform, rate)
-    return folder
-
-
-def build(folder, out, made_by, excerpt):
-    load = AudioLoader(made_by.sample_rate, excerpt)
-    return make_collection(out, find_audio(folder).tracks, made_by, load, root=folder).collection
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["paper", "vggish"])
-def test_records_know_where_they_start(in_process, clicks, tmp_path, name):
-    """Clicks are found where they are in the source, in excerpts and in whole files."""
-    made_by = front_end(name)
-    hop = made_by.hop_length / made_by.sample_rate
-    # A frame is loudest when the click is in its middle, where centred frames are counted from.
-    half = made_by.frame_length / made_by.sample_rate / 2
-    middle, kept = 0 if made_by.framing == "centred" else half, {}
-    for excerpt in (30.0, None, 10.0):
-        collection = build(clicks, tmp_path / f"{excerpt}", made_by, excerpt)
-        np.testing.assert_allclose(collection.source_seconds, [55.003, 61.2, 29.0], atol=1e-3)
-        for row in range(3):
-            mel = collection.mel(row).astype(np.float32).mean(axis=1)
-            start = collection.start_seconds[row]
-            end = start + len(mel) * hop
-            assert abs((start + end) / 2 - collection.source_seconds[row] / 2) < 1.5 * hop
-            heard = [click for click in CLICKS if start + half < click < end - half - hop]
-            assert heard
-            for click in heard:
-                near = int((click - start) / hop)
-                loudest = max(0, near - 20) + mel[max(0, near - 20) : near + 20].argmax()
-                assert abs(start + loudest * hop + middle - click) < hop
-        reader = WindowReader(collection, made_by.window_frames, short="repeat")
-        windows = window_positions(reader, seconds=30)
-        kept[excerpt] = (
-            windows.tracks,
-            collection.start_seconds[windows.rows] + windows.starts * hop,
-        )
-    # A whole file gives the windows that its excerpt gives.
-    np.testing.assert_array_equal(kept[None][0], kept[30.0][0])
-    assert np.abs(kept[None][1] - kept[30.0][1]).max() <= hop / 2 + 1e-4
