@@ -39,24 +39,19 @@ class TrackError(PlaylistPretrainError):
     """A track (or its id) that cannot be used as asked."""
 
 
-class TableError(PlaylistPretrainError):
-    """A playlist, track or tag table that cannot be read.
-
-    The message is one line, whatever the ids and names of files that it quotes.
-    """
+class OneLineError(PlaylistPretrainError):
+    """An error whose message is one line, whatever the ids and names of files that it quotes."""
 
     def __str__(self) -> str:
         return printable(super().__str__())
 
 
-class TaskError(PlaylistPretrainError):
-    """A tagged dataset that is not what its protocol says, or does not fit a collection.
+class TableError(OneLineError):
+    """A playlist, track or tag table that cannot be read."""
 
-    The message is one line, whatever the ids and names of files that it quotes.
-    """
 
-    def __str__(self) -> str:
-        return printable(super().__str__())
+class TaskError(OneLineError):
+    """A tagged dataset that is not what its protocol says, or does not fit a collection."""
 
 
 class GroupsError(PlaylistPretrainError):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
+
+
+def jit(function: Callable, *signature: Any) -> Callable:
+    """Compile ``function`` with Numba, to run without the GIL, and keep the code for later.
+
+    It lies beside the source, or in the user's cache folder.
+    """
+    import numba
+
+    try:
+        return numba.njit(*signature, nogil=True, cache=True)(function)  # type: ignore[call-overload]
+    except RuntimeError:  # neither folder can be written: compile anew in every process
+        return numba.njit(*signature, nogil=True)(function)
 
 
 def compiled(function: Callable) -> Callable:
-    """Compile ``function`` with Numba at its first call; it then runs without the GIL.
+    """Compile ``function`` by :func:`jit` at its first call; Numba is imported only then.
 
-    Numba is imported only then, and the compiled code is kept beside the source (or in the user's
-    cache folder) for the next process. The plain function stays reachable as ``__wrapped__``.
+    The plain function stays reachable as ``__wrapped__``.
     """
-
-    @functools.cache
-    def kernel():
-        import numba
-
-        try:
-            return numba.njit(nogil=True, cache=True)(function)
-        except RuntimeError:  # neither folder can be written: compile anew in every process
-            return numba.njit(nogil=True)(function)
+    kernel = functools.cache(functools.partial(jit, function))
 
     @functools.wraps(function)
     def call(*arguments):

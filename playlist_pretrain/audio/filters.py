@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from playlist_pretrain.audio.constants import Constants
+from playlist_pretrain.audio.front_end import Constants
 
 _CORNER_HZ, _CORNER_MEL = 1000.0, 15.0
 _SLOPE = 3.0 / 200.0
 _LOG_STEP = np.log(6.4) / 27.0
-
-
-def hann(length: int, periodic: bool) -> np.ndarray:
-    """Hann window: ``0.5 − 0.5·cos(2πn / N)`` with N = length (periodic) or length − 1.
-
-    Returns
-    -------
-    numpy.ndarray [shape=(length,), float32, 0 … 1]
-    """
-    last = length if periodic else length - 1
-    return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(length) / last)).astype(np.float32)
 
 
 def hz_to_mel(hz: np.ndarray, scale: str) -> np.ndarray:
@@ -46,84 +35,44 @@ def mel_to_hz(mel: np.ndarray, scale: str) -> np.ndarray:
     return np.where(mel < corner, mel / kind(_SLOPE), above)
 
 
-def mel_edges(bands: int, f_min: float, f_max: float, scale: str, precision: str) -> np.ndarray:
-    """The ``bands + 2`` edges of the triangles in Hz, equally spaced on the mel scale.
-
-    Parameters
-    ----------
-    precision : {"float32", "float64"}
-        ``"float64"`` is the textbook. ``"float32"`` adds a rounded increment again and again,
-        as Essentia does; the error that this piles up moves the edges enough to change a
-        log-mel by 2e-3, so parity with Essentia needs the same rounding.
-    """
-    dtype = np.dtype(precision)
-    low, high = hz_to_mel(np.array([f_min, f_max], dtype), scale)
-    if dtype == np.float64:
-        return mel_to_hz(np.linspace(low, high, bands + 2), scale)
-    steps = np.full(bands + 2, (high - low) / np.float32(bands + 1), np.float32)
-    steps[0] = low
-    return mel_to_hz(np.cumsum(steps, dtype=np.float32), scale)
+def front_end_taper(front_end: Constants) -> np.ndarray:
+    """Hann window of ``front_end``, float32 [frame_length]; the periodic one ends before its 0."""
+    last = front_end.frame_length - (front_end.taper != "hann-periodic")
+    steps = np.arange(front_end.frame_length)
+    return (0.5 - 0.5 * np.cos(2.0 * np.pi * steps / last)).astype(np.float32)
 
 
-def mel_filters(
-    *,
-    sample_rate: int,
-    fft_length: int,
-    bands: int,
-    f_min: float,
-    f_max: float,
-    scale: str,
-    slopes: str,
-    norm: str,
-    precision: str,
-) -> np.ndarray:
-    """Triangular mel filters.
+def front_end_filters(front_end: Constants) -> np.ndarray:
+    """Triangular mel filters of ``front_end``.
 
-    Parameters
-    ----------
-    scale : {"slaney", "htk"}
-        Mel scale on which the edges are equally spaced.
-    slopes : {"hz", "mel"}
-        Axis on which the sides of the triangles are straight.
-    norm : {"area", "peak"}
-        ``"area"``: the triangle's area in Hz is 1; ``"peak"``: its peak is 1.
-    precision : {"float32", "float64"}
-        See :func:`mel_edges`.
+    The edges are equally spaced on the scale ``mel_scale``, the sides of the triangles straight on
+    the axis ``mel_slopes``. With ``mel_norm="area"`` the area of a triangle in Hz is 1, with
+    ``"peak"`` its peak. ``mel_precision="float64"`` is the textbook; ``"float32"`` adds a rounded
+    increment again and again, as Essentia does: the error that this piles up moves the edges
+    enough to change a log-mel by 2e-3, so parity with Essentia needs the same rounding.
 
     Returns
     -------
     numpy.ndarray [shape=(fft_length // 2 + 1, bands), float32, >= 0]
     """
-    edges = mel_edges(bands, f_min, f_max, scale, precision)
-    bins = (np.arange(fft_length // 2 + 1) * (sample_rate / fft_length)).astype(edges.dtype)
-    if slopes == "mel":
-        places, corners = hz_to_mel(bins, scale), hz_to_mel(edges, scale)
+    dtype, scale = np.dtype(front_end.mel_precision), front_end.mel_scale
+    low, high = hz_to_mel(np.array([front_end.f_min, front_end.f_max], dtype), scale)
+    if dtype == np.float64:
+        steps = np.linspace(low, high, front_end.bands + 2)
     else:
-        places, corners = bins, edges
+        steps = np.full(front_end.bands + 2, (high - low) / np.float32(front_end.bands + 1), dtype)
+        steps[0] = low
+        steps = np.cumsum(steps, dtype=dtype)
+    edges = mel_to_hz(steps, scale)
+    width = front_end.sample_rate / front_end.fft_length
+    places = (np.arange(front_end.fft_length // 2 + 1) * width).astype(dtype)
+    corners = edges
+    if front_end.mel_slopes == "mel":
+        places, corners = hz_to_mel(places, scale), hz_to_mel(edges, scale)
     left, centre, right = corners[:-2], corners[1:-1], corners[2:]
     rising = (places[:, None] - left) / (centre - left)
     falling = (right - places[:, None]) / (right - centre)
     filters = np.maximum(0, np.minimum(rising, falling))
-    if norm == "area":
-        filters = filters / ((edges[2:] - edges[:-2]) / edges.dtype.type(2))
+    if front_end.mel_norm == "area":
+        filters = filters / ((edges[2:] - edges[:-2]) / dtype.type(2))
     return filters.astype(np.float32)
-
-
-def front_end_taper(front_end: Constants) -> np.ndarray:
-    """Window of ``front_end``, float32 [frame_length]."""
-    return hann(front_end.frame_length, periodic=front_end.taper == "hann-periodic")
-
-
-def front_end_filters(front_end: Constants) -> np.ndarray:
-    """Mel filters of ``front_end``, float32 [fft_length // 2 + 1, bands]."""
-    return mel_filters(
-        sample_rate=front_end.sample_rate,
-        fft_length=front_end.fft_length,
-        bands=front_end.bands,
-        f_min=front_end.f_min,
-        f_max=front_end.f_max,
-        scale=front_end.mel_scale,
-        slopes=front_end.mel_slopes,
-        norm=front_end.mel_norm,
-        precision=front_end.mel_precision,
-    )

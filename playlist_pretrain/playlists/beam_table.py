@@ -21,7 +21,7 @@ from playlist_pretrain.files import check_writable
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
-from playlist_pretrain.records.beam_options import checked_options, one_line
+from playlist_pretrain.records.beam_build import checked_options, one_line
 
 try:
     import apache_beam as beam

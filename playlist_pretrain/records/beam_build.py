@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from playlist_pretrain import errors
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import atomic_write
-from playlist_pretrain.records.beam_options import checked_options, one_line
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_part
 from playlist_pretrain.records.sources import TrackSource
@@ -144,6 +145,26 @@ def empty_pipeline(options: str) -> beam.Pipeline:
         return beam.Pipeline(options=words)
     except Exception as error:  # whatever becomes of looking a runner up
         raise RecipeError(f"--beam {options!r}: {one_line(error)}") from error
+
+
+def checked_options(text: str) -> list[str]:
+    """Split options of Beam into a list; RecipeError when Beam does not take one of them."""
+    said = io.StringIO()
+    try:
+        words = shlex.split(text)
+        with contextlib.redirect_stderr(said):
+            PipelineOptions(words).get_all_options()
+    except ValueError as error:
+        raise RecipeError(f"--beam {text!r}: {one_line(error)}") from error
+    except SystemExit as error:  # argparse inside of Beam: a page of usage, then what is wrong
+        reason = said.getvalue().strip().rpartition(" error: ")[2]
+        raise RecipeError(f"--beam {text!r}: {reason}") from error
+    return words
+
+
+def one_line(error: Exception) -> str:
+    """Message of an error on one line."""
+    return " ".join(str(error).split())
 
 
 def _parts(work: ShardWork, tasks: Sequence[ShardTask]) -> dict[int, tuple[int, int]]:

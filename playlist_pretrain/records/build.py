@@ -34,8 +34,7 @@ from playlist_pretrain.records.report import (
     REPORT_FILE,
     BuildReport,
     Note,
-    log_failures,
-    log_summary,
+    log_report,
     read_report,
     write_report,
 )
@@ -44,7 +43,6 @@ from playlist_pretrain.records.sources import (
     TrackSource,
     excerpt_seconds,
     find_audio,
-    missing_files,
     read_tracks_table,
     storable,
 )
@@ -130,7 +128,7 @@ def build_collection(
         sources, other_files = found.tracks, found.other_files
     else:
         sources = read_tracks_table(tracks, audio)
-        missing = missing_files(audio, sources)
+        missing = [t for t in sources if not os.path.exists(os.path.join(audio, t.source))]
         if len(missing) == len(sources):
             raise AudioError(
                 f"none of the {len(sources):,} files of {tracks} is below {audio}, "
@@ -141,8 +139,8 @@ def build_collection(
         root=audio, workers=workers, add=add, overwrite=overwrite, on_error=on_error,
         make_shards=make_shards,
     )  # fmt: skip
-    log_failures(report, "track", len(report.failed) + report.tracks)
-    log_summary(report, other_files, tracks or audio)
+    listed = len(report.failed) + report.tracks
+    log_report(report, "track", listed, other_files, tracks or audio)
     return report.collection
 
 

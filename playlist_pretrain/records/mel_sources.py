@@ -37,7 +37,7 @@ from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, ImportedFrontEn
 from playlist_pretrain.errors import FrontEndError, MelError, TrackError
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.mel_files import FoundMels, file_of, find_mels, read_array
-from playlist_pretrain.records.report import BuildReport, Note, log_failures, log_summary
+from playlist_pretrain.records.report import BuildReport, Note, log_report
 from playlist_pretrain.records.sources import TrackSource
 
 logger = logging.getLogger(__name__)
@@ -167,13 +167,9 @@ def _described(content: dict) -> MelSource:
         some = isinstance(offset, int | float) and offset > 0
         given["silence"] = scale * (math.log10(offset) if some else FLOOR_DB / decibels)
     given = {"log_scale": 1.0, "framing": "centred", "made_by": "", **given}
+    base = "e" if unit == "ln" else "10"
     front_end = ImportedFrontEnd(
-        name=name,
-        spectrum=spectrum,
-        log_base="e" if unit == "ln" else "10",
-        log_factor=factor,
-        log_offset=offset,
-        **given,
+        name=name, spectrum=spectrum, log_base=base, log_factor=factor, log_offset=offset, **given
     )
     return MelSource(
         "npy", _NPY_ABOUT, "*.npy", front_end, orientation, unit,
@@ -306,19 +302,12 @@ def import_mels(
     kind = find_source(source, None if description is None else Path(description), found)
     logger.info("%s: mels of source %s, front end %r", mels, kind.name, kind.front_end.name)
     tracks, notes = _tracks(found, kind, keep_going)
+    load = MelLoader(kind.front_end, kind.orientation, kind.unit, excerpt)
     report = make_collection(
-        out,
-        tracks,
-        kind.front_end,  # type: ignore[arg-type]
-        MelLoader(kind.front_end, kind.orientation, kind.unit, excerpt),
-        root=found.folder,
-        notes=notes,
-        workers=workers,
-        overwrite=overwrite,
-        add=add,
-    )
-    log_failures(report, "mel", len(found.files) + len(found.notes))
-    log_summary(report, found.other_files, mels)
+        out, tracks, kind.front_end, load,  # type: ignore[arg-type]
+        root=found.folder, notes=notes, workers=workers, overwrite=overwrite, add=add,
+    )  # fmt: skip
+    log_report(report, "mel", len(found.files) + len(found.notes), found.other_files, mels)
     return report
 
 

@@ -76,16 +76,6 @@ class BuildReport:
         """(track id, source, reason) of tracks that could not be read and are left out."""
         return self.of("unreadable")
 
-    @property
-    def silent(self) -> list[tuple[str, str, str]]:
-        """(track id, source, reason) of tracks without any sound, which are kept."""
-        return self.of("silent")
-
-    @property
-    def short(self) -> list[tuple[str, str, str]]:
-        """(track id, source, reason) of tracks shorter than a window, which are kept."""
-        return self.of("short")
-
     def of(self, status: str) -> list[tuple[str, str, str]]:
         """(track id, source, reason) of the notes of one status."""
         return [(n.track_id, n.source, n.reason) for n in self.notes if n.status == status]
@@ -152,34 +142,35 @@ def report_text(notes: Sequence[Note], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def log_failures(report: BuildReport, what: str, listed: int) -> None:
-    """Log how many of ``listed`` tracks (``what``: "track" or "mel") a build left out, and why."""
-    see = f"see {report.collection.path / REPORT_FILE}"
+def log_report(
+    report: BuildReport, what: str, listed: int, other_files: int, origin: Path | str
+) -> None:
+    """Log what a build from the folder or table ``origin`` left out of the ``listed``, and made.
+
+    They are ``what``: "track" or "mel".
+    """
+    collection = report.collection
+    see = f"see {collection.path / REPORT_FILE}"
     prints = "; --report prints it" if what == "track" else ""
     for status, verb in (("unreadable", "could not be read"), ("skipped", "were skipped")):
         if found := report.of(status):
             logger.warning(
                 f"{len(found):,} of {counted(listed, what)} {verb} and {_are(found)} left out "
-                f"({named_sources(found)}): {see}{prints}"
+                f"({_named(found)}): {see}{prints}"
             )
     if differing := report.of(DIFFERS):
         logger.warning(
             f"{counted(len(differing), what)} left as they were: the collection has "
             f"these ids from other files, or from before the files changed: {see}"
         )
-
-
-def log_summary(report: BuildReport, other_files: int, listed: Path | str) -> None:
-    """Log what came of a build from the folder or table ``listed``."""
-    collection = report.collection
     hop = collection.front_end.hop_length / collection.front_end.sample_rate
     audio = float(collection.frames.sum(dtype="int64")) * hop
     size = sum(path.stat().st_size for path in collection.shard_paths)
-    for found, what in ((report.silent, "silent"), (report.short, "shorter than a window")):
-        if found:
+    for status, how in (("silent", "silent"), ("short", "shorter than a window")):
+        if found := report.of(status):
             logger.info(
-                f"{counted(len(found), 'track')} {_are(found)} {what} and kept "
-                f"({named_sources(found)}): see {collection.path / REPORT_FILE}"
+                f"{counted(len(found), 'track')} {_are(found)} {how} and kept "
+                f"({_named(found)}): {see}"
             )
     if other_files:
         several = f"{other_files:,} files of other kinds were"
@@ -199,7 +190,7 @@ def log_summary(report: BuildReport, other_files: int, listed: Path | str) -> No
         )
     if report.waiting:
         logger.info(
-            f"{counted(report.waiting, 'track')} of {listed} not in the collection "
+            f"{counted(report.waiting, 'track')} of {origin} not in the collection "
             "yet: the same command with --add appends them"
         )
     if report.interrupted:
@@ -214,7 +205,7 @@ def log_summary(report: BuildReport, other_files: int, listed: Path | str) -> No
         logger.info("it is complete: nothing was left to build")
 
 
-def named_sources(notes: Sequence[tuple[str, str, str]]) -> str:
+def _named(notes: Sequence[tuple[str, str, str]]) -> str:
     """Name the first sources of (track id, source, reason), and count the rest."""
     more = f" and {len(notes) - MOST_NAMED:,} more" if len(notes) > MOST_NAMED else ""
     return ", ".join(printable(source) for _, source, _ in notes[:MOST_NAMED]) + more

@@ -140,15 +140,9 @@ def excerpt_seconds(excerpt: float | str | None) -> float | None:
     return seconds
 
 
-def missing_files(folder: str | Path, tracks: list[TrackSource]) -> list[TrackSource]:
-    """Return those of ``tracks`` that have no file below ``folder``."""
-    return [track for track in tracks if not os.path.exists(os.path.join(folder, track.source))]
-
-
 def _audio_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        if folder.exists():
-            raise AudioError(f"the audio folder {folder} is not a folder")
-        raise AudioError(f"the audio folder {folder} does not exist")
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise AudioError(f"the audio folder {folder} {what}")
     return folder

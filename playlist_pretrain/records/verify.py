@@ -20,9 +20,8 @@ from playlist_pretrain.files import atomic_write, folder_lock
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import Collection, front_end_of, read_document, read_index
-from playlist_pretrain.records.example import RECORD_HEADER, parse_track
+from playlist_pretrain.records.example import RECORD_HEADER, parse_track, read_records
 from playlist_pretrain.records.schema import MEL_DTYPE
-from playlist_pretrain.records.shard_file import read_records
 from playlist_pretrain.records.writer import (
     ShardPart,
     add_band_sums,

@@ -31,6 +31,7 @@ import numpy as np
 
 from playlist_pretrain.audio.windows import SHORT
 from playlist_pretrain.errors import CollectionError, RecipeError, TrackError
+from playlist_pretrain.kernels import jit
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import MEL_DTYPE
 from playlist_pretrain.storage import is_remote, read_ranges
@@ -465,7 +466,6 @@ def fill_kernel() -> Callable:
     ``filler``. It returns ``(-1, 0)``, or the line that could not be read with the system's
     error number, 0 for a file that ends too early.
     """
-    import numba
     from numba import types
 
     global _pread, _errno_location
@@ -476,10 +476,7 @@ def fill_kernel() -> Callable:
     signature = types.UniTuple(types.int64, 2)(
         types.uint16[:, ::1], types.int32[::1], types.int64[::1], types.int64[::1], types.int64
     )
-    try:
-        return numba.njit(signature, nogil=True, cache=True)(_fill)
-    except RuntimeError:  # no folder to keep compiled code in: compile in every process
-        return numba.njit(signature, nogil=True)(_fill)
+    return jit(_fill, signature)
 
 
 def _fill(out, descriptors, offsets, sizes, filler):

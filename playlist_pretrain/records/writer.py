@@ -9,7 +9,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +21,6 @@ from playlist_pretrain.errors import CollectionError, TrackError
 from playlist_pretrain.files import atomic_write, temporary_beside, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection, read_document
-from playlist_pretrain.records.shard_file import masked_crc
 from playlist_pretrain.version import __version__
 
 
@@ -120,9 +119,9 @@ class ShardWriter:
         stored = example.stored_mel(track_id, mel, self.bands)
         data, mel_position = example.encode_track(track_id, stored, start_seconds, source_seconds)
         length = struct.pack("<Q", len(data))
-        header = length + struct.pack("<I", masked_crc(length))
+        header = length + struct.pack("<I", example.masked_crc(length))
         try:
-            for part in (header, data, struct.pack("<I", masked_crc(data))):
+            for part in (header, data, struct.pack("<I", example.masked_crc(data))):
                 self._stream.write(part)
                 self._digest.update(part)
         except OSError as error:
@@ -199,8 +198,7 @@ def write_collection(
     Raises
     ------
     CollectionError
-        No tracks, an id twice, other bands than the front end's, or a shard that is missing
-        or has another size.
+        No tracks.
     """
     folder = Path(folder)
     counts = [len(part.track_ids) for part in parts]
@@ -209,7 +207,6 @@ def write_collection(
     before = None if onto is None else read_document(onto.path)
     shards = [] if before is None else before["shards"]
     old_ids = () if onto is None else onto.track_ids
-    _check_parts(folder, front_end, parts, old_ids)
     ids = schema.PackedStrings.pack(itertools.chain(old_ids, *(part.track_ids for part in parts)))
     columns = {"shard": len(shards) + np.repeat(range(len(parts)), counts)}
     for name, of_part in _COLUMNS.items():
@@ -280,30 +277,6 @@ def _sums_of(collection: Collection | None, document: dict | None, bands: int) -
     # Written by another program: as exact as the statistics are.
     mean, std = (np.array(document[name]) for name in ("band_mean", "band_std"))
     return document["frames"] * np.stack([mean, np.square(std) + np.square(mean)])
-
-
-def _check_parts(
-    folder: Path, front_end: FrontEnd, parts: Sequence[ShardPart], old_ids: Iterable[str]
-) -> None:
-    seen = dict.fromkeys(old_ids, "the collection")
-    for part in parts:
-        for track_id in part.track_ids:
-            if track_id in seen:
-                raise CollectionError(
-                    f"{folder}: track {track_id!r} is in {seen[track_id]} and in {part.file}; "
-                    "an id belongs to one track"
-                )
-            seen[track_id] = part.file
-        if len(part.band_sum) != front_end.bands:
-            raise CollectionError(
-                f"{folder / part.file}: {len(part.band_sum)} bands, front end "
-                f"{front_end.name!r} makes {front_end.bands}"
-            )
-        path = folder / part.file
-        if not path.is_file() or path.stat().st_size != part.size:
-            raise CollectionError(
-                f"{path}: missing, or not the {part.size} bytes that were written"
-            )
 
 
 def add_band_sums(sums: np.ndarray, mel: np.ndarray) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from playlist_pretrain.records.shard_file import masked_crc
+from playlist_pretrain.records.example import masked_crc
 
 
 class Killed(BaseException):

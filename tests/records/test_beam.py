@@ -112,7 +112,7 @@ def test_a_decoder_that_crashes_costs_its_track(make, tmp_path):
     report = make_collection(tmp_path / "beam", tracks, PAPER, Tones(), make_shards=run)
     reason = "reading it ended the process twice (SIGSEGV)"
     assert report.failed == [("album 0/001", "crash:", reason)]
-    assert [source for _, source, _ in report.short] == ["short:"]
+    assert [source for _, source, _ in report.of("short")] == ["short:"]
     make([track for track in tracks if track.source != "crash:"])
     expected, found = content(tmp_path / "out"), content(tmp_path / "beam")
     for name in ("mel-00000.tfrecord", "index-0.npz"):

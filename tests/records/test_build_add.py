@@ -137,7 +137,7 @@ def test_files_that_can_be_read_now_are_appended(make_files, tmp_path):
     assert [track_id for track_id, _, _ in now.failed] == ["d"]
     both = make_files({"d": "short"}, add=True)
     assert (both.added, both.read_late) == (2, 1)
-    assert both.failed == [] and [track_id for track_id, _, _ in both.short] == ["d"]
+    assert both.failed == [] and [track_id for track_id, _, _ in both.of("short")] == ["d"]
     assert list(both.collection.track_ids) == ["a", "c", "b", "d", "e"]
     assert make_files({}).waiting == 0
 

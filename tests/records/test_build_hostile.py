@@ -72,7 +72,7 @@ def test_links_out_of_the_folder_are_read_under_their_own_name(build, audio, tmp
 def test_a_few_samples(build, audio):
     for samples in (1, 100):
         soundfile.write(audio / f"tiny{samples}.wav", tone()[:samples], 16000)
-    assert [reason[:8] for _, _, reason in build().short] == ["2 frames"] * 2
+    assert [reason[:8] for _, _, reason in build().of("short")] == ["2 frames"] * 2
     failed = build(preset=front_end("vggish"), overwrite=True).failed
     assert ("tiny1", "1 sample is too little for one frame") in [note[::2] for note in failed]
 
