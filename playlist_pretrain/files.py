@@ -185,10 +185,7 @@ def write_arrays(path: str | Path, header: dict[str, Any], **arrays: Any) -> Non
 def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the header and the arrays that :func:`write_arrays` wrote, without pickle.
 
-    Raises
-    ------
-    Exception
-        Of many kinds when the file is damaged or foreign; see :func:`whole`.
+    Raises exceptions of many kinds when the file is damaged or foreign; see :func:`whole`.
     """
     with open_bytes(path) as stream:
         archive = np.load(stream, allow_pickle=False)

@@ -13,12 +13,7 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Mapping from a name that users type to an object, in order of registration.
 
-    Parameters
-    ----------
-    kind : str
-        What the names stand for; used in the message for an unknown name.
-    error : type
-        Error raised for an unknown name.
+    The names are those of a ``kind``; an unknown one raises ``error``, whose message says it.
     """
 
     def __init__(self, kind: str, error: type[PlaylistPretrainError]):

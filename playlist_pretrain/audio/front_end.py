@@ -123,18 +123,10 @@ class Constants:
         ]
 
     def check_same(self, other: Constants, what_self: str, what_other: str) -> None:
-        """Raise unless both front ends make the same mels.
+        """Raise FrontEndError unless both front ends make the same mels.
 
-        Parameters
-        ----------
-        other : FrontEnd or ImportedFrontEnd
-        what_self, what_other : str
-            What the two front ends belong to, for the message.
-
-        Raises
-        ------
-        FrontEndError
-            Names both and every constant that differs.
+        It names every constant that differs, and ``what_self`` and ``what_other``, which the two
+        belong to.
         """
         if differing := self._differing(other):
             raise FrontEndError(
@@ -154,11 +146,7 @@ class FrontEnd(Constants):
     pads the tail with zeros, which makes 1 + ⌈samples / hop_length⌉ frames, as in Essentia's
     ``TensorflowPredict…`` algorithms; ``"whole"`` does not pad and drops incomplete frames. The
     ``mel_…`` fields are those of :func:`playlist_pretrain.audio.filters.front_end_filters`.
-
-    Raises
-    ------
-    FrontEndError
-        A constant that is not possible.
+    FrontEndError for a constant that is not possible.
     """
 
     name: str  # of the preset; two front ends that differ in nothing else are the same
@@ -201,10 +189,7 @@ class FrontEnd(Constants):
     def from_dict(cls, constants: dict[str, Any]) -> FrontEnd | ImportedFrontEnd:
         """Inverse of :meth:`to_dict`, of imported front ends too.
 
-        Raises
-        ------
-        FrontEndError
-            Another format, or fields that are unknown, missing or not possible.
+        FrontEndError for another format, or fields that are unknown, missing or not possible.
         """
         if not isinstance(constants, dict):
             raise FrontEndError(f"a front end is a table of constants, not {constants!r}")
@@ -313,10 +298,7 @@ PRESETS: dict[str, FrontEnd] = {
 def front_end(name: str) -> FrontEnd:
     """Preset by its name: ``paper``, ``musicnn``, ``vggish`` or ``vggish-essentia``.
 
-    Raises
-    ------
-    FrontEndError
-        There is no such preset (lists those there are), or it is that of imported mels.
+    FrontEndError when there is no such preset (lists those there are), or it is of imported mels.
     """
     if name in IMPORTED:
         IMPORTED[name].log_mel(None)
@@ -332,13 +314,9 @@ class ImportedFrontEnd(Constants):
     A value is ``log_factor · log_base(log_offset + log_scale · x)``, and ``silence`` where that is
     less; x is what the mel filters add up to. Decibels of power have factor 10 and base 10. Mels
     in linear units become decibels when they are imported (see
-    ``records.mel_files.Description``); all others are stored as they are. What a value means
-    matters because mixing two windows (pairing ``simclr``) needs linear power.
-
-    Raises
-    ------
-    FrontEndError
-        A constant that is not possible.
+    ``records.mel_sources.read_description``); all others are stored as they are. What a value means
+    matters because mixing two windows (pairing ``simclr``) needs linear power. FrontEndError for a
+    constant that is not possible.
     """
 
     name: str  # of the source: two of different names are different, whatever is known of them

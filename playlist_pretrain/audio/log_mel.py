@@ -94,20 +94,8 @@ def in_parts(
 ) -> tf.Tensor:
     """Concatenate the results of consecutive stretches, one computed after the other.
 
-    This bounds the memory that long inputs take.
-
-    Parameters
-    ----------
-    part : callable
-        ``(first, stop)``, int64 [] → float32 of ``shape``.
-    count, at_once : tf.Tensor int64 []
-        Items there are, which may be none, and items of a stretch.
-    shape : sequence
-        Of the result, whose first dimension is None.
-
-    Returns
-    -------
-    tf.Tensor float32
+    This bounds the memory that long inputs take. ``part(first, stop)`` computes ``at_once`` or
+    fewer of the ``count`` items (int64 [], which may be 0): float32 of ``shape``, as the result.
     """
     at_once = tf.cast(at_once, tf.int64)
     size = tf.cast(-(-count // at_once), tf.int32)
@@ -138,19 +126,8 @@ def fill_window(
 ) -> tf.Tensor:
     """Lengthen log-mels that are shorter than a window, as :func:`.windows.cut_windows` does.
 
-    Parameters
-    ----------
-    mel : tf.Tensor [..., at least 1, bands]
-    frames : int
-        Of a window.
-    short : {"repeat", "pad"}
-        Repeated from the start, or followed by ``silence``.
-    silence : float
-        See :attr:`.FrontEnd.silence`.
-
-    Returns
-    -------
-    tf.Tensor [..., at least ``frames``, bands]
+    ``mel`` [..., at least 1, bands] is repeated from its start until it has ``frames``, or followed
+    by ``silence`` if ``short`` is ``"pad"``.
     """
     leading, length = len(mel.shape) - 2, tf.shape(mel)[-2]
     if short == "repeat":

@@ -109,20 +109,8 @@ def resampled(
 ) -> tf.Tensor:
     """Resample by linear interpolation, sample for sample as Essentia's quality 4.
 
-    Parameters
-    ----------
-    mono : callable
-        ``(first, stop)`` gives some of the samples, float32 and at least one.
-    count, at_once : tf.Tensor int64 []
-        How many samples there are, and about how many ``mono`` is asked for.
-    rate : tf.Tensor int64 []
-        Of the samples, in Hz.
-    sample_rate : int
-        Hz of the result.
-
-    Returns
-    -------
-    tf.Tensor float32 [any]
+    ``mono(first, stop)`` gives some of the ``count`` samples at ``rate`` Hz (int64 []), float32, at
+    least one and about ``at_once``. Returns float32 [any] at ``sample_rate`` Hz.
     """
     # Essentia has the factor in 32 bits: over a minute that is some samples.
     factor = tf.cast(tf.constant(sample_rate, tf.float32) / tf.cast(rate, tf.float32), tf.float64)

@@ -52,17 +52,8 @@ def cut_windows(
 def mean_over_windows(vectors: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Mean over the windows of each track, summed in float64.
 
-    Parameters
-    ----------
-    vectors : np.ndarray [shape=(windows, dim)]
-        One a window, the windows of a track one after the other.
-    counts : np.ndarray int [shape=(tracks,)]
-        Windows of each track; the sum is ``windows``.
-
-    Returns
-    -------
-    np.ndarray float32 [shape=(tracks, dim)]
-        NaN for a track without a window.
+    ``vectors`` [windows, dim] are those of one track after the other, ``counts`` [tracks, int] the
+    windows of each. Returns float32 [tracks, dim], NaN for a track without a window.
     """
     tracks = np.repeat(np.arange(len(counts)), counts)
     sums = np.zeros((len(counts), vectors.shape[1]), np.float64)

@@ -51,10 +51,7 @@ def check_empty(folder: Path) -> None:
 def write_songs(folder: str | Path, seed: int, *, seconds: float = SECONDS) -> None:
     """Write every song of a world as ``folder/<part>/<track id>.wav``, 16 bits, 16 kHz, mono.
 
-    Raises
-    ------
-    AudioError
-        The folder is not empty.
+    AudioError when the folder is not empty.
     """
     folder = Path(folder)
     check_empty(folder)
@@ -93,24 +90,12 @@ def build_demo(
     *,
     workers: int | None = None,
     overwrite: bool = False,
-) -> tuple[Collection, Collection]:
-    """Make ``root/demo`` and ``root/demo-eval``, or what is missing of them.
+) -> tuple[Collection, ...]:
+    """Make ``root/demo`` and ``root/demo-eval``, or what is missing of them, and open both.
 
-    Parameters
-    ----------
-    root : str or Path
-        Folder of the collections.
-    seed : int, optional
-        Number of the world, 0 or greater. None takes the world that is there already, and
-        world 0 when there is none.
-    workers : int, optional
-        Processes; default one for each core.
-    overwrite : bool
-        Build both afresh, also when another world is there.
-
-    Returns
-    -------
-    demo, demo_eval : Collection
+    ``seed`` is the number of the world, 0 or greater; None takes the world that is there already,
+    and world 0 when there is none. With ``overwrite`` both are built afresh, also when another
+    world is there. ``workers`` are processes, by default one for each core.
 
     Raises
     ------
@@ -143,8 +128,7 @@ def build_demo(
         _write_tables(world, part, Path(str(collection.path)))
         _write_groups(world, part, collection)
         collections.append(collection)
-    demo, demo_eval = collections
-    return demo, demo_eval
+    return tuple(collections)
 
 
 def _loader_there(folder: Path) -> dict | None:
@@ -231,5 +215,4 @@ def _write_groups(world: World, part: str, collection: Collection) -> None:
         try:
             load_groups(collection, name)
         except GroupsError:  # missing, damaged, or of the collection that was here before
-            groups, _ = match_groups(entries, collection, name)
-            groups.save(groups_path(collection.path, name))
+            match_groups(entries, collection, name)[0].save(groups_path(collection.path, name))

@@ -191,12 +191,8 @@ PEAK = 0.95
 def render(world: World, song: int, seconds: float = 30.0) -> np.ndarray:
     """Render one song; it depends on the world's seed and the song's number alone.
 
-    A shorter rendering of a song is not the beginning of a longer one.
-
-    Returns
-    -------
-    np.ndarray [shape=(seconds × 16000,), float32]
-        Mono waveform at 16 kHz with a peak of at most 0.95.
+    A shorter rendering of a song is not the beginning of a longer one. Returns float32
+    [seconds × 16000], mono at 16 kHz with a peak of at most 0.95.
     """
     rng = generator(world.seed, "song", song)
     score = write_score(world.latents[song], rng, seconds)

@@ -246,13 +246,7 @@ def splits(world: World) -> list[str]:
 
 
 def triplets(world: World, part: str) -> np.ndarray:
-    """500 different triplets over the songs of ``part``.
-
-    Returns
-    -------
-    np.ndarray [shape=(500, 3), int64]
-        Numbers of anchor, positive and negative.
-    """
+    """500 triplets over the songs of ``part``: numbers of anchor, positive, negative [500, 3]."""
     rng = generator(world.seed, "triplets", part)
     songs = world.songs(part)
     within = round(TRIPLETS * WITHIN_STYLE_SHARE)

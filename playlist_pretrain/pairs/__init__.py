@@ -23,7 +23,7 @@ from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.playlists.split import usable_tracks
 from playlist_pretrain.playlists.top_table import cached_top_table, top_table
 from playlist_pretrain.playlists.word2vec import cached_vectors, track_vectors
-from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -173,7 +173,7 @@ def pairing(
     chosen.check(word2vec=name == "playlist_w2v")
     if isinstance(source, TrackGroups):
         return make(Material.of(source, chosen), seed)
-    collection = source if isinstance(source, Collection) else Collection.open(source)
+    collection = opened(source)
     frames = frames or collection.front_end.window_frames
     usable, _ = usable_tracks(collection, frames=frames, exclude=chosen.exclude)
     named = groups or ("artists" if name == "artist_co" else "playlists")

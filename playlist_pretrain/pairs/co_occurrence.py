@@ -23,7 +23,6 @@ from playlist_pretrain.playlists.word2vec import TrackVectors
 from playlist_pretrain.seeds import random_order, random_stream
 
 BLOCK = 65_536
-EPOCHS_TO_EXPECT_BY = 3
 
 
 class _MadeAtOnce:
@@ -53,7 +52,7 @@ class _MadeAtOnce:
     @cached_property
     def expected_pairs(self) -> float:
         """Mean number of pairs of epochs 0, 1 and 2."""
-        return sum(map(self.count, range(EPOCHS_TO_EXPECT_BY))) / EPOCHS_TO_EXPECT_BY
+        return sum(map(self.count, range(3))) / 3
 
     def _pairs(self, stream: np.random.Philox) -> np.ndarray:
         """The pairs of an epoch in the order in which they are made [shape=(k, 2), int32]."""

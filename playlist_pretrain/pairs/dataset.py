@@ -15,7 +15,7 @@ from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.messages import progress
 from playlist_pretrain.pairs import Pairing
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
-from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.records.windows import WindowReader, random_starts, window_dataset
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def pair_dataset(
     """
     import tensorflow as tf
 
-    collection = collection if isinstance(collection, Collection) else Collection.open(collection)
+    collection = opened(collection)
     reader = WindowReader(collection, frames or collection.front_end.window_frames, short="skip")
     stream = plan([pairing], batch, epochs)
     last = epochs * stream.steps_per_epoch
