@@ -1,7 +1,6 @@
 """The wheel and the sdist: whole, alike, and at home outside the checkout."""
 
 import configparser
-import email
 import os
 import re
 import shutil
@@ -124,21 +123,6 @@ def test_the_wheel_is_the_package_and_nothing_else(wheel):
     assert "playlist_pretrain/py.typed" in found
     suffixes = {Path(name).suffix for name in found}
     assert {".html", ".css", ".js", ".json"} <= suffixes
-
-
-@pytest.mark.long
-def test_the_metadata_of_the_wheel(wheel, settings):
-    (text,) = (data for name, data in contents(wheel).items() if name.endswith("/METADATA"))
-    found = email.message_from_bytes(text)
-    assert (found["Name"], found["Version"]) == ("playlist_pretrain", __version__)
-    assert found["Description-Content-Type"] == "text/markdown"
-    assert found.get_payload(decode=True) == (ROOT / "README.md").read_bytes()
-    assert set(found.get_all("Provides-Extra")) == set(settings["options.extras_require"])
-    assert "Typing :: Typed" in found.get_all("Classifier")
-    assert wheel.name == f"playlist_pretrain-{__version__}-py3-none-any.whl"
-    assert f" {wheel.name} -c constraints.txt" in (ROOT / "docs" / "platforms.md").read_text(
-        "utf-8"
-    )
 
 
 @pytest.mark.long

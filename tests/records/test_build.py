@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import soundfile
 from build_loaders import PAPER, Tones, content, sources
 
 from playlist_pretrain.audio.front_end import front_end
@@ -14,7 +13,6 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.build_folder import tracks_per_shard
 from playlist_pretrain.records.sources import TrackSource
 
@@ -135,16 +133,3 @@ def test_the_first_unreadable_track_may_end_the_build(make, tmp_path):
     assert make(tracks).tracks == 19
     with pytest.raises(RecipeError, match="on_error = 'stop'"):
         make(tracks, on_error="stop")
-
-
-def test_the_front_door_takes_plain_arguments(in_process, tmp_path):
-    (tmp_path / "audio").mkdir()
-    for name in ("a.wav", "b.wav"):
-        soundfile.write(tmp_path / "audio" / name, np.zeros(80_000), 16000)
-    (tmp_path / "t.csv").write_text("track_id,path\none,a.wav\n")
-    words = {"front_end": "vggish", "excerpt": 2, "tracks": tmp_path / "t.csv"}
-    collection = build_collection(tmp_path / "audio", str(tmp_path / "out"), **words)
-    assert list(collection.track_ids) == ["one"] and collection.front_end.name == "vggish"
-    assert collection.source_seconds[0] == 5 and collection.start_seconds[0] == 1.5
-    whole = build_collection(tmp_path / "audio", tmp_path / "whole", excerpt="full")
-    assert len(whole) == 2 and whole.start_seconds[0] == 0

@@ -69,20 +69,6 @@ def test_additions_give_the_statistics_of_one_build(make, tmp_path):
     assert all(map(np.array_equal, added_mels, mels(at_once)))
 
 
-def test_ids_that_stand_for_another_file_are_left_and_noted(make, tmp_path):
-    before = make(tracks_named(1, 2)).collection
-    other = [TrackSource("01", "noise:7"), *tracks_named(2, 3)]
-    report = make(other, add=True)
-    ((track_id, source, reason),) = report.of("differs")
-    assert (track_id, source) == ("01", "noise:7")
-    assert reason == "the collection holds this id from 'noise:1'; this is another file"
-    assert report.added == 1
-    same_rows(report.collection, before)
-    assert "01\tnoise:7\tdiffers\t" in (tmp_path / "out" / "build_report.tsv").read_text()
-    assert make([TrackSource("02", "noise:9")], add=True).added == 0  # noted without a new track
-    assert len(make(tracks_named(1, 2, 3), add=True).of("differs")) == 0
-
-
 @dataclasses.dataclass(frozen=True)
 class ReadFile:
     """Noise for a file that says so."""

@@ -82,22 +82,6 @@ def test_windows_equal_the_local_ones(remote, local, rng, short):
     assert ours.read([], []).shape == (0, FRAMES, 96)
 
 
-def test_dataset_equals_the_local_one(remote, local, rng, s3):
-    reader, rows, starts = windows_of(remote, rng, 10 * 2 * 4)
-    shape = (10, 2, 4)
-    s3.delay = 0.02
-
-    def requests():
-        return zip(rows.reshape(shape), starts.reshape(shape), strict=True)
-
-    ours = list(window_dataset(reader, requests, batch=4, parts=2))
-    theirs = list(window_dataset(WindowReader(local, FRAMES, "repeat"), requests, batch=4, parts=2))
-    assert len(ours) == len(theirs) == 10
-    for pair, other in zip(ours, theirs, strict=True):
-        assert all(np.array_equal(x, y) for x, y in zip(pair, other, strict=True))
-    assert s3.at_once > 4  # several batches were under way
-
-
 def test_neighbours_are_fetched_together(remote, local, s3):
     row = int(np.argmax(local.frames))
     starts = np.arange(0, local.frames[row] - FRAMES + 1, FRAMES)

@@ -303,7 +303,7 @@ def test_a_request_of_another_shape_is_an_error(collection):
     assert "a request of shapes (2,), (2,), not (1, 2)" in str(reader.error)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_calls_stay_parallel_where_determinism_is_enforced(collection):
     program = """
         import sys, threading
