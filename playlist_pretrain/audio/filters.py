@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from playlist_pretrain.audio.front_end import Constants
+from playlist_pretrain.audio.constants import Constants
 
 _CORNER_HZ, _CORNER_MEL = 1000.0, 15.0
 _SLOPE = 3.0 / 200.0

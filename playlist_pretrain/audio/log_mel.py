@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from playlist_pretrain.audio.constants import Constants
 from playlist_pretrain.audio.filters import front_end_filters, front_end_taper
-from playlist_pretrain.audio.front_end import Constants
 
 # About 1 MB of frames: what one step works on stays in the processor's cache, and an hour of
 # audio needs little memory beyond its waveform and its mel.
