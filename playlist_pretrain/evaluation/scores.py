@@ -8,8 +8,6 @@ after the other). Equal scores give equal bytes.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from playlist_pretrain.errors import ScoresError, first_line
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import read_arrays, write_arrays
 from playlist_pretrain.records.schema import PackedStrings
 
 FORMAT = 1
@@ -47,30 +45,23 @@ def save_scores(
     """
     targets, scores = check_scores(targets, scores, classes)
     _check_ids(track_ids, len(targets))
-    header = json.dumps({"format": FORMAT, "classes": list(classes)}).encode()
     ids = PackedStrings.pack(track_ids)
-    with atomic_write(path) as stream:
-        np.savez(
-            stream,
-            header=np.frombuffer(header, np.uint8),
-            targets=targets,
-            scores=scores.astype("<f8" if scores.dtype.itemsize > 4 else "<f4", copy=False),
-            track_id_bytes=ids.data,
-            track_id_ends=ids.ends.astype("<i8"),
-        )
+    write_arrays(
+        path,
+        {"format": FORMAT, "classes": list(classes)},
+        targets=targets,
+        scores=scores.astype("<f8" if scores.dtype.itemsize > 4 else "<f4", copy=False),
+        track_id_bytes=ids.data,
+        track_id_ends=ids.ends.astype("<i8"),
+    )
 
 
 def load_scores(path: str | Path) -> TrackScores:
     """Read a file of :func:`save_scores`; ScoresError if it is missing, damaged or foreign."""
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            if any(i.compress_type != zipfile.ZIP_STORED for i in archive.zip.infolist()):
-                raise ValueError("compressed entries")  # it must not grow when it is opened
-            header = json.loads(archive["header"].tobytes())
-            targets, scores = archive["targets"], archive["scores"]
-            ids = PackedStrings(archive["track_id_bytes"], archive["track_id_ends"])
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']!r}, this version reads {FORMAT}")
+        header, arrays = read_arrays(Path(path), FORMAT)
+        targets, scores = arrays["targets"], arrays["scores"]
+        ids = PackedStrings(arrays["track_id_bytes"], arrays["track_id_ends"])
         classes = tuple(header["classes"])
         if not all(isinstance(name, str) for name in classes):
             raise ValueError("classes that are not text")

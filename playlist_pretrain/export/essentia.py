@@ -117,10 +117,7 @@ def predict(graph, audio, output="{embeddings}", last="discard"):
 def algorithm_of(front_end: FrontEnd | ImportedFrontEnd) -> tuple[str, str]:
     """Choose Essentia's algorithm that runs a model of a front end, and that of its log-mels.
 
-    Raises
-    ------
-    FrontEndError
-        None makes such log-mels: they were imported, or made with other constants.
+    Raises FrontEndError for log-mels that were imported, or made with other constants.
     """
     for preset, (name, mel) in ALGORITHMS.items() if front_end.takes_waveforms else ():
         mine, theirs = front_end.to_dict(), PRESETS[preset].to_dict()
@@ -175,14 +172,8 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     Random windows go through them in batches of 1, 7 and 64. A whole file, and two seconds of it
     whose last window is filled up, go through the code that users get, and are compared window by
     window with the same file decoded and cut here; the mean over the whole file also with the
-    answer of the signature ``waveform``.
-
-    Raises
-    ------
-    AudioError
-        The file cannot be read or is shorter than a window.
-    ModelError
-        Essentia cannot run the package.
+    answer of the signature ``waveform``. Raises AudioError for a file that cannot be read or is
+    shorter than a window, ModelError where Essentia cannot run the package.
     """
     import soundfile
 
@@ -292,12 +283,8 @@ def run_in_essentia(
     every graph, in :data:`BATCHES` up to their number; ``files`` (audio, what becomes of its last
     frames) go through ``code``, Python that defines ``predict(graph, audio, output, last)``.
     ``folder`` is one to work in, ``name`` for messages. Returns answers [windows, size] by
-    ``PARAMETER BATCH OUTPUT`` and ``file NUMBER OUTPUT``.
-
-    Raises
-    ------
-    ModelError
-        Essentia refuses, or crashes.
+    ``PARAMETER BATCH OUTPUT`` and ``file NUMBER OUTPUT``; raises ModelError where Essentia
+    refuses, or crashes.
     """
     request = {
         "graphs": {parameter: str(Path(path).absolute()) for parameter, path in graphs.items()},

@@ -14,13 +14,7 @@ import numpy as np
 
 
 def answers(request, windows):
-    """Yield name and answer [windows, size], float32, one after the other.
-
-    Raises
-    ------
-    RuntimeError
-        In Essentia's words.
-    """
+    """Yield name and answer [windows, size], float32, one after the other."""
     from essentia import Pool
     from essentia.standard import TensorflowPredict
 

@@ -152,16 +152,8 @@ def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = 
     ``target`` is :mod:`.essentia` or :mod:`.serving`: its ``check(job)`` refuses at once what
     cannot be, ``write(job, folder, scratch)`` writes the model and runs it, ``summary(folder, job,
     code)`` tells what is there and how to go on, and ``WHERE`` says where it is run. ``out`` is the
-    folder of packages, created when missing.
-
-    Raises
-    ------
-    ModelError
-        The name is taken; the model does not run there; or it differs by more than 1e-4
-        (windows) or 1e-3 (files) of the standard deviation of the embeddings, or by 1e-3 in an
-        activation.
-    AudioError
-        The file of the check cannot be used.
+    folder of packages, created when missing. Raises ModelError where the name is taken, the model
+    does not run there, or it differs by more than the limits above.
     """
     name = job.name
     with staged(out, name, overwrite=overwrite) as folder:
@@ -280,10 +272,7 @@ def compare(
 def run_apart(script: str, *arguments: str | Path, failure: str) -> None:
     """Run a Python file in a process of its own, without a GPU.
 
-    Raises
-    ------
-    ModelError
-        ``failure``, with the last line of its standard error and the signal that ended it.
+    Raises ModelError: ``failure``, the last line of its standard error, the signal that ended it.
     """
     done = subprocess.run(
         [sys.executable, "-P", script, *map(str, arguments)],

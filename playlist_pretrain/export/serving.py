@@ -35,7 +35,7 @@ from playlist_pretrain.export.package import (
     waveform_means,
     write_synthetic,
 )
-from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+from playlist_pretrain.models.saved_model import save_tagger
 
 if TYPE_CHECKING:
     from tensorflow_serving.apis.predict_pb2 import PredictRequest
@@ -162,12 +162,8 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     """Write the SavedModel, and ask it for everything that it answers.
 
     Windows alone and in a full batch, a waveform and a wav file go through its signatures, and
-    the answers are compared with the model's; the same requests warm a server up.
-
-    Raises
-    ------
-    ModelError
-        It cannot be served, or has other classes than the model.
+    the answers are compared with the model's; the same requests warm a server up. Raises
+    ModelError for a model that cannot be served, or has other classes then.
     """
     name, front_end, model, classes = job.name, job.front_end, job.model, job.loaded.classes
     saved_model, frames = folder / job.about.version, job.loaded.frames
@@ -251,10 +247,7 @@ def summary(folder: Path, job: Job, code: str) -> list[str]:
 def save(job: Job, folder: Path) -> None:
     """Save the model anew: signatures of this version, whatever version trained it."""
     loaded = job.loaded
-    if loaded.classes:
-        save_tagger(loaded.model, loaded.classes, job.front_end, folder, loaded.about)
-    else:
-        save_backbone(loaded.model, job.front_end, folder, loaded.about)
+    save_tagger(loaded.model, loaded.classes or None, job.front_end, folder, loaded.about)
 
 
 def predict_request(name: str, signature: str, inputs: Mapping[str, Any]) -> PredictRequest:
@@ -287,10 +280,7 @@ def ask(
 ) -> list[dict[str, np.ndarray]]:
     """Have the SavedModel answer requests in a process of its own, without this package.
 
-    Raises
-    ------
-    ModelError
-        It cannot be loaded or run, and why.
+    Raises ModelError, with the reason, where it cannot be loaded or run.
     """
     import tensorflow as tf
     from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog

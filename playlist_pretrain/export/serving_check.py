@@ -11,13 +11,7 @@ import sys
 
 
 def answer(model, requests, responses):
-    """Answer every request of a file.
-
-    Raises
-    ------
-    tf.errors.OpError, ValueError
-        In TensorFlow's words.
-    """
+    """Answer every request of a file."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 

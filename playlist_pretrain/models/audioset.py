@@ -53,22 +53,11 @@ def audioset_vggish() -> tf.keras.Model:
 def load_audioset_weights(model: tf.keras.Model, path: str | Path) -> None:
     """Load the weights of a checkpoint of the original VGGish into ``model``.
 
-    Every variable is checked before the first one is assigned. Variables of no layer
-    (``global_step``, the slots of an optimizer) are ignored.
-
-    Parameters
-    ----------
-    model : tf.keras.Model
-        From :func:`audioset_vggish`.
-    path : str or Path
-        Checkpoint of format V1 (one file) or V2: its prefix, or its ``.index`` or ``.data-…`` file.
-
-    Raises
-    ------
-    ModelError
-        Names the file, and the variable where there is one: no such checkpoint, a file that is
-        none or is damaged, a variable that is missing, of another shape or type, or not finite; or
-        the model takes other windows.
+    The checkpoint has format V1 (one file) or V2 (its prefix, or its ``.index`` or ``.data-…``
+    file). Every variable is checked before the first one is assigned; those of no layer
+    (``global_step``, the slots of an optimizer) are ignored. Raises ModelError, with the file and
+    the variable, for a checkpoint that is missing, damaged or of another model, and for a model
+    that takes other windows.
     """
     window = (FRONT_END.window_frames, FRONT_END.bands)
     if model.input_shape[1:] != window:

@@ -76,14 +76,9 @@ class FrozenGraph:
 def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> FrozenGraph:
     """Extract the part of a GraphDef (a ``.pb`` file) between an input and an output, and check it.
 
-    Names are of nodes, or of their tensors (``node:0``); ``path`` is for messages.
-
-    Raises
-    ------
-    ModelError
-        No GraphDef or a damaged one; a node is missing; the input takes no windows, or there is
-        a second one; the output does not depend on it; or it needs an op that is not among
-        :data:`OPS`, which is named with its node.
+    Names are of nodes, or of their tensors (``node:0``); ``path`` is for messages. Raises
+    ModelError for a damaged graph, one without such an input and output, or an op that is not
+    among :data:`OPS`.
     """
     try:
         graph = tf.compat.v1.GraphDef.FromString(content)
@@ -349,16 +344,9 @@ ALGORITHMS = {
 def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
     """Read the ``.pb`` of a model that Essentia publishes, or that ``export`` made for Essentia.
 
-    Returns the model, ``float32 [batch, frames, bands] → float32 [batch, dim]``, without weights to
-    train and float32 whatever the policy; the front end of its log-mels; and a hash of the graph
-    and the names of its input and output.
-
-    Raises
-    ------
-    ModelError
-        Names the file: one of the two is missing or damaged; the JSON names no output as
-        embeddings, or an algorithm without a front end here; the two disagree; or the graph is
-        refused by :func:`read_graph` or :func:`frozen_function`.
+    Returns the model, without weights to train and float32 whatever the policy; the front end of
+    its log-mels; and a hash of the graph and the names of its input and output. Raises ModelError
+    where one of the two files is missing, damaged or refused, or they disagree.
     """
     content = _content(path, "no such file")
     json_path = path.with_suffix(".json")
@@ -402,7 +390,6 @@ def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
 
 
 def _content(path: Path, missing: str) -> bytes:
-    """Read a file."""
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -30,32 +30,22 @@ def save_backbone(
     ``front_end`` that it was trained with. The folder ``path`` appears whole or not at all, and
     replaces an existing one; ``about`` is saved with it (recipe, collection, …).
     """
-    _save(backbone, None, front_end, path, about)
+    save_tagger(backbone, None, front_end, path, about)
 
 
 def save_tagger(
-    tagger: tf.keras.Model,
-    classes: Sequence[str],
+    model: tf.keras.Model,
+    classes: Sequence[str] | None,
     front_end: FrontEnd,
     path: str | Path,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a tagger as :func:`save_backbone` does a backbone.
+    """Write a tagger, or without ``classes`` a backbone, see :func:`save_backbone`.
 
-    Its signatures answer with ``activations`` beside the ``embeddings``; the signature
+    A tagger's signatures answer with ``activations`` beside the ``embeddings``; the signature
     ``class_names`` takes nothing and gives the names of the classes, a string [classes], in the
     order of the outputs.
     """
-    _save(tagger, list(classes), front_end, path, about)
-
-
-def _save(
-    model: tf.keras.Model,
-    classes: list[str] | None,
-    front_end: FrontEnd,
-    path: str | Path,
-    about: Mapping[str, Any] | None,
-) -> None:
     from playlist_pretrain.models.layers import plain_float32
     from playlist_pretrain.models.signatures import class_names, signatures_of
     from playlist_pretrain.models.tagger import outputs_of
@@ -72,7 +62,7 @@ def _save(
     }
     if classes is not None:
         signatures["class_names"] = class_names(classes)
-        metadata["classes"] = classes
+        metadata["classes"] = list(classes)
     # Without a warning about metrics, which a saved model has none of.
     with whole_folder(Path(path)) as folder, tensorflow_warnings_off():
         model.save(folder, save_format="tf", signatures=signatures)

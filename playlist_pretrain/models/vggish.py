@@ -27,7 +27,6 @@ def vggish(
     frames: int,
     bands: int,
     width: float = 1.0,
-    first_pooling: int | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     initializer: str = "he_normal",
@@ -49,8 +48,6 @@ def vggish(
     width : float
         Scales the channels of every convolution and the two hidden dense layers; 1.0 is the
         paper's. The embedding keeps its 128 values.
-    first_pooling : int, optional
-        Side of the first pooling; default as above.
     mean, std, initializer, seed
         See :func:`~playlist_pretrain.models.backbone`; biases start at zero.
 
@@ -78,7 +75,7 @@ def vggish(
                 kernel_initializer=next(kernel),
                 name=name,
             )(x)
-        pooling = 2 if block > 1 else first_pooling or first_pooling_of(frames, bands)
+        pooling = 2 if block > 1 else first_pooling_of(frames, bands)
         x = layers.MaxPool2D(pooling, padding="same", name=f"pool{block}")(x)
     x = layers.Flatten(name="flatten")(x)  # (batch, 12288) for 256 × 96 at width 1
     for name in ("fc1_1", "fc1_2"):

@@ -183,14 +183,8 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
     """Find the tracks of a task in a collection.
 
     If ``partial``, tracks may be missing, and be excerpts where the protocol tests whole ones; the
-    notes say so.
-
-    Raises
-    ------
-    TaskError
-        When tracks are missing, or test tracks are there in part, and ``partial`` is False; when
-        a split has no track at all, or no class has tracks in both train and test; when a track
-        is there twice, by its id and with an ending.
+    notes say so. Otherwise TaskError is raised, and always when a split has no track, no class is
+    in both train and test, or a track is there twice, by its id and with an ending.
     """
     splits = task.splits()
     found = {name: _rows_of(split, task.endings, collection) for name, split in splits.items()}

@@ -119,14 +119,9 @@ def seconds_text(seconds: float) -> str:
 
 
 def read_triplets(path: str | Path) -> Triplets:
-    """Read a table of triplets; see the module for its columns.
+    """Read a table of triplets; see the module for its columns, and what is refused.
 
-    Raises
-    ------
-    TableError
-        With the file and the line: a table that cannot be read or has neither set of columns,
-        only some of the columns of starts, an impossible start, vote or agreement, votes that do
-        not decide, or a clip that is named twice.
+    Raises TableError, with the file and the line.
     """
     path = Path(path)
     dim_sim = has_column(next(text_lines(path), ""), DIM_SIM_COLUMNS[0])

@@ -41,7 +41,7 @@ KEPT = 2
 """Checkpoints, and files of best weights, that are kept."""
 STEPS_BETWEEN_CHECKS = 20
 SECONDS_BETWEEN_LINES = 30
-PARITY_TOLERANCE = 1e-4
+PARITY_WINDOWS, PARITY_TOLERANCE = 8, 1e-4
 
 
 class Preempted(Exception):
@@ -402,13 +402,18 @@ def tensorflow_errors(run: Run) -> Iterator[None]:
 
 
 def check_export(
-    model: tf.keras.Model, saved_model: Path, windows: np.ndarray, scale: float | None = None
+    model: tf.keras.Model,
+    saved_model: Path,
+    reader: WindowReader,
+    rows: np.ndarray,
+    scale: float | None = None,
 ) -> tuple[float, np.ndarray]:
     """Compare a model with its reloaded export; returns the largest difference and its outputs.
 
     Raises ModelError if the difference is above 1e-4 of the ``scale`` of the outputs [their
-    standard deviation] for ``windows [batch, frames, bands]``.
+    standard deviation] for the first windows of eight tracks at some ``rows``.
     """
+    windows = reader.read(np.resize(rows, PARITY_WINDOWS), np.zeros(PARITY_WINDOWS, np.int32))
     before = model(windows, training=False).numpy()
     after = load_model(saved_model).model(windows, training=False).numpy()
     difference = float(np.abs(before - after).max())

@@ -53,7 +53,6 @@ TAGS = "tags.tsv"
 SCORES, RESULTS, PER_TAG = "scores.npz", "results.csv", "per_tag.csv"
 VALIDATION_SECONDS = 30.0
 """Validation looks at the centre of each track, the test at all of it (section 3.2)."""
-PARITY_WINDOWS = 8
 METRICS = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
 COLUMNS = (
     "epoch", "step", "loss", "cross_entropy", "learning_rate", "seconds", "windows_per_second",
@@ -227,17 +226,13 @@ def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
 
 @dataclass(frozen=True)
 class OneRun:
-    """One of the runs."""
+    """One of the runs; the seed is that of new weights, orders of tracks and window positions."""
 
-    folder: Run
-    """Folder that this worker writes."""
-    resumes_from: Run
-    """Folder of the chief."""
+    folder: Run  # that this worker writes
+    resumes_from: Run  # the chief's
     number: int
-    point: LoadedModel
-    """Model to start from."""
+    point: LoadedModel  # to start from
     seed: int
-    """Of new weights, the order of the tracks and the window positions."""
 
 
 def all_runs(
@@ -400,9 +395,7 @@ def test(
         "seed": run.seed,
     }
     save_tagger(tagger, classes, run.point.front_end, folder.saved_model, about)
-    tracks = np.resize(split.rows, PARITY_WINDOWS)
-    windows = reader.read(tracks, np.zeros(PARITY_WINDOWS, np.int32))
-    difference, _ = check_export(tagger, folder.saved_model, windows, scale=1.0)
+    difference, _ = check_export(tagger, folder.saved_model, reader, split.rows, scale=1.0)
     scores = track_means(tagger, data.collection, rows=split.rows, desc="testing")
     track_ids = [data.collection.track_ids[row] for row in split.rows]
     save_scores(folder.path / SCORES, track_ids, split.targets, scores, classes)

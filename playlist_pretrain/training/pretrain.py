@@ -39,7 +39,6 @@ COLUMNS = (
 """Columns of ``history.csv``."""
 NAMED_TRACKS = 10
 PROFILED_STEPS = 10
-PARITY_WINDOWS = 8
 COLLAPSED_COSINE = 0.999
 AT_CHANCE = 0.99
 """A final loss above this share of the loss at chance has not learned anything worth having."""
@@ -278,9 +277,8 @@ def conclude(
     trained = plain_float32(model.backbone)
     about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
     save_backbone(trained, data.collection.front_end, run.saved_model, about)
-    tracks = np.resize(data.stream.rows_of(0)[:, 0], PARITY_WINDOWS)
-    windows = data.reader.read(tracks, np.zeros(PARITY_WINDOWS, np.int32))
-    difference, embeddings = check_export(trained, run.saved_model, windows)
+    rows_of_tracks = data.stream.rows_of(0)[:, 0]
+    difference, embeddings = check_export(trained, run.saved_model, data.reader, rows_of_tracks)
     tail = rows[-max(1, len(rows) // 10) :]
     summary: dict[str, Any] = {
         "steps": recipe.epochs * data.stream.steps_per_epoch,

@@ -161,7 +161,7 @@ def compressed(path):
         (lambda path: path.write_bytes(path.read_bytes()[:-300]), "not a whole file"),
         (lambda path: path.unlink(), "No such file"),
         (compressed, "compressed"),
-        (with_header('{"format": 2, "classes": []}'), "format 2, this version reads 1"),
+        (with_header('{"format": 2, "classes": []}'), "not format 1"),
         (with_header('{"format": 1, "classes": [1, 2, 3, 4, 5, 6]}'), "classes that are not text"),
         (with_header('{"format": 1, "classes": ["a", "b"]}'), "as many columns as classes, 2"),
         (with_entry("targets", array_bytes(np.zeros((60, 5), bool))), r"targets \(60, 5\)"),
