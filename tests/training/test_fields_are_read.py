@@ -66,7 +66,7 @@ def test_every_field_of_a_recipe_is_used_by_some_run(arguments, small_world, tmp
     assert unread(PretrainRecipe, seen) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_field_of_a_fine_tuning_is_used_by_some_run(tagging_arguments, seen, capsys):
     assert finetune.main([*tagging_arguments, "--runs", "1", "--epochs", "1"]) == 0
     assert finetune.main([*tagging_arguments[:4], "--model", "audioset", "--weights", "none"]) == 1

@@ -130,17 +130,15 @@ def test_the_best_epoch_is_tested_not_the_last(tagging_arguments, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("head", ["mlp", pytest.param("linear", marks=pytest.mark.long)])
-def test_freeze_trains_the_head_alone(tagging_arguments, backbone, head):
-    arguments = without(tagging_arguments, "--frames", "--width")
-    arguments = [*arguments, "--model", str(backbone), "--freeze", "--head", head]
-    assert finetune.main(with_option(arguments, "--runs", "1")) == 0
+def test_freeze_trains_the_head_alone(tagging_arguments, backbone):
+    arguments = with_option(without(tagging_arguments, "--frames", "--width"), "--runs", "1")
+    arguments = [*arguments, "--model", str(backbone), "--freeze", "--head", "linear"]
+    assert finetune.main(arguments) == 0
     before = tf.keras.models.load_model(backbone, compile=False).get_weights()
-    tagger = load_tagger(out_of(arguments).part(1).saved_model).model
-    after = tagger.get_weights()
+    after = load_tagger(out_of(arguments).part(1).saved_model).model.get_weights()
     for left, right in zip(before, after, strict=False):
         np.testing.assert_array_equal(left, right)
-    assert len(after) == len(before) + (4 if head == "mlp" else 2)
+    assert len(after) == len(before) + 2
 
 
 @pytest.mark.long
@@ -160,7 +158,7 @@ def test_mixed_precision_ends_in_float32_taggers(tagging_arguments, monkeypatch)
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_path):
     other = tmp_path / "other" / "saved_model"
     collection = Collection.open(tagging_arguments[1])
@@ -212,24 +210,22 @@ def test_goes_on_at_the_run_and_epoch_where_it_was(finished, tmp_path, monkeypat
 
 
 @pytest.mark.long
-def test_sigterm_after_the_last_step_changes_nothing(tagging_arguments, tmp_path, monkeypatch):
-    arguments = with_option(tagging_arguments, "--runs", "1")
-    whole = with_option(arguments, "--out", str(tmp_path / "whole"))
-    assert finetune.main(whole) == 0
+def test_sigterm_after_the_last_step_changes_nothing(finished, tmp_path, monkeypatch):
+    run, arguments = copy_of(finished, tmp_path)
+    shutil.rmtree(run.part(2).path)
     steps = engine.Engine.show_progress
 
     def stop(self):
         steps(self)
-        if self.done == 12:
+        if self.done == 36:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
         patch.setattr(engine.Engine, "show_progress", stop)
         assert finetune.main(arguments) == 0
-    run = out_of(arguments)
-    assert not run.finished and (run.part(1).checkpoints / "step-12.index").exists()
+    assert not run.finished and (run.part(2).checkpoints / "step-36.index").exists()
     assert finetune.main(arguments) == 0
-    assert table(run) == table(out_of(whole))
+    assert table(run) == table(finished[0])
 
 
 @pytest.mark.long
@@ -253,22 +249,6 @@ def test_a_kill_before_the_summing_up(finished, tmp_path):
     (run.path / "results.csv").unlink()
     assert finetune.main(arguments) == 0
     assert not run.part(2).checkpoints.exists() and table(run) == table(finished[0])
-
-
-@pytest.mark.slow
-def test_a_damaged_history_is_refused(tagging_arguments, monkeypatch, capsys):
-    stopped_at(tagging_arguments, 8, "run-1", monkeypatch)
-    history = out_of(tagging_arguments).part(1).history
-    text = history.read_text()
-    for damaged in (
-        text[: text.rindex(",0.") - 30],  # cut in a line
-        text.replace("0.", "x.", 1),
-        text.replace("cross_entropy", "entropy"),
-    ):
-        history.write_text(damaged)
-        assert finetune.main(tagging_arguments) == 1
-        error = capsys.readouterr().err
-        assert f"{history}: damaged" in error and error.count("\n") == 1
 
 
 REFUSED = {
@@ -305,17 +285,6 @@ def test_refuses_a_split_where_nothing_can_be_measured(
     error = capsys.readouterr().err
     assert f", {split}: none of 4 classes has tracks with it and tracks without it" in error
     assert error.count("\n") == 1 and not out_of(tagging_arguments).path.exists()
-
-
-@pytest.mark.slow
-def test_refuses_a_model_of_another_front_end(tagging_arguments, make_collection, tmp_path, capsys):
-    collection = make_collection(tmp_path / "other", [40, 40], front_end="musicnn")
-    path = tmp_path / "model"
-    save_backbone(vggish(frames=16, bands=96, width=0.05), collection.front_end, path)
-    arguments = without(tagging_arguments, "--frames", "--width")
-    assert finetune.main([*arguments, "--model", str(path)]) == 1
-    error = capsys.readouterr().err
-    assert "musicnn" in error and "vggish" in error and error.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -15,11 +15,9 @@ from playlist_pretrain.pairs.dataset import step_dataset
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
 from playlist_pretrain.playlists.split import split_groups
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain as training
 from playlist_pretrain.training.pretrain_data import settle
 from playlist_pretrain.training.recipes import DEFAULT_GROUPS, PretrainRecipe
-from playlist_pretrain.training.strategy import Workers
 
 
 @pytest.fixture
@@ -67,25 +65,6 @@ def test_tables_are_made_once_for_all_seeds(world):
         assert len(list(world.glob(pattern))) == 1
         settle(recipe(world, pairs, probe_share=0.2))
         assert len(list(world.glob(pattern))) == 2
-
-
-@pytest.mark.slow
-def test_the_vectors_of_a_run_are_not_trained(world, tmp_path):
-    settled, data = settle(recipe(world, "playlist_w2v"))
-    model = training.build_model(settled, data)
-    run = Run(tmp_path / "run")
-    run.path.mkdir()
-    workers = Workers(model.distribute_strategy)
-    training.train(model, settled, data, run, workers, resumes_from=run)
-    kept = model.y_tower.get_layer("vectors").get_weights()[0]
-    np.testing.assert_array_equal(kept, data.stream.pairings[0].table)
-    trained = [
-        (one.projector, one.backbone, one.y_tower.layers[-1])
-        for one in (training.build_model(settled, data), model)
-    ]
-    for before, after in zip(*trained, strict=True):
-        pairs = zip(before.get_weights(), after.get_weights(), strict=True)
-        assert any(np.any(a != b) for a, b in pairs)
 
 
 def test_the_views_of_a_run_are_mixes_with_its_seed(world):
