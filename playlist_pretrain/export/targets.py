@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.errors import FrontEndError, ModelError, RecipeError
+from playlist_pretrain.evaluation.bootstrap import METRICS
 from playlist_pretrain.export import essentia, serving
 from playlist_pretrain.export.package import (
     Job,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 TARGETS = {"serving": serving, "essentia": essentia}
 """Name of a target to its module (see :func:`.write_package`), in the order in which they are
 made: a refusal of the quick ones need not wait."""
-METRICS = ("roc_auc", "average_precision")
-"""Of a run of finetune.py that go into the description."""
 
 
 def export(model: str | Path | LoadedModel, target: str, name: str, **settings: Any) -> Package:
@@ -79,11 +78,9 @@ def export_all(
         Fields of :class:`~playlist_pretrain.export.package.ModelInfo`; where the model's run
         knows dataset, citation, metrics and recipe, these are the default.
 
-    Raises
-    ------
-    ModelError, FrontEndError, AudioError, RecipeError
-        An argument that is wrong, a model that cannot be loaded, or a package that does not run
-        as the model does; where several are made, before the first one if possible.
+    Raises ModelError, FrontEndError, AudioError or RecipeError for an argument that is wrong, a
+    model that cannot be loaded, or a package that does not run as the model does; where several
+    are made, before the first one if possible.
     """
     targets = [target.strip() for target in targets]
     for target in targets:

@@ -59,9 +59,8 @@ class ContrastiveModel(tf.keras.Model):
 
     Notes
     -----
-    Windows are ``[pairs, frames, bands]`` of any float type; the cast to float32 happens where
-    the model runs, so the host moves half the bytes. All windows go through the shared tower in
-    one concatenated pass, so batch statistics, where a backbone has them, see the whole batch.
+    Windows are ``[pairs, frames, bands]`` of any float type, cast where the model runs. All go
+    through the shared tower in one pass: batch statistics, if any, see the whole batch.
     ``first_bad_step`` is the step (counted from 0) whose loss or gradient was the first not to be
     finite, −1 as long as there is none. The loss alone would not tell: where ReLU turns NaN into
     0, as TensorFlow's does on CPUs, a broken backbone has the finite loss of chance.

@@ -27,11 +27,7 @@ def check_backbone(
     ``make`` is called by keyword with ``frames``, ``bands``, ``mean``, ``std``, ``initializer`` and
     ``seed``, as it is registered. ``frames`` and ``bands`` are the size of the window to check it
     with, ``settings`` further keywords, such as a small ``width``.
-
-    Raises
-    ------
-    ContractError
-        At the first clause that is broken.
+    Raises ContractError at the first clause that is broken.
     """
     import tensorflow as tf
 

@@ -40,13 +40,7 @@ def require_options(options: object, known: Collection[str]) -> None:
 def refusal(
     call: Callable[[], object], error: type[PlaylistPretrainError], named: str, case: str
 ) -> None:
-    """``call`` raises ``error`` with one line that has ``named`` in it; ``case`` begins the clause.
-
-    Raises
-    ------
-    ContractError
-        When nothing is raised, something else is, or the message is another.
-    """
+    """``call`` raises ``error`` with one line that has ``named`` in it, else the clause ``case``."""
     try:
         call()
     except error as raised:

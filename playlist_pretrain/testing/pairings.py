@@ -43,11 +43,7 @@ def check_pairing(
     ``make`` is ``(material, seed) → Pairing``, as it is registered. ``material`` is by default
     :func:`example_material`; one of your own needs as many pairs that orders can be told apart:
     some dozens.
-
-    Raises
-    ------
-    ContractError
-        At the first clause that is broken.
+    Raises ContractError at the first clause that is broken.
     """
     material = material or example_material()
     before = repr(np.random.get_state())

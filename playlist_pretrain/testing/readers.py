@@ -38,11 +38,7 @@ def check_reader(
     zipped, which is done here. It is copied, and its copies are damaged. ``groups`` are its
     content, id and tracks of each group in its order. ``request`` is by default the reader's first
     kind and nothing else.
-
-    Raises
-    ------
-    ContractError
-        At the first clause that is broken.
+    Raises ContractError at the first clause that is broken.
     """
     require_name(reader.name)
     require(reader.name != "auto", "name: 'auto' stands for any reader")

@@ -26,11 +26,7 @@ def check_task(reader: TaskReader, settings: TaskSettings) -> None:
     """Check a reader of a tagged dataset against :class:`playlist_pretrain.tasks.TaskReader`.
 
     ``settings`` lead to files of the dataset, or to small ones of its layout.
-
-    Raises
-    ------
-    ContractError
-        At the first clause that is broken.
+    Raises ContractError at the first clause that is broken.
     """
     require_name(reader.name)
     require_line(reader.description, "description")

@@ -152,10 +152,11 @@ class Engine(tf.keras.callbacks.Callback):
         self.logs = logs
         if batch % STEPS_BETWEEN_CHECKS == 0:
             self.check(self.epoch, logs)
-        if self.within_epoch and self.checkpoint_steps and self.done % self.checkpoint_steps == 0:
+        within_epoch = self.done % self.steps_per_epoch
+        if within_epoch and self.checkpoint_steps and self.done % self.checkpoint_steps == 0:
             self.save_checkpoint()
         self.show_progress()
-        if self.within_epoch:  # after the last step, what belongs to the epoch's end comes first
+        if within_epoch:  # after the last step, what belongs to the epoch's end comes first
             self.stop_if_asked()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -172,11 +173,6 @@ class Engine(tf.keras.callbacks.Callback):
         shown = {k: f"{v:.4f}" for k, v in values.items() if k == "loss" or k.startswith("probe_")}
         self.bar.set_postfix(shown, refresh=False)
         self.stop_if_asked()
-
-    @property
-    def within_epoch(self) -> bool:
-        """Whether the step was not the last one of its epoch."""
-        return self.done % self.steps_per_epoch != 0
 
     # Checkpoints
 
