@@ -40,7 +40,7 @@ def require_options(options: object, known: Collection[str]) -> None:
 def refusal(
     call: Callable[[], object], error: type[PlaylistPretrainError], named: str, case: str
 ) -> None:
-    """``call`` raises ``error`` with one line that has ``named`` in it, else the clause ``case``."""
+    """``call`` raises ``error`` with one line that has ``named``, or breaks the clause ``case``."""
     try:
         call()
     except error as raised:
