@@ -22,11 +22,6 @@ def made_in(policy="float32", parts=None, rate=0.01, **options):
 
 
 @pytest.fixture
-def model():
-    return made_in()
-
-
-@pytest.fixture
 def pairs(rng):
     x = rng.normal(size=(6, 16, 8)).astype(np.float16)
     return x, (x + rng.normal(scale=0.1, size=x.shape)).astype(np.float16)
@@ -40,7 +35,8 @@ def test_projector_is_the_papers():
     assert model.count_params() == 2 * (128 * 128 + 128)
 
 
-def test_a_step_is_gradient_descent_on_nt_xent(model, pairs):
+def test_a_step_is_gradient_descent_on_nt_xent(pairs):
+    model = made_in()
     x, y = (side.astype(np.float32) for side in pairs)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(nt_xent(model(x), model(y), 0.5))
@@ -53,13 +49,14 @@ def test_a_step_is_gradient_descent_on_nt_xent(model, pairs):
         np.testing.assert_allclose(variable.numpy(), value.numpy(), atol=1e-5)
 
 
-def test_default_loss_is_the_papers(model):
+def test_default_loss_is_the_papers():
+    model = made_in()
     model.compile("adam")
     assert model.loss.temperature == 0.1
 
 
-def test_remembers_the_first_bad_step(model, pairs):
-    x, y = pairs
+def test_remembers_the_first_bad_step(pairs):
+    model, (x, y) = made_in(), pairs
     broken = x.copy()
     broken[2, 3, 4] = np.inf
     for side in (x, x, broken, x):
@@ -203,8 +200,6 @@ def test_xla_gives_the_same_step(policy, micro_batch, pairs):
     assert results[1] == pytest.approx(results[0], rel=0.05 if "16" in policy else 1e-4)
 
 
-def test_views_and_a_tower_of_vectors_exclude_each_other(model):
+def test_views_and_a_tower_of_vectors_exclude_each_other():
     with pytest.raises(ValueError, match="give one"):
-        ContrastiveModel(
-            model.backbone, model.projector, views=lambda w, s: (w, w), y_tower=model.projector
-        )
+        made_in(parts={"views": lambda w, s: (w, w), "y_tower": projector(128)})
