@@ -219,14 +219,6 @@ def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkey
         names["ask"](str(tmp_path / "windows.npy"), "wrong")
 
 
-@pytest.mark.parametrize("version", ["0", "1.0", "01", "9" * 19])
-def test_versions_are_whole_numbers(version, package, tmp_path):
-    model, _ = package
-    with pytest.raises(ModelError, match=r"--model-version .*whole numbers"):
-        export(model, "serving", "net", out=tmp_path / "out", version=version)
-    assert not (tmp_path / "out").exists()
-
-
 def damaged(job, folder):
     SAVE(job, folder)
     for part in (folder / "variables").glob("*.data*"):
