@@ -107,9 +107,9 @@ def test_good_rows_before_the_damage_are_yielded(tmp_path):
 
 
 def test_every_byte_is_told_and_along_the_way(tmp_path):
-    path = write(tmp_path, b"\xef\xbb\xbf" + HEADER + b"a,1\r\n\n" * 400_000)
+    path = write(tmp_path, b"\xef\xbb\xbf" + HEADER + (b"a," + b"1" * 95 + b"\r\n\n") * 25_000)
     told = []
-    assert sum(1 for _ in read_columns(path, NAMES, told.append)) == 400_000
+    assert sum(1 for _ in read_columns(path, NAMES, told.append)) == 25_000
     assert sum(told) == path.stat().st_size
     assert len(told) > 2
 

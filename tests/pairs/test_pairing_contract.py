@@ -12,7 +12,10 @@ from playlist_pretrain.testing import ContractError, check_pairing
 from playlist_pretrain.testing.pairings import TRACKS, example_material
 
 
-@pytest.mark.parametrize("name", list(PAIRINGS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n == "playlist_w2v" else n for n in PAIRINGS],
+)
 def test_registered_pairings(name):
     check_pairing(PAIRINGS.get(name))
     assert PAIRINGS.get(name)(example_material(), 0).name == name
