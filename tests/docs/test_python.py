@@ -17,7 +17,7 @@ def test_every_name_has_an_example_and_a_line_in_the_table():
         assert f"pp.{name}" in code or f"pp.{name}" in text_of(PAGE), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_examples_run(home_at, monkeypatch, in_process):
     monkeypatch.chdir(home_at("model"))
     names = {}

@@ -14,7 +14,7 @@ def rows_of(text):
     return [[cell.strip() for cell in row if cell.strip()] for row in rows]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_readme(home_at, demo, follow):
     home = home_at("bare", demo)
     steps = [step for step, _ in follow("README.md", home)]

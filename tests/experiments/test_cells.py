@@ -122,6 +122,7 @@ def test_runs_are_the_unit_of_one_collection(write_plan, results):
     assert [row.counts["steps"] for row in found.counts] == [24, 24]
 
 
+@pytest.mark.slow
 def test_pretrainings_are_the_unit_where_they_are_repeated(write_plan, results):
     plan = read_plan(write_plan({"steps = 24": "steps = 24\nseeds = [0, 1, 2]"}))
     found = collected(plan, results(plan))
@@ -134,6 +135,7 @@ def test_pretrainings_are_the_unit_where_they_are_repeated(write_plan, results):
     )
 
 
+@pytest.mark.slow
 def test_worlds_are_the_unit_where_there_are_several(
     write_plan, results, tiny_collection, tmp_path
 ):

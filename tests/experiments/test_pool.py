@@ -69,6 +69,7 @@ def test_what_is_done_is_not_done_again(run, tmp_path):
     assert not (state.notes(one) / "log.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_works_on_is_waited_for(run, tmp_path, caplog):
     one, state = cell("a"), State(tmp_path / "out")
     held = threading.Event()

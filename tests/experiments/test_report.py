@@ -52,6 +52,7 @@ def renderers(figure, kind):
     return [one for one in figure.plot.renderers if type(one.glyph).__name__ == kind]
 
 
+@pytest.mark.slow
 def test_curves_are_the_histories(made):
     collected = made()
     loss, probe = pretraining(collected).figures
@@ -122,6 +123,7 @@ def test_histograms_hold_every_triplet_and_agree_with_the_embeddings(made):
     assert max(negative.data_source.data["right"]) == 0 == min(positive.data_source.data["left"])
 
 
+@pytest.mark.slow
 def test_maps_are_coloured_by_what_says_most(made, monkeypatch):
     collected = made()
     (section,) = embedding_maps(collected)
@@ -136,6 +138,7 @@ def test_maps_are_coloured_by_what_says_most(made, monkeypatch):
     assert "10 tracks" in section.figures[0].caption
 
 
+@pytest.mark.slow
 def test_maps_of_a_collection_that_is_gone_have_one_colour(made, tiny_collection, tmp_path, caplog):
     shutil.copytree(tiny_collection, tmp_path / "copy")
     changes = {str(tiny_collection): str(tmp_path / "copy")}
@@ -187,6 +190,7 @@ def test_a_plan_of_which_nothing_is_done(made, tmp_path):
     assert page.count("not done yet") == 3 and "<figure>" not in page and "Table 2" not in page
 
 
+@pytest.mark.slow
 def test_cells_that_kept_no_embeddings_are_named(made):
     page = write_report(made(embeddings=False)).read_text("utf-8")
     cells = "triplets/own/seed-0/vggish-artist_co, triplets/own/seed-0/vggish-playlist_co"
@@ -194,6 +198,7 @@ def test_cells_that_kept_no_embeddings_are_named(made):
     assert "Playlist CO: difference" in page
 
 
+@pytest.mark.slow
 def test_links_lead_to_the_run_folders(made):
     path = write_report(made())
     links = re.findall(r'<a href="(cells/[^"]+)">', path.read_text("utf-8"))

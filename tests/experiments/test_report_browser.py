@@ -74,6 +74,7 @@ def overflows(page):
     ).map((one) => one.outerHTML.slice(0, 80))""")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(browser, written, viewport):
     with opened(browser, written.path, viewport) as page:
@@ -102,6 +103,7 @@ def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(browser, wri
         assert all(colours > 5 for colours in inked), inked
 
 
+@pytest.mark.long
 def test_tables_are_those_of_the_file_for_programs(browser, written):
     tables = written.document["tables"]
     assert any(entry["grey"] for entry in tables["entries"])
@@ -130,6 +132,7 @@ def test_tables_are_those_of_the_file_for_programs(browser, written):
         ]
 
 
+@pytest.mark.slow
 def test_text_of_anybody_is_shown_and_never_run(browser, written):
     # Without the policy of the page, so that nothing but how the text is put in is tried.
     with opened(browser, written.path, bypass_csp=True) as page:
@@ -143,6 +146,7 @@ def test_text_of_anybody_is_shown_and_never_run(browser, written):
         assert page.locator("main img, main b, main script").count() == 0
 
 
+@pytest.mark.long
 def test_on_paper_all_is_unfolded_and_nothing_is_cut(browser, written):
     with opened(browser, written.path, {"width": 720, "height": 1000}) as page:
         widths = "all => all.map((e) => e.offsetWidth)"

@@ -146,6 +146,7 @@ def test_bad_parquet(tmp_path, columns, message):
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_parquet_bombs(tmp_path):
     import pyarrow
     from pyarrow import parquet

@@ -37,6 +37,7 @@ def test_with_every_list_it_is_exact_search(rng):
     assert found.of_tracks(3, []).rows.shape == (0, 3)
 
 
+@pytest.mark.slow
 def test_finds_nearly_all_of_clusters_and_more_with_more_lists(rng):
     vectors = clustered(rng, 1500, noise=1)
     exact = ExactSearch(vectors).of_tracks(10)

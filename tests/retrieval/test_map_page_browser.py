@@ -111,6 +111,7 @@ def lonely(places):
     return int(np.argmax(apart[: TRACKS - 2].min(axis=1)))
 
 
+@pytest.mark.long
 def test_every_track_is_drawn(browser, written):
     with opened(browser, written.path) as page:
         points = 'Bokeh.documents[0].get_model_by_name("points").data_source'
@@ -147,6 +148,7 @@ def test_a_click_plays_the_track_and_lists_the_nearest(browser, written):
         assert page.locator("#track dd").first.inner_text() == written.ids[following]
 
 
+@pytest.mark.long
 def test_search_and_colours(browser, written):
     data = 'Bokeh.documents[0].get_model_by_name("points").data_source.data'
     with opened(browser, written.path) as page:
@@ -173,6 +175,7 @@ def test_search_and_colours(browser, written):
         assert len(set(page.evaluate(f"{data}.color"))) == 4
 
 
+@pytest.mark.long
 def test_with_the_keyboard_alone(browser, written):
     focused = "document.activeElement"
     with opened(browser, written.path) as page:
@@ -211,6 +214,7 @@ def test_with_the_keyboard_alone(browser, written):
         assert page.is_hidden("#nearest") and page.evaluate("audio.paused")
 
 
+@pytest.mark.long
 def test_what_cannot_be_played_is_said(browser, written, tmp_path):
     with opened(browser, written.path) as page:
         page.fill("#search", "track/046")
@@ -229,6 +233,7 @@ def test_what_cannot_be_played_is_said(browser, written, tmp_path):
         assert page.inner_text("#message") == "No audio."
 
 
+@pytest.mark.long
 def test_a_narrow_screen(browser, tmp_path):
     ids = [f"{i}" + "x" * 150 for i in range(TRACKS)]
     labels = {"y" * 150: {track: ["z" * 150, track] for track in ids}}
@@ -249,6 +254,7 @@ def test_a_narrow_screen(browser, tmp_path):
         assert page.locator("#track dd").first.inner_text() == ids[row]
 
 
+@pytest.mark.long
 def test_text_of_anybody_is_shown_and_never_run(browser, tmp_path):
     hostile = [
         "</script><script>window.ran = 1</script>",

@@ -20,6 +20,7 @@ from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval.predict import predict_folder
 
+pytestmark = pytest.mark.slow
 CLASSES = ("rock, pop", 'say "hi"', "two\nlines", "carriage\rreturn", "日本\u2028", "")
 SECONDS = {"a/long": 2.1, "a/short": 0.1, "b, c": 0.7, 'd"\ne\r': 0.3, "é": 1.0}
 
@@ -178,7 +179,6 @@ def test_classes_that_do_not_fit_the_model_are_refused(saved, classes, tmp_path)
         load_tagger(str(tmp_path / "m"))
 
 
-@pytest.mark.slow
 def test_worker_processes_give_the_same_bytes(tagger, audio, out, request):
     (audio / "broken.mp3").write_bytes(b"no music" * 1000)
     predicted = predict_folder(tagger, audio, out / "workers", workers=2)

@@ -177,6 +177,7 @@ def test_tracks_of_audio_are_what_the_signature_says(run, out, model, audio, in_
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("short", ["repeat", "skip"])
 def test_short_tracks_of_a_collection(run, out, model, collection, short):
     run("--collection", collection.path, "--short", short)
@@ -233,6 +234,7 @@ class Stopped(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "per"), [("collection", "window"), ("audio", "track")])
 def test_an_interrupted_run_goes_on(
     run, out, collection, audio, in_process, small_parts, monkeypatch, kind, per
@@ -423,7 +425,7 @@ def test_a_kill_changes_nothing(model, make_collection, tmp_path, rng):
     assert written(killed.parent) == written(whole.parent)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tmp_path):
     run("--collection", collection.path, "--batch", 6)
     one = read_embeddings(out / "e.parquet")

@@ -109,7 +109,7 @@ def test_what_the_model_shows_to_be_a_mistake(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_targets_at_once(run_folder, capsys, tmp_path):
     words = ["--model", run_folder / "saved_model", "--name", "mood", "--out", tmp_path / "my out"]
     code, out, err = run(capsys, *words, "--target", "serving, essentia", "--model-version", "2")

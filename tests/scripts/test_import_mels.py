@@ -54,7 +54,7 @@ def test_melon_with_its_playlists(succeed, tmp_path):
     check_model("melon-playlist_co-vggish", 48)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_jamendo_with_artists_of_a_table_and_with_views(succeed, tmp_path):
     ids = [100 + 37 * i for i in range(16)]
     mel_files.jamendo(tmp_path / "mels", ids, frames=400)

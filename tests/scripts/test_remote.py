@@ -62,7 +62,7 @@ def test_match_and_pretrain(url, run, tmp_path):
     assert (run_folder / "saved_model" / "saved_model.pb").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_errors_in_one_line(url, run, s3, tmp_path):
     def error(*words):
         err = run(*words, code=1).err
