@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -218,3 +219,30 @@ def browser():
         started = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser):
+    """Callable: context manager of a page, ready, by its path, window and options of its context.
+
+    When it is left, nothing may have gone wrong, and nothing but it and ``audio/`` been fetched.
+    """
+
+    @contextlib.contextmanager
+    def open_page(path, viewport=None, **options):
+        viewport = viewport or {"width": 1400, "height": 900}
+        context = browser.new_context(viewport=viewport, **options)
+        page = context.new_page()
+        errors, fetched = [], []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and errors.append(said.text))
+        page.on("request", lambda request: fetched.append(unquote(request.url)))
+        page.goto(path.as_uri())
+        page.wait_for_selector("html[data-ready]")
+        yield page
+        context.close()
+        allowed = f"file://{path}", f"file://{path.parent}/audio/"
+        assert all(url.startswith(allowed) for url in fetched), fetched
+        assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
+
+    return open_page

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pages import PAGES, ROOT, check_options, steps
+from pages import ROOT, check_options
 from running import dry_run
 
 
@@ -24,7 +24,7 @@ def is_in_a_dockerfile(command):
     """The line stands in the Dockerfile that it is about, or in what ``export.py`` writes."""
     shown = "".join((ROOT / name).read_text("utf-8") for name in ("Dockerfile", "Dockerfile.gpu"))
     shown = re.sub(r" \\\n#\s*", " ", shown)
-    if command.startswith("cd exports/serving"):  # test_models.py compares it with the card
+    if command.startswith("cd exports/serving"):  # test_guides.py compares it with the card
         return
     assert command in shown
 
@@ -80,7 +80,3 @@ def reason_not_to_run(step):
         check_options(step.text)
         return "shows a form; its options were compared with --help"
     return ""
-
-
-def every_command():
-    return [step for page in PAGES for step in steps(page) if not step.python]

@@ -1,33 +1,47 @@
 """No command of a page escapes: each is found, and run by the tests beside this, or excused."""
 
 import re
-from pathlib import Path
+import shlex
 
 import pytest
-from not_run import every_command, reason_not_to_run
-from page_groups import ELSEWHERE, GROUPS, OTHERS, is_elsewhere
-from pages import FENCE, PAGES, ROOT, text_of
+from not_run import reason_not_to_run
+from pages import FENCE, PAGES, ROOT, steps, text_of
 
-from playlist_pretrain.__main__ import VERBS
-
-
-def test_every_page_is_in_one_group():
-    listed = [page for pages in GROUPS.values() for page in pages]
-    assert len(set(listed)) == len(listed) and set(listed) <= set(PAGES)
-    elsewhere = [page for page in PAGES if is_elsewhere(page)]
-    assert {*listed, *OTHERS, *elsewhere} == set(PAGES)
-    for folder, test in ELSEWHERE.items():
-        pages = [Path(page) for page in elsewhere if page.startswith(folder)]
-        text = (Path(__file__).parent / test).read_text("utf-8") if pages else ""
-        assert all(f'"{page.stem}"' in text or f'"{page}"' in text for page in pages), test
+from playlist_pretrain.__main__ import VERBS, main
+from playlist_pretrain.cli import command_line
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_that_are_not_run_name_options_and_files_that_are_there(page):
-    for step in every_command():
-        if step.page == page:
-            reason_not_to_run(step)
+    for step in steps(page):
+        reason_not_to_run(step)
+
+
+UNTRIED = [step.text for step in steps("docs/reproducibility.md") if "scripts/" in step.text]
+
+
+@pytest.mark.parametrize("command", UNTRIED)
+def test_options_of_a_command_go_together(command, monkeypatch):
+    """As far as they can be judged without what they name."""
+    _, script, *words = shlex.split(command)
+    parsed = []
+
+    def parse(options, function, *, prog, epilog="", argv=None):
+        parsed.append(command_line._parser(options, prog, epilog).parse_args(argv).options)
+        return 0
+
+    monkeypatch.setattr(command_line, "run", parse)
+    verb = script.removeprefix("scripts/").removesuffix(".py")
+    assert main([verb, *words]) == 0
+    if verb in ("pretrain", "finetune"):
+        parsed[0].resolve(demo=False, window_frames=256)
+
+
+def test_modules_that_the_page_on_design_names_are_there():
+    kept = text_of("docs/design.md").partition("Kept in one module each")[2].partition("\n\n")[0]
+    for name in re.findall(r"`([\w/]+)`", kept):
+        assert (ROOT / "playlist_pretrain" / f"{name}.py").is_file(), name
 
 
 def test_every_verb_has_a_guide_and_its_line_in_the_readme():
@@ -38,10 +52,6 @@ def test_every_verb_has_a_guide_and_its_line_in_the_readme():
             rf"^\| `{verb}` \| .+ \| \[guide\]\({guide}\) \|$", text_of("README.md"), re.M
         )
         assert f"(guides/{verb}.md)" in text_of("docs/index.md")
-
-
-def test_the_readme_is_of_two_screens():
-    assert len(text_of("README.md").splitlines()) <= 120
 
 
 @pytest.mark.parametrize("page", [*PAGES, "tfrecords/README.md", "CHANGELOG.md"])

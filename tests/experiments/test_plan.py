@@ -21,20 +21,6 @@ def test_the_plans_of_the_project_can_be_read(monkeypatch):
     assert set(paper.pairings) == set(demo.pairings) and demo.shape("vggish")["width"] == 0.25
 
 
-def test_the_papers_counts_are_those_of_its_steps():
-    plan = read_plan(ROOT / "experiments" / "paper.toml")
-    numbers = ROOT / "experiments" / "paper_numbers.toml"
-    for pairs in read_paper(_with_paper(plan, numbers)).pairs.values():
-        assert pairs.pairs_per_epoch // 384 * 50 == pairs.steps
-        assert pairs.pairs_per_epoch % 384 == 0
-
-
-def _with_paper(plan, numbers):
-    import dataclasses
-
-    return dataclasses.replace(plan, paper=dataclasses.replace(plan.paper, numbers=str(numbers)))
-
-
 @pytest.mark.parametrize(
     ("changes", "more", "words"),
     [

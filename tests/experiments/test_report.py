@@ -237,13 +237,6 @@ def test_every_damage_is_one_message_that_names_the_file(made, name):
         (folder / name).touch()
 
 
-def test_a_cell_that_is_no_number_is_named_with_its_line(made):
-    folder = folder_of(made(), "pretrain", PLAYLIST_CO)
-    (folder / "history.csv").write_text("step,loss,probe_top1\n1,0.5,\n2,0x10,\n")
-    with pytest.raises(RunError, match=r"history\.csv: line 3: loss is '0x10', no number"):
-        folders.history(folder, PROBE)
-
-
 @pytest.mark.slow
 def test_a_page_that_cannot_be_made_leaves_the_one_before(made):
     collected = made()
@@ -262,12 +255,3 @@ def test_embeddings_of_other_triplets_are_refused(made):
     (folder / "per_triplet.csv").write_text(text)
     with pytest.raises(RunError, match=r"has no 't99' of .*per_triplet\.csv"):
         write_report(collected)
-
-
-def test_labels_beside_an_axis_are_no_formulas():
-    assert looks.label("genre---rock") == "rock"
-    assert len(looks.label("x" * 200)) == looks.LONGEST_LABEL
-    for formula in ("$$x$$", r"\[x\]", r"\(x\)"):
-        shown = looks.label(formula)
-        assert formula not in shown and shown.replace("\u2060", "") == formula
-    assert looks.label("a\u202eb") == "a\\u202eb"

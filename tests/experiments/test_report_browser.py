@@ -1,10 +1,8 @@
 """The report in a browser: wide, narrow and on paper, with text of anybody in it."""
 
-import contextlib
 import json
 import shutil
 from types import SimpleNamespace
-from urllib.parse import unquote
 
 import pytest
 from finished_cells import leave_all
@@ -18,7 +16,6 @@ from playlist_pretrain.experiments.report.page import write_report
 HOSTILE = "</script><script>window.ran=1</script><img src=x onerror=window.ran=1>"
 FORMULA = "$$x$$"
 LONG = "w" * 150
-WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
 LOST = "pretrain/seed-0/vggish-simclr"
 
 
@@ -49,24 +46,6 @@ def written(tiny_collection, tmp_path_factory):
     return SimpleNamespace(path=write_report(collected), document=document)
 
 
-@contextlib.contextmanager
-def opened(browser, path, viewport=WIDE, **options):
-    """The page with all figures; when it is left, nothing may have gone wrong or been fetched."""
-    context = browser.new_context(viewport=viewport, **options)
-    page = context.new_page()
-    errors, fetched = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: said.type in ("error", "warning") and errors.append(said.text))
-    page.on("request", lambda request: fetched.append(unquote(request.url)))
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-ready]")
-    page.wait_for_timeout(300)
-    yield page
-    context.close()
-    assert fetched == [f"file://{path}"]
-    assert errors == []
-
-
 def overflows(page):
     """What is wider than the window without a box of its own to scroll in."""
     return page.evaluate("""() => [...document.querySelectorAll("body *")].filter((one) =>
@@ -75,9 +54,11 @@ def overflows(page):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(browser, written, viewport):
-    with opened(browser, written.path, viewport) as page:
+@pytest.mark.parametrize(
+    "viewport", [{"width": 1400, "height": 900}, {"width": 400, "height": 800}]
+)
+def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(opened, written, viewport):
+    with opened(written.path, viewport) as page:
         width = viewport["width"]
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert overflows(page) == []
@@ -104,10 +85,10 @@ def test_nothing_is_wider_than_the_window_and_every_figure_is_drawn(browser, wri
 
 
 @pytest.mark.long
-def test_tables_are_those_of_the_file_for_programs(browser, written):
+def test_tables_are_those_of_the_file_for_programs(opened, written):
     tables = written.document["tables"]
     assert any(entry["grey"] for entry in tables["entries"])
-    with opened(browser, written.path) as page:
+    with opened(written.path) as page:
         cells = page.locator("td[data-row]")
         assert cells.count() == len(tables["entries"])
         for entry in tables["entries"]:
@@ -133,9 +114,9 @@ def test_tables_are_those_of_the_file_for_programs(browser, written):
 
 
 @pytest.mark.slow
-def test_text_of_anybody_is_shown_and_never_run(browser, written):
+def test_text_of_anybody_is_shown_and_never_run(opened, written):
     # Without the policy of the page, so that nothing but how the text is put in is tried.
-    with opened(browser, written.path, bypass_csp=True) as page:
+    with opened(written.path, bypass_csp=True) as page:
         for details in page.locator("details").all():
             details.evaluate("e => { e.open = true; }")
         body = page.inner_text("body")
@@ -147,8 +128,8 @@ def test_text_of_anybody_is_shown_and_never_run(browser, written):
 
 
 @pytest.mark.long
-def test_on_paper_all_is_unfolded_and_nothing_is_cut(browser, written):
-    with opened(browser, written.path, {"width": 720, "height": 1000}) as page:
+def test_on_paper_all_is_unfolded_and_nothing_is_cut(opened, written):
+    with opened(written.path, {"width": 720, "height": 1000}) as page:
         widths = "all => all.map((e) => e.offsetWidth)"
         drawn = page.locator(".plot").evaluate_all(widths)
         page.evaluate("dispatchEvent(new Event('beforeprint'))")

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from playlist_pretrain.cli.match_playlists import parse_columns
 from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TableError
 from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.match import match_groups, match_playlists
+from playlist_pretrain.playlists.match import IdMap, match_groups, match_playlists
 
 IDS = [*"abcdef", "ü/1"]
 
@@ -187,3 +188,26 @@ def test_wrong_arguments_write_nothing(mine, match, change, error):
     with pytest.raises(error):
         match(**change)
     assert not list(mine.path.glob("groups-*"))
+
+
+def write_map(tmp_path, *rows):
+    path = tmp_path / "map.csv"
+    path.write_text("\n".join(["foreign_id,track_id", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 65_536])
+def test_a_map_of_foreign_ids(mine, tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(look_up, "LOOK_UP", at_once)
+    path = write_map(tmp_path, "s:1,a", "s:2,ü/1", "s:3,zz", "s:4,a", "s:1,a")
+    id_map = IdMap.read(path, mine)
+    assert (len(id_map), id_map.known) == (4, 3)
+    found = id_map.rows(["s:4", "s:2", "s:3", "a", "s:1"])
+    assert found.dtype == np.int32
+    assert found.tolist() == [mine.row("a"), mine.row("ü/1"), -1, -2, mine.row("a")]
+
+
+def test_an_id_of_two_tracks_is_refused(mine, tmp_path):
+    path = write_map(tmp_path, "s:1,a", "s:2,b", "s:1,c")
+    with pytest.raises(TableError, match=r"line 4: 's:1' stands for 'c' here, and for 'a'"):
+        IdMap.read(path, mine)

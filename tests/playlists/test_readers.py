@@ -1,9 +1,13 @@
-"""What holds for every reader, whatever it reads."""
+"""What holds for every reader; each clause of its contract finds who does not keep it."""
+
+import dataclasses
 
 import pytest
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
+from playlist_pretrain.playlists.readers.table import TableReader
+from playlist_pretrain.testing import ContractError, check_reader
 
 GROUPS = [("7", ["a", "b"]), ("8", ["b", "ü/c"]), ("9", ["x", "a", "a"])]
 
@@ -34,6 +38,10 @@ def one_line(error, *words):
     return True
 
 
+def test_the_contract_is_kept(reader, example):
+    check_reader(reader, *example)
+
+
 def test_exactly_one_reader_recognises_its_example(named, example):
     path, _ = example
     assert [name for name in READERS if READERS.get(name).sniff(path)] == [named]
@@ -42,27 +50,6 @@ def test_exactly_one_reader_recognises_its_example(named, example):
 
 def files_of(path):
     return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-DEEP = 100_000
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"", b"\0" * 99, b"\xff\xfea\x00b\x00", b'{"a', b'[{"id": ' * DEEP, b"<playlist>" * DEEP,
-        "gruppe_ü,é\nx,y\n".encode("latin-1"),
-    ],
-)  # fmt: skip
-def test_garbage_gives_one_message_with_the_file(named, reader, example, content):
-    path, _ = example
-    file = files_of(path)[0]
-    file.write_bytes(content)
-    if named == "m3u" and content[:1] in (b"{", b"[", b"<"):
-        return  # any line of text is an entry of such a playlist
-    with pytest.raises(TableError) as caught:
-        read(reader, path)
-    assert one_line(caught, str(file))
 
 
 def test_a_byte_order_mark_and_any_name(named, reader, example, tmp_path):
@@ -105,3 +92,50 @@ def test_a_source_nobody_recognises(tmp_path, content):
     assert one_line(caught, "--format")
     assert all(READERS.get(name).description in str(caught.value) for name in READERS)
     assert find_reader(tmp_path / "source", "table").name == "table"
+
+
+def groups_through(change):
+    return lambda self, *given: map(change, TableReader.read(self, *given))
+
+
+def swallows(self, sources, request):
+    try:
+        yield from TableReader.read(self, sources, request)
+    except TableError:
+        return
+
+
+def crashes(self, sources, request):
+    try:
+        yield from TableReader.read(self, sources, request)
+    except TableError:
+        raise ValueError("no") from None
+
+
+def tells_nothing(self, sources, request):
+    return TableReader.read(self, sources, dataclasses.replace(request, advance=lambda size: None))
+
+
+BROKEN = {
+    "name": ({"name": "two words"}, "name: text without blanks"),
+    "kinds": ({"kinds": ()}, "kinds: a tuple of at least one"),
+    "sniffs all": ({"sniff": lambda self, path: True}, "sniff: nothing is not recognised"),
+    "not streaming": (
+        {"read": lambda self, *given: list(TableReader.read(self, *given))}, "read: streams",
+    ),
+    "odd id": ({"read": groups_through(lambda group: ("g", ["\udcff"]))}, "ids: valid Unicode"),
+    "other tracks": (
+        {"read": groups_through(lambda group: ("7", ["a"]))}, "read: the example holds",
+    ),
+    "tells nothing": ({"read": tells_nothing}, "advance: is told .* bytes in all, not 0"),
+    "swallows damage": ({"read": swallows}, "raises TableError, but nothing"),
+    "raises another error": ({"read": crashes}, "raises TableError, not ValueError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_readers(case, tmp_path, write_example):
+    changes, clause = BROKEN[case]
+    broken = type("Broken", (TableReader,), changes)()
+    with pytest.raises(ContractError, match=clause):
+        check_reader(broken, *write_example("table", tmp_path, GROUPS))

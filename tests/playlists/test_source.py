@@ -49,15 +49,19 @@ def test_a_password_is_said_to_be_wanted(tmp_path):
         sources_in(path, everything)
 
 
-def test_a_zip_file_cut_off_anywhere_gives_one_message(tmp_path):
+def test_a_damaged_zip_file_is_read_or_gives_one_message(tmp_path):
     path = write_zip(tmp_path / "z.zip", ("a/b.json", "x" * 300), ("c.json", "y"))
     whole = path.read_bytes()
-    for size in range(4, len(whole), 5):
-        path.write_bytes(whole[:size])
-        with pytest.raises(TableError) as caught:
+    cut = [whole[:size] for size in range(4, len(whole), 5)]
+    turned = [whole[:k] + bytes([whole[k] ^ 1 << 5]) + whole[k + 1 :] for k in range(len(whole))]
+    for content in cut + turned:
+        path.write_bytes(content)
+        try:
             for source in sources_in(path, everything):
                 source.read()
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+            assert content in turned
+        except TableError as error:
+            assert str(path) in str(error) and str(error).isprintable()
 
 
 def bomb(size):
@@ -66,21 +70,6 @@ def bomb(size):
         for _ in range(size >> 20):
             stream.write(b"\n" * (1 << 20))
     return packed.getvalue()
-
-
-def test_a_zip_file_with_any_bit_turned_is_read_or_gives_one_message(tmp_path):
-    path = tmp_path / "z.zip"
-    write_zip(path, ("a", b"some text"))
-    whole = path.read_bytes()
-    for place in range(len(whole)):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << 5
-        path.write_bytes(damaged)
-        try:
-            for source in sources_in(path, everything):
-                source.read()
-        except TableError as error:
-            assert str(path) in str(error) and str(error).isprintable()
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zip", "gzip in zip"])

@@ -6,7 +6,7 @@ import soundfile
 
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.audio.numpy_log_mel import log_mel
-from playlist_pretrain.errors import AudioError, TrackError
+from playlist_pretrain.errors import AudioError
 from playlist_pretrain.retrieval.clips import (
     audio_of_clips,
     clips_of_audio,
@@ -102,18 +102,6 @@ def test_a_cut_file_that_two_clips_could_have_is_refused(tmp_path):
         audio_of_clips(triplets_of(clips, [(0, 1, 2)]), tmp_path, cut=True)
     (tmp_path / "a_3_1.wav").touch()
     assert not audio_of_clips(triplets_of(clips, [(0, 1, 2)]), tmp_path, cut=True)[1]
-
-
-def test_a_folder_without_audio_or_with_an_id_twice(tmp_path):
-    triplets = triplets_of(CLIPS)
-    with pytest.raises(AudioError, match="does not exist"):
-        audio_of_clips(triplets, tmp_path / "none", cut=False)
-    with pytest.raises(AudioError, match="no audio in"):
-        audio_of_clips(triplets, tmp_path, cut=False)
-    for name in ("a.wav", "a.mp3"):
-        (tmp_path / name).touch()
-    with pytest.raises(TrackError, match="have the id 'a'"):
-        audio_of_clips(triplets, tmp_path, cut=False)
 
 
 @pytest.fixture

@@ -187,21 +187,3 @@ def test_refuses(change, message, tmp_path, rng):
     with pytest.raises(EmbeddingsError, match=message):
         write_map_page(tmp_path / "map.html", **given)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_ten_thousand_tracks_are_less_than_five_megabytes(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr(layout, "MOST_TSNE", 9_999)  # the way of the coordinates has no size
-    ids = [
-        f"{i % 100:02d}/{value:032x}" for i, value in enumerate(rng.integers(1 << 62, size=10_000))
-    ]
-    tags = [f"genre---{name:x}" for name in rng.integers(1 << 40, size=200)]
-    labels = {
-        "artist": {track: f"Artist Number {rng.integers(3_000)}" for track in ids},
-        "tag": {track: list(rng.choice(tags, rng.integers(1, 6))) for track in ids},
-    }
-    titles = {track: f"A title of some length {i}" for i, track in enumerate(ids)}
-    audio = str(tmp_path / "audio")
-    table = table_of(rng.normal(size=(10_000, 16)), ids, [f"{i}.mp3" for i in ids], audio=audio)
-    write_map_page(tmp_path / "map.html", table, labels=labels, titles=titles)
-    assert (tmp_path / "map.html").stat().st_size < 5_000_000

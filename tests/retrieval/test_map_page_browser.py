@@ -1,6 +1,5 @@
 """The map page in a browser: seen, heard, by pointer and by keyboard, wide and narrow."""
 
-import contextlib
 import io
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -17,7 +16,6 @@ from playlist_pretrain.retrieval.map_page.page import write_map_page
 pytestmark = pytest.mark.slow
 
 STYLES = ["ambient", "techno", "folk", "free jazz"]
-WIDE, NARROW = {"width": 1400, "height": 900}, {"width": 400, "height": 800}
 TRACKS = 48
 ODD_NAME = "loud #1?/50% + é.wav"  # the audio file of every track but the last two
 
@@ -50,24 +48,6 @@ def world(path, **change):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return world(tmp_path_factory.mktemp("map") / "map.html")
-
-
-@contextlib.contextmanager
-def opened(browser, path, viewport=WIDE, **options):
-    """The page, ready; when it is left, nothing may have gone wrong and nothing been fetched."""
-    context = browser.new_context(viewport=viewport, **options)
-    page = context.new_page()
-    errors, fetched = [], []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and errors.append(said.text))
-    page.on("request", lambda request: fetched.append(unquote(request.url)))
-    page.goto(path.as_uri())
-    page.wait_for_selector("html[data-ready]")
-    yield page
-    context.close()
-    audio = [f"file://{path.parent}/audio/{name}" for name in (ODD_NAME, "missing.wav")]
-    assert set(fetched) <= {f"file://{path}", *audio}
-    assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
 
 
 def eventually(page, condition):
@@ -112,8 +92,8 @@ def lonely(places):
 
 
 @pytest.mark.long
-def test_every_track_is_drawn(browser, written):
-    with opened(browser, written.path) as page:
+def test_every_track_is_drawn(opened, written):
+    with opened(written.path) as page:
         points = 'Bokeh.documents[0].get_model_by_name("points").data_source'
         assert page.evaluate(f"{points}.get_length()") == TRACKS
         assert len(set(page.evaluate(f"{points}.data.color"))) == 7  # of nine artists
@@ -125,8 +105,8 @@ def test_every_track_is_drawn(browser, written):
         assert "model: runs/<b>demo</b>" in page.inner_text("#facts")
 
 
-def test_a_click_plays_the_track_and_lists_the_nearest(browser, written):
-    with opened(browser, written.path) as page:
+def test_a_click_plays_the_track_and_lists_the_nearest(opened, written):
+    with opened(written.path) as page:
         places = screen(page)
         row = lonely(places)
         page.mouse.move(*places[row])
@@ -149,9 +129,9 @@ def test_a_click_plays_the_track_and_lists_the_nearest(browser, written):
 
 
 @pytest.mark.long
-def test_search_and_colours(browser, written):
+def test_search_and_colours(opened, written):
     data = 'Bokeh.documents[0].get_model_by_name("points").data_source.data'
-    with opened(browser, written.path) as page:
+    with opened(written.path) as page:
         assert page.inner_text("#matching") == "48 tracks"
         for query, expected in [
             ("FOLK", range(2, 48, 4)), ("track/00", range(10)), ("  ", range(48)), ("nothing", []),
@@ -176,9 +156,9 @@ def test_search_and_colours(browser, written):
 
 
 @pytest.mark.long
-def test_with_the_keyboard_alone(browser, written):
+def test_with_the_keyboard_alone(opened, written):
     focused = "document.activeElement"
-    with opened(browser, written.path) as page:
+    with opened(written.path) as page:
         page.keyboard.press("Tab")
         assert page.evaluate(f"{focused}.id") == "search"
         page.keyboard.type("folk")
@@ -215,8 +195,8 @@ def test_with_the_keyboard_alone(browser, written):
 
 
 @pytest.mark.long
-def test_what_cannot_be_played_is_said(browser, written, tmp_path):
-    with opened(browser, written.path) as page:
+def test_what_cannot_be_played_is_said(opened, written, tmp_path):
+    with opened(written.path) as page:
         page.fill("#search", "track/046")
         page.keyboard.press("Enter")
         eventually(page, "message.textContent !== ''")
@@ -226,7 +206,7 @@ def test_what_cannot_be_played_is_said(browser, written, tmp_path):
         assert page.inner_text("#message") == "No audio file of this track is linked."
         assert page.is_hidden("#audio")
     silent = world(tmp_path / "map.html", paths=None, labels={})
-    with opened(browser, silent.path) as page:
+    with opened(silent.path) as page:
         assert page.is_hidden("#legend") and page.is_hidden("#label")
         page.fill("#search", "track/001")
         page.keyboard.press("Enter")
@@ -234,11 +214,11 @@ def test_what_cannot_be_played_is_said(browser, written, tmp_path):
 
 
 @pytest.mark.long
-def test_a_narrow_screen(browser, tmp_path):
+def test_a_narrow_screen(opened, tmp_path):
     ids = [f"{i}" + "x" * 150 for i in range(TRACKS)]
     labels = {"y" * 150: {track: ["z" * 150, track] for track in ids}}
     narrow = world(tmp_path / "map.html", ids=ids, labels=labels)
-    with opened(browser, narrow.path, NARROW, has_touch=True) as page:
+    with opened(narrow.path, {"width": 400, "height": 800}, has_touch=True) as page:
         page.fill("#search", "1x")
         page.keyboard.press("Enter")
         widths = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
@@ -255,7 +235,7 @@ def test_a_narrow_screen(browser, tmp_path):
 
 
 @pytest.mark.long
-def test_text_of_anybody_is_shown_and_never_run(browser, tmp_path):
+def test_text_of_anybody_is_shown_and_never_run(opened, tmp_path):
     hostile = [
         "</script><script>window.ran = 1</script>",
         "<img src=x onerror='window.ran = 1'>",
@@ -271,7 +251,7 @@ def test_text_of_anybody_is_shown_and_never_run(browser, tmp_path):
     }
     page_of = world(tmp_path / "map.html", **everywhere)
     # Without the policy of the page, so that nothing but how the text is put in is tried.
-    with opened(browser, page_of.path, bypass_csp=True) as page:
+    with opened(page_of.path, bypass_csp=True) as page:
         for text in hostile:
             page.fill("#search", text)
             page.keyboard.press("ArrowDown")

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import front_end
-from playlist_pretrain.errors import AudioError, ModelError, TrackError
+from playlist_pretrain.errors import AudioError, ModelError
 from playlist_pretrain.models.load import load_tagger
 from playlist_pretrain.models.saved_model import METADATA, save_tagger
 from playlist_pretrain.models.tagger import tagger as tagger_of
@@ -97,16 +97,6 @@ def test_formats_read_back_whatever_the_names(tagger, audio, out, in_process):
         assert scores == sorted(scores, reverse=True) and 0 <= min(scores) <= max(scores) <= 1
 
 
-def test_a_single_file_of_any_name(tagger, audio, out, in_process):
-    whole = predict_folder(tagger, audio, out)
-    (audio / "a/long.wav").rename(audio / "a/x.y.audio")
-    single = predict_folder(tagger, audio / "a/x.y.audio", out / "single")
-    assert (single.files, single.failed) == (1, 0)
-    (line,) = lines_of(single)
-    assert (line["track_id"], line["path"]) == ("x.y", "x.y.audio")
-    np.testing.assert_array_equal(table_of(single)["x.y"], table_of(whole)["a/long"])
-
-
 def test_broken_files_are_reported_and_the_others_tagged(tagger, audio, out, in_process):
     (audio / "a/empty.mp3").touch()
     (audio / "text\n.ogg").write_text("no music here\n" * 1000)
@@ -145,29 +135,6 @@ def test_all_broken_is_an_error(tagger, audio, out, in_process, tmp_path):
     with pytest.raises(AudioError, match=r"none of 1 audio files[^\n]*\n  0\.mp3: is empty$"):
         predict_folder(tagger, broken / "0.mp3", out / "new")
     assert os.listdir(out / "new") == ["predict_report.tsv"]
-
-
-@pytest.mark.parametrize(
-    ("files", "error", "message"),
-    [
-        (None, AudioError, "does not exist"),
-        ((), AudioError, "it is empty"),
-        ((".hidden.wav", "a.txt"), AudioError, "1 files of other kinds"),
-        (("a.wav", "a.mp3"), TrackError, "'a.mp3' and 'a.wav'"),
-    ],
-    ids=["missing", "empty", "no audio", "one id"],
-)
-def test_nothing_is_written_where_there_is_nothing_to_tag(
-    tagger, tmp_path, out, files, error, message
-):
-    folder = tmp_path / "folder"
-    if files is not None:
-        folder.mkdir()
-        for name in files:
-            (folder / name).touch()
-    with pytest.raises(error, match=message):
-        predict_folder(tagger, folder, out)
-    assert not out.exists()
 
 
 @pytest.mark.parametrize("classes", [CLASSES[:-1], CLASSES[:-1] + CLASSES[:1]])

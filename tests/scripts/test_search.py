@@ -2,9 +2,12 @@
 
 import csv
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
+import soundfile
 
 from playlist_pretrain.cli import search as module
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
@@ -23,6 +26,8 @@ def collection(make_collection, tmp_path_factory):
         ).save(groups_path(made.path, name))  # fmt: skip
     rows = "".join(f"{track}\ttrain\tgenre---{i % 2}\n" for i, track in enumerate(IDS))
     (made.path / "tags.tsv").write_text("track_id\tsplit\ttags\n" + rows)
+    titles = "".join(f"{track},Song no. {i}\n" for i, track in enumerate(IDS))
+    (made.path / "tracks.csv").write_text("track_id,title\n" + titles)
     return made
 
 
@@ -99,18 +104,6 @@ def test_as_csv_and_never_over_another_file(search, tmp_path):
     assert out.read_bytes() == content
     assert search("--track", IDS[1], "--out", out, "--overwrite")[0] == 0
     assert out.read_bytes() != content
-
-
-def test_equally_near_ones_are_in_the_order_of_the_table(search, collection, tmp_path):
-    path = tmp_path / "equal.parquet"
-    with embedding_writer(path, 2, {}) as add:
-        add(IDS, np.repeat([[1.0, 2.0], [2.0, 1.0]], 12, axis=0))
-    for index in ("exact", "faiss"):
-        code, text, _ = search("--track", IDS[3], "--top", 11, "--index", index, embeddings=path)
-        found = [
-            line.split("'")[1] for line in text.splitlines() if "1.0000" in line and "'" in line
-        ]
-        assert code == 0 and found == [IDS[i] for i in range(12) if i != 3]
 
 
 def test_a_playlist_goes_on_with_what_is_not_in_it(search, vectors, tmp_path):
@@ -197,13 +190,19 @@ ERRORS = {
     "audio": (["--audio", "/no/x.mp3"], "/no/x.mp3: no such file"),
     "suffix": (["--track", IDS[0], "--out", "x.m3u8"], "must end in .csv or .json"),
     "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
+    "page": (["--page", "map.txt"], "--page map.txt: its name must end in .html or .htm"),
+    "remote page": (["--page", "s3://bucket/map.html"], "write to a file here, then copy it"),
+    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist or --page"),
+    "no audio": (["--page", "map.html", "--audio-folder", "none"], "none"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", list(ERRORS))
-def test_one_line_and_exit_code_1(case, search):
+def test_one_line_and_exit_code_1(case, search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words, message = ERRORS[case]
     code, _, errors = search(*words)
+    assert [path.name for path in tmp_path.iterdir()] == ["e.parquet"]
     assert code == 1 and message in errors
     assert errors.startswith("search.py: error: ") and errors.count("\n") == 1
 
@@ -216,3 +215,45 @@ def test_out_is_not_the_table(search, table):
     (table.parent / "d.json").mkdir()
     code, _, errors = search("--track", IDS[0], "--out", table.parent / "d.json", "--overwrite")
     assert code == 1 and "a folder, not a file" in errors
+
+
+def data_of(page):
+    text = page.read_text("utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</scr', text)[1])
+
+
+def test_a_page_of_names_labels_and_links(search, tmp_path):
+    page = tmp_path / "map.html"
+    for track in IDS[:-1]:
+        path = tmp_path / "audio" / f"{track}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.zeros(160), 16_000)
+    code, text, errors = search("--page", page, "--audio-folder", tmp_path / "audio")
+    assert (code, errors) == (0, "") and f"{page}: 24 tracks, 23 with audio" in text
+    data = data_of(page)
+    assert data["ids"] == IDS and data["titles"][7] == "Song no. 7" and data["selected"] is None
+    assert [one["name"] for one in data["labels"]] == ["artist", "genre"]
+    assert data["labels"][1]["values"] == ["0", "1"]
+    assert data["links"][5] == "audio/artist1/song1.wav" and data["links"][-1] == ""
+
+
+def test_a_page_without_audio_with_titles_of_a_table_of_artists(search, tmp_path):
+    table = tmp_path / "artists.csv"
+    table.write_text(f"track_id,artist,title\n{IDS[0]},one---two,Another title\n")
+    words = ["--page", tmp_path / "map.html", "--track", IDS[9], "--artists", table]
+    code, text, _ = search(*words)
+    assert code == 0 and "none with audio (--audio-folder)" in text
+    data = data_of(tmp_path / "map.html")
+    assert data["selected"] == 9 and data["links"] is None
+    assert data["titles"][:2] == ["Another title", ""]
+    assert data["labels"][0]["values"] == ["one---two"]
+
+
+def test_the_next_command_works_for_an_id_like_an_option(tmp_path, capsys):
+    with embedding_writer(tmp_path / "e.parquet", 2, {}) as add:
+        add(["-a", "-b"], np.array([[1.0, 0], [0.5, 1]]))
+    words = ["--embeddings", str(tmp_path / "e.parquet")]
+    assert module.main(words) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert module.main(shlex.split(command.partition("search.py ")[2])) == 0
+    assert "nearest to" in capsys.readouterr().out
