@@ -22,7 +22,7 @@ ENVIRONMENT = {
 DIM = 6
 
 
-def leave_all(plan, state, *, classes=("a", "b"), without=(), embeddings=True):
+def leave_all(plan, state, *, classes=("a", "b"), without=()):
     """Finish all cells of a plan of one collection but those ``without``."""
     for cell in cells_of(plan):
         if cell.id in without:
@@ -35,7 +35,7 @@ def leave_all(plan, state, *, classes=("a", "b"), without=(), embeddings=True):
         better = 2.0 * (cell.row.start == "playlist_co")
         rng = np.random.default_rng([len(cell.id), cell.seed])
         if cell.kind == "triplets":
-            _triplets(cell, folder, better, rng, embeddings)
+            _triplets(cell, folder, better, rng)
         else:
             recipe = {**cell.spec["options"], "learning_rate": 1e-4 * (1 + better)}
             _json(folder / "recipe.json", {"version": "0.0.test", "recipe": recipe, "inputs": {}})
@@ -85,7 +85,7 @@ def _tags(folder, count, classes, better, rng, seed):
     _json(folder / "summary.json", {"runs": runs})
 
 
-def _triplets(cell, folder, better, rng, embeddings):
+def _triplets(cell, folder, better, rng):
     collection = cell.spec["options"]["collection"]
     triplets = read_triplets(f"{collection}/triplets.csv")
     vectors = rng.normal(size=(len(triplets.clips), DIM)).astype(np.float32)
@@ -96,5 +96,4 @@ def _triplets(cell, folder, better, rng, embeddings):
     source = {"kind": "collection", "path": collection, "name": "tiny", "cut": False}
     outcome = Outcome(triplets, triplets, source, None, "repeat", 0, [judged])
     outcome.write(folder)
-    if embeddings:
-        outcome.write_embeddings(folder)
+    outcome.write_embeddings(folder)

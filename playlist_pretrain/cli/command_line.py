@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TypeVar
 import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
-from playlist_pretrain.errors import PlaylistPretrainError, printable
+from playlist_pretrain.errors import PlaylistPretrainError, RecipeError, printable
 from playlist_pretrain.messages import as_started, program, show_messages
 from playlist_pretrain.version import __version__
 
@@ -85,6 +85,23 @@ def settings(options: Any, *without: str) -> dict[str, Any]:
     """Return the options of a command as arguments of the library function, without ``quiet``."""
     fields = (field.name for field in dataclasses.fields(options))
     return {name: getattr(options, name) for name in fields if name not in ("quiet", *without)}
+
+
+def refuse_unread(options: Any, names: Sequence[str], missing: str) -> None:
+    """Raise if one of the options ``names``, which only ``missing`` reads, is not the default.
+
+    Raises
+    ------
+    RecipeError
+        With the option.
+    """
+    for field in dataclasses.fields(options):
+        usual = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            usual = field.default_factory()
+        if field.name in names and getattr(options, field.name) != usual:
+            option = "--" + field.name.replace("_", "-")
+            raise RecipeError(f"{option}: nothing reads it without {missing}")
 
 
 class _Parser(simple_parsing.ArgumentParser):

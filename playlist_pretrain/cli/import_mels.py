@@ -57,17 +57,8 @@ class ImportMels:
 
 def run_import(options: ImportMels) -> None:
     """Import the mels that ``options`` name, and print the next command."""
-    import_mels(
-        options.mels,
-        options.out,
-        source=options.source,
-        description=options.description,
-        excerpt=excerpt_seconds(options.excerpt),
-        keep_going=options.keep_going,
-        workers=options.workers,
-        add=options.add,
-        overwrite=options.overwrite,
-    )
+    settings = command_line.settings(options)
+    import_mels(**{**settings, "excerpt": excerpt_seconds(options.excerpt)})
     words = ["--playlists", "FILE", "--collection", str(options.out)]
     logger.info("next: %s", command("match_playlists", *words))
 

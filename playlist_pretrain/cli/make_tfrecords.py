@@ -81,18 +81,7 @@ def make_tfrecords(options: MakeTfrecords) -> None:
         raise RecipeError(
             f"--audio: give the folder with the audio (see {command('make_tfrecords')} --help)"
         )
-    build_collection(
-        options.audio,
-        options.out,
-        front_end=options.front_end,
-        excerpt=options.excerpt,
-        tracks=options.tracks,
-        resample_quality=options.resample_quality,
-        workers=options.workers,
-        add=options.add,
-        overwrite=options.overwrite,
-        beam=options.beam,
-    )
+    build_collection(**command_line.settings(options, "report"))
     words = ["--playlists", "FILE", "--collection", str(options.out)]
     logger.info("next: " + command("match_playlists", *words))
 

@@ -21,6 +21,8 @@ from playlist_pretrain.storage import location
 
 logger = logging.getLogger(__name__)
 TABLES = ("tco", "w2v")
+READING = ("format", "kind", "columns", "separator", "gap", "audio", "map", "keep_going", "workers")
+"""Options that say how playlists are read."""
 USAGE = """
 examples:
   python scripts/match_playlists.py --playlists playlists.csv --collection tfrecords/mine
@@ -99,21 +101,10 @@ def match(options: MatchOptions) -> None:
     if options.playlists is None:
         groups = load_groups(collection, options.name or "playlists")
     else:
-        matched = match_playlists(
-            options.playlists,
-            collection,
-            name=options.name,
-            format=options.format,
-            kind=options.kind,
-            columns=columns,
-            separator=options.separator,
-            gap=options.gap,
-            audio=options.audio,
-            map=options.map,
-            on_error="skip" if options.keep_going else "raise",
-            workers=options.workers,
-            overwrite=options.overwrite,
-        )
+        settings = {name: getattr(options, name) for name in (*READING, "name", "overwrite")}
+        on_error = "skip" if settings.pop("keep_going") else "raise"
+        settings |= {"columns": columns, "on_error": on_error}
+        matched = match_playlists(options.playlists, collection, **settings)
         groups, kind = matched.groups, matched.kind
     if tables or options.figures:
         show_groups(
@@ -146,27 +137,19 @@ def _check(options: MatchOptions) -> tuple[str, ...]:
     if options.playlists is None:
         if not shows:
             raise RecipeError("--playlists: nothing to do without; or give --tables or --figures")
-        reading = ("format", "kind", "columns", "separator", "gap", "audio", "map", "keep_going",
-                   "workers")  # fmt: skip
-        _refuse(options, reading, "--playlists")
+        command_line.refuse_unread(options, READING, "--playlists")
     settings = [field.name for field in dataclasses.fields(TableSettings)]
     if not shows:
-        _refuse(options, settings, "--tables or --figures")
+        command_line.refuse_unread(options, settings, "--tables or --figures")
     if "w2v" not in tables:
-        _refuse(options, [name for name in settings if name.startswith("w2v_")], "--tables w2v")
+        command_line.refuse_unread(
+            options, [name for name in settings if name.startswith("w2v_")], "--tables w2v"
+        )
     if "tco" not in tables:
-        _refuse(options, ["beam", "temp"], "--tables tco")
+        command_line.refuse_unread(options, ["beam", "temp"], "--tables tco")
     if options.beam is None:
-        _refuse(options, ["temp"], "--beam")
+        command_line.refuse_unread(options, ["temp"], "--beam")
     return tables
-
-
-def _refuse(options: MatchOptions, names: Sequence[str], missing: str) -> None:
-    usual = MatchOptions()
-    for name in names:
-        if getattr(options, name) != getattr(usual, name):
-            option = "--" + name.replace("_", "-")
-            raise RecipeError(f"{option}: nothing reads it without {missing}")
 
 
 def _names(text: str | None) -> list[str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import shlex
 from collections.abc import Sequence
@@ -110,7 +109,6 @@ def check_options(options: SearchOptions) -> None:
         raise RecipeError(f"--index {options.index}: {' or '.join(INDEXES)}")
     report, page, playlist = options.report or not asked, options.page, options.playlist
     artists_known = options.artists and not (report or page)
-    usual = {one.name: one.default for one in dataclasses.fields(SearchOptions)}
     for names, read, missing in (
         (("model",), options.audio, "--audio"),
         (("add", "name", "format", "columns", "map"), playlist, "--playlist"),
@@ -120,10 +118,8 @@ def check_options(options: SearchOptions) -> None:
         (("groups",), report or page, "--report or --page"),
         (("collection",), not artists_known, "--report or --page, given --artists"),
     ):
-        for name in names:
-            if not read and getattr(options, name) != usual[name]:
-                option = "--" + name.replace("_", "-")
-                raise RecipeError(f"{option}: nothing reads it without {missing}")
+        if not read:
+            command_line.refuse_unread(options, names, missing)
     outs = FORMATS if playlist else RESULTS if asked else (".json",)
     for option, text, kinds in (("--out", options.out, outs), ("--page", page, PAGES)):
         if text is not None:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import EmbeddingsError, GroupsError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.playlists.groups import groups_path, load_groups
+from playlist_pretrain.retrieval.table_groups import ARTISTS, TAGS_FILE, track_values
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 VECTORS, METADATA, CONFIG = "vectors.tsv", "metadata.tsv", "projector_config.pbtxt"
-TAGS, ARTISTS = "tags.tsv", "artists"
 CONFIG_TEXT = f"""embeddings {{
   tensor_name: "tracks"
   tensor_path: "{VECTORS}"
@@ -78,7 +76,7 @@ def _escaped(cell: str) -> str:
 def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, list[str]]:
     """Tags and artists of tracks of a collection, where it has them; empty cells for the others."""
     columns: dict[str, list[str]] = {}
-    path = collection.path / TAGS
+    path = collection.path / TAGS_FILE
     if path.is_file():
         header = read_header(path, ("track_id", "tags"))
         wanted = ["tags", *({"artist"} & set(header))]
@@ -94,10 +92,6 @@ def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, l
     except GroupsError as error:  # made for what the collection was before: they say nothing now
         logger.warning("--projector: without artists: %s", error)
         return columns
-    artists: dict[int, str] = {}
-    names = np.repeat(np.arange(len(groups)), np.diff(groups.indptr))
-    for row, group in zip(groups.rows.tolist(), names.tolist(), strict=True):
-        name = groups.group_ids[group]
-        artists[row] = f"{artists[row]}|{name}" if row in artists else name
-    columns["artist"] = [artists.get(int(row), "") for row in collection.rows(track_ids)]
+    names = track_values(groups, collection.track_ids)
+    columns["artist"] = ["|".join(names.get(track_id, ())) for track_id in track_ids]
     return columns

@@ -191,14 +191,6 @@ def test_a_plan_of_which_nothing_is_done(made, tmp_path):
 
 
 @pytest.mark.slow
-def test_cells_that_kept_no_embeddings_are_named(made):
-    page = write_report(made(embeddings=False)).read_text("utf-8")
-    cells = "triplets/own/seed-0/vggish-artist_co, triplets/own/seed-0/vggish-playlist_co"
-    assert f"No map of {cells}:" in page and f"No cosines of {cells}:" in page
-    assert "Playlist CO: difference" in page
-
-
-@pytest.mark.slow
 def test_links_lead_to_the_run_folders(made):
     path = write_report(made())
     links = re.findall(r'<a href="(cells/[^"]+)">', path.read_text("utf-8"))
@@ -227,10 +219,6 @@ def test_every_damage_is_one_message_that_names_the_file(made, name):
         (folder / name).unlink()
         if content is not None:
             (folder / name).write_bytes(content)
-        elif name == "embeddings.parquet":  # of an older version: see above
-            assert read(folder) is None
-            (folder / name).touch()
-            continue
         with pytest.raises(RunError, match=r"remove .* to have it made anew") as raised:
             read(folder)
         assert str(folder / name) in str(raised.value) and "\n" not in str(raised.value)

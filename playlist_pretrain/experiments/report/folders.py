@@ -56,14 +56,9 @@ def margins(folder: Path) -> np.ndarray:
     return np.array([value for (value,) in _cells(file, [name], numbers=(0,), blank=())])
 
 
-def cosines(folder: Path) -> np.ndarray | None:
-    """Cosine similarity of each anchor to its positive and its negative, float64 [triplets, 2].
-
-    None where the cell keeps no embeddings.
-    """
+def cosines(folder: Path) -> np.ndarray:
+    """Cosine similarity of each anchor to its positive and its negative, float64 [triplets, 2]."""
     table = embeddings(folder)
-    if table is None:
-        return None
     file = folder / PER_TRIPLET
     starts = [] if table.start_seconds is None else [f"{role}{START}" for role in ROLES]
     numbers = range(len(ROLES), len(ROLES) + len(starts))
@@ -83,11 +78,9 @@ def cosines(folder: Path) -> np.ndarray | None:
     return np.stack([(anchor * positive).sum(axis=1), (anchor * negative).sum(axis=1)], axis=1)
 
 
-def embeddings(folder: Path) -> EmbeddingTable | None:
-    """Embeddings that a cell keeps; None of a cell made before any was kept."""
+def embeddings(folder: Path) -> EmbeddingTable:
+    """Embeddings of the clips of a cell's triplets."""
     file = folder / EMBEDDINGS
-    if not file.exists():
-        return None
     try:
         return read_embeddings(file)
     except EmbeddingsError as error:

@@ -37,7 +37,6 @@ from playlist_pretrain.retrieval.table_groups import (
 
 logger = logging.getLogger(__name__)
 
-MOST_NAMED = 3
 MOST_TRACKS = 2_000
 """Tracks of a map; of more some are drawn by lot, since t-SNE of these takes seconds."""
 OF_PRETRAINING = ("step", "loss", "probe_top1", "probe_top10", "probe_chance1", "probe_chance10")
@@ -255,7 +254,7 @@ def _digits(value: float) -> str:
 
 def similarities(done: Collected) -> Section:
     """Histograms of the similarities of triplets."""
-    drawn, without = [], []
+    drawn = []
     for task in done.plan.triplets:
         for row in done.rows:
             cells = done.of(TRIPLETS, task.name, row, finished=True)
@@ -271,11 +270,7 @@ def similarities(done: Collected) -> Section:
                 f"{len(values):,} triplets, {right:.1%} right (blue), mean {values.mean():+.4f}.",
                 figures.margin_histogram(values),
             ))  # fmt: skip
-            pairs = [folders.cosines(done.state.folder(cell)) for cell in cells]
-            if any(one is None for one in pairs):
-                without += [c.id for c, one in zip(cells, pairs, strict=True) if one is None]
-                continue
-            both = np.concatenate(pairs)
+            both = np.concatenate([folders.cosines(done.state.folder(cell)) for cell in cells])
             means = both.mean(axis=0)
             drawn.append(Figure(
                 f"{name}: cosine",
@@ -287,16 +282,7 @@ def similarities(done: Collected) -> Section:
         about = ["Of each triplet, the cosine distance of the anchor to the negative less that to "
                  "the positive: it is right where the difference is above 0. Scales differ between "
                  "the figures."]  # fmt: skip
-    if without:
-        about.append(no_embeddings("cosines", without))
     return Section("similarities", "Similarities", about, drawn, small=True)
-
-
-def no_embeddings(what: str, cells: Sequence[str]) -> str:
-    """Sentence about cells of which there is no ``what``, since they keep no embeddings."""
-    named = ", ".join(cells[:MOST_NAMED])
-    more = f" and {len(cells) - MOST_NAMED} more cells" if len(cells) > MOST_NAMED else ""
-    return f"No {what} of {named}{more}: made before cells kept their embeddings."
 
 
 def embedding_maps(done: Collected) -> list[Section]:
@@ -307,7 +293,7 @@ def embedding_maps(done: Collected) -> list[Section]:
 def _maps_of(done: Collected, task: str, title: str) -> Section:
     drawn: list[Figure] = []
     keys: list[Key] = []
-    without, methods, label = [], {}, None
+    methods, label = {}, None
     colours: Mapping[str, tuple[str, str]] = {}
     # Cells of the world and seed of which most are done: their tracks are the same.
     units: dict[tuple[int | None, int], dict[Row, Cell]] = {}
@@ -315,11 +301,7 @@ def _maps_of(done: Collected, task: str, title: str) -> Section:
         for cell in done.of(TRIPLETS, task, row, finished=True):
             units.setdefault((cell.world, cell.seed), {})[row] = cell
     for row, cell in max(units.values(), key=len, default={}).items():
-        table = folders.embeddings(done.state.folder(cell))
-        if table is None:
-            without.append(cell.id)
-            continue
-        table = _drawn_by_lot(table.by_track())
+        table = _drawn_by_lot(folders.embeddings(done.state.folder(cell)).by_track())
         if not drawn:
             label, keys, colours = _colours(table)
         coordinates, method = plane_coordinates(table.vectors)
@@ -336,8 +318,6 @@ def _maps_of(done: Collected, task: str, title: str) -> Section:
             f"The tracks that the triplets name, {told}. Layout: {'; '.join(methods)}. Only who is "
             "near to whom means something."
         ]
-    if without:
-        about.append(no_embeddings("map", without))
     name = f"Embedding maps: {title}" if len(done.plan.triplets) > 1 else "Embedding maps"
     return Section(f"map-{task}", name, about, drawn, small=True, keys=keys)
 

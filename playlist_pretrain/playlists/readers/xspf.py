@@ -24,11 +24,7 @@ from playlist_pretrain.playlists.readers.source import (
 
 NAMESPACES = ("http://xspf.org/ns/0/", "")
 TRACK = ["playlist", "trackList", "track"]
-LONGEST_FIELD = 65_536
-LONGEST_TAG = 1 << 20
-"""Bytes; expat reads a tag or comment anew with every chunk until it is whole."""
 DEEPEST = 100
-CHUNK = 65_536
 
 
 class XspfReader(Reader):
@@ -52,29 +48,26 @@ class XspfReader(Reader):
 
 
 def _tracks(source: Source, request: Request) -> Iterator[str]:
+    content, damage = source.read_far(request.advance)
     parser = _Parser(source, request.audio)
     try:
-        with source.open(request.advance) as stream:
-            while chunk := stream.read(CHUNK):
-                parser.feed(chunk)
-                yield from parser.take()
-        parser.close()
-    except TableError:
-        yield from parser.take()
-        raise
-    yield from parser.take()
+        parser.parse(content, final=damage is None)
+    except TableError as error:
+        damage = damage or error
+    yield from parser.tracks
+    if damage:
+        raise damage
 
 
 class _Parser:
-    """Collects track ids while the document is fed to it."""
+    """Collects the track ids of a document."""
 
     def __init__(self, source: Source, audio: Path | None):
-        self._tracks: list[str] = []
+        self.tracks: list[str] = []
         self._source, self._audio = source, audio
         self._path: list[str] = []
         self._found: dict[str, str] = {}
         self._text: list[str] | None = None
-        self._number = self._fed = self._length = 0
         self._has_list = False
         self._expat = expat.ParserCreate(namespace_separator=" ")
         self._expat.StartDoctypeDeclHandler = self._refuse_doctype
@@ -82,31 +75,19 @@ class _Parser:
         self._expat.EndElementHandler = self._end
         self._expat.CharacterDataHandler = self._characters
 
-    def take(self) -> list[str]:
-        """The track ids since the last call."""
-        tracks, self._tracks = self._tracks, []
-        return tracks
-
-    def feed(self, chunk: bytes, *, final: bool = False) -> None:
-        """Parse some more; damage is a TableError with line and column."""
-        self._fed += len(chunk)
+    def parse(self, content: bytes, *, final: bool) -> None:
+        """Parse a document; damage is a TableError with line and column."""
         name = self._source.name
+        if final and not content:
+            raise TableError(f"{name}: the file is empty")
         try:
-            self._expat.Parse(chunk, final)
+            self._expat.Parse(content, final)
         except expat.ExpatError as error:
             raise TableError(f"{name}: not XML, cut off or damaged: {error}") from error
         except (ValueError, LookupError) as error:  # an encoding that nobody knows
             raise TableError(f"{name}: not XML: {error}") from error
-        if self._fed - self._expat.CurrentByteIndex > LONGEST_TAG:
-            raise TableError(f"{self._where}: a tag longer than {LONGEST_TAG:,} bytes")
-
-    def close(self) -> None:
-        """Make sure that the document is whole."""
-        if not self._fed:
-            raise TableError(f"{self._source.name}: the file is empty")
-        self.feed(b"", final=True)
-        if not self._has_list:
-            raise TableError(f"{self._source.name}: no trackList")
+        if final and not self._has_list:
+            raise TableError(f"{name}: no trackList")
 
     @property
     def _where(self) -> str:
@@ -129,14 +110,11 @@ class _Parser:
         elif self._path == TRACK:
             self._found = {}
         elif self._path[:-1] == TRACK and local in FIELDS:
-            self._text, self._length = [], 0
+            self._text = []
 
     def _characters(self, text: str) -> None:
         if self._text is not None:
             self._text.append(text)
-            self._length += len(text)
-            if self._length > LONGEST_FIELD:
-                raise TableError(f"{self._where}: longer than {LONGEST_FIELD:,} characters")
 
     def _end(self, name: str) -> None:
         if self._text is not None and self._path[:-1] == TRACK:
@@ -145,8 +123,7 @@ class _Parser:
                 self._found.setdefault(self._path[-1], text)
             self._text = None
         if self._path == TRACK:
-            self._number += 1
-            where = f"{self._where}: track {self._number}"
+            where = f"{self._where}: track {len(self.tracks) + 1}"
             playlist = self._source.path
-            self._tracks.append(track_id_of_fields(self._found, playlist, self._audio, where))
+            self.tracks.append(track_id_of_fields(self._found, playlist, self._audio, where))
         self._path.pop()
