@@ -38,20 +38,14 @@ def cell(steps, **options):
     return Cell("pretrain/x", PRETRAIN, spec)
 
 
-@pytest.mark.parametrize("preset", ["demo", "paper"])
 @pytest.mark.parametrize(
     ("steps", "epochs", "tried"),
     [(1197, 598, [1, 399, 598]), (270, 90, [1, 90]), (300, 150, [1, 100, 150]), (3, 1, [1])],
 )
-def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried, preset):
-    recipe, data = settled(cell(steps, preset=preset))
+def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried):
+    recipe, data = settled(cell(steps, preset="paper"))
     assert (recipe.epochs, asked) == (epochs, tried)
     assert abs(recipe.epochs * data.stream.steps_per_epoch - steps) <= 1
-
-
-def test_epochs_that_are_given_stay(asked):
-    recipe, data = settled(cell(None, epochs=120))
-    assert (recipe.epochs, data.stream.steps_per_epoch, asked) == (120, 2, [120])
 
 
 def test_steps_that_no_epochs_have(asked):

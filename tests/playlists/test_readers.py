@@ -105,20 +105,11 @@ def swallows(self, sources, request):
         return
 
 
-def crashes(self, sources, request):
-    try:
-        yield from TableReader.read(self, sources, request)
-    except TableError:
-        raise ValueError("no") from None
-
-
 def tells_nothing(self, sources, request):
     return TableReader.read(self, sources, dataclasses.replace(request, advance=lambda size: None))
 
 
 BROKEN = {
-    "name": ({"name": "two words"}, "name: text without blanks"),
-    "kinds": ({"kinds": ()}, "kinds: a tuple of at least one"),
     "sniffs all": ({"sniff": lambda self, path: True}, "sniff: nothing is not recognised"),
     "not streaming": (
         {"read": lambda self, *given: list(TableReader.read(self, *given))}, "read: streams",
@@ -129,7 +120,6 @@ BROKEN = {
     ),
     "tells nothing": ({"read": tells_nothing}, "advance: is told .* bytes in all, not 0"),
     "swallows damage": ({"read": swallows}, "raises TableError, but nothing"),
-    "raises another error": ({"read": crashes}, "raises TableError, not ValueError"),
 }  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Word2Vec over playlists: what reaches gensim, what it learns, and the file it leaves."""
 
 import json
-from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -11,7 +10,6 @@ from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.playlists import word2vec as vectors_file
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
-from playlist_pretrain.playlists.top_table import cached_top_table
 from playlist_pretrain.playlists.word2vec import (
     Sentences,
     TrackVectors,
@@ -180,12 +178,3 @@ def test_a_damaged_file_is_made_again(communities, tmp_path):
     path.with_suffix(".json").unlink()
     cached_vectors(communities, ids, tmp_path, settings, epochs=1)
     assert path.with_suffix(".json").exists()
-
-
-@pytest.mark.parametrize("name", ["top_table", "word2vec"])
-def test_a_folder_that_cannot_be_written_is_known_before_the_work(communities, name):
-    with pytest.raises(OSError, match="/proc"):
-        if name == "top_table":
-            cached_top_table(communities, Path("/proc"))
-        else:
-            cached_vectors(communities, [], Path("/proc"), SMALL)

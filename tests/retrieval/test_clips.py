@@ -125,15 +125,3 @@ def test_excerpts_of_a_collection_are_the_frames_at_their_start(collection, tmp_
         5: "c has 1.0 to 3.4 s of the track, the excerpt is 0.5 to 1.5 s",
         6: "not in c",
     }
-
-
-def test_ids_that_lost_their_zeros(make_collection, tmp_path):
-    collection = make_collection(tmp_path / "c", [300] * 3, ids=["063", "064", "65"])
-    triplets = triplets_of([Clip("63"), Clip("064"), Clip("65")], [(0, 1, 2)])
-    _, lacking = clips_of_collection(triplets, collection, 3.0)
-    assert lacking == {0: "not in c (did you mean '063'?)"}
-    for name in ("063", "064", "65"):
-        (tmp_path / "audio" / f"{name}.wav").parent.mkdir(exist_ok=True)
-        (tmp_path / "audio" / f"{name}.wav").touch()
-    _, lacking = audio_of_clips(triplets, tmp_path / "audio", cut=False)
-    assert lacking == {0: "no audio file named '63' (did you mean '063'?)"}

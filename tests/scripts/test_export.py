@@ -107,23 +107,3 @@ def test_what_the_model_shows_to_be_a_mistake(
     code, out, err = run(capsys, *model, *words)
     assert (code, out) == (1, "") and message in err and err.count("\n") == 1
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.long
-def test_several_targets_at_once(run_folder, capsys, tmp_path):
-    words = ["--model", run_folder / "saved_model", "--name", "mood", "--out", tmp_path / "my out"]
-    code, out, err = run(capsys, *words, "--target", "serving, essentia", "--model-version", "2")
-    assert (code, err) == (0, "")
-    folder = tmp_path / "my out" / "serving" / "mood"
-    assert (folder / "2" / "saved_model.pb").is_file()
-    assert (tmp_path / "my out" / "essentia" / "mood" / "mood.pb").is_file()
-    card = (folder / "README.md").read_text("utf-8")
-    assert "| batch | 16 |" in card and "| roc\\_auc | 0.8750 |" in card
-    lines = out.splitlines()
-    assert any(line.startswith("  wav_bytes, ") for line in lines)
-    where = shlex.quote(str(folder.parent))
-    assert any(line.startswith(f"next: cd {where} && docker run") for line in lines)
-    code, out, err = run(capsys, *words, "--target", "serving")
-    assert (code, out) == (1, "") and "is there already; --overwrite replaces it" in err
-    assert run(capsys, *words, "--target", "serving", "--overwrite", "--quiet") == (0, "", "")
-    assert (folder / "1").is_dir() and not (folder / "2").exists()

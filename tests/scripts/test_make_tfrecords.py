@@ -114,23 +114,17 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path, run):
     assert (again.returncode, again.stdout.splitlines()) == (0, said[:1])
 
 
-def test_excerpts_and_tables(tmp_path, run):
+def test_an_excerpt_of_the_tracks_of_a_table(tmp_path, run):
     write_wav(tmp_path / "audio" / "x" / "long.wav", 40)
     (tmp_path / "tracks.tsv").write_text("path\ttrack_id\nx/long.wav\tone\nx/none.wav\ttwo\n")
-    frames = {}
-    for excerpt in ("30", "2.5", "full"):
-        out = tmp_path / excerpt
-        table = ["--tracks", tmp_path / "tracks.tsv", "--front-end", "musicnn"]
-        answer = run("--audio", tmp_path / "audio", "--out", out, "--excerpt", excerpt, *table)
-        assert answer.returncode == 0, answer.stderr
-        assert "1 of 2 tracks could not be read and is left out (x/none.wav): see" in answer.stdout
-        collection = Collection.open(out)
-        assert list(collection.track_ids) == ["one"]
-        frames[excerpt] = int(collection.frames[0])
-        assert collection.source_seconds[0] == pytest.approx(40, abs=1e-3)
-    # Resampling may add a sample to the 640,000 of the whole file.
-    assert frames.pop("full") in (2501, 2502)
-    assert frames == {"30": 1 + 480_000 // 256, "2.5": 1 + -(-40_000 // 256)}
+    table = ["--tracks", tmp_path / "tracks.tsv", "--front-end", "musicnn", "--excerpt", "2.5"]
+    answer = run("--audio", tmp_path / "audio", "--out", tmp_path / "out", *table)
+    assert answer.returncode == 0, answer.stderr
+    assert "1 of 2 tracks could not be read and is left out (x/none.wav): see" in answer.stdout
+    collection = Collection.open(tmp_path / "out")
+    assert list(collection.track_ids) == ["one"]
+    assert collection.frames.tolist() == [1 + -(-40_000 // 256)]
+    assert collection.source_seconds[0] == pytest.approx(40, abs=1e-3)
 
 
 def test_adding_trying_again_and_reporting(tmp_path, monkeypatch, run):
