@@ -3,9 +3,8 @@
 The file ``w2v-<groups>-<key>.bin`` has word2vec's binary format, so that other programs read it
 too: a line ``<tracks> <size>``, then for every track its id, one blank and its vector (float32,
 little-endian). Blanks, control characters and ``%`` of an id are percent-encoded, since the format
-has no other way to hold them. Beside it lies a ``.json`` with the settings, gensim's version, the
-loss of every epoch, and a key of the file's content: the format itself could not tell a damaged
-vector from a good one.
+has no other way to hold them. Beside it lies a ``.json`` with the settings, gensim's version, and a
+key of the file's content: the format itself could not tell a damaged vector from a good one.
 """
 
 from __future__ import annotations
@@ -14,8 +13,6 @@ import dataclasses
 import json
 import logging
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +43,8 @@ UNFIT = re.compile(r"[\x00-\x20\x7f%]")
 class TrackVectors:
     """Vectors (float32 [n, size]) of the tracks that are in a group, by ascending ``rows``.
 
-    ``left_out`` groups were too long to take part; ``about`` has the settings, the version of
-    gensim and the loss of every epoch.
+    ``left_out`` groups were too long to take part; ``about`` has the settings and the version of
+    gensim.
     """
 
     rows: np.ndarray
@@ -87,12 +84,11 @@ class Sentences:
 
 def train(
     groups: TrackGroups, settings: TableSettings, *, epochs: int = EPOCHS, seed: int = 0
-) -> tuple[Word2Vec, list[float]]:
-    """Train gensim's Word2Vec (CBOW) on groups.
+) -> Word2Vec:
+    """Train gensim's Word2Vec (CBOW) on groups; the words of the model are rows as text.
 
     Without a window the whole group is the context, as in arXiv 2304.12257. The vectors are
-    reproducible with one worker only. Returns the model, whose words are rows as text, and the
-    mean loss of a word, epoch by epoch (roughly so with several workers).
+    reproducible with one worker only.
 
     Raises
     ------
@@ -101,12 +97,13 @@ def train(
     RecipeError
         For settings that cannot work, and if the vectors do not fit in memory.
     """
+    from gensim.models import Word2Vec
+
     settings.check(word2vec=True)
     taking_part = short_enough(groups, settings.max_group_length)
     lengths = groups.lengths[taking_part]
     words, longest = int(lengths.sum()), int(lengths.max())
-    model_class, losses = _with_losses(words, epochs)
-    model = model_class(
+    model = Word2Vec(
         vector_size=settings.w2v_size,
         # A window beyond the longest group changes nothing; far beyond, gensim's threads die of it.
         window=min(settings.w2v_window or longest, longest),
@@ -127,54 +124,8 @@ def train(
             model.build_vocab(sentences)
         except MemoryError as error:
             raise RecipeError(f"--w2v-size {settings.w2v_size}: {error}") from error
-        model.train(
-            sentences,
-            total_examples=len(sentences),
-            total_words=words,
-            epochs=epochs,
-            compute_loss=True,
-            callbacks=[losses],
-        )
-    return model, losses.of_epochs
-
-
-def _with_losses(words: int, epochs: int) -> tuple[type[Word2Vec], Any]:
-    """Word2Vec with an exact sum of the loss, and the callback that keeps it for each epoch.
-
-    gensim adds all losses of a training up in one float32, which stands still after some tens of
-    millions. Here the loss is added up in double precision, a few thousand words at a time.
-    """
-    from gensim.models import Word2Vec
-    from gensim.models.callbacks import CallbackAny2Vec
-
-    lock = threading.Lock()
-
-    class Losses(CallbackAny2Vec):
-        def __init__(self):
-            self.total, self.of_epochs = 0.0, []
-
-        def on_epoch_begin(self, model: Any) -> None:
-            self.total, self.started = 0.0, time.monotonic()
-
-        def on_epoch_end(self, model: Any) -> None:
-            self.of_epochs.append(self.total / words)
-            speed = words / max(time.monotonic() - self.started, 1e-9)
-            logger.info(
-                f"Word2Vec epoch {len(self.of_epochs)} of {epochs}: loss {self.of_epochs[-1]:.4f} "
-                f"a word, {speed:,.0f} words/s"
-            )
-
-    losses = Losses()
-
-    class CountedLoss(Word2Vec):
-        def _do_train_job(self, *arguments):
-            done = super()._do_train_job(*arguments)
-            with lock:
-                losses.total += float(self.running_training_loss)
-                self.running_training_loss = 0.0
-            return done
-
-    return CountedLoss, losses
+        model.train(sentences, total_examples=len(sentences), total_words=words, epochs=epochs)
+    return model
 
 
 def _described(settings: TableSettings, epochs: int, seed: int) -> dict[str, Any]:
@@ -196,7 +147,7 @@ def track_vectors(
     """Train and return the vectors by row; see :func:`train`."""
     import gensim
 
-    model, losses = train(groups, settings, epochs=epochs, seed=seed)
+    model = train(groups, settings, epochs=epochs, seed=seed)
     rows = np.array([int(word) for word in model.wv.index_to_key], np.int32)
     order = np.argsort(rows)
     about = {
@@ -204,7 +155,6 @@ def track_vectors(
         "groups_key": groups.content_key,
         "settings": _described(settings, epochs, seed) | {"window": model.window},
         "gensim": gensim.__version__,
-        "loss": losses,
     }
     left_out = int((groups.lengths > settings.max_group_length).sum())
     return TrackVectors(rows[order], model.wv.vectors[order], left_out, about)

@@ -37,14 +37,13 @@ SMALL = TableSettings(w2v_size=16)
 
 def test_the_settings_reach_gensim(communities):
     settings = TableSettings(w2v_size=24, w2v_sample=0.01)
-    model, losses = train(communities, settings, epochs=2, seed=5)
+    model = train(communities, settings, epochs=2, seed=5)
     assert model.sg == 0 and model.shrink_windows is False and model.min_count == 1
     assert model.window == 8, "the longest group"
     assert model.alpha == 0.02 and model.epochs == 2 and model.vector_size == 24
     assert model.sample == 0.01 and model.seed == 5 and model.workers == 1
     assert model.wv.vectors.shape == (40, 24)
-    assert len(losses) == 2
-    other, _ = train(communities, TableSettings(w2v_window=3, w2v_workers=2))
+    other = train(communities, TableSettings(w2v_window=3, w2v_workers=2))
     assert (other.window, other.workers, other.epochs, other.sample) == (3, 2, 20, 1e-3)
 
 
@@ -59,7 +58,7 @@ def test_no_group_is_cut():
 
     groups = groups_of([range(10_000), range(9_999, 20_000)], 20_000)
     settings = TableSettings(10_000, w2v_size=2, w2v_window=5, w2v_sample=0)
-    model, _ = train(groups, settings)
+    model = train(groups, settings)
     untrained = Word2Vec(vector_size=2, seed=0, min_count=1)
     untrained.build_vocab(Sentences(groups, np.array([True, False])))
     assert model.wv.index_to_key == untrained.wv.index_to_key
@@ -86,15 +85,6 @@ def test_one_worker_gives_equal_bits(communities):
     assert one.vectors.tobytes() == other.vectors.tobytes()
     different = track_vectors(communities, SMALL, seed=1)
     assert not np.array_equal(one.vectors, different.vectors)
-
-
-def test_the_loss_falls_and_is_told(communities, caplog):
-    caplog.set_level("INFO", "playlist_pretrain")
-    _, losses = train(communities, TableSettings(w2v_size=16, w2v_sample=0.0))
-    told = [text for text in caplog.messages if "words/s" in text]
-    assert len(losses) == len(told) == 20
-    assert losses[-1] < 0.9 * losses[0] and losses[0] > 0
-    assert "epoch 20 of 20" in told[-1]
 
 
 def test_long_groups_are_left_out_and_none_at_all_is_refused():
@@ -156,7 +146,7 @@ def test_kept_under_a_key_of_content_and_settings(communities, tmp_path, monkeyp
     first = cached_vectors(communities, ids, tmp_path, SMALL)
     assert ".bin: made in" in caplog.messages[-1]
     about = json.loads(next(tmp_path.glob("w2v-playlists-*.json")).read_text())
-    assert about["settings"]["window"] == 8 and len(about["loss"]) == 20 and about["gensim"]
+    assert about["settings"]["window"] == 8 and about["gensim"]
     monkeypatch.setattr(vectors_file, "train", None)  # whatever is read now is not trained
     again = cached_vectors(communities, ids, tmp_path, SMALL)
     np.testing.assert_array_equal(first.vectors, again.vectors)
