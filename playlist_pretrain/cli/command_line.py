@@ -35,24 +35,11 @@ def run(
 ) -> int:
     """Parse ``argv`` into ``options``, call ``function`` with it and return the exit code.
 
-    Parameters
-    ----------
-    options : dataclass
-        Fields are the options; fields without a default are required.
-    function : callable
-        Called with one instance of ``options``.
-    prog : str
-        Name of the command in help and errors, as a script of the checkout; see
-        :mod:`playlist_pretrain.messages`.
-    epilog : str
-        Shown below the options, for examples, which begin with ``python scripts/VERB.py``.
-    argv : sequence of str, optional
-        Arguments; default ``sys.argv[1:]``.
-
-    Returns
-    -------
-    int
-        0 on success, 1 when the user has to mend something, 130 after Ctrl-C.
+    Fields of the dataclass ``options`` are the options; those without a default are required.
+    ``prog`` is the name of the command in help and errors, as a script of the checkout (see
+    :mod:`playlist_pretrain.messages`), ``epilog`` is shown below the options, for examples, which
+    begin with ``python scripts/VERB.py``; ``argv`` is by default ``sys.argv[1:]``. The exit code
+    is 0 on success, 1 when the user has to mend something, 130 after Ctrl-C.
     """
     prog = program(prog)
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)

@@ -170,16 +170,7 @@ def mend(file: Path) -> str:
 
 
 class Collected:
-    """Results of the finished cells of a plan.
-
-    Parameters
-    ----------
-    plan : Plan
-    cells : sequence of Cell
-        All of the plan.
-    state : State
-    paper : PaperNumbers or None
-    """
+    """Results of the finished cells of a plan, of which ``cells`` are all."""
 
     def __init__(
         self, plan: Plan, cells: Sequence[Cell], state: State, paper: PaperNumbers | None = None

@@ -88,18 +88,9 @@ def typed(
 
 
 def read_table(cls: type[Table], content: Mapping[str, Any], where: str, **more: Any) -> Table:
-    """Make a dataclass of a table of TOML.
+    """Make a dataclass of a table of TOML, with ``more`` fields that are no keys.
 
-    Parameters
-    ----------
-    cls : type
-        Its fields are the keys; those without a default have to be there.
-    content : mapping
-        The table.
-    where : str
-        File and table, for messages.
-    **more
-        Fields that are no keys.
+    Keys of fields without a default have to be there. ``where`` is file and table, for messages.
 
     Raises
     ------

@@ -37,15 +37,8 @@ def run_cells(
     on; the cells that need it are left. A cell that another process works on, maybe on another
     machine, is waited for.
 
-    Parameters
-    ----------
-    cells : sequence of Cell
-        Each after those that it needs.
-    state : State
-    workers : int
-        Processes at a time.
-    threads : int, optional
-        Of one process; default all cores divided by ``workers``.
+    ``cells`` come each after those that it needs; there are ``workers`` processes at a time, of
+    ``threads`` threads each [all cores divided by ``workers``].
 
     Raises
     ------

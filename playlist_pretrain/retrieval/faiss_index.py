@@ -39,13 +39,8 @@ logger = logging.getLogger(__name__)
 class FaissSearch(Search):
     """Search in an inverted file; made by :meth:`build` or :func:`cached_search`.
 
-    Parameters
-    ----------
-    embeddings : np.ndarray float [tracks, dim]
-    index : faiss.IndexIVFFlat
-        Index of the unit vectors, with their rows as ids.
-    probes : int
-        Lists that a query looks into; with more than there are the search is exact.
+    ``index`` (faiss.IndexIVFFlat) is of the unit vectors of ``embeddings`` [tracks, dim]; a query
+    looks into ``probes`` lists: with more than there are the search is exact.
     """
 
     def __init__(self, embeddings: np.ndarray, index: Any, probes: int = 64):

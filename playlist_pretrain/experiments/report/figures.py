@@ -122,17 +122,9 @@ def curves(lines: Sequence[Line], x: str, y: str, chance: float | None = None) -
 def tag_bars(
     tags: Sequence[str], values: Mapping[str, np.ndarray], titles: Mapping[str, str], bars: str
 ) -> Any:
-    """Plot Average Precision by tag: bars of one start, and a mark for each other.
+    """Plot Average Precision by tag, from top to bottom: bars of one start, marks of the others.
 
-    Parameters
-    ----------
-    tags : sequence of str
-        From top to bottom.
-    values : mapping of start to np.ndarray [tags]
-        NaN where a tag is left out.
-    titles : mapping of start to str
-    bars : str
-        The start that has bars.
+    ``values`` [tags] of each start are NaN where a tag is left out; the start ``bars`` has bars.
     """
     from bokeh.models import FixedTicker, Range1d
 
