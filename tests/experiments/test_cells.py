@@ -68,13 +68,6 @@ def test_shards_are_the_plan_and_do_nothing_twice(plan, of):
     assert max(heavy) - min(heavy) <= 1
 
 
-def test_rows_of_the_paper():
-    rows = [row.id for row in rows_of(read_plan(ROOT / "experiments" / "paper.toml"))]
-    assert len(rows) == 13 and "resnet50-audioset" not in rows
-    demo = rows_of(read_plan(ROOT / "experiments" / "demo.toml"))
-    assert [row.id for row in demo][:3] == ["mean-of-mel", "vggish-random", "vggish-scratch"]
-
-
 def test_fine_tunings_of_several_pretrainings_have_seeds_of_their_own(write_plan):
     plan = read_plan(write_plan({"steps = 24": "steps = 24\nseeds = [5, 9]"}))
     seeds = [

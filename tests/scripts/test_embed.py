@@ -434,7 +434,7 @@ def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tm
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_package_for_essentia_embeds_too(run, out, collection, tmp_path, make_collection):
     net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
     save_backbone(net, PRESETS["musicnn"], tmp_path / "m")
