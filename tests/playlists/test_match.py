@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.cli.match_playlists import parse_columns
-from playlist_pretrain.errors import CollectionError, GroupsError, RecipeError, TableError
+from playlist_pretrain.errors import GroupsError, TableError
 from playlist_pretrain.playlists import match as look_up
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.match import IdMap, match_groups, match_playlists
@@ -170,24 +170,6 @@ def test_other_groups_of_the_same_name(mine, match, tmp_path):
     match(playlists=other, name="second")
     assert list(match(playlists=other, overwrite=True).groups.group_ids) == ["renamed", "y"]
     assert list(TrackGroups.load(path).group_ids) == ["renamed", "y"]
-
-
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        ({"name": "../x"}, GroupsError),
-        ({"columns": {"user": "a"}}, TableError),
-        ({"format": "xml"}, TableError),
-        ({"format": "mpd", "columns": {"group": "a"}}, TableError),
-        ({"playlists": "nowhere"}, TableError),
-        ({"collection": "nowhere"}, CollectionError),
-        ({"on_error": "ignore"}, RecipeError),
-    ],
-)
-def test_wrong_arguments_write_nothing(mine, match, change, error):
-    with pytest.raises(error):
-        match(**change)
-    assert not list(mine.path.glob("groups-*"))
 
 
 def write_map(tmp_path, *rows):

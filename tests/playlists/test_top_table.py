@@ -76,14 +76,6 @@ def test_long_groups_are_left_out_and_counted(tmp_path, caplog):
     assert "read" in caplog.messages[2] and "2 groups" in caplog.messages[3]
 
 
-def test_groups_that_are_all_too_long_are_one_message(tmp_path):
-    groups = groups_of([range(5), range(6)])
-    with pytest.raises(GroupsError, match=r"'playlists': none has at most 4 .*--max-group-length"):
-        cached_top_table(groups, tmp_path, max_group_length=4)
-    assert list(tmp_path.iterdir()) == []
-    assert cached_top_table(groups, tmp_path, max_group_length=5).left_out == 1
-
-
 def test_kept_under_a_key_of_content_and_settings(tmp_path, monkeypatch):
     groups = groups_of([[0, 1, 2], [2, 3]])
     first = cached_top_table(groups, tmp_path)

@@ -96,7 +96,6 @@ def test_mistakes_are_one_message(words, message, capsys, tmp_path, monkeypatch)
     (["--front-end", "vggish-essentia"], "was trained with 'musicnn'"),
     (["--front-end", "paper"], "--front-end paper: only vggish-essentia"),
     (["--release-date", "today"], "--release-date 'today': not YYYY-MM-DD"),
-    (["--audio", "nothing.mp3"], "nothing.mp3: cannot be opened"),
     (["--target", "serving", "--model-version", "1.0"], "--model-version '1.0': a server has"),
 ])  # fmt: skip
 def test_what_the_model_shows_to_be_a_mistake(
