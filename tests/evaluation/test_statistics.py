@@ -41,18 +41,32 @@ def test_student_by_hand(model):
     assert found.statistic == pytest.approx(t, abs=1e-9)
     assert found.degrees_of_freedom == n1 + n2 - 2
     assert found.p_value == pytest.approx(stats.t.sf(t, n1 + n2 - 2), abs=1e-9)
-    assert found.level == 0.005 and found.significant == (found.p_value < 0.005)
+    assert found.equal_var and found.level == 0.005
+    assert found.significant == (found.p_value < 0.005)
     assert not compare_runs(model, BASELINE, level=found.p_value / 2).significant
     other = compare_runs(BASELINE, model)
     assert other.p_value == pytest.approx(1 - found.p_value)
 
 
+def test_welch_by_hand():
+    (m1, v1, n1), (m2, v2, n2) = moments(MODEL), moments(BASELINE)
+    square = v1 / n1 + v2 / n2
+    freedom = square**2 / ((v1 / n1) ** 2 / (n1 - 1) + (v2 / n2) ** 2 / (n2 - 1))
+    t = (m1 - m2) / math.sqrt(square)
+    found = compare_runs(MODEL, BASELINE, equal_var=False)
+    assert found.statistic == pytest.approx(t)
+    assert found.degrees_of_freedom == pytest.approx(freedom)
+    assert found.p_value == pytest.approx(stats.t.sf(t, freedom), abs=1e-9)
+    assert not found.equal_var
+
+
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("equal_var", [True, False])
 @pytest.mark.parametrize(
     ("model", "statistic", "p_value"), [(0.9, math.inf, 0), (0.7, -math.inf, 1), (0.8, 0, 0.5)]
 )
-def test_runs_that_do_not_scatter(model, statistic, p_value):
-    found = compare_runs([model] * 3, [0.8] * 3)
+def test_runs_that_do_not_scatter(model, statistic, p_value, equal_var):
+    found = compare_runs([model] * 3, [0.8] * 3, equal_var=equal_var)
     assert (found.statistic, found.p_value) == (statistic, p_value)
     assert found.significant == (p_value == 0)
 

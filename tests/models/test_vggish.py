@@ -28,14 +28,6 @@ def test_the_first_pooling_keeps_the_features_near_the_originals(frames, bands, 
     assert model.get_layer("flatten").output_shape == (None, features // 64)
 
 
-def test_width_scales_everything_but_the_embedding():
-    model = vggish(frames=64, bands=32, width=0.25)
-    assert model.get_layer("conv1").filters == 16
-    assert model.get_layer("conv4_2").filters == 128
-    assert model.get_layer("fc1_2").units == 1024
-    assert model.output_shape == (None, 128)
-
-
 def test_weights_follow_the_seed():
     first, same, other = (vggish(frames=16, bands=8, width=0.05, seed=s) for s in (1, 1, 2))
     for a, b, c in zip(first.weights, same.weights, other.weights, strict=True):

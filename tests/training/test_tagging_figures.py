@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.evaluation.tagging import tagging_metrics
-from playlist_pretrain.training.figures import draw_learning_curves, draw_per_tag
+from playlist_pretrain.training.figures import draw_per_tag
 
 CLASSES = ("rock", "r&b $5 $6", "none has it", "ジャズ")
 
@@ -49,16 +49,3 @@ def test_bars_are_sorted_and_named(runs, drawn, tmp_path):
     assert one.get_title() == f"{macro}; left out: 1 of 4 classes"
     assert "mean of 3 runs" in three.get_title()
     assert len(three.containers) == 2  # bars, and their whiskers
-
-
-def test_curves_of_several_runs(drawn, tmp_path):
-    first = [
-        {"epoch": "1", "loss": "0.7", "validation_average_precision": "0.1"},
-        {"epoch": "2", "loss": "0.5", "validation_average_precision": ""},
-    ]
-    second = [{"epoch": 1, "loss": 0.6, "validation_roc_auc": 0.8}]
-    draw_learning_curves({"_run $1 $2": first, "run 2": second}, tmp_path / "curves.png")
-    found = [[line.get_xydata().tolist() for line in axes.lines] for axes in drawn[0].axes]
-    assert found == [[[[1, 0.7], [2, 0.5]], [[1, 0.6]]], [[[1, 0.1]], []], [[], [[1, 0.8]]]]
-    labels = [text.get_text() for text in drawn[0].axes[0].get_legend().get_texts()]
-    assert labels == ["_run $1 $2", "run 2"]
