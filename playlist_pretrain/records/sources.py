@@ -143,6 +143,7 @@ def excerpt_seconds(excerpt: float | str | None) -> float | None:
 def _audio_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise AudioError(f"the audio folder {folder} {what}")
+        if folder.exists():
+            raise AudioError(f"the audio folder {folder} is not a folder")
+        raise AudioError(f"the audio folder {folder} does not exist")
     return folder
