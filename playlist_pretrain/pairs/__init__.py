@@ -18,9 +18,8 @@ from playlist_pretrain.pairs.co_occurrence import (
     SimClr,
     TopCoOccurrence,
 )
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups, usable_tracks
 from playlist_pretrain.playlists.settings import TableSettings
-from playlist_pretrain.playlists.split import usable_tracks
 from playlist_pretrain.playlists.top_table import cached_top_table, top_table
 from playlist_pretrain.playlists.word2vec import cached_vectors, track_vectors
 from playlist_pretrain.records.collection import Collection, opened

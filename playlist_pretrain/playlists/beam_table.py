@@ -18,8 +18,7 @@ import numpy as np
 
 from playlist_pretrain.errors import PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import check_writable
-from playlist_pretrain.playlists.groups import TrackGroups
-from playlist_pretrain.playlists.split import short_enough
+from playlist_pretrain.playlists.groups import TrackGroups, short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
 from playlist_pretrain.records.beam_build import checked_options, one_line
 

@@ -14,10 +14,9 @@ import numpy as np
 
 from playlist_pretrain.errors import GroupsError, TrackError
 from playlist_pretrain.files import atomic_write
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups, split_groups
 from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.playlists.settings import TableSettings
-from playlist_pretrain.playlists.split import split_groups
 from playlist_pretrain.playlists.top_table import TopTable, cached_top_table
 from playlist_pretrain.playlists.word2vec import TrackVectors, cached_vectors
 from playlist_pretrain.records.collection import Collection

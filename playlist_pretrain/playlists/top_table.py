@@ -15,8 +15,7 @@ import numpy as np
 from playlist_pretrain.files import content_key, kept, read_arrays, whole, write_arrays
 from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import progress
-from playlist_pretrain.playlists.groups import groups_of_tracks
-from playlist_pretrain.playlists.split import short_enough
+from playlist_pretrain.playlists.groups import groups_of_tracks, short_enough
 
 if TYPE_CHECKING:
     from playlist_pretrain.playlists.groups import TrackGroups

@@ -23,8 +23,8 @@ import numpy as np
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.files import atomic_write, content_key, kept, whole, write_json
 from playlist_pretrain.messages import progress
+from playlist_pretrain.playlists.groups import short_enough
 from playlist_pretrain.playlists.settings import TableSettings
-from playlist_pretrain.playlists.split import short_enough
 from playlist_pretrain.storage import read_bytes
 
 if TYPE_CHECKING:

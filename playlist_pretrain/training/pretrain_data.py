@@ -17,8 +17,13 @@ from playlist_pretrain.pairs import PAIRINGS, Material, Pairing
 from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
 from playlist_pretrain.pairs.dataset import PairStream, plan
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
-from playlist_pretrain.playlists.split import split_groups, usable_tracks
+from playlist_pretrain.playlists.groups import (
+    TrackGroups,
+    groups_path,
+    load_groups,
+    split_groups,
+    usable_tracks,
+)
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.storage import location

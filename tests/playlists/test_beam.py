@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.cli.match_playlists import main
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
-from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups, split_groups
 from playlist_pretrain.playlists.top_table import load_table, table_path, top_table
 
 beam = pytest.importorskip("playlist_pretrain.playlists.beam_table")

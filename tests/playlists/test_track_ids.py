@@ -3,7 +3,7 @@
 import pytest
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.split import read_track_ids
+from playlist_pretrain.playlists.groups import read_track_ids
 
 
 @pytest.mark.parametrize(

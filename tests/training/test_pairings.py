@@ -12,8 +12,7 @@ from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.models.views import MixedViews
 from playlist_pretrain.pairs import PAIRINGS
 from playlist_pretrain.pairs.dataset import step_dataset
-from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups
-from playlist_pretrain.playlists.split import split_groups
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups, split_groups
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.training import pretrain as training
 from playlist_pretrain.training.pretrain_data import settle
