@@ -8,7 +8,6 @@ has today: sparse_dot_topn for the table of co-occurrences, and a plain loop in 
 
 import argparse
 import json
-import logging
 import random
 import subprocess
 import sys
@@ -133,19 +132,14 @@ def step_word2vec(folder):
 
     groups = load(folder)
     chosen = groups.select(np.arange(len(groups)) < max(2, W2V_SHARE * len(groups)))
-    told = []
-    handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
-    logging.getLogger("playlist_pretrain").addHandler(handler)
-    logging.getLogger("playlist_pretrain").setLevel(logging.INFO)
     settings = TableSettings(w2v_workers=2)
     started = time.perf_counter()
-    train(chosen, settings, epochs=1)
+    model = train(chosen, settings, epochs=1)
     seconds = time.perf_counter() - started
     squares = np.square(groups.lengths).sum() / np.square(chosen.lengths).sum()
     words = len(chosen.rows)
     return {
-        "seconds": seconds, "words_a_second": float(told[0].split()[-2].replace(",", "")),
+        "seconds": seconds, "words_a_second": words / model.total_train_time,
         "words": words, "squares": float(squares),
     }  # fmt: skip
 

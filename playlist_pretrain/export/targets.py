@@ -78,9 +78,11 @@ def export_all(
         Fields of :class:`~playlist_pretrain.export.package.ModelInfo`; where the model's run
         knows dataset, citation, metrics and recipe, these are the default.
 
-    Raises ModelError, FrontEndError, AudioError or RecipeError for an argument that is wrong, a
-    model that cannot be loaded, or a package that does not run as the model does; where several
-    are made, before the first one if possible.
+    Raises
+    ------
+    ModelError, FrontEndError, AudioError, RecipeError
+        For an argument that is wrong, a model that cannot be loaded, or a package that does not run
+        as the model does; where several are made, before the first one if possible.
     """
     targets = [target.strip() for target in targets]
     for target in targets:

@@ -68,7 +68,7 @@ for kind, loss, slices in [
             np.testing.assert_allclose(other_one, one, atol=1e-6, err_msg=kind)
     if kind == "plain":  # without the negatives of the other replica it is another step
         local = dict.fromkeys(("gathered", "own_share"), lambda tensor: tensor)
-        with mock.patch.multiple("playlist_pretrain.models.nt_xent", **local):
+        with mock.patch.multiple("playlist_pretrain.models.contrastive", **local):
             apart = trained(both, None, kind, loss)
         assert abs(apart[0]["loss"] - alone[0]["loss"]) > 1e-2 * alone[0]["loss"]
 """
