@@ -1,5 +1,7 @@
 """Every registered pairing keeps its contract, and each clause of it finds who does not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -82,25 +84,18 @@ def test_material_of_ones_own():
     check_pairing(PAIRINGS.get("artist_co"), Material.of(groups))
 
 
-def test_settings_reach_the_tables(rng, tmp_path, caplog):
-    """80 groups with a long tail; the last tracks are in none."""
+def test_settings_reach_the_tables(tmp_path, caplog):
     caplog.set_level("INFO")
-    weights = 1 / np.arange(1, TRACKS - 9)
-    lists = [
-        rng.choice(TRACKS - 10, 2 + length, replace=False, p=weights / weights.sum())
-        for length in np.minimum(rng.geometric(0.1, 80), 50)
-    ]
-    groups = TrackGroups.from_lists("playlists", lists, tracks=TRACKS, collection_key="k")
     chosen = TableSettings(max_group_length=10, w2v_size=7)
-    ids = [f"t{row}" for row in range(TRACKS)]
-    material = Material(groups, np.ones(TRACKS, bool), chosen, tmp_path, ids)
+    material = dataclasses.replace(example_material(), settings=chosen, folder=tmp_path)
+    groups = material.groups
     assert PAIRINGS.get("playlist_w2v")(material, 0).table.shape == (TRACKS, 7)
     assert PAIRINGS.get("playlist_tco")(material, 0).top_table.left_out > 0
     told = caplog.messages
     long = int((groups.lengths > 10).sum())
     assert sum(f"{long} groups of more than 10 tracks" in text for text in told) == 2
-    covered = groups.select(groups.lengths <= 10).covered.sum()
-    assert f"{TRACKS - covered} tracks are in no group of at most 10 and take no part" in told
+    without = material.usable.sum() - groups.select(groups.lengths <= 10).covered.sum()
+    assert f"{without} tracks are in no group of at most 10 and take no part" in told
     PAIRINGS.get("playlist_w2v")(Material.of(groups), 0)
     without = TRACKS - groups.covered.sum()
     assert caplog.messages[-1] == f"{without} tracks are in no group and take no part"

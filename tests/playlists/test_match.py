@@ -79,12 +79,8 @@ def test_nothing_matched_shows_ids_of_both_sides(mine):
     assert "s:4" not in message
 
 
-@pytest.fixture
-def numbered(make_collection, tmp_path):
-    return make_collection(tmp_path / "numbered", [10] * 3, ids=["063", "064", "65"])
-
-
-def test_ids_that_lost_their_zeros(numbered):
+def test_ids_that_lost_their_zeros(make_collection, tmp_path):
+    numbered = make_collection(tmp_path / "numbered", [10] * 3, ids=["063", "064", "65"])
     groups = [("x", ["065", "63", "64", "63", "zz"])]
     with pytest.raises(GroupsError, match=r"like '065', '63', '64' \(did you mean '65'\?\), the"):
         match_groups(groups, numbered, "x")

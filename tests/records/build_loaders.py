@@ -95,18 +95,6 @@ def _bug(source, rest, samples):
     raise KeyError("no such thing")
 
 
-def _die(source, rest, samples):
-    os._exit(3)
-
-
-def _crash(source, rest, samples):
-    os.kill(os.getpid(), signal.SIGSEGV)
-
-
-def _kill(source, rest, samples):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _touch(source, rest, samples):
     Path(rest).touch()
     return _noise(source, rest, samples)
@@ -129,10 +117,10 @@ def _die_once(source, rest, samples):
 _ACTIONS = {
     "unreadable": _unreadable,
     "bug": _bug,
-    "die": _die,
-    "crash": _crash,
+    "die": lambda *_: os._exit(3),
+    "crash": lambda *_: os.kill(os.getpid(), signal.SIGSEGV),
     "die-once": _die_once,
-    "kill": _kill,
+    "kill": lambda *_: os.kill(os.getpid(), signal.SIGKILL),
     "touch": _touch,
     "until": _until,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),

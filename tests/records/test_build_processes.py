@@ -89,10 +89,10 @@ def test_the_number_of_workers_changes_nothing_and_dead_ones_are_replaced(tmp_pa
     assert content(tmp_path / "1") == content(tmp_path / "2")
 
 
-def timed(begin):
-    """Seconds that what ``begin()`` starts takes when nothing happens to it."""
+def finish(*arguments, **options):
+    """Run the program to its end; the seconds it took."""
     began = time.monotonic()
-    with begin() as child:
+    with start(*arguments, **options) as child:
         assert child.wait() == 0, child.stderr.read()
     return time.monotonic() - began
 
@@ -105,9 +105,9 @@ def test_killed_at_random_moments(tmp_path, add, kills):
     """A build, and an addition of 20 tracks to 20: old or new state, and in the end the new."""
     before, whole, out = (tmp_path / name for name in ("before", "whole", "out"))
     if add:
-        timed(lambda: start(before, count=20))
+        finish(before, count=20)
         shutil.copytree(before, whole)
-    seconds = timed(lambda: start(whole, add=add))
+    seconds = finish(whole, add=add)
     expected, keys = content(whole), {40: Collection.open(whole).content_key}
     if add:
         keys[20] = Collection.open(before).content_key
@@ -137,8 +137,7 @@ def test_killed_at_random_moments(tmp_path, add, kills):
             collection = Collection.open(out)
             assert collection.content_key == keys[len(collection)]
     assert stopped >= kills // 3
-    with start(out, add=add) as child:
-        assert child.wait() == 0, child.stderr.read()
+    finish(out, add=add)
     assert content(out) == expected
 
 
@@ -152,8 +151,7 @@ def test_interrupted_from_the_keyboard(tmp_path):
     assert said == ["build: interrupted; what was finished is kept"]
     assert not list((out / ".build").glob(".*.tmp"))
     wait_for(lambda: not alive(child.pid))
-    with start(out) as child:
-        assert child.wait() == 0
+    finish(out)
     assert len(Collection.open(out)) == 40
 
 

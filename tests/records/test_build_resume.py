@@ -6,7 +6,7 @@ import shutil
 from unittest import mock
 
 import pytest
-from build_loaders import Tones, content, full_disk_at_shard, interrupt_at_shard, sources
+from build_loaders import content, full_disk_at_shard, interrupt_at_shard, sources
 from damage import flip, rewrite
 
 from playlist_pretrain.errors import AudioError, CollectionError
@@ -54,7 +54,6 @@ def test_a_damaged_shard_is_made_anew(interrupted, make, tmp_path, damage):
 def test_an_unfinished_build_with_other_settings_is_refused(interrupted, make, tmp_path):
     before = content(tmp_path / "out")
     for changes, message in (
-        ({"load": Tones(seconds=5.0)}, "source.loader.seconds: 4.0 there, 5.0 asked for"),
         ({"tracks": [TrackSource("new", "noise:1"), *sources()]}, "track 'new' is new"),
         ({"tracks": sources("noise:99")}, "path, size or date of track 'album 0/000' changed"),
     ):

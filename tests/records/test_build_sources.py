@@ -44,14 +44,10 @@ def test_every_documented_extension_in_any_case_and_nothing_hidden(tmp_path):
 
 
 def test_links_that_lead_back_end(tmp_path):
-    fill(tmp_path, "music/a/x.ogg")
-    (tmp_path / "music/a/up").symlink_to(tmp_path / "music")
-    (tmp_path / "music/self.ogg").symlink_to("self.ogg")
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/y.ogg").touch()
-    (tmp_path / "music/far").symlink_to(tmp_path / "elsewhere")
-    ids = [track.track_id for track in find_audio(tmp_path / "music").tracks]
-    assert ids == ["a/x", "far/y", "self"]
+    fill(tmp_path, "a/x.ogg")
+    (tmp_path / "a/up").symlink_to(tmp_path)
+    (tmp_path / "self.ogg").symlink_to("self.ogg")
+    assert [track.track_id for track in find_audio(tmp_path).tracks] == ["a/x", "self"]
 
 
 def test_two_files_with_one_id_name_both(tmp_path):

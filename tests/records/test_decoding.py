@@ -6,10 +6,8 @@ import time
 
 import numpy as np
 import pytest
-import soundfile
 from build_loaders import Tones, sources
 
-from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.records.workers import decode_files, decode_in_order
 
 pytestmark = pytest.mark.slow
@@ -63,13 +61,3 @@ def test_in_order_and_what_waits_is_bounded(tmp_path):
     assert found[11][1] == "KeyError: 'no such thing'"
     # Three pass the limit, and a fourth is begun before the third has come.
     assert 3 <= seen[0] <= 4
-
-
-def test_sources_are_below_the_folder(tmp_path):
-    """And errors do not repeat the path, which the caller knows."""
-    names = ["a.wav", "x/b.wav", "x\n.wav"]
-    found = dict(decode_files(sources(*names, count=3), tmp_path, AudioLoader(), workers=1))
-    assert found == dict.fromkeys(range(3), "cannot be opened: No such file or directory")
-    soundfile.write(tmp_path / "a.wav", np.zeros(1600), 16000)
-    found = dict(decode_files(sources(*names, count=3), str(tmp_path), AudioLoader(), workers=1))
-    assert found[0].waveform.shape == (1600,) and isinstance(found[1], str)

@@ -1,7 +1,5 @@
 """The description of a collection, and the look-up of ids, also of those whose hashes collide."""
 
-import copy
-
 import numpy as np
 import pytest
 
@@ -65,7 +63,7 @@ def change(path, value):
     ],
 )
 def test_a_damaged_document_says_what_is_wrong(damage, word):
-    content = copy.deepcopy(document())
+    content = document()
     damage(content)
     with pytest.raises(CollectionError, match=f"^here: .*{word}"):
         schema.check_document(content, "here")

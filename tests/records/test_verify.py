@@ -47,16 +47,6 @@ def reindex(folder, change, generation=0):
     write_collection(folder, collection.front_end, parts, {}, generation=generation)
 
 
-def test_a_sound_collection(folder):
-    found = verify_collection(folder)
-    assert found.problems == []
-    collection = Collection.open(folder)
-    for number, scan in enumerate(found.scans):
-        rows = found.rows_of(number)
-        assert scan.part.track_ids == list(collection.track_ids)[rows]
-        assert not scan.silent.any()
-
-
 def test_a_flipped_bit_of_a_mel(folder):
     collection = Collection.open(folder)
     flip(folder / "mel-00001.tfrecord", int(collection.offset[5]) + 77)

@@ -17,8 +17,6 @@ def write(path, rng, **settings):
         if settings.get("windows"):
             add(["a", "a", "b"], vectors[:3], start_seconds=[0.0, 3.0, 0.0])
             add(["b", "c"], vectors[3:], start_seconds=[3.0, 0.0])
-        elif settings.get("audio"):
-            add(list("abcde"), vectors, paths=[f"{name}/{name}.ogg" for name in "abcde"])
         else:
             add(list("ab"), vectors[:2])
             add(list("cde"), vectors[2:])
@@ -35,12 +33,6 @@ def test_what_was_written(tmp_path, rng, dtype):
     assert table.start_seconds is table.paths is None
     assert table.about == {"format": 1, **ABOUT}
     assert table.by_track() is table
-
-
-def test_paths_of_audio_files(tmp_path, rng):
-    write(tmp_path / "e.parquet", rng, audio=True)
-    table = read_embeddings(tmp_path / "e.parquet")
-    assert table.paths[1] == "b/b.ogg"
 
 
 def test_windows_and_their_means(tmp_path, rng):

@@ -34,14 +34,6 @@ def write(path, ids, vectors, **columns):
     return path
 
 
-def test_a_table_of_windows_is_averaged(tmp_path):
-    vectors = [[1, 0], [0, 1], [5, 5]]
-    path = write(tmp_path / "e.parquet", ["a", "a", "b"], vectors, start_seconds=[0, 1, 0])
-    table = open_table(path)
-    assert list(table.track_ids) == ["a", "b"]
-    assert table.vectors.tolist() == [[0.5, 0.5], [5, 5]]
-
-
 def test_tables_that_cannot_be_searched(tmp_path):
     path = tmp_path / "e.parquet"
     write(path, ["a", "a", "b"], [[1, 1], [-1, -1], [1, 0]], start_seconds=[0, 1, 0])
