@@ -13,8 +13,6 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 from remote_server import Proxy, s3_server, variables
 from tiny_plan import tiny_collection, write_plan  # noqa: F401 (fixtures of several folders)
 
@@ -140,15 +138,15 @@ def make_collection():
     """Callable: make a collection of random mels in a folder and open it.
 
     ``make_collection(path, frames=[300, 80], front_end="paper", seed=0, ids=None,
-    per_shard=4)``: track ``i`` has ``frames[i]`` frames of values between 0 and 6, and id
-    ``ids[i]`` (default ``track/0000`` …).
+    per_shard=4, seconds=30.0)``: track ``i`` has ``frames[i]`` frames of values between 0 and 6,
+    or is the mel ``frames[i]``, and has id ``ids[i]`` (default ``track/0000`` …).
     """
     from playlist_pretrain.audio.front_end import front_end as front_end_named
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.schema import shard_name
     from playlist_pretrain.records.writer import ShardWriter, write_collection
 
-    def make(path, frames, front_end="paper", seed=0, ids=None, per_shard=4):
+    def make(path, frames, front_end="paper", seed=0, ids=None, per_shard=4, seconds=30.0):
         rng = np.random.default_rng(seed)
         settings = front_end_named(front_end)
         ids = [f"track/{i:04d}" for i in range(len(frames))] if ids is None else ids
@@ -157,14 +155,30 @@ def make_collection():
         for first in range(0, len(tracks), per_shard):
             shard = Path(path) / shard_name(len(parts))
             with ShardWriter(shard, settings.bands) as writer:
-                for track_id, length in tracks[first : first + per_shard]:
-                    mel = rng.uniform(0, 6, (length, settings.bands)).astype(np.float32)
-                    writer.add(track_id, mel, start_seconds=0.0, source_seconds=30.0)
+                for track_id, mel in tracks[first : first + per_shard]:
+                    if np.ndim(mel) == 0:
+                        mel = rng.uniform(0, 6, (mel, settings.bands)).astype(np.float32)
+                    writer.add(track_id, mel, start_seconds=0.0, source_seconds=seconds)
             parts.append(writer.part)
         write_collection(path, settings, parts, source={"made": "random mels for a test"})
         return Collection.open(path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory):
+    """Folder of a small backbone, ``mine``, and a tagger made of it, ``tags``; to be read only."""
+    from playlist_pretrain.audio.front_end import PRESETS
+    from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+    from playlist_pretrain.models.tagger import tagger
+    from playlist_pretrain.models.vggish import vggish
+
+    folder = tmp_path_factory.mktemp("models")
+    net, classes = vggish(frames=64, bands=96, width=0.05, seed=3), ("rock", "pop", "jazz")
+    save_backbone(net, PRESETS["paper"], folder / "mine" / "saved_model")
+    save_tagger(tagger(net, 3), classes, PRESETS["paper"], folder / "tags" / "saved_model")
+    return folder
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The names of ``import playlist_pretrain``: light to import, and used as in a notebook."""
 
-import shutil
 import subprocess
 import sys
 
@@ -8,19 +7,14 @@ import numpy as np
 import pytest
 
 import playlist_pretrain as pp
-from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import embed as embed_command
 from playlist_pretrain.errors import (
     AudioError,
-    CollectionError,
     FrontEndError,
     ModelError,
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.models.saved_model import save_backbone, save_tagger
-from playlist_pretrain.models.tagger import tagger
-from playlist_pretrain.models.vggish import vggish
 
 FRAMES = 64
 LENGTHS = [300, 64, 20, 200]
@@ -29,18 +23,8 @@ CLASSES = ("rock", "pop", "jazz")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A backbone and a tagger made of it."""
-    folder = tmp_path_factory.mktemp("models")
-    net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
-    save_backbone(net, PRESETS["paper"], folder / "mine" / "saved_model")
-    save_tagger(tagger(net, 3), CLASSES, PRESETS["paper"], folder / "tags" / "saved_model")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model(folder):
-    return pp.load(folder / "mine" / "saved_model")
+def model(saved_models):
+    return pp.load(saved_models / "mine" / "saved_model")
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +35,6 @@ def collection(tmp_path_factory, make_collection):
 @pytest.fixture
 def audio(noise_folder):
     return noise_folder(SECONDS)
-
-
-def command(*words):
-    assert embed_command.main([*map(str, words), "--quiet"]) == 0
 
 
 def test_the_import_is_light_and_every_name_is_there():
@@ -80,12 +60,12 @@ def test_the_import_is_light_and_every_name_is_there():
 @pytest.mark.parametrize("per", ["track", "window"])
 @pytest.mark.parametrize("kind", ["audio", "collection"])
 def test_embeddings_are_those_that_the_command_writes(
-    model, folder, collection, audio, tmp_path, in_process, kind, per
+    model, saved_models, collection, audio, tmp_path, in_process, kind, per
 ):
     out = tmp_path / "out" / "e.parquet"
     where = audio if kind == "audio" else collection.path
-    words = ["--model", folder / "mine" / "saved_model", "--per", per, "--out", out]
-    command(*words, f"--{kind}", where)
+    words = ["--model", saved_models / "mine" / "saved_model", "--per", per, "--out", out]
+    assert embed_command.main([*map(str, [*words, f"--{kind}", where]), "--quiet"]) == 0
     written = pp.read_embeddings(out)
     made = model.embed(audio if kind == "audio" else collection, per=per)
     assert made.ids == written.ids and made.skipped == []
@@ -150,8 +130,6 @@ def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_c
         model.embed(audio, per="song")
     with pytest.raises(FrontEndError, match="do not fit"):
         model.embed(make_collection(tmp_path / "other", [300], front_end="musicnn"))
-    with pytest.raises(CollectionError, match="no tracks"):
-        model.embed(make_collection(tmp_path / "empty", []))
     with pytest.raises(ModelError, match="mine: no tagger"):
         model.tag(audio)
     with pytest.raises(ModelError, match="no such folder"):
@@ -159,8 +137,8 @@ def test_what_does_not_fit_is_refused(model, audio, collection, tmp_path, make_c
 
 
 @pytest.mark.slow
-def test_a_tagger_tags_and_embeds(model, folder, audio, collection, in_process):
-    loaded = pp.load(folder / "tags" / "saved_model")
+def test_a_tagger_tags_and_embeds(model, saved_models, audio, collection, in_process):
+    loaded = pp.load(saved_models / "tags" / "saved_model")
     np.testing.assert_allclose(loaded.embed(audio), model.embed(audio), atol=1e-6)
     tags = loaded.tag(audio)
     assert tags.ids == sorted(SECONDS) and np.asarray(tags).shape == (3, 3)
@@ -172,10 +150,3 @@ def test_a_tagger_tags_and_embeds(model, folder, audio, collection, in_process):
     assert len(loaded.tag(collection)) == len(LENGTHS)
     assert "tagger of 3 classes 'tags'" in repr(loaded)
     assert "model 'mine': front end 'paper', windows of 64 frames (0.8 s)" in repr(model)
-
-
-@pytest.mark.slow
-def test_a_model_moved_elsewhere_loads(folder, tmp_path, audio, in_process):
-    shutil.copytree(folder / "mine" / "saved_model", tmp_path / "copied")
-    found = pp.load(str(tmp_path / "copied")).embed(audio / "é.wav")
-    assert found.ids == ["é"] and found.about["model"] == str(tmp_path / "copied")

@@ -42,27 +42,19 @@ collection = "{collection}"
 
 
 @pytest.fixture(scope="session")
-def tiny_collection(tmp_path_factory):
+def tiny_collection(tmp_path_factory, make_collection):
     """Collection of 48 tracks of 24 artists with playlists, tags and triplets; see ``PLAN``."""
-    from playlist_pretrain.audio.front_end import front_end
     from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.schema import shard_name
-    from playlist_pretrain.records.writer import ShardWriter, write_collection
 
     path = tmp_path_factory.mktemp("tiny") / "tiny"
-    settings, rng = front_end("vggish"), np.random.default_rng(3)
-    kinds = ["low", "high"]
+    rng, ids = np.random.default_rng(3), [f"t{track:02d}" for track in range(48)]
+    mels = [rng.normal(0, 1, (20 + track, 64)).astype(np.float32) for track in range(48)]
     lines = ["track_id\tsplit\ttags"]
-    with ShardWriter(path / shard_name(0), settings.bands) as writer:
-        for track in range(48):
-            mel = rng.normal(0, 1, (20 + track, settings.bands)).astype(np.float32)
-            mel[:, :8] += 0.2 * (track % 2)
-            writer.add(f"t{track:02d}", mel, start_seconds=0.0, source_seconds=0.2)
-            split = ("train", "train", "validation", "test")[track // 2 % 4]
-            lines.append(f"t{track:02d}\t{split}\t{kinds[track % 2]}")
-    write_collection(path, settings, [writer.part], source={"made": "for a test"})
-    collection = Collection.open(path)
+    for track, mel in enumerate(mels):
+        mel[:, :8] += 0.2 * (track % 2)
+        split = ("train", "train", "validation", "test")[track // 2 % 4]
+        lines.append(f"{ids[track]}\t{split}\t{('low', 'high')[track % 2]}")
+    collection = make_collection(path, mels, "vggish", ids=ids, per_shard=48, seconds=0.2)
     lists = [np.arange(k % 2, 48, 2)[k // 2 :: 4] for k in range(8)]
     for name, groups in (
         ("playlists", lists),

@@ -8,25 +8,15 @@ import pytest
 from playlist_pretrain.cli import check_collection as check
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.schema import shard_name
-from playlist_pretrain.records.writer import ShardWriter, write_collection
 
 
 @pytest.fixture
-def folder(tmp_path, rng):
+def folder(tmp_path, rng, make_collection):
     """Five tracks: one silent, two equal, three of them shorter than a window."""
-    from playlist_pretrain.audio.front_end import front_end
-
-    path, parts = tmp_path / "my music", []
     mel = rng.uniform(1, 6, (300, 96))
-    tracks = [("a", mel), ("quiet", np.zeros((300, 96))), ("short", mel[:10]), ("b", mel[:20])]
-    for number, held in enumerate([tracks, [("again", mel[:10])]]):
-        with ShardWriter(path / shard_name(number), 96) as writer:
-            for track_id, values in held:
-                writer.add(track_id, values, 0, 30)
-        parts.append(writer.part)
-    write_collection(path, front_end("paper"), parts, {})
-    return path
+    mels = [mel, np.zeros((300, 96)), mel[:10], mel[:20], mel[:10]]
+    ids = ["a", "quiet", "short", "b", "again"]
+    return make_collection(tmp_path / "my music", mels, ids=ids).path
 
 
 def run(capsys, *words):

@@ -1,13 +1,9 @@
 """Embeddings as a user asks for them: the numbers, the files, what goes on, what is refused."""
 
-import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +11,14 @@ import pytest
 import soundfile
 import tensorflow as tf
 from google.protobuf import text_format
+from processes import end, start
 from pyarrow import parquet
 from tensorboard.plugins.projector import ProjectorConfig
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import embed
+from playlist_pretrain.cli import export as make
 from playlist_pretrain.models import load as embedders
 from playlist_pretrain.models.load import load_backbone
 from playlist_pretrain.models.saved_model import save_backbone
@@ -31,17 +29,14 @@ from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval import embed as embedding
 from playlist_pretrain.retrieval.embedding_table import read_embeddings
 
-ROOT = Path(__file__).parent.parent.parent
 FRONT_END, FRAMES = PRESETS["paper"], 64
 LENGTHS = [300, 64, 20, 200, 130, 63, 650, 64, 128]
 SECONDS = {"a/long": 4.1, "a/short": 0.1, "b, c": 1.5, "c": 0.8, "é": 2.0}
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "mine" / "saved_model"
-    save_backbone(vggish(frames=FRAMES, bands=96, width=0.05, seed=3), FRONT_END, path)
-    return path
+def model(saved_models):
+    return saved_models / "mine" / "saved_model"
 
 
 @pytest.fixture(scope="module")
@@ -54,32 +49,18 @@ def audio(noise_folder):
     return noise_folder(SECONDS)
 
 
-@pytest.fixture
-def small_parts(monkeypatch):
-    monkeypatch.setattr(embedding, "PART_TRACKS", 2)
-
-
 @pytest.fixture(scope="module")
-def loaded():
-    return {}
+def embedder(model):
+    return embedders.load_embedder(str(model))
 
 
 @pytest.fixture
-def run(model, loaded, capsys, tmp_path, monkeypatch):
-    """Callable: the command with this model into ``tmp_path/out/e.parquet``.
-
-    The model is loaded once for all tests.
-    """
-
-    def load_once(name):
-        if name != str(model):
-            return embedders_load(name)
-        if name not in loaded:
-            loaded[name] = embedders_load(name)
-        return loaded[name]
-
-    embedders_load = embedders.load_embedder
-    monkeypatch.setattr(embedders, "load_embedder", load_once)
+def run(model, embedder, capsys, tmp_path, monkeypatch):
+    """Callable: the command with this model into ``tmp_path/out/e.parquet``."""
+    load = embedders.load_embedder
+    monkeypatch.setattr(
+        embedders, "load_embedder", lambda name: embedder if name == str(model) else load(name)
+    )
 
     def command(*words, code=0):
         words = list(map(str, words))
@@ -235,8 +216,9 @@ class Stopped(Exception):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "per"), [("collection", "window"), ("audio", "track")])
 def test_an_interrupted_run_goes_on(
-    run, out, collection, audio, in_process, small_parts, monkeypatch, kind, per
+    run, out, collection, audio, in_process, monkeypatch, kind, per
 ):
+    monkeypatch.setattr(embedding, "PART_TRACKS", 2)
     (audio / "broken.mp3").write_bytes(b"no music" * 1000)
     words = [f"--{kind}", collection.path if kind == "collection" else audio, "--per", per]
     words += ["--batch", 4]
@@ -362,33 +344,21 @@ def test_projector_files(run, out, tmp_path, make_collection):
     assert "is finished" in run(*words) and written(folder) == before
 
 
-def start(words):
-    """The command in a process of its own, with parts of four tracks."""
-    code = (
-        "import sys\n"
-        "from playlist_pretrain.cli import embed as command\n"
-        "from playlist_pretrain.retrieval import embed\n"
-        "embed.PART_TRACKS = 4\n"
-        "raise SystemExit(command.main(sys.argv[1:]))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
-def finish(process):
-    said, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return said
+CODE = """
+import sys
+from playlist_pretrain.cli import embed as command
+from playlist_pretrain.retrieval import embed
+embed.PART_TRACKS = 4
+raise SystemExit(command.main(sys.argv[1:]))
+"""
 
 
 @pytest.mark.long
 def test_a_kill_changes_nothing(model, make_collection, tmp_path, rng):
     mine = make_collection(tmp_path / "mine", rng.integers(30, 500, 150).tolist())
-    words = ["--model", model, "--collection", mine.path, "--batch", 4]
+    words = ["-c", CODE, "--model", model, "--collection", mine.path, "--batch", 4]
     whole, killed = (tmp_path / name / "e.parquet" for name in ("whole", "killed"))
-    finish(start([*words, "--out", whole]))
+    end(start([*words, "--out", whole]))
     parts = killed.with_name(".e.parquet.parts")
     process, until = start([*words, "--out", killed]), time.monotonic() + 120
     while len(list(parts.glob("part-*"))) < 3 and time.monotonic() < until:
@@ -397,7 +367,8 @@ def test_a_kill_changes_nothing(model, make_collection, tmp_path, rng):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not killed.exists()
-    assert "going on after" in finish(start([*words, "--out", killed]))
+    ((said, _),) = end(start([*words, "--out", killed]))
+    assert "going on after" in said
     assert written(killed.parent) == written(whole.parent)
 
 
@@ -405,17 +376,15 @@ def test_a_kill_changes_nothing(model, make_collection, tmp_path, rng):
 def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tmp_path):
     run("--collection", collection.path, "--batch", 6)
     one = read_embeddings(out / "e.parquet")
-    words = ["--model", model, "--strategy", "mirrored", "--replicas", 2, "--batch", 6]
+    words = ["-c", CODE, "--model", model, "--strategy", "mirrored", "--replicas", 2, "--batch", 6]
     for kind, place in (("collection", collection.path), ("audio", audio)):
-        finish(start([*words, f"--{kind}", place, "--out", tmp_path / kind / "e.parquet"]))
+        end(start([*words, f"--{kind}", place, "--out", tmp_path / kind / "e.parquet"]))
     both = read_embeddings(tmp_path / "collection" / "e.parquet")
     assert list(both.track_ids) == list(one.track_ids)
     np.testing.assert_allclose(both.vectors, one.vectors, atol=1e-5)
-    refused = start(
-        [*words[:-1], 7, "--collection", collection.path, "--out", tmp_path / "x.parquet"]
-    )
-    _, error = refused.communicate(timeout=300)
-    assert refused.returncode == 1 and "--batch 7: 2 replicas need a multiple of 2" in error
+    words = [*words[:-1], 7, "--collection", collection.path, "--out", tmp_path / "x.parquet"]
+    ((_, error),) = end(start(words), code=1)
+    assert "--batch 7: 2 replicas need a multiple of 2" in error
     # Worker processes, and two replicas, give what this process gives.
     run("--audio", audio, "--overwrite", "--batch", 6)
     np.testing.assert_allclose(
@@ -428,12 +397,9 @@ def test_two_replicas_give_what_one_gives(run, out, model, collection, audio, tm
 def test_a_package_for_essentia_embeds_too(run, out, collection, tmp_path, make_collection):
     net = vggish(frames=FRAMES, bands=96, width=0.05, seed=3)
     save_backbone(net, PRESETS["musicnn"], tmp_path / "m")
-    from playlist_pretrain.cli import export as make
-
     words = ["--model", tmp_path / "m", "--name", "net", "--out", tmp_path, "--quiet"]
     assert make.main(list(map(str, words))) == 0
     mine = make_collection(tmp_path / "mine", LENGTHS, front_end="musicnn")
     run("--model", tmp_path / "essentia" / "net" / "net.pb", "--collection", mine.path)
     expected = track_means(net, mine)
     np.testing.assert_allclose(read_embeddings(out / "e.parquet").vectors, expected, atol=2e-5)
-    assert json.loads(json.dumps(read_embeddings(out / "e.parquet").about["frames"])) == FRAMES

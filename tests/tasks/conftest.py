@@ -1,15 +1,11 @@
 """An example of every task's files, written by hand and not by the readers."""
 
 import functools
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from playlist_pretrain.tasks import SPLITS, TaskSettings
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests import refusal by name
 
 JAMENDO = {
     "jamendo-genre": ("genre", ["genre"], 87),
@@ -122,27 +118,19 @@ def task_files():
 
 
 @pytest.fixture
-def collection_of(tmp_path):
+def collection_of(tmp_path, make_collection):
     """Callable: make a collection of tracks ``{id: (frames, start, seconds of the source)}``.
 
     A bare number stands for that many frames that are all there is.
     """
-    from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.records.collection import Collection
-    from playlist_pretrain.records.schema import shard_name
-    from playlist_pretrain.records.writer import ShardWriter, write_collection
 
     def make(tracks, name="mine", preset="vggish"):
-        settings = front_end(preset)
-        path = tmp_path / name
-        with ShardWriter(path / shard_name(0), settings.bands) as writer:
-            for track_id, track in tracks.items():
-                if isinstance(track, int):
-                    track = track, 0.0, track * settings.hop_length / settings.sample_rate
-                frames, start, seconds = track
-                mel = np.zeros((frames, settings.bands), np.float32)
-                writer.add(track_id, mel, start_seconds=start, source_seconds=seconds)
-        write_collection(path, settings, [writer.part], source={"made": "silence for a test"})
-        return Collection.open(path)
+        frames = [track if isinstance(track, int) else track[0] for track in tracks.values()]
+        made = make_collection(tmp_path / name, frames, front_end=preset, ids=list(tracks))
+        made.source_seconds = made.frames * made.front_end.hop_length / 16000
+        for row, track in enumerate(tracks.values()):
+            if not isinstance(track, int):
+                _, made.start_seconds[row], made.source_seconds[row] = track
+        return made
 
     return make

@@ -3,13 +3,9 @@
 import contextlib
 import io
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # for what several tests import
 
 
 @pytest.fixture(scope="session")
@@ -51,30 +47,24 @@ def command_line(small_world):
 
 
 @pytest.fixture(scope="session")
-def tagged_world(tmp_path_factory):
+def tagged_world(tmp_path_factory, make_collection):
     """Collection of 48 tracks and its tags.tsv: a class has bands of its own, a little louder.
 
     Windows of 16 frames are enough. Tracks have 20 to 67 frames; ``rare`` is the tag of one
     training track and of no other.
     """
-    from playlist_pretrain.audio.front_end import front_end
-    from playlist_pretrain.records.schema import shard_name
-    from playlist_pretrain.records.writer import ShardWriter, write_collection
-
-    path = tmp_path_factory.mktemp("tagged") / "tagged"
-    settings, rng = front_end("vggish"), np.random.default_rng(3)
+    path, rng = tmp_path_factory.mktemp("tagged") / "tagged", np.random.default_rng(3)
     classes = ["low", "middle", "high"]
     splits = ["train"] * 24 + ["validation"] * 12 + ["test"] * 12
-    lines = ["track_id\tsplit\ttags"]
-    with ShardWriter(path / shard_name(0), settings.bands) as writer:
-        for track, split in enumerate(splits):
-            tags = [name for name in classes if rng.random() < 0.5] or [classes[track % 3]]
-            mel = rng.normal(0, 1, (20 + track, settings.bands)).astype(np.float32)
-            for place, name in enumerate(classes):
-                mel[:, place * 20 : place * 20 + 20] += 0.5 * (name in tags)
-            writer.add(f"t{track:02d}", mel, start_seconds=0.0, source_seconds=0.2)
-            lines.append(f"t{track:02d}\t{split}\t{'|'.join(tags + ['rare'] * (track == 0))}")
-    write_collection(path, settings, [writer.part], source={"made": "for a test"})
+    mels, lines = [], ["track_id\tsplit\ttags"]
+    for track, split in enumerate(splits):
+        tags = [name for name in classes if rng.random() < 0.5] or [classes[track % 3]]
+        mels.append(rng.normal(0, 1, (20 + track, 64)).astype(np.float32))
+        for place, name in enumerate(classes):
+            mels[-1][:, place * 20 : place * 20 + 20] += 0.5 * (name in tags)
+        lines.append(f"t{track:02d}\t{split}\t{'|'.join(tags + ['rare'] * (track == 0))}")
+    ids = [f"t{track:02d}" for track in range(48)]
+    make_collection(path, mels, "vggish", ids=ids, per_shard=48, seconds=0.2)
     (path / "tags.tsv").write_text("\n".join(lines) + "\n")
     return path
 

@@ -1,4 +1,4 @@
-"""Processes of the tests of several replicas and workers, and what they leave."""
+"""Processes of tests: commands, replicas and workers, and what they leave."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 def free_ports(count):

@@ -1,6 +1,0 @@
-"""Tests import the maker of small models by name."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
