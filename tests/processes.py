@@ -1,5 +1,6 @@
-"""Processes of tests: commands, replicas and workers, and what they leave."""
+"""Processes of tests, how trainings are stopped, and what they leave."""
 
+import contextlib
 import json
 import os
 import socket
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,10 +46,35 @@ def start_workers(commands, **options):
 
 
 def end(*processes, code=0):
-    said = [process.communicate(timeout=300) for process in processes]
+    said = [process.communicate(timeout=600) for process in processes]
     for process, (_, errors) in zip(processes, said, strict=True):
         assert process.returncode == code, (errors or "")[-2000:]
     return said
+
+
+class Stop(Exception):
+    """Raised in place of a power cut."""
+
+
+def power_cut():
+    raise Stop
+
+
+@contextlib.contextmanager
+def after_step(step, do, run=None):
+    """Trainings, or the one in the folder of name ``run``, do something after a step."""
+    from playlist_pretrain.training.engine import Engine
+
+    show = Engine.show_progress
+
+    def show_and_do(self):
+        show(self)
+        if self.done == step and run in (None, self.run.path.name):
+            do()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "show_progress", show_and_do)
+        yield
 
 
 def norm(arrays):

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from processes import end, start
 from small_models import loaded
 
 from playlist_pretrain.audio.front_end import PRESETS
@@ -27,8 +25,6 @@ from playlist_pretrain.export.package import (
     run_apart,
 )
 from playlist_pretrain.models.vggish import vggish
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def description_of(job):
@@ -160,14 +156,9 @@ with staged(Path(sys.argv[1]), "net", overwrite=True) as package:
     (package / "net.json").write_text('{"author": "new"}')
     os.replace = counted
 """
-    words = [sys.executable, "-c", code, str(folder.parent), str(moment)]
-    done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    end(start(["-c", code, folder.parent, moment]), code=-signal.SIGKILL)
     with pytest.raises(ModelError, match="is there already"):
-        from playlist_pretrain.export.package import staged
-
-        with staged(folder.parent, "net", overwrite=False):
-            pass
+        export(tmp_path)
     assert json.loads((folder / "net.json").read_text())["author"] == "old"
     assert os.listdir(folder.parent) == ["net"]
 

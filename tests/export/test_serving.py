@@ -5,8 +5,6 @@ import io
 import json
 import os
 import shlex
-import subprocess
-import sys
 import threading
 import urllib.error
 from concurrent import futures
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from processes import end, start
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
@@ -125,13 +124,7 @@ def test_a_server_reads_the_warm_up(package):
 
 
 def run_client(files, name, wav, port):
-    done = subprocess.run(
-        [sys.executable, str(files.folder / name), str(wav), f"localhost:{port}"],
-        capture_output=True, text=True, check=False,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    return end(start([files.folder / name, wav, f"localhost:{port}"]))[0][0]
 
 
 def test_the_grpc_client(package, signatures, wav, answers):

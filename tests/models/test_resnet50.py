@@ -1,11 +1,9 @@
 """ResNet50: the paper's sizes, standardised input, seeded weights, batch statistics, export."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from processes import end, start
 
 from playlist_pretrain.models import describe
 from playlist_pretrain.models.resnet50 import resnet50
@@ -77,5 +75,4 @@ alone = resnet50(frames=16, bands=16)
 expected = alone(windows, training=True).numpy()
 np.testing.assert_allclose(found, expected, rtol=1e-2, atol=1e-2 * expected.std())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    end(start(["-c", code]))

@@ -1,13 +1,12 @@
 """SavedModels: reloaded anywhere, trainable, with waveform in and embeddings out."""
 
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from processes import end, start
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import front_end
@@ -78,11 +77,7 @@ np.savez(
     wave=signatures["waveform"](waveform=tf.constant(given["wave"]))["embeddings"],
 )
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, (saved, tmp_path / "in.npz", tmp_path / "out.npz"))],
-        capture_output=True, text=True, check=False, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    end(start(["-c", code, saved, tmp_path / "in.npz", tmp_path / "out.npz"]))
     out = np.load(tmp_path / "out.npz")
     np.testing.assert_allclose(out["windows"], backbone(windows), atol=1e-5)
     np.testing.assert_allclose(out["keras"], backbone(windows), atol=1e-5)

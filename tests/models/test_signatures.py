@@ -4,13 +4,12 @@ import functools
 import io
 import json
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from processes import end, start
 
 from playlist_pretrain.audio.front_end import IMPORTED, front_end
 from playlist_pretrain.models.saved_model import save_backbone
@@ -199,10 +198,7 @@ def test_ten_minutes_of_stereo_in_bounded_memory(saved, tmp_path):
     soundfile.write(tmp_path / "long.wav", np.tile(minute, (10, 1)), 44100, subtype="PCM_16")
     soundfile.write(tmp_path / "short.wav", minute[:44100], 44100, subtype="PCM_16")
     paths = saved / "backbone" / "saved_model", tmp_path / "short.wav", tmp_path / "long.wav"
-    done = subprocess.run(
-        [sys.executable, "-c", LONG, *map(str, paths)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    ((said, _),) = end(start(["-c", LONG, *paths]))
+    found = json.loads(said.splitlines()[-1])
     assert found["added"] < 3 * (tmp_path / "long.wav").stat().st_size
     assert len(found["answer"]) == 128 and np.isfinite(found["answer"]).all()

@@ -1,36 +1,28 @@
 """The command: one process, two shards, and one that is killed come to the same tables."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
+from processes import ROOT
 
 from playlist_pretrain.cli import tables as command
 from playlist_pretrain.experiments.cells import State, cells_of
 from playlist_pretrain.experiments.plan import read_plan
 
-ROOT = Path(__file__).parent.parent.parent
 FILES = ("tables.md", "tables.csv", "tables.tex", "tables.json")
 
 
 def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "tables.py"), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    return processes.start([ROOT / "scripts" / "tables.py", *arguments])
 
 
-def end(process, code=0):
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == code, said[-3000:]
-    return said
+def end(process):
+    return processes.end(process)[0][0]
 
 
 def tables(out):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from processes import Stop, after_step, power_cut
 
 
 @pytest.fixture(scope="session")
@@ -127,28 +128,15 @@ def run_whole(tmp_path):
 
 
 @pytest.fixture
-def resumed(monkeypatch):
+def resumed():
     """Callable: the run of a command line that stopped after a step and went on."""
     from playlist_pretrain.cli import pretrain
     from playlist_pretrain.runs import Run
-    from playlist_pretrain.training import engine
-
-    class Stop(Exception):
-        """Raised in place of a power cut."""
 
     def run(arguments, stop_at):
         arguments = [*arguments, "--checkpoint-steps", "2"]
-        steps = engine.Engine.show_progress
-
-        def stop(self):
-            steps(self)
-            if self.done == stop_at:
-                raise Stop
-
-        with monkeypatch.context() as patch:
-            patch.setattr(engine.Engine, "show_progress", stop)
-            with pytest.raises(Stop):
-                pretrain.main(arguments)
+        with after_step(stop_at, power_cut), pytest.raises(Stop):
+            pretrain.main(arguments)
         assert pretrain.main(arguments) == 0
         return Run(arguments[arguments.index("--out") + 1])
 

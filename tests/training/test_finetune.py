@@ -11,7 +11,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
-from processes import ROOT, end, start
+from processes import ROOT, Stop, after_step, end, power_cut, start
 
 from playlist_pretrain.cli import finetune
 from playlist_pretrain.evaluation.scores import load_scores
@@ -23,10 +23,6 @@ from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.training import engine
 from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.finetune import COLUMNS, TaggingRuns
-
-
-class Stop(Exception):
-    """Raised in place of a power cut."""
 
 
 def out_of(arguments):
@@ -142,10 +138,11 @@ def test_freeze_trains_the_head_alone(tagging_arguments, backbone):
 
 
 @pytest.mark.long
-def test_mixed_precision_ends_in_float32_taggers(tagging_arguments, monkeypatch):
+def test_mixed_precision_ends_in_float32_taggers(tagging_arguments):
     arguments = with_option(tagging_arguments, "--runs", "1")
     arguments = [*with_option(arguments, "--batch", "4"), "--precision", "mixed_float16"]
-    stopped_at(arguments, 8, "run-1", monkeypatch)
+    with after_step(8, power_cut), pytest.raises(Stop):
+        finetune.main(arguments)
     assert finetune.main(arguments) == 0
     part = out_of(arguments).part(1)
     model = load_tagger(part.saved_model).model
@@ -169,21 +166,6 @@ def test_several_backbones_have_one_run_each(tagging_arguments, backbone, tmp_pa
     assert [run["model"] for run in out_of(arguments).summary["runs"]] == ["run", "other"]
 
 
-def stopped_at(arguments, step, run, monkeypatch):
-    """Stop a fine-tuning after a step of one of its runs, in place of a power cut."""
-    steps = engine.Engine.show_progress
-
-    def stop(self):
-        steps(self)
-        if self.done == step and self.run.path.name == run:
-            raise Stop
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Engine, "show_progress", stop)
-        with pytest.raises(Stop):
-            finetune.main(arguments)
-
-
 def table(run):
     return (run.path / "results.csv").read_text()
 
@@ -196,10 +178,11 @@ def copy_of(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_goes_on_at_the_run_and_epoch_where_it_was(finished, tmp_path, monkeypatch):
+def test_goes_on_at_the_run_and_epoch_where_it_was(finished, tmp_path):
     run, arguments = copy_of(finished, tmp_path)
     shutil.rmtree(run.part(2).path)
-    stopped_at(arguments, 20, "run-2", monkeypatch)
+    with after_step(20, power_cut, "run-2"), pytest.raises(Stop):
+        finetune.main(arguments)
     assert not run.part(2).finished and not run.finished
     first = (run.part(1).path / "scores.npz").stat().st_mtime_ns
     assert finetune.main(arguments) == 0
@@ -210,18 +193,10 @@ def test_goes_on_at_the_run_and_epoch_where_it_was(finished, tmp_path, monkeypat
 
 
 @pytest.mark.long
-def test_sigterm_after_the_last_step_changes_nothing(finished, tmp_path, monkeypatch):
+def test_sigterm_after_the_last_step_changes_nothing(finished, tmp_path):
     run, arguments = copy_of(finished, tmp_path)
     shutil.rmtree(run.part(2).path)
-    steps = engine.Engine.show_progress
-
-    def stop(self):
-        steps(self)
-        if self.done == 36:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.Engine, "show_progress", stop)
+    with after_step(36, lambda: os.kill(os.getpid(), signal.SIGTERM)):
         assert finetune.main(arguments) == 0
     assert not run.finished and (run.part(2).checkpoints / "step-36.index").exists()
     assert finetune.main(arguments) == 0

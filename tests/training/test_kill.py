@@ -3,18 +3,16 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from processes import ROOT, end, start
 
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.pretrain import COLUMNS
 
-SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "pretrain.py"
+SCRIPT = ROOT / "scripts" / "pretrain.py"
 KILLS = 6
 
 
@@ -26,15 +24,15 @@ def test_kills_change_nothing(arguments, assert_same, tmp_path):
 
     def command(folder):
         arguments[arguments.index("--out") + 1] = str(folder)
-        return [sys.executable, str(SCRIPT), *arguments]
+        return [SCRIPT, *arguments]
 
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
-    subprocess.run(command(whole.path), check=True, capture_output=True)
+    end(start(command(whole.path)))
 
     generator = random.Random(5)
     steps_seen = set()
     for kill in range(KILLS):
-        process = subprocess.Popen(command(killed.path), stdout=subprocess.DEVNULL)
+        process = start(command(killed.path))
         while process.poll() is None and not (killed.path / "recipe.json").exists():
             time.sleep(0.02)
         # The first kills fall into starting up, the later ones into training: each process is
@@ -48,11 +46,11 @@ def test_kills_change_nothing(arguments, assert_same, tmp_path):
         time.sleep(generator.uniform(0, 0.3))
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         steps_seen.add(len(read_history(killed.history, COLUMNS)))
         assert not killed.finished, "the run is too short to be killed so often"
     assert len(steps_seen) >= KILLS // 2
-    subprocess.run(command(killed.path), check=True, capture_output=True)
+    end(start(command(killed.path)))
 
     assert_same(whole, killed)
     assert not list(killed.path.glob(".saved_model*"))

@@ -5,11 +5,10 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from processes import Stop, end, power_cut, start
 
 from playlist_pretrain.cli import pretrain
 from playlist_pretrain.messages import command
@@ -19,17 +18,10 @@ from playlist_pretrain.runs import Run
 from playlist_pretrain.training import pretrain as training
 
 
-class Stop(Exception):
-    """Raised in place of a power cut."""
-
-
 @contextlib.contextmanager
 def stopped_in(name, monkeypatch):
-    def stop(*args):
-        raise Stop
-
     with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(training, name, stop)
+        patch.setattr(training, name, lambda *args: power_cut())
         yield
 
 
@@ -152,12 +144,8 @@ def test_a_full_disk_is_one_message(arguments, tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
         "raise SystemExit(main(sys.argv[1:]))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "same command goes on" in done.stderr.strip().splitlines()[-1]
+    ((_, errors),) = end(start(["-c", code, *arguments]), code=1)
+    assert "Traceback" not in errors and "same command goes on" in errors.strip().splitlines()[-1]
 
 
 def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(
