@@ -14,8 +14,8 @@ FRAMES = 64
 
 
 def loaded(front_end="musicnn", classes=(), net=None, frames=FRAMES):
-    """A model with weights of its own."""
-    settings = PRESETS[front_end]
+    """A model with weights of its own for a front end, which may be the name of a preset."""
+    settings = PRESETS.get(front_end, front_end)
     if net is None:
         mean, std = np.linspace(0.5, 2, settings.bands), np.linspace(0.3, 1, settings.bands)
         net = vggish(frames=frames, bands=settings.bands, width=0.05, mean=mean, std=std, seed=1)

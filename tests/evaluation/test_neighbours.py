@@ -65,6 +65,9 @@ def test_queries_are_rows_ids_or_vectors_and_a_notebook_shows_the_answer(rng):
     assert repr(nearest(vectors, k=1)).endswith("…")
     with pytest.raises(TrackError, match="no track 'x' among the 8"):
         nearest(vectors, ["track 1", "x"])
+    for k, queries in ((0, None), (2, [8]), (2, [-1, 3])):
+        with pytest.raises(EmbeddingsError, match="of 8 tracks"):
+            nearest(vectors, queries, k)
 
 
 @pytest.mark.parametrize("block", [3 * 50, 1 << 24])
@@ -126,12 +129,6 @@ def test_of_vectors_refuses(vectors, k, left_out, message, rng):
 def test_refuses(change, message, rng):
     with pytest.raises(EmbeddingsError, match=message):
         nearest(change(rng.normal(size=(9, 4))), k=3)
-
-
-@pytest.mark.parametrize(("k", "queries"), [(0, None), (2, [9]), (2, [-1, 3])])
-def test_refuses_what_is_out_of_range(k, queries, rng):
-    with pytest.raises(EmbeddingsError, match="of 9 tracks"):
-        nearest(rng.normal(size=(9, 4)), queries, k)
 
 
 def test_mates_are_who_share_a_group(rng):

@@ -25,14 +25,6 @@ def plan(request):
     return read_plan(ROOT / "experiments" / f"{request.param}.toml")
 
 
-def test_cells_come_after_what_they_need_and_once(plan):
-    before = set()
-    for cell in cells_of(plan):
-        assert before.issuperset(cell.needs) and cell.id not in before
-        before.add(cell.id)
-    assert cells_of(plan) == cells_of(plan)
-
-
 def test_every_cell_is_what_its_command_takes(plan):
     from playlist_pretrain.retrieval.similarity import similarity
 
@@ -56,7 +48,7 @@ def test_shards_are_the_plan_and_do_nothing_twice(plan, of):
     cells = cells_of(plan)
     shards = [shard_cells(cells, number, of) for number in range(1, of + 1)]
     ids = {cell.id for shard in shards for cell in shard}
-    assert ids == {cell.id for cell in cells}
+    assert ids == {cell.id for cell in cells} and len(ids) == len(cells)
     for shard in shards:
         before = set()
         for cell in shard:

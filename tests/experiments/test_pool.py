@@ -35,7 +35,7 @@ def done(state, one):
     state.finish(one, 1.0, resumed=False, counts={})
 
 
-def test_a_failure_is_recorded_and_does_not_stop_the_rest(run):
+def test_a_failure_is_recorded_does_not_stop_the_rest_and_is_tried_again(run):
     cells = [cell("a"), cell("b", needs=("a",)), cell("c", needs=("b",)), cell("d", seconds=-1)]
     state, said = run(cells)
     assert "--short never" in state.failed(cells[0])
@@ -43,6 +43,9 @@ def test_a_failure_is_recorded_and_does_not_stop_the_rest(run):
     assert state.failed(cells[1]) is None and not (state.notes(cells[1]) / "log.txt").exists()
     assert "b: not done, it needs a" in said and "c: not done, it needs b" in said
     assert "--short never" in (state.notes(cells[0]) / "log.txt").read_text()
+    state.fail(cells[0], "before")
+    run(cells[:1], state=state)
+    assert "--short never" in state.failed(cells[0])
 
 
 def test_a_process_that_dies_is_a_failure_too(run):
@@ -50,14 +53,6 @@ def test_a_process_that_dies_is_a_failure_too(run):
     state, said = run([odd])
     assert "ended with exit code 1" in state.failed(odd) and "log.txt" in state.failed(odd)
     assert any("FAILED" in text for text in said)
-
-
-def test_what_failed_is_tried_again(run):
-    one = cell("a")
-    state, _ = run([one])
-    state.fail(one, "before")
-    run([one], state=state)
-    assert "--short never" in state.failed(one)
 
 
 def test_what_is_done_is_not_done_again(run, tmp_path):

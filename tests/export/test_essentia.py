@@ -11,7 +11,7 @@ import tensorflow as tf
 from small_models import CLASSES, FRAMES, loaded
 from tensorflow.core.protobuf import saved_model_pb2
 
-from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, front_end
+from playlist_pretrain.audio.front_end import IMPORTED, PRESETS
 from playlist_pretrain.errors import AudioError, FrontEndError, ModelError
 from playlist_pretrain.export import essentia
 from playlist_pretrain.export.essentia import algorithm_of, frozen_graph, predict_code
@@ -173,23 +173,6 @@ def test_front_ends_without_an_algorithm():
     for one in (*IMPORTED.values(), *others):
         with pytest.raises(FrontEndError, match=f"'{one.name}': no algorithm of Essentia"):
             algorithm_of(one)
-
-
-@pytest.mark.parametrize(
-    ("preset", "change", "name"),
-    [
-        ("musicnn", {}, "TensorflowPredictMusiCNN"),
-        ("paper", {}, "TensorflowPredict"),
-        ("vggish-essentia", {}, "TensorflowPredictVGGish"),
-        ("vggish-essentia", {"hop_length": 80}, "TensorflowPredict"),
-    ],
-)
-def test_the_algorithm_of_a_front_end(preset, change, name):
-    settings = dataclasses.replace(front_end(preset), **change)
-    assert algorithm_of(settings)[0] == name
-    code = predict_code(settings, 77, "net.pb", ["embeddings"])
-    compile(code, "code", "exec")
-    assert f"resampleQuality={settings.resample_quality}" in code and "77" in code
 
 
 def test_audio_that_cannot_be_used(tmp_path):

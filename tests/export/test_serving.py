@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 from processes import end, start
+from small_models import CLASSES, loaded
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
@@ -23,13 +24,10 @@ from playlist_pretrain.audio.front_end import PRESETS, FrontEnd, ImportedFrontEn
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.export import serving
 from playlist_pretrain.export.targets import export
-from playlist_pretrain.models.load import load_model
-from playlist_pretrain.models.saved_model import save_backbone, save_tagger
-from playlist_pretrain.models.tagger import tagger
+from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.vggish import vggish
 
 pytestmark = pytest.mark.slow
-CLASSES = ["calm", "loud – fast"]
 ABOUT = {"author": "A. Person", "version": "3", "licence": "CC0"}
 MELS = ImportedFrontEnd(
     name="somebody", sample_rate=12000, frame_length=512, hop_length=256, bands=48,
@@ -38,22 +36,11 @@ MELS = ImportedFrontEnd(
 )  # fmt: skip
 
 
-def saved(folder, front_end=PRESETS["musicnn"], classes=()):
-    """A small model as a run leaves it."""
-    net = vggish(frames=64, bands=front_end.bands, width=0.05, seed=1)
-    if classes:
-        save_tagger(tagger(net, len(classes)), classes, front_end, folder, {"recipe": {"batch": 4}})
-    else:
-        save_backbone(net, front_end, folder)
-    return load_model(folder)
-
-
 @pytest.fixture(scope="module")
-def package(tmp_path_factory):
-    """A tagger's, with the model it was made of."""
-    folder = tmp_path_factory.mktemp("served")
-    model = saved(folder / "m", classes=CLASSES)
-    return model, export(model, "serving", "mood", out=folder / "out", **ABOUT)
+def files(tmp_path_factory):
+    """The package of a tagger."""
+    out = tmp_path_factory.mktemp("served")
+    return export(loaded(classes=CLASSES), "serving", "mood", out=out, **ABOUT)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +58,9 @@ def model_of(files):
 
 
 @pytest.fixture(scope="module")
-def signatures(package):
+def signatures(files):
     """Signatures of the package, loaded in this process."""
-    return tf.saved_model.load(str(model_of(package[1]))).signatures
+    return tf.saved_model.load(str(model_of(files))).signatures
 
 
 @pytest.fixture
@@ -82,8 +69,7 @@ def answers(signatures, wav):
     return signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
 
 
-def test_what_is_there(package, signatures):
-    _, files = package
+def test_what_is_there(files, signatures):
     assert set(os.listdir(files.folder)) == {
         "3", "README.md", "batching.config", "grpc_client.py", "mood-parity.json", "mood.json",
         "rest_client.py",
@@ -94,7 +80,7 @@ def test_what_is_there(package, signatures):
     description = json.loads((files.folder / "mood.json").read_text())
     assert FrontEnd.from_dict(description["front_end"]) == PRESETS["musicnn"]
     assert description["signatures"] == sorted({*signatures} - {"__saved_model_init_op"})
-    assert description["classes"] == CLASSES and description["version"] == "3"
+    assert description["classes"] == list(CLASSES) and description["version"] == "3"
     card = (files.folder / "README.md").read_text("utf-8")
     assert serving.docker_line("mood") in card and "| licence | CC0 |" in card
     assert card.count("largest difference") == 8
@@ -104,8 +90,7 @@ def test_what_is_there(package, signatures):
     assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)
 
 
-def test_a_server_reads_the_warm_up(package):
-    _, files = package
+def test_a_server_reads_the_warm_up(files):
     path = model_of(files) / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
         prediction_log_pb2.PredictionLog.FromString(raw.numpy())
@@ -127,7 +112,7 @@ def run_client(files, name, wav, port):
     return end(start([files.folder / name, wav, f"localhost:{port}"]))[0][0]
 
 
-def test_the_grpc_client(package, signatures, wav, answers):
+def test_the_grpc_client(files, signatures, wav, answers):
     """Against a service of the same protocol that runs the SavedModel."""
 
     class Service(service.PredictionServiceServicer):
@@ -148,7 +133,7 @@ def test_the_grpc_client(package, signatures, wav, answers):
     port = server.add_insecure_port("localhost:0")
     server.start()
     try:
-        said = run_client(package[1], "grpc_client.py", wav, port)
+        said = run_client(files, "grpc_client.py", wav, port)
     finally:
         server.stop(None)
     found = eval(said, {"array": np.array, "float32": np.float32})
@@ -156,7 +141,7 @@ def test_the_grpc_client(package, signatures, wav, answers):
         np.testing.assert_allclose(found[output], answers[output], atol=1e-5)
 
 
-def test_the_rest_client(package, signatures, wav, answers):
+def test_the_rest_client(files, signatures, wav, answers):
     """Against a server that reads bodies as the REST API of TensorFlow Serving is documented."""
     paths = []
 
@@ -177,7 +162,7 @@ def test_the_rest_client(package, signatures, wav, answers):
 
     with HTTPServer(("localhost", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = run_client(package[1], "rest_client.py", wav, server.server_port)
+        said = run_client(files, "rest_client.py", wav, server.server_port)
         server.shutdown()
     assert paths == ["/v1/models/mood:predict"]
     (found,) = eval(said)
@@ -186,8 +171,7 @@ def test_the_rest_client(package, signatures, wav, answers):
 
 
 def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkeypatch):
-    model = saved(tmp_path / "m", MELS)
-    files = export(model, "serving", "net", out=tmp_path / "out")
+    files = export(loaded(MELS), "serving", "net", out=tmp_path / "out")
     assert {one.what.split(",")[0] for one in files.compared} == {"serving_default"}
     windows = rng.uniform(-50, 0, (serving.MOST_AT_ONCE + 2, 64, 48))
     np.save(tmp_path / "windows.npy", windows)
@@ -235,8 +219,7 @@ SAVE = serving.save
     ],
 )
 def test_a_model_that_is_not_served_as_it_is_is_not_exported(save, message, tmp_path, monkeypatch):
-    model = saved(tmp_path / "m")
     monkeypatch.setattr(serving, "save", save)
     with pytest.raises(ModelError, match=message):
-        export(model, "serving", "net", out=tmp_path / "out")
+        export(loaded(), "serving", "net", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

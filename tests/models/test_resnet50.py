@@ -16,10 +16,6 @@ def model():
     return resnet50(frames=FRAMES, bands=BANDS, seed=1)
 
 
-def kernels(model):
-    return [weight.numpy() for weight in model.weights if "kernel" in weight.name]
-
-
 @pytest.mark.slow
 def test_is_the_papers():
     paper = resnet50(frames=256, bands=96)
@@ -45,7 +41,9 @@ def test_the_maximum_comes_before_the_mean(model, rng):
 @pytest.mark.slow
 def test_weights_follow_the_seed_and_the_initializer(model):
     other = resnet50(frames=FRAMES, bands=BANDS, seed=2, initializer="glorot_uniform")
-    first, glorot = kernels(model), kernels(other)
+    first, glorot = (
+        [w.numpy() for w in one.weights if "kernel" in w.name] for one in (model, other)
+    )
     assert len(first) == 53
     assert all(not np.array_equal(a, b) for a, b in zip(first, glorot, strict=True))
     largest = max(range(53), key=lambda index: first[index].size)

@@ -28,21 +28,13 @@ def test_the_first_pooling_keeps_the_features_near_the_originals(frames, bands, 
     assert model.get_layer("flatten").output_shape == (None, features // 64)
 
 
-def test_weights_follow_the_seed():
-    first, same, other = (vggish(frames=16, bands=8, width=0.05, seed=s) for s in (1, 1, 2))
-    for a, b, c in zip(first.weights, same.weights, other.weights, strict=True):
-        np.testing.assert_array_equal(a, b)
-        if "kernel" in a.name:
-            assert not np.array_equal(a, c)
-    kernels = [w.numpy() for w in first.weights if "kernel" in w.name]
-    assert not np.allclose(kernels[-2].ravel()[:50], kernels[-3].ravel()[:50])
-
-
 @pytest.mark.parametrize(("initializer", "variance"), [("he_normal", 2), ("glorot_uniform", 1)])
 def test_initializers(initializer, variance):
     model = vggish(frames=256, bands=96, width=0.25, initializer=initializer)
-    kernel = model.get_layer("fc1_2").kernel.numpy()  # as many in as out
-    assert kernel.var() * kernel.shape[0] == pytest.approx(variance, rel=0.05)
+    first, kernel = (model.get_layer(name).kernel.numpy() for name in ("fc1_1", "fc1_2"))
+    assert kernel.var() * kernel.shape[0] == pytest.approx(variance, rel=0.05)  # as many in as out
+    apart = np.corrcoef(first.ravel()[: kernel.size], kernel.ravel())[0, 1]
+    assert abs(apart) < 0.1  # each layer draws its own
 
 
 @pytest.mark.parametrize("bad", [{"width": 0}, {"width": -1}, {"frames": 0}, {"bands": 0}])

@@ -3,11 +3,10 @@
 import json
 import os
 import shlex
-import subprocess
-import sys
 
 import pytest
 import soundfile
+from processes import end, start
 
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.cli import export as make
@@ -68,10 +67,8 @@ def test_a_tagger_with_its_card(run_folder, capsys, tmp_path, rng):
     command = shlex.split(
         last.removeprefix("next: python ").replace("FILE", shlex.quote(str(audio)))
     )
-    done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert "activations\n(4, 2)" in done.stdout, done.stderr
+    ((said, _),) = end(start(command))
+    assert "activations\n(4, 2)" in said
 
 
 @pytest.mark.parametrize(("words", "message"), [

@@ -2,16 +2,14 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from processes import ROOT, end, start
 
 from playlist_pretrain.cli import match_playlists as make
 from playlist_pretrain.playlists.groups import TrackGroups
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "match_playlists.py"
+SCRIPT = ROOT / "scripts" / "match_playlists.py"
 IDS = [f"album {i // 5}/{i}" for i in range(30)]
 
 
@@ -172,12 +170,9 @@ def test_from_slices_to_groups(make_collection, tmp_path):
         content = {"info": {}, "playlists": [{"pid": pid, "tracks": tracks}]}
         (slices / f"mpd.slice.{pid}-{pid + 999}.json").write_text(json.dumps(content))
     words = ["--playlists", slices, "--collection", mine]
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *map(str, words)], capture_output=True, text=True, timeout=120
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "groups read" in done.stdout and "'spotify:track:9'" in done.stdout
-    assert done.stdout.splitlines()[-1] == (
+    ((said, errors),) = end(start([SCRIPT, *words]))
+    assert errors == "" and "groups read" in said and "'spotify:track:9'" in said
+    assert said.splitlines()[-1] == (
         "next: python scripts/pretrain.py --pairs playlist_co "
         f"--collection '{mine}' --groups playlists"
     )

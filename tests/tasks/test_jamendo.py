@@ -13,8 +13,8 @@ HEADER = b"TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\r\n"
 
 
 @pytest.fixture
-def example(tmp_path, write_task):
-    return write_task(NAME, tmp_path)
+def settings(tmp_path, write_task):
+    return write_task(NAME, tmp_path)[0]
 
 
 def file_of(tmp_path, split):
@@ -22,14 +22,12 @@ def file_of(tmp_path, split):
 
 
 @pytest.mark.parametrize("split", [-1, 5])
-def test_there_are_five_splits(example, split):
-    settings, _, _ = example
+def test_there_are_five_splits(settings, split):
     refused(dataclasses.replace(settings, split=split), TaskError, f"--split {split}", "0 to 4")
 
 
-def test_folders_of_splits(example, tmp_path):
+def test_folders_of_splits(settings, tmp_path):
     """The folder of the split itself, of another one, and one that says of none."""
-    settings, _, _ = example
     inner = dataclasses.replace(settings, splits=str(tmp_path / "split-1"))
     assert read_task(inner).test.track_ids == read_task(settings).test.track_ids
     other = dataclasses.replace(inner, split=2)
@@ -42,8 +40,7 @@ def test_folders_of_splits(example, tmp_path):
     refused(first, TaskError, "moodtheme-train.tsv: 55 tracks", "9,949")
 
 
-def test_low_bitrate_paths_are_of_the_same_tracks(example, tmp_path):
-    settings, _, _ = example
+def test_low_bitrate_paths_are_of_the_same_tracks(settings, tmp_path):
     before = read_task(settings)
     assert before.endings == (".low",)
     for split in SPLITS:
@@ -68,8 +65,7 @@ LINE = ["track_0000041", "artist_9", "album_1", "41/41.mp3", "99.5", "mood/theme
         (lambda cells: [*cells[:5], "\x1b[2J" * 99], [r"tag '\x1b[2J"]),
     ],
 )
-def test_a_row_that_is_not_of_the_format(example, tmp_path, change, words):
-    settings, _, _ = example
+def test_a_row_that_is_not_of_the_format(settings, tmp_path, change, words):
     file = file_of(tmp_path, "test")
     lines = file.read_bytes().split(b"\r\n")
     lines[6:6] = ["\t".join(change(LINE)).encode()]
@@ -81,15 +77,13 @@ def test_a_row_that_is_not_of_the_format(example, tmp_path, change, words):
     "header",
     [HEADER.replace(b"PATH", b"path"), HEADER.replace(b"\t", b",")],
 )
-def test_another_header(example, tmp_path, header):
-    settings, _, _ = example
+def test_another_header(settings, tmp_path, header):
     file = file_of(tmp_path, "train")
     file.write_bytes(file.read_bytes().replace(HEADER, header))
     refused(settings, TableError, file, "line 1", "not the header")
 
 
-def test_a_track_or_an_artist_in_two_splits(example, tmp_path):
-    settings, _, _ = example
+def test_a_track_or_an_artist_in_two_splits(settings, tmp_path):
     first = file_of(tmp_path, "train").read_bytes().split(b"\r\n")[1]
     file = file_of(tmp_path, "test")
     content = file.read_bytes()
@@ -99,8 +93,7 @@ def test_a_track_or_an_artist_in_two_splits(example, tmp_path):
     refused(settings, TaskError, f"{file}: line 2", "artist 'artist_000000'", "train.tsv")
 
 
-def test_a_class_too_many_or_too_few(example, tmp_path):
-    settings, _, _ = example
+def test_a_class_too_many_or_too_few(settings, tmp_path):
     for split in SPLITS:
         file = file_of(tmp_path, split)
         file.write_bytes(file.read_bytes().replace(b"class05", b"class06"))
@@ -114,16 +107,14 @@ def test_a_class_too_many_or_too_few(example, tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_a_class_that_train_or_test_lacks(example, tmp_path, split):
-    settings, _, _ = example
+def test_a_class_that_train_or_test_lacks(settings, tmp_path, split):
     file = file_of(tmp_path, split)
     lines = file.read_bytes().split(b"\r\n")
     file.write_bytes(b"\r\n".join(line for line in lines if b"class05" not in line))
     refused(settings, TaskError, "moodtheme-*.tsv", f"no track of {split}", "---class05'")
 
 
-def test_cut_off_inside_a_line_it_is_never_taken(example, tmp_path):
-    settings, _, _ = example
+def test_cut_off_inside_a_line_it_is_never_taken(settings, tmp_path):
     file = file_of(tmp_path, "validation")
     whole = file.read_bytes()
     for size in range(len(HEADER) + 1, len(whole), 17):

@@ -25,4 +25,5 @@ def test_the_demo_preset_comes_to_800_steps(make_collection, tmp_path):
     asked = PretrainRecipe(preset="demo", pairs="playlist_tco", collection=str(collection.path))
     recipe, data = settle(asked)
     assert 800 <= recipe.epochs * data.stream.steps_per_epoch <= 810
+    assert (recipe.preset, recipe.batch, recipe.width) == ("demo", 32, 0.25)
     assert recipe.warmup_steps == 240
