@@ -115,9 +115,7 @@ def test_the_original_size(extra, patches, rng, tmp_path):
 @pytest.mark.parametrize(
     ("kind", "given"), [("V1", ""), ("V2", ""), ("V2", ".index"), ("V2", ".data-00000-of-00001")]
 )
-def test_both_formats_by_any_of_their_names(
-    kind, given, model, values, extra, patches, rng, tmp_path
-):
+def test_both_formats_by_any_of_their_names(kind, given, model, values, extra, patches, tmp_path):
     folder = tmp_path / "weights [2017] *"
     folder.mkdir()
     write_checkpoint(folder / "v.ckpt", {**values, **extra}, kind)

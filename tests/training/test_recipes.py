@@ -36,6 +36,7 @@ def test_what_is_given_wins_over_the_preset():
     for field in ("batch", "epochs", "learning_rate", "warmup_steps", "width"):
         assert getattr(recipe, field) == getattr(given, field)
     assert PretrainRecipe(preset="paper").resolve(demo=True, window_frames=256).batch == 384
+    assert PretrainRecipe().resolve(demo=True, window_frames=256).preset == "demo"
 
 
 def test_a_short_run_warms_up_for_a_tenth():
