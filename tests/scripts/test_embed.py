@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 from google.protobuf import text_format
-from processes import end, start
+from processes import Stop, end, start
 from pyarrow import parquet
 from tensorboard.plugins.projector import ProjectorConfig
 
@@ -202,10 +202,6 @@ def test_none_that_can_be_read_is_an_error(run, out, tmp_path, in_process):
     assert os.listdir(out) == ["e_report.tsv"] and len(read_report(out / "e_report.tsv")) == 2
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "per"), [("collection", "window"), ("audio", "track")])
 def test_an_interrupted_run_goes_on(
@@ -222,10 +218,10 @@ def test_an_interrupted_run_goes_on(
 
     def save_once(stream, **arrays):
         if os.listdir(out / ".e.parquet.parts").count("part-00000.npz"):
-            raise Stopped
+            raise Stop
         savez(stream, **arrays)
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(np, "savez", save_once)
         run(*words)
     assert os.listdir(out) == [".e.parquet.parts"]

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -124,10 +125,6 @@ def test_refuses_an_environment_without_workers(text, reason, monkeypatch):
         check_tf_config()
 
 
-class TwoReplicas:
-    num_replicas_in_sync = 2
-
-
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -140,4 +137,4 @@ class TwoReplicas:
 )
 def test_refuses_what_replicas_cannot_share(settings, message):
     with pytest.raises(RecipeError, match=message):
-        check_split(PretrainRecipe(**settings), TwoReplicas)
+        check_split(PretrainRecipe(**settings), SimpleNamespace(num_replicas_in_sync=2))
