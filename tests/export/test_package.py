@@ -23,6 +23,7 @@ from playlist_pretrain.export.package import (
     describe,
     model_card,
     run_apart,
+    staged,
 )
 from playlist_pretrain.models.vggish import vggish
 
@@ -157,8 +158,11 @@ with staged(Path(sys.argv[1]), "net", overwrite=True) as package:
     os.replace = counted
 """
     end(start(["-c", code, folder.parent, moment]), code=-signal.SIGKILL)
-    with pytest.raises(ModelError, match="is there already"):
-        export(tmp_path)
+    with (
+        pytest.raises(ModelError, match="is there already"),
+        staged(folder.parent, "net", overwrite=False),
+    ):
+        pass
     assert json.loads((folder / "net.json").read_text())["author"] == "old"
     assert os.listdir(folder.parent) == ["net"]
 
