@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from processes import end, start
 
 import playlist_pretrain as pp
 from playlist_pretrain.cli import embed as embed_command
@@ -54,6 +55,20 @@ def test_the_import_is_light_and_every_name_is_there():
     assert 10 <= len(pp.__all__) - 1 <= 20
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         pp.nothing  # noqa: B018
+
+
+@pytest.mark.slow
+def test_a_script_of_a_few_lines_begins_once(saved_models, audio, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import playlist_pretrain as pp\n"
+        f"model = pp.load({str(saved_models / 'mine' / 'saved_model')!r})\n"
+        f"print(model.embed({str(audio)!r}, workers=2).ids)\n"
+    )
+    for words, source in ([script], None), (["-"], script):
+        process = start(words, stdin=source and source.open())
+        ((said, _),) = end(process)
+        assert said == f"{sorted(SECONDS)}\n"
 
 
 @pytest.mark.slow

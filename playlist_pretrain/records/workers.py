@@ -11,15 +11,18 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from playlist_pretrain.errors import AudioError, PlaylistPretrainError
@@ -134,11 +137,29 @@ def _start(work: Callable) -> _Worker:
     resource_tracker.ensure_running()  # it lifts the block when it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        process.start()
+        with without_main(work):
+            process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return _Worker(process, pipe)
+
+
+@contextlib.contextmanager
+def without_main(work: Any = None) -> Iterator[None]:
+    """Let processes that are spawned in the block do without the program that runs now.
+
+    They would run it first: a script of three lines would begin its work in each of them, and one
+    from standard input cannot be run. ``work`` that is defined in the program needs it and keeps
+    it.
+    """
+    program = sys.modules["__main__"]
+    if b"__main__" not in pickle.dumps(work):
+        sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def _hand_over(worker: _Worker, task: Any) -> None:

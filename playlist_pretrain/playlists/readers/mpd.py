@@ -23,6 +23,7 @@ from typing import Annotated, Any
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
 from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source
+from playlist_pretrain.records.workers import without_main
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
@@ -81,7 +82,8 @@ def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterato
     done = 0
     try:
         for source in sources:
-            waiting.append(pool.submit(read, source))
+            with without_main():
+                waiting.append(pool.submit(read, source))
             if len(waiting) > workers * IN_FLIGHT:
                 yield waiting.popleft().result()
                 done += 1
