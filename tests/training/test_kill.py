@@ -13,7 +13,7 @@ from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.pretrain import COLUMNS
 
 SCRIPT = ROOT / "scripts" / "pretrain.py"
-KILLS = 6
+KILLS = 10
 
 
 @pytest.mark.long
