@@ -1,4 +1,4 @@
-"""What finished cells leave, written by the program's own writers from made-up numbers."""
+"""Folders of finished cells, written by the program's own writers from made-up numbers."""
 
 import csv
 import json

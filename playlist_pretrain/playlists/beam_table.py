@@ -16,20 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from playlist_pretrain.errors import PlaylistPretrainError, RecipeError
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.files import check_writable
 from playlist_pretrain.playlists.groups import TrackGroups, short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
-from playlist_pretrain.records.beam_build import checked_options, one_line
+from playlist_pretrain.records.beam_build import PipelineOptions, beam, checked_options, one_line
 
-try:
-    import apache_beam as beam
-    from apache_beam.io.filesystems import FileSystems
-    from apache_beam.options.pipeline_options import PipelineOptions
-except ImportError as error:
-    missing = "Apache Beam is not installed: pip install 'playlist_pretrain[beam]'"
-    raise PlaylistPretrainError(missing) from error
-
+FileSystems = beam.io.filesystems.FileSystems
 logger = logging.getLogger(__name__)
 
 

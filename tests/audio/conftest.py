@@ -1,4 +1,4 @@
-"""What the installed Essentia computes, and audio files of known content."""
+"""Results of the installed Essentia, and audio files of known content."""
 
 import functools
 import subprocess

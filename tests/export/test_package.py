@@ -1,4 +1,4 @@
-"""What all packages share: names, places, kills, comparisons, descriptions and cards."""
+"""All packages: names, places, kills, comparisons, descriptions and cards."""
 
 import json
 import os

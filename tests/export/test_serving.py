@@ -65,7 +65,7 @@ def signatures(files):
 
 @pytest.fixture
 def answers(signatures, wav):
-    """What the signature for wav files gives."""
+    """Outputs of the signature for wav files."""
     return signatures["wav_bytes"](wav_bytes=tf.constant([wav.read_bytes()]))
 
 

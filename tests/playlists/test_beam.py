@@ -78,7 +78,8 @@ def test_a_pipeline_that_fails_is_one_line(mine, capsys, monkeypatch):
 
 
 def test_without_beam_it_says_how_to_get_it(mine, capsys, monkeypatch):
-    monkeypatch.delitem(sys.modules, beam.__name__)
+    for module in (beam.__name__, "playlist_pretrain.records.beam_build"):
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "apache_beam", None)
     assert run(mine, "--beam=") == 1
     assert "pip install 'playlist_pretrain[beam]'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What holds for every reader; each clause of its contract finds who does not keep it."""
+"""Contract of every reader, and readers that break one clause of it each."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What a build makes of its tracks."""
+"""A build: shards, index and report of its tracks."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a build says of the tracks that are left out or special."""
+"""The report of a build: tracks that are left out or special."""
 
 from playlist_pretrain.records.report import Note, report_text
 

@@ -1,4 +1,4 @@
-"""What holds for every task, whatever it reads."""
+"""Contract of every task."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What the figures of tagging show."""
+"""Figures of tagging."""
 
 import matplotlib.figure
 import numpy as np
