@@ -1,4 +1,4 @@
-"""Windows and mel filter banks of the front ends, as NumPy constants."""
+"""Tapers and mel filter banks of the front ends, as NumPy constants."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ SHORT = ("repeat", "pad", "skip")
 """Treatments of a log-mel that is shorter than a window, see :func:`cut_windows`.
 
 Building keeps every track that has a frame and notes the short ones in ``build_report.tsv``.
-Pre-training skips and counts them; fine-tuning repeats them; ``embed`` and ``similarity`` have the
-option ``--short`` [repeat]; a saved model repeats."""
+Pre-training skips and counts them (``usable_tracks`` in playlists/groups); fine-tuning repeats
+them; ``embed`` and ``similarity`` have the option ``--short`` [repeat]; a saved model repeats."""
 
 
 def cut_windows(

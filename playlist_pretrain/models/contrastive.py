@@ -213,23 +213,23 @@ class ContrastiveModel(tf.keras.Model):
         return tuple(windows), rows, left_out
 
     def _gradients(self, windows, rows, left_out):
-        """Compute the loss of all pairs, its gradient by way of this replica's, and similarities.
+        """Compute the loss over the pairs of all replicas, gradients, and all similarities.
 
-        The gradients of all replicas together are that of ``trainable_variables``, scaled if the
-        optimizer scales the loss.
+        A gradient is what flows through the projections of this replica; the sum over the replicas
+        is the gradient of ``trainable_variables``, scaled if the optimizer scales the loss.
         """
-        own = [] if rows is None else self.y_tower.trainable_variables
+        y_variables = [] if rows is None else self.y_tower.trainable_variables
         with tf.GradientTape() as y_tape:
-            given = () if rows is None else (self.y_tower(rows, training=True),)
-        of_given, of_loss, similarities = [], [], {}
-        in_loss = [] if self.log_temperature is None else [self.log_temperature]
+            y_projections = () if rows is None else (self.y_tower(rows, training=True),)
+        y_gradients, of_temperature, similarities = [], [], {}
+        temperature = [] if self.log_temperature is None else [self.log_temperature]
 
         def of_projections(projections):
             loss, gradients, of_weights, found = self._loss_gradients(
-                (*projections, *given), in_loss, left_out
+                (*projections, *y_projections), temperature, left_out
             )
-            of_given.extend(gradients[len(projections) :])
-            of_loss.extend(of_weights)
+            y_gradients.extend(gradients[len(projections) :])
+            of_temperature.extend(of_weights)
             similarities.update(found)
             return loss, gradients[: len(projections)]
 
@@ -250,8 +250,12 @@ class ContrastiveModel(tf.keras.Model):
                 self.micro_batch,
                 of_projections,
             )
-        of_own = y_tape.gradient(given, own, tuple(of_given)) if own else []
-        found = zip([*shared, *own, *in_loss], [*gradients, *of_own, *of_loss], strict=True)
+        of_y = (
+            y_tape.gradient(y_projections, y_variables, tuple(y_gradients)) if y_variables else []
+        )
+        found = zip(
+            [*shared, *y_variables, *temperature], [*gradients, *of_y, *of_temperature], strict=True
+        )
         by_variable = {variable.ref(): gradient for variable, gradient in found}
         gradients = [by_variable[variable.ref()] for variable in self.trainable_variables]
         return loss, gradients, similarities

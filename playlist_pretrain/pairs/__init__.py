@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from playlist_pretrain.errors import GroupsError, RecipeError
-from playlist_pretrain.pairs.co_occurrence import (
+from playlist_pretrain.pairs.pairings import (
     ArtistCoOccurrence,
     PlaylistCoOccurrence,
     PlaylistWord2Vec,

@@ -48,7 +48,7 @@ class Share:
 
 @dataclass(frozen=True)
 class PairStream:
-    """The batches of a whole run: step t is batch ``t % steps_per_epoch`` of epoch t // that.
+    """The batches of a whole run: step t is batch ``t % steps_per_epoch`` of its epoch.
 
     The pairs of a step depend on nothing but the pairing, its seed and the step, so a run goes on
     at any step as if it had never stopped. Incomplete batches are dropped, and every epoch has

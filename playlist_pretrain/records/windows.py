@@ -258,7 +258,8 @@ def random_starts(
 ) -> np.ndarray:
     """Uniform window positions that depend on (seed, epoch, position) and nothing else.
 
-    Counter-based (Philox4x64-10 with key (seed, epoch), each 0 … 2⁶⁴ − 1): the numbers of a
+    Not from ``seeds``, as any position must be had without those before it: counter-based
+    (Philox4x64-10 with key (seed, epoch), each 0 … 2⁶⁴ − 1): the numbers of a
     position do not depend on how the epoch is cut into batches. ``last_starts`` [shape=(n, k), int]
     are the largest positions allowed, from :meth:`WindowReader.last_start`, for ``n`` successive
     positions of the epoch from ``first_position`` on, with ``k`` windows each.

@@ -265,7 +265,7 @@ def embed(
     PlaylistPretrainError
         With the option, file or track that has to be mended.
     """
-    asked = SimpleNamespace(**locals())
+    asked = SimpleNamespace(**locals())  # the parameters: first, before there are other names
     out = _check(asked)
     if projector is not None:
         check_projector(Path(projector), overwrite=overwrite)

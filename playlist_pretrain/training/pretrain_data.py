@@ -14,9 +14,9 @@ from playlist_pretrain.errors import GroupsError, RecipeError
 from playlist_pretrain.files import content_key
 from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.pairs import PAIRINGS, Material, Pairing
-from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
 from playlist_pretrain.pairs.dataset import PairStream, plan
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
+from playlist_pretrain.pairs.pairings import PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import (
     TrackGroups,
     groups_path,
@@ -167,7 +167,6 @@ def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool)
 def _probe_pairs(
     recipe: PretrainRecipe, parts: Sequence[Part], reader: WindowReader
 ) -> ProbePairs | None:
-
     # Playlists, where any pairing has them: so that runs can be compared by their probes.
     part = min(parts, key=lambda part: part.groups_name != "playlists")
     kept, held_out, probe_pairs = part.kept, part.held_out, None

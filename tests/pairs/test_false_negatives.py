@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.models.nt_xent import chance_loss, nt_xent
-from playlist_pretrain.pairs.co_occurrence import SimClr
 from playlist_pretrain.pairs.dataset import Share, plan, step_dataset
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
+from playlist_pretrain.pairs.pairings import SimClr
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.windows import WindowReader
 

@@ -7,7 +7,7 @@ import pytest
 
 from playlist_pretrain.errors import GroupsError
 from playlist_pretrain.pairs import PAIRINGS, Material
-from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence, SimClr
+from playlist_pretrain.pairs.pairings import PlaylistCoOccurrence, SimClr
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.playlists.settings import TableSettings
 from playlist_pretrain.testing import ContractError, check_pairing

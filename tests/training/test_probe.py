@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from playlist_pretrain.pairs.co_occurrence import PlaylistCoOccurrence
+from playlist_pretrain.pairs.pairings import PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.training.probe import ProbePairs, ProbeResult, probe

@@ -24,7 +24,7 @@ import numpy as np
 
 from playlist_pretrain.delimited import BYTE_ORDER_MARK, has_column, read_columns
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of, valid_id
+from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -32,6 +32,7 @@ from playlist_pretrain.playlists.readers.source import (
     Source,
     first_bytes,
     sources_in,
+    valid_id,
 )
 
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}

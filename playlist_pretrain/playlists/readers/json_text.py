@@ -138,19 +138,6 @@ def field(holder: Any, key: str, kind: type, where: str) -> Any:
     return value
 
 
-def valid_id(value: str, where: str) -> str:
-    """``value`` if it is an id, not empty and valid Unicode, or a TableError at ``where``."""
-    if value.isascii() and value:
-        return value
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise TableError(f"{where} is not valid Unicode") from None
-    if not value:
-        raise TableError(f"{where} is empty")
-    return value
-
-
 def object_of(text: str, where: str) -> dict[str, Any]:
     """One JSON object, for documents with one a line, or a TableError at ``where``."""
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.paths import group_id_of, track_id_of_path
 from playlist_pretrain.playlists.readers.source import (
     Group,
@@ -19,6 +18,7 @@ from playlist_pretrain.playlists.readers.source import (
     Source,
     ignore,
     in_parts,
+    valid_id,
 )
 
 

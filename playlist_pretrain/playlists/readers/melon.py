@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
+from playlist_pretrain.playlists.readers.json_text import elements, field
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -21,6 +21,7 @@ from playlist_pretrain.playlists.readers.source import (
     Source,
     first_bytes,
     sources_in,
+    valid_id,
 )
 
 PLAYLISTS = "train.json, val.json, test.json"

@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import elements, field, valid_id
-from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source
+from playlist_pretrain.playlists.readers.json_text import elements, field
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source, valid_id
 from playlist_pretrain.records.workers import without_main
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")

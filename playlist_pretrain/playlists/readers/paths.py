@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import valid_id
+from playlist_pretrain.playlists.readers.source import valid_id
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
 DRIVE = re.compile(r"[A-Za-z]:[\\/]")

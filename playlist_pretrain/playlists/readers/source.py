@@ -38,6 +38,19 @@ DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.erro
 """Exceptions of the standard library for damaged archives and files that cannot be read."""
 
 
+def valid_id(value: str, where: str) -> str:
+    """``value`` if it is an id, not empty and valid Unicode, or a TableError at ``where``."""
+    if value.isascii() and value:
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise TableError(f"{where} is not valid Unicode") from None
+    if not value:
+        raise TableError(f"{where} is empty")
+    return value
+
+
 def ignore(count: int) -> None:
     """Take no note of progress."""
 

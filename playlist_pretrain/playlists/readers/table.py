@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.delimited import DELIMITERS, listed, read_columns
 from playlist_pretrain.errors import TableError, first_line
-from playlist_pretrain.playlists.readers.json_text import valid_id
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
     LARGEST_EXPANSION,
@@ -26,6 +25,7 @@ from playlist_pretrain.playlists.readers.source import (
     Request,
     Source,
     in_parts,
+    valid_id,
 )
 
 if TYPE_CHECKING:

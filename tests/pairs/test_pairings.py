@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from playlist_pretrain.pairs.co_occurrence import (
+from playlist_pretrain.pairs.pairings import (
     BLOCK,
     ArtistCoOccurrence,
     PlaylistCoOccurrence,
