@@ -23,6 +23,7 @@ SMALL = {
     ],
     "search": ["--tracks", "400", "--dim", "8", "--queries", "20", "--rounds", "1"],
     "embed": ["--width", "0.05", "--few", "2", "--many", "4", "--rounds", "1", "--workers", "1"],
+    "gpu": ["--backbones", "vggish", "--width", "0.05", "--batch", "4", "--matrix", "64"],
     "remote": ["--tracks", "8", "--batch", "4", "--batches", "3", "--rounds", "1"],
     "micro_batch": [*TINY_STEP, "--micro-batch", "2"],
     "train_step": [
