@@ -10,8 +10,7 @@ first one traces and compiles. In the same process products of two large matrice
 precision give the operations a second that this device reaches; the share of them counts the
 operations of convolutions and dense layers, forward once and backward twice that. A batch that does
 not fit the memory is trained in slices (``--micro-batch``). Where there are two GPUs, two replicas
-share a batch of the same size. The rows of ``embed`` are ``Model.embed`` of the same collection, when
-warm.
+share a batch of the same size. Rows of ``embed``: a second ``Model.embed`` of the collection.
 """
 
 import argparse
