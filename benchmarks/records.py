@@ -41,10 +41,10 @@ class Decode:
 
 def decode_alone(audio, workers):
     """The limit, as a command of its own."""
+    from playlist_pretrain.processes import work_through
     from playlist_pretrain.records.build_folder import tracks_per_shard
     from playlist_pretrain.records.shards import ShardTask
     from playlist_pretrain.records.sources import find_audio
-    from playlist_pretrain.records.workers import work_through
 
     tracks = find_audio(audio).tracks
     size = tracks_per_shard(len(tracks))

@@ -1,5 +1,8 @@
 """Audio files to mono waveforms, decoded and resampled by Essentia.
 
+Essentia runs in a process of its own, since its TensorFlow and the one that a program imports need
+not go together; the worker processes of the package, which import none, run it themselves.
+
 Any file comes out as Essentia's ``MonoLoader`` gives it, so that a model sees the same numbers
 here and there. What ``MonoLoader`` refuses, more than two channels and a few codecs such as
 Opus, is read by libsndfile, averaged over all channels and resampled by Essentia.
@@ -19,6 +22,7 @@ import mmap
 import os
 import stat
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -27,6 +31,7 @@ from typing import IO
 import numpy as np
 
 from playlist_pretrain.errors import AudioError
+from playlist_pretrain.processes import OwnProcess, ProcessEnded, in_worker
 
 # A file may be this much shorter than its header states: codecs add and drop some samples.
 _MISSING_SECONDS = 0.1
@@ -111,19 +116,39 @@ def decode(
         if excerpt is not None and not 0 < excerpt < math.inf:
             raise AudioError(f"an excerpt of {excerpt} seconds cannot be cut")
         _check_file(path)
-        waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
-        if waveform.size == 0:
-            raise AudioError("holds no audio")
-        if not np.isfinite(waveform).all():
-            raise AudioError("holds NaN or infinite samples")
-        seconds, stated = total / sample_rate, stated_seconds(path)
-        if stated is not None and seconds < stated - _MISSING_SECONDS:
-            raise AudioError(
-                f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states"
-            )
+        settings = sample_rate, excerpt, resample_quality
+        if in_worker() and "tensorflow" not in sys.modules:
+            return _decode(path, *settings)
+        # Names that hold for this process alone: its folder, /proc/self, /dev/fd.
+        folder, name = os.path.split(path)
+        return _apart((os.path.join(os.path.realpath(folder), name), *settings))
     except AudioError as error:
-        shown = path if path.isprintable() else ascii(path)
-        raise AudioError(f"{shown}: {error}") from None
+        reason = str(error)
+    except ProcessEnded as error:
+        reason = f"reading it ended the process twice ({error})"
+        if not error.began:
+            reason = f"the process that was to decode it ended twice before it began ({error})"
+    raise AudioError(f"{path if path.isprintable() else ascii(path)}: {reason}")
+
+
+def _decode_task(task: tuple, announce: Callable[[str], None]) -> Decoded:
+    announce("decoding")
+    return _decode(*task)
+
+
+_apart = OwnProcess(_decode_task)
+
+
+def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality: int) -> Decoded:
+    """:func:`decode` in this process; errors do not name the file."""
+    waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
+    if waveform.size == 0:
+        raise AudioError("holds no audio")
+    if not np.isfinite(waveform).all():
+        raise AudioError("holds NaN or infinite samples")
+    seconds, stated = total / sample_rate, stated_seconds(path)
+    if stated is not None and seconds < stated - _MISSING_SECONDS:
+        raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
     start, stop = _excerpt(total, sample_rate, excerpt)
     if stop - start < waveform.size:  # a copy does not keep the whole file in memory
         waveform = waveform[start - first : stop - first].copy()

@@ -25,10 +25,10 @@ from pathlib import Path
 from playlist_pretrain import errors
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import atomic_write
+from playlist_pretrain.processes import work_through
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_part
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.workers import work_through
 from playlist_pretrain.records.writer import ShardPart
 
 disabled = logging.root.manager.disable

@@ -26,6 +26,7 @@ from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.front_end import front_end as front_end_named
 from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
 from playlist_pretrain.messages import command, progress
+from playlist_pretrain.processes import work_through
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.build_folder import THE_LIST, BuildFolder, Changes, Plan, listing_of
 from playlist_pretrain.records.collection import Collection, read_document, read_index
@@ -46,7 +47,6 @@ from playlist_pretrain.records.sources import (
     read_tracks_table,
     storable,
 )
-from playlist_pretrain.records.workers import work_through
 from playlist_pretrain.records.writer import write_collection
 
 MakeShards = Callable[[ShardWork, list[ShardTask]], int]

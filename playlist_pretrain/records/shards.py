@@ -23,10 +23,11 @@ import numpy as np
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import write_json
+from playlist_pretrain.processes import describe_exit
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.workers import describe_exit, why_unreadable
+from playlist_pretrain.records.workers import why_unreadable
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
 
 #: A track is silent when no sample reaches half a step of 16-bit audio.

@@ -23,7 +23,7 @@ from typing import Annotated, Any
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field
 from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source, valid_id
-from playlist_pretrain.records.workers import without_main
+from playlist_pretrain.processes import without_main
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
