@@ -128,26 +128,3 @@ _ACTIONS = {
     "nothing": lambda source, rest, samples: np.zeros(0),
     "nan": lambda source, rest, samples: np.full(samples, np.nan),
 }
-
-
-class Odd(Exception):
-    """An error that cannot be unpickled."""
-
-    def __init__(self, first, second):
-        super().__init__(f"{first} {second}")
-
-
-@dataclass(frozen=True)
-class Chore:
-    """Work without tracks; the task's text says what becomes of it."""
-
-    def __call__(self, task: str, announce) -> int:
-        announce(0)
-        if task == "audio error":
-            raise AudioError("a.ogg: not audio")
-        elif task == "disk full":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "b")
-        elif task == "unpicklable":
-            raise Odd("cannot", "travel")
-        announce(1)
-        return len(task)

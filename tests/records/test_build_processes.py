@@ -12,13 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-from build_loaders import PAPER, Chore, Tones, content, sources
+from build_loaders import PAPER, Tones, content, sources
 
-from playlist_pretrain.errors import AudioError, CollectionError
+from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import build
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.collection import Collection
-from playlist_pretrain.records.workers import work_through
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -168,21 +167,6 @@ def test_workers_that_cannot_start_end_the_build(tmp_path, monkeypatch):
     assert "'album 0/000' … 'album 3/015'" in str(caught.value)
     assert "ended 3 times before its first track (SIGKILL" in str(caught.value)
     assert "fewer --workers" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("task", "kind", "message"),
-    [
-        ("audio error", AudioError, "a.ogg"),
-        ("disk full", OSError, "No space left on device: 'b'"),
-        ("unpicklable", RuntimeError, "Odd: cannot travel"),
-    ],
-)
-def test_errors_arrive_with_the_workers_traceback(task, kind, message):
-    work = work_through(Chore(), [task], 1, on_step=lambda *_: None, on_death=lambda *_: None)
-    with pytest.raises(kind, match=message) as caught:
-        list(work)
-    assert "build_loaders.py" in "".join(caught.value.__notes__)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
