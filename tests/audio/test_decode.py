@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+from essentia_reference import mono_loader
 
 from playlist_pretrain.audio.decode import decode, load_audio
 from playlist_pretrain.audio.front_end import PRESETS
@@ -85,13 +86,11 @@ def test_six_channels_of_m4a_are_refused_with_advice(tmp_path, ffmpeg):
 
 
 @pytest.mark.parametrize(("suffix", "quality"), [("wav", 4), ("mp3", 1), ("ogg", 1), ("m4a", 1)])
-def test_numbers_are_those_of_mono_loader(suffix, quality, tmp_path, ffmpeg, essentia_reference):
+def test_numbers_are_those_of_mono_loader(suffix, quality, tmp_path, ffmpeg):
     path = tone(ffmpeg, tmp_path / f"tone.{suffix}", channels=2)
-    loader = essentia_reference.algorithms("standard").MonoLoader(
-        filename=str(path), sampleRate=16000, resampleQuality=quality
-    )
     decoded = decode(path, excerpt=None, resample_quality=quality)
-    np.testing.assert_array_equal(decoded.waveform, loader())
+    expected = mono_loader(path, sampleRate=16000, resampleQuality=quality)
+    np.testing.assert_array_equal(decoded.waveform, expected)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +127,15 @@ def test_names(name, tmp_path, ffmpeg, monkeypatch):
     path.rename(tmp_path / os.fsdecode(name))
     monkeypatch.chdir(tmp_path)
     assert decode(os.fsdecode(name)).source_seconds == pytest.approx(4.0, abs=0.01)
+
+
+def test_names_that_are_this_process_own(tmp_path, ffmpeg):
+    expected = decode(tone(ffmpeg, tmp_path / "tone.wav")).waveform
+    memory = os.memfd_create("tone")
+    os.write(memory, (tmp_path / "tone.wav").read_bytes())
+    for folder in ("/dev/fd", "/proc/self/fd"):
+        np.testing.assert_array_equal(decode(f"{folder}/{memory}").waveform, expected)
+    os.close(memory)
 
 
 def test_an_array_and_its_log_mel_in_two_lines(tmp_path, ffmpeg):

@@ -1,5 +1,6 @@
 """Files that cannot be decoded: one error of one line, no crash, and nothing printed."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,9 +9,12 @@ import zipfile
 
 import numpy as np
 import pytest
+from chores import chore
 
+from playlist_pretrain.audio import decode as decode_module
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.errors import AudioError
+from playlist_pretrain.processes import OwnProcess
 
 
 @pytest.fixture(scope="module")
@@ -45,40 +49,72 @@ def wav_with_nan(whole, tmp_path, ffmpeg) -> bytes:
     return bytes(content)
 
 
+BAD = [
+    ("empty.wav", lambda *_: b"", "is empty"),
+    ("random.mp3", lambda *_: np.random.default_rng(1).bytes(50_000), "decoded"),
+    ("text.mp3", lambda *_: b"no music here\n" * 1000, "decoded"),
+    ("zip.mp3", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
+    ("cut.wav", lambda whole, *_: cut(whole, "wav", 0.5), r"2\.0 s of the 4\.0 s"),
+    ("cut.aiff", lambda whole, *_: cut(whole, "aiff", 0.5), r"2\.0 s of the 4\.0 s"),
+    ("cut.flac", lambda whole, *_: cut(whole, "flac", 0.5), r"of the 4\.0 s"),
+    ("cut.m4a", lambda whole, *_: cut(whole, "m4a", 0.5), "decoded"),
+    ("head.flac", lambda whole, *_: cut(whole, "flac", 1)[:60], "decoded"),
+    ("head.ogg", lambda whole, *_: cut(whole, "ogg", 1)[:60], "decoded"),
+    ("nan.wav", wav_with_nan, "NaN or infinite"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("empty.wav", lambda *_: b"", "is empty"),
-        ("random.mp3", lambda *_: np.random.default_rng(1).bytes(50_000), "decoded"),
-        ("text.mp3", lambda *_: b"no music here\n" * 1000, "decoded"),
-        ("zip.mp3", lambda whole, tmp_path, _: zipped(whole, tmp_path), "zip archive"),
-        ("cut.wav", lambda whole, *_: cut(whole, "wav", 0.5), r"2\.0 s of the 4\.0 s"),
-        ("cut.aiff", lambda whole, *_: cut(whole, "aiff", 0.5), r"2\.0 s of the 4\.0 s"),
-        ("cut.flac", lambda whole, *_: cut(whole, "flac", 0.5), r"of the 4\.0 s"),
-        ("cut.m4a", lambda whole, *_: cut(whole, "m4a", 0.5), "decoded"),
-        ("head.flac", lambda whole, *_: cut(whole, "flac", 1)[:60], "decoded"),
-        ("head.ogg", lambda whole, *_: cut(whole, "ogg", 1)[:60], "decoded"),
-        ("nan.wav", wav_with_nan, "NaN or infinite"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ("name", "content", "message"), BAD, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_bad_files(name, content, message, whole, tmp_path, ffmpeg, capfd):
+def test_bad_files(name, content, message, whole, tmp_path, ffmpeg):
     path = tmp_path / name
     path.write_bytes(content(whole, tmp_path, ffmpeg))
     with pytest.raises(AudioError, match=message) as caught:
         decode(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.slow
+def test_nothing_is_printed(whole, tmp_path, ffmpeg, monkeypatch, capfd):
+    decoder = OwnProcess(decode_module._decode_task)  # which prints to what is captured now
+    monkeypatch.setattr(decode_module, "_apart", decoder)
+    paths = sorted(whole.iterdir())
+    for name, content, _ in BAD:
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(content(whole, tmp_path, ffmpeg))
+    for path in paths:
+        with contextlib.suppress(AudioError):
+            decode(path)
     printed = capfd.readouterr()
     assert printed.out == printed.err == ""
 
 
+@pytest.mark.slow
+def test_a_file_that_ends_its_process_is_one_error(monkeypatch, whole):
+    path = whole / "tone.wav"
+    twice, before = "reading it ended the process twice", "the process that was to decode it ended"
+    for task, reason in (
+        ("crash", f"{twice} (SIGSEGV)"),
+        ("exit:3", f"{twice} (exit code 3)"),
+        ("crash at once", f"{before} twice before it began (SIGSEGV)"),
+    ):
+        dying = OwnProcess(chore)
+        monkeypatch.setattr(decode_module, "_apart", lambda _, own=dying, task=task: own(task))
+        with pytest.raises(AudioError) as caught:
+            decode(path)
+        assert str(caught.value) == f"{path}: {reason}"
+    monkeypatch.undo()
+    assert decode(path).source_seconds == pytest.approx(4, abs=0.01)
+
+
 @pytest.mark.parametrize("suffix", ["mp3", "ogg"])
-def test_formats_without_a_length_give_what_a_cut_file_holds(suffix, whole, tmp_path, capfd):
+def test_formats_without_a_length_give_what_a_cut_file_holds(suffix, whole, tmp_path):
     path = tmp_path / f"cut.{suffix}"
     path.write_bytes(cut(whole, suffix, 0.5))
     assert 0.6 < decode(path).source_seconds < 3.2
-    assert capfd.readouterr().err == ""
 
 
 def test_a_wav_written_to_a_pipe_states_no_length(whole, tmp_path):

@@ -6,6 +6,7 @@ import sys
 import zipfile
 
 import numpy as np
+import soundfile
 from pages import ROOT
 from running import run
 
@@ -16,16 +17,14 @@ MODEL = "runs/mine-playlist_co-vggish"
 
 def bare(home):
     """Music, playlists and tables, the scripts of the checkout, and nothing made of them."""
-    from essentia.standard import MonoWriter
-
     generator = np.random.default_rng(0)
     for folder, tracks in (("music", range(10)), ("new", range(10, 12))):
         (home / folder).mkdir(parents=True)
         for track in tracks:
             tone = np.sin(2 * np.pi * (200 + 50 * track) * np.arange(5 * 16000) / 16000)
-            wave = (0.3 * tone + generator.normal(scale=0.01, size=tone.shape)).astype(np.float32)
-            MonoWriter(filename=str(home / folder / f"t{track}.wav"), sampleRate=16000)(wave)
-    MonoWriter(filename=str(home / "song.mp3"), sampleRate=16000, format="mp3")(wave)
+            wave = 0.3 * tone + generator.normal(scale=0.01, size=tone.shape)
+            soundfile.write(home / folder / f"t{track}.wav", wave, 16000)
+    soundfile.write(home / "song.mp3", wave, 16000)
     (home / "previews").symlink_to("music")
     for name in ("scripts", "experiments", "notebooks", "benchmarks"):
         (home / name).symlink_to(ROOT / name)
