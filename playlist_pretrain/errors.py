@@ -1,5 +1,32 @@
 """One family of errors; every message names the offending file, row or value."""
 
+import importlib.util
+
+_EXTRAS = {
+    "apache_beam": ("Apache Beam", "beam"),
+    "bokeh": ("Bokeh", "page"),
+    "essentia": ("Essentia", "train"),
+    "faiss": ("FAISS", "faiss"),
+    "fsspec": ("fsspec", "remote"),
+    "gcsfs": ("gcsfs", "remote,gs"),
+    "gensim": ("gensim", "train"),
+    "jinja2": ("Jinja2", "page"),
+    "jsonschema": ("jsonschema", "train"),
+    "keras_cv": ("keras-cv", "train"),
+    "markupsafe": ("MarkupSafe", "page"),
+    "matplotlib": ("Matplotlib", "page"),
+    "numba": ("Numba", "train"),
+    "official": ("tf-models-official", "train"),
+    "s3fs": ("s3fs", "remote"),
+    "sklearn": ("scikit-learn", "page"),
+    "soundfile": ("soundfile", "train"),
+    "tensorflow": ("TensorFlow", "train"),
+    "tensorflow_serving": ("tensorflow-serving-api", "train"),
+    "tf_keras": ("tf-keras", "train"),
+    "upath": ("universal_pathlib", "remote"),
+}
+"""Module that a base installation lacks → name of its package, extra that brings it."""
+
 
 class PlaylistPretrainError(Exception):
     """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
@@ -21,6 +48,35 @@ def printable(text: str, keep: str = "") -> str:
 def first_line(error: BaseException) -> str:
     """First line of an error's text, which for TensorFlow's is the one to read."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def needs(what: str, module: str, error: BaseException | None = None) -> str:
+    """Return the sentence that ``what`` needs ``module``, with the command that installs it.
+
+    ``error`` of importing it is told where it says more than that the module is not there.
+    """
+    name, extra = _EXTRAS[module]
+    missing = error is None or isinstance(error, ModuleNotFoundError)
+    why = "" if missing else f", which cannot be imported ({first_line(error)})"
+    return f"{what} needs {name}{why}: pip install 'playlist_pretrain[{extra}]'"
+
+
+def require(*modules: str) -> None:
+    """Raise PlaylistPretrainError if one of the ``modules`` is not installed; imports nothing."""
+    for module in modules:
+        try:
+            there = importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            there = False
+        if not there:
+            raise PlaylistPretrainError(needs("this", module))
+
+
+def missing_extra(error: ImportError) -> str | None:
+    """Sentence of :func:`needs` for an import that failed; None where no extra mends it."""
+    module = (error.name or "").partition(".")[0]
+    mended = isinstance(error, ModuleNotFoundError) and module in _EXTRAS
+    return needs("this", module) if mended else None
 
 
 class AudioError(PlaylistPretrainError):

@@ -163,11 +163,12 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 def whole(path: Path, what: str, mend: str = "") -> Iterator[None]:
     """Turn any error of the block into one GroupsError: ``path`` is not a whole ``what``.
 
-    A damaged zip file or header fails in a dozen ways. A server that is away is none of them.
+    A damaged zip file or header fails in a dozen ways. A server that is away is none of them, nor
+    is a package that is not installed.
     """
     try:
         yield
-    except CollectionError:
+    except (CollectionError, ImportError):
         raise
     except Exception as error:
         raise GroupsError(f"{path}: not a whole {what} ({first_line(error)}){mend}") from error

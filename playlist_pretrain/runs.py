@@ -27,7 +27,7 @@ from playlist_pretrain.version import __version__
 RECIPE = "recipe.json"
 ENVIRONMENT = "environment.json"
 SUMMARY = "summary.json"
-PACKAGES = ("tensorflow", "keras", "keras-cv", "numpy", "numba", "essentia-tensorflow")
+PACKAGES = ("keras", "tf-keras", "keras-cv", "numpy", "numba", "essentia-tensorflow")
 
 
 def what_decides(recipe: Any, facts: Mapping[str, Any]) -> str:
@@ -218,7 +218,7 @@ def environment() -> dict[str, Any]:
     """Describe versions, devices and git commit, for ``environment.json``."""
     import tensorflow as tf
 
-    versions = {}
+    versions: dict[str, str | None] = {"tensorflow": tf.__version__}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

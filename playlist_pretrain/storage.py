@@ -17,13 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, first_line
+from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, first_line, needs
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 CONNECTIONS = 64
 """Requests under way at once: about what hides the latency of an object store."""
 _S3: dict[str, Any] = {"config_kwargs": {"max_pool_connections": CONNECTIONS}}
 _OPTIONS = {"s3": _S3, "s3a": _S3}
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _ACCESS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -86,12 +87,10 @@ def remote_error(path: str | Path, error: Exception) -> CollectionError:
     kind, scheme = type(error).__name__, str(path).partition("://")[0].lower()
     access = _ACCESS.get({"s3a": "s3", "gcs": "gs"}.get(scheme, scheme))
     hint = f"; check {access}" if access else ""
-    if isinstance(error, ImportError):
-        extras = "remote,gs" if scheme in ("gs", "gcs") else "remote"
-        return CollectionError(
-            f"{path}: reading it needs packages that are missing ({said}); "
-            f"pip install -c constraints.txt -e '.[{extras}]'"
-        )
+    if isinstance(error, ImportError) and scheme in _PACKAGES:
+        named = (error.name or "").partition(".")[0]  # fsspec names none
+        module = named if named in ("upath", "fsspec") else _PACKAGES[scheme]
+        return CollectionError(needs(f"{path}: reading it", module))
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         what = f" ({said})" if " " in said else ""
         return MissingError(f"{path}: no such file, folder or bucket{what}")

@@ -30,7 +30,7 @@ from typing import IO
 
 import numpy as np
 
-from playlist_pretrain.errors import AudioError
+from playlist_pretrain.errors import AudioError, require
 from playlist_pretrain.processes import OwnProcess, ProcessEnded, in_worker
 
 # A file may be this much shorter than its header states: codecs add and drop some samples.
@@ -119,6 +119,7 @@ def decode(
         settings = sample_rate, excerpt, resample_quality
         if in_worker() and "tensorflow" not in sys.modules:
             return _decode(path, *settings)
+        require("essentia")
         # Names that hold for this process alone: its folder, /proc/self, /dev/fd.
         folder, name = os.path.split(path)
         return _apart((os.path.join(os.path.realpath(folder), name), *settings))

@@ -133,5 +133,6 @@ def _repair(folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     return command_line.run(
-        CheckCollection, check_collection, prog="check_collection.py", epilog=EXAMPLES, argv=argv
-    )
+        CheckCollection, check_collection, prog="check_collection.py", epilog=EXAMPLES, argv=argv,
+        modules=("matplotlib",),
+    )  # fmt: skip

@@ -18,7 +18,13 @@ from typing import Any, NoReturn, TypeVar
 import simple_parsing
 from simple_parsing.help_formatter import SimpleHelpFormatter
 
-from playlist_pretrain.errors import PlaylistPretrainError, RecipeError, printable
+from playlist_pretrain.errors import (
+    PlaylistPretrainError,
+    RecipeError,
+    missing_extra,
+    printable,
+    require,
+)
 from playlist_pretrain.messages import as_started, program, show_messages
 from playlist_pretrain.version import __version__
 
@@ -32,14 +38,16 @@ def run(
     prog: str,
     epilog: str = "",
     argv: Sequence[str] | None = None,
+    modules: Sequence[str] = (),
 ) -> int:
     """Parse ``argv`` into ``options``, call ``function`` with it and return the exit code.
 
     Fields of the dataclass ``options`` are the options; those without a default are required.
     ``prog`` is the name of the command in help and errors, as a script of the checkout (see
     :mod:`playlist_pretrain.messages`), ``epilog`` is shown below the options, for examples, which
-    begin with ``python scripts/VERB.py``; ``argv`` is by default ``sys.argv[1:]``. The exit code
-    is 0 on success, 1 when the user has to mend something, 130 after Ctrl-C.
+    begin with ``python scripts/VERB.py``; ``argv`` is by default ``sys.argv[1:]``. Where one of
+    ``modules`` is not installed, that is said before ``function`` begins. The exit code is 0 on
+    success, 1 when the user has to mend something, 130 after Ctrl-C.
     """
     prog = program(prog)
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
@@ -48,12 +56,19 @@ def run(
     try:
         parsed = _parser(options, prog, epilog).parse_args(argv)
         show_messages(quiet=getattr(parsed.options, "quiet", False))
+        require(*modules)
         function(parsed.options)
         return 0
     except PlaylistPretrainError as error:
         if debug:
             raise
         print(printable(f"{prog}: error: {error}", keep="\n"), file=sys.stderr)
+        return 1
+    except ImportError as error:
+        sentence = missing_extra(error)
+        if debug or sentence is None:
+            raise
+        print(f"{prog}: error: {sentence}", file=sys.stderr)
         return 1
     except OSError as error:  # a full disk, a folder without permission: the system's own words
         if debug:

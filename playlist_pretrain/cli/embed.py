@@ -78,4 +78,6 @@ def run(options: Embed) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    return command_line.run(Embed, run, prog="embed.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        Embed, run, prog="embed.py", epilog=EXAMPLES, argv=argv, modules=("tensorflow",)
+    )

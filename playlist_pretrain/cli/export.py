@@ -83,4 +83,6 @@ def export(options: Export) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return command_line.run(Export, export, prog="export.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        Export, export, prog="export.py", epilog=EXAMPLES, argv=argv, modules=("tensorflow",)
+    )

@@ -67,4 +67,11 @@ def _predict(runs: TaggingRuns, audio: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return command_line.run(FinetuneCommand, run, prog="finetune.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        FinetuneCommand,
+        run,
+        prog="finetune.py",
+        epilog=EXAMPLES,
+        argv=argv,
+        modules=("tensorflow",),
+    )

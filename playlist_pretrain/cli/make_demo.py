@@ -67,4 +67,6 @@ def make_demo(options: MakeDemo) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
     prog = "python -m playlist_pretrain.demo"
-    return command_line.run(MakeDemo, make_demo, prog=prog, epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        MakeDemo, make_demo, prog=prog, epilog=EXAMPLES, argv=argv, modules=("numba",)
+    )

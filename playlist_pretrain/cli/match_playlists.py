@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.demo import ready_demo
-from playlist_pretrain.errors import RecipeError, TableError
+from playlist_pretrain.errors import RecipeError, TableError, require
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.groups import check_groups_name, load_groups
 from playlist_pretrain.playlists.match import match_playlists
@@ -133,6 +133,7 @@ def _check(options: MatchOptions) -> tuple[str, ...]:
         raise RecipeError("--nearest: by what? give --tables tco, w2v or both")
     if options.name:
         check_groups_name(options.name)
+    require(*["gensim"] * ("w2v" in tables), *["matplotlib"] * options.figures)
     shows = tables or options.figures
     if options.playlists is None:
         if not shows:
@@ -183,4 +184,6 @@ def parse_columns(text: str | None) -> dict[str, str] | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    return command_line.run(MatchOptions, match, prog="match_playlists.py", epilog=USAGE, argv=argv)
+    return command_line.run(
+        MatchOptions, match, prog="match_playlists.py", epilog=USAGE, argv=argv, modules=("numba",)
+    )

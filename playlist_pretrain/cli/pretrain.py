@@ -42,4 +42,11 @@ def run(command: PretrainCommand) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    return command_line.run(PretrainCommand, run, prog="pretrain.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        PretrainCommand,
+        run,
+        prog="pretrain.py",
+        epilog=EXAMPLES,
+        argv=argv,
+        modules=("tensorflow",),
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.cli.match_playlists import parse_columns
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.errors import RecipeError, require
 from playlist_pretrain.messages import command
 from playlist_pretrain.retrieval.continuation import FORMATS
 from playlist_pretrain.retrieval.search import Found, search
@@ -124,6 +124,8 @@ def check_options(options: SearchOptions) -> None:
     for option, text, kinds in (("--out", options.out, outs), ("--page", page, PAGES)):
         if text is not None:
             _check_file(options, option, text, kinds)
+    if page:
+        require("sklearn", "bokeh")
     if page and options.out and Path(page).absolute() == Path(options.out).absolute():
         raise RecipeError(f"--page {page}: the same file as --out")
 

@@ -114,4 +114,6 @@ def _next(options: Similarity) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code."""
-    return command_line.run(Similarity, run, prog="similarity.py", epilog=EXAMPLES, argv=argv)
+    return command_line.run(
+        Similarity, run, prog="similarity.py", epilog=EXAMPLES, argv=argv, modules=("tensorflow",)
+    )

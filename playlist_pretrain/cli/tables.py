@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from playlist_pretrain.cli import command_line
-from playlist_pretrain.errors import RecipeError
+from playlist_pretrain.errors import RecipeError, require
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ def run_tables(options: MakeTables) -> None:
             logger.info(line)
         logger.info("next: the same command without --dry-run makes them")
         return
+    require("tensorflow", "bokeh")
     out = make_tables(options.plan, options.out, workers=options.workers, shard=(number, of))
     if out is not None:
         logger.info(f"next: the run folders are below {out / 'cells'}")

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -356,6 +356,8 @@ def describe(job: Job, takes: str, ops: Mapping[str, str], **more: Any) -> dict[
     ``takes`` is a sentence on the input, ``ops`` the op that gives each output its values,
     ``more`` are further fields.
     """
+    import tensorflow as tf
+
     about, classes, outputs = job.about, job.loaded.classes, job.model.output
     texts = {
         ACTIVATIONS: ("of each class, from 0 to 1", "predictions"),
@@ -371,7 +373,7 @@ def describe(job: Job, takes: str, ops: Mapping[str, str], **more: Any) -> dict[
         "email": about.email,
         "release_date": about.release_date,
         "framework": "tensorflow",
-        "framework_version": metadata.version("tensorflow"),
+        "framework_version": tf.__version__,
         "classes": list(classes),
         "dataset": {
             "name": about.dataset,

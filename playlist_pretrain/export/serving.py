@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +164,8 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     the answers are compared with the model's; the same requests warm a server up. Raises
     ModelError for a model that cannot be served, or has other classes then.
     """
+    import tensorflow as tf
+
     name, front_end, model, classes = job.name, job.front_end, job.model, job.loaded.classes
     saved_model, frames = folder / job.about.version, job.loaded.frames
     save(job, saved_model)
@@ -227,8 +228,7 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
             signatures=sorted(signatures),
         ),
         compared,
-        f"asked in TensorFlow {metadata.version('tensorflow')} by the messages of TensorFlow "
-        "Serving:",
+        f"asked in TensorFlow {tf.__version__} by the messages of TensorFlow Serving:",
         texts,
         f"# {docker_line(name)}\n{texts[REST]}",
     )

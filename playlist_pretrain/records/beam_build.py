@@ -37,9 +37,7 @@ try:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError as error:
-    raise PlaylistPretrainError(
-        "Apache Beam is not installed: pip install 'playlist_pretrain[beam]'"
-    ) from error
+    raise PlaylistPretrainError(errors.needs("--beam", "apache_beam", error)) from error
 finally:
     logging.disable(disabled)
 

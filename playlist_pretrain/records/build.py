@@ -24,7 +24,13 @@ import numpy as np
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.front_end import front_end as front_end_named
-from playlist_pretrain.errors import AudioError, CollectionError, FrontEndError, RecipeError
+from playlist_pretrain.errors import (
+    AudioError,
+    CollectionError,
+    FrontEndError,
+    RecipeError,
+    require,
+)
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.processes import work_through
 from playlist_pretrain.records import schema
@@ -112,6 +118,7 @@ def build_collection(
     >>> collection = build_collection("~/music", "tfrecords/mine")
     """
     audio, out = Path(audio).expanduser(), Path(out).expanduser()
+    require("essentia")
     BuildFolder(out)  # refuses what is no place to build in before it looks for audio
     make_shards = None
     if beam is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from playlist_pretrain.errors import AudioError, PlaylistPretrainError
+from playlist_pretrain.errors import AudioError, PlaylistPretrainError, require
 from playlist_pretrain.processes import describe_exit, work_through
 from playlist_pretrain.records.sources import TrackSource
 
@@ -51,6 +51,7 @@ def decode_in_order(
     Results that come before their turn wait; while they have more than ``most_waiting`` bytes by
     ``size_of``, no further file is begun: memory is bounded however long one file takes.
     """
+    require("essentia")
     early: dict[int, Any] = {}
     waiting = turn = 0
     decoded = decode_files(tracks, folder, load, workers, hold=lambda: waiting > most_waiting)

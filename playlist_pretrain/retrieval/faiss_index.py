@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.errors import EmbeddingsError, first_line
+from playlist_pretrain.errors import EmbeddingsError, first_line, needs
 from playlist_pretrain.evaluation.neighbours import Search, unit_vectors
 from playlist_pretrain.files import atomic_write, check_writable, content_key, write_json
 
@@ -194,8 +194,6 @@ def _faiss() -> ModuleType:
     try:
         import faiss
     except ImportError as error:
-        raise EmbeddingsError(
-            f"--index faiss: FAISS cannot be imported ({first_line(error)}); install it with "
-            "pip install -c constraints.txt -e '.[faiss]', or leave --index out"
-        ) from error
+        sentence = needs("--index faiss", "faiss", error)
+        raise EmbeddingsError(f"{sentence}, or leave --index out") from error
     return faiss

@@ -27,7 +27,7 @@ def test_options_of_a_command_go_together(command, monkeypatch):
     _, script, *words = shlex.split(command)
     parsed = []
 
-    def parse(options, function, *, prog, epilog="", argv=None):
+    def parse(options, function, *, prog, epilog="", argv=None, modules=()):
         parsed.append(command_line._parser(options, prog, epilog).parse_args(argv).options)
         return 0
 

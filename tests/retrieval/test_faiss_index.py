@@ -147,11 +147,11 @@ def test_without_faiss(monkeypatch, rng, tmp_path):
 
     def without(name, *rest):
         if name == "faiss":
-            raise ImportError("No module named 'faiss'")
+            raise ModuleNotFoundError("No module named 'faiss'", name="faiss")
         return imported(name, *rest)
 
     monkeypatch.delitem(sys.modules, "faiss", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(EmbeddingsError, match=r"FAISS cannot be imported .*'\.\[faiss\]'"):
+    with pytest.raises(EmbeddingsError, match=r"needs FAISS: pip install '.*\[faiss\]'"):
         cached_search(tmp_path / "e.parquet", clustered(rng, 30))
     assert faiss_index.index_path(tmp_path / "e.parquet").exists() is False
