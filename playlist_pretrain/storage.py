@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO
 
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, first_line, needs
+from playlist_pretrain.stack import load_tensorflow_io
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 CONNECTIONS = 64
@@ -164,7 +164,7 @@ def register_file_systems() -> None:
 
     The variables are those that the program itself reads, see ``docs/guides/make_tfrecords.md``.
     TensorFlow has ``gs://`` of its own. Call it before TensorFlow is given such a path.
-    CollectionError when tensorflow-io is missing, or does not fit TensorFlow.
+    CollectionError where tensorflow-io is missing or does not fit TensorFlow, as from 2.16 on.
 
     Examples
     --------
@@ -175,22 +175,10 @@ def register_file_systems() -> None:
         value = next((os.environ[other] for other in others if os.environ.get(other)), None)
         if value is not None:
             os.environ.setdefault(name, value)
-    tensorflow_io("remote", CollectionError)
+    load_tensorflow_io()
     # Once s3:// was used, tensorflow-io 0.36 aborts a process that ends (exit code 134, "pure
     # virtual method called"): a client of the AWS library is destroyed after its logger. Of the
     # system's handlers at exit the last registered runs first, when Python has ended already;
     # it leaves with the exit code that it is handed, before the library's own handler.
     libc = ctypes.CDLL(None)
     libc.on_exit(libc._exit, None)
-
-
-def tensorflow_io(extra: str, error: type[PlaylistPretrainError]) -> ModuleType:
-    """Import tensorflow-io, or raise ``error`` with the ``extra`` of this package to install."""
-    try:
-        import tensorflow_io as module
-    except Exception as problem:  # a library that does not fit raises what it likes
-        raise error(
-            f"tensorflow-io cannot be used ({first_line(problem)}); "
-            f"pip install -c constraints.txt -e '.[{extra}]'"
-        ) from problem
-    return module

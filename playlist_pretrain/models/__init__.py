@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.registry import Registry
+from playlist_pretrain.stack import check_keras
+
+check_keras()  # before a module of this room makes classes of it
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -20,6 +20,7 @@ from playlist_pretrain.models.nt_xent import (
     similarity_metrics,
     total,
 )
+from playlist_pretrain.stack import check_keras
 
 
 class ContrastiveModel(tf.keras.Model):
@@ -91,6 +92,7 @@ class ContrastiveModel(tf.keras.Model):
         for kind, given in (("views", views), ("vector", y_tower)):
             if kinds is not None and kinds.count(kind) != (given is not None):
                 raise ValueError(f"kinds {', '.join(kinds)}: one {kind} needs one of its kind")
+        check_keras(backbone, projector, *([] if y_tower is None else [y_tower]))
         super().__init__(**kwargs)
         self.backbone = backbone
         self.projector = projector

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.files import write_json
 from playlist_pretrain.runs import whole_folder
+from playlist_pretrain.stack import check_keras
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +51,7 @@ def save_tagger(
     from playlist_pretrain.models.signatures import class_names, signatures_of
     from playlist_pretrain.models.tagger import outputs_of
 
+    check_keras(model)
     model = plain_float32(model)
     outputs = outputs_of(model, tagger=classes is not None)
     signatures = signatures_of(model.inputs, outputs, front_end)

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.models.layers import initializers
+from playlist_pretrain.stack import check_keras
 
 HIDDEN_UNITS = 128
 """As in the projector, whose place the head takes (arXiv 2304.12257, section 3.2)."""
@@ -27,6 +28,7 @@ def tagger(
     whatever the policy. The ``head`` is "mlp", with a hidden layer of 128 units and ReLU as the
     paper has it, or "linear"; ``initializer`` and ``seed`` are those of its kernels.
     """
+    check_keras(backbone)
     layers = tf.keras.layers
     kernel = initializers(initializer, seed)
     x = backbone.output  # (batch, dim)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
+from typing import Any
 
 import tensorflow as tf
+
+from playlist_pretrain.stack import tensorflow_addons
 
 
 def warmup_cosine(
@@ -30,8 +30,37 @@ def triangular(
     low: float, high: float, steps_per_cycle: float
 ) -> tf.keras.optimizers.schedules.LearningRateSchedule:
     """Straight lines from ``low`` up to ``high`` and down again (Smith, arXiv 1506.01186)."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        warnings.simplefilter("ignore")  # it is at the end of its life, and TensorFlow is held back
-        from tensorflow_addons.optimizers import TriangularCyclicalLearningRate
+    addons = tensorflow_addons()
+    kind = addons.optimizers.TriangularCyclicalLearningRate if addons else Triangular
+    return kind(low, high, step_size=max(steps_per_cycle, 2) / 2)
 
-    return TriangularCyclicalLearningRate(low, high, step_size=max(steps_per_cycle, 2) / 2)
+
+@tf.keras.utils.register_keras_serializable(package="playlist_pretrain")
+class Triangular(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule of tensorflow-addons, to the last bit, for a TensorFlow that it does not fit."""
+
+    def __init__(
+        self, initial_learning_rate: float, maximal_learning_rate: float, step_size: float
+    ):
+        self.initial_learning_rate = initial_learning_rate
+        self.maximal_learning_rate = maximal_learning_rate
+        self.step_size = step_size
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        """Rate at ``step``, float32 []."""
+        low, high, half, step = (
+            tf.cast(value, tf.float32)
+            for value in (
+                self.initial_learning_rate, self.maximal_learning_rate, self.step_size, step
+            )
+        )  # fmt: skip
+        cycle = tf.floor(1 + step / (2 * half))
+        return low + (high - low) * tf.maximum(0.0, 1 - tf.abs(step / half - 2 * cycle + 1))
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments of the constructor."""
+        return {
+            "initial_learning_rate": self.initial_learning_rate,
+            "maximal_learning_rate": self.maximal_learning_rate,
+            "step_size": self.step_size,
+        }

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 
 from playlist_pretrain.pairs.dataset import plan
+from playlist_pretrain.stack import tensorflow_addons
 from playlist_pretrain.training.pretrain import build_model
 from playlist_pretrain.training.pretrain_data import Data
 from playlist_pretrain.training.recipes import PretrainRecipe
-from playlist_pretrain.training.schedules import warmup_cosine
+from playlist_pretrain.training.schedules import Triangular, triangular, warmup_cosine
 
 PAPER = [(0, 0.0), (2500, 5e-5), (5000, 1e-4), (56300, 5e-5), (107600, 0.0)]
 PAPERS_PAIRS = 826_368
@@ -59,3 +60,46 @@ def test_rises_then_falls(warmup, total):
     assert rates.argmax() == warmup and rates.max() == pytest.approx(1.0)
     assert (np.diff(rates[: warmup + 1]) > 0).all()
     assert (np.diff(rates[warmup:]) <= 0).all()
+
+
+# float32 rates of tensorflow-addons 0.23, as the integers of their bits, at these steps.
+STEPS = [0, 1, 2, 7, 18, 19, 20, 36, 37, 38, 55, 56, 100, 12345, 999999, 2**24 + 5]
+ADDONS = {
+    (1e-5, 1e-3, 37): [
+        925353388, 948253323, 955608176, 969515883, 981410114, 981410114, 980490759, 948253323,
+        925353388, 948253323, 981410112, 981410112, 974974625, 976813253, 925353388, 977617773,
+    ],
+    (1e-4, 3e-3, 1): [
+        953267991, 994352038, 953267991, 994352038, 953267991, 994352038, 953267991, 953267991,
+        994352038, 953267991, 994352038, 953267991, 953267991, 994352038, 994352038, 953267991,
+    ],
+}  # fmt: skip
+
+
+def bits(schedule, step):
+    return int(schedule(step).numpy().view(np.uint32))
+
+
+@pytest.mark.parametrize("cycle", ADDONS)
+def test_the_triangle_is_that_of_tensorflow_addons_to_the_last_bit(cycle):
+    low, high, steps = cycle
+    ours = Triangular(low, high, max(steps, 2) / 2)
+    for schedule in (ours, triangular(*cycle)):
+        assert [bits(schedule, step) for step in STEPS] == ADDONS[cycle]
+
+
+@pytest.mark.skipif(tensorflow_addons() is None, reason="tensorflow-addons fits another TensorFlow")
+def test_the_triangle_is_that_of_tensorflow_addons_at_every_step():
+    rng = np.random.default_rng(3)
+    for low, high, steps in [(1e-5, 1e-4, 1000), (3e-4, 0.1, 77.5), (0.0, 1.0, 2)]:
+        theirs, ours = triangular(low, high, steps), Triangular(low, high, steps / 2)
+        assert type(theirs).__module__.startswith("tensorflow_addons")
+        for step in [*range(100), *rng.integers(0, 10**7, 100)]:
+            assert bits(ours, tf.constant(step, tf.int64)) == bits(theirs, step), step
+
+
+def test_the_triangle_is_saved_with_an_optimizer():
+    adam = tf.keras.optimizers.Adam(Triangular(1e-5, 1e-3, 18.5))
+    saved = tf.keras.optimizers.serialize(adam)["config"]["learning_rate"]
+    again = tf.keras.optimizers.schedules.deserialize(saved)
+    assert [bits(again, step) for step in STEPS] == ADDONS[1e-5, 1e-3, 37]
