@@ -3,7 +3,7 @@
 >>> dataset = audio_windows(paths, front_end("paper"), 256, labels=labels, seed=0)
 >>> model.fit(dataset.shuffle(1000).batch(32).prefetch(1), epochs=10)
 
-Wav files are read by TensorFlow's core operations, flac, mp3 and ogg (Vorbis) by tensorflow-io, in
+Wav files are read by TensorFlow's core operations, flac, mp3 and ogg by libsndfile, in
 TensorFlow's own threads. All are resampled by the linear interpolation of Essentia's
 ``resampleQuality`` 4, so that a wav or flac file has the log-mel that
 :class:`~playlist_pretrain.audio.decode.AudioLoader` gives it, and the others the same to what
@@ -13,9 +13,9 @@ that reads more formats, and keeps a decoder that crashes out of the process.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,11 @@ from playlist_pretrain.audio.wav import (
 )
 from playlist_pretrain.audio.windows import SHORT
 from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError, first_line
-from playlist_pretrain.storage import tensorflow_io
 
 MOST_VALUES = 2**30
 """Samples of all channels that a file may state, since memory is taken for them before they are
 read."""
-_FLAC_BITS = 20  # of a flac file, whose last bit and next four are the bits of a sample, less 1
-_INTEGERS = ((tf.uint8, 2.0**-7, -1.0), (tf.int16, 2.0**-15, 0.0), (tf.int32, 2.0**-31, 0.0))
-"""Of flac files of up to 8, 16 and more bits: type, factor and offset that make full scale ±1."""
+_UNKNOWN = 2**63 - 1  # samples of a flac file that was written to a pipe, as libsndfile has it
 
 
 def audio_windows(
@@ -94,13 +91,12 @@ def audio_windows(
     FrontEndError
         The front end was imported, or resamples with another quality than 4.
     AudioError
-        No paths, or tensorflow-io cannot be used.
+        No paths.
     RecipeError
         Another value that cannot be.
     """
     files = [os.fspath(path) for path in paths]
     _check(files, front_end, frames, labels, seed, short, skipped)
-    tensorflow_io("audio", AudioError)
     names = tf.constant([*map(os.fsencode, files), b""])
     epochs = itertools.count()
     plain = tf.autograph.experimental.do_not_convert  # the control flow is TensorFlow's own
@@ -213,7 +209,11 @@ def _reason(file: str, front_end: FrontEnd, frames: int, short: str) -> str:
     try:
         _log_mel(tf.constant(os.fsencode(file)), front_end, frames, short)
     except tf.errors.OpError as error:
-        return first_line(error)
+        _, _, demanded = str(error).partition("Summarized data: ")
+        if demanded:  # bytes and numbers, one a line
+            lines = [line.removeprefix("b'").removesuffix("'") for line in demanded.splitlines()]
+            return " ".join(lines)
+        return re.sub(r"\{\{function_node \S+\}\} | \[Op:\w+\].*", "", first_line(error))
     return "could not be read, but can be now"
 
 
@@ -223,8 +223,8 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     Parameters
     ----------
     path : tf.Tensor string []
-        wav, flac (8, 16 or 24 bit), mp3 or ogg (Vorbis), told apart by its content; any rate
-        from 1 to 768 kHz and any number of channels, whose mean is taken. It lasts at most
+        wav, flac, mp3, ogg (Vorbis, Opus), told apart by its content; any rate from 1 to 768 kHz
+        and any number of channels, whose mean is taken. It lasts at most
         :data:`~playlist_pretrain.audio.decode.LONGEST_WHOLE` seconds.
     sample_rate : int
         Hz of the result; resampled as Essentia's ``Resample`` does with quality 4.
@@ -239,20 +239,21 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     tf.errors.OpError
         For a file that is missing, damaged, cut off, of another kind, or beyond the limits. Of an
         ogg file that was cut off it gives what is there, since that states no length.
-    AudioError
-        tensorflow-io cannot be used.
     """
     contents = tf.io.read_file(path)
     magic = tf.strings.substr(contents + "    ", 0, 4)
-    head = tf.io.decode_raw(tf.strings.substr(contents + "\0" * 32, 0, 32), tf.uint8)
-    head = tf.cast(head, tf.int32)
-    bits = head[_FLAC_BITS] % 2 * 16 + head[_FLAC_BITS + 1] // 16 + 1
-    flac = tf.where(bits <= 8, 0, tf.where(bits <= 16, 1, 2))
-    kind = tf.where(magic == "fLaC", flac, tf.where(magic == "OggS", 3, 4))
 
     def other():
-        samples, rate = _mono(path, contents, kind)
-        count, at_once = tf.size(samples, tf.int64), tf.constant(VALUES_AT_ONCE, tf.int64)
+        samples, rate, reason = tf.numpy_function(
+            _decoded, [path], (tf.float32, tf.int64, tf.string), stateful=False
+        )
+        with tf.control_dependencies([demand(reason == "", reason)]):
+            samples = tf.reduce_mean(tf.ensure_shape(samples, [None, None]), axis=1)
+        finite = tf.reduce_all(tf.math.is_finite(samples))
+        with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
+            count = tf.size(samples, tf.int64)
+        rate = tf.ensure_shape(rate, [])
+        at_once = tf.constant(VALUES_AT_ONCE, tf.int64)
         return tf.cond(
             tf.equal(rate, sample_rate),
             lambda: samples,
@@ -265,54 +266,32 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     return tf.ensure_shape(waveform, [None])
 
 
-@functools.cache
-def _headers() -> tf.CriticalSection:
-    """Lock around the one operation of tensorflow-io that knows the rate of a file.
+def _decoded(path: bytes | np.ndarray) -> tuple[np.ndarray, np.int64, bytes]:
+    """Decode by libsndfile: float32 [samples, channels], full scale ±1, and their rate.
 
-    It keeps the file it opened in its node of the graph, so that another file, opened there at the
-    same time, would answer in its place.
+    Last comes the reason if there are none: an error raised here would be logged by TensorFlow
+    with its traceback.
     """
-    with tf.init_scope():
-        return tf.CriticalSection(name="audio_headers")
+    import soundfile
 
+    def refused(reason: str) -> tuple[np.ndarray, np.int64, bytes]:
+        return np.zeros((0, 1), np.float32), np.int64(0), reason.encode()
 
-def _mono(path: tf.Tensor, contents: tf.Tensor, kind: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode by tensorflow-io: samples float32 [any], and their rate, int64 [].
-
-    ``kind`` (int32 []) is the place in the list of decoders.
-    """
-    audio = tensorflow_io("audio", AudioError).audio
-
-    def stated():
-        file = audio.AudioIOTensor(path, dtype=tf.float32)
-        return tf.cast(file.shape, tf.int64), tf.cast(file.rate, tf.int64)
-
-    def floats(decode, *integers):
-        """Decode to float32, ±1: of integers by their type, factor and offset."""
-        if not integers:
-            return tf.ensure_shape(decode(contents), [None, None])
-        dtype, factor, offset = integers
-        return tf.cast(decode(contents, dtype=dtype), tf.float32) * factor + offset
-
-    decoders = [functools.partial(floats, audio.decode_flac, *how) for how in _INTEGERS]
-    decoders += [functools.partial(floats, one) for one in (audio.decode_vorbis, audio.decode_mp3)]
-    shape, rate = _headers().execute(stated)
-    count, channels = shape[0], shape[1]
-    possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
-    long = f"a file of more than {LONGEST_WHOLE} seconds, or of {MOST_VALUES} samples: it states"
-    checks = [
-        demand(possible, "a file of an impossible rate", rate),
-        demand((count > 0) & (channels > 0), "a file that holds no samples"),
-        demand((count <= LONGEST_WHOLE * rate) & (count <= MOST_VALUES // channels), long, count),
-    ]
-    with tf.control_dependencies(checks):
-        samples = tf.switch_case(tf.identity(kind), decoders)
-    # The length that was stated is not that of what is there, where a file was cut off.
-    whole = demand(
-        tf.shape(samples, tf.int64)[0] >= count, "a file that is cut off: samples stated", count
-    )
-    with tf.control_dependencies([whole]):
-        mean = tf.reduce_mean(samples, axis=1)
-    finite = tf.reduce_all(tf.math.is_finite(mean))
-    with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
-        return tf.ensure_shape(mean, [None]), rate
+    try:
+        with soundfile.SoundFile(np.asarray(path).item()) as file:
+            rate, count = file.samplerate, file.frames
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                return refused(f"a file of an impossible rate: {rate}")
+            if not 0 < count < _UNKNOWN:
+                return refused("a file that states no samples")
+            if count > LONGEST_WHOLE * rate or count * file.channels > MOST_VALUES:
+                return refused(
+                    f"a file of more than {LONGEST_WHOLE} seconds, or of {MOST_VALUES} samples: "
+                    f"it states {count}"
+                )
+            samples = file.read(dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        return refused("a file that is damaged, or no audio that libsndfile reads")
+    if len(samples) < count:
+        return refused(f"a file that is cut off: samples stated, there: {count}, {len(samples)}")
+    return samples, np.int64(rate), b""
