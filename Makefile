@@ -64,6 +64,6 @@ else
 	@echo "installing about 5 GB of packages into $(VENV): this takes some minutes, once"
 	$(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[tests]'
+		--editable '.[train,card,page,beam,faiss,remote,docs,tests]'
 	@touch $(READY)
 endif

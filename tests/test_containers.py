@@ -37,8 +37,12 @@ def test_it_installs_the_pinned_versions_and_starts_the_command_as_nobody_specia
 def test_the_extra_of_the_gpu_image_is_there():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", "utf-8")
-    (extra,) = re.findall(r"\.whl\)\[(\w+)\]", (ROOT / "Dockerfile.gpu").read_text("utf-8"))
-    assert "tensorflow[and-cuda]" in parser["options.extras_require"][extra]
+    extras = {
+        name: set(re.findall(r"\.whl\)\[([\w,]+)\]", (ROOT / name).read_text("utf-8"))[0].split(","))
+        for name in FILES
+    }
+    assert extras["Dockerfile.gpu"] - extras["Dockerfile"] == {"gpu"}
+    assert extras["Dockerfile.gpu"] <= set(parser["options.extras_require"])
 
 
 def test_the_context_lets_through_what_the_images_copy():

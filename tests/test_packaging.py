@@ -107,8 +107,10 @@ def test_every_requirement_has_its_version_in_the_constraints(settings):
         for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
         if "==" in line
     }
-    wanted = settings["options"]["install_requires"] + settings["options.extras_require"]["tests"]
-    for line in wanted.split():
+    extras = settings["options.extras_require"]
+    (made,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text("utf-8"))
+    wanted = [settings["options"]["install_requires"], *(extras[name] for name in made.split(","))]
+    for line in "".join(wanted).split():
         name = re.match(r"[A-Za-z][\w.-]+", line)
         if name:
             assert name[0].replace("_", "-").lower() in pinned, line
