@@ -37,10 +37,8 @@ def test_it_installs_the_pinned_versions_and_starts_the_command_as_nobody_specia
 def test_the_extra_of_the_gpu_image_is_there():
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", "utf-8")
-    extras = {
-        name: set(re.findall(r"\.whl\)\[([\w,]+)\]", (ROOT / name).read_text("utf-8"))[0].split(","))
-        for name in FILES
-    }
+    named = [re.findall(r"\.whl\)\[([\w,]+)\]", (ROOT / name).read_text("utf-8")) for name in FILES]
+    extras = {name: set(found[0].split(",")) for name, found in zip(FILES, named, strict=True)}
     assert extras["Dockerfile.gpu"] - extras["Dockerfile"] == {"gpu"}
     assert extras["Dockerfile.gpu"] <= set(parser["options.extras_require"])
 
