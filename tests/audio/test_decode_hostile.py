@@ -143,7 +143,7 @@ def test_what_is_no_file(tmp_path):
         ("", "is a folder"),
         ("missing.wav", "No such file"),
         ("pipe.wav", "not a regular file"),
-        ("nul\0.wav", "null byte"),
+        ("nul\0.wav", "embedded null"),
         ("two\nlines.wav", "No such file"),
     ):
         with pytest.raises(AudioError, match=message) as caught:
