@@ -16,8 +16,10 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-import numpy as np
-from _table import print_table
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"  # which NumPy's libraries read when they are loaded
+import numpy as np  # noqa: E402
+from _table import print_table  # noqa: E402
 
 CHUNK = 512
 
@@ -84,8 +86,6 @@ def main():
 
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[variable] = "1"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
