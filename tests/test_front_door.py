@@ -72,6 +72,27 @@ def test_a_script_of_a_few_lines_begins_once(saved_models, audio, tmp_path):
 
 
 @pytest.mark.slow
+def test_essentia_beside_a_tensorflow_that_came_first(saved_models, audio, tmp_path):
+    """Decoding and the check of a package run Essentia, whose TensorFlow ends such a process."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "import numpy as np, soundfile, tensorflow as tf\n"
+        "import playlist_pretrain as pp\n"
+        "from playlist_pretrain.export.targets import export\n"
+        "model, file, out = sys.argv[1:]\n"
+        "wave = pp.load_audio(file)\n"
+        "np.testing.assert_array_equal(wave, soundfile.read(file, dtype='float32')[0])\n"
+        "package = export(model, 'essentia', 'net', out=out)\n"
+        "print(all(one.passes for one in package.compared), 'essentia' in sys.modules)\n"
+        "tf.keras.layers.Dense(1)(tf.ones((1, 1)))\n"
+    )
+    words = [script, saved_models / "mine" / "saved_model", audio / "a" / "long.wav", tmp_path]
+    ((said, _),) = end(start(words))
+    assert said == "True False\n"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("per", ["track", "window"])
 @pytest.mark.parametrize("kind", ["audio", "collection"])
 def test_embeddings_are_those_that_the_command_writes(

@@ -92,3 +92,32 @@ def test_no_modules_know_each_other_in_a_circle():
         for module in ends:
             del left[module]
     assert not left, "\n".join(f"{m} -> {sorted(to & left.keys())}" for m, to in left.items())
+
+
+IMPORT_ESSENTIA = {
+    "playlist_pretrain/audio/decode.py",
+    "playlist_pretrain/export/essentia_check.py",
+    "tests/essentia_reference.py",
+    *(f"benchmarks/{name}.py" for name in ("_engines", "embed", "front_end")),
+}
+"""What they do with it they do in a process of its own."""
+
+
+def test_essentia_is_imported_in_processes_of_its_own_alone():
+    """Its TensorFlow ends a process that has another one."""
+    folders = [PACKAGE, ROOT / "tests", ROOT / "benchmarks", ROOT / "scripts"]
+    found = set()
+    for path in sorted(path for folder in folders for path in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            imported = []
+            if isinstance(node, ast.Import):
+                imported = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported = [node.module]
+            elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+                imported = [ast.unparse(node.args[0]).lstrip("f").strip("\"'")]
+            if any(name.split(".")[0] == "essentia" for name in imported):
+                where = str(path.relative_to(ROOT))
+                assert node.col_offset, f"{where}:{node.lineno} is run by whoever imports it"
+                found.add(where)
+    assert found == IMPORT_ESSENTIA
