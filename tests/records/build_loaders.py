@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import signal
+import sys
 import time
 import zlib
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from playlist_pretrain.audio import decode
+from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records.shards import ShardWork
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.track_windows import FileWindows
 from playlist_pretrain.records.writer import ShardWriter
 
 RATE = 16000
@@ -128,3 +132,21 @@ _ACTIONS = {
     "nothing": lambda source, rest, samples: np.zeros(0),
     "nan": lambda source, rest, samples: np.full(samples, np.nan),
 }
+
+
+class Alone:
+    """A loader that refuses TensorFlow in its process, and a process that decodes for it."""
+
+    def __call__(self, source):
+        found = super().__call__(source)
+        if "tensorflow" in sys.modules or decode._apart._process is not None:
+            raise AudioError(f"{source}: not alone")
+        return found
+
+
+class AloneLoader(Alone, AudioLoader):
+    """Of whole files."""
+
+
+class AloneWindows(Alone, FileWindows):
+    """Of their windows."""

@@ -3,11 +3,14 @@
 import os
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from build_loaders import Tones, sources
+from build_loaders import PAPER, AloneLoader, AloneWindows, Tones, sources
 
+from playlist_pretrain.records.build import make_collection
+from playlist_pretrain.records.sources import find_audio
 from playlist_pretrain.records.workers import decode_files, decode_in_order
 
 pytestmark = pytest.mark.slow
@@ -61,3 +64,14 @@ def test_in_order_and_what_waits_is_bounded(tmp_path):
     assert found[11][1] == "KeyError: 'no such thing'"
     # Three pass the limit, and a fourth is begun before the third has come.
     assert 3 <= seen[0] <= 4
+
+
+def test_workers_decode_themselves_and_without_tensorflow(noise_folder, tmp_path):
+    """What the first file led to is there when the second one is read."""
+    folder = noise_folder({f"{n}": 2.0 for n in range(4)})
+    tracks = find_audio(folder).tracks
+    found = dict(decode_files(tracks, folder, AloneWindows(PAPER, 64), workers=2))
+    assert [len(found[n].windows) for n in range(4)] == [2] * 4
+    files = [replace(track, source=os.path.join(folder, track.source)) for track in tracks]
+    report = make_collection(tmp_path / "out", files, PAPER, AloneLoader(), workers=2)
+    assert (report.tracks, report.failed) == (4, [])
