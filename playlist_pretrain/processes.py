@@ -341,7 +341,7 @@ def _receive(pipe: connection.Connection) -> Any:
     sizes, data = pipe.recv()
     arrays = [np.empty(size, np.uint8) for size in sizes]
     for array in arrays:
-        rest = memoryview(array)
+        rest = array.data
         while rest:
             count = os.readv(pipe.fileno(), [rest])
             if count == 0:
