@@ -15,7 +15,7 @@ import warnings
 from types import ModuleType
 from typing import Any
 
-from playlist_pretrain.errors import CollectionError, ModelError, first_line
+from playlist_pretrain.errors import CollectionError, ModelError, first_line, needs
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 """Environment variable that makes ``tf.keras`` tf-keras; read when ``tf.keras`` is first used."""
@@ -39,10 +39,7 @@ def check_keras(*parts: Any) -> None:
     """Raise ModelError if ``tf.keras`` is Keras 3, or one of ``parts`` no layer or model of it."""
     tensorflow = sys.modules.get("tensorflow")
     if _keras_3_installed() and not _folder("tf_keras"):
-        raise ModelError(
-            "this TensorFlow comes with Keras 3, and Keras 2 for it is missing: install the "
-            "package tf-keras in TensorFlow's version"
-        )
+        raise ModelError(needs("a model of Keras 2", "tf_keras"))
     if tensorflow is None:
         wrong = _keras_3_installed() and not _tf_keras_chosen()
     else:
