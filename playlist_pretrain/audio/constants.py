@@ -55,6 +55,8 @@ class Constants:
             value, choices = getattr(self, field.name), _CHOICES.get(field.name)
             if isinstance(value, bool) or not isinstance(value, _TYPES[field.type]):
                 self._refuse(field.name, f"must be of type {field.type}")
+            if isinstance(value, int) and abs(value) >= 2**63:
+                self._refuse(field.name, "must fit 64 bits")
             if choices and value not in choices:
                 self._refuse(field.name, f"must be one of {', '.join(choices)}")
             if field.type == "int" and field.name != "resample_quality" and value < 1:

@@ -129,8 +129,6 @@ def read_description(path: Path) -> MelSource:
         return _described(content)
     except (FrontEndError, MelError) as error:
         raise MelError(f"{path}: {error}") from error
-    except OverflowError as error:
-        raise MelError(f"{path}: a number beyond all measure ({error})") from error
 
 
 def _described(content: dict) -> MelSource:

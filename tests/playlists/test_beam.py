@@ -9,6 +9,7 @@ from playlist_pretrain.cli.match_playlists import main
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path, load_groups, split_groups
 from playlist_pretrain.playlists.top_table import load_table, table_path, top_table
 
+pytest.importorskip("apache_beam")
 beam = pytest.importorskip("playlist_pretrain.playlists.beam_table")
 LOCAL = ["--runner=DirectRunner"]
 

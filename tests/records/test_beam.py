@@ -13,6 +13,7 @@ from playlist_pretrain.cli import make_tfrecords as make_module
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records.build import make_collection
 
+pytest.importorskip("apache_beam")
 beam_build = pytest.importorskip("playlist_pretrain.records.beam_build")
 
 LOCAL = "--runner=FnApiRunner"  # DirectRunner would look for another program first
