@@ -231,13 +231,13 @@ class ImportedFrontEnd(Constants):
 
     def __post_init__(self):
         super().__post_init__()
-        largest = np.finfo(np.float32).max
+        largest = float(np.finfo(np.float32).max)  # NumPy 2 casts to the type compared with
         for field in ("log_factor", "log_scale"):
             if not 0 < getattr(self, field) <= largest:
                 self._refuse(field, "must be above 0 and fit float32")
         if not 0 <= self.log_offset <= largest:
             self._refuse("log_offset", "must not be below 0 and fit float32")
-        if not abs(self.silence) <= np.finfo(np.float16).max:
+        if not abs(self.silence) <= float(np.finfo(np.float16).max):
             self._refuse("silence", "must fit float16")
 
     def log_mel(self, waveform: Any) -> NoReturn:

@@ -14,7 +14,7 @@ from playlist_pretrain.testing.clauses import ContractError, require
 if TYPE_CHECKING:
     import tensorflow as tf
 
-STOCK = ("keras.", "keras_cv.")
+STOCK = ("keras.", "tf_keras.", "keras_cv.")
 """Packages whose layers can be loaded without the program that trained them."""
 SMALL = 1e-3
 

@@ -25,6 +25,7 @@ def test_constants_survive_json(end):
     assert read == end and type(read) is type(end)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("end", "change", "message"),
     [
