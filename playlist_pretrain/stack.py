@@ -10,7 +10,9 @@ import contextlib
 import importlib.util
 import io
 import os
+import re
 import sys
+import tempfile
 import warnings
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ from playlist_pretrain.errors import CollectionError, ModelError, first_line, ne
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 """Environment variable that makes ``tf.keras`` tf-keras; read when ``tf.keras`` is first used."""
+_NOTE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
 
 
 def choose_keras() -> None:
@@ -87,6 +90,30 @@ def load_tensorflow_io() -> None:
             "collection with Collection.open(URL), which takes fsspec, or read its shards through "
             "fsspec as docs/guides/make_tfrecords.md shows"
         )
+
+
+def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
+    """Freeze a concrete function: constants in place of its variables.
+
+    Later TensorFlows note on standard error that they look for GPUs, whatever
+    ``TF_CPP_MIN_LOG_LEVEL`` is; these lines are left out, others pass.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    error = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as said:
+            os.dup2(said.fileno(), 2)
+            try:
+                return convert_variables_to_constants_v2(
+                    function, aggressive_inlining=aggressive_inlining
+                )
+            finally:
+                os.dup2(error, 2)
+                said.seek(0)
+                os.write(2, b"".join(line for line in said if not _NOTE.match(line)))
+    finally:
+        os.close(error)
 
 
 def _keras_3_installed() -> bool:

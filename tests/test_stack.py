@@ -113,6 +113,31 @@ def test_a_tensorflow_io_without_operations_is_one_sentence(monkeypatch, module)
         stack.load_tensorflow_io()
 
 
+FREEZE = """
+import os, sys
+import playlist_pretrain as pp
+import tensorflow as tf
+from playlist_pretrain import stack
+net = pp.backbone("vggish", frames=32, bands=96, width=0.05)
+spec = tf.TensorSpec([4, 32, 96])
+function = tf.function(lambda x: net(x), input_signature=[spec]).get_concrete_function()
+real = sys.modules["tensorflow.python.framework.convert_to_constants"]
+convert = real.convert_variables_to_constants_v2
+def converted(*words, **options):
+    os.write(2, b"what another thread says\\n")
+    return convert(*words, **options)
+real.convert_variables_to_constants_v2 = converted
+print(len(stack.with_constants(function).variables))
+"""
+
+
+@pytest.mark.slow
+def test_freezing_a_graph_leaves_out_the_notes_on_gpus_and_nothing_else():
+    code, said, errors = ran("os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'\n" + FREEZE)
+    assert (code, said) == (0, "0\n"), errors
+    assert errors == "what another thread says\n"
+
+
 NOTEBOOK = """
 import sys
 import tensorflow as tf

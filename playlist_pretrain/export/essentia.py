@@ -40,6 +40,7 @@ from playlist_pretrain.export.package import (
     write_synthetic,
 )
 from playlist_pretrain.models.saved_model import tensorflow_warnings_off
+from playlist_pretrain.stack import with_constants
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -311,7 +312,6 @@ def frozen_graph(
     ``outputs``, for any batch.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from playlist_pretrain.models.frozen import without_placeholders
 
@@ -322,13 +322,13 @@ def frozen_graph(
         input_signature=[spec],
         autograph=False,
     )
-    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    definition = without_placeholders(frozen.graph.as_graph_def())
+    constant = with_constants(function.get_concrete_function())
+    definition = without_placeholders(constant.graph.as_graph_def())
     for node in definition.node:
         node.device = ""
     with tf.Graph().as_default() as graph:
         windows = tf.compat.v1.placeholder(tf.float32, spec.shape, name)
-        feeds, names = {frozen.inputs[0].name: windows}, [one.name for one in frozen.outputs]
+        feeds, names = {constant.inputs[0].name: windows}, [one.name for one in constant.outputs]
         found = tf.graph_util.import_graph_def(definition, feeds, names, name="model")
         for output, answer in zip(outputs, found, strict=True):
             tf.identity(answer, output)

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import content_key
+from playlist_pretrain.stack import with_constants
 
 _ARRAYS = """
     Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
@@ -255,9 +255,7 @@ def _function(graph: FrozenGraph, spec: tf.TensorSpec) -> tuple[Any, dict[str, n
         function = tf.function(
             lambda windows: _imported(graph, windows, {}), input_signature=[spec], autograph=False
         )
-        flat = convert_variables_to_constants_v2(
-            function.get_concrete_function(), aggressive_inlining=True
-        )
+        flat = with_constants(function.get_concrete_function(), aggressive_inlining=True)
         definition = without_placeholders(flat.graph.as_graph_def())
         names = flat.inputs[0].name, flat.outputs[0].name
         graph = FrozenGraph(definition, *names, graph.shape)

@@ -14,6 +14,7 @@ from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.messages import progress
 from playlist_pretrain.records.schema import SMALLEST_STD
 from playlist_pretrain.records.track_windows import TrackWindows, windows_of_collection
+from playlist_pretrain.stack import with_constants
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,7 +38,6 @@ def batch_function(
     replicas share each batch, a multiple of their number.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     replicas = 1 if strategy is None else strategy.num_replicas_in_sync
     share = batch // replicas
@@ -50,8 +50,8 @@ def batch_function(
         spec = tf.TensorSpec([share, *model.input_shape[1:]], tf.as_dtype(dtype))
         alone = tf.function(answer, input_signature=[spec], autograph=False)
         # Weights that cannot change are laid out for the processor once, not for every batch.
-        frozen = convert_variables_to_constants_v2(alone.get_concrete_function())
-        return lambda windows: frozen(tf.constant(windows))[0].numpy()
+        constant = with_constants(alone.get_concrete_function())
+        return lambda windows: constant(tf.constant(windows))[0].numpy()
     together = tf.function(lambda shares: strategy.run(answer, (shares,)), autograph=False)
 
     def shared_out(windows: np.ndarray) -> np.ndarray:
