@@ -22,12 +22,19 @@ ROOT = Path(__file__).parents[2]
 HIDE = """
 import os, sys
 
-class Hide:
+class Hiding:
+    def __init__(self, finder):
+        self._finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self._finder, name)
+
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in os.environ["HIDDEN"].split():
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return None
+        return self._finder.find_spec(name, path, target)
 
-sys.meta_path.insert(0, Hide())
+sys.meta_path[:] = map(Hiding, sys.meta_path)
 """
 TENSORFLOW = "TensorFlow: pip install 'playlist_pretrain[train]'"
 ESSENTIA = "Essentia: pip install 'playlist_pretrain[train]'"
