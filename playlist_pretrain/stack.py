@@ -1,4 +1,4 @@
-"""What only one of the two sets of packages has: TensorFlow 2.15 with Keras 2, or a later one.
+"""Differences of the two stacks: TensorFlow 2.15 with its Keras 2, or a later one with tf-keras.
 
 Later TensorFlows have Keras 3 as ``tf.keras``; the models here are Keras 2, which the package
 tf-keras supplies there. tensorflow-addons and tensorflow-io fit TensorFlow 2.15 alone.

@@ -61,7 +61,8 @@ class ContrastiveModel(tf.keras.Model):
     Notes
     -----
     Windows are ``[pairs, frames, bands]`` of any float type, cast where the model runs. All go
-    through the shared tower in one pass: batch statistics, if any, see the whole batch.
+    through the shared tower in one pass, and batch statistics, if any, see the whole batch; with
+    ``micro_batch`` they go, and are taken, slice by slice.
     ``first_bad_step`` is the step (counted from 0) whose loss or gradient was the first not to be
     finite, −1 as long as there is none. The loss alone would not tell: where ReLU turns NaN into
     0, as TensorFlow's does on CPUs, a broken backbone has the finite loss of chance.

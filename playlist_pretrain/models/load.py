@@ -131,7 +131,8 @@ def load_model(
     ModelError
         No such model, or it is damaged or refused: names the file.
     RecipeError
-        Unknown backbone, or an untrained model where a trained one is needed.
+        Unknown backbone, or an untrained model where a trained one is needed, or
+        ``audioset`` without ``weights``.
     """
     name = str(name)
     if name in (SCRATCH, MEAN_OF_MEL):

@@ -53,7 +53,8 @@ class EmbeddingTable:
         ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
         ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
         ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
-        whether the file is finished. Empty where the file is not of this package.
+        whether the file is finished; ``per``, ``dtype``, ``precision``. Of a table made in memory
+        ``model`` (its path) and ``model_key`` alone. Empty where the file is not of this package.
     skipped : sequence of (str, str)
         Path, or id, and reason of each track that was left out when they were made in memory.
     """

@@ -49,6 +49,8 @@ def load(path: str | Path) -> Model:
     ------
     ModelError
         For anything else.
+    RecipeError
+        For ``scratch``, ``mean-of-mel`` and ``audioset``, which need more than a name.
     """
     from playlist_pretrain.models.load import load_model
 
