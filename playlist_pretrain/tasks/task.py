@@ -74,7 +74,7 @@ class TaggingTask:
     notes: tuple[str, ...]
     """One line each, for the report: counts, and what a reader of the figures should know."""
     citation: str
-    """What a paper that gives figures cites; empty for a user's own table."""
+    """Citation for a paper that gives figures; empty for a user's own table."""
     endings: tuple[str, ...] = ()
     """Endings of the ids in a collection made of other copies of the same audio."""
 

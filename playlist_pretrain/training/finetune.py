@@ -178,7 +178,7 @@ class TaggingData:
     name: str
     citation: str
     facts: dict[str, Any]
-    """What decides the runs beside their recipe."""
+    """Facts that decide the runs beside their recipe."""
 
 
 def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:

@@ -51,7 +51,7 @@ class Data:
     probe_pairs: ProbePairs | None
     """Held-out pairs, where there are enough."""
     facts: dict[str, Any]
-    """What decides the run beside its recipe."""
+    """Facts that decide the run beside its recipe."""
     chance: float
     """Loss of a model that knows nothing."""
     false_negatives: tuple[FalseNegatives, ...] | None
