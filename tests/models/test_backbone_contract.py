@@ -93,7 +93,9 @@ def divides(*, mean=None, std=None, **settings):
     inputs = layers.Input(inner.input_shape[1:])
     x = inputs
     if mean is not None:
-        x = layers.Rescaling(1 / np.asarray(std), -np.asarray(mean) / np.asarray(std))(x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale, offset = 1 / np.asarray(std), -np.asarray(mean) / np.asarray(std)
+        x = layers.Rescaling(scale, offset)(x)
     return tf.keras.Model(inputs, inner(x))
 
 
