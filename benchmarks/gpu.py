@@ -1,4 +1,4 @@
-"""What a GPU gives: steps a second of pre-training, beside its matrix products, and of ``embed``.
+"""Rate of pre-training on a GPU, beside that of its matrix products, and of ``embed``.
 
 python benchmarks/gpu.py [--backbones vggish,resnet50] [--batch 384] [--steps 20]
 
@@ -30,7 +30,7 @@ import numpy as np
 from _fit import Case, products, settled
 from _steps import in_turn, peak_memory, step_operations
 from _table import print_table
-from windows import make_collection
+from train_step import make_grouped
 
 EPOCHS = 3
 GROUP = 10
@@ -45,7 +45,7 @@ HEADER = (
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What is trained, and on how many devices."""
+    """A run to measure: its case, compilation by XLA, number of devices and folder."""
 
     case: Case
     xla: bool
@@ -156,16 +156,11 @@ def embedding(row: Row) -> tuple[str, ...]:
 
 def make_data(folder: Path, batch: int, steps: int) -> None:
     """Collection of random tracks, with playlists enough for the steps of an epoch."""
-    from playlist_pretrain.playlists.groups import TrackGroups, groups_path
-
-    collection = make_collection(folder, max(2 * batch, 2 * GROUP))
-    generator = np.random.default_rng(0)
-    tracks = len(collection)
+    generator, tracks = np.random.default_rng(0), max(2 * batch, 2 * GROUP)
     wanted = 2 * batch * steps // GROUP + GROUP  # two tracks of a playlist make one pair
-    groups = [generator.choice(tracks, GROUP, replace=False) for _ in range(wanted)]
-    TrackGroups.from_lists(
-        "playlists", groups, tracks=tracks, collection_key=collection.content_key
-    ).save(groups_path(folder, "playlists"))
+    make_grouped(
+        folder, tracks, [generator.choice(tracks, GROUP, replace=False) for _ in range(wanted)]
+    )
 
 
 def rows_of(options, folder: Path, replicas: list[int]):

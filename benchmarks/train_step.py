@@ -146,14 +146,16 @@ def main():
     )
 
 
-def make_grouped(folder: Path, tracks: int) -> Path:
-    """Collection of random tracks of 30 s, with one playlist for ten tracks."""
+def make_grouped(folder: Path, tracks: int, playlists=None) -> Path:
+    """Collection of random tracks of 30 s, with ``playlists`` [each ten tracks are one]."""
     from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
     collection = make_collection(folder, tracks)
+    if playlists is None:
+        playlists = [range(first, min(first + 10, tracks)) for first in range(0, tracks, 10)]
     groups = TrackGroups.from_lists(
         "playlists",
-        [range(first, min(first + 10, tracks)) for first in range(0, tracks, 10)],
+        playlists,
         tracks=tracks,
         collection_key=collection.content_key,
     )

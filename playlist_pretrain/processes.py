@@ -127,6 +127,11 @@ def describe_exit(code: int) -> str:
     return f"{name}, often a sign of too little memory" if name == "SIGKILL" else name
 
 
+def ended_twice(how: str) -> str:
+    """Reason why a file is left out whose reading ended a process twice."""
+    return f"reading it ended the process twice ({how})"
+
+
 class ProcessEnded(Exception):
     """A process ended twice at one task; the text is how."""
 

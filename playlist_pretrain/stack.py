@@ -117,7 +117,7 @@ def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
 
 
 def _keras_3_installed() -> bool:
-    """Whether ``keras`` is Keras 3, by what TensorFlow itself goes by."""
+    """True if the installed ``keras`` is Keras 3, by the folder that TensorFlow looks for."""
     folder = _folder("keras")
     return bool(folder) and os.path.isdir(os.path.join(folder, "_tf_keras"))
 

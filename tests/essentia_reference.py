@@ -1,4 +1,4 @@
-"""What the installed Essentia gives, from a process of its own."""
+"""Results of the installed Essentia, from a process of its own."""
 
 import importlib
 

@@ -6,12 +6,22 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def wait_for(condition):
+    """Answer of ``condition``, asked until it is true, for a minute at most."""
+    until = time.monotonic() + 60
+    while not (answer := condition()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+    return answer
 
 
 def free_ports(count):

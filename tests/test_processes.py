@@ -7,14 +7,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from chores import chore
-from processes import ROOT
+from processes import ROOT, wait_for
 
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.processes import OwnProcess, ProcessEnded, work_through
@@ -34,16 +33,8 @@ def own():
     return OwnProcess(chore)
 
 
-def wait_for(condition):
-    until = time.monotonic() + 60
-    while not (answer := condition()):
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
-    return answer
-
-
 def runs(process):
-    """Whether it runs; a zombie waits for its parent, and does nothing else."""
+    """True while it runs; a zombie waits for its parent, and does nothing else."""
     try:
         status = Path(f"/proc/{process}/stat").read_text()
     except OSError:

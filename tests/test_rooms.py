@@ -100,7 +100,7 @@ IMPORT_ESSENTIA = {
     "tests/essentia_reference.py",
     *(f"benchmarks/{name}.py" for name in ("_engines", "embed", "front_end")),
 }
-"""What they do with it they do in a process of its own."""
+"""Files that import Essentia, each to run it in a process of its own."""
 
 
 def test_essentia_is_imported_in_processes_of_its_own_alone():

@@ -31,7 +31,7 @@ from typing import IO
 import numpy as np
 
 from playlist_pretrain.errors import AudioError, require
-from playlist_pretrain.processes import OwnProcess, ProcessEnded, in_worker
+from playlist_pretrain.processes import OwnProcess, ProcessEnded, ended_twice, in_worker
 
 # A file may be this much shorter than its header states: codecs add and drop some samples.
 _MISSING_SECONDS = 0.1
@@ -126,9 +126,8 @@ def decode(
     except AudioError as error:
         reason = str(error)
     except ProcessEnded as error:
-        reason = f"reading it ended the process twice ({error})"
-        if not error.began:
-            reason = f"the process that was to decode it ended twice before it began ({error})"
+        before = f"the process that was to decode it ended twice before it began ({error})"
+        reason = ended_twice(str(error)) if error.began else before
     raise AudioError(f"{path if path.isprintable() else ascii(path)}: {reason}")
 
 

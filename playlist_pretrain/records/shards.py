@@ -23,7 +23,7 @@ import numpy as np
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import write_json
-from playlist_pretrain.processes import describe_exit
+from playlist_pretrain.processes import describe_exit, ended_twice
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
@@ -141,7 +141,7 @@ class Deaths:
         how, times = describe_exit(code), self._times[task.number, position]
         reading = position is not None and position < len(task.tracks)
         if reading and times == 2:
-            reason = f"reading it ended the process twice ({how})"
+            reason = ended_twice(how)
             return dataclasses.replace(task, crashes=(*task.crashes, (position, reason)))
         if times > 2:
             when = "before its first track" if position is None else "while writing it"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain.errors import AudioError, PlaylistPretrainError, require
-from playlist_pretrain.processes import describe_exit, work_through
+from playlist_pretrain.processes import describe_exit, ended_twice, work_through
 from playlist_pretrain.records.sources import TrackSource
 
 
@@ -108,4 +108,4 @@ def _again(task: _Task, step: int | None, code: int) -> _Task:
         raise AudioError(
             f"the process that was to decode {task.source!r} ended twice before it began ({how})"
         )
-    return replace(task, reason=f"reading it ended the process twice ({how})")
+    return replace(task, reason=ended_twice(how))

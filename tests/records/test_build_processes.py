@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from build_loaders import PAPER, Tones, content, sources
+from processes import wait_for
 
 from playlist_pretrain.errors import CollectionError
 from playlist_pretrain.records import build
@@ -52,14 +53,6 @@ def start(out, count=40, add=False):
         env=environment,
         start_new_session=True,
     )
-
-
-def wait_for(condition):
-    until = time.monotonic() + 60
-    while not (answer := condition()):
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
-    return answer
 
 
 def alive(group):

@@ -67,7 +67,7 @@ def test_in_order_and_what_waits_is_bounded(tmp_path):
 
 
 def test_workers_decode_themselves_and_without_tensorflow(noise_folder, tmp_path):
-    """What the first file led to is there when the second one is read."""
+    """Modules that the first file led to are loaded when the second one is read."""
     folder = noise_folder({f"{n}": 2.0 for n in range(4)})
     tracks = find_audio(folder).tracks
     found = dict(decode_files(tracks, folder, AloneWindows(PAPER, 64), workers=2))

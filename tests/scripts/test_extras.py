@@ -1,4 +1,4 @@
-"""What a base installation lacks is named in one line, with the command that brings it."""
+"""Packages that a base installation lacks are named in one line, with the command to install."""
 
 import dataclasses
 import os
