@@ -48,7 +48,7 @@ test-long: $(ALL)
 	$(PYTEST) -m long
 
 smoke: $(ALL)
-	$(RUN) -m pytest -m smoke
+	$(RUN) -m pytest @tests/smoke.txt
 
 lint: $(ALL)
 	$(RUN) -m ruff check .
