@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import yaml
 
+from playlist_pretrain import errors
 from playlist_pretrain.__main__ import VERBS
 from playlist_pretrain.messages import CONSOLE
 from playlist_pretrain.version import __version__
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "playlist_pretrain"
+LOCKS = ("current", "current-all", "current-gpu", "card", "card-all")
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +35,12 @@ def settings():
 def sources(folder):
     """A checkout's own files, copied: a build leaves its traces beside what it builds."""
     kept = ("CHANGELOG.md", "CITATION.cff", "LICENSE", "MANIFEST.in", "Makefile", "README.md",
-            "constraints.txt", "mkdocs.yml", "pyproject.toml", "setup.cfg")  # fmt: skip
+            "mkdocs.yml", "pyproject.toml", "setup.cfg")  # fmt: skip
     folder.mkdir()
     for name in kept:
         shutil.copy(ROOT / name, folder)
     folders = ("playlist_pretrain", "scripts", "tests", "notebooks", "docs", "benchmarks")
-    for name in (*folders, "experiments"):
+    for name in (*folders, "experiments", "constraints"):
         ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     (folder / "tfrecords").mkdir()
@@ -101,19 +103,107 @@ def test_one_version_and_it_is_in_every_place():
     assert cited["version"] == __version__
 
 
-def test_every_requirement_has_its_version_in_the_constraints(settings):
-    pinned = {
-        line.partition("==")[0].replace("_", "-").lower()
-        for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-        if "==" in line
-    }
-    extras = settings["options.extras_require"]
-    (made,) = re.findall(r"'\.\[([\w,]+)\]'", (ROOT / "Makefile").read_text("utf-8"))
-    wanted = [settings["options"]["install_requires"], *(extras[name] for name in made.split(","))]
-    for line in "".join(wanted).split():
-        name = re.match(r"[A-Za-z][\w.-]+", line)
-        if name:
-            assert name[0].replace("_", "-").lower() in pinned, line
+def names(text):
+    """Names of the packages of a list of requirements, or of a lock."""
+    found = re.findall(r"^([A-Za-z0-9][\w.-]*)", text, re.M)
+    return {name.replace("_", "-").lower() for name in found}
+
+
+@pytest.fixture(scope="module")
+def extras(settings):
+    """Extra → names of the packages that it asks for."""
+    return {name: names(text.strip()) for name, text in settings["options.extras_require"].items()}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_has_what_is_required_and_hashes_and_no_address(settings, extras, lock):
+    text = (ROOT / "constraints" / f"{lock}.txt").read_text("utf-8")
+    pinned, stack = names(text), lock.partition("-")[0]
+    unwanted = names((ROOT / "constraints" / "dropped.txt").read_text("utf-8"))
+    wanted = (
+        names(settings["options"]["install_requires"].strip()) | extras["train"] | extras["page"]
+    )
+    if stack == "card":
+        wanted |= extras["card"]
+    if lock.endswith("-all"):
+        wanted = wanted.union(*(extras[name] for name in extras if name not in ("card", "gpu")))
+    if not lock.endswith("-gpu"):
+        unwanted |= {"tensorflow"}
+        wanted = wanted - {"tensorflow"} | {"tensorflow-cpu"}
+    assert wanted <= pinned and not unwanted & pinned
+    assert "essentia" not in pinned  # it owns the same files as essentia-tensorflow
+    assert "://" not in text and "--index" not in text
+    for entry in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.M)[1:]:
+        assert "==" in entry.partition("\n")[0] and "--hash=sha256:" in entry, entry
+
+
+@pytest.mark.parametrize("stack", ["current", "card"])
+def test_everything_holds_the_main_job_in_the_same_versions(stack):
+    versions = [
+        set(
+            re.findall(r"^[a-z0-9][\w.-]*==[^ ;]+", (ROOT / "constraints" / name).read_text(), re.M)
+        )
+        for name in (f"{stack}.txt", f"{stack}-all.txt")
+    ]
+    assert len(versions[0]) > 50 and versions[0] < versions[1]
+
+
+def test_the_extra_that_a_message_names_brings_the_package(extras):
+    called = {"official": "tf-models-official", "sklearn": "scikit-learn", "faiss": "faiss-cpu",
+              "upath": "universal-pathlib", "tensorflow_serving": "tensorflow-serving-api",
+              "essentia": "essentia-tensorflow"}  # fmt: skip
+    for module, (_, named) in errors._EXTRAS.items():
+        package = called.get(module, module).replace("_", "-")
+        assert package in set().union(*(extras[extra] for extra in named.split(","))), module
+
+
+def test_a_base_installation_has_no_package_of_a_message(settings):
+    modules = {name.replace("_", "-") for name in errors._EXTRAS}
+    assert not modules & names(settings["options"]["install_requires"].strip())
+
+
+@pytest.mark.parametrize("stack", ["current", "card"])
+def test_without_python_make_says_how_to_get_it(tmp_path, stack):
+    for name in ("Makefile", "setup.cfg", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    shutil.copytree(ROOT / "constraints", tmp_path / "constraints")
+    (tmp_path / "bin").mkdir()
+    for name in ("make", "sh", "cmp", "true"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    done = subprocess.run(
+        ["make", "demo", f"STACK={stack}"], cwd=tmp_path, env={"PATH": str(tmp_path / "bin")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "found none on the PATH" in done.stderr
+    for system in ("Debian", "Ubuntu", "Fedora", "uv python install 3.1"):
+        assert system in done.stderr
+    assert not list(tmp_path.glob(".venv*"))
+
+
+def test_make_takes_the_newest_python_and_the_lock_of_the_stack(tmp_path):
+    """By what it would do; pip installs, where uv is not on the PATH."""
+    bin = tmp_path / "bin"
+    bin.mkdir()
+    for name in ("make", "sh"):
+        (bin / name).symlink_to(shutil.which(name))
+    for version in ("3.11", "3.12"):
+        (bin / f"python{version}").write_text(f"#!/bin/sh\necho {version}\n")
+        (bin / f"python{version}").chmod(0o755)
+    for words, python, folder, lock in (
+        ((), "python3.12", ".venv", "constraints/current.txt"),
+        (("STACK=card",), "python3.11", ".venv-card", "constraints/card.txt"),
+    ):
+        shown = subprocess.run(
+            ["make", "--dry-run", "--always-make", "demo", *words],
+            cwd=ROOT, env={"PATH": str(bin)},
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert f"{python} -m venv {folder} " in shown
+        assert f"--no-deps --require-hashes -r {lock} " in shown
+    wrong = subprocess.run(
+        ["make", "demo", "STACK=new"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2 and "STACK=new: it is current or card" in wrong.stderr
 
 
 @pytest.mark.long
@@ -146,7 +236,8 @@ def test_the_sdist_has_what_its_tests_need(built):
     (path,) = (built / "dist").glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("constraints.txt", "CITATION.cff", "CHANGELOG.md", "LICENSE", "Makefile",
+    for name in ("constraints/current.txt", "constraints/cpu.txt", "CITATION.cff",
+                 "CHANGELOG.md", "LICENSE", "Makefile", "tests/smoke.txt",
                  "scripts/pretrain.py", "tests/conftest.py", "tests/golden/musicnn_mel.npz",
                  "notebooks/first_hour.ipynb", "docs/platforms.md", "mkdocs.yml", "docs/hooks.py",
                  "docs/pipeline.svg", "docs/guides/pretrain.md", "tests/docs/pages.py",
