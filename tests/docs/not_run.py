@@ -16,8 +16,10 @@ def installs(command):
     (extras,) = re.findall(r"\[([\w,-]+)\]", command) or [""]
     for extra in filter(None, extras.split(",")):
         assert extra in settings["options.extras_require"], command
-    if "playlist_pretrain-" in command or " -e " in command:
-        assert "-c constraints.txt" in command and (ROOT / "constraints.txt").is_file()
+    for lock in re.findall(r"-r (\S+)", command):
+        assert "--require-hashes --no-deps" in command and (ROOT / lock).is_file()
+    if " -e " in command:
+        assert "--no-deps" in command
 
 
 def is_in_a_dockerfile(command):
@@ -54,8 +56,8 @@ NOT_RUN = (
     Excuse(r"^docker |&& docker ", "needs Docker", is_in_a_dockerfile),
     Excuse(r"pip install ", "fetches packages; test_packaging.py installs the wheel", installs),
     Excuse(r"^pip wheel ", "fetches what builds; test_packaging.py builds the wheel"),
-    Excuse(r"^python3\.11 -m venv ", "the environment that its next line fills"),
-    Excuse(r"^make (test|docs|lint|bench|test-fast|test-long|demo PYTHON=.*)$",
+    Excuse(r"^python3 -m venv ", "the environment that its next line fills"),
+    Excuse(r"^make (test|docs|lint|bench|test-fast|test-long|setup|demo STACK=card|demo PYTHON=.*)$",
                "this is make test; test_site.py builds the pages", is_a_target),
     Excuse(r"^aws s3 ", "another program: its copy is made by fsspec here"),
     Excuse(r"--task (jamendo-|mtat)", "needs a public dataset, whose official counts are checked; "

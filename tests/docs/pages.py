@@ -12,7 +12,8 @@ PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.M | re.S)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 PROGRAMS = ("aws", "docker", "make", "mkdocs", "pip", "playlist-pretrain", "pytest", "python",
-            "python3.11", "source", "tensorboard", ".venv/bin/pip", ".venv/bin/python",
+            "python3", "source", "tensorboard", ".venv/bin/pip", ".venv/bin/python",
+            ".venv-gpu/bin/pip", ".venv-gpu/bin/python",
             "venv/bin/pip", "venv/bin/playlist-pretrain", "venv/bin/python")  # fmt: skip
 """What a command begins with; in a block of bash anything may."""
 PLACEHOLDER = re.compile(r"(?<![\w$-])(DIR|FILE|NAME|VERB)\b(?!=)")

@@ -88,8 +88,9 @@ def recipe(target):
 
 def dry_run(target):
     """What ``make`` would do for a target, the environment being newer than what it is made of."""
-    with tempfile.NamedTemporaryFile() as ready:
-        words = ["make", "--dry-run", "PYTHON=python3.11", f"READY={ready.name}", target]
+    with tempfile.NamedTemporaryFile() as main, tempfile.NamedTemporaryFile() as every:
+        ready = f"MAIN={main.name}", f"ALL={every.name}"
+        words = ["make", "--dry-run", "PYTHON=python3", *ready, target]
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "pip install" not in done.stdout
     return done.stdout.splitlines()
