@@ -175,8 +175,17 @@ def test_without_python_make_says_how_to_get_it(tmp_path, stack):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2 and "found none on the PATH" in done.stderr
-    for system in ("Debian", "Ubuntu", "Fedora", "uv python install 3.1"):
+    for system in ("Debian", "Ubuntu", "Fedora", "uv python install 3.1", "PYTHON=/path/to/python"):
         assert system in done.stderr
+    old = tmp_path / "bin" / "python3.10"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["make", "demo", f"STACK={stack}", "PYTHON=python3.10"],
+        cwd=tmp_path, env={"PATH": str(tmp_path / "bin")},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "python3.10 is not Python 3.1" in done.stderr
     assert not list(tmp_path.glob(".venv*"))
 
 

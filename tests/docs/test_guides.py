@@ -1,11 +1,10 @@
 """The commands of the pages, run in their order: they work, and leave what the pages promise."""
 
 import re
-import subprocess
 
 import pytest
 from homes import MODEL
-from pages import PAGES, ROOT, steps, text_of
+from pages import PAGES, steps, text_of
 from remote_server import upload, variables
 
 from playlist_pretrain.records.collection import Collection
@@ -121,17 +120,3 @@ def test_export(home_at, follow):
     (docker,) = (step.text for step in steps(page) if "docker run" in step.text)
     card = (home / "exports" / "serving" / "mine-1" / "README.md").read_text("utf-8")
     assert docker.partition("&& ")[2].strip() in card
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(("python", "words"), [
-    ("", ("Python 3.11", "tensorflow-addons", "pyenv install 3.11", "PYTHON=/path")), ("true", ()),
-])  # fmt: skip
-def test_make_says_why_python_311_and_how_to_get_it(tmp_path, python, words):
-    ready = tmp_path / "venv" / ".ready"
-    done = subprocess.run(
-        ["make", f"READY={ready}", f"PYTHON={python}", str(ready)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode != 0 and not ready.exists()
-    assert all(word in done.stderr for word in words)
