@@ -21,7 +21,7 @@ MAIN := $(VENV)/.ready
 ALL := $(VENV)/.ready-all
 # The locks hold every package there is to install.
 ifdef UV
-CREATE = $(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+CREATE = $(UV) venv --quiet --seed --clear --python $(PYTHON) $(VENV)
 INSTALL = $(UV) pip install --python $(RUN) --no-deps
 else
 CREATE = rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
