@@ -11,7 +11,6 @@ not independent. What is built and trained is kept in ``--work`` and not made ag
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +57,6 @@ def main():
     if not options.data.is_dir():
         print(f"nothing is measured: no folder {options.data}; give --data")
         return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from playlist_pretrain.evaluation.neighbours import Mates, retrieval
     from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
     from playlist_pretrain.playlists.groups import load_groups

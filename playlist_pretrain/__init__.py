@@ -13,10 +13,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.stack import choose_keras
+from playlist_pretrain.stack import prepare_tensorflow
 from playlist_pretrain.version import __version__
 
-choose_keras()
+prepare_tensorflow()
 
 if TYPE_CHECKING:
     from playlist_pretrain.audio.decode import load_audio

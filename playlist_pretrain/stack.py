@@ -24,11 +24,14 @@ LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 _NOTE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
 
 
-def choose_keras() -> None:
-    """Make ``tf.keras`` Keras 2, in this process and those it starts, unless it was used already.
+def prepare_tensorflow() -> None:
+    """Make ``tf.keras`` Keras 2 unless it was used already, and keep TensorFlow's notes back.
 
-    Where Keras 2 is what is installed as ``keras``, nothing is changed.
+    Both by environment variables, which hold for this process and those it starts, and which a user
+    may set otherwise. Where Keras 2 is what is installed as ``keras``, its variable stays unset.
     """
+    # Notes on CPU instructions and missing GPU libraries, of which a user can use none.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not _keras_3_installed():
         return
     os.environ.setdefault(LEGACY_KERAS, "1")

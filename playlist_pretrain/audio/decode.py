@@ -284,21 +284,13 @@ def _load_other(path: str, sample_rate: int, resample_quality: int, reason: str)
 
 @functools.cache
 def _essentia(module: str) -> ModuleType:
-    """Import ``essentia`` or one of its two modes; it and its TensorFlow are kept from printing.
+    """Import ``essentia`` or one of its two modes, kept from printing.
 
     Each mode makes one of every algorithm when it is imported, which takes half a second.
     """
-    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    try:
-        log = importlib.import_module("essentia").log
-        log.infoActive = log.warningActive = log.errorActive = False
-        return importlib.import_module(module)
-    finally:
-        if level is None:
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]
-        else:
-            os.environ["TF_CPP_MIN_LOG_LEVEL"] = level
+    log = importlib.import_module("essentia").log
+    log.infoActive = log.warningActive = log.errorActive = False
+    return importlib.import_module(module)
 
 
 @functools.cache

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -51,8 +50,6 @@ def run(
     """
     prog = program(prog)
     debug = "--debug" in (sys.argv[1:] if argv is None else argv)
-    # TensorFlow's notes on CPU instructions and missing GPU libraries are not for a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         parsed = _parser(options, prog, epilog).parse_args(argv)
         show_messages(quiet=getattr(parsed.options, "quiet", False))

@@ -91,7 +91,7 @@ def run_cells(
 def _start(cell: Cell, state: State, threads: int) -> subprocess.Popen:
     about = {"id": cell.id, "kind": cell.kind, "spec": cell.spec}
     request = json.dumps({"out": str(state.out), "cell": about})
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_FORCE_GPU_ALLOW_GROWTH": "true", **os.environ}
+    settings = {"TF_FORCE_GPU_ALLOW_GROWTH": "true", **os.environ}
     settings |= {"TF_NUM_INTRAOP_THREADS": str(threads), "TF_NUM_INTEROP_THREADS": "1"}
     state.notes(cell).mkdir(parents=True, exist_ok=True)
     with open(state.notes(cell) / LOG, "ab") as log:
