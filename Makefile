@@ -19,9 +19,11 @@ PYTHON ?= $(shell for v in $(PYTHONS); do for p in python$$v python3 python; do 
 RUN := $(VENV)/bin/python
 MAIN := $(VENV)/.ready
 ALL := $(VENV)/.ready-all
+FITS = -c 'import sys; v = "%d.%d" % sys.version_info[:2]; raise SystemExit(v not in "$(PYTHONS)".split())' \
+	|| { echo "$(PYTHON) is not Python $(PYTHONS), which STACK=$(STACK) needs" >&2; exit 1; }
 # The locks hold every package there is to install.
 ifdef UV
-CREATE = $(UV) venv --quiet --seed --clear --python $(PYTHON) $(VENV)
+CREATE = $(UV) venv --quiet --seed --clear --python $(PYTHON) $(VENV) && { $(RUN) $(FITS); }
 INSTALL = $(UV) pip install --python $(RUN) --no-deps
 else
 CREATE = rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
@@ -92,8 +94,7 @@ endif
 	@exit 1
 else
 ifndef UV
-	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; raise SystemExit(v not in "$(PYTHONS)".split())' || \
-		{ echo "$(PYTHON) is not Python $(PYTHONS), which STACK=$(STACK) needs" >&2; exit 1; }
+	@$(PYTHON) $(FITS)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments." \
 		"Debian, Ubuntu: apt install python3-venv (or pythonX.Y-venv); any: install uv" >&2; exit 1; }
 endif
