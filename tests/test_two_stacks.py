@@ -71,7 +71,8 @@ def vectors(python, model, collection, out):
     return np.asarray(read_embeddings(out))
 
 
-@pytest.mark.parametrize(("backbone", "order"), [("vggish", 0), ("vggish", 1), ("resnet50", 0)])
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("backbone", ["vggish", "resnet50"])
 def test_a_model_of_one_stack_is_used_in_the_other(
     pythons, tiny_collection, tmp_path, backbone, order
 ):
