@@ -57,6 +57,7 @@ NOT_RUN = (
     Excuse(r"pip install ", "fetches packages; test_packaging.py installs the wheel", installs),
     Excuse(r"^pip wheel ", "fetches what builds; test_packaging.py builds the wheel"),
     Excuse(r"^python3 -m venv ", "the environment that its next line fills"),
+    Excuse(r"^\.venv-gpu/bin/python ", "asks for a GPU, in the environment of the lines before"),
     Excuse(r"^make (test|docs|lint|bench|test-fast|test-long|setup|demo (STACK|PYTHON)=.*)$",
                "this is make test; test_site.py builds the pages", is_a_target),
     Excuse(r"^aws s3 ", "another program: its copy is made by fsspec here"),
