@@ -106,7 +106,7 @@ def check_scores(
 
 def measurable(targets: np.ndarray) -> np.ndarray:
     """Mark the classes [classes] that some tracks have and some have not; ScoresError if none."""
-    measured = targets.any(axis=0) & ~targets.all(axis=0)
+    measured = np.any(targets, axis=0) & ~np.all(targets, axis=0)
     if not measured.any():
         raise ScoresError(
             f"none of {targets.shape[1]:,} classes has tracks with it and tracks without it among "

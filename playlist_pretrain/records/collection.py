@@ -316,7 +316,7 @@ class IdTable:
         places = np.searchsorted(self._hashes, hashes).clip(max=len(self._hashes) - 1)
         likely = np.flatnonzero(self._hashes[places] == hashes)
         rows = self._rows[places[likely]]
-        for i, row, track_id in zip(likely, rows, self._ids.take(rows), strict=True):
+        for i, row, track_id in zip(likely.tolist(), rows, self._ids.take(rows), strict=True):
             if track_id == wanted[i]:
                 found[i] = row
         return found

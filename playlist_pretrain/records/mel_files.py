@@ -74,7 +74,7 @@ def read_array(place: str) -> np.ndarray:
                 (1, 0): np.lib.format.read_array_header_1_0,
                 (2, 0): np.lib.format.read_array_header_2_0,
             }[np.lib.format.read_magic(header)]
-            shape, fortran, dtype = read(header, max_header_size=_LONGEST_HEADER)  # type: ignore[call-arg]
+            shape, fortran, dtype = read(header, max_header_size=_LONGEST_HEADER)
     except Exception as error:  # a damaged header fails in as many ways as the parser has
         words = " ".join(str(error).split())[:200] or type(error).__name__
         raise MelError(f"no .npy file, or a damaged one: {words}") from error

@@ -405,7 +405,7 @@ class BufferPool:
         # is ever made from the array refers to `lease`, and its end is the end of all of them.
         lease = (ctypes.c_uint8 * size).from_address(block.ctypes.data + start)
         weakref.finalize(lease, self._put, block).atexit = False
-        return np.ndarray(shape, dtype, buffer=lease)  # type: ignore[arg-type]
+        return np.ndarray(shape, dtype, buffer=lease)
 
     def _put(self, block: np.ndarray) -> None:
         if len(self._free) < self.reserve:

@@ -87,7 +87,7 @@ class MagnaTagATuneReader:
         clips, paths, targets = _annotations(source)
         kept = np.array([clip not in NEVER_USED for clip in clips])
         if protocol == "jongpil":
-            kept &= targets.any(axis=1) & [clip not in SHORT for clip in clips]
+            kept &= targets.any(axis=1) & np.array([clip not in SHORT for clip in clips])
         splits = _splits(paths, targets, kept)
         for (split, found), expected in zip(splits.items(), PROTOCOLS[protocol], strict=True):
             if len(found) != expected:

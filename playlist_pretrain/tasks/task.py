@@ -128,7 +128,9 @@ def missing_classes(
     Targets are bool [tracks, classes].
     """
     return {
-        split: [name for name, found in zip(classes, targets.any(axis=0), strict=True) if not found]
+        split: [
+            name for name, found in zip(classes, np.any(targets, axis=0), strict=True) if not found
+        ]
         for split, targets in (("train", train), ("test", test))
     }
 

@@ -253,7 +253,9 @@ def test_resumes_to_the_same_weights_history_and_model(
 
 
 @pytest.mark.long
-def test_resnet50_resumes_too(arguments, resumed, run_whole, assert_same):
+def test_resnet50_resumes_too(arguments, resumed, run_whole, assert_same, monkeypatch):
+    few = {"stackwise_filters": [8, 8], "stackwise_blocks": [1, 1], "stackwise_strides": [1, 2]}
+    monkeypatch.setattr("playlist_pretrain.models.resnet50.STACKS", few)
     position = arguments.index("--width")
     arguments = changed(arguments[:position] + arguments[position + 2 :], backbone="resnet50")
     arguments = changed(arguments, epochs="2")
