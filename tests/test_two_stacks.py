@@ -29,7 +29,9 @@ SMALL = ["--preset", "fast", "--frames", "16", "--batch", "6"]
 
 def version_of(python):
     """Its TensorFlow's, without importing it; empty where it has none."""
-    code = "from importlib.metadata import version as v; print(v('tensorflow'))"
+    # The locks have tensorflow-cpu under this name.
+    code = "from importlib import metadata as m; "
+    code += "print(m.version(m.packages_distributions()['tensorflow'][0]))"
     words = [str(python), "-c", code]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
 
@@ -46,6 +48,7 @@ def pythons():
         if Path(python).exists() and (version := version_of(python)):
             found.setdefault(version, str(python))
     if len(found) < 2:
+        assert not os.environ.get("OTHER_PYTHON"), "it is no Python of the other stack"
         pytest.skip("there is one stack only; OTHER_PYTHON names the Python of another")
     return found
 
