@@ -74,8 +74,7 @@ def vectors(python, model, collection, out):
     return np.asarray(read_embeddings(out))
 
 
-@pytest.mark.parametrize("order", [0, 1])
-@pytest.mark.parametrize("backbone", ["vggish", "resnet50"])
+@pytest.mark.parametrize(("backbone", "order"), [("vggish", 0), ("resnet50", 1)])
 def test_a_model_of_one_stack_is_used_in_the_other(
     pythons, tiny_collection, tmp_path, backbone, order
 ):
