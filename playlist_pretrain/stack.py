@@ -30,7 +30,7 @@ def prepare_tensorflow() -> None:
     Both by environment variables, which hold for this process and those it starts, and which a user
     may set otherwise. Where Keras 2 is what is installed as ``keras``, its variable stays unset.
     """
-    # Notes on CPU instructions and missing GPU libraries, of which a user can use none.
+    # Its notes on CPU instructions and missing GPU libraries ask for nothing that a user can do.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if not _keras_3_installed():
         return
