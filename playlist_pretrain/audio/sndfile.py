@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -65,12 +65,20 @@ def read_streams(path: str) -> Iterator[tuple[int, np.ndarray]]:
 
 
 class _Longer(io.BytesIO):
-    """Bytes that state ``more`` than there are; libmpg123 works out the length of them."""
+    """Bytes that state ``more`` than there are; libmpg123 works out a length from them."""
 
-    more = 0
+    def __init__(self, content: bytes, more: int):
+        super().__init__(content)
+        self.size, self.more = len(content), more
 
     def seek(self, place: int, whence: int = 0, /) -> int:
         return super().seek(place + (self.more if whence == 2 else 0), whence)
+
+    def readinto(self, buffer: Any, /) -> int:
+        if self.tell() <= self.size:
+            return super().readinto(buffer)
+        buffer[:] = bytes(len(buffer))  # where it looks for a tag, at the end that it was told
+        return len(buffer)
 
 
 def _mpeg(content: bytes, stream: Stream) -> IO[bytes]:
@@ -84,9 +92,7 @@ def _mpeg(content: bytes, stream: Stream) -> IO[bytes]:
                 return io.BytesIO(content)
             content = content[size:]
             break
-    longer = _Longer(content)
-    longer.more = (stream.frames + 2) * frame_at(content, 0)[2]
-    return longer
+    return _Longer(content, 128 + (stream.frames + 2) * frame_at(content, 0)[2])
 
 
 def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:

@@ -24,7 +24,6 @@ _CHAIN = 3
 """Frames of one kind in a row that are no accident: pictures in tags hold single ones."""
 _MOST_CHANGES, _MOST_STREAMS = 100, 10_000
 _MOST_TRIES = 1_000_000  # places that look like a frame and are none
-_MOST_CHUNKS = 1_000
 _SYNC = re.compile(rb"\xff[\xe0-\xfe][^\xff]")
 # fmt: off
 _KBITS = {
@@ -46,6 +45,8 @@ _MPEG_ENDINGS = (".mp3", ".mp2", ".mpa", ".mpga", ".aac")
 _FLAC_HEAD = b"fLaC\0\0\0\x22"
 
 
+MOST_CHUNKS = 1_000
+"""Chunks of a wav file that are looked at, one after another."""
 LONGEST_WHOLE = 5400
 """Most seconds that are taken out of one file, as with ``excerpt=None``."""
 
@@ -288,14 +289,14 @@ def sample_bytes(path: str) -> SampleBytes | None:
             chunks = _chunks(stream, "<4s12xQ", 40, 8)
         else:
             return None
-        long_size, claims, rate, count = 0, [], 0, 0
+        long_size = claim = rate = count = 0
         try:
-            for name, length in chunks:
+            for name, length in chunks:  # noqa: B007
                 if name == b"ds64":
                     long_size = struct.unpack("<8xQ", stream.read(16))[0]
                 elif name == b"fmt ":
-                    code, _, rate, byte_rate = struct.unpack("<HHII", stream.read(12))
-                    claims = [byte_rate] if code not in (1, 3, 0xFFFE) else []
+                    code, rate, byte_rate = struct.unpack("<H2xII", stream.read(12))
+                    claim = 0 if code in (1, 3, 0xFFFE) else byte_rate
                 elif name == b"fact":
                     count = struct.unpack("<I", stream.read(4))[0]
                 elif name in (b"data", b"SSND"):
@@ -305,24 +306,24 @@ def sample_bytes(path: str) -> SampleBytes | None:
         except struct.error:
             return None
         there = size - stream.tell()
-        if kind == b"RF64" and length == 0xFFFFFFFF:
-            length = long_size
-        # Of nothing, what lies behind are other chunks, if the whole has the length it states.
-        empty = length == 0 and kind == b"RIFF" and struct.unpack("<4xI4x", magic)[0] + 8 == size
-        if unstated(length) and (length == 0 or length > there) and not empty:
-            length = there
-        # Two claims that agree: there are odd byte rates, and odd counts.
-        seconds = None
-        if claims and claims[0] and rate and not unstated(count):
-            seconds = min(min(length, there) / claims[0], count / rate)
-        return SampleBytes(length, there, seconds)
+    if kind == b"RF64" and length == 0xFFFFFFFF:
+        length = long_size
+    # Of nothing, what lies behind are other chunks, if the whole has the length it states.
+    whole = kind == b"RIFF" and struct.unpack("<4xI4x", magic)[0] + 8 == size
+    if not whole if length == 0 else unstated(length) and length > there:
+        length = there
+    # The smaller of two claims: there are odd byte rates, and odd counts.
+    seconds = None
+    if claim and rate and not unstated(count):
+        seconds = min(min(length, there) / claim, count / rate)
+    return SampleBytes(length, there, seconds)
 
 
 def _chunks(stream: IO[bytes], form: str, start: int, even: int) -> Iterator[tuple[bytes, int]]:
     """Name and stated size of the content of each chunk, the stream standing at it."""
     head_size = struct.calcsize(form)
     at = start
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(MOST_CHUNKS):
         stream.seek(at)
         if len(head := stream.read(head_size)) < head_size:
             return
