@@ -34,6 +34,7 @@ from playlist_pretrain.audio.sndfile import read_streams
 from playlist_pretrain.audio.streams import (
     LONGEST_WHOLE,
     MISSING_SECONDS,
+    MPEG_ENDINGS,
     Stream,
     sample_bytes,
     stated_seconds,
@@ -100,7 +101,7 @@ def decode(
     ----------
     path : str or path-like
         wav, flac, mp3, ogg, m4a, aiff and whatever else Essentia or libsndfile reads, of any
-        rate and number of channels (m4a: at most two).
+        rate and number of channels (m4a: at most two), also such as change on the way.
     sample_rate : int
         Hz of the result.
     excerpt : float or None
@@ -188,9 +189,11 @@ def _check_file(path: str) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"cannot be opened: {reason}") from None
-    # A decoder that looks for mp3 frames finds them in an archive of mp3 files as well.
+    # A decoder that looks for mp3 frames finds them in archives and films as well.
     if magic == b"PK\x03\x04":
         raise AudioError("is a zip archive, not an audio file")
+    if magic == b"\0\0\1\xba":
+        raise AudioError(f"is an MPEG program stream, which is not read; {_ADVICE}")
 
 
 def _load(
@@ -200,7 +203,9 @@ def _load(
     alike = itertools.groupby(streams_of(path), lambda stream: stream.sound)
     runs = [list(streams) for _, streams in alike]
     if len(runs) < 2:
-        with _essentia_name(path) as name:
+        # Where no frames follow one another, what the decoder takes for some by a name is noise.
+        nameless = not runs and path.lower().endswith(MPEG_ENDINGS)
+        with _essentia_name(path, nameless) as name:
             return _load_alike(name, sample_rate, excerpt, resample_quality)
     parts: list[np.ndarray] = []
     for run in runs:
@@ -235,13 +240,17 @@ def _load_alike(
         if "more than" in str(error) or "cut off" in str(error):
             raise
     for sign, why in (
-        ("more than 2 channels", "it has more than two channels"),
+        ("more than 2 channels", "it has more than two channels, or states none"),
         ("Unsupported codec", "its codec is not supported"),
     ):
         if sign in reason:
             raise AudioError(f"cannot be decoded: {why}; {_ADVICE}")
     reason = reason.rpartition(", error = ")[2].rpartition("AudioLoader: ")[2]
-    raise AudioError(f"cannot be decoded as audio ({' '.join(reason.split())})")
+    reason = " ".join(reason.split())
+    raise AudioError(
+        f"cannot be decoded as audio ({reason}): damaged, or of a kind that is not supported; "
+        f"{_ADVICE}"
+    )
 
 
 def _run(
@@ -329,12 +338,13 @@ def _tiny_wav() -> str:
 
 
 @contextlib.contextmanager
-def _essentia_name(path: str) -> Iterator[str]:
-    """Make a path absolute, so that it is no protocol (``http:…``), and valid UTF-8."""
+def _essentia_name(path: str, nameless: bool = False) -> Iterator[str]:
+    """Make a path absolute, so that it is no protocol (``http:…``), and valid UTF-8.
+
+    With ``nameless``, or where that cannot be, the name says nothing of the format.
+    """
     path = os.path.abspath(path)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if nameless or path != path.encode("utf-8", "replace").decode():
         with open(path, "rb") as stream:
             yield f"/proc/self/fd/{stream.fileno()}"
     else:

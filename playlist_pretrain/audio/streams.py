@@ -41,7 +41,8 @@ _AAC_RATES = (
     96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
 )
 # fmt: on
-_MPEG_ENDINGS = (".mp3", ".mp2", ".mpa", ".mpga", ".aac")
+MPEG_ENDINGS = (".mp3", ".mp2", ".mpa", ".mpga", ".aac")
+"""Of files whose frames are looked for, whatever they begin with."""
 _FLAC_HEAD = b"fLaC\0\0\0\x22"
 
 
@@ -90,7 +91,7 @@ def streams_of(path: str) -> list[Stream]:
                 found = _flac_streams(data, start)
             elif magic in (b"RIFF", b"FORM"):
                 return []
-            elif start or magic[:1] == b"\xff" or path.lower().endswith(_MPEG_ENDINGS):
+            elif start or magic[:1] == b"\xff" or path.lower().endswith(MPEG_ENDINGS):
                 found = _frame_streams(data, start)
             else:
                 return []
