@@ -30,7 +30,7 @@ from types import ModuleType
 
 import numpy as np
 
-from playlist_pretrain.audio.sndfile import read_streams
+from playlist_pretrain.audio.sndfile import DAMAGED, read_streams
 from playlist_pretrain.audio.streams import (
     LONGEST_WHOLE,
     MISSING_SECONDS,
@@ -205,8 +205,12 @@ def _load(
     if len(runs) < 2:
         # Where no frames follow one another, what the decoder takes for some by a name is noise.
         nameless = not runs and path.lower().endswith(MPEG_ENDINGS)
-        with _essentia_name(path, nameless) as name:
-            return _load_alike(name, sample_rate, excerpt, resample_quality)
+        try:
+            with _essentia_name(path, nameless) as name:
+                return _load_alike(name, sample_rate, excerpt, resample_quality)
+        except AudioError:
+            if not runs:
+                raise  # otherwise what is around the frames may be in the way
     parts: list[np.ndarray] = []
     for run in runs:
         with _copied(path, run) as name:
@@ -237,7 +241,7 @@ def _load_alike(
         waveform = _load_other(name, sample_rate, resample_quality)
         return waveform, 0, waveform.size
     except AudioError as error:
-        if "more than" in str(error) or "cut off" in str(error):
+        if str(error) != DAMAGED:  # it knows the file
             raise
     for sign, why in (
         ("more than 2 channels", "it has more than two channels, or states none"),
