@@ -296,8 +296,8 @@ def _refuse_longer(samples: int, sample_rate: int) -> None:
     if samples > LONGEST_WHOLE * sample_rate:
         raise AudioError(
             f"lasts {samples / sample_rate / 3600:.1f} hours, and at most "
-            f"{LONGEST_WHOLE / 3600:.1f} are taken whole; take an excerpt, or cut it up (of a joined "
-            "file, or one of more than two channels, an excerpt is cut from the whole), for "
+            f"{LONGEST_WHOLE / 3600:.1f} are taken whole; take an excerpt, or cut it up (of a "
+            "joined file, or one of more than two channels, an excerpt needs the whole), for "
             "example with: ffmpeg -i FILE -f segment -segment_time 3600 -c copy PART%02d.EXT"
         )
 
