@@ -218,8 +218,7 @@ def _ogg_streams(data: mmap.mmap, start: int) -> list[Stream]:
 
 
 def _ogg_sound(packet: bytes) -> tuple[str, int, int] | None:
-    if len(packet) < 30:
-        packet = packet.ljust(64, b"\0")
+    packet = packet.ljust(64, b"\0")
     if packet.startswith(b"\1vorbis"):
         return "vorbis", int.from_bytes(packet[12:16], "little"), packet[11]
     if packet.startswith(b"OpusHead"):
