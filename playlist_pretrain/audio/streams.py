@@ -182,7 +182,7 @@ def _mpeg_frame(head: bytes) -> tuple[tuple[str, int, int] | None, int, int]:
 
 
 def _flac_streams(data: mmap.mmap, at: int) -> list[Stream]:
-    found = []
+    found: list[Stream] = []
     while 0 <= at < len(data) and len(found) <= _MOST_STREAMS:
         following = data.find(_FLAC_HEAD, at + 8)
         end = len(data) if following < 0 else following
