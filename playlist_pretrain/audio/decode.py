@@ -361,10 +361,10 @@ def _copied(path: str, streams: Sequence[Stream]) -> Iterator[str]:
     """Name of a file in memory that holds some streams of another, and nothing between them."""
     descriptor = os.memfd_create("streams")
     try:
-        with open(path, "rb") as source:
+        with open(path, "rb") as source, open(descriptor, "wb", closefd=False) as copy:
             for start, stop in itertools.chain(*(stream.spans for stream in streams)):
                 source.seek(start)
-                os.write(descriptor, source.read(stop - start))
+                copy.write(source.read(stop - start))
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
