@@ -158,7 +158,7 @@ def _chunks(
     The last two are the bytes that are stated and that are there.
     """
     length = tf.cast(tf.strings.length(contents), tf.int64)
-    head = tf.strings.substr(contents + " " * 12, 0, 12)
+    head = tf.cond(length >= 12, lambda: tf.strings.substr(contents, 0, 12), lambda: " " * 12)
     kind = tf.strings.substr(head, 0, 4)
     is_w64 = tf.equal(kind, "riff")
     is_wav = tf.equal(tf.strings.substr(head, 8, 4), "WAVE")
