@@ -151,10 +151,7 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
         raise AudioError("holds no samples")
     waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
     if waveform.size == 0:
-        raise AudioError(
-            "cannot be decoded: no samples came of it, it holds none or they are of a codec that "
-            f"is not supported in full; {_ADVICE}"
-        )
+        raise AudioError("holds no samples")
     if not np.isfinite(waveform).all():
         raise AudioError("holds NaN or infinite samples")
     seconds = total / sample_rate
@@ -226,6 +223,8 @@ def _load_alike(
     """:func:`_load` for a file of one rate and number of channels."""
     try:
         waveform, total = _run(name, sample_rate, resample_quality, 0, _LONG_SECONDS)
+        if not waveform.size:
+            raise RuntimeError("no samples")
         if total <= waveform.size:
             return waveform, 0, waveform.size
         start, stop = _excerpt(total, sample_rate, excerpt)
@@ -246,6 +245,7 @@ def _load_alike(
     for sign, why in (
         ("more than 2 channels", "it has more than two channels, or states none"),
         ("Unsupported codec", "its codec is not supported"),
+        ("no samples", "no samples came of it, its codec may not be supported in full"),
     ):
         if sign in reason:
             raise AudioError(f"cannot be decoded: {why}; {_ADVICE}")

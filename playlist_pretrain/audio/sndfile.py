@@ -6,6 +6,7 @@ without an old encoder's word from its first frame, so that of a variable bit ra
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator
@@ -113,7 +114,7 @@ def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:
                 if stated < _UNKNOWN:
                     _check_length(stated, rate, file.channels)
                 means = [np.zeros(0, np.float32)]
-                while len(block := file.read(_BLOCK_SAMPLES, "float32", always_2d=True)):
+                while len(block := _block(file)):
                     means.append(block.mean(axis=1))
                     _check_length(sum(map(len, means)), rate, file.channels)
     except soundfile.LibsndfileError:
@@ -124,6 +125,18 @@ def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:
     if stated < _UNKNOWN and there < stated - MISSING_SECONDS * rate:
         raise AudioError(f"a file that is cut off: samples stated, there: {stated}, {len(mono)}")
     return rate, mono
+
+
+def _block(file: Any) -> np.ndarray:
+    """Some samples more, float32 [samples, channels]; none at the end."""
+    import soundfile
+
+    if file.frames < _UNKNOWN:
+        return file.read(_BLOCK_SAMPLES, "float32", always_2d=True)
+    block = np.full((_BLOCK_SAMPLES, file.channels), np.nan, np.float32)
+    with contextlib.suppress(soundfile.LibsndfileError):  # it cannot find the end's place
+        return file.read(out=block)
+    return block[~np.isnan(block).any(axis=1)]
 
 
 def _check_length(samples: int, rate: int, channels: int) -> None:

@@ -77,18 +77,18 @@ def test_compressed_wav(code, tone, by_ffmpeg, ways, tmp_path):
     for size in (0, 0x7FFFF000, 0xFFFFFFFF):
         path.write_bytes(stating(wav, size))
         assert alike(ways["builder"](path), expected, 0.15) == ""
-    path.write_bytes(wav[: len(wav) // 2])
-    with pytest.raises(AudioError, match=r"cut off: 1\.\d s of the (2\.9|3\.\d) s"):
-        ways["builder"](path)
     for way in WAYS[1:]:
         with pytest.raises(Exception, match="an encoding other than PCM and floats"):
             ways[way](path)
+    path.write_bytes(wav[: len(wav) // 2])
+    with pytest.raises(AudioError, match=r"cut off: 1\.\d s of the (2\.[89]|3\.\d) s"):
+        ways["builder"](path)
 
 
 @pytest.mark.slow
 def test_a_decoder_that_stops_early_is_noticed(tone, tmp_path):
     """AAC in wav gives one frame in seven; both what its header states and its bytes say more."""
-    (tmp_path / "a.wav").write_bytes(tone("wav", "-c:a", "aac"))
+    (tmp_path / "a.wav").write_bytes(tone("wav", "-c:a", "aac", channels=1))
     with pytest.raises(AudioError, match=r"cut off: 0\.1 s of the 3\.0 s that its header states"):
         decode(tmp_path / "a.wav")
 
@@ -177,7 +177,7 @@ def half_known(wma, code):
 @pytest.mark.parametrize("code", [0x162, 0x163], ids=["Professional", "Lossless"])
 def test_a_codec_that_the_decoder_half_knows_is_not_said_to_be_silence(code, tone, tmp_path):
     (tmp_path / "a.wma").write_bytes(half_known(tone("wma", "-c:a", "wmav2"), code))
-    with pytest.raises(AudioError, match="not supported in full; convert it") as caught:
+    with pytest.raises(AudioError, match="may not be supported in full; convert it") as caught:
         decode(tmp_path / "a.wma")
     assert "no audio" not in str(caught.value)
 

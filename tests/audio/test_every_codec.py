@@ -103,7 +103,7 @@ CODECS = {  # extension and ffmpeg's name of a container: the encoders whose fil
 KINDS = [(*kind.split(), codec) for kind, codecs in CODECS.items() for codec in codecs.split()]
 SECONDS, HZ, LEVEL = 3, 440, 0.4
 REASONS = (  # why a sound file may be left out: never for what it is not
-    "codec is not supported", "more than two channels, or states none", "not supported in full",
+    "codec is not supported", "more than two channels, or states none", "supported in full",
     "of a kind that is not supported", "is an MPEG program stream",
 )  # fmt: skip
 
