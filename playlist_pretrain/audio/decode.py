@@ -151,7 +151,10 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
         raise AudioError("holds no samples")
     waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
     if waveform.size == 0:
-        raise AudioError("holds no samples")
+        raise AudioError(
+            "no samples came of it: it holds none, or its codec is not supported in full; "
+            f"{_ADVICE}"
+        )
     if not np.isfinite(waveform).all():
         raise AudioError("holds NaN or infinite samples")
     seconds = total / sample_rate
@@ -245,7 +248,7 @@ def _load_alike(
     for sign, why in (
         ("more than 2 channels", "it has more than two channels, or states none"),
         ("Unsupported codec", "its codec is not supported"),
-        ("no samples", "no samples came of it, its codec may not be supported in full"),
+        ("no samples", "no samples came of it, its codec is not supported in full"),
     ):
         if sign in reason:
             raise AudioError(f"cannot be decoded: {why}; {_ADVICE}")

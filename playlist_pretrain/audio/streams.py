@@ -328,7 +328,8 @@ def _chunks(stream: IO[bytes], form: str, start: int, even: int) -> Iterator[tup
         if len(head := stream.read(head_size)) < head_size:
             return
         name, size = struct.unpack(form, head)
-        size -= head_size if even == 8 else 0  # W64 counts the head
-        yield name, max(size, 0)
-        at += head_size + max(size, 0)
+        # W64 counts the head; and no file is as long as it may state.
+        size = max(0, min(size, 2**60) - (head_size if even == 8 else 0))
+        yield name, size
+        at += head_size + size
         at += -at % even

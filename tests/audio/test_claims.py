@@ -76,7 +76,11 @@ def test_compressed_wav(code, tone, by_ffmpeg, ways, tmp_path):
         assert alike(ways["builder"](path), expected) == ""
     for size in (0, 0x7FFFF000, 0xFFFFFFFF):
         path.write_bytes(stating(wav, size))
-        assert alike(ways["builder"](path), expected, 0.15) == ""
+        if size == 0 and code.startswith("adpcm"):
+            with pytest.raises(AudioError, match="no samples came of it"):
+                ways["builder"](path)
+        else:
+            assert alike(ways["builder"](path), expected, 0.15) == ""
     for way in WAYS[1:]:
         with pytest.raises(Exception, match="an encoding other than PCM and floats"):
             ways[way](path)
@@ -177,7 +181,7 @@ def half_known(wma, code):
 @pytest.mark.parametrize("code", [0x162, 0x163], ids=["Professional", "Lossless"])
 def test_a_codec_that_the_decoder_half_knows_is_not_said_to_be_silence(code, tone, tmp_path):
     (tmp_path / "a.wma").write_bytes(half_known(tone("wma", "-c:a", "wmav2"), code))
-    with pytest.raises(AudioError, match="may not be supported in full; convert it") as caught:
+    with pytest.raises(AudioError, match="is not supported in full; convert it") as caught:
         decode(tmp_path / "a.wma")
     assert "no audio" not in str(caught.value)
 
