@@ -329,7 +329,7 @@ def _chunks(stream: IO[bytes], form: str, start: int, even: int) -> Iterator[tup
             return
         name, size = struct.unpack(form, head)
         # W64 counts the head; and no file is as long as it may state.
-        size = max(0, min(size, 2**60) - (head_size if even == 8 else 0))
+        size = max(0, min(size, 2**40) - (head_size if even == 8 else 0))
         yield name, size
         at += head_size + size
         at += -at % even
