@@ -23,12 +23,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from playlist_pretrain.audio.decode import LONGEST_WHOLE
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.log_mel import fill_window, pad_to_frame
+from playlist_pretrain.audio.sndfile import read_streams
 from playlist_pretrain.audio.wav import (
-    HIGHEST_RATE,
-    LOWEST_RATE,
     RESAMPLE_QUALITY,
     VALUES_AT_ONCE,
     demand,
@@ -37,11 +35,6 @@ from playlist_pretrain.audio.wav import (
 )
 from playlist_pretrain.audio.windows import SHORT
 from playlist_pretrain.errors import AudioError, FrontEndError, RecipeError, first_line
-
-MOST_VALUES = 2**30
-"""Samples of all channels that a file may state, since memory is taken for them before they are
-read."""
-_UNKNOWN = 2**63 - 1  # samples of a flac file that was written to a pipe, as libsndfile has it
 
 
 def audio_windows(
@@ -225,9 +218,10 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     path : tf.Tensor string []
         wav, flac, mp3, ogg (Vorbis, Opus), told apart by its content; any rate from 1 to 768 kHz
         and any number of channels, whose mean is taken. It lasts at most
-        :data:`~playlist_pretrain.audio.decode.LONGEST_WHOLE` seconds.
+        :data:`~playlist_pretrain.audio.streams.LONGEST_WHOLE` seconds.
     sample_rate : int
-        Hz of the result; resampled as Essentia's ``Resample`` does with quality 4.
+        Hz of the result; resampled as Essentia's ``Resample`` does with quality 4. Of a file that
+        was joined of streams each is resampled from its own rate.
 
     Returns
     -------
@@ -238,60 +232,59 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     ------
     tf.errors.OpError
         For a file that is missing, damaged, cut off, of another kind, or beyond the limits. Of an
-        ogg file that was cut off it gives what is there, since that states no length.
+        mp3 or ogg file that was cut off it gives what is there, since those state no length that
+        can be trusted.
     """
     contents = tf.io.read_file(path)
     magic = tf.strings.substr(contents + "    ", 0, 4)
 
     def other():
-        samples, rate, reason = tf.numpy_function(
-            _decoded, [path], (tf.float32, tf.int64, tf.string), stateful=False
+        samples, rates, ends, reason = tf.numpy_function(
+            _decoded, [path], (tf.float32, tf.int64, tf.int64, tf.string), stateful=False
         )
         with tf.control_dependencies([demand(reason == "", reason)]):
-            samples = tf.reduce_mean(tf.ensure_shape(samples, [None, None]), axis=1)
+            samples = tf.ensure_shape(samples, [None])
         finite = tf.reduce_all(tf.math.is_finite(samples))
         with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
-            count = tf.size(samples, tf.int64)
-        rate = tf.ensure_shape(rate, [])
+            rates, ends = tf.ensure_shape(rates, [None]), tf.ensure_shape(ends, [None])
         at_once = tf.constant(VALUES_AT_ONCE, tf.int64)
-        return tf.cond(
-            tf.equal(rate, sample_rate),
-            lambda: samples,
-            lambda: resampled(
-                lambda first, stop: samples[first:stop], count, at_once, rate, sample_rate
-            ),
-        )
 
-    waveform = tf.cond(magic == "RIFF", lambda: wav_waveform(contents, sample_rate), other)
+        def of_stream(given):
+            rate, start, end = given
+            return tf.cond(
+                tf.equal(rate, sample_rate),
+                lambda: samples[start:end],
+                lambda: resampled(
+                    lambda first, stop: samples[start + first : start + stop],
+                    end - start, at_once, rate, sample_rate,
+                ),
+            )  # fmt: skip
+
+        starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
+        spec = tf.RaggedTensorSpec([None], tf.float32, ragged_rank=0)
+        return tf.map_fn(
+            of_stream, (rates, starts, ends), parallel_iterations=1, fn_output_signature=spec
+        ).values
+
+    is_wav = tf.reduce_any(tf.equal(magic, tf.constant(["RIFF", "RF64", "riff"])))
+    waveform = tf.cond(is_wav, lambda: wav_waveform(contents, sample_rate), other)
     return tf.ensure_shape(waveform, [None])
 
 
-def _decoded(path: bytes | np.ndarray) -> tuple[np.ndarray, np.int64, bytes]:
-    """Decode by libsndfile: float32 [samples, channels], full scale ±1, and their rate.
+def _decoded(path: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, bytes]:
+    """Decode by libsndfile: mono float32 [samples], and rate and end of each stream in it.
 
     Last comes the reason if there are none: an error raised here would be logged by TensorFlow
     with its traceback.
     """
-    import soundfile
-
-    def refused(reason: str) -> tuple[np.ndarray, np.int64, bytes]:
-        return np.zeros((0, 1), np.float32), np.int64(0), reason.encode()
-
+    rates, parts, reason = [], [np.zeros(0, np.float32)], ""
     try:
-        with soundfile.SoundFile(np.asarray(path).item()) as file:
-            rate, count = file.samplerate, file.frames
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                return refused(f"a file of an impossible rate: {rate}")
-            if not 0 < count < _UNKNOWN:
-                return refused("a file that states no samples")
-            if count > LONGEST_WHOLE * rate or count * file.channels > MOST_VALUES:
-                return refused(
-                    f"a file of more than {LONGEST_WHOLE} seconds, or of {MOST_VALUES} samples: "
-                    f"it states {count}"
-                )
-            samples = file.read(dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
-        return refused("a file that is damaged, or no audio that libsndfile reads")
-    if len(samples) < count:
-        return refused(f"a file that is cut off: samples stated, there: {count}, {len(samples)}")
-    return samples, np.int64(rate), b""
+        for rate, mono in read_streams(os.fsdecode(np.asarray(path).item())):
+            rates.append(rate)
+            parts.append(mono)
+        if not sum(map(len, parts)):
+            reason = "a file that holds no samples"
+    except AudioError as error:
+        reason = str(error)
+    ends = np.cumsum([len(part) for part in parts[1:]], dtype=np.int64)
+    return np.concatenate(parts), np.array(rates, np.int64), ends, reason.encode()

@@ -12,22 +12,18 @@ from typing import Any
 
 import tensorflow as tf
 
-from playlist_pretrain.audio.decode import LONGEST_WHOLE
 from playlist_pretrain.audio.log_mel import in_parts
+from playlist_pretrain.audio.sndfile import HIGHEST_RATE, LOWEST_RATE
+from playlist_pretrain.audio.streams import LONGEST_WHOLE, MISSING_SECONDS, MOST_CHUNKS, unstated
 
 RESAMPLE_QUALITY = 4
 """The one of Essentia's qualities that is computed here: linear interpolation."""
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-"""Hz; what a header states beyond that is no rate of audio, and from 1 Hz a file of a megabyte
-would be resampled to gigabytes."""
 LOUDEST = 2.0**31
 """Highest sample, in full scales: that of 32-bit integers that were not scaled. The power of much
 higher ones does not fit float32."""
 VALUES_AT_ONCE = 2**20
 """Samples of all channels that are decoded together; bounds memory for long files."""
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
-_UNKNOWN_SIZE = 0xFFFFFFFF  # of a file that was written to a pipe
-_MOST_CHUNKS = 1_000  # looked at one after another, so a file of nothing else would take minutes
 
 
 def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tensor:
@@ -36,10 +32,12 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     Parameters
     ----------
     contents : tf.Tensor string []
-        A RIFF file of 8, 16, 24 or 32 bit PCM, or of 32 or 64 bit floats, of any number of
-        channels, whose mean is taken, and a rate from 1 to 768 kHz. Chunks may come in any order,
-        as long as the format comes before the samples, which are in one of the first thousand.
-        It lasts at most :data:`~playlist_pretrain.audio.decode.LONGEST_WHOLE` seconds.
+        A RIFF, RF64 or W64 file of 8, 16, 24 or 32 bit PCM, or of 32 or 64 bit floats, of any
+        number of channels, whose mean is taken, and a rate from 1 to 768 kHz. Chunks may come in
+        any order, as long as the format comes before the samples, which are in one of the first
+        thousand. It lasts at most :data:`~playlist_pretrain.audio.streams.LONGEST_WHOLE` seconds.
+        What it states of its length is held against the bytes that are there, as in
+        :func:`playlist_pretrain.audio.streams.sample_bytes`.
     sample_rate : int
         Hz of the result.
     *where
@@ -57,7 +55,7 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
         impossible rate, and samples that are not finite or beyond :data:`LOUDEST`; the message
         says which.
     """
-    format_at, data_at, size = _chunks(contents, where)
+    format_at, data_at, stated, left = _chunks(contents, where)
     code = _number(contents, format_at, 2)
     channels = _number(contents, format_at + 2, 2)
     rate = _number(contents, format_at + 4, 4)
@@ -67,8 +65,13 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     code = tf.cond(extended, lambda: _number(contents, format_at + 24, 2), lambda: code)
     possible = (rate >= LOWEST_RATE) & (rate <= HIGHEST_RATE)
     frame = tf.maximum(channels * (bits // 8), 1)  # bytes
+    spare = tf.cast(MISSING_SECONDS * tf.cast(rate, tf.float64), tf.int64) * frame
+    whole = stated <= left + spare
+    cut_off = "a wav file that is cut off: bytes stated, there"
+    size = tf.minimum(stated, left)
     count = size // frame
     checks = [
+        demand(whole, cut_off, stated, left, *where),
         demand(channels > 0, "a wav file without channels", *where),
         demand(possible, "a wav file of an impossible rate", rate, *where),
         demand(count > 0, "a wav file that holds no samples", *where),
@@ -147,43 +150,62 @@ def _number(contents: tf.Tensor, at: tf.Tensor, size: int) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(raw, tf.int64) * weights)
 
 
-def _chunks(contents: tf.Tensor, where: Sequence[Any]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Find the format and the samples: where each begins, and how many bytes the samples are."""
+def _chunks(
+    contents: tf.Tensor, where: Sequence[Any]
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Find the format and the samples: where each begins, and the bytes of samples.
+
+    The last two are the bytes that are stated and that are there.
+    """
     length = tf.cast(tf.strings.length(contents), tf.int64)
-    long_enough = length >= 12
-    head = tf.cond(long_enough, lambda: tf.strings.substr(contents, 0, 12), lambda: " " * 12)
-    is_wav = tf.equal(tf.strings.substr(head, 0, 4), "RIFF") & tf.equal(
-        tf.strings.substr(head, 8, 4), "WAVE"
-    )
+    head = tf.cond(length >= 12, lambda: tf.strings.substr(contents, 0, 12), lambda: " " * 12)
+    kind = tf.strings.substr(head, 0, 4)
+    is_w64 = tf.equal(kind, "riff")
+    is_wav = tf.equal(tf.strings.substr(head, 8, 4), "WAVE")
+    is_wav = (is_wav & (tf.equal(kind, "RIFF") | tf.equal(kind, "RF64"))) | is_w64
     with tf.control_dependencies([demand(is_wav, "not a wav file (RIFF, WAVE)", *where)]):
         length = tf.identity(length)
-    nowhere = tf.constant(-1, tf.int64)
+    nowhere, nothing = tf.constant(-1, tf.int64), tf.constant(0, tf.int64)
+    first, head_size, even = tf.unstack(
+        tf.where(is_w64, tf.constant([40, 24, 8], tf.int64), tf.constant([12, 8, 2], tf.int64))
+    )
 
-    def searching(at, format_at, data_at, size):
-        return (at + 8 <= length) & (data_at < 0)
+    def searching(at, format_at, data_at, size, long_size):
+        return (at + head_size <= length) & (data_at < 0)
 
-    def look(at, format_at, data_at, size):
+    def look(at, format_at, data_at, size, long_size):
         name = tf.strings.substr(contents, at, 4)
-        size = _number(contents, at + 4, 4)
-        body = at + 8
+        body = at + head_size
+        # W64 counts the head, and has 8 bytes for it.
+        size = tf.cond(
+            is_w64,
+            lambda: tf.maximum(_number(contents, at + 16, 8) - 24, 0),
+            lambda: _number(contents, at + 4, 4),
+        )
+        is_long = tf.equal(name, "ds64") & (body + 16 <= length)
+        long_size = tf.cond(is_long, lambda: _number(contents, body + 8, 8), lambda: long_size)
         is_format = tf.equal(name, "fmt ") & (size >= 16) & (body + 16 <= length)
         format_at = tf.where(is_format, body, format_at)
         data_at = tf.where(tf.equal(name, "data") & (format_at >= 0), body, data_at)
-        return body + size + size % 2, format_at, data_at, size
+        behind = body + tf.minimum(size, length)
+        return behind + -behind % even, format_at, data_at, size, long_size
 
-    start = (tf.constant(12, tf.int64), nowhere, nowhere, tf.constant(0, tf.int64))
-    _, format_at, data_at, size = tf.while_loop(
-        searching, look, start, maximum_iterations=_MOST_CHUNKS
+    start = first, nowhere, nowhere, nothing, nothing
+    _, format_at, data_at, size, long_size = tf.while_loop(
+        searching, look, start, maximum_iterations=MOST_CHUNKS
     )
     left = length - data_at
-    size = tf.where(tf.equal(size, _UNKNOWN_SIZE), left, size)
+    size = tf.where(tf.equal(kind, "RF64") & tf.equal(size, 0xFFFFFFFF), long_size, size)
+    # Of nothing, what lies behind are other chunks, if the whole has the length it states.
+    whole = tf.equal(kind, "RIFF") & tf.equal(_number(head, 4, 4) + 8, length)
+    unknown = tf.where(tf.equal(size, 0), ~whole, unstated(size) & (size > left))
+    size = tf.where(unknown, left, size)
     checks = [
         demand(format_at >= 0, "a wav file without a whole format chunk", *where),
-        demand(data_at >= 0, f"a wav file without samples in {_MOST_CHUNKS} chunks", *where),
-        demand(size <= left, "a wav file that is cut off: bytes stated, there", size, left, *where),
+        demand(data_at >= 0, f"a wav file without samples in {MOST_CHUNKS} chunks", *where),
     ]
     with tf.control_dependencies(checks):
-        return tf.identity(format_at), tf.identity(data_at), tf.identity(size)
+        return tuple(map(tf.identity, (format_at, data_at, size, left)))
 
 
 def _samples(data: tf.Tensor, code: tf.Tensor, bits: tf.Tensor, where: Sequence[Any]) -> tf.Tensor:

@@ -129,7 +129,7 @@ def build_collection(
         make_shards = run_on(beam)
     made_by = dataclasses.replace(front_end_named(front_end), resample_quality=resample_quality)
     load = AudioLoader(made_by.sample_rate, excerpt_seconds(excerpt), resample_quality)
-    other_files = 0
+    other_files: Counter[str] = Counter()
     if tracks is None:
         found = find_audio(audio)
         sources, other_files = found.tracks, found.other_files

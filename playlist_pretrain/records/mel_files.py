@@ -13,6 +13,7 @@ import os
 import re
 import tarfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -22,7 +23,7 @@ import numpy as np
 from playlist_pretrain.errors import MelError
 from playlist_pretrain.files import files_below
 from playlist_pretrain.messages import progress
-from playlist_pretrain.records.report import Note
+from playlist_pretrain.records.report import Note, other_kinds
 
 LARGEST = 1 << 30
 """Bytes of a file: 1 GiB is 16 hours of 48 bands in float32 at 62 frames a second."""
@@ -111,7 +112,7 @@ class FoundMels:
     folder: Path
     files: list[MelFile] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
-    other_files: int = 0
+    other_files: Counter[str] = field(default_factory=Counter)
 
 
 def find_mels(path: Path, *, keep_going: bool = False) -> FoundMels:
@@ -135,7 +136,8 @@ def find_mels(path: Path, *, keep_going: bool = False) -> FoundMels:
             if file_of(name) != name:
                 raise MelError(f"{found.folder / name}: its name looks like a place in a tar file")
             found.files.append(MelFile(name, name))
-    found.other_files = len(names) - len(found.files) - len(archives)
+        elif not name.endswith(".tar"):
+            found.other_files[PurePosixPath(name).suffix.lower()] += 1
     for name in progress(archives, desc="looking through", unit=" tar files"):
         try:
             for member in _members(found.folder / name):
@@ -148,7 +150,7 @@ def find_mels(path: Path, *, keep_going: bool = False) -> FoundMels:
             text = str(error).removeprefix(f"{found.folder / name}: ")
             found.notes.append(Note(name, name, "unreadable", text))
     if not found.files:
-        held = f"{found.other_files:,} files of other kinds" if found.other_files else "none at all"
+        held = other_kinds(found.other_files) if found.other_files else "none at all"
         raise MelError(f"{path}: no .npy file below it or in a tar file there ({held})")
     return found
 
@@ -163,7 +165,7 @@ def _add_member(found: FoundMels, archive: str, member: tarfile.TarInfo) -> None
     if member.isdir() or any(part.startswith(".") and part != ".." for part in path.parts):
         return
     if path.suffix != ".npy":
-        found.other_files += 1
+        found.other_files[path.suffix.lower()] += 1
         return
     if path.is_absolute() or ".." in path.parts:
         reason = "its name leads out of the tar file"

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +143,7 @@ def report_text(notes: Sequence[Note], folder: Path) -> str:
 
 
 def log_report(
-    report: BuildReport, what: str, listed: int, other_files: int, origin: Path | str
+    report: BuildReport, what: str, listed: int, other_files: Counter[str], origin: Path | str
 ) -> None:
     """Log what a build from the folder or table ``origin`` left out of the ``listed``, and made.
 
@@ -173,8 +173,11 @@ def log_report(
                 f"({_named(found)}): {see}"
             )
     if other_files:
-        several = f"{other_files:,} files of other kinds were"
-        logger.info(f"{'1 file of another kind was' if other_files == 1 else several} left alone")
+        were = "was" if other_files.total() == 1 else "were"
+        named = "; audio among them is read if a table names it (--tracks)"
+        logger.info(
+            f"{other_kinds(other_files)} {were} left alone{named if what == 'track' else ''}"
+        )
     logger.info(
         f"{collection.path}: {counted(report.tracks, 'track')}, {audio / 3600:.2f} hours of audio, "
         f"{size / 1e6:,.1f} MB in {counted(len(collection.shard_paths), 'shard')}, "
@@ -209,6 +212,18 @@ def _named(notes: Sequence[tuple[str, str, str]]) -> str:
     """Name the first sources of (track id, source, reason), and count the rest."""
     more = f" and {len(notes) - MOST_NAMED:,} more" if len(notes) > MOST_NAMED else ""
     return ", ".join(printable(source) for _, source, _ in notes[:MOST_NAMED]) + more
+
+
+def other_kinds(extensions: Counter[str]) -> str:
+    """``4 files of other kinds (3 .jpg, 1 .ape)``, the most frequent five."""
+    total = extensions.total()
+    often = sorted(extensions.items(), key=lambda item: (-item[1], item[0]))
+    named = [
+        f"{number:,} {printable(kind[:12]) or 'without an extension'}" for kind, number in often[:5]
+    ]
+    more = ", …" if len(often) > len(named) else ""
+    kinds = "1 file of another kind" if total == 1 else f"{total:,} files of other kinds"
+    return f"{kinds} ({', '.join(named)}{more})"
 
 
 def counted(number: int, what: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import AudioError, RecipeError, TableError, TrackError
 from playlist_pretrain.files import files_below
-from playlist_pretrain.records.report import Note
+from playlist_pretrain.records.report import Note, other_kinds
 from playlist_pretrain.records.schema import check_track_id
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
 # fmt: off
 AUDIO_EXTENSIONS = (
-    ".aac", ".aif", ".aifc", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav",
-    ".wma",
+    ".aac", ".aif", ".aifc", ".aiff", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".mp4",
+    ".oga", ".ogg", ".opus", ".w64", ".wav", ".webm", ".wma", ".wv",
 )
 # fmt: on
 
@@ -37,10 +38,10 @@ class TrackSource:
 
 @dataclass(frozen=True)
 class FoundAudio:
-    """Content of a folder: ``tracks`` sorted by id, and the number of ``other_files``."""
+    """Content of a folder: ``tracks`` sorted by id, and the extensions of ``other_files``."""
 
     tracks: list[TrackSource]
-    other_files: int
+    other_files: Counter[str]
 
 
 def find_audio(folder: str | Path) -> FoundAudio:
@@ -57,11 +58,11 @@ def find_audio(folder: str | Path) -> FoundAudio:
     """
     folder = _audio_folder(folder)
     found: dict[str, str] = {}
-    other_files = 0
+    other_files: Counter[str] = Counter()
     for name in files_below(folder, AudioError):
         path = PurePosixPath(name)
         if path.suffix.lower() not in AUDIO_EXTENSIONS:
-            other_files += 1
+            other_files[path.suffix.lower()] += 1
             continue
         track_id = str(path.with_suffix(""))
         if track_id in found:
@@ -72,7 +73,7 @@ def find_audio(folder: str | Path) -> FoundAudio:
             )
         found[track_id] = name
     if not found:
-        held = f"{other_files:,} files of other kinds" if other_files else "it is empty"
+        held = other_kinds(other_files) if other_files else "it is empty"
         raise AudioError(f"no audio in {folder} ({held}); looked for {' '.join(AUDIO_EXTENSIONS)}")
     return FoundAudio([TrackSource(i, found[i]) for i in sorted(found)], other_files)
 

@@ -43,7 +43,7 @@ from playlist_pretrain.messages import progress
 from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection, opened
-from playlist_pretrain.records.report import Note, write_report
+from playlist_pretrain.records.report import Note, other_kinds, write_report
 from playlist_pretrain.records.sources import TrackSource, find_audio, storable
 from playlist_pretrain.records.track_windows import (
     FileWindows,
@@ -128,7 +128,10 @@ def audio_source(
     elif Path(audio).is_file():
         folder, found = Path(audio).parent, [TrackSource(Path(audio).stem, Path(audio).name)]
     else:
-        folder, found = Path(audio), find_audio(audio).tracks
+        folder, content = Path(audio), find_audio(audio)
+        found = content.tracks
+        if content.other_files:
+            logger.info(f"{folder}: {other_kinds(content.other_files)} left alone")
     tracks, notes = storable(found)
 
     def facts() -> dict[str, Any]:

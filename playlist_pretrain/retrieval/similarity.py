@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from playlist_pretrain.audio.decode import LONGEST_WHOLE
 from playlist_pretrain.audio.front_end import front_end as front_end_named
+from playlist_pretrain.audio.streams import LONGEST_WHOLE
 from playlist_pretrain.errors import (
     AudioError,
     CollectionError,

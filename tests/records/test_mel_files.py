@@ -100,7 +100,7 @@ def test_files_by_number_then_tar_files_by_number_as_they_lie(tmp_path):
     assert paths(found) == [
         "9/9001.npy", "10/10000.npy", "5/5000.npy", "4/4000.npy", "3/3000.npy",
     ]  # fmt: skip
-    assert (found.other_files, found.notes) == (2, [])
+    assert (found.other_files.total(), found.notes) == (2, [])
     for file in found.files:
         assert read_array(str(tmp_path / file.source)).shape == (48, 3)
     only = find_mels(tmp_path / "b_2.tar")
@@ -184,7 +184,11 @@ def test_a_name_of_gigabytes_is_not_read(tmp_path, monkeypatch):
         ("a.tar", b"\x1f\x8b" + bytes(600), "cut off after its beginning"),
         ("a.tar.gz", b"", "a.tar.gz: compressed; unpack"),
         ("x.tar:1+2:y.npy", ONE, "looks like a place in a tar file"),
-        ("a.mp3", b"", "no .npy file below it or in a tar file there (1 files of other kinds)"),
+        (
+            "a.mp3",
+            b"",
+            "no .npy file below it or in a tar file there (1 file of another kind (1 .mp3))",
+        ),
     ],
 )
 def test_what_cannot_be_looked_through(tmp_path, name, content, message):

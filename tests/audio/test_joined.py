@@ -1,0 +1,203 @@
+"""Joined and tagged files: all their sound, at its pitch, as ffmpeg has it of each part."""
+
+import numpy as np
+import pytest
+from odd_audio import ID3V1, PICTURE, alike, apev2, id3v2
+
+from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.audio.streams import frame_at, streams_of
+from playlist_pretrain.errors import AudioError
+
+MP3, BARE = ("mp3",), ("mp3", "-write_xing", 0, "-id3v2_version", 0)
+VBR = (*BARE, "-q:a", 6)
+VORBIS, OPUS, OGG_FLAC = ("ogg", "-c:a", "libvorbis"), ("opus",), ("oga", "-c:a", "flac")
+LOW, HIGH = {"rate": 22050}, {"rate": 44100, "hz": 660, "level": 0.3}
+MONO = {"channels": 1, "hz": 550, "level": 0.3}
+LIBSNDFILE = "no audio that libsndfile reads"
+
+JOINED = {
+    "mp3 of two rates": (MP3, [LOW, HIGH]),
+    "mp3 of two rates, the higher first": (MP3, [HIGH, LOW]),
+    "mp3 of three rates, without information frames": (BARE, [{"rate": 48000}, LOW, HIGH]),
+    "mp3 of one rate": (MP3, [{}, {"hz": 660}]),
+    "mp3 of variable bit rate": (VBR, [{"level": 0.001}, {"hz": 660}]),
+    "mp3, mono and stereo": (MP3, [MONO, {}]),
+    "mp3, stereo and mono": (MP3, [{}, MONO]),
+    "ogg of two rates": (VORBIS, [LOW, HIGH]),
+    "ogg of one rate": (VORBIS, [{}, {"hz": 660}]),
+    "ogg, mono and stereo": (VORBIS, [MONO, {}]),
+    "opus": (OPUS, [{"rate": 48000}, {"rate": 48000, "hz": 660}]),
+    "opus, mono and stereo": (OPUS, [{**MONO, "rate": 48000}, {"rate": 48000}]),
+    "flac of two rates": (("flac",), [LOW, HIGH]),
+    "flac of one rate": (("flac",), [{}, {"hz": 660}]),
+    "flac in ogg, of two rates": (OGG_FLAC, [LOW, HIGH]),
+    "aac of two rates": (("aac",), [LOW, HIGH]),
+    "aac, stereo and mono": (("aac",), [{}, MONO]),
+}
+
+
+@pytest.fixture(scope="module")
+def by_part(tone, by_ffmpeg, tmp_path_factory):
+    """Callable: kind, parts → the bytes of each, and what ffmpeg decodes of one after the other."""
+    folder = tmp_path_factory.mktemp("parts")
+
+    def parts_of(kind, parts):
+        contents = [tone(*kind, **part) for part in parts]
+        waves = []
+        for content in contents:
+            (folder / f"part.{kind[0]}").write_bytes(content)
+            waves.append(by_ffmpeg(folder / f"part.{kind[0]}"))
+        return contents, np.concatenate(waves)
+
+    return parts_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", JOINED)
+@pytest.mark.parametrize("between", [b"", ID3V1 + id3v2(PICTURE)], ids=["", "tags"])
+def test_of_a_joined_file_every_part_sounds_as_it_is(case, between, by_part, ways, tmp_path):
+    kind, parts = JOINED[case]
+    contents, expected = by_part(kind, parts)
+    path = tmp_path / f"joined.{kind[0]}"
+    path.write_bytes(between.join(contents))
+    assert alike(ways["builder"](path), expected, 0.1) == ""
+    if kind in (("aac",), OGG_FLAC):
+        with pytest.raises(Exception, match=LIBSNDFILE):
+            ways["audio_windows"](path)
+    else:
+        assert alike(ways["audio_windows"](path), expected, 0.1) == ""
+
+
+def test_ogg_links_of_two_codecs(by_part, tmp_path):
+    (vorbis,), first = by_part(VORBIS, [{}])
+    (opus,), second = by_part(OPUS, [{"rate": 48000, "hz": 660}])
+    (tmp_path / "a.ogg").write_bytes(vorbis + opus)
+    found = decode(tmp_path / "a.ogg", excerpt=None).waveform
+    assert alike(found, np.concatenate([first, second])) == ""
+
+
+def test_an_excerpt_of_a_joined_file_is_its_centre(by_part, tmp_path):
+    contents, expected = by_part(MP3, [LOW, HIGH])
+    (tmp_path / "a.mp3").write_bytes(b"".join(contents))
+    found = decode(tmp_path / "a.mp3", excerpt=4)
+    assert found.source_seconds == pytest.approx(6, abs=0.1)
+    assert found.start_seconds == pytest.approx(1, abs=0.05)
+    assert alike(found.waveform, expected[16000:80000]) == ""
+
+
+FRONT = {  # what is before the sound
+    "a tag with a picture": id3v2(PICTURE),
+    "two tags": id3v2(PICTURE) + id3v2(PICTURE, 500),
+    "three tags of three kinds": id3v2(PICTURE) + apev2() + ID3V1,
+    "a tag, padding within": id3v2(PICTURE, 4000),
+    "a tag, padding behind": id3v2(PICTURE) + bytes(3000),
+    "an APEv2 picture": apev2(),
+    "an APEv2 picture without a header": apev2(header=False),
+}
+BACK = {
+    "ID3v1": ID3V1,
+    "ID3v2": id3v2(PICTURE),
+    "an APEv2 picture": apev2(),
+    "APEv2 and ID3v1": apev2() + ID3V1,
+    "zeros": bytes(4000),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("front", "back"),
+    [*((front, None) for front in FRONT), *((None, back) for back in BACK), ("two tags", "ID3v1")],
+)
+@pytest.mark.parametrize(
+    "kind", [MP3, BARE, ("flac",), ("aac",)], ids=["mp3", "bare", "flac", "aac"]
+)
+def test_tags_around_a_stream(kind, front, back, by_part, ways, tmp_path):
+    if kind == ("flac",) and front == "an APEv2 picture without a header":
+        pytest.skip("nothing says what follows it")
+    (content,), expected = by_part(kind, [{"channels": 1}])
+    path = tmp_path / f"a.{kind[0]}"
+    path.write_bytes(FRONT.get(front, b"") + content + BACK.get(back, b""))
+    assert [stream.channels for stream in streams_of(str(path))] == [1]
+    assert alike(ways["builder"](path), expected) == ""
+    if kind != ("aac",):
+        assert alike(ways["audio_windows"](path), expected) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["mp2", "mp3"])
+@pytest.mark.parametrize("part", [{}, {"channels": 1}, {"rate": 24000}], ids=str)
+def test_layer_two_under_any_name(suffix, part, by_part, ways, tmp_path):
+    (content,), expected = by_part(("mp2",), [part])
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content)
+    for way in ("builder", "audio_windows"):
+        assert alike(ways[way](path), expected) == ""
+
+
+@pytest.mark.slow
+def test_an_information_frame_of_another_program_is_no_change(by_part, ways, tmp_path):
+    """Old encoders write it as stereo, of a bit rate of its own, before mono frames."""
+    (stereo,), _ = by_part((*MP3, "-id3v2_version", 0), [{}])
+    (mono,), expected = by_part(BARE, [{"channels": 1}])
+    _, _, size = frame_at(stereo, 0)
+    (tmp_path / "a.mp3").write_bytes(stereo[:size] + mono)
+    for way in ("builder", "audio_windows"):
+        assert alike(ways[way](tmp_path / "a.mp3"), expected) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [0.0003, 0.5])
+def test_a_variable_bit_rate_without_its_length_is_read_to_the_end(
+    first, ffmpeg, by_ffmpeg, ways, tmp_path
+):
+    noise = f"aevalsrc=if(lt(t\\,4)\\,{first}\\,0.5003-{first})*(random(0)-0.5):s=16000:d=8"
+    ffmpeg("-f", "lavfi", "-i", noise, *BARE[1:], "-q:a", 4, tmp_path / "a.mp3")
+    expected = by_ffmpeg(tmp_path / "a.mp3")
+    for way in ("builder", "audio_windows"):
+        found = ways[way](tmp_path / "a.mp3")
+        assert abs(len(found) - len(expected)) < 1600
+        halves = [np.std(wave[at]) for wave in (found, expected)
+                  for at in (slice(8000, 56000), slice(72000, 120000))]  # fmt: skip
+        np.testing.assert_allclose(halves[:2], halves[2:], rtol=0.05, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", [b"", b"\xff\xfb\x90\x64"])
+def test_noise_that_looks_like_frames_is_no_sound(start, tmp_path):
+    for seed in range(8):
+        path = tmp_path / f"{seed}.mp3"
+        path.write_bytes(start + np.random.default_rng(seed).bytes(50_000))
+        assert streams_of(str(path)) == []
+        with pytest.raises(AudioError, match="cannot be decoded"):
+            decode(path)
+
+
+def test_frames_between_noise_are_read(by_part, ways, tmp_path):
+    (content,), expected = by_part(BARE, [{}])
+    noise = [np.random.default_rng(seed).bytes(20_000) for seed in range(3)]
+    (tmp_path / "a.mp3").write_bytes(noise[0] + content + noise[1] + content + noise[2])
+    expected = np.concatenate([expected, expected])
+    (stream,) = streams_of(str(tmp_path / "a.mp3"))
+    assert len(stream.spans) == 2
+    assert abs(len(ways["audio_windows"](tmp_path / "a.mp3")) - len(expected)) < 1600
+    assert abs(len(ways["builder"](tmp_path / "a.mp3")) - len(expected)) < 1600
+
+
+def test_a_sound_that_changes_all_the_time_is_refused_at_once(by_part, tmp_path):
+    contents, _ = by_part(BARE, [{"seconds": 0.2}, {"seconds": 0.2, "channels": 1}])
+    (tmp_path / "a.mp3").write_bytes(b"".join(contents) * 60)
+    with pytest.raises(AudioError, match=r"a\.mp3: its sample rate or channels change more than"):
+        decode(tmp_path / "a.mp3")
+
+
+def test_a_film_is_not_taken_for_its_mp3_frames(ffmpeg, tmp_path):
+    source = "sine=440:d=2"
+    ffmpeg("-f", "lavfi", "-i", source, "-c:a", "libmp3lame", "-f", "mpeg", tmp_path / "a.mp3")
+    with pytest.raises(AudioError, match="is an MPEG program stream"):
+        decode(tmp_path / "a.mp3")
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "wav", "mka", "wma"])
+def test_a_wrong_name_does_not_matter(suffix, by_part, tmp_path):
+    (content,), expected = by_part((suffix,), [{}])
+    (tmp_path / "a.mp3").write_bytes(content)
+    assert alike(decode(tmp_path / "a.mp3", excerpt=None).waveform, expected) == ""
