@@ -27,9 +27,9 @@ from playlist_pretrain.playlists.groups import (
     first_in_group,
     groups_path,
 )
-from playlist_pretrain.playlists.readers import Request, check_request, find_reader
+from playlist_pretrain.playlists.readers import Request, check_request, find_reader, other_files
 from playlist_pretrain.playlists.readers.paths import paths_hint
-from playlist_pretrain.playlists.readers.source import refuse
+from playlist_pretrain.playlists.readers.source import LeftOut
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
 from playlist_pretrain.storage import location
@@ -39,6 +39,7 @@ LONGEST_SHOWN = 60
 DAMAGES_SHOWN = 5
 MOST_WANTED = 20
 EXAMPLES = 3
+KINDS_SHOWN = 8
 LOOK_UP = 65_536
 """Ids that are looked up at once."""
 NOT_THERE, NOT_MAPPED = -1, -2
@@ -54,6 +55,8 @@ class Coverage:
     (again in its group) and ``entries_in_dropped_groups`` (the only track of its group). Lengths
     are tracks of a kept group, ``wanted`` ids with the number of entries that asked for them,
     ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end.
+    ``rows_left_out`` has, by reason, the rows of the sources that gave no entry, and where the
+    first is; ``other_files`` the files of a folder that are not of the format, by their ending.
     """
 
     name: str
@@ -72,6 +75,9 @@ class Coverage:
     entries_unmapped: int | None = None
     damaged: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    rows_left_out: tuple[tuple[str, int, str], ...] = ()
+    other_files: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def groups_dropped(self) -> int:
@@ -89,18 +95,31 @@ class Coverage:
             "groups_dropped": self.groups_dropped,
             "groups_per_track": self.groups_per_track,
             "wanted": [{"track_id": track_id, "entries": count} for track_id, count in self.wanted],
+            "rows_left_out": [
+                {"reason": reason, "rows": count, "first": first}
+                for reason, count, first in self.rows_left_out
+            ],
+            "other_files": dict(self.other_files),
         }
         del figures["hints"]  # for people
         return figures
 
     def text(self) -> str:
         """The figures as an aligned block of lines."""
+        left_out = sum(count for _, count, _ in self.rows_left_out)
         rows = [
             ("groups read", self.groups_read, ""),
             ("  kept", self.groups_kept, _share(self.groups_kept, self.groups_read)),
             ("  dropped, fewer than two tracks", self.groups_dropped, ""),
+            *([("rows left out", left_out, "")] if left_out else []),
+            *((f"  {reason}", count, "") for reason, count, _ in self.rows_left_out),
             ("entries read", self.entries_read, ""),
-            ("  matched", self.entries_matched, _share(self.entries_matched, self.entries_read)),
+            (
+                "  matched",
+                self.entries_matched,
+                _share(self.entries_matched, self.entries_read + left_out)
+                + (" of these and the rows left out" if left_out else ""),
+            ),
             *(
                 [("  dropped, unknown track id", self.entries_unknown, "")]
                 if self.entries_unmapped is None
@@ -127,6 +146,10 @@ class Coverage:
             lines += [f"    {text}" for text in self.damaged[:DAMAGES_SHOWN]]
             if len(self.damaged) > DAMAGES_SHOWN:
                 lines.append(f"    … and {len(self.damaged) - DAMAGES_SHOWN:,} more in the report")
+        lines += [f"  first row left out: {first}" for _, _, first in self.rows_left_out[:1]]
+        lines += [f"  {note}" for note in self.notes]
+        if self.other_files:
+            lines.append(f"  files of other kinds left alone: {files_text(self.other_files)}")
         if self.wanted:
             lines.append("  most wanted track ids that the collection does not have")
             width = len(f"{self.wanted[0][1]:,}")
@@ -140,6 +163,12 @@ class Coverage:
 
 def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
+
+
+def files_text(counts: Sequence[tuple[str, int]]) -> str:
+    """Files by their ending, with the ``--format`` that reads them, for a message."""
+    more = f", … ({len(counts)} kinds)" if len(counts) > KINDS_SHOWN else ""
+    return ", ".join(f"{count:,} {ending}" for ending, count in counts[:KINDS_SHOWN]) + more
 
 
 def shown(text: str) -> str:
@@ -398,7 +427,7 @@ def match_playlists(
         check_groups_name(name)
     source = Path(playlists)
     reader = find_reader(source, format)
-    damaged: list[str] = []
+    left_out = LeftOut(keep_going=on_error == "skip")
     request = Request(
         kind=kind or reader.kinds[0],
         columns=columns,
@@ -406,7 +435,8 @@ def match_playlists(
         gap=gap,
         audio=Path(audio) if audio else None,
         workers=workers,
-        damaged=refuse if on_error == "raise" else lambda error: damaged.append(str(error)),
+        damaged=left_out,
+        guessed=left_out.guessed,
     )
     check_request(reader, source, request)
     if separator is not None and not separator.strip():
@@ -428,10 +458,15 @@ def match_playlists(
                 entries, collection, name or request.kind, id_map, paths
             )
         except GroupsError as error:
-            if damaged:
-                raise GroupsError(f"{error}; what could not be read: {damaged[0]}") from error
+            if told := left_out.text():
+                raise GroupsError(f"{error}; {told}") from error
             raise
-    coverage = dataclasses.replace(coverage, damaged=tuple(damaged))
+    coverage = dataclasses.replace(
+        coverage,
+        damaged=tuple(left_out.sources),
+        rows_left_out=tuple((reason, *row) for reason, row in left_out.rows.items()),
+        other_files=other_files(source, sources),
+    )
     path = groups_path(collection.path, groups.name)
     same = _holds(path, groups, overwrite=overwrite)
     if not same:

@@ -17,7 +17,7 @@ from playlist_pretrain.files import atomic_write, write_json
 from playlist_pretrain.playlists.match import IdMap, shown
 from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
 from playlist_pretrain.playlists.readers.m3u import lines_of
-from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of, paths_hint
+from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, paths_hint
 from playlist_pretrain.records.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def read_playlist(
     ids = known if id_map is None else IdMap.read(Path(id_map), known)
     lines, folder = None, None
     if reader is READERS.get("m3u"):
-        source = next(file for file in files if group_id_of(file.path) == name)
+        source = next(file for file in files if file.group_id == name)
         lines, folder = lines_of(source), source.file and source.file.absolute().parent
     playlist = Playlist(name, entries, ids.rows(entries), lines, folder)
     if not len(playlist.rows):

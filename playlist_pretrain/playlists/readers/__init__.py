@@ -5,6 +5,8 @@ A reader turns a source into (group id, track ids) and knows nothing of collecti
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from playlist_pretrain.errors import TableError
@@ -13,7 +15,13 @@ from playlist_pretrain.playlists.readers.jspf import JspfReader
 from playlist_pretrain.playlists.readers.m3u import M3uReader
 from playlist_pretrain.playlists.readers.melon import MelonReader
 from playlist_pretrain.playlists.readers.mpd import MpdReader
-from playlist_pretrain.playlists.readers.source import Reader, Request
+from playlist_pretrain.playlists.readers.source import (
+    OPTIONS,
+    Reader,
+    Request,
+    Source,
+    sources_in,
+)
 from playlist_pretrain.playlists.readers.table import TableReader
 from playlist_pretrain.playlists.readers.xspf import XspfReader
 from playlist_pretrain.registry import Registry
@@ -67,6 +75,22 @@ def check_request(reader: Reader, path: Path, request: Request) -> None:
             f"{path}: --kind {request.kind}: format {reader.name} has {', '.join(reader.kinds)}"
         )
     usual = Request()
-    for option in ("columns", "separator", "gap", "audio"):
+    for option in OPTIONS:
         if option not in reader.options and getattr(request, option) != getattr(usual, option):
-            raise TableError(f"{path}: --{option} is not for format {reader.name}")
+            written = option.replace("_", "-")
+            raise TableError(f"{path}: --{written} is not for format {reader.name}")
+
+
+def other_files(path: Path, sources: Sequence[Source]) -> tuple[tuple[str, int], ...]:
+    """Files of a folder or zip file that are none of ``sources``: their endings, and how many.
+
+    With an ending stands the ``--format`` that reads such files.
+    """
+    read = {source.name for source in sources}
+    others = [source for source in sources_in(path, lambda name: True) if source.name not in read]
+    counts: Counter[str] = Counter()
+    for other in others:
+        known = next((name for name in READERS if READERS.get(name).accepts(other.path)), None)
+        ending = other.path.suffix or other.path.name
+        counts[f"{ending} (--format {known} reads them)" if known else ending] += 1
+    return tuple(sorted(counts.items()))

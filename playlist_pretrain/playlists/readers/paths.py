@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.playlists.readers.source import valid_id
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
@@ -40,7 +40,7 @@ def track_id_of_fields(
 
     Raises
     ------
-    TableError
+    RowError
         At ``where``, when it has none of them.
     """
     key = next((key for key in ("identifier", "location") if fields.get(key)), "title")
@@ -51,7 +51,11 @@ def track_id_of_fields(
     else:
         found = " – ".join(fields[name] for name in ("creator", "title") if fields.get(name))
         if not found:
-            raise TableError(f"{where}: no 'identifier', 'location' or 'title'")
+            raise RowError(
+                f"{where}: no 'identifier', 'location' or 'title'",
+                "a track without 'identifier', 'location' and 'title'",
+                usual=True,
+            )
     return valid_id(found, f"{where}: {key!r}")
 
 
@@ -98,8 +102,3 @@ def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> st
         return ""
     taken = "" if audio is None else f" (now {audio})"
     return f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}"
-
-
-def group_id_of(playlist: PurePosixPath) -> str:
-    """Id of the group that a playlist file is: its path below the folder without extension."""
-    return playlist.with_suffix("").as_posix()

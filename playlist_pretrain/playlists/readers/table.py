@@ -11,11 +11,11 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.delimited import DELIMITERS, listed, read_columns
+from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns
 from playlist_pretrain.errors import TableError, first_line
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
@@ -89,13 +89,15 @@ def _is_parquet(source: Source) -> bool:
 
 def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
     separator = request.separator
-    for line, (group, track) in read_columns(source, names, request.advance, MEND):
+    rows = read_columns(source, names, request.advance, MEND, row=request.damaged)
+    for line, (group, track) in rows:
         if separator is None:
             yield group, track
             continue
         parts = [part.strip() for part in group.split(separator)]
         if not any(parts):
-            raise TableError(f"{source.name}: line {line}: column {names[0]!r} has no group")
+            where = f"{source.name}: line {line}: column {names[0]!r}"
+            request.damaged(RowError(f"{where} has no group", "a row has no group", usual=True))
         for part in dict.fromkeys(filter(None, parts)):
             yield part, track
 
@@ -106,7 +108,6 @@ def _parquet_rows(
     """Yield (group id, track id) row by row, a batch in memory at a time."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
-    from pyarrow.types import is_string
 
     where = source.name
     number = told = 0
@@ -121,7 +122,9 @@ def _parquet_rows(
             if max(sizes, default=0) <= FREELY:
                 # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
                 # long ones do not, since every batch would come with a copy.
-                texts = [name for name in names if is_string(schema.field(name).type)]
+                texts = [
+                    name for name in names if any(is_(schema.field(name).type) for is_ in _texts())
+                ]
                 table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
             rows = max(metadata.num_rows, 1)
             for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
@@ -129,8 +132,14 @@ def _parquet_rows(
                 for group, track in zip(*columns, strict=True):
                     number += 1
                     place = f"{where}: row {number}: column "
-                    for one in _ids(group, f"{place}{names[0]!r}", request.separator):
-                        for other in _ids(track, f"{place}{names[1]!r}", None):
+                    try:
+                        groups = _ids(group, f"{place}{names[0]!r}", request.separator)
+                        tracks = _ids(track, f"{place}{names[1]!r}", None)
+                    except RowError as error:
+                        request.damaged(error)
+                        continue
+                    for one in groups:
+                        for other in tracks:
                             yield one, other
                 done = min(source.size, source.size * number // rows)
                 request.advance(done - told)
@@ -170,10 +179,20 @@ def _check(table: ParquetFile, source: Source, names: Sequence[str], size: int) 
 def _holds_ids(kind: DataType) -> bool:
     from pyarrow import types
 
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
+             types.is_large_list_view, types.is_dictionary)  # fmt: skip
+    if any(holds(kind) for holds in lists):
         return _holds_ids(kind.value_type)
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
+    plain = (*_texts(), types.is_integer, types.is_null)
     return any(holds(kind) for holds in plain)
+
+
+def _texts() -> tuple[Callable[[DataType], bool], ...]:
+    """Types of text; writers that do not say that bytes are text (Impala, NumPy) mean it."""
+    from pyarrow import types
+
+    return (types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
+            types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)  # fmt: skip
 
 
 def _cells(column: Array) -> list[Any]:
@@ -189,15 +208,19 @@ def _cells(column: Array) -> list[Any]:
 
 def _ids(value: Any, where: str, separator: str | None) -> list[str]:
     """The ids in one cell: text, a whole number, or a list of them."""
+    if type(value) is bytes:
+        value = _text(value, where)
     if type(value) is str and separator is not None:
         value = [part.strip() for part in value.split(separator) if part.strip()]
     values = value if type(value) is list else [value]
-    found = []
-    for one in values:
-        text = "" if one is None else str(one)
-        if not text.strip():
-            raise TableError(f"{where} is empty")
-        found.append(valid_id(text, where))
-    if not found:
-        raise TableError(f"{where} is empty")
-    return list(dict.fromkeys(found))
+    texts = (one if type(one) is str else _text(one, where) for one in values or [None])
+    return list(dict.fromkeys(valid_id(text, where) for text in texts))
+
+
+def _text(value: Any, where: str) -> str:
+    if type(value) is not bytes:
+        return "" if value is None else str(value)
+    try:
+        return value.rstrip(b"\0").decode("utf-8")  # which fill up texts of a fixed size
+    except UnicodeDecodeError:
+        raise RowError(f"{where} is not UTF-8", "an id is not UTF-8") from None

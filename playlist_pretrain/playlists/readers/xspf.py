@@ -9,11 +9,11 @@ Provenance: https://www.xspf.org/spec.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from xml.parsers import expat
 
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.paths import FIELDS, group_id_of, track_id_of_fields
+from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -44,12 +44,12 @@ class XspfReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
-        yield from in_parts(group_id_of(source.path), _tracks(source, request))
+        yield from in_parts(source.group_id, _tracks(source, request))
 
 
 def _tracks(source: Source, request: Request) -> Iterator[str]:
     content, damage = source.read_far(request.advance)
-    parser = _Parser(source, request.audio)
+    parser = _Parser(source, request)
     try:
         parser.parse(content, final=damage is None)
     except TableError as error:
@@ -62,9 +62,10 @@ def _tracks(source: Source, request: Request) -> Iterator[str]:
 class _Parser:
     """Collects the track ids of a document."""
 
-    def __init__(self, source: Source, audio: Path | None):
+    def __init__(self, source: Source, request: Request):
         self.tracks: list[str] = []
-        self._source, self._audio = source, audio
+        self._number = 0
+        self._source, self._request = source, request
         self._path: list[str] = []
         self._found: dict[str, str] = {}
         self._text: list[str] | None = None
@@ -123,7 +124,13 @@ class _Parser:
                 self._found.setdefault(self._path[-1], text)
             self._text = None
         if self._path == TRACK:
-            where = f"{self._where}: track {len(self.tracks) + 1}"
+            where = f"{self._where}: track {self._number + 1}"
             playlist = self._source.path
-            self.tracks.append(track_id_of_fields(self._found, playlist, self._audio, where))
+            self._number += 1
+            try:
+                found = track_id_of_fields(self._found, playlist, self._request.audio, where)
+            except RowError as error:
+                self._request.damaged(error)
+            else:
+                self.tracks.append(found)
         self._path.pop()
