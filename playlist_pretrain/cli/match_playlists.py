@@ -21,7 +21,8 @@ from playlist_pretrain.storage import location
 
 logger = logging.getLogger(__name__)
 TABLES = ("tco", "w2v")
-READING = ("format", "kind", "columns", "separator", "gap", "audio", "map", "keep_going", "workers")
+READING = ("format", "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding",
+           "min_played", "map", "keep_going", "workers")  # fmt: skip
 """Options that say how playlists are read."""
 USAGE = """
 examples:
@@ -58,6 +59,13 @@ class _Source:
     """minutes of silence that end a session of a history"""
     audio: str | None = None
     """audio folder below which the paths in playlist files become track ids [the playlists' own]"""
+    path_prefix: str | None = None
+    """what the paths in playlist files begin with in place of that folder, as in "D:\\Music" [found
+    where one makes most of them match]"""
+    encoding: str | None = None
+    """encoding of text that is not UTF-8, as in windows-1251"""
+    min_played: float = 30.0
+    """seconds from which a track in a history of Spotify counts as listened to"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists whose ids are not the collection's"""
     keep_going: bool = False

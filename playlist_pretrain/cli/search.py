@@ -52,6 +52,11 @@ class SearchOptions:
     audio_folder: str | None = None
     """folder below which the paths in a playlist become track ids, and whose files a page plays
     [that of the embeddings]"""
+    path_prefix: str | None = None
+    """what the paths in a playlist begin with in place of that folder [found where one makes most
+    of them match]"""
+    encoding: str | None = None
+    """encoding of a playlist that is not UTF-8, as in windows-1251"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists with other ids"""
     top: int | None = None
@@ -111,7 +116,11 @@ def check_options(options: SearchOptions) -> None:
     artists_known = options.artists and not (report or page)
     for names, read, missing in (
         (("model",), options.audio, "--audio"),
-        (("add", "name", "format", "columns", "map"), playlist, "--playlist"),
+        (
+            ("add", "name", "format", "columns", "path_prefix", "encoding", "map"),
+            playlist,
+            "--playlist",
+        ),
         (("audio_folder",), playlist or page, "--playlist or --page"),
         (("faiss_lists", "faiss_probes"), options.index == "faiss", "--index faiss"),
         (("top",), report or not playlist, "--track, --audio or --report"),

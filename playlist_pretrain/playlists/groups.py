@@ -292,9 +292,13 @@ def _same_command(path: Path, name: str, folder: str) -> str | None:
     try:
         report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))
         words = ["--playlists", report["source"], "--format", report["format"]]
-        for option in ("kind", "columns", "separator", "gap", "audio", "map"):
+        for option in (
+            "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding", "min_played",
+            "map",
+        ):  # fmt: skip
             value = report.get(option)
             if value is not None:
+                option = option.replace("_", "-")
                 words += [f"--{option}", f"{value:g}" if isinstance(value, float) else value]
         if report.get("keep_going"):
             words.append("--keep-going")

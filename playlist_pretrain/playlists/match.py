@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from playlist_pretrain.delimited import read_columns
+from playlist_pretrain.delimited import check_encoding, read_columns
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.kernels import compiled
@@ -28,9 +28,10 @@ from playlist_pretrain.playlists.groups import (
     groups_path,
 )
 from playlist_pretrain.playlists.readers import Request, check_request, find_reader, other_files
-from playlist_pretrain.playlists.readers.paths import paths_hint
+from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
 from playlist_pretrain.playlists.readers.source import LeftOut
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.paths import KnownIds, PathIds
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
 from playlist_pretrain.storage import location
 
@@ -56,7 +57,8 @@ class Coverage:
     are tracks of a kept group, ``wanted`` ids with the number of entries that asked for them,
     ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end.
     ``rows_left_out`` has, by reason, the rows of the sources that gave no entry, and where the
-    first is; ``other_files`` the files of a folder that are not of the format, by their ending.
+    first is; ``other_files`` the files of a folder that are not of the format, by their ending;
+    ``notes`` say how paths were taken, what those that were not found are like, what was guessed.
     """
 
     name: str
@@ -176,11 +178,8 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…")
 
 
-class Rows(Protocol):
-    """A collection, or a map of other ids to it."""
-
-    def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every id [int32]: −1 for no such track, −2 for an id that a map does not know."""
+class Rows(KnownIds, Protocol):
+    """A collection, or a map of other ids to it; an id that a map does not know has row −2."""
 
 
 class IdMap:
@@ -218,6 +217,11 @@ class IdMap:
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property
+    def track_ids(self) -> Iterable[str]:
+        """The foreign ids."""
+        return self._row_of.keys()
+
+    @property
     def known(self) -> int:
         """Number of foreign ids whose track the collection has."""
         return sum(row != NOT_THERE for row in self._row_of.values())
@@ -250,6 +254,7 @@ def match_groups(
     name: str,
     id_map: IdMap | None = None,
     paths_option: str | None = None,
+    path_prefix: str | None = None,
 ) -> tuple[TrackGroups, Coverage]:
     """Turn groups of track ids into groups of rows.
 
@@ -259,7 +264,8 @@ def match_groups(
     ``entries`` are (group id, track ids), streamed; parts of one group are joined in the order
     they come in. ``id_map`` leads from the ids of the source to tracks of the collection.
     ``paths_option`` gives the folder below which paths became ids, for the message when none is
-    found. Groups come in the order of their first part, tracks in that of their first entry.
+    found, and says that all ids are paths; ``path_prefix`` is what they begin with in place of that
+    folder. Groups come in the order of their first part, tracks in that of their first entry.
 
     Memory: 4 bytes for each matched entry (8 while they are sorted), the group ids, and the
     distinct ids that were not found.
@@ -271,6 +277,9 @@ def match_groups(
     """
     check_groups_name(name)
     known: Rows = collection if id_map is None else id_map
+    paths = PathIds(
+        known, every=paths_option is not None, prefix=path_prefix, strip=without_extension
+    )
     index_of: dict[str, int] = {}
     run_group, run_length, found = array("i"), array("i"), array("i")
     entries_read = entries_unmapped = 0
@@ -279,7 +288,7 @@ def match_groups(
     for runs, ids in _batches(entries, index_of):
         if len(examples) < EXAMPLES:
             examples = list(dict.fromkeys([*examples, *ids]))[:EXAMPLES]
-        answer = known.rows(ids)
+        answer = paths.rows(ids)
         here = answer >= 0
         groups, lengths = np.array(runs, np.int32).T
         ends = np.cumsum(lengths, dtype=np.int64)
@@ -315,6 +324,7 @@ def match_groups(
         wanted=wanted,
         entries_unmapped=None if id_map is None else entries_unmapped,
         hints=tuple(did_you_mean(name, known.rows) for name, _ in wanted),
+        notes=tuple(paths.notes()),
     )
     if not group_ids:
         raise GroupsError(_nothing(coverage, examples, collection, known, paths_option))
@@ -373,6 +383,9 @@ def match_playlists(
     separator: str | None = None,
     gap: float = 30.0,
     audio: str | Path | None = None,
+    path_prefix: str | None = None,
+    encoding: str | None = None,
+    min_played: float = 30.0,
     map: str | Path | None = None,
     on_error: str = "raise",
     workers: int | None = None,
@@ -401,6 +414,13 @@ def match_playlists(
         Minutes of silence that end a session of a history.
     audio : str or Path, optional
         Folder below which the paths in playlist files become track ids.
+    path_prefix : str, optional
+        What the paths in playlists begin with in place of that folder, as in ``D:\\Music``; by
+        default it is found where one makes most of them match.
+    encoding : str, optional
+        Encoding of text that is not UTF-8.
+    min_played : float
+        Seconds from which a track in a history of Spotify counts as listened to.
     map : str or Path, optional
         Table with ``foreign_id`` and ``track_id``, for ids that are not the collection's.
     on_error : {"raise", "skip"}
@@ -434,9 +454,10 @@ def match_playlists(
         separator=separator,
         gap=gap,
         audio=Path(audio) if audio else None,
+        min_played=min_played,
         workers=workers,
         damaged=left_out,
-        guessed=left_out.guessed,
+        note=left_out.note,
     )
     check_request(reader, source, request)
     if separator is not None and not separator.strip():
@@ -449,13 +470,17 @@ def match_playlists(
         logger.info("%s: %s ids, %s of tracks of the collection",
                     map, f"{len(id_map):,}", f"{id_map.known:,}")  # fmt: skip
     sources = reader.sources(source)
+    if encoding is not None:
+        check_encoding(encoding)
+        for one in sources:
+            one.encoding = encoding
     size = sum(one.size for one in sources)
     with progress(total=size, desc="playlists", unit="B", unit_scale=True) as bar:
         entries = reader.read(sources, dataclasses.replace(request, advance=bar.update))
         paths = "--audio" if "audio" in reader.options else None
         try:
             groups, coverage = match_groups(
-                entries, collection, name or request.kind, id_map, paths
+                entries, collection, name or request.kind, id_map, paths, path_prefix
             )
         except GroupsError as error:
             if told := left_out.text():
@@ -466,6 +491,7 @@ def match_playlists(
         damaged=tuple(left_out.sources),
         rows_left_out=tuple((reason, *row) for reason, row in left_out.rows.items()),
         other_files=other_files(source, sources),
+        notes=(*coverage.notes, *left_out.notes()),
     )
     path = groups_path(collection.path, groups.name)
     same = _holds(path, groups, overwrite=overwrite)
@@ -481,6 +507,9 @@ def match_playlists(
         "separator": separator,
         "gap": gap if reader.name == "history" else None,
         "audio": None if audio is None else str(audio),
+        "path_prefix": path_prefix,
+        "encoding": encoding,
+        "min_played": min_played if reader.name == "history" else None,
         "keep_going": on_error == "skip",
         "content_key": groups.content_key,
         "collection": {"name": collection.name, "content_key": collection.content_key},

@@ -91,6 +91,10 @@ def test_absolute_paths_stay_absolute(tmp_path):
     write_continued(out, playlist, table(PATHS), np.array([3, 2]), np.ones(2), music)
     assert out.read_text().splitlines()[2:] == [f"{music}/c:d.ogg", f"{music}/#b.ogg"]
     assert read(out, audio=music).rows.tolist() == [0, 1, 3, 2]
+    found = read(path)
+    assert found.rows.tolist() == [0, 1]
+    assert f"paths begin with '{music}/': found; --path-prefix says it" in found.text()
+    write(path, "/elsewhere/one.ogg\n/elsewhere/two.ogg\n")
     with pytest.raises(EmbeddingsError, match="none of the 2 entries") as caught:
         read(path)
     assert "; paths become ids below --audio-folder DIR, the" in str(caught.value)

@@ -80,7 +80,7 @@ def _lines(source: Source, request: Request) -> Iterator[tuple[str, str]]:
             continue
         if guess and not guessed:
             guessed = True
-            request.guessed(guess)
+            request.note(f"read as {guess}, a guess; --encoding sets it")
         text = text.strip()
         if "\r" in text:
             raise TableError(f"{where}: a line end that is neither LF nor CRLF")

@@ -10,14 +10,12 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from playlist_pretrain.delimited import RowError
 from playlist_pretrain.playlists.readers.source import valid_id
+from playlist_pretrain.records.paths import DRIVE, SCHEME, path_of_uri
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 OUTSIDE = ("/", "\\", "../", "..\\", "file:")
 """Beginnings of paths that lie below no folder that is known."""
 FIELDS = ("identifier", "location", "creator", "title")
@@ -73,10 +71,7 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
     elif SCHEME.match(entry):
         if not entry.lower().startswith("file:"):
             return track_id_of_identifier(entry)
-        try:
-            path = unquote(urlsplit(entry).path)
-        except ValueError:  # brackets where a host should be
-            return entry
+        path = path_of_uri(entry)
     if path.startswith("/") or DRIVE.match(path):
         if audio is None:
             return entry
@@ -89,8 +84,13 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
         inside = posixpath.normpath(posixpath.join(playlist.parent.as_posix(), path))
         if inside == ".." or inside.startswith("../"):
             return entry
-    stem, extension = posixpath.splitext(inside)
-    return stem if extension.lower() in AUDIO_EXTENSIONS else inside
+    return without_extension(inside)
+
+
+def without_extension(path: str) -> str:
+    """``path`` without the extension of an audio file."""
+    stem, extension = posixpath.splitext(path)
+    return stem if extension.lower() in AUDIO_EXTENSIONS else path
 
 
 def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> str:

@@ -306,13 +306,13 @@ class LeftOut:
     """Count of what a reading leaves out: a call with an error counts it, or raises it.
 
     With ``keep_going`` nothing is raised. ``rows`` has, by reason, the number of rows and the error
-    of the first, ``sources`` the errors that ended sources, ``encodings`` those that were guessed.
+    of the first, ``sources`` the errors that ended sources, ``files`` how many were taken how.
     """
 
     def __init__(self, *, keep_going: bool = False):
         self.rows: dict[str, tuple[int, str]] = {}
         self.sources: list[str] = []
-        self.encodings: collections.Counter[str] = collections.Counter()
+        self.files: collections.Counter[str] = collections.Counter()
         self._keep_going = keep_going
 
     def __call__(self, error: TableError) -> None:
@@ -328,11 +328,16 @@ class LeftOut:
         """End of a message: what was left out, if anything."""
         parts = [f"{count:,} rows left out: {first}" for count, first in self.rows.values()]
         parts += [f"what could not be read: {first}" for first in self.sources[:1]]
-        return "; ".join(parts[:3])
+        parts += self.notes()
+        return "; ".join(parts[:4])
 
-    def guessed(self, encoding: str) -> None:
-        """Count a file that was read in ``encoding`` without knowing it."""
-        self.encodings[encoding] += 1
+    def notes(self) -> list[str]:
+        """Sentences on how files were taken."""
+        return [f"{count:,} files {how}" for how, count in self.files.items()]
+
+    def note(self, how: str) -> None:
+        """Count a file that was taken in a way that the user may want to change."""
+        self.files[how] += 1
 
 
 @dataclass(frozen=True)
@@ -359,8 +364,8 @@ class Request:
     damaged: Callable[[TableError], object] = refuse
     """Told of the damage of a source, or of one row of it (RowError); raises it, or returns to go
     on with the next source, or row."""
-    guessed: Callable[[str], object] = ignore  # type: ignore[assignment]
-    """Told the encoding that had to be guessed for a file."""
+    note: Callable[[str], object] = ignore  # type: ignore[assignment]
+    """Told once for a file how it was taken, where the user may want another way."""
 
 
 OPTIONS = ("columns", "separator", "gap", "audio", "min_played")

@@ -113,6 +113,7 @@ def _parquet_rows(
     number = told = 0
     try:
         with contextlib.ExitStack() as opened:
+            source.encoding = None  # which is that of the texts beside it
             file = source.file or io.BytesIO(source.read())
             table = opened.enter_context(ParquetFile(file))
             metadata, schema = table.metadata, table.schema_arrow

@@ -8,10 +8,11 @@ Provenance: https://www.xspf.org/spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from xml.parsers import expat
 
-from playlist_pretrain.delimited import RowError
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, RowError
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
 from playlist_pretrain.playlists.readers.source import (
@@ -49,7 +50,8 @@ class XspfReader(Reader):
 
 def _tracks(source: Source, request: Request) -> Iterator[str]:
     content, damage = source.read_far(request.advance)
-    parser = _Parser(source, request)
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    parser = _Parser(source, request, content)
     try:
         parser.parse(content, final=damage is None)
     except TableError as error:
@@ -62,7 +64,7 @@ def _tracks(source: Source, request: Request) -> Iterator[str]:
 class _Parser:
     """Collects the track ids of a document."""
 
-    def __init__(self, source: Source, request: Request):
+    def __init__(self, source: Source, request: Request, content: bytes):
         self.tracks: list[str] = []
         self._number = 0
         self._source, self._request = source, request
@@ -70,7 +72,9 @@ class _Parser:
         self._found: dict[str, str] = {}
         self._text: list[str] | None = None
         self._has_list = False
-        self._expat = expat.ParserCreate(namespace_separator=" ")
+        # What was recoded to UTF-8 still names what it was.
+        recoded = source.encoding or re.match(rb"<\?xml[^>]*encoding=.utf-16", content, re.I)
+        self._expat = expat.ParserCreate("utf-8" if recoded else None, " ")
         self._expat.StartDoctypeDeclHandler = self._refuse_doctype
         self._expat.StartElementHandler = self._start
         self._expat.EndElementHandler = self._end
