@@ -381,7 +381,7 @@ def read_track_ids(path: str | Path) -> list[str]:
         If the file is missing, empty, or not text, or a table that cannot be read.
     """
     lines = [line.rstrip("\r\n") for line in text_lines(path)]
-    if lines and has_column(lines[0], COLUMN):
+    if has_column("\n".join(lines[:2]), COLUMN):
         return [track_id for _, (track_id,) in read_columns(path, [COLUMN])]
     for number, line in enumerate(lines, 1):
         if "\r" in line:

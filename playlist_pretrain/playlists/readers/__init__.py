@@ -11,6 +11,7 @@ from pathlib import Path
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.history import HistoryReader
+from playlist_pretrain.playlists.readers.itunes import ItunesReader
 from playlist_pretrain.playlists.readers.jspf import JspfReader
 from playlist_pretrain.playlists.readers.m3u import M3uReader
 from playlist_pretrain.playlists.readers.melon import MelonReader
@@ -35,6 +36,7 @@ _READERS: tuple[Reader, ...] = (
     JspfReader(),
     XspfReader(),
     M3uReader(),
+    ItunesReader(),
     HistoryReader(),
     TableReader(),
 )

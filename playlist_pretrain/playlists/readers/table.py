@@ -1,7 +1,9 @@
 """Long tables: one row for each track of each group; CSV, TSV or Parquet.
 
 Format: text is that of ``playlist_pretrain.delimited``, Parquet has columns of text or whole
-numbers, or of lists of them. Rows of a group need not be neighbours. A track of several artists has
+numbers, or of lists of them. Rows of a group need not be neighbours. Where no
+column names the group, or ``--columns group=@file`` says so, a file is a group, as Exportify writes
+playlists of Spotify; its column of tracks is known. A track of several artists has
 a row for each, or all of them in one cell, apart by ``--separator`` or as a list. Provenance:
 whatever exports tables; track ids are those of the collection.
 """
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns
+from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, first_line
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
 OPTION = "--columns group=…,track=…"
 MEND = "name the columns with " + OPTION
+A_FILE = "@file"
+"""In place of the name of the column of groups: a file is a group."""
+EXPORTIFY = ("Track URI", "Spotify URI", "Spotify ID")
 TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 MAGIC = b"PAR1"
 
@@ -73,9 +78,8 @@ class TableReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield neighbouring rows of one group of a file together."""
-        columns = {**DEFAULT_COLUMNS, **(request.columns or {})}
         read = _parquet_rows if _is_parquet(source) else _text_rows
-        rows = read(source, (columns["group"], columns["track"]), request)
+        rows = read(source, request)
         for group, run in itertools.groupby(rows, itemgetter(0)):
             yield from in_parts(group, map(itemgetter(1), run))
 
@@ -87,11 +91,28 @@ def _is_parquet(source: Source) -> bool:
         return stream.read(len(MAGIC)) == MAGIC
 
 
-def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
+def _columns(header: Sequence[str], request: Request) -> list[str]:
+    """Columns of the group, unless a file is one, and of the track."""
+    given = request.columns or {}
+    track = given.get("track", DEFAULT_COLUMNS["track"])
+    if "track" not in given and track not in header:
+        track = next((name for name in EXPORTIFY if name in header), track)
+    group = given.get("group", DEFAULT_COLUMNS["group"])
+    if "group" not in given and group not in header and track in header:
+        group = A_FILE
+        request.note(
+            "taken as a group each, having no column 'group_id'; --columns group=… names one"
+        )
+    return [track] if group == A_FILE else [group, track]
+
+
+def _text_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
     separator = request.separator
+    names = _columns(read_header(source, ()), request)
     rows = read_columns(source, names, request.advance, MEND, row=request.damaged)
-    for line, (group, track) in rows:
-        if separator is None:
+    for line, (*groups, track) in rows:
+        group = groups[0] if groups else source.group_id
+        if separator is None or not groups:
             yield group, track
             continue
         parts = [part.strip() for part in group.split(separator)]
@@ -102,9 +123,7 @@ def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterat
             yield part, track
 
 
-def _parquet_rows(
-    source: Source, names: Sequence[str], request: Request
-) -> Iterator[tuple[str, str]]:
+def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
     """Yield (group id, track id) row by row, a batch in memory at a time."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
@@ -119,6 +138,7 @@ def _parquet_rows(
             metadata, schema = table.metadata, table.schema_arrow
             # Bytes of every row group when it is expanded.
             sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+            names = _columns(schema.names, request)
             _check(table, source, names, sum(sizes))
             if max(sizes, default=0) <= FREELY:
                 # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
@@ -130,12 +150,14 @@ def _parquet_rows(
             rows = max(metadata.num_rows, 1)
             for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
                 columns = [_cells(batch.column(name)) for name in names]
-                for group, track in zip(*columns, strict=True):
+                for *group, track in zip(*columns, strict=True):
                     number += 1
                     place = f"{where}: row {number}: column "
                     try:
-                        groups = _ids(group, f"{place}{names[0]!r}", request.separator)
-                        tracks = _ids(track, f"{place}{names[1]!r}", None)
+                        groups = [source.group_id]
+                        if group:
+                            groups = _ids(*group, f"{place}{names[0]!r}", request.separator)
+                        tracks = _ids(track, f"{place}{names[-1]!r}", None)
                     except RowError as error:
                         request.damaged(error)
                         continue
