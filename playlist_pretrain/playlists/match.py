@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -182,8 +183,23 @@ class Rows(KnownIds, Protocol):
     """A collection, or a map of other ids to it; an id that a map does not know has row −2."""
 
 
+SPOTIFY = re.compile(
+    r"(?:spotify:track:|https?://open\.spotify\.com/(?:intl-[\w-]+/)?track/)?([0-9A-Za-z]{22})/?(?:\?.*)?"
+)
+"""Track of Spotify as a URI, an address or a bare id."""
+
+
+def one_form(track_id: str) -> str:
+    """``track_id``, as a URI if it is a track of Spotify in any form."""
+    found = SPOTIFY.fullmatch(track_id)
+    return f"spotify:track:{found[1]}" if found else track_id
+
+
 class IdMap:
-    """Rows of a collection by foreign id, −1 where it does not have the track."""
+    """Rows of a collection by foreign id, −1 where it does not have the track.
+
+    A track of Spotify is found in any of its forms.
+    """
 
     def __init__(self, row_of: dict[str, int]):
         self._row_of = row_of
@@ -203,7 +219,10 @@ class IdMap:
         track_of: dict[str, int] = {}
         tracks: dict[str, int] = {}
         mend = "a map has a column for each of the two ids"
-        for line, (foreign, track) in read_columns(path, ("foreign_id", "track_id"), mend=mend):
+        left_out = LeftOut()
+        names = ("foreign_id", "track_id")
+        for line, (foreign, track) in read_columns(path, names, mend=mend, row=left_out):
+            foreign = one_form(foreign)
             number = tracks.setdefault(track, len(tracks))
             if track_of.setdefault(foreign, number) != number:
                 other = list(tracks)[track_of[foreign]]
@@ -211,9 +230,11 @@ class IdMap:
                     f"{path}: line {line}: {shown(foreign)} stands for {shown(track)} here, and "
                     f"for {shown(other)} before"
                 )
+        if told := left_out.text():
+            logger.info("%s: %s", path, told)
         ids = list(tracks)
         parts = [ids[first : first + LOOK_UP] for first in range(0, len(ids), LOOK_UP)]
-        rows = np.concatenate([collection.rows(part) for part in parts]).tolist()
+        rows = np.concatenate([collection.rows(part) for part in parts or [[]]]).tolist()
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property
@@ -229,7 +250,10 @@ class IdMap:
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row of every foreign id [shape=(n,), int32]; see :class:`Rows`."""
         row_of = self._row_of
-        return np.fromiter((row_of.get(one, NOT_MAPPED) for one in ids), np.int32, len(ids))
+        found = (
+            row_of[one] if one in row_of else row_of.get(one_form(one), NOT_MAPPED) for one in ids
+        )
+        return np.fromiter(found, np.int32, len(ids))
 
 
 def _batches(

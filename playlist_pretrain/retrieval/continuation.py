@@ -119,8 +119,9 @@ def read_playlist(
         strip=without_extension,
     )
     lines, folder = None, None
-    if reader is READERS.get("m3u"):
-        source = next(file for file in files if file.group_id == name)
+    m3u = READERS.get("m3u")
+    source = next((file for file in files if file.group_id == name), files[0])
+    if reader is m3u or ("audio" in reader.options and m3u.accepts(source.path)):
         lines, folder = lines_of(source), source.file and source.file.absolute().parent
     rows = ids.rows(entries)
     notes = (*filter(None, [left_out.text()]), *ids.notes())

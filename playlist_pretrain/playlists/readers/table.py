@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -143,9 +143,7 @@ def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]
             if max(sizes, default=0) <= FREELY:
                 # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
                 # long ones do not, since every batch would come with a copy.
-                texts = [
-                    name for name in names if any(is_(schema.field(name).type) for is_ in _texts())
-                ]
+                texts = [name for name in names if holds_text(schema.field(name).type)]
                 table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
             rows = max(metadata.num_rows, 1)
             for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
@@ -206,16 +204,25 @@ def _holds_ids(kind: DataType) -> bool:
              types.is_large_list_view, types.is_dictionary)  # fmt: skip
     if any(holds(kind) for holds in lists):
         return _holds_ids(kind.value_type)
-    plain = (*_texts(), types.is_integer, types.is_null)
-    return any(holds(kind) for holds in plain)
+    return holds_text(kind) or types.is_integer(kind) or types.is_null(kind)
 
 
-def _texts() -> tuple[Callable[[DataType], bool], ...]:
-    """Types of text; writers that do not say that bytes are text (Impala, NumPy) mean it."""
+def holds_text(kind: DataType) -> bool:
+    """Whether a column is of text: bytes whose writers do not say so (Impala, NumPy) are, too."""
     from pyarrow import types
 
-    return (types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
-            types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)  # fmt: skip
+    if types.is_dictionary(kind):
+        return holds_text(kind.value_type)
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
+             types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)  # fmt: skip
+    return any(holds(kind) for holds in texts)
+
+
+def cell_text(value: Any) -> str:
+    """Text of a cell, "" of an empty one; UnicodeDecodeError for bytes that are not UTF-8."""
+    if type(value) is bytes:
+        return value.rstrip(b"\0").decode("utf-8")  # which fill up texts of a fixed size
+    return "" if value is None else str(value)
 
 
 def _cells(column: Array) -> list[Any]:
@@ -241,9 +248,7 @@ def _ids(value: Any, where: str, separator: str | None) -> list[str]:
 
 
 def _text(value: Any, where: str) -> str:
-    if type(value) is not bytes:
-        return "" if value is None else str(value)
     try:
-        return value.rstrip(b"\0").decode("utf-8")  # which fill up texts of a fixed size
+        return cell_text(value)
     except UnicodeDecodeError:
         raise RowError(f"{where} is not UTF-8", "an id is not UTF-8") from None
