@@ -91,3 +91,13 @@ def test_a_cut_off_slice_keeps_its_whole_playlists(tmp_path):
     damage = []
     assert [pid for pid, _ in read(path, damaged=damage.append)] == ["0", "1", "2"]
     assert "line 1 column" in str(damage[0])
+
+
+def test_public_cuts_have_artists_by_name(tmp_path):
+    lists = [playlist(0, 1, 2), playlist(1, 2, 3)]
+    for entry in lists[0]["tracks"] + lists[1]["tracks"]:
+        entry.pop("artist_uri")
+        entry["artist_name"] = "A"
+    path = write(tmp_path / "mpd.slice.0-999.json", *lists)
+    ((name, tracks),) = read(path, kind="artists")
+    assert name == "A" and len(tracks) == 3

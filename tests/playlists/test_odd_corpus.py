@@ -304,8 +304,8 @@ def histories():
 
     def listen(track, time, **change):
         info = {"recording_mbid": track}
-        return {"user_name": "u", "listened_at": time,
-                "track_metadata": {"track_name": "x", "additional_info": info}} | change  # fmt: skip
+        metadata = {"track_name": "x", "additional_info": info}
+        return {"user_name": "u", "listened_at": time, "track_metadata": metadata} | change
 
     listens = [listen(track, start + 60 * n) for n, track in enumerate(tracks)]
     text = [json.dumps(one) for one in listens]

@@ -45,10 +45,12 @@ from playlist_pretrain.delimited import (
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, object_of, text_of
 from playlist_pretrain.playlists.readers.source import (
+    SNIFFED,
     Group,
     Reader,
     Request,
     Source,
+    is_zip,
     sources_in,
     usable,
     valid_id,
@@ -92,6 +94,13 @@ class HistoryReader(Reader):
             return True
         return path.suffix.lower() in self.suffixes and path.name not in NO_LISTENS
 
+    def sniff(self, path: Path) -> bool:
+        """True for a file of listens, and for a folder or zip file with some, or with tables."""
+        if super().sniff(path):
+            return True
+        tables = sources_in(path, _is_table) if path.is_dir() or is_zip(path) else []
+        return bool(tables) and self.begins(_start(tables[0]))
+
     def begins(self, start: bytes) -> bool:
         """True for JSON of listens, and for tables with a user and a time, or of Last.fm."""
         if start.lstrip()[:1] in (b"{", b"["):
@@ -103,15 +112,12 @@ class HistoryReader(Reader):
     def sources(self, path: Path) -> list[Source]:
         """The file, or the JSON in a folder or zip file (or else its tables)."""
         found = (
-            sources_in(path, self.accepts)
-            or sources_in(path, lambda name: name.suffix.lower() in TEXT)
-            or super().sources(path)
+            sources_in(path, self.accepts) or sources_in(path, _is_table) or super().sources(path)
         )
         owners = _owners(path)
         for source in found:
             folder = next((one for one in source.path.parents if one in owners), None)
-            named = OF_USER.match(source.path.name)
-            source.owner = owners[folder] if folder else named[1] if named else _stem(path)
+            source.owner = owners[folder] if folder else _owner(source.path, path)
         return found
 
     def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
@@ -156,6 +162,18 @@ class HistoryReader(Reader):
                 yield session, [ids[track] for track in what[start:end].tolist()]
 
 
+def _is_table(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in TEXT
+
+
+def _start(source: Source) -> bytes:
+    try:
+        with source.open() as stream:
+            return stream.read(SNIFFED).removeprefix(BYTE_ORDER_MARK)
+    except TableError:
+        return b""  # said when it is read
+
+
 def _owners(path: Path) -> dict[PurePosixPath, str]:
     """Users that the ``user.json`` of exports in a folder or zip file name, by their folders."""
     found = {}
@@ -170,7 +188,14 @@ def _owners(path: Path) -> dict[PurePosixPath, str]:
     return found
 
 
-def _stem(path: Path) -> str:
+def _owner(file: PurePosixPath, path: Path) -> str:
+    """Whose history a file is, by its name and that of the folder or zip file."""
+    if _is_table(file):
+        return file.stem
+    if named := OF_USER.match(file.name):
+        return named[1]
+    if EXPORT.fullmatch(file.name) and file.parent.name:
+        return file.parent.name
     return path.resolve().name if path.is_dir() else path.name.partition(".")[0] or path.name
 
 
@@ -186,11 +211,7 @@ def _listens(
     source: Source, columns: Mapping[str, str], request: Request
 ) -> Iterator[tuple[str, int, str]]:
     """User, time and track of each row of a source."""
-    try:
-        with source.open() as stream:
-            start = stream.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip()[:1]
-    except TableError:
-        start = b""  # said when it is read
+    start = _start(source).lstrip()[:1]
     if start in (b"{", b"[") or source.path.suffix.lower() in (*HistoryReader.suffixes, ".json"):
         return _listens_of_json(source, start == b"[", request)
     return _listens_of_table(source, columns, request)

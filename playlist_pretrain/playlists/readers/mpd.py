@@ -127,13 +127,13 @@ def read_slice(source: Source, kind: str) -> tuple[list[Group], list[TableError]
 
 
 @functools.cache
-def _decoder(kind: str) -> Any:
+def _decoder(key: str | None) -> Any:
     import msgspec
 
     text = Annotated[str, msgspec.Meta(min_length=1)]
     fields: list[Any] = [("track_uri", text)]
-    if kind != "playlists":
-        fields.append((GROUP_URI[kind], text))
+    if key:
+        fields.append((key, text))
     track: Any = msgspec.defstruct("Track", fields, gc=False)
     playlist: Any = msgspec.defstruct("Playlist", [("pid", int), ("tracks", list[track])])
     return msgspec.json.Decoder(msgspec.defstruct("Slice", [("playlists", list[playlist])]))
@@ -143,16 +143,19 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
     """Groups of a slice, or None when anything is odd about it."""
     import msgspec
 
-    try:
-        if not data.isascii():
-            data.decode("utf-8")  # msgspec does not look into what it leaves out
-        playlists = _decoder(kind).decode(data).playlists
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if kind == "playlists":
-        return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
-    key = GROUP_URI[kind]
-    return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+    for key in (GROUP_URI.get(kind), NAMES.get(kind)):
+        if kind in GROUP_URI and not key:
+            return None
+        try:
+            if not data.isascii():
+                data.decode("utf-8")  # msgspec does not look into what it leaves out
+            playlists = _decoder(key).decode(data).playlists
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if key is None:
+            return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
+        return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+    return None
 
 
 def _by_group(pairs: Iterable[tuple[str, str]]) -> list[Group]:
