@@ -231,7 +231,8 @@ def text_lines(
     advance = advance or (lambda read: None)
     if not (isinstance(path, str | Path) or is_remote(path)):
         with path.open(advance) as stream:
-            yield from _decoded(stream, path.name, lambda read: None)
+            mend = ", or say what it is with --encoding"
+            yield from _decoded(stream, path.name, lambda read: None, mend)
         return
     try:
         opened = open_bytes(Path(path) if isinstance(path, str) else cast(Path, path))
@@ -294,7 +295,9 @@ def check_encoding(name: str) -> str:
     return name
 
 
-def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> Iterator[str]:
+def _decoded(
+    stream: BinaryIO, path: str, advance: Callable[[int], object], mend: str = ""
+) -> Iterator[str]:
     number = read = 0
     while line := stream.readline(LONGEST_LINE):
         number += 1
@@ -312,7 +315,7 @@ def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> I
         except UnicodeDecodeError as error:
             raise TableError(
                 f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
-                f"0x{line[error.start]:02x}); save the file as UTF-8"
+                f"0x{line[error.start]:02x}); save the file as UTF-8{mend}"
             ) from error
         if read >= _ADVANCE_BYTES:
             advance(read)

@@ -47,12 +47,12 @@ class _Source:
     name: str | None = None
     """name of the groups: groups-NAME.npz, and --groups NAME in pretrain [as --kind]"""
     format: str = "auto"
-    """auto, mpd, melon, jspf, xspf, m3u, history or table (CSV, TSV, Parquet)"""
+    """auto, mpd, melon, jspf, xspf, m3u, itunes, history or table (CSV, TSV, Parquet)"""
     kind: str | None = None
     """playlists, artists, albums, genres or sessions, as the format has them [its first]"""
     columns: str | None = None
-    """columns of a table [group=group_id,track=track_id], or of a history
-    [user=user_id,time=timestamp,track=track_id]"""
+    """columns of a table [group=group_id,track=track_id; without the first, or by group=@file, a
+    file is a group], or of a history [user=user_id,time=timestamp,track=track_id]"""
     separator: str | None = None
     """sign between several groups in one cell of a table"""
     gap: float = 30.0
@@ -60,7 +60,7 @@ class _Source:
     audio: str | None = None
     """audio folder below which the paths in playlist files become track ids [the playlists' own]"""
     path_prefix: str | None = None
-    """what the paths in playlist files begin with in place of that folder, as in "D:\\Music" [found
+    """what the paths in playlist files begin with in place of that folder, as in D:/Music [found
     where one makes most of them match]"""
     encoding: str | None = None
     """encoding of text that is not UTF-8, as in windows-1251"""

@@ -46,7 +46,7 @@ class SearchOptions:
     name: str | None = None
     """name of the playlist, where the file has several"""
     format: str = "auto"
-    """format of the playlist: auto, mpd, melon, jspf, xspf, m3u, history or table"""
+    """format of the playlist: auto, mpd, melon, jspf, xspf, m3u, itunes, history or table"""
     columns: str | None = None
     """columns of a table of playlists [group=group_id,track=track_id]"""
     audio_folder: str | None = None

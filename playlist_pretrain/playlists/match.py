@@ -379,6 +379,7 @@ def _nothing(
         f"ids look like {', '.join(map(shown, examples)) or 'nothing'}"
         f"{hint}, the collection's like {', '.join(map(shown, here)) or 'nothing'}"
         + ("" if paths_option is None else paths_hint(examples, paths_option))
+        + "".join(f"; {note}" for note in coverage.notes)
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )
 

@@ -23,7 +23,11 @@ DECODED, SLASHES, UNICODE, CASE, BELOW = (
     "percent-decoded", "with / for \\", "in another Unicode form", "in another letter case",
     "below {}",
 )  # fmt: skip
-SEVERAL = "differ by letter case only, from several tracks"
+SEVERAL = "not found differ by letter case only, from several tracks"
+ADDRESSES = "not found are addresses, not paths"
+ELSEWHERE = "not found are paths outside of the folder"
+OUTSIDE = ("/", "\\", "../", "..\\", "file:")
+"""Beginnings of paths that lie below no folder that is known."""
 FEWEST_FOR_PREFIX = 2
 MOST_FOLDERS = 64
 
@@ -90,7 +94,10 @@ class PathIds:
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row of every id [int32]; see :class:`KnownIds`."""
         found = self._known.rows(ids)
-        missing = [i for i in np.flatnonzero(found < 0).tolist() if self._is_path(ids[i])]
+        missing = np.flatnonzero(found < 0).tolist()
+        if self._every:
+            self.missed[ADDRESSES] += sum(bool(ADDRESS.match(ids[i])) for i in missing)
+        missing = [i for i in missing if self._is_path(ids[i])]
         new = [one for one in dict.fromkeys(ids[i] for i in missing) if one not in self._answers]
         self._resolve(new)
         for i in missing:
@@ -98,8 +105,8 @@ class PathIds:
             if row >= 0:
                 found[i] = row
                 self.matched[how] += 1
-            elif how:
-                self.missed[how] += 1
+            elif how or ids[i].startswith(OUTSIDE) or DRIVE.match(ids[i]):
+                self.missed[how or ELSEWHERE] += 1
         return found
 
     def notes(self, option: str = "--path-prefix") -> list[str]:
@@ -109,7 +116,7 @@ class PathIds:
             notes.append(f"paths begin with {self.prefix!r}: found; {option} says it")
         for how, count in sorted(self.matched.items()):
             notes.append(f"{count:,} matched {how}")
-        notes += [f"{count:,} {how}" for how, count in sorted(self.missed.items())]
+        notes += [f"{count:,} {how}" for how, count in sorted(self.missed.items()) if count]
         return notes
 
     def _is_path(self, one: str) -> bool:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from playlist_pretrain.playlists.readers.paths import without_extension
-from playlist_pretrain.records.paths import SEVERAL, PathIds, path_of_uri, slashed
+from playlist_pretrain.records.paths import (
+    ADDRESSES,
+    ELSEWHERE,
+    SEVERAL,
+    PathIds,
+    path_of_uri,
+    slashed,
+)
 
 IDS = ["Nina/Up & Away", "Café/Été", "Café/50% off", "What?", "#1 Hits/a", "X/b", "x/B", "straße/1"]
 
@@ -50,17 +57,20 @@ def nfd(text):
         ("x/b", -1, SEVERAL),
         ("what%3f", 3, "percent-decoded, in another letter case"),
         ("nowhere/at/all", -1, ""),
-        ("https://example.org/Nina/Up & Away", -1, ""),
-        ("spotify:track:What?", -1, ""),
+        ("https://example.org/Nina/Up & Away", -1, ADDRESSES),
+        ("spotify:track:What?", -1, ADDRESSES),
+        ("/elsewhere/x", -1, ELSEWHERE),
+        ("..\\x", -1, ELSEWHERE),
+        ("D:\\x", -1, ELSEWHERE),
         ("%", -1, ""),
-        ("\\", -1, ""),
+        ("\\", -1, ELSEWHERE),
     ],
 )
 def test_forms_of_a_path(asked, row, how):
     rows, paths = of(asked)
     assert rows == [row]
     said = paths.matched if row >= 0 else paths.missed
-    assert dict(said) == ({how: 1} if how else {})
+    assert {name: count for name, count in said.items() if count} == ({how: 1} if how else {})
 
 
 def test_composed_ids_are_found_where_the_files_have_decomposed_names():

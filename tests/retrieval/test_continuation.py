@@ -98,7 +98,7 @@ def test_absolute_paths_stay_absolute(tmp_path):
     with pytest.raises(EmbeddingsError, match="none of the 2 entries") as caught:
         read(path)
     assert "; paths become ids below --audio-folder DIR, the" in str(caught.value)
-    with pytest.raises(EmbeddingsError, match=r"read from \(now .*other\); --map joins"):
+    with pytest.raises(EmbeddingsError, match=r"read from \(now .*other\); --path-prefix says"):
         read(path, audio=tmp_path / "other")
 
 

@@ -23,6 +23,8 @@ from playlist_pretrain.playlists.readers.source import Group, Reader, Request, S
 FIELDS = {"location": "Location", "creator": "Artist", "title": "Name"}
 OF_THE_PROGRAM = ("Master", "Distinguished Kind", "Folder")
 """Keys of lists that are no playlists of the user's: their tracks are in others too."""
+LARGEST = 128 << 20
+"""Bytes of a library, which takes ten times that in memory."""
 DAMAGES = (ExpatError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
            ArithmeticError)  # fmt: skip
 
@@ -49,7 +51,7 @@ class ItunesReader(Reader):
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the playlists of a library."""
         try:
-            library = plistlib.loads(source.read(request.advance), fmt=plistlib.FMT_XML)
+            library = plistlib.loads(source.read(request.advance, LARGEST), fmt=plistlib.FMT_XML)
         except DAMAGES as error:
             said = first_line(error)
             raise TableError(f"{source.name}: not XML, cut off or damaged: {said}") from error
@@ -75,19 +77,24 @@ class ItunesReader(Reader):
             def track_id(place_and_item: tuple[str, Any]) -> str:
                 return _track_id(*place_and_item, tracks, source, request)
 
-            name = str(playlist.get("Name") or number)
+            name, key = (_text(playlist.get(key)) for key in ("Name", "Playlist Persistent ID"))
+            name = name or str(number)
             if name in taken:
-                name = f"{name} ({playlist.get('Playlist Persistent ID', number)})"
+                name = f"{name} ({key or number})"
             taken.add(name)
             yield name, list(usable(places, track_id, request))
+
+
+def _text(value: Any) -> str:
+    return value.strip() if type(value) is str else ""
 
 
 def _track_id(
     where: str, item: Any, tracks: dict[str, Any], source: Source, request: Request
 ) -> str:
     number = item.get("Track ID") if type(item) is dict else None
-    track = tracks.get(str(number))
+    track = tracks.get(str(number)) if type(number) is int else None
     if type(track) is not dict:
-        raise RowError(f"{where}: no track {number!r} in the library", "a track that is not listed")
-    fields = {key: str(track[name]) for key, name in FIELDS.items() if track.get(name)}
+        raise RowError(f"{where}: its track is not in the library", "a track that is not listed")
+    fields = {key: _text(track.get(name)) for key, name in FIELDS.items()}
     return track_id_of_fields(fields, source.path, request.audio, where)

@@ -13,11 +13,9 @@ from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.delimited import RowError
 from playlist_pretrain.playlists.readers.source import valid_id
-from playlist_pretrain.records.paths import DRIVE, SCHEME, path_of_uri
+from playlist_pretrain.records.paths import DRIVE, OUTSIDE, SCHEME, path_of_uri
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
-OUTSIDE = ("/", "\\", "../", "..\\", "file:")
-"""Beginnings of paths that lie below no folder that is known."""
 FIELDS = ("identifier", "location", "creator", "title")
 """Fields of XSPF and JSPF tracks that an id is made of."""
 MUSICBRAINZ = re.compile(
@@ -101,4 +99,7 @@ def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> st
     if not any(one.startswith(OUTSIDE) or DRIVE.match(one) for one in ids):
         return ""
     taken = "" if audio is None else f" (now {audio})"
-    return f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}"
+    return (
+        f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}; "
+        "--path-prefix says what they begin with in its place"
+    )
