@@ -518,6 +518,7 @@ def match_playlists(
         other_files=other_files(source, sources),
         notes=(*coverage.notes, *left_out.notes()),
     )
+    logger.info("%s", coverage.text())
     path = groups_path(collection.path, groups.name)
     same = _holds(path, groups, overwrite=overwrite)
     if not same:
@@ -540,7 +541,6 @@ def match_playlists(
         "collection": {"name": collection.name, "content_key": collection.content_key},
     }
     write_json(path.with_suffix(".report.json"), report | coverage.to_dict())
-    logger.info("%s", coverage.text())
     logger.info("%s: %s", path, "holds these groups already" if same else "written")
     return Match(groups, coverage, path, request.kind)
 
