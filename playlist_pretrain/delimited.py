@@ -28,7 +28,7 @@ LONGEST_LINE = 1 << 20
 MOST_SHOWN, LONGEST_SHOWN = 20, 60
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-SEPARATOR = re.compile(r"sep=(.)\r?\n?", re.IGNORECASE)
+SEPARATOR = re.compile(r"sep=([\t,;|:])\r?\n?", re.IGNORECASE)
 """First line by which Excel is told the separator of a table."""
 MOST_OPEN_QUOTES = 1000
 _ADVANCE_BYTES = 1 << 20
