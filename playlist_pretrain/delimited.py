@@ -252,7 +252,7 @@ def in_utf8(stream: BinaryIO, name: str, encoding: str | None = None) -> BinaryI
     Reading raises TableError where it is not text in that encoding.
     """
     if not isinstance(stream, io.BufferedReader):
-        stream = cast(BinaryIO, io.BufferedReader(stream))  # type: ignore[arg-type]
+        stream = cast(BinaryIO, io.BufferedReader(stream))
     encoding = encoding or UTF_16.get(stream.peek(2)[:2])  # type: ignore[attr-defined]
     if encoding is None:
         return stream

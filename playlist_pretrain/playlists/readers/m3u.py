@@ -1,8 +1,8 @@
 """M3U and M3U8 playlists: one file is one group.
 
 Format: a path or an address a line; lines that begin with ``#`` and blank lines do not count.
-``.m3u8`` is UTF-8; a line that is not UTF-8 is in the encoding that a line ``#EXTENC: NAME`` before
-it names, or else, in ``.m3u``, read as Windows-1252, which it usually is then.
+Text is UTF-8, or in the encoding that a line ``#EXTENC: NAME`` before it names; a line of an
+``.m3u`` that is neither is read as Windows-1252, which it usually is then.
 Provenance: written by most players. See ``paths.py`` for how an entry becomes a track id.
 """
 
@@ -46,11 +46,12 @@ class M3uReader(Reader):
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
         lines = (line for line in _lines(source, request) if line[1] and line[1][0] != "#")
-        tracks = usable(lines, lambda line: _track(*line, source, request), request)
+        tracks = usable(lines, lambda line: _track(line, source, request), request)
         yield from in_parts(source.group_id, tracks)
 
 
-def _track(where: str, text: str, source: Source, request: Request) -> str:
+def _track(line: tuple[str, str], source: Source, request: Request) -> str:
+    where, text = line
     return valid_id(track_id_of_path(text, source.path, request.audio), where)
 
 
@@ -89,18 +90,16 @@ def _lines(source: Source, request: Request) -> Iterator[tuple[str, str]]:
 
 def _decoded(line: bytes, where: str, encoding: str | None, source: Source) -> tuple[str, str]:
     """A line as text, and the encoding that was guessed for it."""
-    try:
-        return line.decode("utf-8"), ""
-    except UnicodeDecodeError as error:
-        problem = error
-    legacy = encoding or (None if source.path.suffix.lower() == ".m3u8" else GUESS)
-    if legacy:
+    strict = source.path.suffix.lower() == ".m3u8"
+    tried = [encoding] if encoding else ["UTF-8"] if strict else ["UTF-8", GUESS]
+    for name in tried:
         try:
-            return line.decode(legacy), "" if encoding else GUESS
-        except UnicodeDecodeError as error:
-            problem = error
-    place = f"(byte {problem.start + 1} of the line is 0x{line[problem.start]:02x})"
-    names = f"neither UTF-8 nor {legacy}" if legacy else "not UTF-8"
+            return line.decode(name), GUESS if name is GUESS else ""
+        except UnicodeError as error:
+            at = getattr(error, "start", 0)
+    names = f"neither {' nor '.join(tried)}" if len(tried) > 1 else f"not {tried[0]}"
     raise RowError(
-        f"{where}: {names} {place}; save the file as UTF-8, or say --encoding NAME", names
+        f"{where}: {names} (byte {at + 1} of the line is 0x{line[at]:02x}); save the file as "
+        "UTF-8, or say --encoding NAME",
+        names,
     )

@@ -25,7 +25,8 @@ from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import files_below
 
 Group = tuple[str, list[str]]
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 LONGEST_PART = 65_536
 """Track ids of one part of a group; readers yield longer groups in several parts."""
 LARGEST = 1 << 30

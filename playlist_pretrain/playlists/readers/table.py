@@ -154,7 +154,7 @@ def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]
                     try:
                         groups = [source.group_id]
                         if group:
-                            groups = _ids(*group, f"{place}{names[0]!r}", request.separator)
+                            groups = _ids(group[0], f"{place}{names[0]!r}", request.separator)
                         tracks = _ids(track, f"{place}{names[-1]!r}", None)
                     except RowError as error:
                         request.damaged(error)
