@@ -102,7 +102,7 @@ def read_columns(
             if name not in blank]  # fmt: skip
     plain = delimiter == "\t" and len(columns) > 1 and '"' not in str(line)
     empty = True
-    for number, cells, fault in _rows(lines, header + 1, delimiter, len(columns), plain):
+    for number, cells, fault in _rows(lines, path, header + 1, delimiter, len(columns), plain):
         empty = False
         if fault:
             row(RowError(f"{path}: line {number}: {fault}", _kind(fault)))
@@ -125,7 +125,7 @@ def _kind(fault: str) -> str:
 
 
 def _rows(
-    lines: Iterator[str], number: int, delimiter: str, width: int, plain: bool
+    lines: Iterator[str], path: str, number: int, delimiter: str, width: int, plain: bool
 ) -> Iterator[tuple[int, list[str], str]]:
     """Yield the line a row starts in, its cells, and what is wrong with it.
 
@@ -151,7 +151,9 @@ def _rows(
         if fault and len(taken) > 1:
             again += 1
             if again > MOST_OPEN_QUOTES:
-                raise TableError(f"line {number}: more than {MOST_OPEN_QUOTES:,} open quotes")
+                raise TableError(
+                    f"{path}: line {number}: more than {MOST_OPEN_QUOTES:,} quotes that are open"
+                )
             feed.held[:0] = taken[1:]
             del taken[1:]
         number += len(taken)  # a quoted cell may span lines
@@ -285,13 +287,13 @@ class _Recoded(io.RawIOBase):
         return len(part)
 
 
-def check_encoding(name: str) -> str:
-    """``name`` of an encoding of text, or TableError."""
+def check_encoding(name: str, where: str = "--encoding") -> str:
+    """``name`` of an encoding of text, or a TableError at ``where``."""
     try:
         "".encode(name)
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):
-        raise TableError(f"encoding {name[:60]!r}: unknown") from None
+        raise TableError(f"{where}: {name[:60]!r} is no encoding that is known") from None
     return name
 
 

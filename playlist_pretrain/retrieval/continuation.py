@@ -15,8 +15,14 @@ import numpy as np
 from playlist_pretrain.delimited import check_encoding
 from playlist_pretrain.errors import EmbeddingsError, TableError
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.playlists.match import IdMap, shown
-from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
+from playlist_pretrain.playlists.match import IdMap, files_text, shown
+from playlist_pretrain.playlists.readers import (
+    READERS,
+    Request,
+    check_request,
+    find_reader,
+    other_files,
+)
 from playlist_pretrain.playlists.readers.m3u import lines_of
 from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
 from playlist_pretrain.playlists.readers.source import LeftOut
@@ -124,8 +130,10 @@ def read_playlist(
     if reader is m3u or ("audio" in reader.options and m3u.accepts(source.path)):
         lines, folder = lines_of(source), source.file and source.file.absolute().parent
     rows = ids.rows(entries)
-    notes = (*filter(None, [left_out.text()]), *ids.notes())
-    playlist = Playlist(name, entries, rows, lines, folder, notes)
+    notes = [*filter(None, [left_out.text()]), *ids.notes()]
+    if others := other_files(path, files):
+        notes.append(f"files of other kinds left alone: {files_text(others)}")
+    playlist = Playlist(name, entries, rows, lines, folder, tuple(notes))
     if not len(playlist.rows):
         examples = playlist.missing[:EXAMPLES]
         raise EmbeddingsError(

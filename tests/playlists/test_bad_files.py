@@ -58,6 +58,7 @@ BAD = {
         (b"#EXTM3U\ra.mp3\rb.mp3\r", "line 1: a line end that is neither LF nor CRLF"),
         (b"a\n\xff\n", "line 2: not UTF-8 (byte 1 of the line is 0xff)"),
         (b"a\n\0\n", "line 2: holds a zero byte"),
+        (b"#EXTENC: klingon\na\n", "line 1: #EXTENC: 'klingon' is no encoding"),
         (b"a\n" + b"x" * 2_000_000, "line 2: longer than"),
     ],
     "x.m3u": [(b"\x81\n", "line 1: neither UTF-8 nor Windows-1252")],

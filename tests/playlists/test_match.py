@@ -268,7 +268,7 @@ def test_an_encoding_that_was_guessed_is_named(match, tmp_path):
         match(playlists=path)
     with pytest.raises(GroupsError, match="like 'Ж', 'Ж/1'"):
         match(playlists=path, encoding="windows-1251")
-    with pytest.raises(TableError, match="encoding 'klingon': unknown"):
+    with pytest.raises(TableError, match="--encoding: 'klingon' is no encoding"):
         match(playlists=path, encoding="klingon")
 
 

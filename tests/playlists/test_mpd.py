@@ -101,3 +101,17 @@ def test_public_cuts_have_artists_by_name(tmp_path):
     path = write(tmp_path / "mpd.slice.0-999.json", *lists)
     ((name, tracks),) = read(path, kind="artists")
     assert name == "A" and len(tracks) == 3
+
+
+def test_what_processes_leave_out_is_told(tmp_path):
+    for first in range(0, 3000, 1000):
+        lists = playlist(first, 1, 2)
+        lists["tracks"][0]["track_uri"] = ""
+        write(tmp_path / f"mpd.slice.{first}-{first + 999}.json", lists)
+    told = []
+    found = list(read(tmp_path, workers=2, damaged=told.append))
+    assert [len(tracks) for _, tracks in found] == [1, 1, 1]
+    assert {(error.reason, error.usual) for error in told} == {("an id is empty", True)}
+    assert [f"pid {1000 * number}, track 0" in str(error) for number, error in enumerate(told)] == [
+        True, True, True,
+    ]  # fmt: skip

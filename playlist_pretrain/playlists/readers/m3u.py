@@ -73,7 +73,7 @@ def _lines(source: Source, request: Request) -> Iterator[tuple[str, str]]:
         if b"\0" in line:
             raise TableError(f"{where}: holds a zero byte, so it is not a playlist")
         if found := ENCODING.match(line):
-            encoding = check_encoding(found[1].decode("ascii"))
+            encoding = check_encoding(found[1].decode("ascii"), f"{where}: #EXTENC")
         try:
             text, guess = _decoded(line, where, encoding, source)
         except RowError as error:
