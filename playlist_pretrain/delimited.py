@@ -93,7 +93,7 @@ def read_columns(
     or fewer cells than the header, an empty cell in a wanted column, a quote that does not end.
     What came before the damage has been yielded.
     """
-    lines, path = text_lines(path, advance), _name(path)
+    lines, path = text_lines(path, advance, row), _name(path)
     names = [name.strip() for name in names]
     header, line, delimiter = _first(lines)
     delimiter, columns = _header(line, delimiter, names, path, mend)
@@ -143,11 +143,13 @@ def _rows(
             return
         except csv.Error as error:
             fault = str(error)
+        taken = feed.taken
         if cells and len(cells) != width:
             fault = f"{len(cells)} cells, the header has {width}"
+        elif plain and any(line.count(delimiter) == width - 1 for line in taken[1:-1]):
+            fault = "a quote that takes in whole rows"
         if cells or fault:
             yield number, cells, fault
-        taken = feed.taken
         if fault and len(taken) > 1:
             again += 1
             if again > MOST_OPEN_QUOTES:
@@ -223,9 +225,13 @@ def _first(lines: Iterator[str]) -> tuple[int, str | None, str]:
 
 
 def text_lines(
-    path: str | Path | Opens, advance: Callable[[int], object] | None = None
+    path: str | Path | Opens,
+    advance: Callable[[int], object] | None = None,
+    row: Callable[[RowError], object] = stop,
 ) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
+
+    ``row`` is told of a line that is not UTF-8; a blank one stands in its place if it returns.
 
     Raises TableError for a file that cannot be read, text that is not UTF-8 (or UTF-16 with a
     byte-order mark), a zero byte, a line longer than ``LONGEST_LINE`` bytes.
@@ -234,7 +240,7 @@ def text_lines(
     if not (isinstance(path, str | Path) or is_remote(path)):
         with path.open(advance) as stream:
             mend = ", or say what it is with --encoding"
-            yield from _decoded(stream, path.name, lambda read: None, mend)
+            yield from _decoded(stream, path.name, lambda read: None, row, mend)
         return
     try:
         opened = open_bytes(Path(path) if isinstance(path, str) else cast(Path, path))
@@ -245,7 +251,7 @@ def text_lines(
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}") from error
     with opened as stream:
-        yield from _decoded(in_utf8(stream, str(path)), str(path), advance)
+        yield from _decoded(in_utf8(stream, str(path)), str(path), advance, row)
 
 
 def in_utf8(stream: BinaryIO, name: str, encoding: str | None = None) -> BinaryIO:
@@ -298,7 +304,11 @@ def check_encoding(name: str, where: str = "--encoding") -> str:
 
 
 def _decoded(
-    stream: BinaryIO, path: str, advance: Callable[[int], object], mend: str = ""
+    stream: BinaryIO,
+    path: str,
+    advance: Callable[[int], object],
+    row: Callable[[RowError], object],
+    mend: str = "",
 ) -> Iterator[str]:
     number = read = 0
     while line := stream.readline(LONGEST_LINE):
@@ -315,10 +325,11 @@ def _decoded(
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise TableError(
+            row(RowError(
                 f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
-                f"0x{line[error.start]:02x}); save the file as UTF-8{mend}"
-            ) from error
+                f"0x{line[error.start]:02x}); save the file as UTF-8{mend}", "not UTF-8",
+            ))  # fmt: skip
+            text = "\n"
         if read >= _ADVANCE_BYTES:
             advance(read)
             read = 0

@@ -232,9 +232,10 @@ class IdMap:
                 )
         if told := left_out.text():
             logger.info("%s: %s", path, told)
+        known = PathIds(collection)
         ids = list(tracks)
         parts = [ids[first : first + LOOK_UP] for first in range(0, len(ids), LOOK_UP)]
-        rows = np.concatenate([collection.rows(part) for part in parts or [[]]]).tolist()
+        rows = np.concatenate([known.rows(part) for part in parts or [[]]]).tolist()
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property
@@ -466,6 +467,8 @@ def match_playlists(
         raise RecipeError(f"--workers {workers}: must be at least 1")
     if not 0 <= gap < float("inf"):
         raise RecipeError(f"--gap {gap}: minutes, 0 or more")
+    if not 0 <= min_played < float("inf"):
+        raise RecipeError(f"--min-played {min_played}: seconds, 0 or more")
     if on_error not in ("raise", "skip"):
         raise RecipeError(f"on_error {on_error!r}: raise or skip")
     if name:

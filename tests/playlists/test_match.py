@@ -283,3 +283,10 @@ def test_a_file_is_a_group_where_no_column_names_it(match, tmp_path):
     given = match(playlists=folder, columns={"group": "@file"}, name="given")
     assert list(given.groups.group_ids) == ["one", "two"] and given.coverage.notes == ()
     assert list(match(playlists=folder, columns={"group": "x"}, name="x").groups.group_ids) == ["1"]
+
+
+def test_tracks_of_a_map_may_be_paths_in_other_forms(mine, tmp_path):
+    path = write_map(tmp_path, "s:1,Ü\\1", "s:2,u\u0308/1", "s:3,A")
+    assert IdMap.read(path, mine).rows(["s:1", "s:2", "s:3"]).tolist() == [mine.row("ü/1")] * 2 + [
+        -1
+    ]

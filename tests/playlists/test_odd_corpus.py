@@ -109,6 +109,11 @@ def tables():
     yield Case("table", "cp1251", {"t.csv": text}, 2, {"7": ["Ж/1", "Ж/2"]}, encoding="cp1251")
     multi = 'group_id,track_id\n"1","a\nb"\n1,"c,d"\n'
     yield Case("table", "lines in cells", {"t.csv": multi.encode()}, 2, {"1": ["a\nb", "c,d"]})
+    no_text = "\n".join(lines_of_table(",")).encode().replace(b"a/2", b"\xe9", 1)
+    yield Case("table", "a line no UTF-8", {"t.csv": no_text}, len(ROWS), without(1), 1)
+    swallow = 'group_id\ttrack_id\n1\t"a\tx\n1\tb\n1\tc"\n'
+    yield Case("table", "a quote in a row of other cells", {"t.tsv": swallow.encode()}, 3,
+               {"1": ["b", 'c"']}, 1)  # fmt: skip
     parts = {"1.csv": "\n".join(lines_of_table(",", ROWS[:3])).encode(),
              "2.tsv": "\n".join(lines_of_table("\t", ROWS[3:])).encode()}  # fmt: skip
     yield Case("table", "parts", parts, len(ROWS), GROUPS)

@@ -54,13 +54,14 @@ def test_kinds_and_options_that_a_reader_does_not_have_are_refused(reader, tmp_p
         check_request(reader, tmp_path, Request(kind))
     with pytest.raises(TableError, match="--kind moods"):
         check_request(reader, tmp_path, Request("moods"))
-    given = {"columns": {"group": "g"}, "separator": "|", "gap": 5.0, "audio": tmp_path}
+    given = {"columns": {"group": "g"}, "separator": "|", "gap": 5.0, "audio": tmp_path,
+             "min_played": 0.0}  # fmt: skip
     for option, value in given.items():
-        request = Request(reader.kinds[0], **{option: value})
+        request, written = Request(reader.kinds[0], **{option: value}), option.replace("_", "-")
         if option in reader.options:
             check_request(reader, tmp_path, request)
         else:
-            with pytest.raises(TableError, match=f"--{option} is not for format {reader.name}"):
+            with pytest.raises(TableError, match=f"--{written} is not for format {reader.name}"):
                 check_request(reader, tmp_path, request)
 
 
