@@ -69,6 +69,7 @@ def read_columns(
     mend: str = "",
     blank: Container[str] = (),
     row: Callable[[RowError], object] = stop,
+    header: str | None = None,
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the cells of some columns, row by row, streaming.
 
@@ -87,6 +88,8 @@ def read_columns(
         Wanted columns whose cells may be empty.
     row
         Told of a row that cannot be used; raises the error, or returns to leave the row out.
+    header
+        Header of a table that has none, as its first line would be.
 
     Raises TableError: names the file, and the line where there is one: what :func:`text_lines`
     refuses, no row, a wanted column that is missing or there twice, and by ``row`` a row with more
@@ -95,14 +98,14 @@ def read_columns(
     """
     lines, path = text_lines(path, advance, row), _name(path)
     names = [name.strip() for name in names]
-    header, line, delimiter = _first(lines)
+    first, line, delimiter = _first(lines) if header is None else (0, header, "")
     delimiter, columns = _header(line, delimiter, names, path, mend)
     positions = [columns.index(name) for name in names]
     must = [(name, position) for name, position in zip(names, positions, strict=True)
             if name not in blank]  # fmt: skip
     plain = delimiter == "\t" and len(columns) > 1 and '"' not in str(line)
     empty = True
-    for number, cells, fault in _rows(lines, path, header + 1, delimiter, len(columns), plain):
+    for number, cells, fault in _rows(lines, path, first + 1, delimiter, len(columns), plain):
         empty = False
         if fault:
             row(RowError(f"{path}: line {number}: {fault}", _kind(fault)))

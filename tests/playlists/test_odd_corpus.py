@@ -346,6 +346,11 @@ def histories():
     yield Case("history", "Last.fm", {"u.csv": fm.encode()}, 3,
                {"u/2020-09-13T12:26:40Z": ["A – T", f"{UUID}a"]}, 1)  # fmt: skip
 
+    bare = '"A","B","T","13 Sep 2020 12:26"\n"A","","U, V","13 Sep 2020 12:28"\n'
+    bare += '"A","","","13 x 2020"\n'
+    yield Case("history", "Last.fm, no header", {"u.csv": bare.encode()}, 3,
+               {"u/2020-09-13T12:26:00Z": ["A – T", "A – U, V"]}, 1)  # fmt: skip
+
 
 def corpus():
     for made in (tables, parquets, playlist_files, datasets, histories):

@@ -11,7 +11,8 @@ and ``track_id``; or what these export:
   ``spotify_track_uri``. Left out is what was ``skipped`` or played for less than ``min_played``
   seconds, and what is no track. Addresses and devices, which are beside them, are not looked at.
 * Last.fm: a table with ``uts``, ``artist`` and ``track``, and ``track_mbid``, which is the track id
-  where it is there; else that is ``artist – track``.
+  where it is there; else that is ``artist – track``. Also the table without a header: artist,
+  album, track, and a time as in ``31 May 2014 10:55``.
 
 Where a listen has no user, it is that of ``user.json``, or else the name of the file or folder.
 Times are seconds since 1970 (milliseconds above 10¹¹) or ISO 8601, in UTC if they do not say.
@@ -24,6 +25,7 @@ Provenance: any log; https://listenbrainz.org/data; https://www.spotify.com/acco
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import itertools
 import math
@@ -59,6 +61,8 @@ from playlist_pretrain.playlists.readers.source import (
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}
 OPTION = "--columns user=…,time=…,track=…"
 TEXT = (".csv", ".tsv")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+BARE = "artist,album,track,uts"
 LAST_FM = ("uts", "artist", "track")
 SIGNS = ((b'"track_metadata"',), (b'"ms_played"', b'"spotify_track_uri"'))
 EXPORT = re.compile(r"(?:Streaming_History_Audio_.*|endsong_\d+|.+_lb-[\d-]+)\.json")
@@ -107,7 +111,10 @@ class HistoryReader(Reader):
             return any(all(sign in start for sign in signs) for signs in SIGNS)
         text = start.decode("utf-8", "replace")
         usual = [DEFAULT_COLUMNS[name] for name in ("user", "time")]
-        return any(all(has_column(text, name) for name in names) for names in (usual, LAST_FM))
+        if any(all(has_column(text, name) for name in names) for names in (usual, LAST_FM)):
+            return True
+        first = next(csv.reader(text.splitlines()[:1]), [])
+        return _has_no_header([cell.strip() for cell in first])
 
     def sources(self, path: Path) -> list[Source]:
         """The file, or the JSON in a folder or zip file (or else its tables)."""
@@ -221,6 +228,8 @@ def _listens_of_table(
     source: Source, columns: Mapping[str, str], request: Request
 ) -> Iterator[tuple[str, int, str]]:
     header = read_header(source, ())
+    if _has_no_header(header):
+        return _listens_of_last_fm(source, header, request, BARE)
     if set(LAST_FM) <= set(header) and columns["time"] not in header:
         return _listens_of_last_fm(source, header, request)
     mend = "name the columns with " + OPTION
@@ -234,11 +243,20 @@ def _listens_of_table(
     return usable(rows, listen, request)
 
 
+def _has_no_header(cells: Sequence[str]) -> bool:
+    """Whether a first line is a row of the table of Last.fm that has no header."""
+    with contextlib.suppress(RowError):
+        return len(cells) == 4 and not cells[3].isdigit() and _seconds(cells[3], "") > 0
+    return False
+
+
 def _listens_of_last_fm(
-    source: Source, header: Sequence[str], request: Request
+    source: Source, header: Sequence[str], request: Request, bare: str | None = None
 ) -> Iterator[tuple[str, int, str]]:
     names = [*LAST_FM, *({"track_mbid"} & set(header))]
-    rows = read_columns(source, names, request.advance, blank=names[3:], row=request.damaged)
+    rows = read_columns(
+        source, names, request.advance, blank=names[3:], row=request.damaged, header=bare
+    )
 
     def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
         line, (time, artist, track, *mbid) = row
@@ -336,6 +354,15 @@ def _recording(metadata: dict[str, Any], listen: dict[str, Any], where: str) -> 
     return track
 
 
+def _moment(text: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        day, month, rest = text.split(" ", 2)  # 31 May 2014 10:55
+        number = MONTHS.index(month) + 1
+        return datetime.datetime.strptime(f"{day} {number} {rest}", "%d %m %Y %H:%M")
+
+
 def _seconds(value: float | str, where: str) -> int:
     """Whole seconds since 1970 of a number or an ISO 8601 time, or a RowError at ``where``."""
     seconds: float = math.nan
@@ -345,7 +372,7 @@ def _seconds(value: float | str, where: str) -> int:
             if seconds > MILLISECONDS:
                 seconds /= 1000
         except ValueError:
-            moment = datetime.datetime.fromisoformat(str(value).strip())
+            moment = _moment(str(value).strip())
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=datetime.UTC)
             seconds = moment.timestamp()
