@@ -183,6 +183,7 @@ class Rows(KnownIds, Protocol):
     """A collection, or a map of other ids to it; an id that a map does not know has row −2."""
 
 
+URI = "spotify:track:"
 SPOTIFY = re.compile(
     r"(?:spotify:track:|https?://open\.spotify\.com/(?:intl-[\w-]+/)?track/)?([0-9A-Za-z]{22})/?(?:\?.*)?"
 )
@@ -192,7 +193,7 @@ SPOTIFY = re.compile(
 def one_form(track_id: str) -> str:
     """``track_id``, as a URI if it is a track of Spotify in any form."""
     found = SPOTIFY.fullmatch(track_id)
-    return f"spotify:track:{found[1]}" if found else track_id
+    return f"{URI}{found[1]}" if found else track_id
 
 
 class IdMap:
@@ -252,7 +253,12 @@ class IdMap:
         """Row of every foreign id [shape=(n,), int32]; see :class:`Rows`."""
         row_of = self._row_of
         found = (
-            row_of[one] if one in row_of else row_of.get(one_form(one), NOT_MAPPED) for one in ids
+            row_of[one]
+            if one in row_of
+            else NOT_MAPPED
+            if one.startswith(URI)
+            else row_of.get(one_form(one), NOT_MAPPED)
+            for one in ids
         )
         return np.fromiter(found, np.int32, len(ids))
 

@@ -120,9 +120,7 @@ class PathIds:
         return notes
 
     def _is_path(self, one: str) -> bool:
-        if ADDRESS.match(one):
-            return False
-        return self._every or "/" in one or "\\" in one
+        return (self._every or "/" in one or "\\" in one) and not ADDRESS.match(one)
 
     def _resolve(self, ids: Sequence[str]) -> None:
         waiting = list(ids)
