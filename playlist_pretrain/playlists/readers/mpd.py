@@ -143,9 +143,7 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
     """Groups of a slice, or None when anything is odd about it."""
     import msgspec
 
-    for key in (GROUP_URI.get(kind), NAMES.get(kind)):
-        if kind in GROUP_URI and not key:
-            return None
+    for key in dict.fromkeys((GROUP_URI.get(kind), NAMES.get(kind, GROUP_URI.get(kind)))):
         try:
             if not data.isascii():
                 data.decode("utf-8")  # msgspec does not look into what it leaves out
@@ -159,11 +157,11 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
 
 
 def _by_group(pairs: Iterable[tuple[str, str]]) -> list[Group]:
-    """Tracks of each group, once each: a slice names an artist's track in many playlists."""
-    groups: dict[str, dict[str, None]] = {}
+    """Tracks of each group, as often as they are in playlists: matching counts repetitions."""
+    groups: dict[str, list[str]] = {}
     for group, track in pairs:
-        groups.setdefault(group, {})[track] = None
-    return [(group, list(tracks)) for group, tracks in groups.items()]
+        groups.setdefault(group, []).append(track)
+    return list(groups.items())
 
 
 def _read_slowly(playlists: Iterator[Any], source: Source, request: Request) -> Iterator[Group]:
