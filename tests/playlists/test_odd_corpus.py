@@ -237,6 +237,10 @@ def datasets():
     yield Case("mpd", "odd tracks", mpd(*whole, more), len(ROWS) + 5, GROUPS | {"4": ["z"]}, 4)
     yield Case("mpd", "odd playlists", mpd(*whole, 5, {"tracks": []}, {"pid": 1}), len(ROWS) + 3,
                GROUPS, 3)  # fmt: skip
+    again = {"track_uri": "t", "artist_uri": "A"}
+    yield Case("mpd", "artists in several playlists",
+               mpd({"pid": 1, "tracks": [again, again]}, {"pid": 2, "tracks": [again]}), 3,
+               {"A": ["t"] * 3}, request={"kind": "artists"})  # fmt: skip
     named = {"pid": 1, "tracks": [{"track_uri": "t", "artist_name": "A"},
                                   {"track_uri": "u", "artist_name": ""}]}  # fmt: skip
     yield Case(
