@@ -258,14 +258,15 @@ def text_lines(
 
 
 def in_utf8(stream: BinaryIO, name: str, encoding: str | None = None) -> BinaryIO:
-    """``stream``, recoded to UTF-8 if it is in ``encoding`` or begins with the mark of UTF-16.
+    """``stream``, recoded to UTF-8 if it is in ``encoding``; a byte-order mark knows better.
 
     Reading raises TableError where it is not text in that encoding.
     """
     if not isinstance(stream, io.BufferedReader):
         stream = cast(BinaryIO, io.BufferedReader(stream))
-    encoding = encoding or UTF_16.get(stream.peek(2)[:2])  # type: ignore[attr-defined]
-    if encoding is None:
+    start = stream.peek(3)  # type: ignore[attr-defined]
+    encoding = UTF_16.get(start[:2], encoding)
+    if encoding is None or start.startswith(BYTE_ORDER_MARK):
         return stream
     return cast(BinaryIO, io.BufferedReader(_Recoded(stream, name, encoding)))
 

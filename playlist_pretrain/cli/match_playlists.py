@@ -63,7 +63,7 @@ class _Source:
     """what the paths in playlist files begin with in place of that folder, as in D:/Music [found
     where one makes most of them match]"""
     encoding: str | None = None
-    """encoding of text that is not UTF-8, as in windows-1251"""
+    """encoding of text without a byte-order mark, as in windows-1251 [UTF-8]"""
     min_played: float = 30.0
     """seconds from which a track in a history of Spotify counts as listened to"""
     map: str | None = None

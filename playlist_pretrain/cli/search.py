@@ -56,7 +56,7 @@ class SearchOptions:
     """what the paths in a playlist begin with in place of that folder [found where one makes most
     of them match]"""
     encoding: str | None = None
-    """encoding of a playlist that is not UTF-8, as in windows-1251"""
+    """encoding of a playlist without a byte-order mark, as in windows-1251 [UTF-8]"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists with other ids"""
     top: int | None = None

@@ -450,7 +450,7 @@ def match_playlists(
         What the paths in playlists begin with in place of that folder, as in ``D:\\Music``; by
         default it is found where one makes most of them match.
     encoding : str, optional
-        Encoding of text that is not UTF-8.
+        Encoding of text without a byte-order mark; default UTF-8.
     min_played : float
         Seconds from which a track in a history of Spotify counts as listened to.
     map : str or Path, optional

@@ -91,7 +91,7 @@ def read_playlist(
 
     ``name`` says which of several; ``format`` is a name of ``readers.READERS`` or ``auto``; paths
     below ``audio`` become track ids, and ``path_prefix`` is what they begin with in its place;
-    ``id_map`` is a table of foreign ids, ``encoding`` that of text that is not UTF-8.
+    ``id_map`` is a table of foreign ids, ``encoding`` that of text without a byte-order mark.
 
     Raises
     ------

@@ -107,6 +107,10 @@ def tables():
     cyrillic = [("7", "Ж/1"), ("7", "Ж/2")]
     text = "\n".join(lines_of_table(";", cyrillic)).encode("cp1251")
     yield Case("table", "cp1251", {"t.csv": text}, 2, {"7": ["Ж/1", "Ж/2"]}, encoding="cp1251")
+    yield Case("table", "a mark and --encoding", {"t.csv": b"\xef\xbb\xbf" + "\n".join(
+        lines_of_table(",")).encode()}, len(ROWS), GROUPS, encoding="cp1251")  # fmt: skip
+    yield Case("table", "UTF-16 and --encoding", {"t.csv": "\n".join(
+        lines_of_table(",")).encode("utf-16")}, len(ROWS), GROUPS, encoding="cp1251")  # fmt: skip
     multi = 'group_id,track_id\n"1","a\nb"\n1,"c,d"\n'
     yield Case("table", "lines in cells", {"t.csv": multi.encode()}, 2, {"1": ["a\nb", "c,d"]})
     no_text = "\n".join(lines_of_table(",")).encode().replace(b"a/2", b"\xe9", 1)
