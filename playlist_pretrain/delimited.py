@@ -1,28 +1,56 @@
 """Reader of tables in text files (CSV and TSV).
 
-Format: UTF-8 (a byte-order mark is fine), lines that end in LF or CRLF, a header in the first
-line, then rows with as many cells as the header. Cells are separated by tab, comma or semicolon,
-whichever separates the wanted columns in the header, and may be quoted as RFC 4180 says. Cells
-are taken as they are, blanks included; blanks around the names in the header do not count. Blank
-lines are left out. Cells of wanted columns hold more than blanks, unless a caller says otherwise.
+Format: UTF-8 (a byte-order mark is fine) or UTF-16 with a byte-order mark, lines that end in LF or
+CRLF, a header in the first line (or below ``sep=;``, which gives the separator), then rows with as
+many cells as the header. Cells are separated by tab, comma or semicolon, whichever separates the
+wanted columns in the header, and may be quoted as RFC 4180 says; where tabs separate them and the
+header has no quotes, a quote that does not enclose its cell is a sign as any other. Cells are taken
+as they are, blanks included; blanks around the names in the header do not count. Blank lines are
+left out. Cells of wanted columns hold more than blanks, unless a caller says otherwise.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.errors import TableError, first_line
 from playlist_pretrain.storage import is_remote, open_bytes
 
 DELIMITERS = "\t,;"
 LONGEST_LINE = 1 << 20
 MOST_SHOWN, LONGEST_SHOWN = 20, 60
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+SEPARATOR = re.compile(r"sep=([\t,;|:])\r?\n?", re.IGNORECASE)
+"""First line by which Excel is told the separator of a table."""
+MOST_OPEN_QUOTES = 1000
 _ADVANCE_BYTES = 1 << 20
+_RECODED = 1 << 16
+_QUOTED = re.compile('"(?:[^"]|"")*"')
+
+
+class RowError(TableError):
+    """One row of a source that cannot be used, where those after it can.
+
+    ``reason`` is the same for all rows with this fault. Sources as people have them hold ``usual``
+    ones (a blank id): they are left out and counted where others stop the reading.
+    """
+
+    def __init__(self, message: str, reason: str = "", *, usual: bool = False):
+        super().__init__(message)
+        self.reason, self.usual = reason, usual
+
+
+def stop(error: TableError) -> None:
+    """Raise ``error``."""
+    raise error
 
 
 class Opens(Protocol):
@@ -40,6 +68,8 @@ def read_columns(
     advance: Callable[[int], object] | None = None,
     mend: str = "",
     blank: Container[str] = (),
+    row: Callable[[RowError], object] = stop,
+    header: str | None = None,
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the cells of some columns, row by row, streaming.
 
@@ -56,63 +86,164 @@ def read_columns(
         What can be done when a column is missing; ends that message.
     blank
         Wanted columns whose cells may be empty.
+    row
+        Told of a row that cannot be used; raises the error, or returns to leave the row out.
+    header
+        Header of a table that has none, as its first line would be.
 
     Raises TableError: names the file, and the line where there is one: what :func:`text_lines`
-    refuses, no row, a wanted column that is missing or there twice, a row with more or fewer cells
-    than the header, an empty cell in a wanted column, a quote that does not end. What came before
-    the damage has been yielded.
+    refuses, no row, a wanted column that is missing or there twice, and by ``row`` a row with more
+    or fewer cells than the header, an empty cell in a wanted column, a quote that does not end.
+    What came before the damage has been yielded.
     """
-    lines, path = text_lines(path, advance), _name(path)
+    lines, path = text_lines(path, advance, row), _name(path)
     names = [name.strip() for name in names]
-    delimiter, columns = _header(next(lines, None), names, path, mend)
+    first, line, delimiter = _first(lines) if header is None else (0, header, "")
+    delimiter, columns = _header(line, delimiter, names, path, mend)
     positions = [columns.index(name) for name in names]
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    number, empty = 2, True  # a quoted cell may span lines
-    try:
-        for row in reader:
-            if len(row) == len(columns):
-                cells = tuple([row[position] for position in positions])
-                for name, cell in zip(names, cells, strict=True):
-                    if (not cell or cell.isspace()) and name not in blank:
-                        raise TableError(
-                            f"{path}: line {number}: column {name!r} is empty; fill it in or "
-                            "remove the row"
-                        )
-                yield number, cells
-                empty = False
-            elif row:
-                raise TableError(
-                    f"{path}: line {number}: {len(row)} cells, the header has {len(columns)}"
-                )
-            number = reader.line_num + 2
-    except csv.Error as error:
-        raise TableError(f"{path}: line {number}: {error}") from error
+    must = [(name, position) for name, position in zip(names, positions, strict=True)
+            if name not in blank]  # fmt: skip
+    plain = delimiter == "\t" and len(columns) > 1 and '"' not in str(line)
+    empty = True
+    for number, cells, fault in _rows(lines, path, first + 1, delimiter, len(columns), plain):
+        empty = False
+        if fault:
+            row(RowError(f"{path}: line {number}: {fault}", _kind(fault)))
+            continue
+        for name, position in must:
+            if not cells[position] or cells[position].isspace():
+                row(RowError(
+                    f"{path}: line {number}: column {name!r} is empty; fill it in or "
+                    "remove the row", f"column {name!r} is empty", usual=True,
+                ))  # fmt: skip
+                break
+        else:
+            yield number, tuple([cells[position] for position in positions])
     if empty:
         raise TableError(f"{path}: a header and no rows")
 
 
+def _kind(fault: str) -> str:
+    return "other cells than the header" if "the header has" in fault else "a quote that is open"
+
+
+def _rows(
+    lines: Iterator[str], path: str, number: int, delimiter: str, width: int, plain: bool
+) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the line a row starts in, its cells, and what is wrong with it.
+
+    A fault is one of the line in which the row starts: the lines that an open quote took in are
+    read again, as rows.
+    """
+    feed = _Feed(lines, width if plain else 0)
+    reader = csv.reader(feed, delimiter=delimiter, strict=True)
+    again = 0
+    while True:
+        fault, cells = "", []
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            fault = str(error)
+        taken = feed.taken
+        if cells and len(cells) != width:
+            fault = f"{len(cells)} cells, the header has {width}"
+        elif plain and any(line.count(delimiter) == width - 1 for line in taken[1:-1]):
+            fault = "a quote that takes in whole rows"
+        if cells or fault:
+            yield number, cells, fault
+        if fault and len(taken) > 1:
+            again += 1
+            if again > MOST_OPEN_QUOTES:
+                raise TableError(
+                    f"{path}: line {number}: more than {MOST_OPEN_QUOTES:,} quotes that are open"
+                )
+            feed.held[:0] = taken[1:]
+            del taken[1:]
+        number += len(taken)  # a quoted cell may span lines
+        taken.clear()
+
+
+class _Feed:
+    """Lines for the parser of a table, which may ask for them again.
+
+    With ``width`` the rows of a table of so many columns in which quotes are signs as any other.
+    """
+
+    def __init__(self, lines: Iterator[str], width: int = 0):
+        self._lines, self._width = lines, width
+        self.held: list[str] = []
+        self.taken: list[str] = []
+        """Lines of the row that is being parsed, as they are."""
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        line = self.held.pop(0) if self.held else next(self._lines)
+        within = bool(self.taken)
+        self.taken.append(line)
+        return self._quoted(line) if self._width and '"' in line and not within else line
+
+    def _quoted(self, line: str) -> str:
+        """The line with those cells quoted that a stray quote begins."""
+        text = line.rstrip("\r\n")
+        cells = text.split("\t")
+        if len(cells) != self._width:
+            return line
+        stray = [cell.startswith('"') and not _QUOTED.fullmatch(cell) for cell in cells]
+        if stray[-1] and not self._row_follows():
+            return line  # a cell that goes on in the next line
+        cells = [
+            '"' + cell.replace('"', '""') + '"' if odd else cell
+            for cell, odd in zip(cells, stray, strict=True)
+        ]
+        return "\t".join(cells) + line[len(text) :]
+
+    def _row_follows(self) -> bool:
+        if not self.held:
+            self.held += [following for following in [next(self._lines, None)] if following]
+        return not self.held or self.held[0].count("\t") == self._width - 1
+
+
 def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
     """Read the names of the columns of a table; TableError unless each of ``wanted`` is one."""
-    return _header(next(text_lines(path), None), wanted, _name(path), mend)[1]
+    _, line, delimiter = _first(text_lines(path))
+    return _header(line, delimiter, wanted, _name(path), mend)[1]
 
 
-def has_column(line: str, name: str) -> bool:
-    """Whether ``line``, read as the header of a table, has a column ``name``."""
-    return any(name in columns for _, columns in _ways_to_read(line))
+def has_column(text: str, name: str) -> bool:
+    """Whether the header of the table that ``text`` begins has a column ``name``."""
+    _, line, delimiter = _first(iter(text.splitlines(keepends=True)[:2]))
+    return any(name in columns for _, columns in _ways_to_read(line or "", delimiter))
+
+
+def _first(lines: Iterator[str]) -> tuple[int, str | None, str]:
+    """Number and text of the header's line, and the separator that a line before it gives."""
+    line = next(lines, None)
+    if found := SEPARATOR.fullmatch(line or ""):
+        return 2, next(lines, None), found[1]
+    return 1, line, ""
 
 
 def text_lines(
-    path: str | Path | Opens, advance: Callable[[int], object] | None = None
+    path: str | Path | Opens,
+    advance: Callable[[int], object] | None = None,
+    row: Callable[[RowError], object] = stop,
 ) -> Iterator[str]:
     """Yield the lines of a text file with their ends, without the byte-order mark.
 
-    Raises TableError for a file that cannot be read, text that is not UTF-8, a zero byte, a line
-    longer than ``LONGEST_LINE`` bytes.
+    ``row`` is told of a line that is not UTF-8; a blank one stands in its place if it returns.
+
+    Raises TableError for a file that cannot be read, text that is not UTF-8 (or UTF-16 with a
+    byte-order mark), a zero byte, a line longer than ``LONGEST_LINE`` bytes.
     """
     advance = advance or (lambda read: None)
     if not (isinstance(path, str | Path) or is_remote(path)):
         with path.open(advance) as stream:
-            yield from _decoded(stream, path.name, lambda read: None)
+            mend = ", or say what it is with --encoding"
+            yield from _decoded(stream, path.name, lambda read: None, row, mend)
         return
     try:
         opened = open_bytes(Path(path) if isinstance(path, str) else cast(Path, path))
@@ -123,10 +254,66 @@ def text_lines(
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror}") from error
     with opened as stream:
-        yield from _decoded(stream, str(path), advance)
+        yield from _decoded(in_utf8(stream, str(path)), str(path), advance, row)
 
 
-def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> Iterator[str]:
+def in_utf8(stream: BinaryIO, name: str, encoding: str | None = None) -> BinaryIO:
+    """``stream``, recoded to UTF-8 if it is in ``encoding``; a byte-order mark knows better.
+
+    Reading raises TableError where it is not text in that encoding.
+    """
+    if not isinstance(stream, io.BufferedReader):
+        stream = cast(BinaryIO, io.BufferedReader(stream))
+    start = stream.peek(3)  # type: ignore[attr-defined]
+    encoding = UTF_16.get(start[:2], encoding)
+    if encoding is None or start.startswith(BYTE_ORDER_MARK):
+        return stream
+    return cast(BinaryIO, io.BufferedReader(_Recoded(stream, name, encoding)))
+
+
+class _Recoded(io.RawIOBase):
+    """The UTF-8 of a stream in another encoding."""
+
+    def __init__(self, stream: BinaryIO, name: str, encoding: str):
+        self._stream, self._name, self._encoding = stream, name, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._ready, self._ended = b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and not self._ended:
+            data = self._stream.read(_RECODED)
+            self._ended = not data
+            try:
+                self._ready = self._decoder.decode(data, self._ended).encode("utf-8")
+            except UnicodeError as error:
+                raise TableError(
+                    f"{self._name}: not text in {self._encoding}: {first_line(error)}"
+                ) from error
+        part, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def check_encoding(name: str, where: str = "--encoding") -> str:
+    """``name`` of an encoding of text, or a TableError at ``where``."""
+    try:
+        "".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise TableError(f"{where}: {name[:60]!r} is no encoding that is known") from None
+    return name
+
+
+def _decoded(
+    stream: BinaryIO,
+    path: str,
+    advance: Callable[[int], object],
+    row: Callable[[RowError], object],
+    mend: str = "",
+) -> Iterator[str]:
     number = read = 0
     while line := stream.readline(LONGEST_LINE):
         number += 1
@@ -142,10 +329,11 @@ def _decoded(stream: BinaryIO, path: str, advance: Callable[[int], object]) -> I
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise TableError(
+            row(RowError(
                 f"{path}: line {number}: not UTF-8 (byte {error.start + 1} of the line is "
-                f"0x{line[error.start]:02x}); save the file as UTF-8"
-            ) from error
+                f"0x{line[error.start]:02x}); save the file as UTF-8{mend}", "not UTF-8",
+            ))  # fmt: skip
+            text = "\n"
         if read >= _ADVANCE_BYTES:
             advance(read)
             read = 0
@@ -157,26 +345,28 @@ def _name(path: str | Path | Opens) -> str:
     return str(path) if isinstance(path, str | Path) or is_remote(path) else path.name
 
 
-def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:
-    for delimiter in DELIMITERS:
+def _ways_to_read(line: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    for one in delimiter or DELIMITERS:
         try:
-            names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+            names = next(csv.reader([line], delimiter=one, strict=True), [])
         except csv.Error:
             continue
-        yield delimiter, [name.strip() for name in names]
+        yield one, [name.strip() for name in names]
 
 
-def _header(line: str | None, wanted: Sequence[str], path: str, mend: str) -> tuple[str, list[str]]:
+def _header(
+    line: str | None, delimiter: str, wanted: Sequence[str], path: str, mend: str
+) -> tuple[str, list[str]]:
     if line is None:
         raise TableError(f"{path}: the file is empty")
-    ways = list(_ways_to_read(line))
+    ways = list(_ways_to_read(line, delimiter))
     if not ways:
         raise TableError(
             f"{path}: line 1: a quote that does not end with its cell, or a line end that is "
             "neither LF nor CRLF"
         )
-    fitting = (way for way in ways if set(wanted) <= set(way[1]))
-    delimiter, names = next(fitting, None) or max(ways, key=lambda way: len(way[1]))
+    fitting = [way for way in ways if set(wanted) <= set(way[1])]
+    delimiter, names = max(fitting or ways, key=lambda way: len(way[1]))
     missing = [name for name in wanted if name not in names]
     repeated = [name for name in wanted if names.count(name) > 1]
     if missing or repeated:

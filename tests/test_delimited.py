@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from playlist_pretrain import delimited
 from playlist_pretrain.delimited import (
     LONGEST_LINE,
     has_column,
@@ -73,7 +74,9 @@ def test_tables(tmp_path, content, expected):
         (HEADER + b'a,"1\n\n2"\nb\n', "line 5: 1 cells"),
         (HEADER + b"a,1\n\na, \n", "line 4: column 'track_id' is empty; fill it in"),
         (HEADER + b"a,1\na,\xe9t\xe9\n", "line 3: not UTF-8 (byte 3 of the line is 0xe9)"),
-        (b"\xff\xfeg\0r\0", "line 1: holds a zero byte, so it is not text in UTF-8"),
+        (b"\xff\xfeg\0r\0", "its columns are: 'gr'; rename them"),
+        (b"\xff\xfeg\0r", "not text in utf-16-le"),
+        (b"g\0r\0", "line 1: holds a zero byte, so it is not text in UTF-8"),
         (HEADER + b"a,1\0\n", "line 2: holds a zero byte"),
         (HEADER + b"a," + b"x" * 200_000 + b"\n", "line 2: field larger than field limit"),
         (HEADER + b"a," + b"x" * LONGEST_LINE, "line 2: longer than 1,048,576 bytes"),
@@ -184,3 +187,44 @@ def test_lines_keep_their_ends_and_names_may_have_blanks(tmp_path):
     assert list(read_columns(str(path), [" c ", "a"])) == [(2, ("3", "1"))]
     path = write(tmp_path, "\ufeffä\r\n\n\u2028b\rc")
     assert list(text_lines(path)) == ["ä\r\n", "\n", "\u2028b\rc"]
+
+
+def test_rows_that_cannot_be_used_are_told_and_left_out(tmp_path):
+    lines = ["a,1", ",2", "c", 'd,"x', "e,3", "f,4,5", "g,6"]
+    path = write(tmp_path, HEADER + "\n".join(lines).encode())
+    told = []
+    assert list(read_columns(path, NAMES, row=told.append)) == [
+        (2, ("a", "1")), (6, ("e", "3")), (8, ("g", "6")),
+    ]  # fmt: skip
+    assert [(error.reason, error.usual) for error in told] == [
+        ("column 'group_id' is empty", True),
+        ("other cells than the header", False),
+        ("a quote that is open", False),
+        ("other cells than the header", False),
+    ]
+    assert [
+        f"line {number}: " in str(error) for number, error in zip((3, 4, 5, 7), told, strict=True)
+    ] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ('g\t"open\ng\tb\n', ['"open', "b"]),
+        ('g\t"Weird Al" Yankovic\ng\t12" mix\n', ['"Weird Al" Yankovic', '12" mix']),
+        ('g\t"whole"\ng\t"with ""quotes"""\n', ["whole", 'with "quotes"']),
+        ('"open\t1\n"too\t2\n', ["1", "2"]),
+        ('g\t"two\nlines"\ng\tb\n', ["two\nlines", "b"]),
+        ('g\t"open at the end', ['"open at the end']),
+    ],
+)
+def test_quotes_in_tables_with_tabs_are_signs_unless_they_enclose_a_cell(tmp_path, text, cells):
+    path = write(tmp_path, "group_id\ttrack_id\n" + text)
+    assert [track for _, (_, track) in read_columns(path, NAMES)] == cells
+
+
+def test_open_quotes_end_somewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "MOST_OPEN_QUOTES", 10)
+    path = write(tmp_path, HEADER + b'a,"x\n' * 30)
+    with pytest.raises(TableError, match=r"t\.csv: line 12: more than 10 quotes"):
+        list(read_columns(path, NAMES, row=lambda error: None))

@@ -21,7 +21,8 @@ from playlist_pretrain.storage import location
 
 logger = logging.getLogger(__name__)
 TABLES = ("tco", "w2v")
-READING = ("format", "kind", "columns", "separator", "gap", "audio", "map", "keep_going", "workers")
+READING = ("format", "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding",
+           "min_played", "map", "keep_going", "workers")  # fmt: skip
 """Options that say how playlists are read."""
 USAGE = """
 examples:
@@ -46,18 +47,25 @@ class _Source:
     name: str | None = None
     """name of the groups: groups-NAME.npz, and --groups NAME in pretrain [as --kind]"""
     format: str = "auto"
-    """auto, mpd, melon, jspf, xspf, m3u, history or table (CSV, TSV, Parquet)"""
+    """auto, mpd, melon, jspf, xspf, m3u, itunes, history or table (CSV, TSV, Parquet)"""
     kind: str | None = None
     """playlists, artists, albums, genres or sessions, as the format has them [its first]"""
     columns: str | None = None
-    """columns of a table [group=group_id,track=track_id], or of a history
-    [user=user_id,time=timestamp,track=track_id]"""
+    """columns of a table [group=group_id,track=track_id; without the first, or by group=@file, a
+    file is a group], or of a history [user=user_id,time=timestamp,track=track_id]"""
     separator: str | None = None
     """sign between several groups in one cell of a table"""
     gap: float = 30.0
     """minutes of silence that end a session of a history"""
     audio: str | None = None
     """audio folder below which the paths in playlist files become track ids [the playlists' own]"""
+    path_prefix: str | None = None
+    """what the paths in playlist files begin with in place of that folder, as in D:/Music [found
+    where one makes most of them match]"""
+    encoding: str | None = None
+    """encoding of text without a byte-order mark, as in windows-1251 [UTF-8]"""
+    min_played: float = 30.0
+    """seconds from which a track in a history of Spotify counts as listened to"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists whose ids are not the collection's"""
     keep_going: bool = False

@@ -46,12 +46,17 @@ class SearchOptions:
     name: str | None = None
     """name of the playlist, where the file has several"""
     format: str = "auto"
-    """format of the playlist: auto, mpd, melon, jspf, xspf, m3u, history or table"""
+    """format of the playlist: auto, mpd, melon, jspf, xspf, m3u, itunes, history or table"""
     columns: str | None = None
     """columns of a table of playlists [group=group_id,track=track_id]"""
     audio_folder: str | None = None
     """folder below which the paths in a playlist become track ids, and whose files a page plays
     [that of the embeddings]"""
+    path_prefix: str | None = None
+    """what the paths in a playlist begin with in place of that folder [found where one makes most
+    of them match]"""
+    encoding: str | None = None
+    """encoding of a playlist without a byte-order mark, as in windows-1251 [UTF-8]"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists with other ids"""
     top: int | None = None
@@ -111,7 +116,11 @@ def check_options(options: SearchOptions) -> None:
     artists_known = options.artists and not (report or page)
     for names, read, missing in (
         (("model",), options.audio, "--audio"),
-        (("add", "name", "format", "columns", "map"), playlist, "--playlist"),
+        (
+            ("add", "name", "format", "columns", "path_prefix", "encoding", "map"),
+            playlist,
+            "--playlist",
+        ),
         (("audio_folder",), playlist or page, "--playlist or --page"),
         (("faiss_lists", "faiss_probes"), options.index == "faiss", "--index faiss"),
         (("top",), report or not playlist, "--track, --audio or --report"),

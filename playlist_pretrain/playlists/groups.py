@@ -292,9 +292,13 @@ def _same_command(path: Path, name: str, folder: str) -> str | None:
     try:
         report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))
         words = ["--playlists", report["source"], "--format", report["format"]]
-        for option in ("kind", "columns", "separator", "gap", "audio", "map"):
+        for option in (
+            "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding", "min_played",
+            "map",
+        ):  # fmt: skip
             value = report.get(option)
             if value is not None:
+                option = option.replace("_", "-")
                 words += [f"--{option}", f"{value:g}" if isinstance(value, float) else value]
         if report.get("keep_going"):
             words.append("--keep-going")
@@ -377,7 +381,7 @@ def read_track_ids(path: str | Path) -> list[str]:
         If the file is missing, empty, or not text, or a table that cannot be read.
     """
     lines = [line.rstrip("\r\n") for line in text_lines(path)]
-    if lines and has_column(lines[0], COLUMN):
+    if has_column("\n".join(lines[:2]), COLUMN):
         return [track_id for _, (track_id,) in read_columns(path, [COLUMN])]
     for number, line in enumerate(lines, 1):
         if "\r" in line:

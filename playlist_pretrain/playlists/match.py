@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from playlist_pretrain.delimited import read_columns
+from playlist_pretrain.delimited import check_encoding, read_columns
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.kernels import compiled
@@ -27,10 +28,11 @@ from playlist_pretrain.playlists.groups import (
     first_in_group,
     groups_path,
 )
-from playlist_pretrain.playlists.readers import Request, check_request, find_reader
-from playlist_pretrain.playlists.readers.paths import paths_hint
-from playlist_pretrain.playlists.readers.source import refuse
+from playlist_pretrain.playlists.readers import Request, check_request, find_reader, other_files
+from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
+from playlist_pretrain.playlists.readers.source import LeftOut
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.paths import KnownIds, PathIds
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
 from playlist_pretrain.storage import location
 
@@ -39,6 +41,7 @@ LONGEST_SHOWN = 60
 DAMAGES_SHOWN = 5
 MOST_WANTED = 20
 EXAMPLES = 3
+KINDS_SHOWN = 8
 LOOK_UP = 65_536
 """Ids that are looked up at once."""
 NOT_THERE, NOT_MAPPED = -1, -2
@@ -54,6 +57,9 @@ class Coverage:
     (again in its group) and ``entries_in_dropped_groups`` (the only track of its group). Lengths
     are tracks of a kept group, ``wanted`` ids with the number of entries that asked for them,
     ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end.
+    ``rows_left_out`` has, by reason, the rows of the sources that gave no entry, and where the
+    first is; ``other_files`` the files of a folder that are not of the format, by their ending;
+    ``notes`` say how paths were taken, what those that were not found are like, what was guessed.
     """
 
     name: str
@@ -72,6 +78,9 @@ class Coverage:
     entries_unmapped: int | None = None
     damaged: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    rows_left_out: tuple[tuple[str, int, str], ...] = ()
+    other_files: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def groups_dropped(self) -> int:
@@ -89,18 +98,31 @@ class Coverage:
             "groups_dropped": self.groups_dropped,
             "groups_per_track": self.groups_per_track,
             "wanted": [{"track_id": track_id, "entries": count} for track_id, count in self.wanted],
+            "rows_left_out": [
+                {"reason": reason, "rows": count, "first": first}
+                for reason, count, first in self.rows_left_out
+            ],
+            "other_files": dict(self.other_files),
         }
         del figures["hints"]  # for people
         return figures
 
     def text(self) -> str:
         """The figures as an aligned block of lines."""
+        left_out = sum(count for _, count, _ in self.rows_left_out)
         rows = [
             ("groups read", self.groups_read, ""),
             ("  kept", self.groups_kept, _share(self.groups_kept, self.groups_read)),
             ("  dropped, fewer than two tracks", self.groups_dropped, ""),
+            *([("rows left out", left_out, "")] if left_out else []),
+            *((f"  {reason}", count, "") for reason, count, _ in self.rows_left_out),
             ("entries read", self.entries_read, ""),
-            ("  matched", self.entries_matched, _share(self.entries_matched, self.entries_read)),
+            (
+                "  matched",
+                self.entries_matched,
+                _share(self.entries_matched, self.entries_read + left_out)
+                + (" of these and the rows left out" if left_out else ""),
+            ),
             *(
                 [("  dropped, unknown track id", self.entries_unknown, "")]
                 if self.entries_unmapped is None
@@ -127,6 +149,10 @@ class Coverage:
             lines += [f"    {text}" for text in self.damaged[:DAMAGES_SHOWN]]
             if len(self.damaged) > DAMAGES_SHOWN:
                 lines.append(f"    … and {len(self.damaged) - DAMAGES_SHOWN:,} more in the report")
+        lines += [f"  first row left out: {first}" for _, _, first in self.rows_left_out[:1]]
+        lines += [f"  {note}" for note in self.notes]
+        if self.other_files:
+            lines.append(f"  files of other kinds left alone: {files_text(self.other_files)}")
         if self.wanted:
             lines.append("  most wanted track ids that the collection does not have")
             width = len(f"{self.wanted[0][1]:,}")
@@ -142,20 +168,39 @@ def _share(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %" if whole else ""
 
 
+def files_text(counts: Sequence[tuple[str, int]]) -> str:
+    """Files by their ending, with the ``--format`` that reads them, for a message."""
+    more = f", … ({len(counts)} kinds)" if len(counts) > KINDS_SHOWN else ""
+    return ", ".join(f"{count:,} {ending}" for ending, count in counts[:KINDS_SHOWN]) + more
+
+
 def shown(text: str) -> str:
     """``text`` quoted for a terminal: control characters escaped, cut after 60 characters."""
     return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…")
 
 
-class Rows(Protocol):
-    """A collection, or a map of other ids to it."""
+class Rows(KnownIds, Protocol):
+    """A collection, or a map of other ids to it; an id that a map does not know has row −2."""
 
-    def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row of every id [int32]: −1 for no such track, −2 for an id that a map does not know."""
+
+URI = "spotify:track:"
+SPOTIFY = re.compile(
+    r"(?:spotify:track:|https?://open\.spotify\.com/(?:intl-[\w-]+/)?track/)?([0-9A-Za-z]{22})/?(?:\?.*)?"
+)
+"""Track of Spotify as a URI, an address or a bare id."""
+
+
+def one_form(track_id: str) -> str:
+    """``track_id``, as a URI if it is a track of Spotify in any form."""
+    found = SPOTIFY.fullmatch(track_id)
+    return f"{URI}{found[1]}" if found else track_id
 
 
 class IdMap:
-    """Rows of a collection by foreign id, −1 where it does not have the track."""
+    """Rows of a collection by foreign id, −1 where it does not have the track.
+
+    A track of Spotify is found in any of its forms.
+    """
 
     def __init__(self, row_of: dict[str, int]):
         self._row_of = row_of
@@ -175,7 +220,10 @@ class IdMap:
         track_of: dict[str, int] = {}
         tracks: dict[str, int] = {}
         mend = "a map has a column for each of the two ids"
-        for line, (foreign, track) in read_columns(path, ("foreign_id", "track_id"), mend=mend):
+        left_out = LeftOut()
+        names = ("foreign_id", "track_id")
+        for line, (foreign, track) in read_columns(path, names, mend=mend, row=left_out):
+            foreign = one_form(foreign)
             number = tracks.setdefault(track, len(tracks))
             if track_of.setdefault(foreign, number) != number:
                 other = list(tracks)[track_of[foreign]]
@@ -183,10 +231,18 @@ class IdMap:
                     f"{path}: line {line}: {shown(foreign)} stands for {shown(track)} here, and "
                     f"for {shown(other)} before"
                 )
+        if told := left_out.text():
+            logger.info("%s: %s", path, told)
+        known = PathIds(collection)
         ids = list(tracks)
         parts = [ids[first : first + LOOK_UP] for first in range(0, len(ids), LOOK_UP)]
-        rows = np.concatenate([collection.rows(part) for part in parts]).tolist()
+        rows = np.concatenate([known.rows(part) for part in parts or [[]]]).tolist()
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
+
+    @property
+    def track_ids(self) -> Iterable[str]:
+        """The foreign ids."""
+        return self._row_of.keys()
 
     @property
     def known(self) -> int:
@@ -196,7 +252,15 @@ class IdMap:
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row of every foreign id [shape=(n,), int32]; see :class:`Rows`."""
         row_of = self._row_of
-        return np.fromiter((row_of.get(one, NOT_MAPPED) for one in ids), np.int32, len(ids))
+        found = (
+            row_of[one]
+            if one in row_of
+            else NOT_MAPPED
+            if one.startswith(URI)
+            else row_of.get(one_form(one), NOT_MAPPED)
+            for one in ids
+        )
+        return np.fromiter(found, np.int32, len(ids))
 
 
 def _batches(
@@ -221,6 +285,7 @@ def match_groups(
     name: str,
     id_map: IdMap | None = None,
     paths_option: str | None = None,
+    path_prefix: str | None = None,
 ) -> tuple[TrackGroups, Coverage]:
     """Turn groups of track ids into groups of rows.
 
@@ -230,7 +295,8 @@ def match_groups(
     ``entries`` are (group id, track ids), streamed; parts of one group are joined in the order
     they come in. ``id_map`` leads from the ids of the source to tracks of the collection.
     ``paths_option`` gives the folder below which paths became ids, for the message when none is
-    found. Groups come in the order of their first part, tracks in that of their first entry.
+    found, and says that all ids are paths; ``path_prefix`` is what they begin with in place of that
+    folder. Groups come in the order of their first part, tracks in that of their first entry.
 
     Memory: 4 bytes for each matched entry (8 while they are sorted), the group ids, and the
     distinct ids that were not found.
@@ -242,6 +308,9 @@ def match_groups(
     """
     check_groups_name(name)
     known: Rows = collection if id_map is None else id_map
+    paths = PathIds(
+        known, every=paths_option is not None, prefix=path_prefix, strip=without_extension
+    )
     index_of: dict[str, int] = {}
     run_group, run_length, found = array("i"), array("i"), array("i")
     entries_read = entries_unmapped = 0
@@ -250,7 +319,7 @@ def match_groups(
     for runs, ids in _batches(entries, index_of):
         if len(examples) < EXAMPLES:
             examples = list(dict.fromkeys([*examples, *ids]))[:EXAMPLES]
-        answer = known.rows(ids)
+        answer = paths.rows(ids)
         here = answer >= 0
         groups, lengths = np.array(runs, np.int32).T
         ends = np.cumsum(lengths, dtype=np.int64)
@@ -286,6 +355,7 @@ def match_groups(
         wanted=wanted,
         entries_unmapped=None if id_map is None else entries_unmapped,
         hints=tuple(did_you_mean(name, known.rows) for name, _ in wanted),
+        notes=tuple(paths.notes()),
     )
     if not group_ids:
         raise GroupsError(_nothing(coverage, examples, collection, known, paths_option))
@@ -316,6 +386,7 @@ def _nothing(
         f"ids look like {', '.join(map(shown, examples)) or 'nothing'}"
         f"{hint}, the collection's like {', '.join(map(shown, here)) or 'nothing'}"
         + ("" if paths_option is None else paths_hint(examples, paths_option))
+        + "".join(f"; {note}" for note in coverage.notes)
         + ("" if coverage.entries_unmapped is not None else "; --map joins ids that differ")
     )
 
@@ -344,6 +415,9 @@ def match_playlists(
     separator: str | None = None,
     gap: float = 30.0,
     audio: str | Path | None = None,
+    path_prefix: str | None = None,
+    encoding: str | None = None,
+    min_played: float = 30.0,
     map: str | Path | None = None,
     on_error: str = "raise",
     workers: int | None = None,
@@ -372,6 +446,13 @@ def match_playlists(
         Minutes of silence that end a session of a history.
     audio : str or Path, optional
         Folder below which the paths in playlist files become track ids.
+    path_prefix : str, optional
+        What the paths in playlists begin with in place of that folder, as in ``D:\\Music``; by
+        default it is found where one makes most of them match.
+    encoding : str, optional
+        Encoding of text without a byte-order mark; default UTF-8.
+    min_played : float
+        Seconds from which a track in a history of Spotify counts as listened to.
     map : str or Path, optional
         Table with ``foreign_id`` and ``track_id``, for ids that are not the collection's.
     on_error : {"raise", "skip"}
@@ -392,21 +473,25 @@ def match_playlists(
         raise RecipeError(f"--workers {workers}: must be at least 1")
     if not 0 <= gap < float("inf"):
         raise RecipeError(f"--gap {gap}: minutes, 0 or more")
+    if not 0 <= min_played < float("inf"):
+        raise RecipeError(f"--min-played {min_played}: seconds, 0 or more")
     if on_error not in ("raise", "skip"):
         raise RecipeError(f"on_error {on_error!r}: raise or skip")
     if name:
         check_groups_name(name)
     source = Path(playlists)
     reader = find_reader(source, format)
-    damaged: list[str] = []
+    left_out = LeftOut(keep_going=on_error == "skip")
     request = Request(
         kind=kind or reader.kinds[0],
         columns=columns,
         separator=separator,
         gap=gap,
         audio=Path(audio) if audio else None,
+        min_played=min_played,
         workers=workers,
-        damaged=refuse if on_error == "raise" else lambda error: damaged.append(str(error)),
+        damaged=left_out,
+        note=left_out.note,
     )
     check_request(reader, source, request)
     if separator is not None and not separator.strip():
@@ -419,19 +504,30 @@ def match_playlists(
         logger.info("%s: %s ids, %s of tracks of the collection",
                     map, f"{len(id_map):,}", f"{id_map.known:,}")  # fmt: skip
     sources = reader.sources(source)
+    if encoding is not None:
+        check_encoding(encoding)
+        for one in sources:
+            one.encoding = encoding
     size = sum(one.size for one in sources)
     with progress(total=size, desc="playlists", unit="B", unit_scale=True) as bar:
         entries = reader.read(sources, dataclasses.replace(request, advance=bar.update))
         paths = "--audio" if "audio" in reader.options else None
         try:
             groups, coverage = match_groups(
-                entries, collection, name or request.kind, id_map, paths
+                entries, collection, name or request.kind, id_map, paths, path_prefix
             )
         except GroupsError as error:
-            if damaged:
-                raise GroupsError(f"{error}; what could not be read: {damaged[0]}") from error
+            if told := left_out.text():
+                raise GroupsError(f"{error}; {told}") from error
             raise
-    coverage = dataclasses.replace(coverage, damaged=tuple(damaged))
+    coverage = dataclasses.replace(
+        coverage,
+        damaged=tuple(left_out.sources),
+        rows_left_out=tuple((reason, *row) for reason, row in left_out.rows.items()),
+        other_files=other_files(source, sources),
+        notes=(*coverage.notes, *left_out.notes()),
+    )
+    logger.info("%s", coverage.text())
     path = groups_path(collection.path, groups.name)
     same = _holds(path, groups, overwrite=overwrite)
     if not same:
@@ -446,12 +542,14 @@ def match_playlists(
         "separator": separator,
         "gap": gap if reader.name == "history" else None,
         "audio": None if audio is None else str(audio),
+        "path_prefix": path_prefix,
+        "encoding": encoding,
+        "min_played": min_played if reader.name == "history" else None,
         "keep_going": on_error == "skip",
         "content_key": groups.content_key,
         "collection": {"name": collection.name, "content_key": collection.content_key},
     }
     write_json(path.with_suffix(".report.json"), report | coverage.to_dict())
-    logger.info("%s", coverage.text())
     logger.info("%s: %s", path, "holds these groups already" if same else "written")
     return Match(groups, coverage, path, request.kind)
 

@@ -65,6 +65,7 @@ def build_collection(
     front_end: str = "paper",
     excerpt: float | str | None = 30,
     tracks: str | Path | None = None,
+    path_prefix: str | None = None,
     resample_quality: int = 4,
     workers: int | None = None,
     add: bool = False,
@@ -89,6 +90,8 @@ def build_collection(
         Seconds to take from the centre of each file; ``"full"`` or None takes all of it.
     tracks : str or Path, optional
         CSV or TSV with the columns ``track_id`` and ``path`` (below the audio folder).
+    path_prefix : str, optional
+        What the paths of that table begin with in place of the audio folder.
     resample_quality : int
         Essentia's: 0 (best, slow) to 4 (linear).
     workers : int, optional
@@ -121,6 +124,8 @@ def build_collection(
     require("essentia")
     BuildFolder(out)  # refuses what is no place to build in before it looks for audio
     make_shards = None
+    if path_prefix is not None and tracks is None:
+        raise RecipeError("--path-prefix: nothing reads it without --tracks")
     if beam is not None:
         from playlist_pretrain.records.beam_build import run_on
 
@@ -134,7 +139,7 @@ def build_collection(
         found = find_audio(audio)
         sources, other_files = found.tracks, found.other_files
     else:
-        sources = read_tracks_table(tracks, audio)
+        sources = read_tracks_table(tracks, audio, path_prefix)
         missing = [t for t in sources if not os.path.exists(os.path.join(audio, t.source))]
         if len(missing) == len(sources):
             raise AudioError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections import Counter
@@ -9,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import AudioError, RecipeError, TableError, TrackError
 from playlist_pretrain.files import files_below
+from playlist_pretrain.records.paths import PathIds
 from playlist_pretrain.records.report import Note, other_kinds
 from playlist_pretrain.records.schema import check_track_id
+
+logger = logging.getLogger(__name__)
 
 #: Files with these extensions (in any case) are audio; a table may list any others.
 # fmt: off
@@ -78,16 +84,22 @@ def find_audio(folder: str | Path) -> FoundAudio:
     return FoundAudio([TrackSource(i, found[i]) for i in sorted(found)], other_files)
 
 
-def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource]:
+def read_tracks_table(
+    table: str | Path, folder: str | Path, prefix: str | None = None
+) -> list[TrackSource]:
     """Read a table with at least the columns ``track_id`` and ``path``, sorted by id.
 
     Paths are taken from the audio ``folder``. A path may be absolute or contain ``..`` as long as
-    it ends inside that folder as written (links are not resolved). Whether the files exist is
-    found out when they are read. TableError for a table that cannot be read, a repeated id, or a
-    path that leaves the folder.
+    it ends inside that folder as written (links are not resolved). Where that is no file, the files
+    of the folder are looked through for the one that is meant, see :class:`.PathIds`; ``prefix`` is
+    what paths begin with in place of the folder. Whether the others exist is found out when they
+    are read. TableError for a table that cannot be read, a repeated id, or a path that leaves the
+    folder.
     """
     folder, table = _audio_folder(folder), Path(table)
+    root = os.path.abspath(folder).rstrip("/") + "/"
     tracks: dict[str, tuple[int, str]] = {}
+    odd: dict[str, str] = {}
     for line, (track_id, path) in read_columns(table, ("track_id", "path")):
         if track_id in tracks:
             first_line, first_path = tracks[track_id]
@@ -95,15 +107,40 @@ def read_tracks_table(table: str | Path, folder: str | Path) -> list[TrackSource
                 f"{table}: the track_id {track_id!r} is on line {first_line} ({first_path!r}) "
                 f"and on line {line} ({path!r})"
             )
-        root = os.path.abspath(folder).rstrip("/") + "/"
         full = os.path.normpath(os.path.join(root, path))
-        if not full.startswith(root):
-            raise TableError(
-                f"{table}: line {line}: the path {path!r} is not inside the audio folder {folder}; "
-                "give --audio a folder that holds every file of the table"
-            )
-        tracks[track_id] = line, full.removeprefix(root)
+        inside = full.startswith(root)
+        tracks[track_id] = line, full.removeprefix(root) if inside else path
+        if not (inside and os.path.lexists(full)):
+            odd[track_id] = path
+    if odd:
+        files = _Files(folder)
+        known = PathIds(files, every=True, prefix=prefix)
+        for (track_id, path), row in zip(
+            odd.items(), known.rows(list(odd.values())).tolist(), strict=True
+        ):
+            line, _ = tracks[track_id]
+            if row >= 0:
+                tracks[track_id] = line, files.track_ids[row]
+            elif not os.path.normpath(os.path.join(root, path)).startswith(root):
+                raise TableError(
+                    f"{table}: line {line}: the path {path!r} is not inside the audio folder "
+                    f"{folder}; give --audio a folder that holds every file of the table, or "
+                    "--path-prefix what the paths begin with in its place"
+                )
+        for note in known.notes():
+            logger.info("%s: %s", table, note)
     return [TrackSource(i, tracks[i][1]) for i in sorted(tracks)]
+
+
+class _Files:
+    """Files below a folder, as ids."""
+
+    def __init__(self, folder: Path):
+        self.track_ids = sorted(files_below(folder, AudioError))
+        self._row_of = {name: row for row, name in enumerate(self.track_ids)}
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        return np.array([self._row_of.get(one, -1) for one in ids], np.int32)
 
 
 def storable(tracks: Sequence[TrackSource]) -> tuple[list[TrackSource], list[Note]]:

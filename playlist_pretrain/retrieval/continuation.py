@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.delimited import check_encoding
 from playlist_pretrain.errors import EmbeddingsError, TableError
 from playlist_pretrain.files import atomic_write, write_json
-from playlist_pretrain.playlists.match import IdMap, shown
-from playlist_pretrain.playlists.readers import READERS, Request, check_request, find_reader
+from playlist_pretrain.playlists.match import IdMap, files_text, shown
+from playlist_pretrain.playlists.readers import (
+    READERS,
+    Request,
+    check_request,
+    find_reader,
+    other_files,
+)
 from playlist_pretrain.playlists.readers.m3u import lines_of
-from playlist_pretrain.playlists.readers.paths import DRIVE, SCHEME, group_id_of, paths_hint
+from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
+from playlist_pretrain.playlists.readers.source import LeftOut
+from playlist_pretrain.records.paths import DRIVE, SCHEME, PathIds
 from playlist_pretrain.records.schema import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ class Playlist:
     entry_rows: np.ndarray  # int32 [entries], rows of the table; below 0 where it has none
     lines: list[str] | None = None  # all lines of an M3U file
     folder: Path | None = None  # of the M3U file, which its relative paths start from
+    notes: tuple[str, ...] = ()  # on rows left out, and on how paths were taken
 
     @property
     def rows(self) -> np.ndarray:
@@ -58,6 +68,7 @@ class Playlist:
             f"playlist {shown(self.name)}: {len(self.entries):,} entries, {here:,} in the "
             f"embeddings ({len(self.rows):,} different tracks), {len(self.entries) - here:,} not"
         ]
+        lines += [f"  {note}" for note in self.notes]
         lines += [f"  not there: {shown(one)}" for one in self.missing[:MOST_LISTED]]
         if len(self.missing) > MOST_LISTED:
             lines.append(f"  … and {len(self.missing) - MOST_LISTED:,} more")
@@ -73,11 +84,14 @@ def read_playlist(
     columns: dict[str, str] | None = None,
     audio: str | Path | None = None,
     id_map: str | Path | None = None,
+    path_prefix: str | None = None,
+    encoding: str | None = None,
 ) -> Playlist:
     """Read one playlist of a file, folder or zip file, and look its entries up.
 
     ``name`` says which of several; ``format`` is a name of ``readers.READERS`` or ``auto``; paths
-    below ``audio`` become track ids; ``id_map`` is a table of foreign ids.
+    below ``audio`` become track ids, and ``path_prefix`` is what they begin with in its place;
+    ``id_map`` is a table of foreign ids, ``encoding`` that of text without a byte-order mark.
 
     Raises
     ------
@@ -89,18 +103,37 @@ def read_playlist(
     path = Path(path)
     reader = find_reader(path, format)
     audio = Path(audio) if audio is not None and "audio" in reader.options else None
-    request = Request(kind=reader.kinds[0], columns=columns, audio=audio)
+    left_out = LeftOut()
+    request = Request(
+        kind=reader.kinds[0],
+        columns=columns,
+        audio=audio,
+        damaged=left_out,
+        note=left_out.note,
+    )
     check_request(reader, path, request)
     files = reader.sources(path)
+    for file in files if encoding else ():
+        file.encoding = check_encoding(encoding)
     name, entries = _one(reader.read(files, request), path, name)
     if not entries:
         raise TableError(f"{path}: playlist {shown(name)} has no entries")
-    ids = known if id_map is None else IdMap.read(Path(id_map), known)
+    ids = PathIds(
+        known if id_map is None else IdMap.read(Path(id_map), known),
+        every="audio" in reader.options,
+        prefix=path_prefix,
+        strip=without_extension,
+    )
     lines, folder = None, None
-    if reader is READERS.get("m3u"):
-        source = next(file for file in files if group_id_of(file.path) == name)
+    m3u = READERS.get("m3u")
+    source = next((file for file in files if file.group_id == name), files[0])
+    if reader is m3u or ("audio" in reader.options and m3u.accepts(source.path)):
         lines, folder = lines_of(source), source.file and source.file.absolute().parent
-    playlist = Playlist(name, entries, ids.rows(entries), lines, folder)
+    rows = ids.rows(entries)
+    notes = [*filter(None, [left_out.text()]), *ids.notes()]
+    if others := other_files(path, files):
+        notes.append(f"files of other kinds left alone: {files_text(others)}")
+    playlist = Playlist(name, entries, rows, lines, folder, tuple(notes))
     if not len(playlist.rows):
         examples = playlist.missing[:EXAMPLES]
         raise EmbeddingsError(
@@ -110,6 +143,7 @@ def read_playlist(
             f"theirs like {', '.join(shown(one) for one in known.track_ids[:EXAMPLES])}"
             + (paths_hint(examples, "--audio-folder", audio) if "audio" in reader.options else "")
             + ("" if id_map else "; --map joins ids that differ")
+            + "".join(f"; {note}" for note in notes)
         )
     return playlist
 

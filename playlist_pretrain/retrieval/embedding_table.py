@@ -23,6 +23,7 @@ from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import EmbeddingsError, first_line
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.messages import command
+from playlist_pretrain.playlists.readers.table import cell_text, holds_text
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def overview(path: str | Path) -> Overview:
             kind = schema.field("embedding").type
             dim = kind.list_size if types.is_fixed_size_list(kind) else 0
             batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
-            first = "" if batch is None else str(batch["track_id"][0])
+            first = "" if batch is None else cell_text(batch["track_id"][0].as_py())
             return Overview(file.metadata.num_rows, dim, first, about)
 
 
@@ -268,12 +269,13 @@ def _check_schema(path: Path, schema: Schema) -> None:
     if len(set(schema.names)) < len(schema.names):
         raise EmbeddingsError(f"{path}: several columns have the same name")
     kind = schema.field("embedding").type
-    lists = types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind)
-    if not lists or not types.is_floating(kind.value_type):
+    lists = (types.is_fixed_size_list, types.is_list, types.is_large_list, types.is_list_view,
+             types.is_large_list_view)  # fmt: skip
+    if not any(holds(kind) for holds in lists) or not types.is_floating(kind.value_type):
         raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
     for name in {"track_id", "path"} & set(schema.names):
         kind = schema.field(name).type
-        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
+        if not (holds_text(kind) or types.is_integer(kind)):
             raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
     if "start_seconds" in schema.names:
         kind = schema.field("start_seconds").type
@@ -283,7 +285,10 @@ def _check_schema(path: Path, schema: Schema) -> None:
 
 def _texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
     """Cells of a column of ids or paths; raise if one is empty."""
-    texts = [None if cell is None else str(cell) for cell in column.to_pylist()]
+    try:
+        texts = [cell_text(cell) for cell in column.to_pylist()]
+    except UnicodeDecodeError:
+        raise EmbeddingsError(f"{path}: column {name!r} holds bytes that are not UTF-8") from None
     bad = next((row for row, text in enumerate(texts) if not text), None)
     if bad is not None:
         raise EmbeddingsError(f"{path}: row {bad}: no {name}")

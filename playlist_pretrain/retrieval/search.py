@@ -226,6 +226,8 @@ def search(
     format: str = "auto",
     columns: dict[str, str] | None = None,
     map: str | Path | None = None,
+    path_prefix: str | None = None,
+    encoding: str | None = None,
     audio_folder: str | Path | None = None,
     top: int | None = None,
     report: bool = False,
@@ -247,8 +249,9 @@ def search(
         Parquet file; windows are averaged by track.
     track, audio, playlist
         Query, one of them at most: ids of tracks, an audio file (``model`` embeds it), or a
-        playlist (``name``, ``format``, ``columns``, ``map`` say how it is read, ``add`` how many
-        tracks are added). Without any, or with ``report``, the space is reported on.
+        playlist (``name``, ``format``, ``columns``, ``map``, ``path_prefix``, ``encoding`` say how
+        it is read, ``add`` how many tracks are added). Without any, or with ``report``, the space
+        is reported on.
     top : int, optional
         Number of neighbours; default 10, or as many as there are.
     audio_folder : str or Path, optional
@@ -282,8 +285,9 @@ def search(
         query = audio_query(table, audio, model)
     elif playlist:
         continued = read_playlist(
-            playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map
-        )
+            playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map,
+            path_prefix=path_prefix, encoding=encoding,
+        )  # fmt: skip
         logger.info(continued.text())
         rows = continued.rows
         query = Query(f"playlist {shown(continued.name)}", centre(table.vectors[rows]), rows)

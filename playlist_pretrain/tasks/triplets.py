@@ -34,7 +34,7 @@ from pathlib import Path
 
 import numpy as np
 
-from playlist_pretrain.delimited import has_column, read_columns, read_header, text_lines
+from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import content_key
 
@@ -124,7 +124,7 @@ def read_triplets(path: str | Path) -> Triplets:
     Raises TableError, with the file and the line.
     """
     path = Path(path)
-    dim_sim = has_column(next(text_lines(path), ""), DIM_SIM_COLUMNS[0])
+    dim_sim = DIM_SIM_COLUMNS[0] in read_header(path, ())
     header = read_header(path, DIM_SIM_COLUMNS if dim_sim else OWN_COLUMNS, NEEDED)
     starts = [f"{role}{START}" for role in (SONGS if dim_sim else ROLES)]
     has_starts = _all_or_none(path, header, starts)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.source import Group, Reader, Request
+from playlist_pretrain.playlists.readers.source import OPTIONS, Group, Reader, Request
 from playlist_pretrain.testing.clauses import (
     ContractError,
     refusal,
@@ -21,7 +21,6 @@ from playlist_pretrain.testing.clauses import (
     require_options,
 )
 
-OPTIONS = ("columns", "separator", "gap", "audio")
 MOST_CUTS = 200
 NOT_TEXT = b"\0" * 99
 

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import plistlib
 from xml.sax.saxutils import escape
 
 import pytest
@@ -90,9 +91,27 @@ def history(folder, groups):
     return path, expected
 
 
+def itunes(folder, groups):
+    path = folder / "Library.xml"
+    numbers = {track: n for n, track in enumerate(dict.fromkeys(t for _, ts in groups for t in ts))}
+    library = {
+        "Major Version": 1,
+        "Tracks": {
+            str(number): {"Track ID": number, "Name": "x", "Location": f"file:///m/{track}.mp3"}
+            for track, number in numbers.items()
+        },
+        "Playlists": [
+            {"Name": group, "Playlist Items": [{"Track ID": numbers[track]} for track in tracks]}
+            for group, tracks in groups
+        ],
+    }
+    path.write_bytes(plistlib.dumps(library, sort_keys=False))
+    return path, [(group, [f"file:///m/{t}.mp3" for t in tracks]) for group, tracks in groups]
+
+
 WRITERS = {
-    "mpd": mpd, "melon": melon, "jspf": jspf, "xspf": xspf, "m3u": m3u, "history": history,
-    "table": table,
+    "itunes": itunes, "mpd": mpd, "melon": melon, "jspf": jspf, "xspf": xspf, "m3u": m3u,
+    "history": history, "table": table,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from playlist_pretrain.delimited import stop
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import READERS, Request
 
@@ -57,6 +58,7 @@ BAD = {
         (b"#EXTM3U\ra.mp3\rb.mp3\r", "line 1: a line end that is neither LF nor CRLF"),
         (b"a\n\xff\n", "line 2: not UTF-8 (byte 1 of the line is 0xff)"),
         (b"a\n\0\n", "line 2: holds a zero byte"),
+        (b"#EXTENC: klingon\na\n", "line 1: #EXTENC: 'klingon' is no encoding"),
         (b"a\n" + b"x" * 2_000_000, "line 2: longer than"),
     ],
     "x.m3u": [(b"\x81\n", "line 1: neither UTF-8 nor Windows-1252")],
@@ -83,11 +85,11 @@ BAD = {
         ({"playlist": {"track": [{"title": "\ud800"}]}}, "track 0: 'title' is not valid Unicode"),
     ],
     "x.jsonl": [
-        (b"[]", "line 1: not an object"),
+        (b"\n[5]", "listen 0: not an object"),
         (b'{"a": "\xff"}', "line 1: byte 7: not UTF-8"),
         ('{"a": ' + DEEP, "line 1: JSON nested too deeply"),
-        ({}, "line 1: no 'user_name' or 'user_id'"),
-        (listen(timestamp=True), "no 'timestamp' or 'listened_at'"),
+        ({}, "line 1: no 'timestamp', 'listened_at' or 'ts'"),
+        (listen(timestamp=True), "no 'timestamp', 'listened_at' or 'ts'"),
         ({"user_name": "u", "timestamp": 0}, "line 1: no 'track_metadata'"),
         (listen(track_metadata={}), "no recording id"),
         (listen(user_name=""), "user is empty"),
@@ -110,6 +112,6 @@ def test_one_line_says_what_is_wrong(tmp_path, name, content, message):
     path.write_bytes(content)
     reader = READERS.get(FORMATS[name])
     with pytest.raises(TableError) as caught:
-        list(reader.read(reader.sources(path), Request(reader.kinds[0])))
+        list(reader.read(reader.sources(path), Request(reader.kinds[0], damaged=stop)))
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
     assert "\n" not in str(caught.value)

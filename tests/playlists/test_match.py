@@ -1,6 +1,7 @@
 """Matching against dictionaries and lists, and what its report says."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -189,3 +190,103 @@ def test_an_id_of_two_tracks_is_refused(mine, tmp_path):
     path = write_map(tmp_path, "s:1,a", "s:2,b", "s:1,c")
     with pytest.raises(TableError, match=r"line 4: 's:1' stands for 'c' here, and for 'a'"):
         IdMap.read(path, mine)
+
+
+FORMS = ("spotify:track:{}", "{}", "https://open.spotify.com/track/{}?si=1",
+         "https://open.spotify.com/intl-de/track/{}")  # fmt: skip
+
+
+@pytest.mark.parametrize("written", FORMS)
+def test_a_map_knows_tracks_of_spotify_in_every_form(mine, tmp_path, written):
+    one, other = "4uLU6hMCjMI75M1A2tKUQC", "4ulu6hmcjmi75m1a2tkuqc"
+    path = write_map(tmp_path, f"{written.format(one)},a")
+    id_map = IdMap.read(path, mine)
+    assert id_map.rows([form.format(one) for form in FORMS]).tolist() == [mine.row("a")] * 4
+    assert id_map.rows([form.format(other) for form in FORMS]).tolist() == [-2] * 4
+
+
+def test_rows_of_a_map_without_an_id_are_left_out_and_said(mine, tmp_path, caplog):
+    caplog.set_level("INFO")
+    id_map = IdMap.read(write_map(tmp_path, "s:1,a", ",b", "s:3,"), mine)
+    assert len(id_map) == 1
+    assert any("column 'foreign_id' is empty" in message for message in caplog.messages)
+
+
+def test_what_is_left_out_is_counted_and_shown(match, tmp_path):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "p.csv").write_text("group_id,track_id\nx,a\nx,\nx,b\n,c\nx,zz\n")
+    (folder / "notes.txt").write_text("x")
+    (folder / "l.m3u").write_text("x")
+    found = match(playlists=folder, format="table").coverage
+    assert found.rows_left_out == tuple(
+        (f"column {name!r} is empty", 1, f"{folder / 'p.csv'}: line {line}: column {name!r} is "
+         "empty; fill it in or remove the row")
+        for name, line in (("track_id", 3), ("group_id", 5))
+    )  # fmt: skip
+    assert found.other_files == ((".m3u (--format m3u reads them)", 1), (".txt", 1))
+    text = found.text()
+    assert re.search(r"\n  rows left out +2\n    column 'track_id' is empty +1\n", text)
+    assert "40.0 % of these and the rows left out" in text
+    assert "left alone: 1 .m3u (--format m3u reads them), 1 .txt" in text
+    assert found.to_dict()["rows_left_out"][0]["rows"] == 1
+
+
+def test_rows_that_are_damaged_stop_the_command_unless_it_keeps_going(match, tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("group_id,track_id\nx,a\nx\nx,b\n")
+    with pytest.raises(TableError, match="line 3: 1 cells"):
+        match(playlists=path)
+    found = match(playlists=path, on_error="skip").coverage
+    assert (found.entries_matched, found.rows_left_out[0][:2]) == (
+        2, ("other cells than the header", 1)
+    )  # fmt: skip
+    assert found.damaged == ()
+
+
+def test_a_folder_with_playlists_of_several_formats_is_read_whole(match, tmp_path):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    (folder / "a.m3u8").write_text("a.mp3\nb.mp3\n")
+    (folder / "b.m3u").write_text("c.mp3\nA.mp3\n")
+    (folder / "b.jspf").write_text('{"playlist": {"track": [{"identifier": "e"}, {"title": "f"}]}}')
+    found = match(playlists=folder)
+    assert list(found.groups.group_ids) == ["a", "b.jspf", "b.m3u"]
+    assert found.coverage.entries_matched == 6
+    assert found.coverage.notes == ("1 matched in another letter case",)
+    assert json.loads(found.path.with_suffix(".report.json").read_text())["format"] == "auto"
+    assert list(match(playlists=folder, format="jspf", name="j").groups.group_ids) == ["b"]
+
+
+def test_an_encoding_that_was_guessed_is_named(match, tmp_path):
+    path = tmp_path / "l.m3u"
+    path.write_bytes("a.mp3\nb.mp3\nЖ.mp3\n".encode("cp1251"))
+    note = "1 files read as Windows-1252, a guess; --encoding sets it"
+    assert match(playlists=path).coverage.notes == (note,)
+    path.write_bytes("Ж.mp3\nЖ/1.mp3\n".encode("cp1251"))
+    with pytest.raises(GroupsError, match=note):
+        match(playlists=path)
+    with pytest.raises(GroupsError, match="like 'Ж', 'Ж/1'"):
+        match(playlists=path, encoding="windows-1251")
+    with pytest.raises(TableError, match="--encoding: 'klingon' is no encoding"):
+        match(playlists=path, encoding="klingon")
+
+
+def test_a_file_is_a_group_where_no_column_names_it(match, tmp_path):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    for name, tracks in {"one": "ab", "two": "cd"}.items():
+        (folder / f"{name}.csv").write_text("track_id,x\n" + "".join(f"{t},1\n" for t in tracks))
+    found = match(playlists=folder)
+    assert list(found.groups.group_ids) == ["one", "two"]
+    assert "2 files taken as a group each" in found.coverage.notes[0]
+    given = match(playlists=folder, columns={"group": "@file"}, name="given")
+    assert list(given.groups.group_ids) == ["one", "two"] and given.coverage.notes == ()
+    assert list(match(playlists=folder, columns={"group": "x"}, name="x").groups.group_ids) == ["1"]
+
+
+def test_tracks_of_a_map_may_be_paths_in_other_forms(mine, tmp_path):
+    path = write_map(tmp_path, "s:1,Ü\\1", "s:2,u\u0308/1", "s:3,A")
+    assert IdMap.read(path, mine).rows(["s:1", "s:2", "s:3"]).tolist() == [mine.row("ü/1")] * 2 + [
+        -1
+    ]

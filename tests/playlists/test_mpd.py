@@ -48,7 +48,7 @@ def test_a_folder_is_read_by_number(tmp_path, below):
     assert [pid for pid, _ in read(tmp_path / "mpd")] == ["1000", "2000", "10000"]
 
 
-def test_artists_and_albums_have_a_track_once_a_slice(tmp_path):
+def test_artists_and_albums_have_a_track_as_often_as_playlists_have_it(tmp_path):
     lists = [playlist(0, 1, 2), playlist(1, 2, 3)]
     for number, entry in enumerate(lists[0]["tracks"] + lists[1]["tracks"]):
         entry["artist_uri"] = f"spotify:artist:{number % 2}"
@@ -58,7 +58,9 @@ def test_artists_and_albums_have_a_track_once_a_slice(tmp_path):
         ("spotify:artist:0", [uris[1], uris[2]]),
         ("spotify:artist:1", [uris[2], uris[3]]),
     ]
-    assert list(read(path, kind="albums")) == [("spotify:album:0", uris[1:])]
+    assert list(read(path, kind="albums")) == [
+        ("spotify:album:0", [uris[1], uris[2], uris[2], uris[3]])
+    ]
     del lists[1]["tracks"][1]["artist_uri"]
     path = write(tmp_path / "mpd.slice.0-999.json", *lists)
     with pytest.raises(TableError, match="pid 1, track 1: no 'artist_uri'"):
@@ -91,3 +93,27 @@ def test_a_cut_off_slice_keeps_its_whole_playlists(tmp_path):
     damage = []
     assert [pid for pid, _ in read(path, damaged=damage.append)] == ["0", "1", "2"]
     assert "line 1 column" in str(damage[0])
+
+
+def test_public_cuts_have_artists_by_name(tmp_path):
+    lists = [playlist(0, 1, 2), playlist(1, 2, 3)]
+    for entry in lists[0]["tracks"] + lists[1]["tracks"]:
+        entry.pop("artist_uri")
+        entry["artist_name"] = "A"
+    path = write(tmp_path / "mpd.slice.0-999.json", *lists)
+    ((name, tracks),) = read(path, kind="artists")
+    assert name == "A" and len(tracks) == 4
+
+
+def test_what_processes_leave_out_is_told(tmp_path):
+    for first in range(0, 3000, 1000):
+        lists = playlist(first, 1, 2)
+        lists["tracks"][0]["track_uri"] = ""
+        write(tmp_path / f"mpd.slice.{first}-{first + 999}.json", lists)
+    told = []
+    found = list(read(tmp_path, workers=2, damaged=told.append))
+    assert [len(tracks) for _, tracks in found] == [1, 1, 1]
+    assert {(error.reason, error.usual) for error in told} == {("an id is empty", True)}
+    assert [f"pid {1000 * number}, track 0" in str(error) for number, error in enumerate(told)] == [
+        True, True, True,
+    ]  # fmt: skip

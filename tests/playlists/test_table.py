@@ -4,6 +4,7 @@ import datetime
 
 import pytest
 
+from playlist_pretrain.delimited import stop
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers import Request
 from playlist_pretrain.playlists.readers.source import LONGEST_PART
@@ -54,7 +55,7 @@ def test_groups(tmp_path, content, expected):
 def test_bad_tables(tmp_path, content, message):
     path = write(tmp_path, content)
     with pytest.raises(TableError) as caught:
-        list(read(path))
+        list(read(path, damaged=stop))
     assert str(caught.value).startswith(f"{path}: ")
     assert message in str(caught.value)
 
@@ -80,7 +81,7 @@ def test_several_artists_in_a_cell(tmp_path):
     assert next(iter(read(path)))[0] == " a | b|"
     path = write(tmp_path, "group_id,track_id\na,1\n | ,2\n")
     with pytest.raises(TableError, match="line 3: column 'group_id' has no group"):
-        list(read(path, separator="|"))
+        list(read(path, separator="|", damaged=stop))
 
 
 def test_parts_in_a_folder(tmp_path):
@@ -137,7 +138,7 @@ def test_parquet(tmp_path, columns, expected, name):
 def test_bad_parquet(tmp_path, columns, message):
     path = write_parquet(tmp_path / "t.parquet", **columns)
     with pytest.raises(TableError) as caught:
-        list(read(path))
+        list(read(path, damaged=stop))
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 

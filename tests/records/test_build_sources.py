@@ -94,10 +94,36 @@ def test_bad_tables(tmp_path, text, message):
 
 @given(path=st.text(alphabet="ab./ ", min_size=1, max_size=12))
 def test_no_path_of_a_table_leaves_the_folder(tmp_path_factory, path):
-    folder = tmp_path_factory.getbasetemp()
+    folder = tmp_path_factory.mktemp("audio")
     (folder / "t.csv").write_text(f'track_id,path\na,"{path}"\n')
     try:
         (track,) = read_tracks_table(folder / "t.csv", folder)
     except TableError:
         return
     assert os.path.realpath(folder / track.source).startswith(os.path.realpath(folder) + os.sep)
+
+
+def test_paths_of_a_table_are_those_of_files_however_they_are_written(tmp_path, caplog):
+    caplog.set_level("INFO")
+    fill(tmp_path / "music", "Nina/Été.WAV", "b/50% off.ogg", "c.mp3")
+    decomposed = unicodedata.normalize("NFD", "Été")
+    paths = {"1": f"nina/{decomposed}.wav", "2": "b\\50%25 off.ogg", "3": "c.mp3", "4": "gone.mp3"}
+    lines = [f"{track},{path}\n" for track, path in paths.items()]
+    (tmp_path / "t.csv").write_text("track_id,path\n" + "".join(lines))
+    tracks = read_tracks_table(tmp_path / "t.csv", tmp_path / "music")
+    expected = ["Nina/Été.WAV", "b/50% off.ogg", "c.mp3", "gone.mp3"]
+    assert [track.source for track in tracks] == expected
+    assert any("matched percent-decoded" in message for message in caplog.messages)
+
+
+@pytest.mark.parametrize("prefix", [None, "D:\\Music"])
+def test_paths_of_a_table_from_another_system(tmp_path, prefix):
+    fill(tmp_path / "music", "a/1.mp3", "a/2.mp3")
+    (tmp_path / "t.csv").write_text("track_id,path\nx,D:\\Music\\a\\1.mp3\ny,D:\\Music\\a\\2.mp3\n")
+    tracks = read_tracks_table(tmp_path / "t.csv", tmp_path / "music", prefix)
+    assert tracks == [TrackSource("x", "a/1.mp3"), TrackSource("y", "a/2.mp3")]
+    (tmp_path / "t.csv").write_text(
+        "track_id,path\nx,/old/a/1.mp3\ny,/old/a/2.mp3\nz,/etc/passwd\n"
+    )
+    with pytest.raises(TableError, match=r"line 4: the path '/etc/passwd' is not inside"):
+        read_tracks_table(tmp_path / "t.csv", tmp_path / "music")

@@ -91,10 +91,14 @@ def test_absolute_paths_stay_absolute(tmp_path):
     write_continued(out, playlist, table(PATHS), np.array([3, 2]), np.ones(2), music)
     assert out.read_text().splitlines()[2:] == [f"{music}/c:d.ogg", f"{music}/#b.ogg"]
     assert read(out, audio=music).rows.tolist() == [0, 1, 3, 2]
+    found = read(path)
+    assert found.rows.tolist() == [0, 1]
+    assert f"paths begin with '{music}/': found; --path-prefix says it" in found.text()
+    write(path, "/elsewhere/one.ogg\n/elsewhere/two.ogg\n")
     with pytest.raises(EmbeddingsError, match="none of the 2 entries") as caught:
         read(path)
     assert "; paths become ids below --audio-folder DIR, the" in str(caught.value)
-    with pytest.raises(EmbeddingsError, match=r"read from \(now .*other\); --map joins"):
+    with pytest.raises(EmbeddingsError, match=r"read from \(now .*other\); --path-prefix says"):
         read(path, audio=tmp_path / "other")
 
 
@@ -177,3 +181,24 @@ def test_json_says_what_was_added_and_what_is_not_there(tmp_path):
     assert content["added"] == [{"rank": 1, "similarity": 0.25, "track_id": "e"}]
     assert content["not_in_embeddings"] == ["not/here"]
     assert (tmp_path / "o.csv").read_text().splitlines()[-1] == '"list","e",0.25'
+
+
+def test_paths_however_they_are_written_and_rows_that_are_left_out(tmp_path):
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    write(folder / "cover.jpg", "")
+    tracks = "<location>A\\1.OGG</location>", "<location>a/%32.mp3</location>", "<title/>"
+    body = "".join(f"<track>{track}</track>" for track in tracks)
+    write(folder / "l.xspf", f"<playlist><trackList>{body}</trackList></playlist>")
+    found = read(folder)
+    assert found.rows.tolist() == [0, 1] and len(found.entries) == 2
+    lines = found.text().splitlines()
+    assert "  1 matched percent-decoded" in lines
+    assert "  1 matched in another letter case" in lines
+    assert "  files of other kinds left alone: 1 .jpg" in lines
+    assert lines[1].startswith("  1 rows left out: ") and "track 3: no 'identifier'" in lines[1]
+    there = write(tmp_path / "w.m3u8", "D:\\m\\a\\1.ogg\nD:\\m\\a\\2.mp3\n")
+    for prefix in (None, "D:\\m"):
+        assert read(there, path_prefix=prefix).rows.tolist() == [0, 1]
+    with pytest.raises(EmbeddingsError, match="2 not found are paths outside of the folder"):
+        read(there, path_prefix="E:\\m")

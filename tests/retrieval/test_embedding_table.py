@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet
 
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.retrieval.embedding_table import embedding_writer, read_embeddings
+from playlist_pretrain.retrieval.embedding_table import embedding_writer, overview, read_embeddings
 
 ABOUT = {"model": "runs/a/saved_model", "model_key": "0" * 32, "frames": 256}
 
@@ -54,9 +54,31 @@ def test_a_file_of_other_origin(tmp_path):
     assert table.vectors.tolist() == [[1, 2], [3, 4]]
 
 
+IDS = ["a", "ü", "a b"]
+WRITTEN = {
+    "large": pa.array(IDS, pa.large_string()),
+    "view": pa.array(IDS, pa.string_view()),
+    "dictionary": pa.array(IDS).dictionary_encode(),
+    "bytes": pa.array([one.encode() for one in IDS]),
+    "fixed size": pa.array([one.encode().ljust(3, b"\0") for one in IDS], pa.binary(3)),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_ids_as_any_program_writes_them(tmp_path, kind):
+    path = tmp_path / "e.parquet"
+    vectors = pa.array([[1.0], [2.0], [3.0]], pa.large_list(pa.float32()))
+    columns = {"track_id": WRITTEN[kind], "path": WRITTEN[kind], "embedding": vectors}
+    parquet.write_table(pa.table(columns), path)
+    table = read_embeddings(path)
+    assert list(table.track_ids) == list(table.paths) == IDS
+    assert overview(path).first_track == "a"
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
+        ({"track_id": [b"\xff"], "embedding": [[1.0]]}, "holds bytes that are not UTF-8"),
         ({"track_id": ["a"], "vector": [[1.0]]}, "no column 'embedding'"),
         ({"track_id": ["a"], "embedding": [1.0]}, "holds double, not lists of floats"),
         ({"track_id": ["a"], "embedding": [["x"]]}, "not lists of floats"),

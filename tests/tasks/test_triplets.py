@@ -138,3 +138,20 @@ def test_refuses_lines_of_dim_sim(table, line, word):
     path = table(header, "a,0,b,1,c,2,3,1" if header != DIM_SIM else "a,0,b,1,c,2,1", line)
     with pytest.raises(TableError, match=rf"t\.csv: line 3: {word}"):
         read_triplets(path)
+
+
+def test_the_header_of_dim_sim_itself(table):
+    songs = ("anchor", "song1", "song2")
+    parts = ("id", "start_seconds", "start_samples")
+    header = ["triplet_id", *(f"{song}_{part}" for song in songs for part in parts)]
+    header += ["sampling_rate", "clip_lengths_seconds", "clip_lengths_samples"]
+    lines = [",".join([*header, "song1_vote", "song2_vote"])]
+    lines += [
+        "0,a,1.5,24000,b,0,0,c,3,48000,16000,3,48000,4,1",
+        "1,a,0,0,c,0,0,b,0,0,16000,3,48000,0,5",
+    ]
+    triplets = read_triplets(table("sep=,", *lines))
+    assert named(triplets) == [
+        ("'a' at 1.5 s", "'b' at 0 s", "'c' at 3 s"), ("'a' at 0 s", "'b' at 0 s", "'c' at 0 s"),
+    ]  # fmt: skip
+    assert triplets.agreement.tolist() == [0.8, 1.0] and triplets.dim_sim

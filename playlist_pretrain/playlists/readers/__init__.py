@@ -5,15 +5,26 @@ A reader turns a source into (group id, track ids) and knows nothing of collecti
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.history import HistoryReader
+from playlist_pretrain.playlists.readers.itunes import ItunesReader
 from playlist_pretrain.playlists.readers.jspf import JspfReader
 from playlist_pretrain.playlists.readers.m3u import M3uReader
 from playlist_pretrain.playlists.readers.melon import MelonReader
 from playlist_pretrain.playlists.readers.mpd import MpdReader
-from playlist_pretrain.playlists.readers.source import Reader, Request
+from playlist_pretrain.playlists.readers.source import (
+    OPTIONS,
+    Group,
+    Reader,
+    Request,
+    Source,
+    is_zip,
+    sources_in,
+)
 from playlist_pretrain.playlists.readers.table import TableReader
 from playlist_pretrain.playlists.readers.xspf import XspfReader
 from playlist_pretrain.registry import Registry
@@ -21,12 +32,16 @@ from playlist_pretrain.registry import Registry
 READERS: Registry[Reader] = Registry("playlist format", TableError)
 """Readers by the name that ``--format`` takes; ``auto`` asks them in this order."""
 
+PLAYLIST_FILES = ("jspf", "xspf", "m3u")
+"""Formats of which a file is a playlist: of a folder with several of them all are read."""
+
 _READERS: tuple[Reader, ...] = (
     MpdReader(),
     MelonReader(),
     JspfReader(),
     XspfReader(),
     M3uReader(),
+    ItunesReader(),
     HistoryReader(),
     TableReader(),
 )
@@ -49,9 +64,35 @@ def find_reader(path: Path, name: str = "auto") -> Reader:
         return named
     for known in READERS:
         if READERS.get(known).sniff(path):
-            return READERS.get(known)
+            return _with_others(READERS.get(known), path)
     known = "; ".join(f"{name} ({READERS.get(name).description})" for name in READERS)
     raise TableError(f"{path}: not recognised; say what it is with --format: {known}")
+
+
+class _PlaylistFiles(Reader):
+    """Reader of a folder with playlist files of several formats."""
+
+    name, options = "auto", frozenset({"audio"})
+    description = "playlist files of several formats"
+
+    def __init__(self, readers: Sequence[Reader]):
+        self._readers = readers
+
+    def accepts(self, path: PurePosixPath) -> bool:
+        return any(reader.accepts(path) for reader in self._readers)
+
+    def groups(self, source: Source, request: Request) -> Iterator[Group]:
+        reader = next(reader for reader in self._readers if reader.accepts(source.path))
+        yield from reader.groups(source, request)
+
+
+def _with_others(reader: Reader, path: Path) -> Reader:
+    """The reader, or one of the other playlist files of a folder too."""
+    files = [READERS.get(name) for name in PLAYLIST_FILES]
+    if reader not in files or not (path.is_dir() or is_zip(path)):
+        return reader
+    found = [one for one in files if sources_in(path, one.accepts)]
+    return reader if found == [reader] else _PlaylistFiles(found)
 
 
 def check_request(reader: Reader, path: Path, request: Request) -> None:
@@ -67,6 +108,22 @@ def check_request(reader: Reader, path: Path, request: Request) -> None:
             f"{path}: --kind {request.kind}: format {reader.name} has {', '.join(reader.kinds)}"
         )
     usual = Request()
-    for option in ("columns", "separator", "gap", "audio"):
+    for option in OPTIONS:
         if option not in reader.options and getattr(request, option) != getattr(usual, option):
-            raise TableError(f"{path}: --{option} is not for format {reader.name}")
+            written = option.replace("_", "-")
+            raise TableError(f"{path}: --{written} is not for format {reader.name}")
+
+
+def other_files(path: Path, sources: Sequence[Source]) -> tuple[tuple[str, int], ...]:
+    """Files of a folder or zip file that are none of ``sources``: their endings, and how many.
+
+    With an ending stands the ``--format`` that reads such files.
+    """
+    read = {source.name for source in sources}
+    others = [source for source in sources_in(path, lambda name: True) if source.name not in read]
+    counts: Counter[str] = Counter()
+    for other in others:
+        known = next((name for name in READERS if READERS.get(name).accepts(other.path)), None)
+        ending = other.path.suffix or other.path.name
+        counts[f"{ending} (--format {known} reads them)" if known else ending] += 1
+    return tuple(sorted(counts.items()))

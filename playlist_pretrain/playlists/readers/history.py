@@ -1,44 +1,77 @@
 """Listening histories: the tracks that a user played without a long pause are a group, a session.
 
 Format: a table (see ``playlist_pretrain.delimited``) with the columns ``user_id``, ``timestamp``
-and ``track_id``, or JSON lines of ListenBrainz, with ``user_id`` or ``user_name``, ``timestamp`` or
-``listened_at``, and ``track_metadata``, whose MusicBrainz recording (as mapped, or as submitted) is
-the track id, or else its ``recording_msid``; a listen without any of them has ``artist – track``.
+and ``track_id``; or what these export:
+
+* ListenBrainz: JSON, a listen a line or all in one list, with ``user_id`` or ``user_name``,
+  ``timestamp`` or ``listened_at``, and ``track_metadata``, whose MusicBrainz recording (as mapped,
+  or as submitted) is the track id, or else its ``recording_msid``; a listen without any of them has
+  ``artist – track``. Of a whole export, feedback and pins are no listens.
+* Spotify: ``Streaming_History_Audio_*.json``, with ``ts`` (when it ended), ``ms_played`` and
+  ``spotify_track_uri``. Left out is what was ``skipped`` or played for less than ``min_played``
+  seconds, and what is no track. Addresses and devices, which are beside them, are not looked at.
+* Last.fm: a table with ``uts``, ``artist`` and ``track``, and ``track_mbid``, which is the track id
+  where it is there; else that is ``artist – track``. Also the table without a header: artist,
+  album, track, and a time as in ``31 May 2014 10:55``.
+
+Where a listen has no user, it is that of ``user.json``, or else the name of the file or folder.
 Times are seconds since 1970 (milliseconds above 10¹¹) or ISO 8601, in UTC if they do not say.
 Lines may come in any order, and a user's listens lie in any number of files.
-Provenance: any log; https://listenbrainz.org/data.
+A column in which all small numbers are
+from 20,000 to 80,000 has day numbers of a spreadsheet, and they are left out.
+Provenance: any log; https://listenbrainz.org/data; https://www.spotify.com/account/privacy.
 """
 
 from __future__ import annotations
 
 import contextlib
+import csv
 import datetime
 import itertools
 import math
+import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.delimited import BYTE_ORDER_MARK, has_column, read_columns
+from playlist_pretrain.delimited import (
+    BYTE_ORDER_MARK,
+    RowError,
+    has_column,
+    read_columns,
+    read_header,
+)
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of
+from playlist_pretrain.playlists.readers.json_text import elements, field, object_of, text_of
 from playlist_pretrain.playlists.readers.source import (
+    SNIFFED,
     Group,
     Reader,
     Request,
     Source,
-    first_bytes,
+    is_zip,
     sources_in,
+    usable,
     valid_id,
 )
 
 DEFAULT_COLUMNS = {"user": "user_id", "time": "timestamp", "track": "track_id"}
 OPTION = "--columns user=…,time=…,track=…"
 TEXT = (".csv", ".tsv")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+BARE = "artist,album,track,uts"
+LAST_FM = ("uts", "artist", "track")
+SIGNS = ((b'"track_metadata"',), (b'"ms_played"', b'"spotify_track_uri"'))
+EXPORT = re.compile(r"(?:Streaming_History_Audio_.*|endsong_\d+|.+_lb-[\d-]+)\.json")
+"""Names of Spotify's files, and of ListenBrainz's older ones."""
+OF_USER = re.compile(r"(.+)_lb-[\d-]+\.json")
+USER, NO_LISTENS = "user.json", ("feedback.jsonl", "pinned_recording.jsonl")
 MILLISECONDS = 10**11
+EARLIEST, DAYS = 10**8, (20_000, 80_000)
+"""Seconds of 1973, and days from 1954 to 2119 as spreadsheets count them."""
 LATEST = 253_402_300_799
 """The last second that has a date of four figures."""
 
@@ -51,26 +84,48 @@ class HistoryReader(Reader):
 
     name = "history"
     description = (
-        "listening history: a table with user_id, timestamp and track_id, or ListenBrainz JSON "
-        "lines; groups are sessions that --gap minutes of silence end"
+        "listening history: a table with user_id, timestamp and track_id, or what ListenBrainz, "
+        "Spotify and Last.fm export; groups are sessions that --gap minutes of silence end"
     )
     kinds = ("sessions",)
-    options = frozenset({"columns", "gap"})
+    options = frozenset({"columns", "gap", "min_played"})
     suffixes = (".listens", ".jsonl", ".ndjson")
     files = ", ".join(suffixes + TEXT)
 
+    def accepts(self, path: PurePosixPath) -> bool:
+        """True for JSON lines, but for those of ListenBrainz that are no listens, and exports."""
+        if EXPORT.fullmatch(path.name):
+            return True
+        return path.suffix.lower() in self.suffixes and path.name not in NO_LISTENS
+
     def sniff(self, path: Path) -> bool:
-        """True for JSON lines of listens, and for tables with a user and a time."""
-        if path.is_dir() or not (start := first_bytes(path)):
-            return any(self.accepts(source.path) for source in sources_in(path, self.accepts))
-        if start.lstrip().startswith(b"{"):
-            return b'"track_metadata"' in start
-        line = start.partition(b"\n")[0].decode("utf-8", "replace")
-        return all(has_column(line, DEFAULT_COLUMNS[name]) for name in ("user", "time"))
+        """True for a file of listens, and for a folder or zip file with some, or with tables."""
+        if super().sniff(path):
+            return True
+        tables = sources_in(path, _is_table) if path.is_dir() or is_zip(path) else []
+        return bool(tables) and self.begins(_start(tables[0]))
+
+    def begins(self, start: bytes) -> bool:
+        """True for JSON of listens, and for tables with a user and a time, or of Last.fm."""
+        if start.lstrip()[:1] in (b"{", b"["):
+            return any(all(sign in start for sign in signs) for signs in SIGNS)
+        text = start.decode("utf-8", "replace")
+        usual = [DEFAULT_COLUMNS[name] for name in ("user", "time")]
+        if any(all(has_column(text, name) for name in names) for names in (usual, LAST_FM)):
+            return True
+        first = next(csv.reader(text.splitlines()[:1]), [])
+        return _has_no_header([cell.strip() for cell in first])
 
     def sources(self, path: Path) -> list[Source]:
-        """The file, or the JSON lines in a folder or zip file (or else its tables)."""
-        return sources_in(path, self.accepts) or sources_in(path, _is_text) or super().sources(path)
+        """The file, or the JSON in a folder or zip file (or else its tables)."""
+        found = (
+            sources_in(path, self.accepts) or sources_in(path, _is_table) or super().sources(path)
+        )
+        owners = _owners(path)
+        for source in found:
+            folder = next((one for one in source.path.parents if one in owners), None)
+            source.owner = owners[folder] if folder else _owner(source.path, path)
+        return found
 
     def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield the sessions user by user, once all sources have been read."""
@@ -81,18 +136,24 @@ class HistoryReader(Reader):
         tracks: dict[str, int] = {}
         user_of, time_of, track_of = array("i"), array("q"), array("i")
         for source in sources:
-            listens = (
-                _listens_of_json(source, request)
-                if self.accepts(source.path) or _begins_with_brace(source)
-                else _listens_of_table(source, list(columns.values()), request)
-            )
+            begun = len(time_of)
             try:
-                for user, seconds, track in listens:
+                for user, seconds, track in _listens(source, columns, request):
                     user_of.append(users.setdefault(user, len(users)))
                     time_of.append(seconds)
                     track_of.append(tracks.setdefault(track, len(tracks)))
             except TableError as error:
                 request.damaged(error)
+            if len(days := _day_numbers(time_of, begun)):
+                for place in days:
+                    request.damaged(RowError(
+                        f"{source.name}: time {time_of[place]}: a day number of a spreadsheet? "
+                        "write seconds since 1970 or ISO 8601", "a time that is a day number",
+                    ))  # fmt: skip
+                user_of, time_of, track_of = (
+                    array(part.typecode, np.delete(np.array(part), days).tobytes())
+                    for part in (user_of, time_of, track_of)
+                )
         who, when, what = (
             np.frombuffer(part, part.typecode) for part in (user_of, time_of, track_of)
         )
@@ -108,46 +169,171 @@ class HistoryReader(Reader):
                 yield session, [ids[track] for track in what[start:end].tolist()]
 
 
-def _is_text(path: PurePosixPath) -> bool:
+def _is_table(path: PurePosixPath) -> bool:
     return path.suffix.lower() in TEXT
 
 
-def _begins_with_brace(source: Source) -> bool:
-    if _is_text(source.path):
-        return False
+def _start(source: Source) -> bytes:
     try:
         with source.open() as stream:
-            return stream.read(4096).removeprefix(BYTE_ORDER_MARK).lstrip().startswith(b"{")
+            return stream.read(SNIFFED).removeprefix(BYTE_ORDER_MARK)
     except TableError:
-        return False  # said when it is read
+        return b""  # said when it is read
+
+
+def _owners(path: Path) -> dict[PurePosixPath, str]:
+    """Users that the ``user.json`` of exports in a folder or zip file name, by their folders."""
+    found = {}
+    for source in sources_in(path, lambda name: name.name == USER):
+        if source.path.name == USER:
+            with contextlib.suppress(TableError):
+                user = object_of(text_of(source.read(largest=1 << 20), USER), USER)
+                found[source.path.parent] = field(user, "username", str, USER)
+    outside = path.parent / USER  # of the folder listens alone
+    if path.is_dir() and not found and outside.is_file():
+        return {PurePosixPath("."): owner for owner in _owners(outside).values()}
+    return found
+
+
+def _owner(file: PurePosixPath, path: Path) -> str:
+    """Whose history a file is, by its name and that of the folder or zip file."""
+    if _is_table(file):
+        return file.stem
+    if named := OF_USER.match(file.name):
+        return named[1]
+    if EXPORT.fullmatch(file.name) and file.parent.name:
+        return file.parent.name
+    return path.resolve().name if path.is_dir() else path.name.partition(".")[0] or path.name
+
+
+def _day_numbers(times: array, begun: int) -> np.ndarray:
+    """Places of times that are days since 1900: where no other number below 10⁸ is beside them."""
+    values = np.array(times)[begun:]
+    small = np.flatnonzero(values < EARLIEST)
+    days = (values[small] >= DAYS[0]) & (values[small] < DAYS[1])
+    return small + begun if days.all() else small[:0]
+
+
+def _listens(
+    source: Source, columns: Mapping[str, str], request: Request
+) -> Iterator[tuple[str, int, str]]:
+    """User, time and track of each row of a source."""
+    start = _start(source).lstrip()[:1]
+    if start in (b"{", b"[") or source.path.suffix.lower() in (*HistoryReader.suffixes, ".json"):
+        return _listens_of_json(source, start == b"[", request)
+    return _listens_of_table(source, columns, request)
 
 
 def _listens_of_table(
-    source: Source, names: Sequence[str], request: Request
+    source: Source, columns: Mapping[str, str], request: Request
 ) -> Iterator[tuple[str, int, str]]:
+    header = read_header(source, ())
+    if _has_no_header(header):
+        return _listens_of_last_fm(source, header, request, BARE)
+    if set(LAST_FM) <= set(header) and columns["time"] not in header:
+        return _listens_of_last_fm(source, header, request)
     mend = "name the columns with " + OPTION
-    for line, (user, time, track) in read_columns(source, names, request.advance, mend):
-        yield user, _seconds(time, f"{source.name}: line {line}: column {names[1]!r}"), track
+    names = [columns[name] for name in ("user", "time", "track")]
+    rows = read_columns(source, names, request.advance, mend, row=request.damaged)
+
+    def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
+        line, (user, time, track) = row
+        return user, _seconds(time, f"{source.name}: line {line}: column {names[1]!r}"), track
+
+    return usable(rows, listen, request)
 
 
-def _listens_of_json(source: Source, request: Request) -> Iterator[tuple[str, int, str]]:
-    for where, line in source.lines(request.advance):
-        if not line.isspace():
-            yield _listen(object_of(text_of(line, where), where), where)
+def _has_no_header(cells: Sequence[str]) -> bool:
+    """Whether a first line is a row of the table of Last.fm that has no header."""
+    with contextlib.suppress(RowError):
+        return len(cells) == 4 and not cells[3].isdigit() and _seconds(cells[3], "") > 0
+    return False
 
 
-def _listen(listen: dict[str, Any], where: str) -> tuple[str, int, str]:
+def _listens_of_last_fm(
+    source: Source, header: Sequence[str], request: Request, bare: str | None = None
+) -> Iterator[tuple[str, int, str]]:
+    names = [*LAST_FM, *({"track_mbid"} & set(header))]
+    rows = read_columns(
+        source, names, request.advance, blank=names[3:], row=request.damaged, header=bare
+    )
+
+    def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
+        line, (time, artist, track, *mbid) = row
+        seconds = _seconds(time, f"{source.name}: line {line}: column {names[0]!r}")
+        return source.owner, seconds, next(filter(None, mbid), f"{artist} – {track}")
+
+    return usable(rows, listen, request)
+
+
+def _listens_of_json(
+    source: Source, as_list: bool, request: Request
+) -> Iterator[tuple[str, int, str]]:
+    def of_line(row: tuple[str, bytes]) -> tuple[str, int, str]:
+        where, line = row
+        try:
+            text = text_of(line, where)
+        except TableError as error:
+            raise RowError(str(error), "not UTF-8") from error
+        return _listen(object_of(text, where), where, source.owner, request)
+
+    def of_element(row: tuple[int, Any]) -> tuple[str, int, str]:
+        where = f"{source.name}: listen {row[0]}"
+        if type(row[1]) is not dict:
+            raise RowError(f"{where}: not an object", "not an object")
+        return _listen(row[1], where, source.owner, request)
+
+    if as_list:
+        data, damage = source.read_far(request.advance)
+        return usable(enumerate(elements(data, source.name, damage=damage)), of_element, request)
+    lines = (row for row in source.lines(request.advance) if not row[1].isspace())
+    return usable(lines, of_line, request)
+
+
+def _listen(
+    listen: dict[str, Any], where: str, owner: str, request: Request
+) -> tuple[str, int, str]:
+    of_spotify = "ms_played" in listen
     user, time = (
         next((listen[key] for key in keys if listen.get(key) is not None), None)
-        for keys in (("user_name", "user_id"), ("timestamp", "listened_at"))
+        for keys in (("user_name", "user_id", "username"), ("timestamp", "listened_at", "ts"))
     )
-    if type(user) is int:
-        user = str(user)
+    user = owner if user is None else str(user) if type(user) is int else user
     if type(user) is not str:
-        raise TableError(f"{where}: no 'user_name' or 'user_id'")
+        raise RowError(f"{where}: 'user_name' is not text", "a user that is not text")
     if type(time) not in (int, float, str):
-        raise TableError(f"{where}: no 'timestamp' or 'listened_at'")
-    metadata = field(listen, "track_metadata", dict, where)
+        what = "no 'timestamp', 'listened_at' or 'ts'"
+        raise RowError(f"{where}: {what}", what)
+    if of_spotify:
+        track, played = _played(listen, where, request)
+    else:
+        track, played = _recording(field(listen, "track_metadata", dict, where), listen, where), 0.0
+    return (
+        valid_id(user, f"{where}: user"),
+        max(0, int(_seconds(time, f"{where}: time") - played)),
+        valid_id(track, f"{where}: track"),
+    )
+
+
+def _played(listen: dict[str, Any], where: str, request: Request) -> tuple[str, float]:
+    """Track of a line of Spotify's, and the seconds before its time at which it began."""
+    played, track = listen["ms_played"], listen.get("spotify_track_uri")
+    if type(played) not in (int, float) or not 0 <= played < MILLISECONDS:
+        raise RowError(f"{where}: 'ms_played' is no time", "'ms_played' is no time")
+    reason = ""
+    if type(track) is not str or not track:
+        reason = "no track (an episode, a chapter)"
+    elif listen.get("skipped") is True:
+        reason = "skipped"
+    elif played < 1000 * request.min_played:
+        reason = f"played for less than {request.min_played:g} s"
+    if reason:
+        raise RowError(f"{where}: {reason}", reason, usual=True)
+    return str(track), played / 1000
+
+
+def _recording(metadata: dict[str, Any], listen: dict[str, Any], where: str) -> str:
+    """Track of a listen of ListenBrainz."""
     mapping, info = (
         part if type(part) is dict else {}
         for part in (metadata.get("mbid_mapping"), metadata.get("additional_info"))
@@ -158,20 +344,27 @@ def _listen(listen: dict[str, Any], where: str) -> tuple[str, int, str]:
         info.get("recording_mbid"),
         listen.get("recording_msid"),
         info.get("recording_msid"),
+        metadata.get("recording_msid"),
         " – ".join(name for name in names if type(name) is str and name),
     )
     track = next((one for one in candidates if type(one) is str and one), "")
     if not track:
-        raise TableError(f"{where}: no recording id and no 'track_name'")
-    return (
-        valid_id(user, f"{where}: user"),
-        _seconds(time, f"{where}: time"),
-        valid_id(track, f"{where}: track"),
-    )
+        what = "no recording id and no 'track_name'"
+        raise RowError(f"{where}: {what}", what, usual=True)
+    return track
+
+
+def _moment(text: str) -> datetime.datetime:
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        day, month, rest = text.split(" ", 2)  # 31 May 2014 10:55
+        number = MONTHS.index(month) + 1
+        return datetime.datetime.strptime(f"{day} {number} {rest}", "%d %m %Y %H:%M")
 
 
 def _seconds(value: float | str, where: str) -> int:
-    """Whole seconds since 1970 of a number or an ISO 8601 time, or a TableError at ``where``."""
+    """Whole seconds since 1970 of a number or an ISO 8601 time, or a RowError at ``where``."""
     seconds: float = math.nan
     with contextlib.suppress(ValueError, OverflowError):
         try:
@@ -179,10 +372,11 @@ def _seconds(value: float | str, where: str) -> int:
             if seconds > MILLISECONDS:
                 seconds /= 1000
         except ValueError:
-            moment = datetime.datetime.fromisoformat(str(value).strip())
+            moment = _moment(str(value).strip())
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=datetime.UTC)
             seconds = moment.timestamp()
     if not 0 <= seconds <= LATEST:  # not a number fails here too
-        raise TableError(f"{where}: {str(value)[:60]!r} is not a time (seconds or ISO 8601)")
+        said = f"{str(value)[:60]!r} is not a time (seconds or ISO 8601)"
+        raise RowError(f"{where}: {said}", "not a time")
     return int(seconds)

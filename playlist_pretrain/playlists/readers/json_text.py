@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
 
+NO_JSON = "not JSON, cut off or damaged"
 KINDS = {int: "a whole number", list: "a list", str: "text", dict: "an object"}
 
 
@@ -128,24 +130,24 @@ class _Scan:
 
 
 def field(holder: Any, key: str, kind: type, where: str) -> Any:
-    """Value of a field that has to be there and of one type, or a TableError at ``where``."""
+    """Value of a field that has to be there and of one type, or a RowError at ``where``."""
     if type(holder) is not dict:
-        raise TableError(f"{where}: not an object")
+        raise RowError(f"{where}: not an object", "not an object")
     value = holder.get(key)
     if type(value) is not kind:
         problem = f"{key!r} is not {KINDS[kind]}" if key in holder else f"no {key!r}"
-        raise TableError(f"{where}: {problem}")
+        raise RowError(f"{where}: {problem}", problem)
     return value
 
 
 def object_of(text: str, where: str) -> dict[str, Any]:
-    """One JSON object, for documents with one a line, or a TableError at ``where``."""
+    """One JSON object, for documents with one a line, or a RowError at ``where``."""
     try:
         content = json.loads(text)
     except RecursionError:
-        raise TableError(f"{where}: JSON nested too deeply") from None
+        raise RowError(f"{where}: JSON nested too deeply", NO_JSON) from None
     except ValueError as error:
-        raise TableError(f"{where}: not JSON, cut off or damaged: {error}") from error
+        raise RowError(f"{where}: not JSON, cut off or damaged: {error}", NO_JSON) from error
     if type(content) is not dict:
-        raise TableError(f"{where}: not an object")
+        raise RowError(f"{where}: not an object", "not an object")
     return content

@@ -12,10 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of
-from playlist_pretrain.playlists.readers.paths import FIELDS, group_id_of, track_id_of_fields
-from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source
+from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
+from playlist_pretrain.playlists.readers.source import (
+    Group,
+    Reader,
+    Request,
+    Source,
+    usable,
+)
 
 
 class JspfReader(Reader):
@@ -41,17 +48,21 @@ class JspfReader(Reader):
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
         name = source.name
-        content = object_of(text_of(source.read(request.advance), name), name)
-        playlist = content.get("playlist", content)
-        tracks = field(playlist, "track", list, f"{name}: playlist")
-        ids = []
-        for number, track in enumerate(tracks):
+        try:
+            content = object_of(text_of(source.read(request.advance), name), name)
+            tracks = field(content.get("playlist", content), "track", list, f"{name}: playlist")
+        except RowError as error:  # no row but all of them
+            raise TableError(str(error)) from error
+
+        def track_id(number_and_track: tuple[int, Any]) -> str:
+            number, track = number_and_track
             where = f"{name}: track {number}"
             if type(track) is not dict:
-                raise TableError(f"{where}: not an object")
+                raise RowError(f"{where}: not an object", "a track that is no object")
             fields = {key: _first(track, key, where) for key in FIELDS}
-            ids.append(track_id_of_fields(fields, source.path, request.audio, where))
-        yield group_id_of(source.path), ids
+            return track_id_of_fields(fields, source.path, request.audio, where)
+
+        yield source.group_id, list(usable(enumerate(tracks), track_id, request))
 
 
 def _first(track: dict[str, Any], key: str, where: str) -> str:
@@ -60,5 +71,5 @@ def _first(track: dict[str, Any], key: str, where: str) -> str:
     values = value if type(value) is list else [value]
     for one in values:
         if one is not None and type(one) is not str:
-            raise TableError(f"{where}: {key!r} is not text")
+            raise RowError(f"{where}: {key!r} is not text", f"{key!r} is not text")
     return next((one for one in values if one), "")

@@ -1,25 +1,31 @@
 """M3U and M3U8 playlists: one file is one group.
 
 Format: a path or an address a line; lines that begin with ``#`` and blank lines do not count.
-``.m3u8`` is UTF-8; ``.m3u`` that is not UTF-8 is read as Windows-1252, which it usually is then.
+Text is UTF-8, or in the encoding that a line ``#EXTENC: NAME`` before it names; a line of an
+``.m3u`` that is neither is read as Windows-1252, which it usually is then.
 Provenance: written by most players. See ``paths.py`` for how an entry becomes a track id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 
+from playlist_pretrain.delimited import RowError, check_encoding
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.paths import group_id_of, track_id_of_path
+from playlist_pretrain.playlists.readers.paths import track_id_of_path
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
     Request,
     Source,
-    ignore,
     in_parts,
+    usable,
     valid_id,
 )
+
+ENCODING = re.compile(rb"\s*#EXTENC:\s*([\w.:-]+)", re.ASCII | re.IGNORECASE)
+GUESS = "Windows-1252"
 
 
 class M3uReader(Reader):
@@ -39,12 +45,14 @@ class M3uReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
-        tracks = (
-            valid_id(track_id_of_path(text, source.path, request.audio), where)
-            for where, text in _lines(source, request.advance)
-            if text and not text.startswith("#")
-        )
-        yield from in_parts(group_id_of(source.path), tracks)
+        lines = (line for line in _lines(source, request) if line[1] and line[1][0] != "#")
+        tracks = usable(lines, lambda line: _track(line, source, request), request)
+        yield from in_parts(source.group_id, tracks)
+
+
+def _track(line: tuple[str, str], source: Source, request: Request) -> str:
+    where, text = line
+    return valid_id(track_id_of_path(text, source.path, request.audio), where)
 
 
 def lines_of(source: Source) -> list[str]:
@@ -55,31 +63,43 @@ def lines_of(source: Source) -> list[str]:
     TableError
         As :meth:`M3uReader.read` has it.
     """
-    return [text for _, text in _lines(source)]
+    return [text for _, text in _lines(source, Request())]
 
 
-def _lines(source: Source, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, str]]:
-    strict = source.path.suffix.lower() == ".m3u8"
-    for where, line in source.lines(advance):
+def _lines(source: Source, request: Request) -> Iterator[tuple[str, str]]:
+    encoding = None  # one that the file names
+    guessed = False
+    for where, line in source.lines(request.advance):
         if b"\0" in line:
             raise TableError(f"{where}: holds a zero byte, so it is not a playlist")
-        text = _decoded(line, where, strict=strict).strip()
+        if found := ENCODING.match(line):
+            encoding = check_encoding(found[1].decode("ascii"), f"{where}: #EXTENC")
+        try:
+            text, guess = _decoded(line, where, encoding, source)
+        except RowError as error:
+            request.damaged(error)
+            continue
+        if guess and not guessed:
+            guessed = True
+            request.note(f"read as {guess}, a guess; --encoding sets it")
+        text = text.strip()
         if "\r" in text:
             raise TableError(f"{where}: a line end that is neither LF nor CRLF")
         yield where, text
 
 
-def _decoded(line: bytes, where: str, *, strict: bool) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        problem = error
-    if not strict:
+def _decoded(line: bytes, where: str, encoding: str | None, source: Source) -> tuple[str, str]:
+    """A line as text, and the encoding that was guessed for it."""
+    strict = source.path.suffix.lower() == ".m3u8"
+    tried = [encoding] if encoding else ["UTF-8"] if strict else ["UTF-8", GUESS]
+    for name in tried:
         try:
-            return line.decode("cp1252")
-        except UnicodeDecodeError as error:
-            problem = error
-    place = f"(byte {problem.start + 1} of the line is 0x{line[problem.start]:02x})"
-    if strict:
-        raise TableError(f"{where}: not UTF-8 {place}; save the file as UTF-8")
-    raise TableError(f"{where}: neither UTF-8 nor Windows-1252 {place}")
+            return line.decode(name), GUESS if name is GUESS else ""
+        except UnicodeError as error:
+            at = getattr(error, "start", 0)
+    names = f"neither {' nor '.join(tried)}" if len(tried) > 1 else f"not {tried[0]}"
+    raise RowError(
+        f"{where}: {names} (byte {at + 1} of the line is 0x{line[at]:02x}); save the file as "
+        "UTF-8, or say --encoding NAME",
+        names,
+    )

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field
 from playlist_pretrain.playlists.readers.source import (
@@ -21,6 +22,7 @@ from playlist_pretrain.playlists.readers.source import (
     Source,
     first_bytes,
     sources_in,
+    usable,
     valid_id,
 )
 
@@ -72,34 +74,43 @@ class MelonReader(Reader):
         name = source.name
         data, damage = source.read_far(request.advance)
         for number, one in enumerate(elements(data, name, damage=damage)):
-            if request.kind in BASKETS:
-                track = _id(one, ("id", "_id"), f"{name}: song {number}")
-                where = f"{name}: song {track[:60]}"
-                basket = BASKETS[request.kind]
-                if basket not in one:
-                    raise TableError(f"{where}: no {basket!r}")
-                groups = one[basket] if type(one[basket]) is list else [one[basket]]
-                for group in groups:
-                    yield _text(group, f"{where}: {basket!r}"), [track]
-            else:
+            try:
+                if request.kind in BASKETS:
+                    yield from _baskets(one, request, f"{name}: song {number}", name)
+                    continue
                 group = _id(one, ("id",), f"{name}: playlist {number}")
                 where = f"{name}: playlist {group[:60]}"
                 songs = field(one, "songs", list, where)
-                yield group, [_text(song, f"{where}, song {i}") for i, song in enumerate(songs)]
+            except RowError as error:
+                error.reason = f"a whole {request.kind[:-1]}: {error.reason}"
+                request.damaged(error)
+            else:
+                places = [(song, f"{where}, song {i}") for i, song in enumerate(songs)]
+                yield group, list(usable(places, lambda place: _text(*place), request))
+
+
+def _baskets(one: Any, request: Request, where: str, name: str) -> Iterator[Group]:
+    track = _id(one, ("id", "_id"), where)
+    where, basket = f"{name}: song {track[:60]}", BASKETS[request.kind]
+    if basket not in one:
+        raise RowError(f"{where}: no {basket!r}", f"no {basket!r}")
+    groups = one[basket] if type(one[basket]) is list else [one[basket]]
+    for group in usable(groups, lambda group: _text(group, f"{where}: {basket!r}"), request):
+        yield group, [track]
 
 
 def _id(holder: Any, keys: Sequence[str], where: str) -> str:
     if type(holder) is not dict:
-        raise TableError(f"{where}: not an object")
+        raise RowError(f"{where}: not an object", "not an object")
     for key in keys:
         if key in holder:
             return _text(holder[key], f"{where}: {key!r}")
-    raise TableError(f"{where}: no {keys[0]!r}")
+    raise RowError(f"{where}: no {keys[0]!r}", f"no {keys[0]!r}")
 
 
 def _text(value: Any, where: str) -> str:
     if type(value) is int:
         return str(value)
     if type(value) is not str:
-        raise TableError(f"{where}: neither a whole number nor text")
+        raise RowError(f"{where}: neither a whole number nor text", "an id of another type")
     return valid_id(value, where)

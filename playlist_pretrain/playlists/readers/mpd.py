@@ -3,7 +3,7 @@
 Format: JSON, ``playlists`` is a list of objects with ``pid`` (whole number) and ``tracks``, a
 list of objects with ``track_uri``, ``artist_uri`` and ``album_uri``. Playlists have their ``pid``
 as group id, artists and albums their URI; the track id is the ``track_uri``. Nothing else is
-looked at.
+looked at. Where a slice has no ``artist_uri``, as public cuts, artists are by ``artist_name``.
 Provenance: Chen et al., RecSys Challenge 2018; distributed by AIcrowd, for research only.
 """
 
@@ -14,19 +14,28 @@ import multiprocessing
 import re
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field
-from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source, valid_id
+from playlist_pretrain.playlists.readers.source import (
+    Group,
+    Reader,
+    Request,
+    Source,
+    usable,
+    valid_id,
+)
 from playlist_pretrain.processes import without_main
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
+NAMES = {"artists": "artist_name"}
 IN_FLIGHT = 2
 """Slices a process has read or is to read before the next is handed out."""
 
@@ -64,11 +73,11 @@ class MpdReader(Reader):
         read = functools.partial(read_slice, kind=request.kind)
         workers = min(request.workers, len(sources))
         results = _in_processes(read, sources, workers) if workers > 1 else map(read, sources)
-        for source, (groups, damage) in zip(sources, results, strict=True):
+        for source, (groups, damages) in zip(sources, results, strict=True):
             request.advance(source.size)
             yield from groups
-            if damage:
-                request.damaged(TableError(damage))
+            for damage in damages:
+                request.damaged(damage)
 
 
 def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterator[Any]:
@@ -99,29 +108,32 @@ def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterato
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def read_slice(source: Source, kind: str) -> tuple[list[Group], str | None]:
-    """Groups of one slice as far as it is whole, and the damage of the rest."""
+def read_slice(source: Source, kind: str) -> tuple[list[Group], list[TableError]]:
+    """Groups of one slice as far as it is whole, and what is left out."""
     data, damage = source.read_far()
     groups = None if damage else _read_fast(data, kind)
     if groups is not None:
-        return groups, None
+        return groups, []
     groups = []
+    damages: list[TableError] = []
+    request = Request(kind, damaged=damages.append)
     try:
-        for group in _read_slowly(elements(data, source.name, "playlists", damage), source, kind):
+        playlists = elements(data, source.name, "playlists", damage)
+        for group in _read_slowly(playlists, source, request):
             groups.append(group)
     except TableError as error:
-        return groups, str(error)
-    return groups, None
+        damages.append(TableError(str(error)))  # without what led to it, which may not be sent
+    return groups, damages
 
 
 @functools.cache
-def _decoder(kind: str) -> Any:
+def _decoder(key: str | None) -> Any:
     import msgspec
 
     text = Annotated[str, msgspec.Meta(min_length=1)]
     fields: list[Any] = [("track_uri", text)]
-    if kind != "playlists":
-        fields.append((GROUP_URI[kind], text))
+    if key:
+        fields.append((key, text))
     track: Any = msgspec.defstruct("Track", fields, gc=False)
     playlist: Any = msgspec.defstruct("Playlist", [("pid", int), ("tracks", list[track])])
     return msgspec.json.Decoder(msgspec.defstruct("Slice", [("playlists", list[playlist])]))
@@ -131,37 +143,52 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
     """Groups of a slice, or None when anything is odd about it."""
     import msgspec
 
-    try:
-        if not data.isascii():
-            data.decode("utf-8")  # msgspec does not look into what it leaves out
-        playlists = _decoder(kind).decode(data).playlists
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if kind == "playlists":
-        return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
-    key = GROUP_URI[kind]
-    return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+    for key in dict.fromkeys((GROUP_URI.get(kind), NAMES.get(kind, GROUP_URI.get(kind)))):
+        try:
+            if not data.isascii():
+                data.decode("utf-8")  # msgspec does not look into what it leaves out
+            playlists = _decoder(key).decode(data).playlists
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if key is None:
+            return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
+        return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+    return None
 
 
-def _by_group(pairs: Iterator[tuple[str, str]]) -> list[Group]:
-    """Tracks of each group, once each: a slice names an artist's track in many playlists."""
-    groups: dict[str, dict[str, None]] = {}
+def _by_group(pairs: Iterable[tuple[str, str]]) -> list[Group]:
+    """Tracks of each group, as often as they are in playlists: matching counts repetitions."""
+    groups: dict[str, list[str]] = {}
     for group, track in pairs:
-        groups.setdefault(group, {})[track] = None
-    return [(group, list(tracks)) for group, tracks in groups.items()]
+        groups.setdefault(group, []).append(track)
+    return list(groups.items())
 
 
-def _read_slowly(playlists: Iterator[Any], source: Source, kind: str) -> Iterator[Group]:
-    """The same, playlist by playlist, up to a damage that is named."""
-    keys = ("track_uri", *((GROUP_URI[kind],) if kind in GROUP_URI else ()))
+def _read_slowly(playlists: Iterator[Any], source: Source, request: Request) -> Iterator[Group]:
+    """The same, playlist by playlist, telling what is left out."""
+
+    def track_of(place_and_track: tuple[str, Any]) -> tuple[str, str]:
+        place, track = place_and_track
+        group = ""
+        if request.kind in GROUP_URI:
+            uri, other = GROUP_URI[request.kind], NAMES.get(request.kind)
+            named = type(track) is dict and uri not in track and other in track
+            key = other if named else uri
+            group = valid_id(field(track, key, str, place), f"{place}: {key!r}")
+        return group, valid_id(field(track, "track_uri", str, place), f"{place}: 'track_uri'")
+
     for number, playlist in enumerate(playlists):
-        pid = field(playlist, "pid", int, f"{source.name}: playlist {number} of the slice")
-        where = f"{source.name}: pid {pid}"
-        found = []
-        for position, track in enumerate(field(playlist, "tracks", list, where)):
-            place = f"{where}, track {position}"
-            found.append([valid_id(field(track, k, str, place), f"{place}: {k!r}") for k in keys])
-        if kind == "playlists":
-            yield str(pid), [track for (track,) in found]
+        try:
+            pid = field(playlist, "pid", int, f"{source.name}: playlist {number} of the slice")
+            where = f"{source.name}: pid {pid}"
+            tracks = field(playlist, "tracks", list, where)
+        except RowError as error:
+            error.reason = f"a whole playlist: {error.reason}"
+            request.damaged(error)
+            continue
+        places = [(f"{where}, track {position}", track) for position, track in enumerate(tracks)]
+        found = usable(places, track_of, request)
+        if request.kind == "playlists":
+            yield str(pid), [track for _, track in found]
         else:
-            yield from _by_group((group, track) for track, group in found)
+            yield from _by_group(found)

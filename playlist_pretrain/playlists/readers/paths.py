@@ -10,16 +10,12 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
-from playlist_pretrain.errors import TableError
+from playlist_pretrain.delimited import RowError
 from playlist_pretrain.playlists.readers.source import valid_id
+from playlist_pretrain.records.paths import DRIVE, OUTSIDE, SCHEME, path_of_uri
 from playlist_pretrain.records.sources import AUDIO_EXTENSIONS
 
-DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-OUTSIDE = ("/", "\\", "../", "..\\", "file:")
-"""Beginnings of paths that lie below no folder that is known."""
 FIELDS = ("identifier", "location", "creator", "title")
 """Fields of XSPF and JSPF tracks that an id is made of."""
 MUSICBRAINZ = re.compile(
@@ -40,7 +36,7 @@ def track_id_of_fields(
 
     Raises
     ------
-    TableError
+    RowError
         At ``where``, when it has none of them.
     """
     key = next((key for key in ("identifier", "location") if fields.get(key)), "title")
@@ -51,7 +47,11 @@ def track_id_of_fields(
     else:
         found = " – ".join(fields[name] for name in ("creator", "title") if fields.get(name))
         if not found:
-            raise TableError(f"{where}: no 'identifier', 'location' or 'title'")
+            raise RowError(
+                f"{where}: no 'identifier', 'location' or 'title'",
+                "a track without 'identifier', 'location' and 'title'",
+                usual=True,
+            )
     return valid_id(found, f"{where}: {key!r}")
 
 
@@ -69,10 +69,7 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
     elif SCHEME.match(entry):
         if not entry.lower().startswith("file:"):
             return track_id_of_identifier(entry)
-        try:
-            path = unquote(urlsplit(entry).path)
-        except ValueError:  # brackets where a host should be
-            return entry
+        path = path_of_uri(entry)
     if path.startswith("/") or DRIVE.match(path):
         if audio is None:
             return entry
@@ -85,8 +82,13 @@ def track_id_of_path(entry: str, playlist: PurePosixPath, audio: Path | None) ->
         inside = posixpath.normpath(posixpath.join(playlist.parent.as_posix(), path))
         if inside == ".." or inside.startswith("../"):
             return entry
-    stem, extension = posixpath.splitext(inside)
-    return stem if extension.lower() in AUDIO_EXTENSIONS else inside
+    return without_extension(inside)
+
+
+def without_extension(path: str) -> str:
+    """``path`` without the extension of an audio file."""
+    stem, extension = posixpath.splitext(path)
+    return stem if extension.lower() in AUDIO_EXTENSIONS else path
 
 
 def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> str:
@@ -97,9 +99,7 @@ def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> st
     if not any(one.startswith(OUTSIDE) or DRIVE.match(one) for one in ids):
         return ""
     taken = "" if audio is None else f" (now {audio})"
-    return f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}"
-
-
-def group_id_of(playlist: PurePosixPath) -> str:
-    """Id of the group that a playlist file is: its path below the folder without extension."""
-    return playlist.with_suffix("").as_posix()
+    return (
+        f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}; "
+        "--path-prefix says what they begin with in its place"
+    )

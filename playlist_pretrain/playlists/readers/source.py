@@ -5,6 +5,7 @@ Also the base of the package's readers, and the request that a reader answers.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import gzip
@@ -14,16 +15,18 @@ import lzma
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE, RowError, in_utf8
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import files_below
 
 Group = tuple[str, list[str]]
+T = TypeVar("T")
+R = TypeVar("R")
 LONGEST_PART = 65_536
 """Track ids of one part of a group; readers yield longer groups in several parts."""
 LARGEST = 1 << 30
@@ -39,20 +42,26 @@ DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.erro
 
 
 def valid_id(value: str, where: str) -> str:
-    """``value`` if it is an id, not empty and valid Unicode, or a TableError at ``where``."""
-    if value.isascii() and value:
+    """``value`` if it is an id, not blank and valid Unicode, or a RowError at ``where``."""
+    if not value or value.isspace():
+        raise RowError(f"{where} is empty", "an id is empty", usual=True)
+    if value.isascii():
         return value
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise TableError(f"{where} is not valid Unicode") from None
-    if not value:
-        raise TableError(f"{where} is empty")
+        raise RowError(f"{where} is not valid Unicode", "an id is not valid Unicode") from None
     return value
 
 
 def ignore(count: int) -> None:
     """Take no note of progress."""
+
+
+def refuse(error: TableError) -> None:
+    """Stop at the first damage; rows that cannot be used and are usual are none."""
+    if not (isinstance(error, RowError) and error.usual):
+        raise error
 
 
 class Source:
@@ -62,7 +71,10 @@ class Source:
     the zip file; ``path`` then has no final ``.gz``, and bytes of a name that are not UTF-8 are
     written out. ``name`` is for messages, ``size`` the bytes on disk (compressed ones where it is
     compressed, 0 where a link leads nowhere), ``file`` the file on disk that holds just this, or
-    None.
+    None. ``encoding`` is that of its text where a user says it, else what its first bytes say.
+    ``group_id`` is the id of the group that it is where a file is a group: ``path`` without
+    extension, unless another file has the same; ``owner`` the user whose history it is, where its
+    rows do not say.
     """
 
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
@@ -71,6 +83,10 @@ class Source:
         path = PurePosixPath(name)
         self._gzipped = path.suffix.lower() == ".gz"
         self.path = path.with_suffix("") if self._gzipped else path
+        self.whole_path = path
+        self.group_id = self.path.with_suffix("").as_posix()
+        self.encoding: str | None = None
+        self.owner = ""
         self.file = None if member or self._gzipped else file
         self.name = f"{file}: {member.filename}" if member else str(file)
         try:
@@ -105,7 +121,7 @@ class Source:
             except DAMAGES as error:
                 raise TableError(f"{self.name}: cannot be read: {_words(error)}") from error
             checked = _Checked(self, content, lambda: raw.tell() / whole, advance)
-            yield io.BufferedReader(checked, CHUNK)
+            yield in_utf8(io.BufferedReader(checked, CHUNK), self.name, self.encoding)
             advance(self.size - checked.told)
 
     def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
@@ -234,7 +250,12 @@ def sources_in(path: Path, accept: Callable[[PurePosixPath], bool]) -> list[Sour
         found = [Source(path, name, member) for name, member in members if _wanted(name, accept)]
     else:
         return [Source(path, PurePosixPath(path.name))]
-    return sorted(found, key=lambda source: source.path.parts)
+    found.sort(key=lambda source: source.path.parts)
+    times = collections.Counter(source.group_id for source in found)
+    for source in found:
+        if times[source.group_id] > 1:
+            source.group_id = source.whole_path.as_posix()
+    return found
 
 
 def _wanted(name: PurePosixPath, accept: Callable[[PurePosixPath], bool]) -> bool:
@@ -282,9 +303,42 @@ def first_bytes(path: Path, size: int = SNIFFED) -> bytes:
         return b""
 
 
-def refuse(error: TableError) -> None:
-    """Stop at the first damage."""
-    raise error
+class LeftOut:
+    """Count of what a reading leaves out: a call with an error counts it, or raises it.
+
+    With ``keep_going`` nothing is raised. ``rows`` has, by reason, the number of rows and the error
+    of the first, ``sources`` the errors that ended sources, ``files`` how many were taken how.
+    """
+
+    def __init__(self, *, keep_going: bool = False):
+        self.rows: dict[str, tuple[int, str]] = {}
+        self.sources: list[str] = []
+        self.files: collections.Counter[str] = collections.Counter()
+        self._keep_going = keep_going
+
+    def __call__(self, error: TableError) -> None:
+        if not self._keep_going:
+            refuse(error)
+        if not isinstance(error, RowError):
+            self.sources.append(str(error))
+            return
+        count, first = self.rows.get(error.reason, (0, str(error)))
+        self.rows[error.reason] = count + 1, first
+
+    def text(self) -> str:
+        """End of a message: what was left out, if anything."""
+        parts = [f"{count:,} rows left out: {first}" for count, first in self.rows.values()]
+        parts += [f"what could not be read: {first}" for first in self.sources[:1]]
+        parts += self.notes()
+        return "; ".join(parts[:4])
+
+    def notes(self) -> list[str]:
+        """Sentences on how files were taken."""
+        return [f"{count:,} files {how}" for how, count in self.files.items()]
+
+    def note(self, how: str) -> None:
+        """Count a file that was taken in a way that the user may want to change."""
+        self.files[how] += 1
 
 
 @dataclass(frozen=True)
@@ -293,9 +347,10 @@ class Request:
 
     ``kind`` is one of the reader's ``kinds``, ``columns`` names those that hold ``group``,
     ``track``, … where not the reader's own, ``separator`` is the sign between several groups in
-    one cell of a table, ``gap`` the minutes of silence that end a listening session, ``audio`` the
-    folder below which the paths in a playlist file become track ids, and ``workers`` the number of
-    processes that may read at once.
+    one cell of a table, ``gap`` the minutes of silence that end a listening session,
+    ``min_played`` the seconds from which a track counts as listened to, ``audio`` the folder below
+    which the paths in a playlist file become track ids, and ``workers`` the number of processes
+    that may read at once.
     """
 
     kind: str = "playlists"
@@ -304,10 +359,18 @@ class Request:
     gap: float = 30.0
     audio: Path | None = None
     workers: int = 1
+    min_played: float = 30.0
     advance: Callable[[int], object] = ignore
     """Told how many more bytes of the sources have been read."""
     damaged: Callable[[TableError], object] = refuse
-    """Told of the damage of a source; raises it, or returns to go on with the next source."""
+    """Told of the damage of a source, or of one row of it (RowError); raises it, or returns to go
+    on with the next source, or row."""
+    note: Callable[[str], object] = ignore  # type: ignore[assignment]
+    """Told once for a file how it was taken, where the user may want another way."""
+
+
+OPTIONS = ("columns", "separator", "gap", "audio", "min_played")
+"""Fields of a request that are options of some readers."""
 
 
 class Reader:
@@ -315,7 +378,7 @@ class Reader:
 
     A format gives ``name`` (the value of ``--format``), ``description`` (one line: the source, and
     what serves as group id and track id), ``kinds`` of groups (the usual one first), ``options``
-    (fields of a request that it looks at: of ``columns``, ``separator``, ``gap``, ``audio``),
+    (fields of a request that it looks at, of ``OPTIONS``),
     ``suffixes`` of the names of its files (or its own :meth:`accepts` and ``files``) and
     :meth:`groups`.
     """
@@ -356,9 +419,10 @@ class Reader:
         """Yield ``(group id, track ids in the order of the source)``, streaming.
 
         Both kinds of ids are non-empty valid Unicode. A group may come in several parts; a group
-        without tracks comes with an empty list. ``request.advance`` is told every byte,
-        ``request.damaged`` the TableError that ends the reading of a source; it names the source
-        and the place in it, and what came before has been yielded.
+        without tracks comes with an empty list. ``request.advance`` is told every byte.
+        ``request.damaged`` is told the TableError that ends the reading of a source, and a RowError
+        for each row (track of a playlist) that is left out; it names the source and the place in
+        it, and what came before has been yielded. So all rows of a source are yielded or told.
         """
         for source in sources:
             try:
@@ -369,6 +433,17 @@ class Reader:
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the groups of one source; a TableError ends it."""
         raise NotImplementedError
+
+
+def usable(rows: Iterable[T], read: Callable[[T], R], request: Request) -> Iterator[R]:
+    """Yield ``read(row)`` of each of the ``rows`` that it raises no RowError for."""
+    for row in rows:
+        try:
+            found = read(row)
+        except RowError as error:
+            request.damaged(error)
+        else:
+            yield found
 
 
 def in_parts(group: str, tracks: Iterator[str]) -> Iterator[Group]:

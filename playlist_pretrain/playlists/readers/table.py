@@ -1,7 +1,9 @@
 """Long tables: one row for each track of each group; CSV, TSV or Parquet.
 
 Format: text is that of ``playlist_pretrain.delimited``, Parquet has columns of text or whole
-numbers, or of lists of them. Rows of a group need not be neighbours. A track of several artists has
+numbers, or of lists of them. Rows of a group need not be neighbours. Where no
+column names the group, or ``--columns group=@file`` says so, a file is a group, as Exportify writes
+playlists of Spotify; its column of tracks is known. A track of several artists has
 a row for each, or all of them in one cell, apart by ``--separator`` or as a list. Provenance:
 whatever exports tables; track ids are those of the collection.
 """
@@ -15,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.delimited import DELIMITERS, listed, read_columns
+from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, first_line
 from playlist_pretrain.playlists.readers.source import (
     FREELY,
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
 OPTION = "--columns group=…,track=…"
 MEND = "name the columns with " + OPTION
+A_FILE = "@file"
+"""In place of the name of the column of groups: a file is a group."""
+EXPORTIFY = ("Track URI", "Spotify URI", "Spotify ID")
 TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
 MAGIC = b"PAR1"
 
@@ -73,9 +78,8 @@ class TableReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield neighbouring rows of one group of a file together."""
-        columns = {**DEFAULT_COLUMNS, **(request.columns or {})}
         read = _parquet_rows if _is_parquet(source) else _text_rows
-        rows = read(source, (columns["group"], columns["track"]), request)
+        rows = read(source, request)
         for group, run in itertools.groupby(rows, itemgetter(0)):
             yield from in_parts(group, map(itemgetter(1), run))
 
@@ -87,50 +91,76 @@ def _is_parquet(source: Source) -> bool:
         return stream.read(len(MAGIC)) == MAGIC
 
 
-def _text_rows(source: Source, names: Sequence[str], request: Request) -> Iterator[tuple[str, str]]:
+def _columns(header: Sequence[str], request: Request) -> list[str]:
+    """Columns of the group, unless a file is one, and of the track."""
+    given = request.columns or {}
+    track = given.get("track", DEFAULT_COLUMNS["track"])
+    if "track" not in given and track not in header:
+        track = next((name for name in EXPORTIFY if name in header), track)
+    group = given.get("group", DEFAULT_COLUMNS["group"])
+    if "group" not in given and group not in header and track in header:
+        group = A_FILE
+        request.note(
+            "taken as a group each, having no column 'group_id'; --columns group=… names one"
+        )
+    return [track] if group == A_FILE else [group, track]
+
+
+def _text_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
     separator = request.separator
-    for line, (group, track) in read_columns(source, names, request.advance, MEND):
-        if separator is None:
+    names = _columns(read_header(source, ()), request)
+    rows = read_columns(source, names, request.advance, MEND, row=request.damaged)
+    for line, (*groups, track) in rows:
+        group = groups[0] if groups else source.group_id
+        if separator is None or not groups:
             yield group, track
             continue
         parts = [part.strip() for part in group.split(separator)]
         if not any(parts):
-            raise TableError(f"{source.name}: line {line}: column {names[0]!r} has no group")
+            where = f"{source.name}: line {line}: column {names[0]!r}"
+            request.damaged(RowError(f"{where} has no group", "a row has no group", usual=True))
         for part in dict.fromkeys(filter(None, parts)):
             yield part, track
 
 
-def _parquet_rows(
-    source: Source, names: Sequence[str], request: Request
-) -> Iterator[tuple[str, str]]:
+def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
     """Yield (group id, track id) row by row, a batch in memory at a time."""
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile
-    from pyarrow.types import is_string
 
     where = source.name
     number = told = 0
     try:
         with contextlib.ExitStack() as opened:
+            source.encoding = None  # which is that of the texts beside it
             file = source.file or io.BytesIO(source.read())
             table = opened.enter_context(ParquetFile(file))
             metadata, schema = table.metadata, table.schema_arrow
             # Bytes of every row group when it is expanded.
             sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+            names = _columns(schema.names, request)
             _check(table, source, names, sum(sizes))
             if max(sizes, default=0) <= FREELY:
                 # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
                 # long ones do not, since every batch would come with a copy.
-                texts = [name for name in names if is_string(schema.field(name).type)]
+                texts = [name for name in names if holds_text(schema.field(name).type)]
                 table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
             rows = max(metadata.num_rows, 1)
             for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
                 columns = [_cells(batch.column(name)) for name in names]
-                for group, track in zip(*columns, strict=True):
+                for *group, track in zip(*columns, strict=True):
                     number += 1
                     place = f"{where}: row {number}: column "
-                    for one in _ids(group, f"{place}{names[0]!r}", request.separator):
-                        for other in _ids(track, f"{place}{names[1]!r}", None):
+                    try:
+                        groups = [source.group_id]
+                        if group:
+                            groups = _ids(group[0], f"{place}{names[0]!r}", request.separator)
+                        tracks = _ids(track, f"{place}{names[-1]!r}", None)
+                    except RowError as error:
+                        request.damaged(error)
+                        continue
+                    for one in groups:
+                        for other in tracks:
                             yield one, other
                 done = min(source.size, source.size * number // rows)
                 request.advance(done - told)
@@ -170,10 +200,29 @@ def _check(table: ParquetFile, source: Source, names: Sequence[str], size: int) 
 def _holds_ids(kind: DataType) -> bool:
     from pyarrow import types
 
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_dictionary(kind):
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
+             types.is_large_list_view, types.is_dictionary)  # fmt: skip
+    if any(holds(kind) for holds in lists):
         return _holds_ids(kind.value_type)
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_null)
-    return any(holds(kind) for holds in plain)
+    return holds_text(kind) or types.is_integer(kind) or types.is_null(kind)
+
+
+def holds_text(kind: DataType) -> bool:
+    """Whether a column is of text: bytes whose writers do not say so (Impala, NumPy) are, too."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind):
+        return holds_text(kind.value_type)
+    texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
+             types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)  # fmt: skip
+    return any(holds(kind) for holds in texts)
+
+
+def cell_text(value: Any) -> str:
+    """Text of a cell, "" of an empty one; UnicodeDecodeError for bytes that are not UTF-8."""
+    if type(value) is bytes:
+        return value.rstrip(b"\0").decode("utf-8")  # which fill up texts of a fixed size
+    return "" if value is None else str(value)
 
 
 def _cells(column: Array) -> list[Any]:
@@ -189,15 +238,17 @@ def _cells(column: Array) -> list[Any]:
 
 def _ids(value: Any, where: str, separator: str | None) -> list[str]:
     """The ids in one cell: text, a whole number, or a list of them."""
+    if type(value) is bytes:
+        value = _text(value, where)
     if type(value) is str and separator is not None:
         value = [part.strip() for part in value.split(separator) if part.strip()]
     values = value if type(value) is list else [value]
-    found = []
-    for one in values:
-        text = "" if one is None else str(one)
-        if not text.strip():
-            raise TableError(f"{where} is empty")
-        found.append(valid_id(text, where))
-    if not found:
-        raise TableError(f"{where} is empty")
-    return list(dict.fromkeys(found))
+    texts = (one if type(one) is str else _text(one, where) for one in values or [None])
+    return list(dict.fromkeys(valid_id(text, where) for text in texts))
+
+
+def _text(value: Any, where: str) -> str:
+    try:
+        return cell_text(value)
+    except UnicodeDecodeError:
+        raise RowError(f"{where} is not UTF-8", "an id is not UTF-8") from None

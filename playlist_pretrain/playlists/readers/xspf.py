@@ -8,12 +8,13 @@ Provenance: https://www.xspf.org/spec.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from xml.parsers import expat
 
+from playlist_pretrain.delimited import BYTE_ORDER_MARK, RowError
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.paths import FIELDS, group_id_of, track_id_of_fields
+from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -44,12 +45,13 @@ class XspfReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
-        yield from in_parts(group_id_of(source.path), _tracks(source, request))
+        yield from in_parts(source.group_id, _tracks(source, request))
 
 
 def _tracks(source: Source, request: Request) -> Iterator[str]:
     content, damage = source.read_far(request.advance)
-    parser = _Parser(source, request.audio)
+    content = content.removeprefix(BYTE_ORDER_MARK)
+    parser = _Parser(source, request, content)
     try:
         parser.parse(content, final=damage is None)
     except TableError as error:
@@ -62,14 +64,17 @@ def _tracks(source: Source, request: Request) -> Iterator[str]:
 class _Parser:
     """Collects the track ids of a document."""
 
-    def __init__(self, source: Source, audio: Path | None):
+    def __init__(self, source: Source, request: Request, content: bytes):
         self.tracks: list[str] = []
-        self._source, self._audio = source, audio
+        self._number = 0
+        self._source, self._request = source, request
         self._path: list[str] = []
         self._found: dict[str, str] = {}
         self._text: list[str] | None = None
         self._has_list = False
-        self._expat = expat.ParserCreate(namespace_separator=" ")
+        # What was recoded to UTF-8 still names what it was.
+        recoded = source.encoding or re.match(rb"<\?xml[^>]*encoding=.utf-16", content, re.I)
+        self._expat = expat.ParserCreate("utf-8" if recoded else None, " ")
         self._expat.StartDoctypeDeclHandler = self._refuse_doctype
         self._expat.StartElementHandler = self._start
         self._expat.EndElementHandler = self._end
@@ -123,7 +128,13 @@ class _Parser:
                 self._found.setdefault(self._path[-1], text)
             self._text = None
         if self._path == TRACK:
-            where = f"{self._where}: track {len(self.tracks) + 1}"
+            where = f"{self._where}: track {self._number + 1}"
             playlist = self._source.path
-            self.tracks.append(track_id_of_fields(self._found, playlist, self._audio, where))
+            self._number += 1
+            try:
+                found = track_id_of_fields(self._found, playlist, self._request.audio, where)
+            except RowError as error:
+                self._request.damaged(error)
+            else:
+                self.tracks.append(found)
         self._path.pop()
