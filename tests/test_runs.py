@@ -80,7 +80,7 @@ def test_a_foreign_folder_is_refused(tmp_path, overwrite):
 def test_a_damaged_recipe_is_refused(tmp_path, content):
     (tmp_path / "recipe.json").write_text(content)
     for overwrite in (False, True):
-        with pytest.raises(RunError, match=r"recipe\.json: not the recipe of a run"):
+        with pytest.raises(RunError, match=r"recipe\.json: not a whole recipe of a run"):
             Run(tmp_path).claim(RECIPE, FACTS, overwrite=overwrite)
     assert (tmp_path / "recipe.json").read_text() == content
 

@@ -17,7 +17,6 @@ A file of the paper's figures is TOML (those of tags and triplets in this exampl
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +52,7 @@ from playlist_pretrain.experiments.cells import (
     rows_of,
 )
 from playlist_pretrain.experiments.plan import PAIRINGS, Plan, load, read_table, subtable
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import atomic_write, load_json, whole, write_json
 from playlist_pretrain.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -153,13 +152,11 @@ def read_json(file: Path, *keys: str) -> Any:
     RunError
         If it cannot be read.
     """
-    try:
-        found = json.loads(file.read_text("utf-8"))
+    with whole(file, "record of a run", RunError, f"; {mend(file)}"):
+        found = load_json(file)
         for key in keys:
             found = found[key]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); {mend(file)}") from error
-    return found
+        return found
 
 
 def mend(file: Path) -> str:

@@ -39,6 +39,7 @@ from playlist_pretrain.export.package import (
     waveform_means,
     write_synthetic,
 )
+from playlist_pretrain.files import load_arrays
 from playlist_pretrain.models.saved_model import tensorflow_warnings_off
 from playlist_pretrain.stack import with_constants
 
@@ -298,8 +299,7 @@ def run_in_essentia(
     (folder / "request.json").write_text(json.dumps(request))
     np.save(folder / "windows.npy", windows)
     run_apart(essentia_check.__file__, folder, failure=f"{name}: Essentia cannot run it")
-    with np.load(folder / "answers.npz", allow_pickle=False) as archive:
-        return dict(archive)
+    return load_arrays(folder / "answers.npz")
 
 
 def frozen_graph(

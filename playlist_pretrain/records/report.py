@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import logging
 import re
 from collections import defaultdict
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError, printable
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import atomic_write, load_json, whole
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
 
@@ -40,6 +39,10 @@ class Note:
     source: str
     status: str
     reason: str
+
+    def __post_init__(self):
+        if not all(isinstance(value, str) for value in vars(self).values()):
+            raise TypeError("a note that is not text")
 
 
 _COLUMNS = [field.name for field in dataclasses.fields(Note)]
@@ -112,14 +115,14 @@ def notes_of(folder: Path) -> list[Note]:
     """
     if (folder / COLLECTION_FILE).exists():
         return read_report(folder / REPORT_FILE)
-    finished = sorted((folder / ".build").glob("mel-*.json"))
+    finished = sorted((folder / ".build").glob("mel-*[0-9].json"))
     if not finished and not (folder / ".build" / "plan.json").exists():
         raise CollectionError(f"{folder} is no collection, so there is no report on one")
-    try:
-        contents = [json.loads(path.read_text("utf-8")) for path in finished]
-        return [Note(**note) for content in contents for note in content["notes"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CollectionError(f"{folder / '.build'}: damaged notes ({error})") from error
+    notes = []
+    for path in finished:
+        with whole(path, "description", CollectionError):
+            notes += [Note(**note) for note in load_json(path)["notes"]]
+    return notes
 
 
 def report_text(notes: Sequence[Note], folder: Path) -> str:

@@ -113,7 +113,7 @@ def name_another_faiss(index, about):
     ("damage", "message"),
     [
         (flip, "not the content"),
-        (lambda index, about: about.unlink(), "whole"),
+        (lambda index, about: about.unlink(), "faiss.json: cannot be read: No such file"),
         (lambda index, about: about.write_text("["), "whole"),
         (name_another_faiss, "an index of other faiss"),
     ],
