@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -198,6 +199,8 @@ def whole(
         said = problem.strerror or first_line(problem)
         raise error(f"{problem.filename or path}: cannot be read: {said}{mend}") from problem
     except PlaylistPretrainError as problem:
+        if isinstance(problem, error) and str(problem).startswith(f"{path}: "):
+            raise  # of a block within this one
         raise error(f"{path}: {problem}{mend}") from problem
     except Exception as problem:
         said = first_line(problem)
@@ -206,9 +209,9 @@ def whole(
 
 
 def read_whole(path: Path, largest: int = LARGEST_DOCUMENT) -> bytes:
-    """Content of a local or remote file; ValueError for what is larger, or is no plain file."""
+    """Content of a local or remote file; OSError for no plain file, ValueError for a larger one."""
     if not is_remote(path) and path.exists() and not path.is_file():
-        raise ValueError("not a file")  # to open a pipe would wait for ever
+        raise OSError(errno.EINVAL, "not a file", str(path))  # opening a pipe would wait for ever
     with open_bytes(path) as stream:
         content = stream.read(largest + 1)
     if len(content) > largest:

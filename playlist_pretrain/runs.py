@@ -73,9 +73,13 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """Results of a finished run."""
-        file = self.path / SUMMARY
-        with whole(file, "summary", RunError, "; remove it to have it made anew"):
-            return load_json(file)
+        with self.whole_summary():
+            return load_json(self.path / SUMMARY)
+
+    def whole_summary(self) -> contextlib.AbstractContextManager[None]:
+        """Turn any error of the block, which takes the summary apart, into a RunError."""
+        mend = "; remove it to have it made anew"
+        return whole(self.path / SUMMARY, "summary", RunError, mend)
 
     def claim(self, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False) -> bool:
         """Take the folder for a recipe: make it, or go on with it when the recipe is the same.

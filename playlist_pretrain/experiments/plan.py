@@ -27,7 +27,7 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import msgspec
 
-from playlist_pretrain.errors import PlanError, PlaylistPretrainError
+from playlist_pretrain.errors import PlanError, PlaylistPretrainError, first_line
 from playlist_pretrain.evaluation.statistics import LEVEL
 from playlist_pretrain.files import plain_values, read_whole, whole
 from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
@@ -49,8 +49,8 @@ def load(path: str | Path) -> dict[str, Any]:
     with whole(path, "file of TOML", PlanError):
         try:
             return plain_values(tomllib.loads(read_whole(Path(path), LARGEST).decode("utf-8")))
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ValueError(f"not TOML: {first_line(error)}") from error
 
 
 def subtable(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:

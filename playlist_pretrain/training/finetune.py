@@ -81,8 +81,9 @@ class TaggingRuns(Run):
     @property
     def best(self) -> int:
         """Number of the run that did best in validation, from 1."""
-        runs = self.summary["runs"]
-        return 1 + max(range(len(runs)), key=lambda k: runs[k]["validation_average_precision"])
+        with self.whole_summary():
+            found = [run["validation_average_precision"] for run in self.summary["runs"]]
+            return 1 + found.index(max(found))
 
     @property
     def contents(self) -> list[Path]:
@@ -94,8 +95,9 @@ class TaggingRuns(Run):
     def __repr__(self) -> str:
         if not self.finished:
             return super().__repr__()
-        found = ", ".join(f"{METRICS[name]} {self.summary[name]['text']}" for name in METRICS)
-        return f"{type(self).__name__}({str(self.path)!r}: {found})"
+        with self.whole_summary():
+            found = ", ".join(f"{METRICS[name]} {self.summary[name]['text']}" for name in METRICS)
+            return f"{type(self).__name__}({str(self.path)!r}: {found})"
 
 
 def finetune(
@@ -495,22 +497,24 @@ def report(runs: TaggingRuns, words: Sequence[str]) -> None:
 
     ``words`` are the options of the fine-tuning on a command line.
     """
-    summary = runs.summary
-    tracks = summary["tracks"]["test"]
-    of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
-    measured = summary["classes"] - len(summary["left_out"])
-    lines = [
-        f"{summary['task']}: {tracks['used']:,}{of} test tracks, means over {measured} classes",
-        *markdown(summary),
-    ]
-    if summary["left_out"]:
-        names = ", ".join(summary["left_out"])
-        lines.append(f"left out, since no test track has them, or all: {names}")
+    with runs.whole_summary():
+        summary = runs.summary
+        tracks = summary["tracks"]["test"]
+        of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
+        measured = summary["classes"] - len(summary["left_out"])
+        lines = [
+            f"{summary['task']}: {tracks['used']:,}{of} test tracks, means over {measured} classes",
+            *markdown(summary),
+        ]
+        if summary["left_out"]:
+            names = ", ".join(summary["left_out"])
+            lines.append(f"left out, since no test track has them, or all: {names}")
+        citation = summary["citation"]
     path = runs.path
     lines += [
         f"tags: {path / PER_TAG}; figures: {runs.figures}; scores: {path}/run-*/{SCORES}",
         f"taggers: {path}/run-*/saved_model",
-        *([f"cite: {summary['citation']}"] if summary["citation"] else []),
+        *([f"cite: {citation}"] if citation else []),
         "the next command tags a folder of audio files, DIR",
         "next: " + command("finetune", *words, "--predict", "DIR"),
     ]
