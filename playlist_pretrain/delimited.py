@@ -3,8 +3,10 @@
 Format: UTF-8 (a byte-order mark is fine), lines that end in LF or CRLF, a header in the first
 line, then rows with as many cells as the header. Cells are separated by tab, comma or semicolon,
 whichever separates the wanted columns in the header, and may be quoted as RFC 4180 says. Cells
-are taken as they are, blanks included; blanks around the names in the header do not count. Blank
-lines are left out. Cells of wanted columns hold more than blanks, unless a caller says otherwise.
+are taken as they are, blanks included, but for the apostrophe before what a spreadsheet would run
+as a formula (``'=1+1``, see :class:`~playlist_pretrain.files.TableWriter`); blanks around the names
+in the header do not count. Blank lines are left out. Cells of wanted columns hold more than blanks,
+unless a caller says otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from playlist_pretrain.errors import TableError
+from playlist_pretrain.files import plain_cell
 from playlist_pretrain.storage import is_remote, open_bytes
 
 DELIMITERS = "\t,;"
@@ -72,6 +75,8 @@ def read_columns(
         for row in reader:
             if len(row) == len(columns):
                 cells = tuple([row[position] for position in positions])
+                if any(cell.startswith("'") for cell in cells):
+                    cells = tuple(map(plain_cell, cells))
                 for name, cell in zip(names, cells, strict=True):
                     if (not cell or cell.isspace()) and name not in blank:
                         raise TableError(
@@ -163,7 +168,7 @@ def _ways_to_read(line: str) -> Iterator[tuple[str, list[str]]]:
             names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
         except csv.Error:
             continue
-        yield delimiter, [name.strip() for name in names]
+        yield delimiter, [plain_cell(name.strip()) for name in names]
 
 
 def _header(line: str | None, wanted: Sequence[str], path: str, mend: str) -> tuple[str, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import errno
 import fcntl
 import hashlib
@@ -11,11 +12,12 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -106,6 +108,42 @@ def write_json(path: str | Path, content: Any, *, sync: bool = True) -> None:
     with atomic_write(path, sync=sync) as stream:
         # What is no whole character, in the name of a file, becomes JSON's own escape for it.
         stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class TableWriter:
+    """Writes the rows of a CSV or TSV that people open.
+
+    A spreadsheet would run text that begins as a formula does: it gets an apostrophe before it,
+    which :func:`plain_cell` takes away.
+    """
+
+    def __init__(self, stream: IO[str], delimiter: str = ",", *, quote_text: bool = False):
+        # Where all text is quoted, so is a carriage return, which csv would not quote by itself.
+        quoting = csv.QUOTE_NONNUMERIC if quote_text else csv.QUOTE_MINIMAL
+        self._rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+
+    def writerow(self, cells: Iterable[Any]) -> None:
+        """Write a row; None is an empty cell."""
+        self._rows.writerow([
+            f"'{cell}"
+            if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+            else cell
+            for cell in cells
+        ])  # fmt: skip
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def plain_cell(cell: str) -> str:
+    """Text of a cell that :class:`TableWriter` wrote."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def content_key(*parts: bytes) -> str:

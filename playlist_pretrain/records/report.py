@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError, printable
-from playlist_pretrain.files import atomic_write, load_json, whole
+from playlist_pretrain.files import TableWriter, atomic_write, load_json, plain_cell, whole
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
 
@@ -87,7 +87,7 @@ class BuildReport:
 def write_report(path: Path, notes: Sequence[Note]) -> None:
     """Write ``notes`` as a tab-separated table with a header."""
     with atomic_write(path, "w") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        table = TableWriter(stream, "\t")
         table.writerow(_COLUMNS)
         table.writerows(dataclasses.astuple(note) for note in notes)
 
@@ -105,7 +105,7 @@ def read_report(path: Path) -> list[Note]:
         return []  # a collection does not need it, and it is for people: they may remove it
     except (UnicodeDecodeError, csv.Error) as error:
         raise CollectionError(f"{path} is not a build report ({error}); remove it") from error
-    return [Note(*row) for row in rows]
+    return [Note(*map(plain_cell, row)) for row in rows]
 
 
 def notes_of(folder: Path) -> list[Note]:

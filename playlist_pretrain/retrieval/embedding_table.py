@@ -41,6 +41,12 @@ DTYPES = ("float32", "float16")
 COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 
 
+def leads_below(path: str) -> bool:
+    """Whether a path of a table, or an id taken for one, stays below the folder that it is in."""
+    parts = path.split("/")
+    return "\0" not in path and {"", ".", ".."}.isdisjoint(parts) and ".." not in path.split("\\")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class EmbeddingTable:
     """Embeddings, one vector a track or one a window; ``np.asarray`` gives the vectors.

@@ -5,7 +5,6 @@ A fine-tuning is several runs of one recipe with different seeds, or different m
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import logging
@@ -26,7 +25,7 @@ from playlist_pretrain.evaluation.tagging import (
     tagging_metrics,
     write_per_tag_table,
 )
-from playlist_pretrain.files import atomic_write, content_key
+from playlist_pretrain.files import TableWriter, atomic_write, content_key
 from playlist_pretrain.messages import command, words_of
 from playlist_pretrain.models import AUDIOSET, BACKBONES, SCRATCH
 from playlist_pretrain.models.load import LoadedModel, label_of, starting_point
@@ -460,15 +459,16 @@ def conclude(data: TaggingData, runs: TaggingRuns, count: int) -> dict[str, Any]
         **{name: {"mean": s.mean, "std": s.std, "text": s.text()} for name, s in found.items()},
     }
     with atomic_write(runs.path / RESULTS, "w") as stream:
-        table = csv.DictWriter(stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
+        table = TableWriter(stream)
+        table.writerow(RESULT_COLUMNS)
         for number, part in enumerate(summary["runs"], 1):
             ends = {
                 f"{name}_{end}": part["intervals"][name][side]
                 for name in METRICS
                 for side, end in enumerate(("low", "high"))
             }
-            table.writerow({"run": number, **part, **ends})
+            cells = {"run": number, **part, **ends}
+            table.writerow(cells.get(name) for name in RESULT_COLUMNS)
     with atomic_write(runs.path / "results.md", "w") as stream:
         stream.write("\n".join([*markdown(summary), ""]))
     return summary

@@ -332,28 +332,31 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
 def report(run: Run, recipe: PretrainRecipe) -> None:
     """Log the results of a run, warnings, and the next command."""
     with run.whole_summary():
-        summary = run.summary
-        logger.info(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
-        if summary["skipped_steps"]:
-            logger.info(
-                f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16"
-            )
-        for k in (1, 10) if summary["probe"] else ():
-            top = summary["probe"][f"top{k}"]
-            if top["chance"] < 1:
-                logger.info(
-                    f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
-                    f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}, "
-                    f"{summary['probe']['pairs']} pairs"
-                )
-        logger.info(f"export reloaded, largest difference {summary['export_difference']:.1e}")
-        if at_chance(summary) and summary["steps"] < FEW_STEPS:
-            logger.info(
-                f"the loss is at chance, as expected: {summary['steps']} steps try the command, and "
-                "teach a model nothing"
-            )
-        for warning in warnings_of(summary):
-            logger.warning(warning)
+        _report(run.summary)
     logger.info(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
     words = ["--model", str(run.saved_model), "--collection", str(recipe.collection)]
     logger.info("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))
+
+
+def _report(summary: Mapping[str, Any]) -> None:
+    logger.info(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
+    if summary["skipped_steps"]:
+        logger.info(
+            f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16"
+        )
+    for k in (1, 10) if summary["probe"] else ():
+        top = summary["probe"][f"top{k}"]
+        if top["chance"] < 1:
+            logger.info(
+                f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
+                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}, "
+                f"{summary['probe']['pairs']} pairs"
+            )
+    logger.info(f"export reloaded, largest difference {summary['export_difference']:.1e}")
+    if at_chance(summary) and summary["steps"] < FEW_STEPS:
+        logger.info(
+            f"the loss is at chance, as expected: {summary['steps']} steps try the command, and "
+            "teach a model nothing"
+        )
+    for warning in warnings_of(summary):
+        logger.warning(warning)
