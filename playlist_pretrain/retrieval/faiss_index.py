@@ -197,8 +197,12 @@ def _deserialized(data: bytes, shape: tuple[int, ...], lists: int) -> Any:
     FAISS believes what a file says: ids beyond the table would be read from beyond its memory.
     """
     faiss = _faiss()
-    faiss.set_deserialization_vector_byte_limit(len(data))
-    index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    limit = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(4 * len(data))  # of the whole process
+    try:
+        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    finally:
+        faiss.set_deserialization_vector_byte_limit(limit)
     centres = faiss.downcast_index(index.quantizer)
     if type(index) is not faiss.IndexIVFFlat or type(centres) is not faiss.IndexFlatIP:
         raise ValueError(f"{type(index).__name__} over {type(centres).__name__}")
