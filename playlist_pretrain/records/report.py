@@ -94,18 +94,14 @@ def write_report(path: Path, notes: Sequence[Note]) -> None:
 
 def read_report(path: Path) -> list[Note]:
     """Read a table of :func:`write_report`; CollectionError when it is something else."""
-    try:
+    if not path.exists():
+        return []  # a collection does not need it, and it is for people: they may remove it
+    with whole(path, "build report", CollectionError, "; it was damaged or edited: remove it"):
         with open(path, encoding="utf-8", newline="") as stream:
             header, *rows = list(csv.reader(stream, delimiter="\t")) or [[]]
-        if header != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-            raise CollectionError(
-                f"{path} is not a build report; it was damaged or edited: remove it"
-            )
-    except FileNotFoundError:
-        return []  # a collection does not need it, and it is for people: they may remove it
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CollectionError(f"{path} is not a build report ({error}); remove it") from error
-    return [Note(*map(plain_cell, row)) for row in rows]
+        if header != _COLUMNS:
+            raise ValueError(f"not a table of {', '.join(_COLUMNS)}")
+        return [Note(*map(plain_cell, row)) for row in rows]
 
 
 def notes_of(folder: Path) -> list[Note]:
