@@ -91,6 +91,7 @@ def _named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is None or str(error.filename) == str(temporary):
+            error.strerror = error.strerror or str(error)  # NumPy says no more
             error.filename = str(path)
         raise
 

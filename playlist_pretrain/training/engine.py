@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from playlist_pretrain.errors import ModelError, RunError, first_line
+from playlist_pretrain.errors import ModelError, PlaylistPretrainError, RunError, first_line
 from playlist_pretrain.files import atomic_write, load_arrays, whole, write_arrays
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.load import load_model
@@ -387,14 +387,17 @@ def reading_errors(reader: WindowReader) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tensorflow_errors(run: Run) -> Iterator[None]:
-    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
+def tensorflow_errors(
+    path: Path,
+    kind: type[PlaylistPretrainError] = RunError,
+    mend: str = "the same command goes on from the last checkpoint",
+) -> Iterator[None]:
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message on ``path``."""
     try:
         yield
     except tf.errors.OpError as error:
-        raise RunError(
-            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
-            "same command goes on from the last checkpoint"
+        raise kind(
+            f"{path}: TensorFlow had to stop: {first_line(error)}; when that is mended, {mend}"
         ) from error
 
 

@@ -149,7 +149,7 @@ def finetune(
             raise RunError(f"{runs.path}: --model {name} is in it; choose another --out")
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
-    with tensorflow_errors(runs):
+    with tensorflow_errors(runs.path):
         recipe, data = workers.settled(lambda: settle(given))
         check_share(recipe.batch, strategy)
         with workers.folder(runs) as own:

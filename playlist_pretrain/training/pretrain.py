@@ -89,7 +89,7 @@ def pretrain(
     run.check()  # before the pairs of all epochs are counted, and again under the lock
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
-    with tensorflow_errors(run):
+    with tensorflow_errors(run.path):
         recipe, data = workers.settled(lambda: settle(given))
         check_split(recipe, strategy)
         with workers.folder(run) as own:
