@@ -263,7 +263,7 @@ def load_json(path: Path, kind: type = dict) -> Any:
     return parse_json(read_whole(path), kind)
 
 
-_KINDS = {dict: "an object", list: "a list", str: "text"}
+_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
 
 
 def parse_json(text: str | bytes, kind: type = dict) -> Any:
