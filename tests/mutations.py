@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import faulthandler
 import hashlib
+import importlib
 import importlib.util
 import io
 import json
@@ -318,16 +319,9 @@ def _family() -> type[Exception]:
     return PlaylistPretrainError
 
 
-def _tags(path: Path) -> Any:
-    from playlist_pretrain.tasks.tag_table import read_tags
-
-    return read_tags(path)
-
-
-def _triplets(path: Path) -> Any:
-    from playlist_pretrain.tasks.triplets import read_triplets
-
-    return read_triplets(path)
+def _by(module: str, name: str) -> Callable[[Path], Any]:
+    """A function of the package that reads a file, imported when it is called."""
+    return lambda path: getattr(importlib.import_module(f"playlist_pretrain.{module}"), name)(path)
 
 
 def _tracks(path: Path) -> Any:
@@ -342,24 +336,6 @@ def _id_map(path: Path) -> Any:
     from playlist_pretrain.retrieval.table_groups import KnownTracks
 
     return IdMap.read(path, KnownTracks(PackedStrings.pack(["a", "b"])))
-
-
-def _plan(path: Path) -> Any:
-    from playlist_pretrain.experiments.plan import read_plan
-
-    return read_plan(path)
-
-
-def _mels(path: Path) -> Any:
-    from playlist_pretrain.records.mel_sources import read_description
-
-    return read_description(path)
-
-
-def _report(path: Path) -> Any:
-    from playlist_pretrain.records.report import read_report
-
-    return read_report(path)
 
 
 def make_collection(folder: Path) -> Any:
@@ -718,18 +694,21 @@ MELS = {
     "name": "mine", "sample_rate": 16_000, "hop_length": 256, "bands": 48,
     "frame_length": 512, "window_frames": 64, "unit": "db", "orientation": "frames×bands",
 }  # fmt: skip
+TAGS = 'track_id\ttags\na\tg---rock,g---pop\n"b"\tx\n'
+TRIPLETS = "anchor,positive,negative\na,b,c\nb,c,a\nc,a,b\n"
+REPORT = "track_id\tsource\tstatus\treason\na\ta.wav\tshort\t'=1\n"
 TARGETS: dict[str, Target] = {
     **{
         name: _playlists(name)
         for name in ("mpd", "melon", "jspf", "xspf", "m3u", "history", "table")
     },
-    "tags": _text("t.tsv", "track_id\ttags\na\tg---rock,g---pop\n\"b\"\tx\n", _tags),
-    "triplets": _text("t.csv", "anchor,positive,negative\na,b,c\nb,c,a\nc,a,b\n", _triplets),
+    "tags": _text("t.tsv", TAGS, _by("tasks.tag_table", "read_tags")),
+    "triplets": _text("t.csv", TRIPLETS, _by("tasks.triplets", "read_triplets")),
     "tracks": _text("t.csv", "track_id,path\na,x/a.mp3\nb,b.wav\n", _tracks),
     "map": _text("t.csv", "foreign_id,track_id\n1,a\n2,b\n", _id_map),
-    "plan": _text("p.toml", PLAN, _plan),
-    "mels": _text("mels.json", json.dumps(MELS), _mels),
-    "report": _text("r.tsv", "track_id\tsource\tstatus\treason\na\ta.wav\tshort\t'=1\n", _report),
+    "plan": _text("p.toml", PLAN, _by("experiments.plan", "read_plan")),
+    "mels": _text("mels.json", json.dumps(MELS), _by("records.mel_sources", "read_description")),
+    "report": _text("r.tsv", REPORT, _by("records.report", "read_report")),
     "collection": Target(make_collection, read_collection, repair_collection, cost=8),
     "build": Target(_make_build, _load_build, repair_collection, cost=3),
     "groups": Target(
