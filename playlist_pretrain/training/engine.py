@@ -193,8 +193,7 @@ class Engine(tf.keras.callbacks.Callback):
         )
         done, self.running_means = 0, None
         # The files themselves are asked, not TensorFlow's list of them, which may be damaged.
-        found = (re.fullmatch(r"step-(\d+)\.index", path.name) for path in source.glob("step-*"))
-        steps = sorted(int(name[1]) for name in found if name)
+        steps = checkpoint_steps(source)
         for step in reversed(steps):
             path = str(source / f"step-{step}")
             try:
@@ -296,6 +295,12 @@ class Engine(tf.keras.callbacks.Callback):
             f"step {self.done}/{self.total}  loss {float(self.logs['loss']):.4f}  "
             f"{rate:.2f} steps/s  {left // 60}:{left % 60:02d} left"
         )
+
+
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending; copies of their files are none."""
+    names = (re.fullmatch(r"step-([0-9]+)\.index", path.name) for path in folder.glob("step-*"))
+    return sorted(int(name[1]) for name in names if name)
 
 
 class KerasHistory(tf.keras.callbacks.History):
