@@ -123,9 +123,14 @@ class TableWriter:
     """
 
     def __init__(self, stream: IO[str], delimiter: str = ",", *, quote_text: bool = False):
-        # Where all text is quoted, so is a carriage return, which csv would not quote by itself.
-        quoting = csv.QUOTE_NONNUMERIC if quote_text else csv.QUOTE_MINIMAL
-        self._rows = csv.writer(stream, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+        quoting: Any = csv.QUOTE_NONNUMERIC if quote_text else csv.QUOTE_MINIMAL
+        self._stream = stream
+        # Until Python 3.13 a cell with a carriage return is quoted only where lines end in one.
+        self._rows = csv.writer(self, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
+
+    def write(self, line: str) -> None:
+        """Take a row as csv formats it."""
+        self._stream.write(line.removesuffix("\r\n") + "\n")
 
     def writerow(self, cells: Iterable[Any]) -> None:
         """Write a row; None is an empty cell."""
