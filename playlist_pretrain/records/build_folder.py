@@ -28,7 +28,6 @@ from playlist_pretrain.files import (
     atomic_write,
     folder_lock,
     load_json,
-    parse_json,
     whole,
     write_json,
 )
@@ -63,12 +62,11 @@ def _read_listing(path: Path) -> dict[str, str]:
 
 
 def read_line(line: str) -> list[Any]:
-    """Id, source, size and date of a line of a listing; ValueError for anything else."""
-    content = parse_json(line, list)
-    if [type(value) for value in content[:2]] != [str, str] or len(content) != 4:
+    """Id, source, size and date of a line of a listing; see :func:`whole` for its errors."""
+    track_id, source, size, date = content = json.loads(line)
+    texts, numbers = {type(track_id), type(source)}, {type(size), type(date)}
+    if texts != {str} or not numbers <= {int, type(None)}:
         raise ValueError("not id, source, size and date")
-    if not all(value is None or type(value) is int for value in content[2:]):
-        raise ValueError("size and date are no numbers")
     return content
 
 

@@ -409,12 +409,8 @@ def _embed_parts(
     dtype, batch = about["dtype"], request["batch"]
     for part in _load_parts(out):
         _check_request(part["request"], request, f"{out}: was begun")
-        vectors_of, first = part["vectors"], first + len(part["counts"])
-        if (
-            first > len(source.ids)
-            or vectors_of.shape[1:] != (embedder.dim,)
-            or (vectors_of.dtype != dtype)
-        ):
+        found, first = part["vectors"], first + len(part["counts"])
+        if first > len(source.ids) or (found.shape[1], found.dtype) != (embedder.dim, dtype):
             raise EmbeddingsError(f"{out}: its parts are damaged; --overwrite starts over")
     if first:
         logger.info(f"going on after {first:,} of {len(source.ids):,} tracks")
