@@ -255,15 +255,13 @@ def _texts_written_out(table: Table, size: int) -> Table:
 
     for place, name in enumerate(table.column_names):
         column = table[name]
-        if name not in ("track_id", "path"):
-            continue
-        if types.is_dictionary(column.type):
+        if name in ("track_id", "path") and types.is_dictionary(column.type):
             lengths = (
                 compute.binary_length(chunk.dictionary.cast(string())).take(chunk.indices)
                 for chunk in column.chunks
             )
             check_expanded(sum(compute.sum(one).as_py() or 0 for one in lengths), size)
-        table = table.set_column(place, name, column.cast(string()))
+            table = table.set_column(place, name, column.cast(column.type.value_type))
     return table
 
 
