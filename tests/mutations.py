@@ -72,7 +72,7 @@ def mutated_bytes(content: bytes, rng: np.random.Generator) -> bytes:
         case 4:
             del data[at : at + size]
         case 5:
-            data[at:at] = part * int(rng.choice([1, 2, 100, 10_000]))
+            data[at:at] = part * min(int(rng.choice([1, 2, 100, 10_000])), 100_000 // size)
         case 6:
             data[at:at] = bytes([int(rng.choice(BYTES))]) * int(rng.choice([1, 3, 70, 100_000]))
         case 7:
