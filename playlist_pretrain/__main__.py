@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from playlist_pretrain.errors import shortened
 from playlist_pretrain.version import __version__
 
 VERBS = {
@@ -42,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     near = difflib.get_close_matches(verb, VERBS, 1)
     meant = f", did you mean {near[0]}?" if near else ""
-    print(f"playlist-pretrain: error: no verb {word!r}{meant}\n{usage}", file=sys.stderr)
+    text = shortened(f"playlist-pretrain: error: no verb {word!r}{meant}")
+    print(f"{text}\n{usage}", file=sys.stderr)
     return 1
 
 

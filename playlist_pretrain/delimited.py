@@ -5,8 +5,10 @@ CRLF, a header in the first line (or below ``sep=;``, which gives the separator)
 many cells as the header. Cells are separated by tab, comma or semicolon, whichever separates the
 wanted columns in the header, and may be quoted as RFC 4180 says; where tabs separate them and the
 header has no quotes, a quote that does not enclose its cell is a sign as any other. Cells are taken
-as they are, blanks included; blanks around the names in the header do not count. Blank lines are
-left out. Cells of wanted columns hold more than blanks, unless a caller says otherwise.
+as they are, blanks included, but for the apostrophe before what a spreadsheet would run as a
+formula (``'=1+1``, see :class:`~playlist_pretrain.files.TableWriter`); blanks around the names in
+the header do not count. Blank lines are left out. Cells of wanted columns hold more than blanks,
+unless a caller says otherwise.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from playlist_pretrain.errors import TableError, first_line
+from playlist_pretrain.files import plain_cell
 from playlist_pretrain.storage import is_remote, open_bytes
 
 DELIMITERS = "\t,;"
@@ -118,7 +121,10 @@ def read_columns(
                 ))  # fmt: skip
                 break
         else:
-            yield number, tuple([cells[position] for position in positions])
+            wanted = tuple([cells[position] for position in positions])
+            if any(cell.startswith("'") for cell in wanted):
+                wanted = tuple(map(plain_cell, wanted))
+            yield number, wanted
     if empty:
         raise TableError(f"{path}: a header and no rows")
 
@@ -351,7 +357,7 @@ def _ways_to_read(line: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
             names = next(csv.reader([line], delimiter=one, strict=True), [])
         except csv.Error:
             continue
-        yield one, [name.strip() for name in names]
+        yield one, [plain_cell(name.strip()) for name in names]
 
 
 def _header(

@@ -1,7 +1,11 @@
 """One family of errors; every message names the offending file, row or value."""
 
 import importlib.util
+import re
 
+LONGEST_QUOTE, LONGEST_LINE = 200, 2000
+"""Signs of a quotation, and of a line, that a message shows."""
+_QUOTATION = re.compile(rf"""(?<![^\s([{{=:,])(['"])(?:(?!\1)[^\n]){{{LONGEST_QUOTE},}}\1(?!\w)""")
 _EXTRAS = {
     "apache_beam": ("Apache Beam", "beam"),
     "bokeh": ("Bokeh", "page"),
@@ -29,7 +33,13 @@ _EXTRAS = {
 
 
 class PlaylistPretrainError(Exception):
-    """Trouble that a user can cause and mend: one message, exit code 1, no traceback."""
+    """Trouble that a user can cause and mend: one message, exit code 1, no traceback.
+
+    The message can be read on a screen, whatever it quotes of a file.
+    """
+
+    def __str__(self) -> str:
+        return printable(shortened(super().__str__()), keep="\n")
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -43,6 +53,18 @@ def printable(text: str, keep: str = "") -> str:
         sign if sign.isprintable() or sign in keep else sign.encode("unicode_escape").decode()
         for sign in text
     )
+
+
+def shortened(text: str, quotations: bool = True) -> str:
+    """``text`` without the middles of its long lines and, before that, of long ``quotations``."""
+    if quotations:
+        text = _QUOTATION.sub(lambda found: _ends(found[0], LONGEST_QUOTE), text)
+    return "\n".join(_ends(line, LONGEST_LINE) for line in text.split("\n"))
+
+
+def _ends(text: str, longest: int) -> str:
+    last = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - last - 3]} … {text[-last:]}"
 
 
 def first_line(error: BaseException) -> str:

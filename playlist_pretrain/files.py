@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
+import math
 import os
+import re
 import secrets
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, GroupsError, PlaylistPretrainError, first_line
 from playlist_pretrain.storage import is_remote, location, open_bytes, upload
 
+if TYPE_CHECKING:
+    from pyarrow.parquet import ParquetFile
+
 logger = logging.getLogger(__name__)
 Table = TypeVar("Table")
+LARGEST_DOCUMENT = 64 << 20
+"""Bytes of a JSON document; Python objects take two dozen times as much."""
+DEEPEST = 64
+"""Lists and objects within each other; whatever goes through a document may recurse so far."""
+FREELY, LARGEST_EXPANSION = 64 << 20, 200
+"""What is compressed may expand to so many bytes, or to so many times its size."""
 
 
 def temporary_beside(path: Path) -> Path:
@@ -50,7 +64,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if is_remote(path):
-        with tempfile.NamedTemporaryFile(mode, **text) as stream:
+        with _named(path), tempfile.NamedTemporaryFile(mode, **text) as stream:
             yield stream
             stream.flush()
             upload(stream.name, location(path))
@@ -59,7 +73,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        with open(temporary, mode, **text) as stream:
+        with _named(path, temporary), open(temporary, mode, **text) as stream:
             yield stream
             stream.flush()
             if sync:
@@ -67,6 +81,18 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Give an OSError of writing the name of the file; the system names none, or a hidden one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(temporary):
+            error.strerror = error.strerror or str(error)  # NumPy says no more
+            error.filename = str(path)
         raise
 
 
@@ -83,6 +109,47 @@ def write_json(path: str | Path, content: Any, *, sync: bool = True) -> None:
     with atomic_write(path, sync=sync) as stream:
         # What is no whole character, in the name of a file, becomes JSON's own escape for it.
         stream.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+class TableWriter:
+    """Writes the rows of a CSV or TSV that people open.
+
+    A spreadsheet would run text that begins as a formula does: it gets an apostrophe before it,
+    which :func:`plain_cell` takes away.
+    """
+
+    def __init__(self, stream: IO[str], delimiter: str = ",", *, quote_text: bool = False):
+        quoting: Any = csv.QUOTE_NONNUMERIC if quote_text else csv.QUOTE_MINIMAL
+        self._stream = stream
+        # Until Python 3.13 a cell with a carriage return is quoted only where lines end in one.
+        self._rows = csv.writer(self, delimiter=delimiter, lineterminator="\r\n", quoting=quoting)
+
+    def write(self, line: str) -> None:
+        """Take a row as csv formats it."""
+        self._stream.write(line.removesuffix("\r\n") + "\n")
+
+    def writerow(self, cells: Iterable[Any]) -> None:
+        """Write a row; None is an empty cell."""
+        self._rows.writerow([
+            f"'{cell}"
+            if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+            else cell
+            for cell in cells
+        ])  # fmt: skip
+
+    def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.writerow(row)
+
+
+def plain_cell(cell: str) -> str:
+    """Text of a cell that :class:`TableWriter` wrote."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def content_key(*parts: bytes) -> str:
@@ -160,45 +227,147 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 
 @contextlib.contextmanager
-def whole(path: Path, what: str, mend: str = "") -> Iterator[None]:
-    """Turn any error of the block into one GroupsError: ``path`` is not a whole ``what``.
+def whole(
+    path: object, what: str, error: type[PlaylistPretrainError] = GroupsError, mend: str = ""
+) -> Iterator[None]:
+    """Turn any error of the block into one ``error``: ``path`` is not a whole ``what``.
 
-    A damaged zip file or header fails in a dozen ways. A server that is away is none of them, nor
-    is a package that is not installed.
+    A damaged file fails in a dozen ways, and whoever reads it need not know them. A server that is
+    away is none of them, nor is a package that is not installed.
     """
     try:
         yield
     except (CollectionError, ImportError):
         raise
-    except Exception as error:
-        raise GroupsError(f"{path}: not a whole {what} ({first_line(error)}){mend}") from error
+    except OSError as problem:
+        said = problem.strerror or first_line(problem)
+        raise error(f"{problem.filename or path}: cannot be read: {said}{mend}") from problem
+    except PlaylistPretrainError as problem:
+        if isinstance(problem, error) and str(problem).startswith(f"{path}: "):
+            raise  # of a block within this one
+        raise error(f"{path}: {problem}{mend}") from problem
+    except Exception as problem:
+        said = first_line(problem)
+        said = f"no {said}" if isinstance(problem, KeyError) else said
+        raise error(f"{path}: not a whole {what} ({said}){mend}") from problem
 
 
-def write_arrays(path: str | Path, header: dict[str, Any], **arrays: Any) -> None:
-    """Write plain arrays with a JSON header, whole or not at all; equal content, equal bytes.
+def read_whole(path: Path, largest: int = LARGEST_DOCUMENT) -> bytes:
+    """Content of a local or remote file; OSError for no plain file, ValueError for a larger one."""
+    if not is_remote(path) and path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a file", str(path))  # opening a pipe would wait for ever
+    with open_bytes(path) as stream:
+        content = stream.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"larger than {largest:,} bytes")
+    return content
+
+
+def load_json(path: Path, kind: type = dict) -> Any:
+    """Read a JSON file whose content is of one ``kind``; see :func:`whole` for its errors."""
+    return parse_json(read_whole(path), kind)
+
+
+_KINDS: dict[type, str] = {dict: "an object", list: "a list", str: "text"}
+
+
+def parse_json(text: str | bytes, kind: type = dict) -> Any:
+    """Content of a JSON document, of one ``kind``: finite numbers, at most ``DEEPEST`` levels."""
+    try:
+        content = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    if type(content) is not kind:
+        raise ValueError(f"it holds {_KINDS.get(type(content), 'a value')}, not {_KINDS[kind]}")
+    return plain_values(content)
+
+
+def plain_values(content: Any) -> Any:
+    """Return a document of JSON or TOML, or raise ValueError: nested too deeply, not finite."""
+    level = [content]
+    for _ in range(DEEPEST + 1):
+        deeper: list[Any] = []
+        for value in level:
+            if type(value) is float and not math.isfinite(value):
+                raise ValueError(f"a number that is not finite: {value}")
+            if isinstance(value, dict):
+                deeper += value.values()
+            elif isinstance(value, list):
+                deeper += value
+        if not deeper:
+            return content
+        level = deeper
+    raise ValueError("nested too deeply")
+
+
+def write_arrays(path: str | Path, header: dict[str, Any] | None = None, **arrays: Any) -> None:
+    """Write plain arrays, perhaps with a JSON header, whole or not at all; equal content, equal
+    bytes.
 
     Nothing is compressed, and every entry carries the zip format's first date.
     """
+    if header is not None:
+        arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}
+    archive = io.BytesIO()  # NumPy leaves open what it writes to a disk that is full
+    np.savez(archive, **arrays)
     with atomic_write(path) as stream:
-        np.savez(stream, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+        stream.write(archive.getbuffer())
 
 
-def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the header and the arrays that :func:`write_arrays` wrote, without pickle.
+def load_arrays(
+    source: Path | bytes, names: Collection[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Read the arrays of an ``.npz`` file or its bytes, all or those of ``names``, without pickle.
 
-    Raises exceptions of many kinds when the file is damaged or foreign; see :func:`whole`.
+    See :func:`whole` for its errors: nothing may be compressed, or expand in any other way.
     """
-    with open_bytes(path) as stream:
+    with io.BytesIO(source) if isinstance(source, bytes) else open_bytes(source) as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         archive = np.load(stream, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("one array, not an archive")
-        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.zip.infolist()):
-            raise ValueError("compressed entries")  # an archive must not grow when it is opened
-        arrays = dict(archive)
-    header = json.loads(arrays.pop("header").tobytes())
-    if not isinstance(header, dict) or header.get("format") != version:
+        members = archive.zip.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise ValueError("compressed entries")
+        if sum(member.file_size for member in members) > size:
+            raise ValueError("entries that are larger than the file")
+        return {name: archive[name] for name in archive.files if names is None or name in names}
+
+
+def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the header and the arrays that :func:`write_arrays` wrote.
+
+    Raises exceptions of many kinds when the file is damaged or foreign; see :func:`whole`.
+    """
+    arrays = load_arrays(path)
+    header = parse_json(arrays.pop("header").tobytes())
+    if header.get("format") != version:
         raise ValueError(f"not format {version}")
     return header, arrays
+
+
+def check_expansion(file: ParquetFile, columns: Collection[str], size: int) -> None:
+    """Raise ValueError where columns of a Parquet file of ``size`` bytes expand beyond measure.
+
+    A few bytes of a dictionary may stand for any number of values, so values count as well.
+    """
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    expanded = sum(
+        max(chunk.total_uncompressed_size, 8 * chunk.num_values)
+        for chunk in chunks
+        if chunk.path_in_schema.partition(".")[0] in columns
+    )
+    check_expanded(expanded, size)
+
+
+def check_expanded(expanded: int, size: int) -> None:
+    """Raise ValueError where a file of ``size`` bytes is one of ``expanded`` bytes in memory."""
+    if expanded > FREELY and expanded > LARGEST_EXPANSION * size:
+        raise ValueError(f"expands to more than {LARGEST_EXPANSION} times its size")
 
 
 def kept(

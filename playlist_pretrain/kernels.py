@@ -16,7 +16,7 @@ def jit(function: Callable, *signature: Any) -> Callable:
 
     try:
         return numba.njit(*signature, nogil=True, cache=True)(function)  # type: ignore[call-overload]
-    except RuntimeError:  # neither folder can be written: compile anew in every process
+    except (RuntimeError, OSError):  # no folder, or a full disk: compile anew in every process
         return numba.njit(*signature, nogil=True)(function)
 
 
@@ -29,6 +29,9 @@ def compiled(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*arguments):
-        return kernel()(*arguments)
+        try:
+            return kernel()(*arguments)
+        except OSError:  # the disk is full: the code is there, but could not be kept
+            return kernel()(*arguments)
 
     return call

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from playlist_pretrain.errors import printable
+from playlist_pretrain.errors import printable, shortened
 
 CONSOLE = "playlist-pretrain"
 """Name of the console command (``setup.cfg``)."""
@@ -100,8 +100,10 @@ class _Printer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        text = printable(record.getMessage(), keep="\n")
-        if record.levelno >= logging.WARNING:
+        warns = record.levelno >= logging.WARNING
+        # What is told at length, such as the next command, is to be typed as it stands.
+        text = printable(shortened(record.getMessage(), quotations=warns), keep="\n")
+        if warns:
             text = f"{record.levelname}: {text}"
         with tqdm.external_write_mode():
             print(text, flush=True)

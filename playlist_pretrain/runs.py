@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.files import write_json
+from playlist_pretrain.files import load_json, whole, write_json
 from playlist_pretrain.messages import as_given, option
 from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.version import __version__
@@ -73,11 +73,13 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """Results of a finished run."""
-        file = self.path / SUMMARY
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{file}: damaged: {error}; remove it to have it made anew") from error
+        with self.whole_summary():
+            return load_json(self.path / SUMMARY)
+
+    def whole_summary(self) -> contextlib.AbstractContextManager[None]:
+        """Turn any error of the block, which takes the summary apart, into a RunError."""
+        mend = "; remove it to have it made anew"
+        return whole(self.path / SUMMARY, "summary", RunError, mend)
 
     def claim(self, recipe: Any, facts: Mapping[str, Any], *, overwrite: bool = False) -> bool:
         """Take the folder for a recipe: make it, or go on with it when the recipe is the same.
@@ -117,14 +119,10 @@ class Run:
 
     def _read_recipe(self) -> dict[str, Any]:
         file = self.path / RECIPE
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
+        with whole(file, "recipe of a run", RunError, "; choose another --out"):
+            content = load_json(file)
             parts = {part: dict(content[part]) for part in ("recipe", "inputs")}
             return {**parts, "version": content.get("version")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{file}: not the recipe of a run ({error}); choose another --out"
-            ) from error
 
     def _refuse_other(self, wanted: Mapping[str, Any], free: Collection[str]) -> None:
         found = self._read_recipe()
@@ -207,8 +205,8 @@ def unfinished(model: Path) -> str | None:
     if (folder / SUMMARY).exists():
         return None
     try:
-        command = json.loads((folder / RECIPE).read_text(encoding="utf-8"))["command"]
-    except (OSError, ValueError, KeyError, TypeError):  # of another version, or damaged
+        command = load_json(folder / RECIPE).get("command")
+    except (OSError, ValueError):  # damaged
         command = None
     given = f": {command}" if isinstance(command, str) else ""
     return f"the run {folder} is not finished; its command, given again, goes on{given}"

@@ -80,7 +80,7 @@ def test_a_foreign_folder_is_refused(tmp_path, overwrite):
 def test_a_damaged_recipe_is_refused(tmp_path, content):
     (tmp_path / "recipe.json").write_text(content)
     for overwrite in (False, True):
-        with pytest.raises(RunError, match=r"recipe\.json: not the recipe of a run"):
+        with pytest.raises(RunError, match=r"recipe\.json: not a whole recipe of a run"):
             Run(tmp_path).claim(RECIPE, FACTS, overwrite=overwrite)
     assert (tmp_path / "recipe.json").read_text() == content
 
@@ -99,3 +99,34 @@ def test_what_does_not_decide_the_weights_may_change(tmp_path):
     run.claim(RECIPE, FACTS)
     other = dataclasses.replace(RECIPE, collection="./c", checkpoint_steps=7, probe_epochs=3)
     assert run.claim(other, FACTS) is True
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "[" * 99_999, '{"loss": NaN}', '{"runs": []}'])
+def test_a_summary_that_is_none_is_one_message(tmp_path, content):
+    from playlist_pretrain.training.finetune import TaggingRuns
+
+    (tmp_path / "summary.json").write_text(content)
+    runs = TaggingRuns(tmp_path)
+    for use in (lambda: runs.best, lambda: repr(runs)):
+        with pytest.raises(RunError, match=r"summary\.json: not a whole summary \(") as caught:
+            use()
+        assert str(caught.value).count("summary.json") == 1
+        assert str(caught.value).endswith("; remove it to have it made anew")
+
+
+def test_copies_of_checkpoints_and_odd_histories_are_no_faults(tmp_path):
+    from playlist_pretrain.training.engine import checkpoint_steps, read_history
+
+    for name in (
+        "step-10.index", "step-5.index", "step-5 (copy).index", "step-.index", "step-x.index",
+        "step-7.data-00000-of-00001", "step-٣.index", "step-6.index.bak",
+    ):  # fmt: skip
+        (tmp_path / name).write_text("")
+    assert checkpoint_steps(tmp_path) == [5, 10]
+    path, columns = tmp_path / "history.csv", ("epoch", "step", "loss")
+    path.write_text("epoch,step,loss\n1,10,0.5\n2,20,\n")
+    assert [row["step"] for row in read_history(path, columns)] == ["10", "20"]
+    for row in ("1.5,10,0", ",10,0", "1,-1,0", f"1,{'9' * 5000},0", "1,10,x", "1,10", "1,10,0,0"):
+        path.write_text(f"epoch,step,loss\n{row}\n")
+        with pytest.raises(RunError, match=r"history\.csv: not a whole history"):
+            read_history(path, columns)

@@ -23,6 +23,7 @@ from playlist_pretrain.errors import (
     missing_extra,
     printable,
     require,
+    shortened,
 )
 from playlist_pretrain.messages import as_started, program, show_messages
 from playlist_pretrain.version import __version__
@@ -59,25 +60,29 @@ def run(
     except PlaylistPretrainError as error:
         if debug:
             raise
-        print(printable(f"{prog}: error: {error}", keep="\n"), file=sys.stderr)
+        _say(f"{prog}: error: {error}")
         return 1
     except ImportError as error:
         sentence = missing_extra(error)
         if debug or sentence is None:
             raise
-        print(f"{prog}: error: {sentence}", file=sys.stderr)
+        _say(f"{prog}: error: {sentence}")
         return 1
     except OSError as error:  # a full disk, a folder without permission: the system's own words
         if debug:
             raise
         where = f": {error.filename}" if error.filename else ""
-        print(printable(f"{prog}: error: {error.strerror or error}{where}"), file=sys.stderr)
+        _say(printable(f"{prog}: error: {error.strerror or error}{where}"))
         return 1
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"{prog}: interrupted; what was finished is kept", file=sys.stderr)
+        _say(f"{prog}: interrupted; what was finished is kept")
         return 130
+
+
+def _say(text: str) -> None:
+    print(printable(shortened(text), keep="\n"), file=sys.stderr)
 
 
 def settings(options: Any, *without: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import atomic_write, load_json
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import groups_path, load_groups
 from playlist_pretrain.playlists.match import match_groups
@@ -135,12 +134,12 @@ def _loader_there(folder: Path) -> dict | None:
     """Loader of the finished or unfinished collection in ``folder``, None when there is none."""
     for file in (folder / "collection.json", folder / ".build" / "plan.json"):
         try:
-            loader = json.loads(file.read_text("utf-8"))["source"]["loader"]
+            loader = load_json(file)["source"]["loader"]
             if loader["name"] == SongLoader.__name__ and isinstance(loader["seed"], int):
                 return loader
         except FileNotFoundError:
             continue
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass  # foreign or damaged: said below, as for any other loader
         raise CollectionError(
             f"{folder} is not a collection of the demo ({file.name} names another source, or is "

@@ -8,7 +8,6 @@ baseline with a paired bootstrap interval, and an effect size.
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from playlist_pretrain.evaluation.statistics import (
     hedges_g_paired,
     summarise_runs,
 )
+from playlist_pretrain.files import TableWriter
 
 COUNTS = {
     "tracks": "tracks",
@@ -366,21 +366,21 @@ def _markdown_cell(tables: Tables, row: TableRow, column: TableColumn) -> str:
 def csv_text(tables: Tables, counts: Sequence[PairCounts]) -> str:
     """All numbers in one long table; whole digits."""
     stream = io.StringIO()
-    table = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n", restval="")
-    table.writeheader()
+    table = TableWriter(stream)
+    table.writerow(CSV_COLUMNS)
     for one in counts:
         for name in COUNTS:
-            table.writerow({
+            cells: dict[str, Any] = {
                 "table": 1, "row": one.id, "start": one.title, "metric": name,
-                "mean": one.counts[name], "units": one.runs,
-                "paper_mean": one.paper.get(name, ""),
-            })  # fmt: skip
+                "mean": one.counts[name], "units": one.runs, "paper_mean": one.paper.get(name),
+            }  # fmt: skip
+            table.writerow(map(cells.get, CSV_COLUMNS))
     for column in tables.columns:
         for row in tables.rows:
             key = row.id, column.id
             if key not in tables.entries and key not in tables.paper:
                 continue
-            cells: dict[str, Any] = {
+            cells = {
                 "table": column.table, "row": row.id, "backbone": row.backbone, "start": row.start,
                 "task": column.task, "metric": column.metric,
             }  # fmt: skip
@@ -397,7 +397,7 @@ def csv_text(tables: Tables, counts: Sequence[PairCounts]) -> str:
                     "difference_high": against and against.interval[1],
                 }  # fmt: skip
             cells |= zip(("paper_mean", "paper_std"), tables.paper.get(key, ()), strict=False)
-            table.writerow(cells)  # None is written as an empty cell
+            table.writerow(map(cells.get, CSV_COLUMNS))  # None is written as an empty cell
     return stream.getvalue()
 
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from playlist_pretrain.errors import ScoresError, first_line
-from playlist_pretrain.files import read_arrays, write_arrays
+from playlist_pretrain.errors import ScoresError
+from playlist_pretrain.files import read_arrays, whole, write_arrays
 from playlist_pretrain.records.schema import PackedStrings
 
 FORMAT = 1
@@ -58,7 +58,7 @@ def save_scores(
 
 def load_scores(path: str | Path) -> TrackScores:
     """Read a file of :func:`save_scores`; ScoresError if it is missing, damaged or foreign."""
-    try:
+    with whole(path, "file of scores", ScoresError):
         header, arrays = read_arrays(Path(path), FORMAT)
         targets, scores = arrays["targets"], arrays["scores"]
         ids = PackedStrings(arrays["track_id_bytes"], arrays["track_id_ends"])
@@ -69,11 +69,7 @@ def load_scores(path: str | Path) -> TrackScores:
             raise ValueError(f"scores are {scores.dtype}, not float32 or float64")
         targets, scores = check_scores(targets, scores, classes)
         _check_ids(ids, len(targets))
-    except OSError as error:
-        raise ScoresError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged zip or header fails in a dozen ways
-        raise ScoresError(f"{path}: not a whole file of scores ({first_line(error)})") from error
-    return TrackScores(list(ids), targets, scores, classes)
+        return TrackScores(list(ids), targets, scores, classes)
 
 
 def check_scores(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from playlist_pretrain.errors import ScoresError
 from playlist_pretrain.evaluation.bootstrap import METRICS
 from playlist_pretrain.evaluation.scores import check_scores, measurable
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import TableWriter, atomic_write
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def write_per_tag_table(path: str | Path, results: TaggingResult | Sequence[Tagg
     for name, mean, std in zip(METRICS, means, stds, strict=True):
         columns |= {name: mean} if len(results) == 1 else {f"{name}_mean": mean, f"{name}_std": std}
     with atomic_write(path, "w") as stream:
-        table = csv.writer(stream, lineterminator="\n")
+        table = TableWriter(stream)
         table.writerow(["class", "support", *columns])
         for row, name in enumerate(results[0].classes):
             cells = [float(column[row]) for column in columns.values()]

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playlist_pretrain.errors import PlaylistPretrainError, RunError
+from playlist_pretrain.errors import PlaylistPretrainError, RunError, printable
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS, WORLD, Cell, State
 from playlist_pretrain.experiments.plan import RANDOM
 from playlist_pretrain.files import folder_lock
@@ -175,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Stopped, KeyboardInterrupt):
         return STOPPED
     except (PlaylistPretrainError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(printable(f"error: {error}", keep="\n"), file=sys.stderr, flush=True)
         state.fail(cell, str(error))
         return FAILED
 

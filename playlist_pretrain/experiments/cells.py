@@ -10,7 +10,7 @@ from typing import Any
 
 from playlist_pretrain.errors import RunError
 from playlist_pretrain.experiments.plan import RANDOM, Plan, TagTask, TripletTask
-from playlist_pretrain.files import write_json
+from playlist_pretrain.files import load_json, whole, write_json
 from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
 
 WORLD, PRETRAIN, TAGS, TRIPLETS = "world", "pretrain", "tags", "triplets"
@@ -242,15 +242,10 @@ class State:
 
 
 def _read(file: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
-    except FileNotFoundError:
+    if not file.exists():
         return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: damaged: {error}; remove it") from error
-    return found
+    with whole(file, "record of a cell", RunError, "; remove it"):
+        return load_json(file)
 
 
 def _differing(there: Any, wanted: Any, name: str = "") -> list[str]:

@@ -17,9 +17,9 @@ A file of the paper's figures is TOML (those of tags and triplets in this exampl
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +53,7 @@ from playlist_pretrain.experiments.cells import (
     rows_of,
 )
 from playlist_pretrain.experiments.plan import PAIRINGS, Plan, load, read_table, subtable
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import atomic_write, load_json, whole, write_json
 from playlist_pretrain.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -153,13 +153,15 @@ def read_json(file: Path, *keys: str) -> Any:
     RunError
         If it cannot be read.
     """
-    try:
-        found = json.loads(file.read_text("utf-8"))
+    with _whole(file):
+        found = load_json(file)
         for key in keys:
             found = found[key]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{file}: cannot be read ({error}); {mend(file)}") from error
-    return found
+        return found
+
+
+def _whole(file: Path) -> AbstractContextManager[None]:
+    return whole(file, "record of a run", RunError, f"; {mend(file)}")
 
 
 def mend(file: Path) -> str:
@@ -204,10 +206,14 @@ class Collected:
 
     def runs(self, cell: Cell) -> list[dict[str, Any]]:
         """Results of the runs of a cell."""
-        folder = self.state.folder(cell)
-        if cell.kind == TAGS:
-            return read_json(folder / "summary.json", "runs")
-        return read_json(folder / "results.json", "models")
+        name, key = ("summary", "runs") if cell.kind == TAGS else ("results", "models")
+        file = self.state.folder(cell) / f"{name}.json"
+        found = read_json(file, key)
+        with _whole(file):
+            for run in found:
+                for metric in METRIC_TITLES[cell.kind]:
+                    run[metric] = 0.0 + run[metric]  # a number, or a TypeError
+            return found
 
     @cached_property
     def counts(self) -> list[PairCounts]:
@@ -323,8 +329,12 @@ class Collected:
             return None
         if kind == TRIPLETS:
             files = [self.state.folder(cell) / "results.json" for cell in cells]
-            lines = read_json(files[0], "lines")
-            right = [read_json(file, "models")[0]["right"] for file in files]
+            lines, right = read_json(files[0], "lines"), []
+            for file in files:
+                with _whole(file):
+                    right.append(np.array(read_json(file, "models")[0]["right"], np.float64))
+                    if right[-1].shape != (len(lines),):
+                        raise ValueError(f"{right[-1].size} results of {len(lines)} triplets")
             return Tested(lines, len(lines), np.mean(right, axis=0))
         means, points, samples, count = [], [], None, 0
         for cell in cells:

@@ -27,12 +27,15 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import msgspec
 
-from playlist_pretrain.errors import PlanError, PlaylistPretrainError
+from playlist_pretrain.errors import PlanError, PlaylistPretrainError, first_line
 from playlist_pretrain.evaluation.statistics import LEVEL
+from playlist_pretrain.files import plain_values, read_whole, whole
 from playlist_pretrain.models import AUDIOSET, MEAN_OF_MEL, SCRATCH
 from playlist_pretrain.training.recipes import ONLY_OF, PAPER_RUNS, FinetuneRecipe, PretrainRecipe
 
 Table = TypeVar("Table")
+LARGEST = 1 << 15
+"""Bytes of a plan; the parser's time grows with the square of a key's length."""
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -43,12 +46,11 @@ def load(path: str | Path) -> dict[str, Any]:
     PlanError
         If it cannot be read, or is no TOML.
     """
-    try:
-        return tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # not UTF-8, or not TOML: the parser names line and column
-        raise PlanError(f"{path}: not TOML: {error}") from error
+    with whole(path, "file of TOML", PlanError):
+        try:
+            return plain_values(tomllib.loads(read_whole(Path(path), LARGEST).decode("utf-8")))
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise ValueError(f"not TOML: {first_line(error)}") from error
 
 
 def subtable(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:

@@ -38,7 +38,9 @@ from playlist_pretrain.export.package import (
     run_apart,
     waveform_means,
     write_synthetic,
+    write_wav,
 )
+from playlist_pretrain.files import atomic_write, load_arrays, write_json
 from playlist_pretrain.models.saved_model import tensorflow_warnings_off
 from playlist_pretrain.stack import with_constants
 
@@ -176,7 +178,6 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     answer of the signature ``waveform``. Raises AudioError for a file that cannot be read or is
     shorter than a window, ModelError where Essentia cannot run the package.
     """
-    import soundfile
 
     name, front_end, model = job.name, job.front_end, job.model
     outputs, frames, rate = list(model.output), job.loaded.frames, front_end.sample_rate
@@ -193,13 +194,14 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
         )
     start = max(0, waveform.size - CLIP_SECONDS * rate) // 2
     clip = waveform[start : start + CLIP_SECONDS * rate]
-    soundfile.write(scratch / "clip.wav", clip, rate, subtype="FLOAT")
+    write_wav(scratch / "clip.wav", clip, rate, "FLOAT")
 
     algorithm = algorithm_of(front_end)
     graphs = {"graphFilename": folder / f"{name}.pb", "savedModel": folder / SAVED_MODEL}
     with tensorflow_warnings_off():  # of TensorFlow 1's interface
         definition = frozen_graph(model.inputs[0], model.output, INPUT)
-        graphs["graphFilename"].write_bytes(definition.SerializeToString())
+        with atomic_write(graphs["graphFilename"]) as stream:
+            stream.write(definition.SerializeToString())
         write_frozen_saved_model(definition, INPUT, outputs, graphs["savedModel"])
     description = describe(
         job,
@@ -295,11 +297,11 @@ def run_in_essentia(
         "code": code,
         "files": [(str(Path(audio).absolute()), last) for audio, last in files],
     }
-    (folder / "request.json").write_text(json.dumps(request))
-    np.save(folder / "windows.npy", windows)
+    write_json(folder / "request.json", request)
+    with atomic_write(folder / "windows.npy") as stream:
+        np.save(stream, windows)
     run_apart(essentia_check.__file__, folder, failure=f"{name}: Essentia cannot run it")
-    with np.load(folder / "answers.npz", allow_pickle=False) as archive:
-        return dict(archive)
+    return load_arrays(folder / "answers.npz")
 
 
 def frozen_graph(

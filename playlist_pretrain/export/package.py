@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
+import io
 import json
 import math
 import os
@@ -155,9 +156,15 @@ def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = 
     folder of packages, created when missing. Raises ModelError where the name is taken, the model
     does not run there, or it differs by more than the limits above.
     """
+    from playlist_pretrain.training.engine import tensorflow_errors
+
     name = job.name
     with staged(out, name, overwrite=overwrite) as folder:
-        with tempfile.TemporaryDirectory() as scratch:
+        again = "the same command makes the package"
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            tensorflow_errors(out / name, ModelError, again),
+        ):
             done = target.write(job, folder, Path(scratch))
         if far := [str(one) for one in done.compared if not one.passes]:
             raise ModelError(
@@ -302,10 +309,18 @@ def cut(
     return np.concatenate([windows, cut_windows(rest, frames)]) if repeat else windows
 
 
-def write_synthetic(path: Path, seconds: float) -> None:
-    """Write two channels of chords and noise at 44.1 kHz, to try a model on."""
+def write_wav(path: Path, waveform: np.ndarray, rate: int, subtype: str) -> None:
+    """Write a WAV file; an OSError where that is not possible, as of every other file."""
     import soundfile
 
+    content = io.BytesIO()
+    soundfile.write(content, waveform, rate, subtype=subtype, format="WAV")
+    with atomic_write(path) as stream:
+        stream.write(content.getbuffer())
+
+
+def write_synthetic(path: Path, seconds: float) -> None:
+    """Write two channels of chords and noise at 44.1 kHz, to try a model on."""
     rng = np.random.default_rng(0)
     rate, note = 44100, 22050
     time = np.arange(note) / rate
@@ -316,7 +331,7 @@ def write_synthetic(path: Path, seconds: float) -> None:
         notes.append(tones.sum(0) * rng.uniform(0.01, 0.15))
     sound = np.concatenate(notes)[: int(seconds * rate), np.newaxis] * [1, 0.6]
     sound = sound + rng.normal(scale=0.005, size=sound.shape)
-    soundfile.write(path, np.clip(sound, -1, 1), rate, subtype="PCM_16")
+    write_wav(path, np.clip(sound, -1, 1), rate, "PCM_16")
 
 
 def answers(model: tf.keras.Model, windows: np.ndarray) -> dict[str, np.ndarray]:

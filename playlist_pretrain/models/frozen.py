@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import graphlib
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ import tensorflow as tf
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
-from playlist_pretrain.files import content_key
+from playlist_pretrain.files import content_key, parse_json
 from playlist_pretrain.stack import with_constants
 
 _ARRAYS = """
@@ -350,8 +349,8 @@ def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
     json_path = path.with_suffix(".json")
     folder = "; a SavedModel is given by its folder" if path.name == "saved_model.pb" else ""
     try:
-        metadata = json.loads(_content(json_path, f"{path} needs this file beside it{folder}"))
-    except (ValueError, RecursionError) as error:
+        metadata = parse_json(_content(json_path, f"{path} needs this file beside it{folder}"))
+    except ValueError as error:
         raise ModelError(f"{json_path}: not JSON, or damaged: {error}") from error
     field = functools.partial(_field, json_path, metadata)
     algorithm = field(str, "inference", "algorithm")

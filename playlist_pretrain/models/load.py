@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import FrontEndError, ModelError, RecipeError, first_line
-from playlist_pretrain.files import content_key
+from playlist_pretrain.files import content_key, load_json
 from playlist_pretrain.messages import command
 from playlist_pretrain.models import AUDIOSET, ESSENTIA, MEAN_OF_MEL, SCRATCH, backbone
 from playlist_pretrain.models.saved_model import METADATA, MODEL_FORMAT
@@ -257,7 +256,7 @@ def _saved(path: Path) -> LoadedModel:
     import tensorflow as tf
 
     try:
-        metadata = json.loads((path / METADATA).read_text(encoding="utf-8"))
+        metadata = load_json(path / METADATA)
         if metadata["format"] != MODEL_FORMAT:
             raise ModelError(
                 f"{path}: model format {metadata['format']}, this version reads {MODEL_FORMAT}"

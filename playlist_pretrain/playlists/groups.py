@@ -9,7 +9,6 @@ each ends). Equal groups give equal bytes.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import re
 from collections.abc import Iterable
@@ -22,7 +21,7 @@ import numpy as np
 
 from playlist_pretrain.delimited import has_column, read_columns, text_lines
 from playlist_pretrain.errors import GroupsError, TableError
-from playlist_pretrain.files import content_key, read_arrays, whole, write_arrays
+from playlist_pretrain.files import content_key, load_json, read_arrays, whole, write_arrays
 from playlist_pretrain.kernels import compiled
 from playlist_pretrain.messages import command
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
@@ -91,7 +90,11 @@ class TrackGroups:
             raise GroupsError(f"{len(self.group_ids)} group ids for {len(self)} groups")
         if len(rows) and int(rows.max()) >= self.tracks:
             raise GroupsError(f"row {rows.max()} in a collection of {self.tracks} tracks")
-        first = first_in_group(indptr, rows, self.tracks)
+        numbers, tracks = rows, self.tracks
+        if tracks > 1 << 20 and tracks > 64 * len(rows):  # a claim must not take memory
+            numbers = np.unique(rows, return_inverse=True)[1].astype(np.int32)
+            tracks = len(rows)
+        first = first_in_group(indptr, numbers, tracks)
         if not first.all():
             entry = int(np.argmin(first))
             group = int(np.searchsorted(indptr, entry, side="right")) - 1
@@ -214,7 +217,7 @@ class TrackGroups:
         mend = f"; make it again with {command('match_playlists')} … --overwrite"
         if not path.exists():
             raise GroupsError(f"{path}: no such file")
-        with whole(path, "groups file", mend):
+        with whole(path, "groups file", GroupsError, mend):
             return cls._read(path)
 
     @classmethod
@@ -290,7 +293,7 @@ def load_groups(collection: Collection, name: str) -> TrackGroups:
 def _same_command(path: Path, name: str, folder: str) -> str | None:
     """The command that made the groups in ``path``, as their report remembers it."""
     try:
-        report = json.loads(path.with_suffix(".report.json").read_text("utf-8"))
+        report = load_json(path.with_suffix(".report.json"))
         words = ["--playlists", report["source"], "--format", report["format"]]
         for option in (
             "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding", "min_played",

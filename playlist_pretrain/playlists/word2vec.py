@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.files import atomic_write, content_key, kept, whole, write_json
+from playlist_pretrain.files import (
+    atomic_write,
+    content_key,
+    kept,
+    load_json,
+    whole,
+    write_json,
+)
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import short_enough
 from playlist_pretrain.playlists.settings import TableSettings
@@ -225,13 +232,13 @@ def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVector
         If a file is damaged, of another size, or names tracks that the collection does not have.
     """
     with whole(path, "file of vectors"):
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        about = load_json(path.with_suffix(".json"))
         content = read_bytes(path)
         if about.pop("content_key") != content_key(content):
             raise ValueError("not the content that was written")
         header, _, _ = content.partition(b"\n")
         tracks, found = map(int, header.split())
-        if found != size:
+        if found != size or not 0 <= tracks <= len(track_ids):
             raise ValueError(f"{tracks} vectors of size {found}")
         row_of = {_word(track_id): row for row, track_id in enumerate(track_ids)}
         rows, data = np.empty(tracks, np.int32), np.empty((tracks, size), "<f4")
@@ -241,6 +248,8 @@ def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVector
             rows[i] = row_of[content[place:blank].decode("utf-8")]
             data[i] = np.frombuffer(content, "<f4", size, blank + 1)
             place = blank + 1 + 4 * size
+        if (np.diff(rows) <= 0).any() or not np.isfinite(data).all():
+            raise ValueError("vectors that are not finite, or not in the order of their rows")
         return TrackVectors(rows, data, int(about.pop("left_out")), about)
 
 

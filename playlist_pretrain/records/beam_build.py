@@ -24,7 +24,7 @@ from pathlib import Path
 
 from playlist_pretrain import errors
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, RecipeError
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import atomic_write, parse_json, whole
 from playlist_pretrain.processes import work_through
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_part
@@ -88,10 +88,12 @@ def read_task(folder: Path, place: int) -> ShardTask:
     try:
         with open(folder / TASKS_FILE, "rb") as stream:
             stream.seek(place)
-            number, tracks = json.loads(stream.readline())
+            line = stream.readline()
     except FileNotFoundError:
         raise CollectionError(f"a worker does not find {folder / TASKS_FILE}: {_SHARED}") from None
-    return ShardTask(number, tuple(TrackSource(*track) for track in tracks))
+    with whole(folder / TASKS_FILE, "list of shards", CollectionError):
+        number, tracks = parse_json(line, list)
+        return ShardTask(number, tuple(TrackSource(*track) for track in tracks))
 
 
 _SHARED = "all workers and this machine must reach --audio and --out under the same path"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import shutil
 import time
@@ -34,7 +33,14 @@ from playlist_pretrain.errors import (
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.processes import work_through
 from playlist_pretrain.records import schema
-from playlist_pretrain.records.build_folder import THE_LIST, BuildFolder, Changes, Plan, listing_of
+from playlist_pretrain.records.build_folder import (
+    THE_LIST,
+    BuildFolder,
+    Changes,
+    Plan,
+    listing_of,
+    read_line,
+)
 from playlist_pretrain.records.collection import Collection, read_document, read_index
 from playlist_pretrain.records.report import (
     DIFFERS,
@@ -467,7 +473,7 @@ def _made_otherwise(folder: BuildFolder, differences: str, add: bool = False) ->
 
 
 def _differs(track: TrackSource, line: str) -> Note:
-    _, source, size, _ = json.loads(line)
+    _, source, size, _ = read_line(line)
     held = f"{source!r}" + ("" if size is None else f" of {size:,} bytes")
     now = "the file has changed since" if source == track.source else "this is another file"
     reason = f"the collection holds this id from {held}; {now}"

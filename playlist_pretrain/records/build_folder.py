@@ -24,7 +24,13 @@ from typing import Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.files import atomic_write, folder_lock, write_json
+from playlist_pretrain.files import (
+    atomic_write,
+    folder_lock,
+    load_json,
+    whole,
+    write_json,
+)
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import Collection, read_document
 from playlist_pretrain.records.report import REPORT_FILE
@@ -47,9 +53,21 @@ def _digest(listing: dict[str, str]) -> str:
 
 
 def _read_listing(path: Path) -> dict[str, str]:
-    """Id → line of a listing; OSError or ValueError when it cannot be read."""
-    with open(path, encoding="ascii", newline="\n") as stream:
-        return {json.loads(line)[0]: line for line in stream}
+    """Id → line of a listing; CollectionError when it cannot be read."""
+    with (
+        whole(path, "listing", CollectionError),
+        open(path, encoding="ascii", newline="\n") as stream,
+    ):
+        return {read_line(line)[0]: line for line in stream}
+
+
+def read_line(line: str) -> list[Any]:
+    """Id, source, size and date of a line of a listing; see :func:`whole` for its errors."""
+    track_id, source, size, date = content = json.loads(line)
+    texts, numbers = {type(track_id), type(source)}, {type(size), type(date)}
+    if texts != {str} or not numbers <= {int, type(None)}:
+        raise ValueError("not id, source, size and date")
+    return content
 
 
 def listing_of(collection: Collection) -> dict[str, str] | None:
@@ -57,10 +75,10 @@ def listing_of(collection: Collection) -> dict[str, str] | None:
     try:
         number = generation(read_document(collection.path))
         listing = _read_listing(collection.path / sources_name(number))
-        whole = _digest(listing) == collection.source["listing_sha256"]
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        same = _digest(listing) == collection.source["listing_sha256"]
+    except (CollectionError, KeyError):
         return None
-    return listing if whole else None
+    return listing if same else None
 
 
 class Changes:
@@ -199,10 +217,10 @@ class Plan:
     def differences_from_build(self, folder: Path) -> list[str]:
         """Settings and tracks by which an unfinished build in ``folder`` differs."""
         try:
-            there = json.loads((folder / "plan.json").read_text("utf-8"))
+            there = _load(folder / "plan.json")
             listing = _read_listing(folder / "listing.jsonl")
-        except (OSError, ValueError, TypeError, IndexError) as error:
-            return [f"its plan.json or listing.jsonl is damaged ({error})"]
+        except CollectionError as error:
+            return [str(error)]
         differences = _differences(there, self._document())
         if list(listing.items()) != list(self.listing.items()):
             differences.append(str(Changes(listing, self.listing, lambda _: True)))
@@ -257,10 +275,10 @@ class BuildFolder:
         if (self.path / "plan.json").is_file():
             return True
         try:
-            document = json.loads((self.out / schema.COLLECTION_FILE).read_text("utf-8"))
-        except (OSError, ValueError):  # missing or damaged: what lies beside it tells
+            document = _load(self.out / schema.COLLECTION_FILE)
+        except CollectionError:  # missing or damaged: what lies beside it tells
             return bool(own_files(self.out))
-        return isinstance(document, dict) and document.get("type") == schema.TYPE
+        return document.get("type") == schema.TYPE
 
     @property
     def finished(self) -> bool:
@@ -329,8 +347,8 @@ class BuildFolder:
     def addition_to(self) -> str | None:
         """Content key of the collection that an unfinished addition was begun to."""
         try:
-            return json.loads((self.path / "plan.json").read_text("utf-8"))["addition_to"]
-        except (OSError, ValueError, KeyError, TypeError):
+            return _load(self.path / "plan.json").get("addition_to")
+        except CollectionError:
             return None
 
     def remove(self) -> None:
@@ -353,8 +371,13 @@ class BuildFolder:
                 self.remove_replaced()
 
 
+def _load(file: Path) -> dict[str, Any]:
+    with whole(file, "JSON object", CollectionError):
+        return load_json(file)
+
+
 def _named_files(folder: Path) -> list[str]:
     """Files of the collection in ``folder``, without ``collection.json``."""
-    document = json.loads((folder / schema.COLLECTION_FILE).read_text("utf-8"))
+    document = read_document(folder)
     shards = [shard["file"] for shard in document["shards"]]
     return [*shards, document["index"]["file"], sources_name(generation(document))]

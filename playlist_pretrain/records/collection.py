@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError
+from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError, first_line
+from playlist_pretrain.files import load_arrays, load_json
 from playlist_pretrain.messages import command
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
@@ -197,7 +196,7 @@ def read_document(path: Path) -> dict:
             f"{command('make_tfrecords', '--audio', 'DIR', '--out', str(path))}"
         )
     try:
-        document = json.loads(read_bytes(file).decode("utf-8"))
+        document = load_json(file)
     except FileNotFoundError:
         raise CollectionError(
             f"{path}: no collection, {schema.COLLECTION_FILE} is missing; when its building was "
@@ -206,13 +205,13 @@ def read_document(path: Path) -> dict:
         ) from None
     except OSError as error:
         raise CollectionError(f"{file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         what = _mend(path)
         if not is_remote(path):
             words = ("--audio", "DIR", "--out", str(path), "--overwrite")
             what = "build the collection anew with the command that made it and --overwrite: "
             what += command("make_tfrecords", *words)
-        raise CollectionError(f"{file}: not JSON ({error}); {what}") from error
+        raise CollectionError(f"{file}: {error}; {what}") from error
     return schema.check_document(document, str(file))
 
 
@@ -259,11 +258,11 @@ def read_index(path: Path, document: dict, listing: dict[str, int] | None = None
             + _mend(path)
         )
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in schema.INDEX_ARRAYS}
-        return _checked_index(arrays, document)
+        return _checked_index(load_arrays(data, schema.INDEX_ARRAYS), document)
     except Exception as error:
-        raise CollectionError(f"{file}: damaged index ({error}); {_mend(path)}") from error
+        raise CollectionError(
+            f"{file}: damaged index ({first_line(error)}); {_mend(path)}"
+        ) from error
 
 
 def _checked_index(arrays: dict, document: dict) -> dict:

@@ -22,7 +22,6 @@ A track id is the path below the folder, or within a tar file, without extension
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
@@ -34,7 +33,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, ImportedFrontEnd
-from playlist_pretrain.errors import FrontEndError, MelError, TrackError
+from playlist_pretrain.errors import MelError, TrackError
+from playlist_pretrain.files import load_json, whole
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.mel_files import FoundMels, file_of, find_mels, read_array
 from playlist_pretrain.records.report import BuildReport, Note, log_report
@@ -119,21 +119,11 @@ _NPY_ABOUT = "any .npy files, with --description; a track's id is its path"
 
 def read_description(path: Path) -> MelSource:
     """Read ``mels.json``, a user's description of mels; MelError names the file and the field."""
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise MelError(f"{path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise MelError(f"{path}: not JSON ({error})") from error
-    try:
-        return _described(content)
-    except (FrontEndError, MelError) as error:
-        raise MelError(f"{path}: {error}") from error
+    with whole(path, "description", MelError):
+        return _described(load_json(path))
 
 
 def _described(content: dict) -> MelSource:
-    if not isinstance(content, dict):
-        raise MelError(f"not an object with the fields {', '.join(NEEDED + OPTIONAL)}")
     if unknown := content.keys() - set(NEEDED + OPTIONAL):
         raise MelError(f"unknown fields: {', '.join(sorted(unknown))}")
     if missing := set(NEEDED) - content.keys():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import atomic_write, load_arrays, parse_json
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import counted
 from playlist_pretrain.records.verify import Tally, Verification
@@ -102,8 +101,8 @@ def groups_of_other_content(collection: Collection) -> Iterator[str]:
     """Names of the groups in the folder that were matched to another content of the collection."""
     for path in sorted(collection.path.glob("groups-*.npz")):
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                key = json.loads(archive["header"].tobytes())["collection_key"]
+            header = load_arrays(path, ["header"])["header"].tobytes()
+            key = parse_json(header)["collection_key"]
         except Exception:  # damaged in one of many ways: who opens them says so
             continue
         if key != collection.content_key:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import logging
 import re
 from collections import Counter, defaultdict
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError, printable
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import TableWriter, atomic_write, load_json, plain_cell, whole
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
 
@@ -40,6 +39,10 @@ class Note:
     source: str
     status: str
     reason: str
+
+    def __post_init__(self):
+        if not all(isinstance(value, str) for value in vars(self).values()):
+            raise TypeError("a note that is not text")
 
 
 _COLUMNS = [field.name for field in dataclasses.fields(Note)]
@@ -84,25 +87,21 @@ class BuildReport:
 def write_report(path: Path, notes: Sequence[Note]) -> None:
     """Write ``notes`` as a tab-separated table with a header."""
     with atomic_write(path, "w") as stream:
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        table = TableWriter(stream, "\t")
         table.writerow(_COLUMNS)
         table.writerows(dataclasses.astuple(note) for note in notes)
 
 
 def read_report(path: Path) -> list[Note]:
     """Read a table of :func:`write_report`; CollectionError when it is something else."""
-    try:
+    if not path.exists():
+        return []  # a collection does not need it, and it is for people: they may remove it
+    with whole(path, "build report", CollectionError, "; it was damaged or edited: remove it"):
         with open(path, encoding="utf-8", newline="") as stream:
             header, *rows = list(csv.reader(stream, delimiter="\t")) or [[]]
-        if header != _COLUMNS or any(len(row) != len(_COLUMNS) for row in rows):
-            raise CollectionError(
-                f"{path} is not a build report; it was damaged or edited: remove it"
-            )
-    except FileNotFoundError:
-        return []  # a collection does not need it, and it is for people: they may remove it
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CollectionError(f"{path} is not a build report ({error}); remove it") from error
-    return [Note(*row) for row in rows]
+        if header != _COLUMNS:
+            raise ValueError(f"not a table of {', '.join(_COLUMNS)}")
+        return [Note(*map(plain_cell, row)) for row in rows]
 
 
 def notes_of(folder: Path) -> list[Note]:
@@ -112,14 +111,14 @@ def notes_of(folder: Path) -> list[Note]:
     """
     if (folder / COLLECTION_FILE).exists():
         return read_report(folder / REPORT_FILE)
-    finished = sorted((folder / ".build").glob("mel-*.json"))
+    finished = sorted((folder / ".build").glob("mel-*[0-9].json"))
     if not finished and not (folder / ".build" / "plan.json").exists():
         raise CollectionError(f"{folder} is no collection, so there is no report on one")
-    try:
-        contents = [json.loads(path.read_text("utf-8")) for path in finished]
-        return [Note(**note) for content in contents for note in content["notes"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CollectionError(f"{folder / '.build'}: damaged notes ({error})") from error
+    notes = []
+    for path in finished:
+        with whole(path, "description", CollectionError):
+            notes += [Note(**note) for note in load_json(path)["notes"]]
+    return notes
 
 
 def report_text(notes: Sequence[Note], folder: Path) -> str:

@@ -199,9 +199,10 @@ def _fault(document: dict) -> str:
     names = [entry["file"] for entry in document["shards"]]
     if len(set(names)) != len(names):
         return f"shard {next(name for name in names if names.count(name) > 1)!r} is named twice"
-    for name, low in (("band_mean", -np.inf), ("band_std", 0)):
+    most = float(np.finfo(np.float32).max)
+    for name, low in (("band_mean", -most), ("band_std", 0)):
         values = document[name]
-        numbers = all(isinstance(v, (int, float)) and low <= v < np.inf for v in values)
+        numbers = all(isinstance(v, int | float) and low <= v <= most for v in values)
         if len(values) != document["bands"] or not numbers:
             return f"field {name!r} needs {document['bands']} finite numbers (a deviation: from 0)"
     if sum(shard["tracks"] for shard in document["shards"]) != document["tracks"]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
-from playlist_pretrain.files import write_json
+from playlist_pretrain.files import load_json, whole, write_json
 from playlist_pretrain.processes import describe_exit, ended_twice
 from playlist_pretrain.records.report import Note
 from playlist_pretrain.records.schema import shard_name
@@ -63,7 +62,7 @@ class ShardWork:
         tracks before the shard is closed.
         """
         path = self.folder / shard_name(task.number)
-        with contextlib.suppress(OSError, CollectionError):
+        with contextlib.suppress(CollectionError):
             part, _ = read_part(self.folder, task.number)
             if is_sound(path, part.size, part.sha):
                 return False
@@ -161,13 +160,9 @@ def part_path(folder: Path, number: int) -> Path:
 def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
     """Read the description of a finished shard and the notes on its tracks."""
     path = part_path(folder, number)
-    try:
-        content = json.loads(path.read_text("utf-8"))
+    with whole(path, "description", CollectionError, "; remove it and its shard is made anew"):
+        content = load_json(path)
         return ShardPart.from_dict(content["part"]), [Note(**note) for note in content["notes"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CollectionError(
-            f"{path}: damaged ({error}); remove it and its shard is made anew"
-        ) from error
 
 
 def is_sound(path: Path, size: int, sha: str | None) -> bool:

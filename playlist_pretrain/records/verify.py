@@ -16,7 +16,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.files import atomic_write, folder_lock
+from playlist_pretrain.files import TableWriter, atomic_write, folder_lock, plain_cell, whole
 from playlist_pretrain.messages import command, progress
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import Collection, front_end_of, read_document, read_index
@@ -393,13 +393,15 @@ def _set_aside(folder: Path, shards: Sequence[str], lost: Sequence[tuple[str, st
     """List the tracks of damaged shards, then move the shards."""
     aside = folder / DAMAGED_FOLDER
     aside.mkdir(exist_ok=True)
-    text = "track_id\tshard\treason\n"
-    with contextlib.suppress(FileNotFoundError):
-        text = (aside / DAMAGED_TRACKS).read_bytes().decode("utf-8")
-    listed = {tuple(row[:2]) for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t")}
-    with atomic_write(aside / DAMAGED_TRACKS, "w") as stream:
+    path, text = aside / DAMAGED_TRACKS, "track_id\tshard\treason\n"
+    with whole(path, "list of tracks", CollectionError, "; move it away"):
+        if path.exists():
+            text = path.read_bytes().decode("utf-8")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+        listed = {tuple(map(plain_cell, row[:2])) for row in rows}
+    with atomic_write(path, "w") as stream:
         stream.write(text)
-        table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        table = TableWriter(stream, "\t")
         table.writerows(row for row in lost if row[:2] not in listed)
     for name in shards:
         target, times = aside / name, 1

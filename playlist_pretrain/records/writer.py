@@ -18,7 +18,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError, TrackError
-from playlist_pretrain.files import atomic_write, temporary_beside, write_json
+from playlist_pretrain.files import load_arrays, temporary_beside, write_arrays, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection, read_document
 from playlist_pretrain.version import __version__
@@ -51,9 +51,17 @@ class ShardPart:
 
     @classmethod
     def from_dict(cls, content: dict) -> ShardPart:
-        """Make a part from the result of :meth:`to_dict`."""
+        """Make a part from the result of :meth:`to_dict`; ValueError where it is none."""
         arrays = {name: np.array(content[name], dtype) for name, dtype in _PART_ARRAYS.items()}
-        return cls(**{**content, **arrays})
+        part = cls(**{**content, **arrays})
+        tracks, bands = len(part.track_ids), len(part.band_sum)
+        shapes = [(tracks,)] * 4 + [(bands,)] * 2
+        if [array.shape for array in arrays.values()] != shapes:
+            raise ValueError("columns of several lengths")
+        texts = (part.file, part.sha, *part.track_ids)
+        if not all(isinstance(text, str) and text for text in texts) or type(part.size) is not int:
+            raise ValueError("values of other types")
+        return part
 
 
 _PART_ARRAYS = {
@@ -220,9 +228,8 @@ def write_collection(
     if generation is None:
         generation = 0 if before is None else schema.generation(before) + 1
     index_path = folder / f"index-{generation}.npz"
-    with atomic_write(index_path) as stream:
-        arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}  # type: ignore[call-overload]
-        np.savez(stream, **arrays, band_sum=sums[0], band_square_sum=sums[1])
+    arrays = {k: columns[k].astype(t) for k, t in schema.INDEX_ARRAYS.items()}  # type: ignore[call-overload]
+    write_arrays(index_path, **arrays, band_sum=sums[0], band_square_sum=sums[1])
     index = index_path.read_bytes()
 
     frames = int(columns["frames"].sum(dtype=np.int64))
@@ -271,9 +278,10 @@ def _sums_of(collection: Collection | None, document: dict | None, bands: int) -
     """Sums of the stored values and of their squares [shape=(2, bands), float64]."""
     if collection is None or document is None:
         return np.zeros((2, bands))
-    with np.load(collection.path / document["index"]["file"], allow_pickle=False) as archive:
-        if "band_sum" in archive.files:
-            return np.stack([archive["band_sum"], archive["band_square_sum"]])
+    names = ("band_sum", "band_square_sum")
+    stored = load_arrays(collection.path / document["index"]["file"], names)
+    if [array.shape for array in stored.values()] == [(bands,)] * 2:
+        return np.stack([stored[name] for name in names]).astype(np.float64)
     # Written by another program: as exact as the statistics are.
     mean, std = (np.array(document[name]) for name in ("band_mean", "band_std"))
     return document["frames"] * np.stack([mean, np.square(std) + np.square(mean)])

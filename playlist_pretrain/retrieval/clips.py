@@ -14,6 +14,7 @@ import numpy as np
 from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.windows import cut_windows, mean_over_windows
 from playlist_pretrain.errors import AudioError
+from playlist_pretrain.files import atomic_write
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.track_outputs import batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection
@@ -223,7 +224,8 @@ class _Store:
 
     def add(self, clip: int, waveform: np.ndarray) -> None:
         stored = self._log_mel(with_one_frame(waveform, self.front_end)).astype(MEL_DTYPE)
-        np.save(self.folder / f"{clip}.npy", stored)
+        with atomic_write(self.folder / f"{clip}.npy", sync=False) as stream:
+            np.save(stream, stored)
         self._frames[clip] = len(stored)
         values = stored.astype(np.float64)
         self._sums += values.sum(axis=0), np.square(values).sum(axis=0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import posixpath
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 
 from playlist_pretrain.delimited import check_encoding
 from playlist_pretrain.errors import EmbeddingsError, TableError
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.playlists.match import IdMap, files_text, shown
 from playlist_pretrain.playlists.readers import (
     READERS,
@@ -28,9 +27,9 @@ from playlist_pretrain.playlists.readers.paths import paths_hint, without_extens
 from playlist_pretrain.playlists.readers.source import LeftOut
 from playlist_pretrain.records.paths import DRIVE, SCHEME, PathIds
 from playlist_pretrain.records.schema import did_you_mean
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, leads_below
 
 if TYPE_CHECKING:
-    from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
     from playlist_pretrain.retrieval.table_groups import KnownTracks
 
 FORMATS = (".m3u8", ".csv", ".json")
@@ -186,7 +185,7 @@ def write_continued(
     known, since relative ones would lead elsewhere. ``.csv`` is a table with ``group_id``,
     ``track_id`` and, of what is added, ``similarity``. ``.json`` is JSPF, beside which stand
     ``added`` and ``not_in_embeddings``. Each can be read as a playlist again. Raises TableError
-    for an id or path that no line of an M3U file can hold.
+    for an id or path that no line of an M3U file can hold, or that leads out of the audio folder.
     """
     kind = out.suffix.lower()
     if kind == ".m3u8":
@@ -200,7 +199,7 @@ def write_continued(
     added = list(zip(more, similarities.tolist(), strict=True))
     if kind == ".csv":
         with atomic_write(out, "w") as stream:
-            writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            writer = TableWriter(stream, quote_text=True)
             writer.writerow(["group_id", "track_id", "similarity"])
             writer.writerows([playlist.name, track_id, ""] for track_id in ids)
             writer.writerows([playlist.name, *one] for one in added)
@@ -225,10 +224,13 @@ def _m3u_lines(
         lines, absolute = [_from_folder(line, folder) for line in lines], True
 
     def line_of(row: int) -> str:
-        if table.paths is None:
-            return _line(table.track_ids[row])
-        path = table.paths[row]
-        if absolute and audio is not None:
+        path = (table.track_ids if table.paths is None else table.paths)[row]
+        if not leads_below(path):
+            raise TableError(
+                f"track {table.track_ids[row]!r}: {path!r} is no path below the audio folder, "
+                "which an M3U file would lead to; write .csv or .json"
+            )
+        if absolute and audio is not None and table.paths is not None:
             path = posixpath.join(os.path.abspath(audio), path)
         elif SCHEME.match(path) or DRIVE.match(path) or "\\" in path:
             path = f"./{path}"  # else it would be taken for an address, or for a path of Windows

@@ -10,12 +10,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-import json
 import logging
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +36,9 @@ from playlist_pretrain.files import (
     check_writable,
     content_key,
     folder_lock,
+    read_arrays,
+    whole,
+    write_arrays,
 )
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models import ESSENTIA
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+FORMAT = 1
+"""That of the parts."""
 PART_TRACKS = 256
 ENDING = ".parquet"
 MOST_SHOWN = 3
@@ -369,17 +372,29 @@ def _beside(out: Path) -> tuple[Path, Path, Path]:
     return parts, out.with_suffix(".npy"), report
 
 
+def _part(out: Path, number: int) -> Path:
+    return _beside(out)[0] / f"part-{number:05d}.npz"
+
+
 def _load_parts(out: Path) -> Iterator[dict[str, Any]]:
     """Finished parts, in the order of the tracks; one at a time is in memory."""
-    for path in sorted(_beside(out)[0].glob("part-*.npz")):
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                about = json.loads(arrays["about"].tobytes())
-                yield {**about, **{name: arrays[name] for name in ("vectors", "starts", "counts")}}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise EmbeddingsError(
-                f"{path}: damaged ({error}); --overwrite starts {out} over"
-            ) from error
+    for number in itertools.count():
+        path = _part(out, number)
+        if not path.exists():
+            return
+        with whole(path, "part", EmbeddingsError, f"; --overwrite starts {out} over"):
+            header, arrays = read_arrays(path, FORMAT)
+            vectors, starts, counts = (arrays[name] for name in ("vectors", "starts", "counts"))
+            kinds = [(array.dtype.kind, array.ndim) for array in (vectors, starts, counts)]
+            if kinds != [("f", 2), ("f", 1), ("i", 1)] or not 0 < len(counts) <= PART_TRACKS:
+                raise ValueError("arrays of other types")
+            if (counts < 0).any() or not len(vectors) == len(starts) == counts.sum():
+                raise ValueError("arrays that do not fit together")
+            if not (np.isfinite(vectors).all() and np.isfinite(starts).all()):
+                raise ValueError("values that are not finite")
+            notes = [Note(*note) for note in header["notes"]]
+            part = {**arrays, "notes": notes, "request": header["request"]}
+        yield part
 
 
 def _embed_parts(
@@ -393,10 +408,13 @@ def _embed_parts(
 ) -> None:
     """Embed the tracks that no part has, part by part."""
     began, first, request = time.monotonic(), 0, about["request"]
-    parts, vectors, _ = _beside(out)
+    _, vectors, _ = _beside(out)
+    dtype, batch = about["dtype"], request["batch"]
     for part in _load_parts(out):
         _check_request(part["request"], request, f"{out}: was begun")
-        first += len(part["counts"])
+        found, first = part["vectors"], first + len(part["counts"])
+        if first > len(source.ids) or (found.shape[1], found.dtype) != (embedder.dim, dtype):
+            raise EmbeddingsError(f"{out}: its parts are damaged; --overwrite starts over")
     if first:
         logger.info(f"going on after {first:,} of {len(source.ids):,} tracks")
     elif vectors.exists() and not overwrite:
@@ -404,7 +422,6 @@ def _embed_parts(
             f"{vectors}: is there already, without {out}; choose another --out, or --overwrite to "
             "replace it"
         )
-    dtype, batch = about["dtype"], request["batch"]
     embedded = embedded_tracks(
         batch_function(embedder.model, batch, source.dtype, strategy), source,
         embedder.window_seconds, per=about["per"], batch=batch, first=first,
@@ -416,15 +433,13 @@ def _embed_parts(
             ids = [one.track_id for one in kept for _ in one.vectors]
             found = [np.empty((0, embedder.dim), np.float32), *(one.vectors for one in kept)]
             notes = [dataclasses.astuple(one.note) for one in part if one.note]
-            own = json.dumps({"request": request, "notes": notes})
-            with atomic_write(parts / f"part-{stop // PART_TRACKS:05d}.npz") as stream:
-                np.savez(
-                    stream,
-                    vectors=as_stored(np.concatenate(found), dtype, ids, f"{about['model']}: its"),
-                    starts=np.concatenate([np.empty(0), *(one.starts for one in kept)]),
-                    counts=np.array([len(one.starts) for one in part], np.int64),
-                    about=np.frombuffer(own.encode(), np.uint8),
-                )
+            write_arrays(
+                _part(out, stop // PART_TRACKS),
+                {"format": FORMAT, "request": request, "notes": notes},
+                vectors=as_stored(np.concatenate(found), dtype, ids, f"{about['model']}: its"),
+                starts=np.concatenate([np.empty(0), *(one.starts for one in kept)]),
+                counts=np.array([len(one.starts) for one in part], np.int64),
+            )
             stop, seconds = stop + len(part), seconds + sum(one.seconds for one in kept)
     took, tracks = max(time.monotonic() - began, 1e-9), stop - first
     logger.info(
@@ -439,7 +454,7 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
     parts, vectors, report = _beside(out)
     notes, rows = list(source.notes), 0
     for part in _load_parts(out):
-        notes += [Note(*note) for note in part["notes"]]
+        notes += part["notes"]
         rows += len(part["vectors"])
     if notes:
         write_report(report, notes)

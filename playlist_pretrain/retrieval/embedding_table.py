@@ -20,19 +20,32 @@ import numpy as np
 
 from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.delimited import listed
-from playlist_pretrain.errors import EmbeddingsError, first_line
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.errors import EmbeddingsError
+from playlist_pretrain.files import (
+    atomic_write,
+    check_expanded,
+    check_expansion,
+    parse_json,
+    whole,
+)
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.readers.table import cell_text, holds_text
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
-    from pyarrow import ChunkedArray, Schema
+    from pyarrow import ChunkedArray, Schema, Table
+    from pyarrow.parquet import ParquetFile
 
 FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
 COLUMNS = ("track_id", "start_seconds", "path", "embedding")
+
+
+def leads_below(path: str) -> bool:
+    """Whether a path of a table, or an id taken for one, stays below the folder that it is in."""
+    parts = path.split("/")
+    return "\0" not in path and {"", ".", ".."}.isdisjoint(parts) and ".." not in path.split("\\")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,33 +185,27 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     a track id that is empty, comes twice, or whose windows are not adjacent; a newer format.
     """
     path = Path(path)
-    with _damage(path):
-        from pyarrow.parquet import ParquetFile
-
-        with ParquetFile(path) as file:
-            schema = file.schema_arrow
-            about = _about(path, schema)
-            _check_schema(path, schema)
-            columns = file.read(columns=[name for name in COLUMNS if name in schema.names])
-    if not len(columns):
-        raise EmbeddingsError(f"{path}: no rows")
-    ids = _texts_of_column(path, "track_id", columns["track_id"])
-    starts = paths = None
-    if "start_seconds" in schema.names:
-        starts = columns["start_seconds"].to_numpy().astype(np.float64)
-        if not np.isfinite(starts).all():
-            row = np.argmin(np.isfinite(starts))
-            raise EmbeddingsError(f"{path}: row {row}: no start_seconds")
-    if "path" in schema.names:
-        paths = PackedStrings.pack(_texts_of_column(path, "path", columns["path"]))
-    seen: set[str] = set()
-    for row, track_id in enumerate(ids):
-        if track_id in seen and (starts is None or ids[row - 1] != track_id):
-            how = "it comes twice" if starts is None else "its windows are not adjacent"
-            raise EmbeddingsError(f"{path}: row {row}: track {track_id!r}: {how}")
-        seen.add(track_id)
-    vectors = _vectors_of_column(path, columns["embedding"], ids)
-    return EmbeddingTable(PackedStrings.pack(ids), vectors, starts, paths, about)
+    with _opened(path) as (file, schema, about):
+        columns = file.read(columns=[name for name in COLUMNS if name in schema.names])
+        columns = _texts_written_out(columns, path.stat().st_size)
+        if not len(columns):
+            raise EmbeddingsError("no rows")
+        ids = _texts_of_column("track_id", columns["track_id"])
+        starts = paths = None
+        if "start_seconds" in schema.names:
+            starts = columns["start_seconds"].to_numpy().astype(np.float64)
+            if not np.isfinite(starts).all():
+                raise EmbeddingsError(f"row {np.argmin(np.isfinite(starts))}: no start_seconds")
+        if "path" in schema.names:
+            paths = PackedStrings.pack(_texts_of_column("path", columns["path"]))
+        seen: set[str] = set()
+        for row, track_id in enumerate(ids):
+            if track_id in seen and (starts is None or ids[row - 1] != track_id):
+                how = "it comes twice" if starts is None else "its windows are not adjacent"
+                raise EmbeddingsError(f"row {row}: track {track_id!r}: {how}")
+            seen.add(track_id)
+        vectors = _vectors_of_column(columns["embedding"], ids)
+        return EmbeddingTable(PackedStrings.pack(ids), vectors, starts, paths, about)
 
 
 class Overview(NamedTuple):
@@ -213,89 +220,100 @@ class Overview(NamedTuple):
 def overview(path: str | Path) -> Overview:
     """Summarise a file without reading its embeddings; raises as :func:`read_embeddings`."""
     path = Path(path)
-    with _damage(path):
+    with _opened(path) as (file, schema, about):
         from pyarrow import types
+
+        kind = schema.field("embedding").type
+        dim = kind.list_size if types.is_fixed_size_list(kind) else 0
+        batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
+        first = "" if batch is None else cell_text(batch["track_id"][0].as_py())
+        return Overview(file.metadata.num_rows, dim, first, about)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[ParquetFile, Schema, dict[str, Any]]]:
+    """Open a file that has the columns; its Arrow schema, and what it says about itself."""
+    if not path.exists():
+        raise EmbeddingsError(f"{path}: no such file; {command('embed')} makes one")
+    with whole(path, "Parquet file", EmbeddingsError):
         from pyarrow.parquet import ParquetFile
 
         with ParquetFile(path) as file:
             schema = file.schema_arrow
-            about = _about(path, schema)
-            _check_schema(path, schema)
-            kind = schema.field("embedding").type
-            dim = kind.list_size if types.is_fixed_size_list(kind) else 0
-            batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
-            first = "" if batch is None else cell_text(batch["track_id"][0].as_py())
-            return Overview(file.metadata.num_rows, dim, first, about)
+            about = _about(schema)
+            _check_schema(schema)
+            check_expansion(file, COLUMNS, path.stat().st_size)
+        # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes.
+        texts = [name for name in schema.names if holds_text(schema.field(name).type)]
+        with ParquetFile(path, read_dictionary=texts) as file:
+            yield file, schema, about
 
 
-@contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Turn the errors of pyarrow for a damaged file into one message."""
-    import pyarrow as pa
+def _texts_written_out(table: Table, size: int) -> Table:
+    """Make plain text of the columns of ids and paths of a file of ``size`` bytes."""
+    from pyarrow import compute, types
 
-    try:
-        yield
-    except FileNotFoundError:
-        raise EmbeddingsError(f"{path}: no such file; {command('embed')} makes one") from None
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise EmbeddingsError(
-            f"{path}: not a whole Parquet file, or damaged: {first_line(error)}"
-        ) from error
+    for place, name in enumerate(table.column_names):
+        column = table[name]
+        if name in ("track_id", "path") and types.is_dictionary(column.type):
+            lengths = (
+                compute.binary_length(chunk.dictionary).take(chunk.indices)
+                for chunk in column.chunks
+            )
+            check_expanded(sum(compute.sum(one).as_py() or 0 for one in lengths), size)
+            table = table.set_column(place, name, column.cast(column.type.value_type))
+    return table
 
 
-def _about(path: Path, schema: Schema) -> dict[str, Any]:
+def _about(schema: Schema) -> dict[str, Any]:
     text = (schema.metadata or {}).get(METADATA)
     if text is None:
         return {}
-    try:
-        about = json.loads(text)
-        version = about["format"]
-    except (ValueError, RecursionError, TypeError, KeyError):
-        raise EmbeddingsError(f"{path}: damaged: its metadata is no JSON with a format") from None
-    if version != FORMAT:
-        raise EmbeddingsError(f"{path}: format {version!r}, this version reads {FORMAT}")
+    about = parse_json(text)
+    if about.get("format") != FORMAT:
+        raise EmbeddingsError(f"format {about.get('format')!r}, this version reads {FORMAT}")
     return about
 
 
-def _check_schema(path: Path, schema: Schema) -> None:
+def _check_schema(schema: Schema) -> None:
     """Raise if columns are missing, come twice, or are of other types."""
     from pyarrow import types
 
     missing = [name for name in ("track_id", "embedding") if name not in schema.names]
     if missing:
         raise EmbeddingsError(
-            f"{path}: no column {listed(missing)}; its columns are: {listed(schema.names)}"
+            f"no column {listed(missing)}; its columns are: {listed(schema.names)}"
         )
     if len(set(schema.names)) < len(schema.names):
-        raise EmbeddingsError(f"{path}: several columns have the same name")
+        raise EmbeddingsError("several columns have the same name")
     kind = schema.field("embedding").type
     lists = (types.is_fixed_size_list, types.is_list, types.is_large_list, types.is_list_view,
              types.is_large_list_view)  # fmt: skip
     if not any(holds(kind) for holds in lists) or not types.is_floating(kind.value_type):
-        raise EmbeddingsError(f"{path}: column 'embedding' holds {kind}, not lists of floats")
+        raise EmbeddingsError(f"column 'embedding' holds {kind}, not lists of floats")
     for name in {"track_id", "path"} & set(schema.names):
         kind = schema.field(name).type
         if not (holds_text(kind) or types.is_integer(kind)):
-            raise EmbeddingsError(f"{path}: column {name!r} holds {kind}, not text")
+            raise EmbeddingsError(f"column {name!r} holds {kind}, not text")
     if "start_seconds" in schema.names:
         kind = schema.field("start_seconds").type
         if not types.is_floating(kind):
-            raise EmbeddingsError(f"{path}: column 'start_seconds' holds {kind}, not floats")
+            raise EmbeddingsError(f"column 'start_seconds' holds {kind}, not floats")
 
 
-def _texts_of_column(path: Path, name: str, column: ChunkedArray) -> list[str]:
+def _texts_of_column(name: str, column: ChunkedArray) -> list[str]:
     """Cells of a column of ids or paths; raise if one is empty."""
     try:
         texts = [cell_text(cell) for cell in column.to_pylist()]
     except UnicodeDecodeError:
-        raise EmbeddingsError(f"{path}: column {name!r} holds bytes that are not UTF-8") from None
+        raise EmbeddingsError(f"column {name!r} holds bytes that are not UTF-8") from None
     bad = next((row for row, text in enumerate(texts) if not text), None)
     if bad is not None:
-        raise EmbeddingsError(f"{path}: row {bad}: no {name}")
+        raise EmbeddingsError(f"row {bad}: no {name}")
     return texts
 
 
-def _vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
+def _vectors_of_column(column: ChunkedArray, ids: Sequence[str]) -> np.ndarray:
     """Embeddings float32 [rows, dim], all of one length and finite; ``ids`` are for messages."""
     from pyarrow import compute
 
@@ -305,12 +323,12 @@ def _vectors_of_column(path: Path, column: ChunkedArray, ids: Sequence[str]) -> 
     if len(odd) or not dim > 0:
         row = int(odd[0]) if len(odd) else 0
         raise EmbeddingsError(
-            f"{path}: row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
+            f"row {row} (track {ids[row]!r}): {lengths[row]} values, the first has {dim}"
         )
     values = compute.list_flatten(column)
     vectors = values.to_numpy().astype(np.float32).reshape(len(ids), int(dim))
     bad = ~np.isfinite(vectors).all(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
-        raise EmbeddingsError(f"{path}: row {row} (track {ids[row]!r}): NaN or infinite values")
+        raise EmbeddingsError(f"row {row} (track {ids[row]!r}): NaN or infinite values")
     return vectors

@@ -9,7 +9,6 @@ HNSW finds more where tracks hardly cluster, but takes several times as long to 
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -19,9 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.errors import EmbeddingsError, first_line, needs
+from playlist_pretrain.errors import EmbeddingsError, needs
 from playlist_pretrain.evaluation.neighbours import Search, unit_vectors
-from playlist_pretrain.files import atomic_write, check_writable, content_key, write_json
+from playlist_pretrain.files import (
+    atomic_write,
+    check_writable,
+    content_key,
+    load_json,
+    whole,
+    write_json,
+)
 
 FORMAT = 1
 LISTS_FACTOR = 4
@@ -174,19 +180,46 @@ def _about_path(path: Path) -> Path:
 
 def _load(path: Path, about: dict[str, Any], shape: tuple[int, ...]) -> Any:
     """The index in ``path``; EmbeddingsError when it is damaged or not what ``about`` says."""
-    try:
-        found = json.loads(_about_path(path).read_text("utf-8"))
+    with whole(path, "index", EmbeddingsError):
+        found = load_json(_about_path(path))
         data = path.read_bytes()
         if found.pop("content_key") != content_key(data):
             raise ValueError("not the content that was written")
         if found != about:
             other = sorted(name for name in {*found, *about} if found.get(name) != about.get(name))
-            raise EmbeddingsError(f"{path}: an index of other {', '.join(other)}")
-        index = _faiss().deserialize_index(np.frombuffer(data, np.uint8))
-        if (index.ntotal, index.d, index.nlist) != (*shape, about["lists"]):
-            raise ValueError(f"{index.ntotal} vectors of {index.d} values")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
-        raise EmbeddingsError(f"{path}: not a whole index ({first_line(error)})") from error
+            raise EmbeddingsError(f"an index of other {', '.join(other)}")
+        return _deserialized(data, shape, about["lists"])
+
+
+def _deserialized(data: bytes, shape: tuple[int, ...], lists: int) -> Any:
+    """The inverted file of ``shape`` in ``data``; an exception of some kind where it is none.
+
+    FAISS believes what a file says: ids beyond the table would be read from beyond its memory.
+    """
+    faiss = _faiss()
+    limit = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(4 * len(data))  # of the whole process
+    try:
+        index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+    finally:
+        faiss.set_deserialization_vector_byte_limit(limit)
+    centres = faiss.downcast_index(index.quantizer)
+    if type(index) is not faiss.IndexIVFFlat or type(centres) is not faiss.IndexFlatIP:
+        raise ValueError(f"{type(index).__name__} over {type(centres).__name__}")
+    held, size = faiss.downcast_InvertedLists(index.invlists), 4 * shape[1]
+    found = (index.ntotal, index.d, index.code_size, held.code_size, centres.d, centres.code_size)
+    if found != (*shape, size, size, shape[1], size):
+        raise ValueError(f"{index.ntotal} vectors of {index.d} values")
+    if type(held) is not faiss.ArrayInvertedLists or centres.codes.size() != lists * size:
+        raise ValueError(f"{type(held).__name__}, {centres.codes.size()} bytes of centres")
+    if not index.nlist == held.nlist == centres.ntotal == lists:
+        raise ValueError(f"{index.nlist} lists")
+    sizes = [held.list_size(i) for i in range(lists)]
+    ids = [faiss.rev_swig_ptr(held.get_ids(i), n) for i, n in enumerate(sizes) if n]
+    if not np.array_equal(np.sort(np.concatenate(ids)), np.arange(shape[0])):
+        raise ValueError(f"ids that are not those of {shape[0]} vectors, each once")
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not index.is_trained:
+        raise ValueError("another metric")
     return index
 
 

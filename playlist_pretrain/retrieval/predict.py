@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from playlist_pretrain.errors import AudioError, ModelError, printable
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.files import TableWriter, atomic_write
 from playlist_pretrain.models.track_outputs import batch_function
 from playlist_pretrain.records.report import write_report
 from playlist_pretrain.records.track_windows import FileWindows
@@ -109,8 +108,7 @@ def _writer(
     table: IO[str], lines: IO[str], classes: Sequence[str]
 ) -> Callable[[str, str, float, np.ndarray], None]:
     """Return a function that adds a track to both files."""
-    # All text is quoted: a carriage return is nothing that csv would quote by itself.
-    rows = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    rows = TableWriter(table, quote_text=True)
     rows.writerow(["track_id", *classes])
 
     def write(track_id: str, path: str, seconds: float, scores: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ from playlist_pretrain.errors import (
     printable,
 )
 from playlist_pretrain.evaluation.neighbours import ExactSearch, Search, centre, mean_cosine
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.playlists.match import shown
@@ -375,7 +374,7 @@ def _write(
         write_continued(out, found.playlist, table, found.rows, found.similarities, audio)
     elif out.suffix.lower() == ".csv":
         with atomic_write(out, "w") as stream:
-            rows = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            rows = TableWriter(stream, quote_text=True)
             rows.writerow(["rank", "similarity", "track_id", "artist"])
             rows.writerows(
                 [*[*row.values()][:3], row["artist"] or ""] for row in found.neighbours()

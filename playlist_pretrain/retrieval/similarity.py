@@ -6,7 +6,6 @@ where clips cannot be had, ``missing.tsv``.
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import tempfile
@@ -41,7 +40,7 @@ from playlist_pretrain.evaluation.triplets import (
     paired_difference,
     triplet_accuracy,
 )
-from playlist_pretrain.files import atomic_write, write_json
+from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.messages import option
 from playlist_pretrain.models import MEAN_OF_MEL, SCRATCH
 from playlist_pretrain.models.load import Untrained, label_of, load_embedder
@@ -310,7 +309,7 @@ def _with_clips(
     left, where = asked.without(list(lacking)), ""
     if folder is not None:
         with atomic_write(_missing(folder), "w") as stream:
-            table = csv.writer(stream, delimiter="\t", lineterminator="\n")
+            table = TableWriter(stream, "\t")
             table.writerow(("line", "track_id", "start_seconds", "triplets", "reason"))
             table.writerows(rows)
         where = f" (see {folder / MISSING if partial and len(left) else _missing(folder)})"
@@ -504,9 +503,9 @@ class Outcome:
         for stale in (MISSING_NOW, EMBEDDINGS):
             (folder / stale).unlink(missing_ok=True)
         with atomic_write(folder / TABLE, "w") as stream:
-            table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.rows)
+            table = TableWriter(stream)
+            table.writerow(COLUMNS)
+            table.writerows([row.get(name) for name in COLUMNS] for row in self.rows)
         with atomic_write(folder / MARKDOWN, "w") as stream:
             stream.write("\n".join([*self.lines(), ""]))
         self._write_per_triplet(folder / PER_TRIPLET)
@@ -519,8 +518,7 @@ class Outcome:
         of_models = [f"{what} {one.label}" for one in self.models for what in ("margin", "right")]
         numbers = [a for one in self.models for a in (one.result.margins, one.result.right)]
         with atomic_write(path, "w") as stream:
-            # All text is quoted: a carriage return is nothing that csv would quote by itself.
-            table = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            table = TableWriter(stream, quote_text=True)
             table.writerow(["line", *ROLES, *starts, *agreement, *of_models])
             for number, row in enumerate(triplets.rows):
                 clips = [triplets.clips[position] for position in row]

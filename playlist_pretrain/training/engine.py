@@ -15,6 +15,7 @@ import csv
 import functools
 import logging
 import math
+import re
 import shutil
 import signal
 import sys
@@ -27,8 +28,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from playlist_pretrain.errors import ModelError, RunError, first_line
-from playlist_pretrain.files import atomic_write
+from playlist_pretrain.errors import ModelError, PlaylistPretrainError, RunError, first_line
+from playlist_pretrain.files import atomic_write, load_arrays, whole, write_arrays
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.load import load_model
 from playlist_pretrain.records.windows import WindowReader
@@ -37,6 +38,7 @@ from playlist_pretrain.training.strategy import Workers, shared_out
 
 logger = logging.getLogger(__name__)
 
+STARTS_OVER = "; --overwrite starts over"
 KEPT = 2
 """Checkpoints, and files of best weights, that are kept."""
 STEPS_BETWEEN_CHECKS = 20
@@ -191,7 +193,7 @@ class Engine(tf.keras.callbacks.Callback):
         )
         done, self.running_means = 0, None
         # The files themselves are asked, not TensorFlow's list of them, which may be damaged.
-        steps = sorted(int(path.stem[5:]) for path in source.glob("step-*.index"))
+        steps = checkpoint_steps(source)
         for step in reversed(steps):
             path = str(source / f"step-{step}")
             try:
@@ -295,6 +297,12 @@ class Engine(tf.keras.callbacks.Callback):
         )
 
 
+def checkpoint_steps(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a folder, ascending; copies of their files are none."""
+    names = (re.fullmatch(r"step-([0-9]+)\.index", path.name) for path in folder.glob("step-*"))
+    return sorted(int(name[1]) for name in names if name)
+
+
 class KerasHistory(tf.keras.callbacks.History):
     """The history that every fit keeps, without reading numbers, hence waiting, at each step."""
 
@@ -327,9 +335,9 @@ class BestEpoch:
         """Write the weights if the last epoch is the best."""
         best = int(self.row(rows)["epoch"])
         if best == len(rows):
-            with atomic_write(self.folder / f"best-{best:05d}.npz") as stream:
-                np.savez(stream, *model.get_weights())
-            for old in sorted(self.folder.glob("best-*.npz"))[:-KEPT]:
+            weights = {f"arr_{k}": weights for k, weights in enumerate(model.get_weights())}
+            write_arrays(self.folder / f"best-{best:05d}.npz", **weights)
+            for old in sorted(self.folder.glob("best-*[0-9].npz"))[:-KEPT]:
                 old.unlink()
 
     def restore(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
@@ -337,14 +345,12 @@ class BestEpoch:
         path = self.folder / f"best-{int(self.row(rows)['epoch']):05d}.npz"
         if not path.exists():
             path = self.source / path.name
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                model.set_weights([archive[f"arr_{k}"] for k in range(len(model.weights))])
-        except Exception as error:  # a damaged zip fails in a dozen ways
-            raise RunError(
-                f"{path}: the weights of the best epoch cannot be read ({error}); --overwrite "
-                "starts over"
-            ) from error
+        with whole(path, "file of the weights of the best epoch", RunError, STARTS_OVER):
+            arrays = load_arrays(path)
+            weights = [arrays[f"arr_{k}"] for k in range(len(model.weights))]
+            if not all(np.isfinite(weight).all() for weight in weights):
+                raise ValueError("values that are not finite")
+            model.set_weights(weights)
 
 
 def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:
@@ -386,14 +392,17 @@ def reading_errors(reader: WindowReader) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def tensorflow_errors(run: Run) -> Iterator[None]:
-    """Turn what stops TensorFlow (a full disk, too little memory) into one message."""
+def tensorflow_errors(
+    path: Path,
+    kind: type[PlaylistPretrainError] = RunError,
+    mend: str = "the same command goes on from the last checkpoint",
+) -> Iterator[None]:
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message on ``path``."""
     try:
         yield
     except tf.errors.OpError as error:
-        raise RunError(
-            f"{run.path}: TensorFlow had to stop: {first_line(error)}; when that is mended, the "
-            "same command goes on from the last checkpoint"
+        raise kind(
+            f"{path}: TensorFlow had to stop: {first_line(error)}; when that is mended, {mend}"
         ) from error
 
 
@@ -426,14 +435,15 @@ def read_history(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Read ``history.csv``, values as text; no rows when there is no file yet."""
     if not path.exists():
         return []
-    try:
+    with whole(path, "history", RunError, STARTS_OVER):
         with open(path, encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         for row in rows:
-            if set(row) != set(columns) or None in row.values() or not row["step"].isdecimal():
+            if set(row) != set(columns) or None in row.values():
                 raise ValueError(f"not a table of {', '.join(columns)}")
+            epoch, step = int(row["epoch"]), int(row["step"])
+            if min(epoch, step) < 0:
+                raise ValueError(f"epoch {epoch}, step {step}")
             for value in filter(None, row.values()):
                 float(value)
-    except (ValueError, csv.Error) as error:
-        raise RunError(f"{path}: damaged: {error}; --overwrite starts over") from error
-    return rows
+        return rows

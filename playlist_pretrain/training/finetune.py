@@ -5,7 +5,6 @@ A fine-tuning is several runs of one recipe with different seeds, or different m
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import logging
@@ -26,7 +25,7 @@ from playlist_pretrain.evaluation.tagging import (
     tagging_metrics,
     write_per_tag_table,
 )
-from playlist_pretrain.files import atomic_write, content_key
+from playlist_pretrain.files import TableWriter, atomic_write, content_key
 from playlist_pretrain.messages import command, words_of
 from playlist_pretrain.models import AUDIOSET, BACKBONES, SCRATCH
 from playlist_pretrain.models.load import LoadedModel, label_of, starting_point
@@ -81,8 +80,9 @@ class TaggingRuns(Run):
     @property
     def best(self) -> int:
         """Number of the run that did best in validation, from 1."""
-        runs = self.summary["runs"]
-        return 1 + max(range(len(runs)), key=lambda k: runs[k]["validation_average_precision"])
+        with self.whole_summary():
+            found = [run["validation_average_precision"] for run in self.summary["runs"]]
+            return 1 + found.index(max(found))
 
     @property
     def contents(self) -> list[Path]:
@@ -94,8 +94,9 @@ class TaggingRuns(Run):
     def __repr__(self) -> str:
         if not self.finished:
             return super().__repr__()
-        found = ", ".join(f"{METRICS[name]} {self.summary[name]['text']}" for name in METRICS)
-        return f"{type(self).__name__}({str(self.path)!r}: {found})"
+        with self.whole_summary():
+            found = ", ".join(f"{METRICS[name]} {self.summary[name]['text']}" for name in METRICS)
+            return f"{type(self).__name__}({str(self.path)!r}: {found})"
 
 
 def finetune(
@@ -148,7 +149,7 @@ def finetune(
             raise RunError(f"{runs.path}: --model {name} is in it; choose another --out")
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
-    with tensorflow_errors(runs):
+    with tensorflow_errors(runs.path):
         recipe, data = workers.settled(lambda: settle(given))
         check_share(recipe.batch, strategy)
         with workers.folder(runs) as own:
@@ -458,15 +459,16 @@ def conclude(data: TaggingData, runs: TaggingRuns, count: int) -> dict[str, Any]
         **{name: {"mean": s.mean, "std": s.std, "text": s.text()} for name, s in found.items()},
     }
     with atomic_write(runs.path / RESULTS, "w") as stream:
-        table = csv.DictWriter(stream, RESULT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
+        table = TableWriter(stream)
+        table.writerow(RESULT_COLUMNS)
         for number, part in enumerate(summary["runs"], 1):
             ends = {
                 f"{name}_{end}": part["intervals"][name][side]
                 for name in METRICS
                 for side, end in enumerate(("low", "high"))
             }
-            table.writerow({"run": number, **part, **ends})
+            cells = {"run": number, **part, **ends}
+            table.writerow(cells.get(name) for name in RESULT_COLUMNS)
     with atomic_write(runs.path / "results.md", "w") as stream:
         stream.write("\n".join([*markdown(summary), ""]))
     return summary
@@ -495,22 +497,24 @@ def report(runs: TaggingRuns, words: Sequence[str]) -> None:
 
     ``words`` are the options of the fine-tuning on a command line.
     """
-    summary = runs.summary
-    tracks = summary["tracks"]["test"]
-    of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
-    measured = summary["classes"] - len(summary["left_out"])
-    lines = [
-        f"{summary['task']}: {tracks['used']:,}{of} test tracks, means over {measured} classes",
-        *markdown(summary),
-    ]
-    if summary["left_out"]:
-        names = ", ".join(summary["left_out"])
-        lines.append(f"left out, since no test track has them, or all: {names}")
+    with runs.whole_summary():
+        summary = runs.summary
+        tracks = summary["tracks"]["test"]
+        of = "" if tracks["used"] == tracks["of"] else f" of {tracks['of']:,}"
+        measured = summary["classes"] - len(summary["left_out"])
+        lines = [
+            f"{summary['task']}: {tracks['used']:,}{of} test tracks, means over {measured} classes",
+            *markdown(summary),
+        ]
+        if summary["left_out"]:
+            names = ", ".join(summary["left_out"])
+            lines.append(f"left out, since no test track has them, or all: {names}")
+        citation = summary["citation"]
     path = runs.path
     lines += [
         f"tags: {path / PER_TAG}; figures: {runs.figures}; scores: {path}/run-*/{SCORES}",
         f"taggers: {path}/run-*/saved_model",
-        *([f"cite: {summary['citation']}"] if summary["citation"] else []),
+        *([f"cite: {citation}"] if citation else []),
         "the next command tags a folder of audio files, DIR",
         "next: " + command("finetune", *words, "--predict", "DIR"),
     ]

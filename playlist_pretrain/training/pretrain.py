@@ -89,7 +89,7 @@ def pretrain(
     run.check()  # before the pairs of all epochs are counted, and again under the lock
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
-    with tensorflow_errors(run):
+    with tensorflow_errors(run.path):
         recipe, data = workers.settled(lambda: settle(given))
         check_split(recipe, strategy)
         with workers.folder(run) as own:
@@ -331,7 +331,14 @@ def warnings_of(summary: Mapping[str, Any]) -> list[str]:
 
 def report(run: Run, recipe: PretrainRecipe) -> None:
     """Log the results of a run, warnings, and the next command."""
-    summary = run.summary
+    with run.whole_summary():
+        _report(run.summary)
+    logger.info(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
+    words = ["--model", str(run.saved_model), "--collection", str(recipe.collection)]
+    logger.info("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))
+
+
+def _report(summary: Mapping[str, Any]) -> None:
     logger.info(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
     if summary["skipped_steps"]:
         logger.info(
@@ -353,6 +360,3 @@ def report(run: Run, recipe: PretrainRecipe) -> None:
         )
     for warning in warnings_of(summary):
         logger.warning(warning)
-    logger.info(f"model: {run.saved_model}; curves: {run.figures / 'curves.png'}")
-    words = ["--model", str(run.saved_model), "--collection", str(recipe.collection)]
-    logger.info("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))

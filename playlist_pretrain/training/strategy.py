@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError, RunError
-from playlist_pretrain.files import content_key, folder_lock
+from playlist_pretrain.files import content_key, folder_lock, parse_json
 from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run, what_decides
 
@@ -93,7 +93,7 @@ def check_tf_config() -> None:
         '"task": {"type": "worker", "index": 0}}'
     )
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         cluster, task = content["cluster"], content["task"]
         hosts = [host for kind in ("chief", "worker") for host in _host_list(cluster.get(kind, []))]
         known = _host_list(cluster[task["type"]])

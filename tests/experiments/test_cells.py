@@ -76,7 +76,7 @@ def test_a_damaged_note_of_a_cell_is_named(write_plan, results):
     state, first = results(plan), cells_of(plan)[0]
     assert state.done(first)["seconds"] == 12
     (state.notes(first) / "done.json").write_text("{")
-    with pytest.raises(RunError, match=r"done\.json: damaged"):
+    with pytest.raises(RunError, match=r"done\.json: not a whole record"):
         state.done(first)
 
 
@@ -179,5 +179,5 @@ def test_results_that_cannot_be_read(write_plan, results):
     state = results(plan)
     cell = next(c for c in cells_of(plan) if c.kind == "triplets")
     (state.folder(cell) / "results.json").write_text("{}")
-    with pytest.raises(RunError, match=r"results\.json: cannot be read"):
+    with pytest.raises(RunError, match=r"results\.json: not a whole record"):
         _ = collected(plan, state).tables

@@ -180,7 +180,7 @@ def test_foreign_archives(tmp_path, change):
     np.savez(tmp_path / "whole.npz", **arrays())
     assert lists_of(TrackGroups.load(tmp_path / "whole.npz")) == [[0, 1]]
     np.savez(tmp_path / "x.npz", **arrays(**change))
-    with pytest.raises(GroupsError, match=r"x\.npz: not a whole groups file"):
+    with pytest.raises(GroupsError, match=r"x\.npz: .*make it again with"):
         TrackGroups.load(tmp_path / "x.npz")
 
 

@@ -52,6 +52,8 @@ def change(path, value):
         (change(["tracks"], 3), "3 tracks, but its shards"),
         (change(["dtype"], "float32"), "'float32'"),
         (change(["band_mean"], [1.0]), "'band_mean' needs 2"),
+        (change(["band_mean"], [1.0, 10**400]), "'band_mean' needs 2"),
+        (change(["band_std"], [1.0, 1e39]), "'band_std' needs 2"),
         (change(["band_std"], [1.0, float("nan")]), "'band_std' needs 2"),
         (change(["band_std"], [1.0, -1.0]), "'band_std' needs 2"),
         (change(["content_key"], "0" * 32), "content key '000"),

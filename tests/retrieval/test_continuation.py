@@ -1,6 +1,7 @@
 """Playlists that go on: what is read, what is written, and that it reads back."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,6 +117,42 @@ def test_relative_paths_still_lead_to_their_files_from_another_folder(tmp_path):
     there = music / "new.m3u8"
     write_continued(there, playlist, table(PATHS), np.array([3]), np.ones(1), music)
     assert there.read_text().splitlines() == [*lines, "c:d.ogg"]
+
+
+OUTSIDE = ["/etc/passwd", "../x", "a/../../x", "a\\..\\..\\x", "..", "a//b", "./a", "http://a/b"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.parametrize("as_path", [False, True])
+def test_no_m3u_file_leads_out_of_the_audio_folder(name, as_path, tmp_path):
+    playlist = read(write(tmp_path / "list.m3u8", "/music/a/1\n"), audio="/music")
+    other = table([*PATHS[:4], name]) if as_path else table(ids=[*IDS[:4], name])
+    for audio in (None, Path("/music")):
+        with pytest.raises(TableError, match="is no path below the audio folder"):
+            write_continued(
+                tmp_path / "out.m3u8", playlist, other, np.array([4]), np.ones(1), audio
+            )
+    assert not (tmp_path / "out.m3u8").exists()
+
+
+def test_an_id_like_an_address_is_written_as_a_file_and_read_back(tmp_path):
+    playlist = read(write(tmp_path / "list.m3u8", "a/1\n"))
+    other = table(ids=[*IDS[:4], "javascript:x"])
+    write_continued(tmp_path / "out.m3u8", playlist, other, np.array([4]), np.ones(1))
+    assert (tmp_path / "out.m3u8").read_text("utf-8") == "a/1\n./javascript:x\n"
+    known = KnownTracks(other.track_ids)
+    assert read(tmp_path / "out.m3u8", known).entries == ["a/1", "javascript:x"]
+
+
+def test_formulas_are_written_so_that_they_are_not_run_and_read_back(tmp_path):
+    ids = ["=cmd|x", "+1+1", "-a", "@b", "'=c"]
+    known = KnownTracks(PackedStrings.pack(ids))
+    playlist = read(write(tmp_path / "=p.csv", f"group_id,track_id\n=g,{ids[0]}\n"), known)
+    write_continued(tmp_path / "out.csv", playlist, table(ids=ids), np.arange(1, 5), np.ones(4))
+    for line in (tmp_path / "out.csv").read_text("utf-8").splitlines()[1:]:
+        assert all(cell.startswith("\"'") for cell in line.split(",")[:2])
+    again = read(tmp_path / "out.csv", known)
+    assert again.name == "=g" and again.entries == ids
 
 
 @pytest.mark.parametrize("name", [" x", "x\ny", "x\r"])

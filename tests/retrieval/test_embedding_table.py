@@ -119,3 +119,65 @@ def test_nothing_is_written_of_vectors_that_are_not_finite(tmp_path, dtype, valu
     ):
         add(["a", "b"], np.array([[1.0], [value]]))
     assert not list(tmp_path.iterdir())
+
+
+def bomb(path, kind):
+    """A file of some kilobytes that would take gigabytes."""
+    rows, ids = 300_000, [f"t{i}" for i in range(300_000)]
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(rows * 64, np.float32)), 64)
+    columns = {"track_id": ids, "embedding": vectors}
+    if kind == "texts":
+        text = pa.DictionaryArray.from_arrays(np.zeros(3_000, np.int32), ["x" * 100_000])
+        columns = {"track_id": text, "embedding": vectors[:3_000], "path": text}
+        columns["start_seconds"] = np.arange(3_000.0)
+    parquet.write_table(pa.table(columns), path, compression="zstd")
+    return path.stat().st_size
+
+
+@pytest.mark.parametrize("kind", ["vectors", "texts"])
+def test_a_small_file_that_expands_beyond_measure_is_refused(tmp_path, kind, monkeypatch):
+    path = tmp_path / "e.parquet"
+    size = bomb(path, kind)
+    expanded = 4 * 64 * 300_000 if kind == "vectors" else 100_000 * 3_000
+    assert expanded > 64 << 20
+    monkeypatch.setattr("playlist_pretrain.files.LARGEST_EXPANSION", 40)
+    assert expanded > 40 * size
+    with pytest.raises(EmbeddingsError, match="expands to more than 40 times its size") as caught:
+        read_embeddings(path)
+    assert str(path) in str(caught.value)
+
+
+def test_ids_of_any_kind_of_text_are_read(tmp_path):
+    texts = ["a", "é", "a b"]
+    for kind in (
+        pa.string(), pa.large_string(), pa.string_view(),
+        pa.dictionary(pa.int32(), pa.string()), pa.dictionary(pa.int8(), pa.large_string()),
+    ):  # fmt: skip
+        column = pa.array(texts).cast(kind)
+        path = tmp_path / "e.parquet"
+        parquet.write_table(
+            pa.table({"track_id": column, "embedding": [[1.0], [2.0], [3.0]]}), path
+        )
+        assert read_embeddings(path).ids == texts, kind
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "it holds a list, not an object"),
+        (b'{"format": 1, "a": NaN}', "not finite"),
+        (b'{"format": 2}', "format 2, this version reads 1"),
+        (b"\xff", "not JSON"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_metadata_that_are_refused(tmp_path, about, message):
+    path = tmp_path / "e.parquet"
+    columns = pa.table({"track_id": ["a"], "embedding": [[1.0]]})
+    columns = columns.replace_schema_metadata({b"playlist_pretrain": about})
+    parquet.write_table(columns, path)
+    for read in (read_embeddings, overview):
+        with pytest.raises(EmbeddingsError, match=message) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: ")

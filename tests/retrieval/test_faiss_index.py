@@ -4,11 +4,13 @@ import builtins
 import json
 import sys
 
+import faiss
 import numpy as np
 import pytest
 
 from playlist_pretrain.errors import EmbeddingsError
 from playlist_pretrain.evaluation.neighbours import ExactSearch
+from playlist_pretrain.files import content_key
 from playlist_pretrain.retrieval import faiss_index
 from playlist_pretrain.retrieval.faiss_index import FaissSearch, cached_search, index_path
 
@@ -113,7 +115,7 @@ def name_another_faiss(index, about):
     ("damage", "message"),
     [
         (flip, "not the content"),
-        (lambda index, about: about.unlink(), "whole"),
+        (lambda index, about: about.unlink(), "faiss.json: cannot be read: No such file"),
         (lambda index, about: about.write_text("["), "whole"),
         (name_another_faiss, "an index of other faiss"),
     ],
@@ -155,3 +157,65 @@ def test_without_faiss(monkeypatch, rng, tmp_path):
     with pytest.raises(EmbeddingsError, match=r"needs FAISS: pip install '.*\[faiss\]'"):
         cached_search(tmp_path / "e.parquet", clustered(rng, 30))
     assert faiss_index.index_path(tmp_path / "e.parquet").exists() is False
+
+
+def with_ids(change):
+    """An index of 300 vectors whose ids are changed, as bytes."""
+
+    def changed(index):
+        ids = index.invlists
+        sizes = [ids.list_size(i) for i in range(ids.nlist)]
+        number = int(np.argmax(sizes))
+        change(faiss.rev_swig_ptr(ids.get_ids(number), sizes[number]))
+        return faiss.serialize_index(index).tobytes()
+
+    return changed
+
+
+def another(index):
+    """An index of another kind."""
+    flat = faiss.IndexFlatIP(index.d)
+    flat.add(np.zeros((300, index.d), np.float32))
+    return faiss.serialize_index(flat).tobytes()
+
+
+def beyond(ids):
+    ids[0] = 10**9
+
+
+def below(ids):
+    ids[0] = -5
+
+
+def twice(ids):
+    ids[0] = ids[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_ids(beyond),
+        with_ids(below),
+        with_ids(twice),
+        another,
+        lambda index: b"",
+        lambda _: b"x",
+    ],
+    ids=["beyond", "below", "twice", "another", "empty", "short"],
+)
+def test_an_index_that_would_read_beyond_the_table_is_made_again(change, tmp_path, rng, said):
+    """Its key fits: whoever wrote it knows how."""
+    vectors = clustered(rng, 300)
+    table = tmp_path / "e.parquet"
+    first = cached_search(table, vectors)
+    index, about = index_path(table), tmp_path / "e.parquet.faiss.json"
+    data = change(faiss.deserialize_index(np.frombuffer(index.read_bytes(), np.uint8)))
+    index.write_bytes(data)
+    found = {**json.loads(about.read_text()), "content_key": content_key(data)}
+    about.write_text(json.dumps(found))
+    again = cached_search(table, vectors)
+    assert f"{index}: not a whole index (" in said()[1] and said()[1].endswith("made again")
+    queries = np.arange(20)
+    np.testing.assert_array_equal(
+        again.of_tracks(5, queries).rows, first.of_tracks(5, queries).rows
+    )

@@ -22,7 +22,7 @@ def run_folder(tmp_path_factory):
     net = tagger(vggish(frames=64, bands=96, width=0.05), 2)
     about = {"collection": "mine", "citation": "Somebody (2020)", "recipe": {"batch": 16}}
     save_tagger(net, ["calm", "loud"], PRESETS["musicnn"], folder / "saved_model", about)
-    summary = {"roc_auc": 0.875, "average_precision": float("nan"), "model": "scratch"}
+    summary = {"roc_auc": 0.875, "average_precision": None, "model": "scratch"}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
 

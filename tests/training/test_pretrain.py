@@ -122,11 +122,15 @@ def test_what_comes_after_training_is_made_again(finished, arguments):
 @pytest.mark.parametrize(
     ("name", "content", "word"),
     [
-        ("history.csv", "epoch,speed\n1,2\n", "history.csv: damaged"),
-        ("history.csv", f"{','.join(training.COLUMNS)}\n1,3,0.5", "history.csv: damaged"),
-        ("history.csv", ",".join(training.COLUMNS) + "\n1,3" + ",x" * 16, "history.csv: damaged"),
-        ("recipe.json", '{"mine": 1}', "recipe.json: not the recipe of a run"),
-        ("summary.json", "{", "summary.json: damaged"),
+        ("history.csv", "epoch,speed\n1,2\n", "history.csv: not a whole history"),
+        ("history.csv", f"{','.join(training.COLUMNS)}\n1,3,0.5", "history.csv: not a whole"),
+        (
+            "history.csv",
+            ",".join(training.COLUMNS) + "\n1,3" + ",x" * 16,
+            "history.csv: not a whole",
+        ),
+        ("recipe.json", '{"mine": 1}', "recipe.json: not a whole recipe of a run"),
+        ("summary.json", "{", "summary.json: not a whole summary"),
     ],
 )
 def test_damaged_run_files_are_named(finished, arguments, capsys, name, content, word):

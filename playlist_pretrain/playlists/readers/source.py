@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE, RowError, in_utf8
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.files import files_below
+from playlist_pretrain.files import FREELY, LARGEST_EXPANSION, files_below
 
 Group = tuple[str, list[str]]
 T = TypeVar("T")
@@ -31,9 +31,6 @@ LONGEST_PART = 65_536
 """Track ids of one part of a group; readers yield longer groups in several parts."""
 LARGEST = 1 << 30
 """Bytes of a document that has to be read as a whole."""
-FREELY = 64 << 20
-LARGEST_EXPANSION = 200
-"""Text shrinks to a tenth or so; what grows more than this after ``FREELY`` bytes is a trap."""
 CHUNK = 1 << 20
 SNIFFED = 65_536
 DAMAGES = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, struct.error,

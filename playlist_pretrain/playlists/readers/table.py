@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, first_line
+from playlist_pretrain.files import FREELY, LARGEST_EXPANSION
 from playlist_pretrain.playlists.readers.source import (
-    FREELY,
-    LARGEST_EXPANSION,
     Group,
     Reader,
     Request,

@@ -28,7 +28,7 @@ import numpy as np
 from playlist_pretrain.errors import EmbeddingsError, printable
 from playlist_pretrain.evaluation.neighbours import ExactSearch, unit_vectors
 from playlist_pretrain.files import atomic_write
-from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, leads_below
 from playlist_pretrain.version import __version__
 
 MOST_TRACKS = 100_000
@@ -139,8 +139,7 @@ def audio_link(page: str | Path, folder: str | Path, path: str) -> str | None:
     None where the path leads out of the folder, or is a URL: what begins like one (``https:``,
     ``javascript:``) is a path only if there is such a file.
     """
-    parts = path.split("/")
-    if "\0" in path or path.startswith("/") or not {"", ".", ".."}.isdisjoint(parts):
+    if not leads_below(path):
         return None
     if _LIKE_URL.match(path) and not os.path.isfile(os.path.join(folder, path)):
         return None
