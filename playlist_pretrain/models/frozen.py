@@ -25,7 +25,7 @@ from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import content_key
-from playlist_pretrain.models.trust import OPS, calls_of, check_ops
+from playlist_pretrain.models.trust import calls_of, check_ops
 from playlist_pretrain.stack import with_constants
 
 TRIAL_WINDOWS = 3
@@ -39,7 +39,7 @@ class FrozenGraph:
     """Part of a frozen graph that leads from one input tensor to one output tensor."""
 
     definition: tf.compat.v1.GraphDef
-    """Nodes and functions that the output needs, without placeholders, all of :data:`OPS`."""
+    """Nodes and functions that the output needs, without placeholders."""
     input: str
     output: str
     shape: tuple[int | None, ...] | None
@@ -55,7 +55,7 @@ def read_graph(
 
     Names are of nodes, or of their tensors (``node:0``); ``path`` is for messages. Raises
     ModelError for a damaged graph, one without such an input and output, or, unless you ``trust``
-    it, an op that is not among :data:`OPS`.
+    it, an op that is not among :data:`~playlist_pretrain.models.trust.OPS`.
     """
     try:
         graph = tf.compat.v1.GraphDef.FromString(content)

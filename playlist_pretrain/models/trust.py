@@ -74,7 +74,7 @@ _WITH_CODE_OR_FILES = {
 _PARTS = {
     "Functional", "Sequential", "ConvLSTMCell", "Policy", "TensorShape", "TypeSpec", "__tuple__",
     "__ellipsis__",
-    "FrozenEmbedding",  # of frozen.py: TensorFlow loads it by its functions, whose ops are looked at
+    "FrozenEmbedding",  # of frozen.py; it is loaded by its functions, which are looked at
 }  # fmt: skip
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 """Layers that Keras makes of TensorFlow's functions, such as ``x + 1``."""
@@ -93,9 +93,9 @@ TRUST = "if you made it or know who did, --trust-model (trust=True) loads it all
 
 
 def check_saved_model(path: Path) -> None:
-    """Read a SavedModel of Keras as data; raise ModelError, which names it, for what it may not have.
+    """Read a SavedModel of Keras as data; raise ModelError for an op or a layer it may not have.
 
-    Nothing is run, restored or imported by what the files say.
+    Nothing is run, restored or imported that the files name.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -216,8 +216,8 @@ def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path)
             )
     elif name not in kinds and not _OWN_REGISTERED.fullmatch(str(name)):
         raise ModelError(
-            f"{path}: layer {layer!r} is of the class {name!r}: refused, it is no layer of Keras or "
-            f"keras-cv that only computes; {TRUST}"
+            f"{path}: layer {layer!r} is of the class {name!r}: refused, it is no layer of Keras "
+            f"or keras-cv that only computes; {TRUST}"
         )
 
 
