@@ -261,9 +261,9 @@ def _saved(path: Path, trust: bool) -> LoadedModel:
     if not (path / "saved_model.pb").is_file():
         if path.is_file():
             raise ModelError(
-                f"--model {path}: a file, which is not opened; a model is the folder saved_model of "
-                "a run (save_backbone makes one of a Keras model), the .pb of a model for Essentia "
-                "or an exported package"
+                f"--model {path}: a file, which is not opened; a model is the folder saved_model "
+                "of a run (save_backbone makes one of a Keras model), the .pb of a model for "
+                "Essentia or an exported package"
             )
         if reason := unfinished(path):
             raise ModelError(f"{path}: no SavedModel yet: {reason}")

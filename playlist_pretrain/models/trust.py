@@ -185,28 +185,29 @@ def _check_layers(metadata: Any, path: Path) -> None:
     kinds = {name for room in rooms for name in dir(room) if isinstance(getattr(room, name), type)}
     kinds = (kinds | _PARTS) - _WITH_CODE_OR_FILES
     for node in metadata.nodes:
-        layer = json.loads(node.metadata)
-        waiting: list[Any] = [{name: layer[name] for name in layer if name not in _UNREAD}]
+        whole = json.loads(node.metadata)
+        waiting: list[Any] = [({key: whole[key] for key in whole if key not in _UNREAD}, None)]
         while waiting:
-            value = waiting.pop()
+            value, layer = waiting.pop()
             if isinstance(value, dict):
-                _check_class(value, layer.get("name"), kinds, path)
-                waiting += value.values()
+                layer = value.get("name") or layer
+                _check_class(value, layer, kinds, path)
+                waiting += [(one, layer) for one in value.values()]
             elif isinstance(value, list):
-                waiting += value
+                waiting += [(one, layer) for one in value]
             elif isinstance(value, str) and _REGISTERED.fullmatch(value):
-                _check_registered(value, layer.get("name"), path)
+                _check_registered(value, layer, path)
 
 
 def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path) -> None:
     """Refuse an object of Keras's JSON that is of no class that only computes."""
-    module = value.get("module")
-    if module is not None and "class_name" in value and not _MODULE.fullmatch(str(module)):
-        raise ModelError(f"{path}: layer {layer!r} is of the module {module!r}: refused; {TRUST}")
-    name = value.get("class_name")
-    if name is None:
+    if "class_name" not in value:
         return
-    config = value.get("config")
+    name, module, config = (value.get(key) for key in ("class_name", "module", "config"))
+    if isinstance(config, dict):
+        layer = config.get("name") or layer
+    if module is not None and not _MODULE.fullmatch(str(module)):
+        raise ModelError(f"{path}: layer {layer!r} is of the module {module!r}: refused; {TRUST}")
     if name in _FUNCTIONS:
         function = config.get("function") if isinstance(config, dict) else None
         if not _FUNCTION.fullmatch(str(function)):

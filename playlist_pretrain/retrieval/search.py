@@ -151,8 +151,8 @@ def audio_query(
         raise EmbeddingsError("the embeddings do not name their model: give it with --model")
     if model is None and is_remote(name):
         raise EmbeddingsError(
-            f"the embeddings name {name!r} as their model, a URL: it is not opened; --model takes a "
-            "copy of it here"
+            f"the embeddings name {name!r} as their model, a URL: it is not opened; --model takes "
+            "a copy of it here"
         )
     try:
         embedder = _embedder(name, table, collection, trust=trust_model and model is not None)
