@@ -1,4 +1,4 @@
-"""Places named inside data files: URLs are not opened, paths only if they are what they should be."""
+"""Places that data files name: URLs are not opened, paths only if they are what they should be."""
 
 import json
 import shutil
