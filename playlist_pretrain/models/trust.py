@@ -87,7 +87,11 @@ _FUNCTION = re.compile(
 _UNREAD = ("model_config", "training_config")
 """What Keras does not read of a model that is loaded without its training."""
 _REGISTERED = re.compile(r"[\w.]+>\w+")
-_OWN_REGISTERED = re.compile(r"(keras_cv[\w.]*|playlist_pretrain)>\w+")
+# Those of keras-cv that are left out fetch their weights, or read files.
+_OWN_REGISTERED = re.compile(
+    r"playlist_pretrain>\w+|keras_cv[\w.]*>(?!TextEncoder|ImageEncoder|Decoder|DiffusionModel|"
+    r"StableDiffusion|\w*Tokenizer|\w*Processor)\w+"
+)
 _MODULE = re.compile(r"builtins|(keras|tf_keras|keras_cv|playlist_pretrain)(\.\w+)*")
 TRUST = "if you made it or know who did, --trust-model (trust=True) loads it all the same"
 

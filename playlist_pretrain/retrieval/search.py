@@ -302,6 +302,8 @@ def search(
     known = KnownTracks(table.track_ids)
     query = continued = measured = None
     folder = audio_folder_of(table, audio_folder)
+    if folder and not audio_folder and (playlist or page):
+        logger.info(f"audio folder {folder}, which the embeddings name, is used")
     if track:
         query = tracks_query(table, known, track)
     elif audio:

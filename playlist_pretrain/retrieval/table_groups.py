@@ -55,7 +55,7 @@ def text_about(table: EmbeddingTable, name: str) -> str | None:
 def audio_folder_of(table: EmbeddingTable, given: str | Path | None) -> Path | None:
     """Folder below which paths are track ids: the one given, or the one a table names."""
     folder = given or text_about(table, "audio")
-    return Path(folder) if folder else None
+    return Path(folder) if folder and (given or not is_remote(folder)) else None
 
 
 def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection | None:

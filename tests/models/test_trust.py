@@ -164,6 +164,7 @@ def inside(name, **to):
         (inside("fc2", class_name="Lambda", config={"name": "fc2"}), "is of the class 'Lambda'"),
         (replaced("fc2", class_name="TheirLayer"), "is of the class 'TheirLayer'"),
         (replaced("fc2", class_name="theirs>Layer"), "is of the class 'theirs>Layer'"),
+        (replaced("fc2", class_name="keras_cv>TextEncoderV2"), "class 'keras_cv>TextEncoderV2'"),
         (
             replaced("fc2", class_name="TFOpLambda", config={"function": "io.write_file"}),
             "calls TensorFlow's function 'io.write_file'",
