@@ -140,6 +140,16 @@ def test_a_model_that_embeddings_name_is_used_if_it_has_their_key(
     assert code == 1 and "no such folder" in text and "the embeddings name it; --model" in text
 
 
+def test_an_audio_folder_that_embeddings_name_is_said(search, tmp_path):
+    words, note = ("--report", "--page", tmp_path / "map.html", "--overwrite"), "is used"
+    assert (
+        f"audio folder {tmp_path}, which the embeddings name, {note}"
+        in search(*words, audio=str(tmp_path))[1]
+    )
+    assert note not in search(*words, "--audio-folder", tmp_path, audio=str(tmp_path))[1]
+    assert note not in search("--track", "a", audio=str(tmp_path))[1]
+
+
 def test_places_in_other_files(listener, collection, saved_models, tmp_path):
     """``collection.json``, ``recipe.json``, what is saved with models."""
     for url in urls(listener.port):
