@@ -140,7 +140,7 @@ def test_a_model_that_embeddings_name_is_used_if_it_has_their_key(
     assert code == 1 and "no such folder" in text and "the embeddings name it; --model" in text
 
 
-def test_an_audio_folder_that_embeddings_name_is_said(search, tmp_path):
+def test_an_audio_folder_that_embeddings_name_is_said(search, wav, tmp_path):
     words, note = ("--report", "--page", tmp_path / "map.html", "--overwrite"), "is used"
     assert (
         f"audio folder {tmp_path}, which the embeddings name, {note}"
