@@ -60,6 +60,8 @@ class Embed:
     projector: str | None = None
     """folder for vectors.tsv, metadata.tsv and projector_config.pbtxt: the embeddings for
     TensorBoard's projector"""
+    trust_model: bool = False
+    """load a model of your own that is refused otherwise: what is in it runs as you"""
     overwrite: bool = False
     """start over, and replace what is there"""
     quiet: bool = False

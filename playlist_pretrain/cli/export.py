@@ -63,6 +63,8 @@ class Export:
     """of the dataset, in words"""
     licence: str | None = None
     """of the model, for its card"""
+    trust_model: bool = False
+    """load a model of your own that is refused otherwise: what is in it runs as you"""
     overwrite: bool = False
     """replace a package that is there"""
     quiet: bool = False

@@ -33,6 +33,8 @@ examples:
 class FinetuneCommand(FinetuneRecipe):
     __doc__ = FinetuneRecipe.__doc__
 
+    trust_model: bool = False
+    """load a model of your own that is refused otherwise: what is in it runs as you"""
     predict: str | None = None
     """folder of audio files, or one file, that the best run tags when all are done"""
     out: str | None = None
@@ -51,14 +53,14 @@ def run(command: FinetuneCommand) -> None:
     settings = command_line.settings(command, "predict")
     runs = finetune(**{**settings, "collection": collection})
     if command.predict and runs.finished and is_chief(command.strategy):
-        _predict(runs, command.predict)
+        _predict(runs, command.predict, command.trust_model)
 
 
-def _predict(runs: TaggingRuns, audio: str) -> None:
+def _predict(runs: TaggingRuns, audio: str, trust: bool) -> None:
     from playlist_pretrain.models.load import load_tagger
 
     logger.info(f"tagging {audio} with run {runs.best}, the best in validation")
-    tagger = load_tagger(runs.part(runs.best).saved_model)
+    tagger = load_tagger(runs.part(runs.best).saved_model, trust=trust)
     found = predict_folder(tagger, audio, runs.path / "predictions")
     logger.info(f"{found.files} files tagged: {found.table}, {found.lines}")
     if found.failed:

@@ -38,7 +38,10 @@ class SearchOptions:
     audio: str | None = None
     """audio file"""
     model: str | None = None
-    """model that made the embeddings, for --audio [path stored in the file]"""
+    """model that made the embeddings, for --audio [path stored in the file, if that
+    model is there]"""
+    trust_model: bool = False
+    """load a --model of your own that is refused otherwise: what is in it runs as you"""
     playlist: str | None = None
     """playlist to go on with, in any format of match_playlists.py"""
     add: int | None = None
@@ -116,6 +119,7 @@ def check_options(options: SearchOptions) -> None:
     artists_known = options.artists and not (report or page)
     for names, read, missing in (
         (("model",), options.audio, "--audio"),
+        (("trust_model",), options.model, "--model"),
         (
             ("add", "name", "format", "columns", "path_prefix", "encoding", "map"),
             playlist,

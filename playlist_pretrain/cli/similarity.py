@@ -69,6 +69,8 @@ class Similarity:
     """scratch and mean-of-mel: frames of a window [the front end's own]"""
     seed: int = 0
     """seed of the intervals and of the weights of scratch"""
+    trust_model: bool = False
+    """load a model of your own that is refused otherwise: what is in it runs as you"""
     out: str | None = None
     """folder for the results [runs/NAME-similarity-MODEL, NAME that of the audio folder or of the
     collection]"""

@@ -52,6 +52,7 @@ def export_all(
     out: str | Path = "exports",
     audio: str | Path | None = None,
     front_end: str | None = None,
+    trust_model: bool = False,
     overwrite: bool = False,
     **about: Any,
 ) -> list[Package]:
@@ -72,6 +73,8 @@ def export_all(
     front_end : str, optional
         ``vggish-essentia``, for Essentia and a model trained with ``vggish``, whose log-mels
         Essentia does not make; how far embeddings move is measured.
+    trust_model : bool
+        See :func:`~playlist_pretrain.models.load.load_model`.
     overwrite : bool
         Replace packages that are there.
     **about
@@ -98,7 +101,7 @@ def export_all(
             f"--name {name!r}: letters, digits and . _ - (the first a letter or digit), at most 100"
         )
     refuse_remote(out, "export to a folder here, then copy it", ModelError)
-    loaded = model if isinstance(model, LoadedModel) else load_model(model)
+    loaded = model if isinstance(model, LoadedModel) else load_model(model, trust=trust_model)
     info, used = model_info(loaded, **about), loaded.front_end
     replaced = used if front_end is None else _replacement(loaded, front_end)
     jobs = {

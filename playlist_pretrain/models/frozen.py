@@ -1,8 +1,7 @@
 """Frozen graphs from elsewhere as Keras models, checked before they run.
 
-A graph from elsewhere is a program: TensorFlow has ops that read and write files, call Python or
-open connections. Only the nodes that the output needs are handed to TensorFlow, and only after
-each of them, and of the functions they call, was found among :data:`OPS`.
+Only the nodes that the output needs are handed to TensorFlow, and only after each of them, and of
+the functions they call, was found among the :data:`~playlist_pretrain.models.trust.OPS`.
 
 Essentia's models (https://essentia.upf.edu/models/) are a graph ``NAME.pb`` with ``NAME.json``
 beside it, which names the graph's tensors and the algorithm of Essentia that makes its mels.
@@ -13,7 +12,7 @@ from __future__ import annotations
 import functools
 import graphlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,33 +24,9 @@ from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import FrontEndError, ModelError, first_line
 from playlist_pretrain.files import content_key, parse_json
+from playlist_pretrain.models.trust import calls_of, check_ops
 from playlist_pretrain.stack import with_constants
 
-_ARRAYS = """
-    Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
-    EnsureShape Cast Shape ShapeN Size Rank Reshape Squeeze ExpandDims Transpose Concat ConcatV2
-    Split SplitV Slice StridedSlice Pack Unpack Tile Fill ZerosLike OnesLike Range Gather GatherV2
-    GatherNd ScatterNd Where InvertPermutation BroadcastTo BroadcastArgs Reverse ReverseV2 Pad PadV2
-    MirrorPad OneHot
-"""
-_ELEMENTS = """
-    Add AddV2 AddN BiasAdd BiasAddV1 Sub Mul MulNoNan Div RealDiv DivNoNan FloorDiv FloorMod
-    Maximum Minimum Neg Abs Sign Square SquaredDifference Sqrt Rsqrt Reciprocal Inv Pow Exp Expm1
-    Log Log1p Floor Ceil Round Rint Erf Sin Cos ClipByValue IsNan IsInf IsFinite Equal NotEqual Less
-    LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot Select SelectV2 Relu Relu6
-    LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Softmax LogSoftmax
-"""
-_LAYERS = """
-    Sum Mean Max Min Prod All Any ArgMax ArgMin Cumsum TopKV2 MatMul BatchMatMul BatchMatMulV2
-    Einsum Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative MaxPool MaxPoolV2 AvgPool
-    MaxPool3D AvgPool3D FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 LRN SpaceToBatchND
-    BatchToSpaceND SpaceToDepth DepthToSpace ResizeBilinear ResizeNearestNeighbor
-"""
-# Dropout and batch normalisation have the first ones, behind the switch of training. There are no
-# loops among them, so that whatever is run comes to an end; functions are looked at node by node.
-_FLOW = "RandomUniform Switch Merge StatelessIf If PartitionedCall StatefulPartitionedCall"
-OPS = frozenset(f"{_ARRAYS} {_ELEMENTS} {_LAYERS} {_FLOW}".split())
-"""Ops that a graph may have: mathematics on arrays, without effect outside of them."""
 TRIAL_WINDOWS = 3
 """Windows that a graph of any batch size is tried on."""
 SMALLEST_WEIGHT = 1024
@@ -63,7 +38,7 @@ class FrozenGraph:
     """Part of a frozen graph that leads from one input tensor to one output tensor."""
 
     definition: tf.compat.v1.GraphDef
-    """Nodes and functions that the output needs, without placeholders, all of :data:`OPS`."""
+    """Nodes and functions that the output needs, without placeholders."""
     input: str
     output: str
     shape: tuple[int | None, ...] | None
@@ -72,12 +47,14 @@ class FrozenGraph:
     """Placeholders that switch training on; they are fed False."""
 
 
-def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> FrozenGraph:
+def read_graph(
+    content: bytes, input_name: str, output_name: str, path: Any, *, trust: bool = False
+) -> FrozenGraph:
     """Extract the part of a GraphDef (a ``.pb`` file) between an input and an output, and check it.
 
     Names are of nodes, or of their tensors (``node:0``); ``path`` is for messages. Raises
-    ModelError for a damaged graph, one without such an input and output, or an op that is not
-    among :data:`OPS`.
+    ModelError for a damaged graph, one without such an input and output, or, unless you ``trust``
+    it, an op that is not among :data:`~playlist_pretrain.models.trust.OPS`.
     """
     try:
         graph = tf.compat.v1.GraphDef.FromString(content)
@@ -97,11 +74,12 @@ def read_graph(content: bytes, input_name: str, output_name: str, path: Any) -> 
         raise ModelError(f"{path}: its output {output_name!r} does not depend on {input_name!r}")
     inputs = {name: node for name, node in needed.items() if node.op == "Placeholder"}
     body = [node for node in needed.values() if node.op != "Placeholder"]
-    _check_ops(body, path)
+    if not trust:
+        check_ops(body, path)
     functions = {function.signature.name: function for function in graph.library.function}
     called = _called(body, functions, path)
-    for name in called:
-        _check_ops(functions[name].node_def, path, f" of function {name!r}")
+    for name in [] if trust else called:
+        check_ops(functions[name].node_def, path, f" of function {name!r}")
     shape = _check_inputs(inputs, input_node, path)
     definition = tf.compat.v1.GraphDef(node=needed.values(), versions=graph.versions)
     definition.library.function.extend(functions[name] for name in called)
@@ -150,37 +128,18 @@ def _needed(nodes: Mapping[str, Any], output: str, path: Any) -> dict[str, Any]:
 def _called(nodes: Iterable[Any], functions: Mapping[str, Any], path: Any) -> list[str]:
     """Collect the functions that nodes call, directly or not, callees first."""
     calls: dict[str, set[str]] = {}
-    waiting = list(_calls_of(nodes))
+    waiting = list(calls_of(nodes))
     while waiting:
         name = waiting.pop()
         if name not in functions:
             raise ModelError(f"{path}: damaged: it calls the function {name!r}, which it has not")
         if name not in calls:
-            calls[name] = set(_calls_of(functions[name].node_def))
+            calls[name] = set(calls_of(functions[name].node_def))
             waiting += calls[name]
     try:
         return list(graphlib.TopologicalSorter(calls).static_order())
     except graphlib.CycleError as error:
         raise ModelError(f"{path}: its function {error.args[1][0]!r} calls itself") from None
-
-
-def _calls_of(nodes: Iterable[Any]) -> Iterator[str]:
-    """Yield the functions that attributes of nodes name, and those given to these in turn."""
-    waiting = [value for node in nodes for value in node.attr.values()]
-    while waiting:
-        value = waiting.pop()
-        for function in [value.func] if value.HasField("func") else value.list.func:
-            yield function.name
-            waiting += function.attr.values()
-
-
-def _check_ops(nodes: Iterable[Any], path: Any, where: str = "") -> None:
-    for node in nodes:
-        if node.op not in OPS:
-            raise ModelError(
-                f"{path}: node {node.name!r}{where} is of the op {node.op!r}: refused, it is none "
-                "of the mathematics on arrays that embeddings are made of"
-            )
 
 
 def _check_inputs(inputs: Mapping[str, Any], name: str, path: Any) -> tuple[int | None, ...] | None:
@@ -338,7 +297,7 @@ ALGORITHMS = {
 """Algorithm of Essentia to the preset that makes the same log-mels."""
 
 
-def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
+def read_essentia(path: Path, *, trust: bool = False) -> tuple[tf.keras.Model, FrontEnd, str]:
     """Read the ``.pb`` of a model that Essentia publishes, or that ``export`` made for Essentia.
 
     Returns the model, without weights to train and float32 whatever the policy; the front end of
@@ -373,7 +332,7 @@ def read_essentia(path: Path) -> tuple[tf.keras.Model, FrontEnd, str]:
             f"{json_path}: sample_rate {rate!r}; {algorithm} takes {front_end.sample_rate}"
         )
     names = field(str, "schema", "inputs", 0, "name"), _embeddings(json_path, field)
-    graph = read_graph(content, *names, path)
+    graph = read_graph(content, *names, path, trust=trust)
     shape = _shape(path, graph, field(list, "schema", "inputs", 0, "shape"))
     if shape[2] != front_end.bands:
         raise ModelError(

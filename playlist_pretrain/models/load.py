@@ -111,9 +111,13 @@ class Untrained:
 
 
 def load_model(
-    name: str | Path, untrained: Untrained | None = None, *, weights: str | Path | None = None
+    name: str | Path,
+    untrained: Untrained | None = None,
+    *,
+    weights: str | Path | None = None,
+    trust: bool = False,
 ) -> LoadedModel:
-    """Load a model of any kind.
+    """Load a model of any kind, after its layers and operations were looked at.
 
     Parameters
     ----------
@@ -124,11 +128,14 @@ def load_model(
         Settings of the last two.
     weights : str or Path, optional
         Checkpoint of the original VGGish, for ``audioset``.
+    trust : bool
+        Load it whatever it does: code in it runs as you. See :mod:`~playlist_pretrain.models.trust`
+        for what is refused otherwise.
 
     Raises
     ------
     ModelError
-        No such model, or it is damaged or refused: names the file.
+        No such model, or it is damaged or refused: names the file, and the layer or operation.
     RecipeError
         Unknown backbone, or an untrained model where a trained one is needed, or
         ``audioset`` without ``weights``.
@@ -154,33 +161,39 @@ def load_model(
     if path.name.endswith(ESSENTIA):
         from playlist_pretrain.models.frozen import read_essentia
 
-        model, front_end, key = read_essentia(path)
+        model, front_end, key = read_essentia(path, trust=trust)
         return LoadedModel(label_of(name), model, front_end, key, path=path)
-    return dataclasses.replace(_saved(path), label=label_of(name))
+    return dataclasses.replace(_saved(path, trust), label=label_of(name))
 
 
-def load_embedder(name: str | Path, untrained: Untrained | None = None) -> LoadedModel:
+def load_embedder(
+    name: str | Path, untrained: Untrained | None = None, *, trust: bool = False
+) -> LoadedModel:
     """Load a model without the head of a tagger."""
-    return load_model(name, untrained).embedder()
+    return load_model(name, untrained, trust=trust).embedder()
 
 
-def load_backbone(path: str | Path, *, weights: str | Path | None = None) -> LoadedModel:
+def load_backbone(
+    path: str | Path, *, weights: str | Path | None = None, trust: bool = False
+) -> LoadedModel:
     """Load a backbone; raise ModelError for a tagger."""
-    loaded = load_model(path, weights=weights)
+    loaded = load_model(path, weights=weights, trust=trust)
     if loaded.classes:
         raise ModelError(f"{path}: a tagger, not a backbone: it was fine-tuned already")
     return loaded
 
 
-def load_tagger(path: str | Path) -> LoadedModel:
+def load_tagger(path: str | Path, *, trust: bool = False) -> LoadedModel:
     """Load a tagger; raise ModelError for a backbone."""
-    loaded = load_model(path)
+    loaded = load_model(path, trust=trust)
     if not loaded.classes:
         raise ModelError(f"{path}: no tagger: it has no classes; {command('finetune')} makes one")
     return loaded
 
 
-def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedModel:
+def starting_point(
+    name: str, recipe: Any, collection: Collection, *, trust: bool = False
+) -> LoadedModel:
     """Load the model that a fine-tuning starts from; its ``build`` makes one for each run.
 
     Raises FrontEndError for a collection of another front end, and otherwise as :func:`load_model`.
@@ -193,7 +206,7 @@ def starting_point(name: str, recipe: Any, collection: Collection) -> LoadedMode
         )  # fmt: skip
         label = label_of(SCRATCH, recipe.backbone)
         return LoadedModel(label, None, collection.front_end, "", untrained=untrained)
-    point = load_backbone(name, weights=recipe.weights)
+    point = load_backbone(name, weights=recipe.weights, trust=trust)
     if not (recipe.freeze or point.model.trainable_weights):  # the folder of a package
         raise RecipeError(f"--model {name}: its graph is frozen: give --freeze")
     point.front_end.check_same(
@@ -242,9 +255,15 @@ def _content_of_package(path: Path) -> Path:
     return max(versions, key=lambda folder: int(folder.name)) if versions else path
 
 
-def _saved(path: Path) -> LoadedModel:
-    """Load a SavedModel that this package wrote."""
+def _saved(path: Path, trust: bool) -> LoadedModel:
+    """Load a SavedModel that this package wrote; where it is not trusted, after a look at it."""
     if not (path / "saved_model.pb").is_file():
+        if path.is_file():
+            raise ModelError(
+                f"--model {path}: a file, which is not opened; a model is the folder saved_model "
+                "of a run (save_backbone makes one of a Keras model), the .pb of a model for "
+                "Essentia or an exported package"
+            )
         if reason := unfinished(path):
             raise ModelError(f"{path}: no SavedModel yet: {reason}")
         if not path.exists():
@@ -271,11 +290,15 @@ def _saved(path: Path) -> LoadedModel:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, FrontEndError) as error:
         raise ModelError(f"{path / METADATA}: damaged: {error}") from error
+    if not trust:
+        from playlist_pretrain.models.trust import check_saved_model
+
+        check_saved_model(path)
     try:
         model = tf.keras.models.load_model(path, compile=False)
+        names, outputs = len(set(classes)), model.output_shape[-1]
     except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
-    names, outputs = len(set(classes)), model.output_shape[-1]
     if "classes" in metadata and not names == len(classes) == outputs:
         raise ModelError(
             f"{path / METADATA}: damaged: {names} different names of classes for {outputs} outputs"

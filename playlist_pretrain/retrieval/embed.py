@@ -239,6 +239,7 @@ def embed(
     strategy: str = "one_device",
     replicas: int | None = None,
     projector: str | Path | None = None,
+    trust_model: bool = False,
     overwrite: bool = False,
 ) -> Overview:
     """Write the embeddings of audio files or of a collection as a table; resume an interrupted run.
@@ -263,6 +264,8 @@ def embed(
         Processes that decode audio; devices of the strategy.
     projector : str or Path, optional
         Folder for the files of TensorBoard's projector.
+    trust_model : bool
+        See :func:`.load_model`.
     overwrite : bool
         Start over, and replace what is there.
 
@@ -359,7 +362,7 @@ def _load(asked: Any) -> tuple[Any, LoadedModel]:
         check_share(asked.batch, strategy)
         scope = strategy.scope()
     with scope:
-        embedder = load_embedder(asked.model)
+        embedder = load_embedder(asked.model, trust=asked.trust_model)
         if asked.precision != "float32":
             with precision(asked.precision):
                 embedder = dataclasses.replace(embedder, model=under_policy(embedder.model))

@@ -36,7 +36,7 @@ BEST_SHOWN = 5
 """Tags of a track, and tracks, that a representation shows."""
 
 
-def load(path: str | Path) -> Model:
+def load(path: str | Path, *, trust: bool = False) -> Model:
     """Load a model of any kind.
 
     Parameters
@@ -44,17 +44,20 @@ def load(path: str | Path) -> Model:
     path : str or Path
         ``saved_model`` of a run or of a fine-tuned tagger, ``.pb`` of a model for Essentia, or
         folder of an exported package.
+    trust : bool
+        Load a model of your own that is refused otherwise, for a layer or an operation that does
+        more than compute. What is in it runs as you.
 
     Raises
     ------
     ModelError
-        For anything else.
+        For anything else, and for what is refused.
     RecipeError
         For ``scratch``, ``mean-of-mel`` and ``audioset``, which need more than a name.
     """
     from playlist_pretrain.models.load import load_model
 
-    return Model(load_model(path))
+    return Model(load_model(path, trust=trust))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -49,10 +49,11 @@ from playlist_pretrain.retrieval.table_groups import (
     text_about,
     track_values,
 )
-from playlist_pretrain.storage import location
+from playlist_pretrain.storage import is_remote, location
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
+    from playlist_pretrain.records.collection import Collection
 
 TOP, ADD = 10, 20
 CLOSEST = 5
@@ -120,12 +121,21 @@ def closest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
     return heapq.nlargest(CLOSEST, ids, key=likeness)
 
 
-def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = None) -> Query:
+def audio_query(
+    table: EmbeddingTable,
+    audio: str | Path,
+    model: str | None = None,
+    collection: str | Path | None = None,
+    *,
+    trust_model: bool = False,
+) -> Query:
     """Embed an audio file with the model that the table is of.
 
     The file is taken whole, the mean over non-overlapping windows, as the signature ``waveform``
-    of a saved model does. Raises EmbeddingsError when the table does not say which model it is of,
-    or it is another, and the errors of loading, decoding and front ends.
+    of a saved model does. A model that only the table names is used if it is there, passes the
+    checks of :mod:`~playlist_pretrain.models.trust`, whatever ``trust_model`` says, and has the
+    table's key. Raises EmbeddingsError when the table does not say which model it is of, or it is
+    another, and the errors of loading, decoding and front ends.
     """
     key = text_about(table, "model_key")
     if key is None:
@@ -138,12 +148,24 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = No
     name = model or text_about(table, "model")
     if name is None:
         raise EmbeddingsError("the embeddings do not name their model: give it with --model")
-    embedder = _embedder(name, table)
+    if model is None and is_remote(name):
+        raise EmbeddingsError(
+            f"the embeddings name {name!r} as their model, a URL: it is not opened; --model takes "
+            "a copy of it here"
+        )
+    try:
+        embedder = _embedder(name, table, collection, trust=trust_model and model is not None)
+    except ModelError as error:
+        if model is not None:
+            raise
+        raise ModelError(f"{error} (the embeddings name it; --model takes another)") from error
     if embedder.key != key:
         raise EmbeddingsError(
             f"the embeddings are of model {text_about(table, 'model')!r} (key {key[:8]}), and "
             f"{name!r} is another (key {embedder.key[:8]}): their values do not compare"
         )
+    if model is None:
+        logger.info(f"model {name}, which the embeddings name, is used")
     front_end = embedder.front_end
     if not front_end.takes_waveforms:
         raise FrontEndError(
@@ -157,13 +179,15 @@ def audio_query(table: EmbeddingTable, audio: str | Path, model: str | None = No
     return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
 
 
-def _embedder(name: str, table: EmbeddingTable) -> LoadedModel:
+def _embedder(
+    name: str, table: EmbeddingTable, place: str | Path | None, *, trust: bool
+) -> LoadedModel:
     """The model; one that is not trained is made from what the table's collection says."""
     from playlist_pretrain.models.load import MEAN_OF_MEL, Untrained, load_embedder
 
-    if name != MEAN_OF_MEL or text_about(table, "collection") is None:
-        return load_embedder(name)
-    collection = collection_of(table, None)
+    collection = collection_of(table, place) if name == MEAN_OF_MEL else None
+    if collection is None:
+        return load_embedder(name, trust=trust)
     frames = table.about.get("frames")
     if type(frames) is not int or frames < 1:
         raise EmbeddingsError(f"the embeddings are damaged: windows of {frames!r} frames")
@@ -219,6 +243,7 @@ def search(
     track: Sequence[str] = (),
     audio: str | Path | None = None,
     model: str | None = None,
+    trust_model: bool = False,
     playlist: str | Path | None = None,
     add: int | None = None,
     name: str | None = None,
@@ -247,10 +272,10 @@ def search(
     embeddings : str or Path
         Parquet file; windows are averaged by track.
     track, audio, playlist
-        Query, one of them at most: ids of tracks, an audio file (``model`` embeds it), or a
-        playlist (``name``, ``format``, ``columns``, ``map``, ``path_prefix``, ``encoding`` say how
-        it is read, ``add`` how many tracks are added). Without any, or with ``report``, the space
-        is reported on.
+        Query, one of them at most: ids of tracks, an audio file (``model`` embeds it, for
+        ``trust_model`` see :func:`.load_model`), or a playlist (``name``, ``format``, ``columns``,
+        ``map``, ``path_prefix``, ``encoding`` say how it is read, ``add`` how many tracks are
+        added). Without any, or with ``report``, the space is reported on.
     top : int, optional
         Number of neighbours; default 10, or as many as there are.
     audio_folder : str or Path, optional
@@ -278,10 +303,12 @@ def search(
     known = KnownTracks(table.track_ids)
     query = continued = measured = None
     folder = audio_folder_of(table, audio_folder)
+    if folder and not audio_folder and (playlist or page):
+        logger.info(f"audio folder {folder}, which the embeddings name, is used")
     if track:
         query = tracks_query(table, known, track)
     elif audio:
-        query = audio_query(table, audio, model)
+        query = audio_query(table, audio, model, collection, trust_model=trust_model)
     elif playlist:
         continued = read_playlist(
             playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map,
@@ -291,7 +318,9 @@ def search(
         rows = continued.rows
         query = Query(f"playlist {shown(continued.name)}", centre(table.vectors[rows]), rows)
     report = report or query is None
-    found_groups = _groups(table, known, collection, groups, artists, report or page is not None)
+    found_groups, opened = _groups(
+        table, known, collection, groups, artists, report or page is not None
+    )
     engine: Search = ExactSearch(table.vectors)
     if index == "faiss":
         settings = {"lists": faiss_lists, "probes": faiss_probes, "seed": seed}
@@ -320,7 +349,7 @@ def search(
         logger.info(f"{out}: written")
     if page is not None:
         selected = track[0] if len(track) == 1 else None
-        _write_page(page, result, audio_folder, collection, artists, selected, seed)
+        _write_page(page, result, audio_folder, opened, artists, selected, seed)
     return result
 
 
@@ -331,8 +360,8 @@ def _groups(
     names: Sequence[str] | None,
     artists: str | Path | None,
     all_there: bool,
-) -> list[TrackGroups]:
-    """All groups that there are, or those that artists are known by."""
+) -> tuple[list[TrackGroups], Collection | None]:
+    """All groups that there are, or those that artists are known by, and their collection."""
     if names is not None:
         if not names or len(set(names)) < len(names):
             raise RecipeError(f"--groups {','.join(names)}: names, each once, with commas between")
@@ -340,7 +369,8 @@ def _groups(
             raise RecipeError(f"--groups {','.join(names)} and --artists: artists come from one")
     own = [artist_groups(artists, known)] if artists else []
     if own and not all_there:
-        return own
+        return own, None
+    collection = None
     try:
         collection = collection_of(table, place)
         if collection is None:
@@ -353,7 +383,7 @@ def _groups(
                 logger.info(
                     "the embeddings do not say where their collection is; --collection does"
                 )
-            return own
+            return own, None
         wanted = names
         if not all_there:
             wanted = [ARTISTS] if groups_path(collection.path, ARTISTS).exists() else []
@@ -362,8 +392,8 @@ def _groups(
         if place or names:
             raise
         logger.info(f"groups of the collection are left out: {error}")
-        return own
-    return [*own, *(one for one in found if not (own and one.name == ARTISTS))]
+        return own, collection
+    return [*own, *(one for one in found if not (own and one.name == ARTISTS))], collection
 
 
 def _write(
@@ -394,7 +424,7 @@ def _write_page(
     page: str | Path,
     found: Found,
     folder: str | Path | None,
-    collection: str | Path | None,
+    collection: Collection | None,
     artists: str | Path | None,
     selected: str | None,
     seed: int,
@@ -414,9 +444,8 @@ def _write_page(
         for one in sorted(found.groups, key=lambda one: one.name != ARTISTS)
         if one.name not in _NOT_SHOWN and len(one)
     }
-    place = collection or text_about(table, "collection")
     tables = [location(artists)] if artists else []
-    tables += [location(place) / TRACKS_FILE] if place else []
+    tables += [collection.path / TRACKS_FILE] if collection else []
     written = write_map_page(
         page,
         table,

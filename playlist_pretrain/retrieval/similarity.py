@@ -97,6 +97,7 @@ def similarity(
     width: float | None = None,
     frames: int | None = None,
     seed: int = 0,
+    trust_model: bool = False,
     out: str | Path | None = None,
     overwrite: bool = False,
 ) -> Outcome:
@@ -117,6 +118,8 @@ def similarity(
         are left out.
     front_end, backbone, width, frames, seed
         Of ``scratch``, some of ``mean-of-mel``; the seed of the intervals too.
+    trust_model : bool
+        See :func:`.load_model`.
     out, overwrite
         Folder for the results [none are written]; whether it may hold results.
 
@@ -139,7 +142,9 @@ def similarity(
     if seconds is not None and not asked.has_starts:
         raise TableError(f"{asked.path}: has no starts, so --seconds cuts nothing out")
     logger.info(f"{asked.path}: {len(asked):,} triplets of {len(asked.clips):,} clips")
-    embedders = {name: _trained(name, tracks) for name in names if name not in UNTRAINED}
+    embedders = {
+        name: _trained(name, tracks, trust_model) for name in names if name not in UNTRAINED
+    }
     with tempfile.TemporaryDirectory(prefix="clips-") as temporary:
         if tracks is None:
             ends = [embedder.front_end for embedder in embedders.values()]
@@ -245,9 +250,9 @@ def _own_triplets(collection: Collection) -> Path:
     return path
 
 
-def _trained(name: str, collection: Collection | None) -> LoadedModel:
+def _trained(name: str, collection: Collection | None, trust: bool) -> LoadedModel:
     """Load a model; raise if it does not fit the collection, or audio where there is none."""
-    embedder = load_embedder(name)
+    embedder = load_embedder(name, trust=trust)
     if collection is not None:
         embedder.front_end.check_same(
             collection.front_end, f"the model {name}", f"collection {collection.name}"

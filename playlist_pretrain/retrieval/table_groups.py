@@ -21,6 +21,7 @@ from playlist_pretrain.errors import (
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
 from playlist_pretrain.records.collection import Collection, IdTable
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.storage import is_remote
 from playlist_pretrain.tasks.tag_table import read_tags
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def text_about(table: EmbeddingTable, name: str) -> str | None:
 def audio_folder_of(table: EmbeddingTable, given: str | Path | None) -> Path | None:
     """Folder below which paths are track ids: the one given, or the one a table names."""
     folder = given or text_about(table, "audio")
-    return Path(folder) if folder else None
+    return Path(folder) if folder and (given or not is_remote(folder)) else None
 
 
 def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection | None:
@@ -62,18 +63,27 @@ def collection_of(table: EmbeddingTable, given: str | Path | None) -> Collection
 
     ``given`` is its folder where it is not the one that the table names. A table that names none
     takes any collection: tracks are matched by their ids. Raises CollectionError for one that
-    cannot be opened, or has other content than the table was made of.
+    cannot be opened, or has other content than the table was made of, and for a URL or a folder
+    without a key that only the table names: a file is no reason to open them.
     """
     place = given or text_about(table, "collection")
     if place is None:
         return None
-    collection = Collection.open(place)
     key = text_about(table, "collection_key")
+    if not given and (is_remote(place) or key is None):
+        what = "a URL" if is_remote(place) else "a folder without the key of its content"
+        raise CollectionError(
+            f"the embeddings name {place!r} as their collection, {what}: it is not opened unless "
+            "--collection names it"
+        )
+    collection = Collection.open(place)
     if key is not None and key != collection.content_key:
         raise CollectionError(
             f"{place}: has another content (key {collection.content_key[:8]}) than the collection "
             f"that the embeddings are of (key {key[:8]}); its groups would be those of other tracks"
         )
+    if not given:
+        logger.info(f"collection {place}, which the embeddings name, is used")
     return collection
 
 

@@ -106,6 +106,7 @@ def finetune(
     task: str = "tags",
     out: str | Path | None = None,
     overwrite: bool = False,
+    trust_model: bool = False,
     **settings: Any,
 ) -> TaggingRuns:
     """Train and test taggers, or go on with runs that were stopped.
@@ -123,6 +124,8 @@ def finetune(
         Run folder [runs/COLLECTION-TASK-MODEL].
     overwrite : bool
         Start over in a run folder that is there.
+    trust_model : bool
+        See :func:`~playlist_pretrain.models.load.load_model`.
     **settings
         Fields of :class:`~playlist_pretrain.training.recipes.FinetuneRecipe`.
 
@@ -150,7 +153,7 @@ def finetune(
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(runs.path):
-        recipe, data = workers.settled(lambda: settle(given))
+        recipe, data = workers.settled(lambda: settle(given, trust_model))
         check_share(recipe.batch, strategy)
         with workers.folder(runs) as own:
             if workers.claim(runs, recipe, data.facts, overwrite=overwrite):
@@ -158,7 +161,8 @@ def finetune(
             elif not all_runs(recipe, data, runs, own, workers, strategy):
                 return runs
     if workers.is_chief:
-        report(runs, [*words_of(given), *(["--out", str(out)] if out else [])])
+        more = [*(["--trust-model"] * trust_model), *(["--out", str(out)] if out else [])]
+        report(runs, [*words_of(given), *more])
     return runs
 
 
@@ -182,7 +186,7 @@ class TaggingData:
     """Facts that decide the runs beside their recipe."""
 
 
-def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
+def settle(recipe: FinetuneRecipe, trust: bool) -> tuple[FinetuneRecipe, TaggingData]:
     """Open the inputs of a recipe and settle every setting that depends on them."""
     TASKS.get(recipe.task)  # unknown names are refused before anything is read
     BACKBONES.get(recipe.backbone or "vggish")
@@ -215,7 +219,7 @@ def settle(recipe: FinetuneRecipe) -> tuple[FinetuneRecipe, TaggingData]:
     if left_out.any():
         names = ", ".join(np.array(rows.classes)[left_out])
         logger.info(f"validation cannot measure, and leaves out: {names}")
-    points = tuple(starting_point(name, recipe, collection) for name in recipe.model)
+    points = tuple(starting_point(name, recipe, collection, trust=trust) for name in recipe.model)
     parts = [array.tobytes() for split in splits for array in (split.rows, split.targets)]
     facts = {
         "collection": collection.content_key,

@@ -18,8 +18,8 @@ from essentia_packages import (
 )
 
 from playlist_pretrain.errors import ModelError
-from playlist_pretrain.models.frozen import OPS
 from playlist_pretrain.models.load import load_model
+from playlist_pretrain.models.trust import OPS
 
 
 def refused(path, named=None, end=": "):

@@ -80,7 +80,9 @@ def embedder(monkeypatch):
         settings = front_end("paper")
 
     monkeypatch.setattr(
-        embedders, "load_embedder", lambda name: LoadedModel(name, None, Loaded.settings, "1" * 32)
+        embedders,
+        "load_embedder",
+        lambda name, trust: LoadedModel(name, None, Loaded.settings, "1" * 32),
     )
     monkeypatch.setattr(
         module.Model, "embed", lambda model, waveform: table_of("a", [Loaded.given])[0]

@@ -59,7 +59,9 @@ def run(model, embedder, capsys, tmp_path, monkeypatch):
     """Callable: the command with this model into ``tmp_path/out/e.parquet``."""
     load = embedders.load_embedder
     monkeypatch.setattr(
-        embedders, "load_embedder", lambda name: embedder if name == str(model) else load(name)
+        embedders,
+        "load_embedder",
+        lambda name, trust: embedder if name == str(model) else load(name, trust=trust),
     )
 
     def command(*words, code=0):

@@ -1,0 +1,234 @@
+"""What a model from elsewhere may be made of, looked for before any of it is loaded.
+
+A model is a program: TensorFlow has ops that read and write files, call Python or open connections,
+and Keras has layers that are Python code or read a file when they are made. So a model is read as
+data first, and refused unless each of its ops is among :data:`OPS` or :data:`SAVED_OPS` and each of
+its layers is one of Keras or keras-cv that only computes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from playlist_pretrain.errors import ModelError, first_line
+
+_ARRAYS = """
+    Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
+    EnsureShape Cast Shape ShapeN Size Rank Reshape Squeeze ExpandDims Transpose Concat ConcatV2
+    Split SplitV Slice StridedSlice Pack Unpack Tile Fill ZerosLike OnesLike Range Gather GatherV2
+    GatherNd ScatterNd Where InvertPermutation BroadcastTo BroadcastArgs Reverse ReverseV2 Pad PadV2
+    MirrorPad OneHot
+"""
+_ELEMENTS = """
+    Add AddV2 AddN BiasAdd BiasAddV1 Sub Mul MulNoNan Div RealDiv DivNoNan FloorDiv FloorMod
+    Maximum Minimum Neg Abs Sign Square SquaredDifference Sqrt Rsqrt Reciprocal Inv Pow Exp Expm1
+    Log Log1p Floor Ceil Round Rint Erf Sin Cos ClipByValue IsNan IsInf IsFinite Equal NotEqual Less
+    LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot Select SelectV2 Relu Relu6
+    LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Softmax LogSoftmax
+"""
+_LAYERS = """
+    Sum Mean Max Min Prod All Any ArgMax ArgMin Cumsum TopKV2 MatMul BatchMatMul BatchMatMulV2
+    Einsum Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative MaxPool MaxPoolV2 AvgPool
+    MaxPool3D AvgPool3D FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 LRN SpaceToBatchND
+    BatchToSpaceND SpaceToDepth DepthToSpace ResizeBilinear ResizeNearestNeighbor
+"""
+# Dropout and batch normalisation have the first ones, behind the switch of training. There are no
+# loops among them, so that whatever is run comes to an end; functions are looked at node by node.
+_FLOW = "RandomUniform Switch Merge StatelessIf If PartitionedCall StatefulPartitionedCall"
+OPS = frozenset(f"{_ARRAYS} {_ELEMENTS} {_LAYERS} {_FLOW}".split())
+"""Ops that any graph may have: mathematics on arrays, without effect outside of them."""
+_LOOPS = """
+    While StatelessWhile Case StatelessCase TensorListReserve TensorListFromTensor
+    TensorListGetItem TensorListSetItem TensorListStack TensorListGather TensorListConcatV2
+    TensorListLength TensorListResize TensorListPushBack TensorListPopBack EmptyTensorList
+"""
+_WEIGHTS = """
+    Placeholder VarHandleOp ReadVariableOp AssignVariableOp AssignAddVariableOp AssignSubVariableOp
+    Assert
+"""
+_SOUND = "DecodeRaw StringLength Substr RFFT Real Imag"
+_MORE_LAYERS = """
+    ConcatOffset Erfc L2Loss ReverseSequence StridedSliceGrad CudnnRNN CudnnRNNBackprop CudnnRNNV3
+    CudnnRNNBackpropV3 RandomStandardNormal TruncatedNormal RandomUniformInt
+    StatelessRandomGetKeyCounter StatelessRandomUniformV2 StatelessRandomNormalV2
+"""
+SAVED_OPS = OPS | frozenset(f"{_LOOPS} {_WEIGHTS} {_SOUND} {_MORE_LAYERS}".split())
+"""Ops that a SavedModel may have: loops, weights and the decoding of wav files besides."""
+_SAVE = """
+    SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
+    DisableCopyOnRead
+"""
+SAVING_OPS = SAVED_OPS | frozenset(_SAVE.split())
+"""Ops of the two functions that read and write the weights, which nothing else may call."""
+
+_WITH_CODE_OR_FILES = {
+    "Lambda", "DenseFeatures", "TFSMLayer", "IntegerLookup", "StringLookup", "TextVectorization",
+}  # fmt: skip
+_PARTS = {
+    "Functional", "Sequential", "ConvLSTMCell", "Policy", "TensorShape", "TypeSpec", "__tuple__",
+    "__ellipsis__",
+    "FrozenEmbedding",  # of frozen.py; it is loaded by its functions, which are looked at
+}  # fmt: skip
+_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
+"""Layers that Keras makes of TensorFlow's functions, such as ``x + 1``."""
+_FUNCTION = re.compile(
+    r"(__operators__|math|nn|linalg|signal)\.[a-z]\w*|image\.resize|concat|reshape|expand_dims|"
+    r"squeeze|transpose|cast|stack|unstack|split|tile|pad|reverse|gather|where|zeros_like|ones_like|"
+    r"identity|stop_gradient|shape|clip_by_value|einsum|tensordot|norm|slice|strided_slice|repeat|"
+    r"range|broadcast_to|one_hot|rank|size"
+)
+_UNREAD = ("model_config", "training_config")
+"""What Keras does not read of a model that is loaded without its training."""
+_REGISTERED = re.compile(r"[\w.]+>\w+")
+# Those of keras-cv that are left out fetch their weights, or read files.
+_OWN_REGISTERED = re.compile(
+    r"playlist_pretrain>\w+|keras_cv[\w.]*>(?!TextEncoder|ImageEncoder|Decoder|DiffusionModel|"
+    r"StableDiffusion|\w*Tokenizer|\w*Processor)\w+"
+)
+_MODULE = re.compile(r"builtins|(keras|tf_keras|keras_cv|playlist_pretrain)(\.\w+)*")
+TRUST = "if you made it or know who did, --trust-model (trust=True) loads it all the same"
+
+
+def check_saved_model(path: Path) -> None:
+    """Read a SavedModel of Keras as data; raise ModelError for an op or a layer it may not have.
+
+    Nothing is run, restored or imported that the files name.
+    """
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    keras = tf.keras.Model.__module__.split(".")[0]  # keras, or tf_keras
+    metadata = importlib.import_module(f"{keras}.protobuf.saved_metadata_pb2").SavedMetadata
+    try:
+        saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        # Without this file Keras would take what an older version wrote into the other one.
+        layers = metadata.FromString((path / "keras_metadata.pb").read_bytes())
+        _check_layers(layers, path)
+        for graph in saved.meta_graphs:
+            _check_graph(graph, path)
+    except ModelError:
+        raise
+    except Exception as error:  # DecodeError of any protobuf, JSON, values of other types
+        raise ModelError(f"{path}: damaged, or no model of Keras: {first_line(error)}") from error
+
+
+def check_ops(
+    nodes: Iterable[Any], path: Any, where: str = "", allowed: frozenset[str] = OPS
+) -> None:
+    """Raise ModelError for a node whose op is not ``allowed``."""
+    for node in nodes:
+        if node.op not in allowed:
+            raise ModelError(
+                f"{path}: node {node.name!r}{where} is of the op {node.op!r}: refused, it is none "
+                f"of the mathematics on arrays that embeddings are made of; {TRUST}"
+            )
+
+
+def calls_of(nodes: Iterable[Any]) -> Iterator[str]:
+    """Yield the functions that attributes of nodes name, and those given to these in turn."""
+    waiting = [value for node in nodes for value in node.attr.values()]
+    while waiting:
+        value = waiting.pop()
+        for function in [value.func] if value.HasField("func") else value.list.func:
+            yield function.name
+            waiting += function.attr.values()
+
+
+def _check_graph(meta: Any, path: Path) -> None:
+    for one in meta.object_graph_def.nodes:
+        if one.registered_name not in ("", "tf.TrackableConstant"):
+            raise ModelError(
+                f"{path}: has an object of {one.registered_name!r}: refused, it is no part of a "
+                f"model of Keras; {TRUST}"
+            )
+    graph, library = meta.graph_def, meta.graph_def.library
+    named = {meta.saver_def.save_tensor_name.split(":")[0], meta.saver_def.restore_op_name}
+    savers = [node for node in graph.node if node.name in named]
+    others = [node for node in graph.node if node.name not in named]
+    rest = others + [node for function in library.function for node in function.node_def]
+    saving = _saving(savers, rest, meta)
+    check_ops(graph.node, path, allowed=SAVED_OPS)
+    for function in library.function:
+        name = function.signature.name
+        allowed = SAVING_OPS if name in saving else SAVED_OPS
+        check_ops(function.node_def, path, f" of function {name!r}", allowed)
+
+
+def _saving(savers: list[Any], rest: list[Any], meta: Any) -> set[str]:
+    """Functions that the nodes ``savers`` call; none if anything but the saver can reach one."""
+    names = {node.name for node in savers}
+    taken = {tensor.removeprefix("^").split(":")[0] for node in rest for tensor in node.input}
+    for signature in meta.signature_def.values():
+        outputs = signature.outputs.values()
+        taken |= {tensor.name.removeprefix("^").split(":")[0] for tensor in outputs}
+    if names & taken:
+        return set()
+    objects = meta.object_graph_def
+    called = {*calls_of(rest), *objects.concrete_functions}
+    for value in (value for node in rest for value in node.attr.values()):
+        called |= {text.decode("utf-8", "replace") for text in (value.s, *value.list.s)}
+    for one in objects.nodes:
+        called |= {
+            *one.function.concrete_functions,
+            one.bare_concrete_function.concrete_function_name,
+        }
+    for one in meta.graph_def.library.gradient:
+        called |= {one.function_name, one.gradient_func}
+    called |= {one.gradient_func for one in meta.graph_def.library.registered_gradients}
+    return set(calls_of(savers)) - called
+
+
+def _check_layers(metadata: Any, path: Path) -> None:
+    rooms = (tf.keras.layers, tf.keras.initializers, tf.keras.regularizers, tf.keras.constraints)
+    kinds = {name for room in rooms for name in dir(room) if isinstance(getattr(room, name), type)}
+    kinds = (kinds | _PARTS) - _WITH_CODE_OR_FILES
+    for node in metadata.nodes:
+        whole = json.loads(node.metadata)
+        waiting: list[Any] = [({key: whole[key] for key in whole if key not in _UNREAD}, None)]
+        while waiting:
+            value, layer = waiting.pop()
+            if isinstance(value, dict):
+                layer = value.get("name") or layer
+                _check_class(value, layer, kinds, path)
+                waiting += [(one, layer) for one in value.values()]
+            elif isinstance(value, list):
+                waiting += [(one, layer) for one in value]
+            elif isinstance(value, str) and _REGISTERED.fullmatch(value):
+                _check_registered(value, layer, path)
+
+
+def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path) -> None:
+    """Refuse an object of Keras's JSON that is of no class that only computes."""
+    if "class_name" not in value:
+        return
+    name, module, config = (value.get(key) for key in ("class_name", "module", "config"))
+    if isinstance(config, dict):
+        layer = config.get("name") or layer
+    if module is not None and not _MODULE.fullmatch(str(module)):
+        raise ModelError(f"{path}: layer {layer!r} is of the module {module!r}: refused; {TRUST}")
+    if name in _FUNCTIONS:
+        function = config.get("function") if isinstance(config, dict) else None
+        if not _FUNCTION.fullmatch(str(function)):
+            raise ModelError(
+                f"{path}: layer {layer!r} calls TensorFlow's function {function!r}: refused, it is "
+                f"none of the mathematics on arrays; {TRUST}"
+            )
+    elif name not in kinds and not _OWN_REGISTERED.fullmatch(str(name)):
+        raise ModelError(
+            f"{path}: layer {layer!r} is of the class {name!r}: refused, it is no layer of Keras "
+            f"or keras-cv that only computes; {TRUST}"
+        )
+
+
+def _check_registered(name: str, layer: Any, path: Path) -> None:
+    if not _OWN_REGISTERED.fullmatch(name):
+        raise ModelError(
+            f"{path}: layer {layer!r} has {name!r}, which another program registered with Keras: "
+            f"refused; {TRUST}"
+        )

@@ -1,0 +1,414 @@
+"""A model from elsewhere executes nothing: refused before it is loaded, by layer or operation."""
+
+import importlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+import playlist_pretrain as pp
+from playlist_pretrain.audio.front_end import IMPORTED
+from playlist_pretrain.cli import embed, export, finetune, search, similarity
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.models.load import load_backbone, load_model
+from playlist_pretrain.models.saved_model import save_backbone
+from playlist_pretrain.models.trust import check_saved_model
+
+FRONT_END = IMPORTED["jamendo-mels"]  # its models have one signature, and are saved at once
+FRAMES = 8
+L = tf.keras.layers
+
+
+def window_input():
+    return L.Input((FRAMES, FRONT_END.bands), name="melspectrogram")
+
+
+def model_of(layer):
+    inputs = window_input()
+    x = layer(inputs)
+    return tf.keras.Model(inputs, L.GlobalAveragePooling1D()(x))
+
+
+def refused(path):
+    """What is said of a model that is refused."""
+    with pytest.raises(ModelError) as error:
+        load_model(path)
+    text = str(error.value)
+    assert text.startswith(f"{path}: ") and "\n" not in text
+    return text
+
+
+def edit_graph(path, change):
+    file = path / "saved_model.pb"
+    saved = SavedModel.FromString(file.read_bytes())
+    change(saved.meta_graphs[0])
+    file.write_bytes(saved.SerializeToString())
+
+
+def edit_layers(path, change):
+    """Change the JSON that Keras makes the layers of, layer by layer."""
+    keras = tf.keras.Model.__module__.split(".")[0]
+    kind = importlib.import_module(f"{keras}.protobuf.saved_metadata_pb2").SavedMetadata
+    file = path / "keras_metadata.pb"
+    metadata = kind.FromString(file.read_bytes())
+    for node in metadata.nodes:
+        layer = json.loads(node.metadata)
+        change(layer)
+        node.metadata = json.dumps(layer)
+    file.write_bytes(metadata.SerializeToString())
+
+
+# Layers
+
+
+@pytest.fixture(scope="module")
+def marker(tmp_path_factory):
+    return tmp_path_factory.mktemp("marker") / "was-here"
+
+
+@pytest.fixture(scope="module")
+def with_lambda(tmp_path_factory, marker):
+    """A model with code in it, which writes a file when it runs, and the same as ``.keras``."""
+
+    def code(x, place=str(marker)):
+        open(place, "w").close()
+        return x
+
+    folder = tmp_path_factory.mktemp("lambda")
+    model = model_of(L.Lambda(code, name="innocent"))
+    save_backbone(model, FRONT_END, folder / "saved_model")
+    model.save(folder / "model.keras", save_format="keras")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_marker(marker):
+    marker.unlink(missing_ok=True)
+
+
+def test_code_in_a_layer_is_not_run(with_lambda, marker):
+    path = with_lambda / "saved_model"
+    assert "layer 'innocent' is of the class 'Lambda': refused" in refused(path)
+    assert not marker.exists()
+    with pytest.raises(ModelError, match="a file, which is not opened; a model is the folder"):
+        load_model(with_lambda / "model.keras")
+    assert not marker.exists()
+    pp.load(path, trust=True)
+    assert marker.exists()  # it would have been run
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "model.keras"])
+def test_no_command_runs_it(kind, with_lambda, marker, tmp_path, capsys, make_collection):
+    given = str(with_lambda / kind)
+    mine = make_collection(tmp_path / "mine", [20, 30, 40], ids=list("abc"))
+    rows = [("track_id", "split", "tags")]
+    rows += [(f"{split[:2]}{k}", split, "xy"[k]) for split in SPLITS for k in range(2)]
+    (tmp_path / "tags.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    ids = [row[0] for row in rows[1:]]
+    tagged = make_collection(tmp_path / "tagged", [20] * len(ids), ids=ids, seconds=0.2)
+    (tmp_path / "triplets.csv").write_text("anchor,positive,negative\na,b,c\n")
+    with pp_table(tmp_path / "e.parquet", model=given, model_key="1" * 32) as add:
+        add(["a", "b"], np.eye(2, dtype=np.float32))
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    place = ["--collection", str(mine.path)]
+    table = ["--embeddings", str(tmp_path / "e.parquet"), "--audio", str(tmp_path / "a.wav")]
+    tags = ["--tags", str(tmp_path / "tags.tsv")]
+    calls = [
+        (embed, ["--model", given, "--out", str(tmp_path / "out.parquet"), *place]),
+        (export, ["--model", given, "--name", "m", "--out", str(tmp_path / "exports")]),
+        (similarity, ["--model", given, "--triplets", str(tmp_path / "triplets.csv"), *place,
+                      "--out", str(tmp_path / "s")]),
+        (finetune, ["--model", given, "--collection", str(tagged.path), *tags,
+                    "--out", str(tmp_path / "f")]),
+        (search, [*table, "--model", given]),
+        (search, table),
+    ]  # fmt: skip
+    for module, words in calls:
+        assert module.main(words) == 1, module
+        errors = capsys.readouterr().err
+        assert ("layer 'innocent'" if kind == "saved_model" else "is not opened") in errors
+        assert not marker.exists(), module
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def pp_table(path, **about):
+    from playlist_pretrain.retrieval.embedding_table import embedding_writer
+
+    return embedding_writer(path, 2, about)
+
+
+def replaced(name, **to):
+    """Change that gives the layers ``name`` another description."""
+
+    def change(layer):
+        if layer["name"] == name:
+            layer.update(to)
+
+    return change
+
+
+def inside(name, **to):
+    """Change that hides a layer in the configuration of another one."""
+    hidden = {"class_name": "TimeDistributed", "config": {"name": "outer", "layer": to}}
+    return replaced(name, class_name="Bidirectional", config={"name": name, "layer": hidden})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (inside("fc2", class_name="Lambda", config={"name": "fc2"}), "is of the class 'Lambda'"),
+        (replaced("fc2", class_name="TheirLayer"), "is of the class 'TheirLayer'"),
+        (replaced("fc2", class_name="theirs>Layer"), "is of the class 'theirs>Layer'"),
+        (replaced("fc2", class_name="keras_cv>TextEncoderV2"), "class 'keras_cv>TextEncoderV2'"),
+        (
+            replaced("fc2", class_name="TFOpLambda", config={"function": "io.write_file"}),
+            "calls TensorFlow's function 'io.write_file'",
+        ),
+        (
+            replaced("fc2", class_name="TFOpLambda", config={"function": "load_library"}),
+            "calls TensorFlow's function 'load_library'",
+        ),
+        (
+            replaced("fc2", class_name="StringLookup", config={"vocabulary": "/etc/passwd"}),
+            "is of the class 'StringLookup'",
+        ),
+        (replaced("fc2", class_name="ResidualWrapper"), "is of the class 'ResidualWrapper'"),
+        (
+            replaced("fc2", config={"activation": "theirs>function"}),
+            "'theirs>function', which another program registered",
+        ),
+        (
+            replaced("fc2", config={"a": {"module": "os", "class_name": "Dense"}}),
+            "is of the module 'os'",
+        ),
+        (
+            replaced("fc2", config={"activation": {"class_name": "function"}}),
+            "is of the class 'function'",
+        ),
+        (
+            replaced("fc2", config={"activation": {"class_name": "__lambda__"}}),
+            "is of the class '__lambda__'",
+        ),
+        (replaced("fc2", class_name=["Dense"]), "damaged, or no model of Keras"),
+    ],
+)
+def test_other_layers_and_what_they_hide(change, words, saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    edit_layers(path, change)
+    text = refused(path)
+    assert words in text and ("layer 'fc2'" in text or "damaged" in words)
+
+
+def test_without_keras_metadata_the_other_file_is_not_asked(saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    (path / "keras_metadata.pb").unlink()
+    assert "damaged, or no model of Keras" in refused(path)
+
+
+# Operations
+
+
+class FrozenEmbedding(L.Layer):
+    """A layer named as one of the package, whose graph writes a file."""
+
+    def __init__(self, place, around, **kwargs):
+        super().__init__(**kwargs)
+        self.place, self.around = place, around
+
+    def call(self, x):
+        def write():
+            with tf.control_dependencies([tf.io.write_file(self.place, "x")]):
+                return tf.reduce_sum(tf.ones_like(x)) * 0
+
+        return x + WAYS[self.around](write)
+
+    def get_config(self):
+        return super().get_config()
+
+
+def in_functions_of_functions(write):
+    @tf.function(autograph=False)
+    def inner():
+        return write()
+
+    @tf.function(autograph=False)
+    def middle():
+        return inner() + 1
+
+    return middle() - 1
+
+
+WAYS = {
+    "plain": lambda write: write(),
+    "functions of functions": in_functions_of_functions,
+    "a loop": lambda write: tf.while_loop(lambda i, _: i < 1, lambda i, _: (i + 1, write()),
+                                          (tf.constant(0), tf.constant(0.0)))[1],
+    "a branch": lambda write: tf.cond(tf.random.uniform([]) < 2, write, lambda: tf.constant(0.0)),
+    "a case": lambda write: tf.switch_case(
+        tf.cast(tf.random.uniform([]) < 2, tf.int32), [lambda: tf.constant(0.0), write]
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def writes(request, tmp_path_factory, marker):
+    """A model whose graph writes a file, one way or another; to be read only."""
+    path = tmp_path_factory.mktemp("writes") / "saved_model"
+    layer = FrozenEmbedding(str(marker), request.param, name="frozen_graph")
+    save_backbone(model_of(layer), FRONT_END, path)
+    return path
+
+
+def test_an_op_that_writes_a_file_is_found_wherever_it_is(writes, marker):
+    assert "of the op 'WriteFile': refused" in refused(writes)
+    assert not marker.exists()
+    load_model(writes, trust=True).model(np.zeros((1, FRAMES, FRONT_END.bands), np.float32))
+    assert marker.exists()  # it would have been written
+
+
+OTHERS = ("ReadFile", "PyFunc", "EagerPyFunc", "PyFuncStateless", "MatchingFiles", "PrintV2",
+          "TheirCustomOp", "SaveV2", "RestoreV2", "MergeV2Checkpoints", "LoadAndRemapMatrix",
+          "InitializeTableFromTextFileV2", "RemoteCall", "XlaCallModule")  # fmt: skip
+
+
+def test_all_other_ops_too(writes, tmp_path):
+    """Nothing of the model is run or restored, so the name of an op is all that counts."""
+    path = shutil.copytree(writes, tmp_path / "m")
+    for before, after in zip(("WriteFile", *OTHERS), OTHERS, strict=False):
+
+        def rename(graph, before=before, after=after):
+            functions = graph.graph_def.library.function
+            nodes = [node for function in functions for node in function.node_def]
+            found = [node for node in (*graph.graph_def.node, *nodes) if node.op == before]
+            found = [node for node in found if "write" in node.name.lower()]
+            assert found
+            for node in found:
+                node.op = after
+
+        edit_graph(path, rename)
+        assert f"of the op {after!r}: refused" in refused(path)
+
+
+def saver_of(graph):
+    """The node that saves the weights, and the function that it calls."""
+    name = graph.saver_def.save_tensor_name.split(":")[0]
+    node = next(node for node in graph.graph_def.node if node.name == name)
+    return node, node.attr["f"].func.name
+
+
+def call_it(graph):
+    _, name = saver_of(graph)
+    function = next(f for f in graph.graph_def.library.function if f.signature.name != name)
+    function.node_def.add(name="again", op="PartitionedCall").attr["f"].func.name = name
+
+
+def take_it(graph):
+    node, _ = saver_of(graph)
+    graph.graph_def.node.add(name="again", op="Identity", input=[f"{node.name}:0"])
+
+
+def sign_it(graph):
+    node, _ = saver_of(graph)
+    graph.signature_def["serving_default"].outputs["x"].name = f"{node.name}:0"
+
+
+def list_it(graph):
+    _, name = saver_of(graph)
+    graph.object_graph_def.concrete_functions[name].SetInParent()
+
+
+def gradient_it(graph):
+    _, name = saver_of(graph)
+    graph.graph_def.library.gradient.add(function_name="Relu", gradient_func=name)
+
+
+def text_it(graph):
+    node, name = saver_of(graph)
+    other = next(one for one in graph.graph_def.node if one.name != node.name)
+    other.attr["_gradient_op_type"].s = name.encode()
+
+
+def unnamed(graph):
+    graph.saver_def.Clear()
+
+
+@pytest.mark.parametrize(
+    "change", [call_it, take_it, sign_it, list_it, gradient_it, text_it, unnamed]
+)
+def test_what_saves_the_weights_may_do_nothing_else(change, saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    check_saved_model(path)
+    edit_graph(path, change)
+    assert (
+        refused(path)
+        .partition(": refused")[0]
+        .endswith(
+            ("V2'", "V2Checkpoints'", "StringJoin'", "FullMatch'", "Filename'", "CopyOnRead'")
+        )
+    )
+
+
+def test_objects_of_other_kinds(saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+
+    def change(graph):
+        graph.object_graph_def.nodes[0].registered_name = "tf.StaticHashTable"
+
+    edit_graph(path, change)
+    assert "an object of 'tf.StaticHashTable': refused" in refused(path)
+
+
+def test_a_graph_for_essentia_can_be_trusted_too(package):
+    def change(graph):
+        relu = next(node for node in graph.node if node.name == "Relu")
+        relu.op = "Softsign2"
+
+    package.edit_graph(change)
+    assert "of the op 'Softsign2': refused" in refused(package.path)
+    with pytest.raises(ModelError, match="TensorFlow cannot run it"):
+        load_model(package.path, trust=True)
+
+
+# Models of one's own
+
+
+def with_many_layers():
+    inputs = window_input()
+    x = L.Conv1D(8, 3, padding="same", activation="gelu", kernel_regularizer="l2")(inputs)
+    x = L.BatchNormalization()(x)
+    x = L.LayerNormalization()(L.Dropout(0.1)(x))
+    x = L.Bidirectional(L.GRU(4, return_sequences=True))(x)
+    x = L.Add()([x, L.MultiHeadAttention(2, 4)(x, x)]) * 2.0 + 1.0
+    x = tf.math.l2_normalize(x[:, 1:], axis=-1)
+    x = tf.keras.Sequential([L.TimeDistributed(L.Dense(4, "swish")), L.Flatten()])(x)
+    return tf.keras.Model(inputs, L.Dense(8, kernel_constraint="max_norm")(x))
+
+
+def with_keras_cv():
+    keras_cv = pytest.importorskip("keras_cv")
+    inputs = window_input()
+    x = L.Reshape((FRAMES, FRONT_END.bands, 1))(inputs)
+    x = keras_cv.layers.SqueezeAndExcite2D(16)(L.Conv2D(16, 3)(x))
+    x = keras_cv.layers.DropPath(0.1)(x)
+    return tf.keras.Model(inputs, L.GlobalMaxPooling2D()(x))
+
+
+def resnet():
+    from playlist_pretrain.models.resnet50 import resnet50
+
+    return resnet50(frames=FRAMES, bands=FRONT_END.bands)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [with_many_layers, with_keras_cv, resnet])
+def test_models_of_stock_layers_pass(make, tmp_path, rng):
+    model = make()
+    save_backbone(model, FRONT_END, tmp_path / "saved_model")
+    windows = rng.uniform(0, 6, (2, FRAMES, FRONT_END.bands)).astype(np.float32)
+    loaded = load_backbone(tmp_path / "saved_model").model
+    np.testing.assert_allclose(loaded(windows), model(windows), atol=1e-5)
