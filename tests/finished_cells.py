@@ -9,6 +9,7 @@ from playlist_pretrain.evaluation.scores import save_scores
 from playlist_pretrain.evaluation.tagging import tagging_metrics, write_per_tag_table
 from playlist_pretrain.evaluation.triplets import triplet_accuracy
 from playlist_pretrain.experiments.cells import cells_of
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.retrieval.similarity import Judged, Outcome
 from playlist_pretrain.tasks.triplets import read_triplets
 
@@ -93,7 +94,8 @@ def _triplets(cell, folder, better, rng):
     result = triplet_accuracy(vectors, triplets.rows)
     judged = Judged("a model", "a/saved_model", "key", "vggish", 16, 0, result,
                     vectors[triplets.named])  # fmt: skip
-    source = {"kind": "collection", "path": collection, "name": "tiny", "cut": False}
+    key = Collection.open(collection).content_key
+    source = {"kind": "collection", "path": collection, "key": key, "name": "tiny", "cut": False}
     outcome = Outcome(triplets, triplets, source, None, "repeat", 0, [judged])
     outcome.write(folder)
     outcome.write_embeddings(folder)

@@ -137,7 +137,10 @@ def similarity(
         source = {"kind": "audio", "path": str(audio), "name": name, "cut": cut}
     else:
         name = tracks.name
-        source = {"kind": "collection", "path": str(tracks.path), "name": name, "cut": False}
+        source = {
+            "kind": "collection", "path": str(tracks.path), "key": tracks.content_key,
+            "name": name, "cut": False,
+        }  # fmt: skip
     asked = read_triplets(triplets or _own_triplets(tracks))
     if seconds is not None and not asked.has_starts:
         raise TableError(f"{asked.path}: has no starts, so --seconds cuts nothing out")
@@ -381,8 +384,8 @@ class Outcome:
     asked, used : Triplets
         Of the table, and those of them that have all their clips.
     source : mapping
-        Of the clips: ``kind`` ("audio" or "collection"), ``path``, ``name`` of the folder, and
-        ``cut``, whether audio files were excerpts already.
+        Of the clips: ``kind`` ("audio" or "collection"), ``path``, ``name`` of the folder, ``key``
+        of a collection, and ``cut``, whether audio files were excerpts already.
     seconds : float or None
         Length of an excerpt; None for whole tracks and whole files.
     """
@@ -549,6 +552,8 @@ class Outcome:
             "short": self.short,
             self.source["kind"]: self.source["path"],
         }
+        if "key" in self.source:
+            about["collection_key"] = self.source["key"]
         starts = [clips[place].start for place in order] if triplets.has_starts else None
         with embedding_writer(
             Path(folder) / EMBEDDINGS, one.embeddings.shape[1], about, windows=triplets.has_starts
