@@ -255,6 +255,7 @@ def test_whole_tracks_of_a_collection(saved_models, collection, tmp_path, capsys
     expected = triplet_accuracy(vectors, rows)
     folder = Path("runs") / "mine-similarity-mine"
     (found,) = read(folder)[0]["models"]
+    assert read(folder)[0]["source"]["key"] == collection.content_key
     for name in ("accuracy", "difference", "centred_difference", "ties"):
         assert found[name] == pytest.approx(getattr(expected, name), abs=1e-5)
     assert found["short_clips"] == 1 and "| 1 of 8 |" in out
