@@ -240,9 +240,9 @@ class IdMap:
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property
-    def track_ids(self) -> Iterable[str]:
+    def track_ids(self) -> Sequence[str]:
         """The foreign ids."""
-        return self._row_of.keys()
+        return list(self._row_of)
 
     @property
     def known(self) -> int:
@@ -524,7 +524,7 @@ def match_playlists(
         coverage,
         damaged=tuple(left_out.sources),
         rows_left_out=tuple((reason, *row) for reason, row in left_out.rows.items()),
-        other_files=other_files(source, sources),
+        other_files=other_files(reader, source, sources),
         notes=(*coverage.notes, *left_out.notes()),
     )
     logger.info("%s", coverage.text())

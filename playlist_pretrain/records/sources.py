@@ -15,7 +15,7 @@ import numpy as np
 from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import AudioError, RecipeError, TableError, TrackError
 from playlist_pretrain.files import files_below
-from playlist_pretrain.records.paths import PathIds
+from playlist_pretrain.records.paths import PathIds, path_of_uri
 from playlist_pretrain.records.report import Note, other_kinds
 from playlist_pretrain.records.schema import check_track_id
 
@@ -99,7 +99,7 @@ def read_tracks_table(
     folder, table = _audio_folder(folder), Path(table)
     root = os.path.abspath(folder).rstrip("/") + "/"
     tracks: dict[str, tuple[int, str]] = {}
-    odd: dict[str, str] = {}
+    odd: dict[str, bool] = {}  # whether they are inside of the folder
     for line, (track_id, path) in read_columns(table, ("track_id", "path")):
         if track_id in tracks:
             first_line, first_path = tracks[track_id]
@@ -108,20 +108,21 @@ def read_tracks_table(
                 f"and on line {line} ({path!r})"
             )
         full = os.path.normpath(os.path.join(root, path))
+        if path.lower().startswith("file:") and not os.path.lexists(full):
+            full = os.path.normpath(os.path.join(root, path_of_uri(path)))
         inside = full.startswith(root)
         tracks[track_id] = line, full.removeprefix(root) if inside else path
-        if not (inside and os.path.lexists(full)):
-            odd[track_id] = path
+        if prefix is not None or not (inside and os.path.lexists(full)):
+            odd[track_id] = inside
     if odd:
         files = _Files(folder)
         known = PathIds(files, every=True, prefix=prefix)
-        for (track_id, path), row in zip(
-            odd.items(), known.rows(list(odd.values())).tolist(), strict=True
-        ):
-            line, _ = tracks[track_id]
+        rows = known.rows([tracks[track_id][1] for track_id in odd]).tolist()
+        for (track_id, inside), row in zip(odd.items(), rows, strict=True):
+            line, path = tracks[track_id]
             if row >= 0:
                 tracks[track_id] = line, files.track_ids[row]
-            elif not os.path.normpath(os.path.join(root, path)).startswith(root):
+            elif not inside:
                 raise TableError(
                     f"{table}: line {line}: the path {path!r} is not inside the audio folder "
                     f"{folder}; give --audio a folder that holds every file of the table, or "

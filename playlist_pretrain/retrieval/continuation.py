@@ -130,7 +130,7 @@ def read_playlist(
         lines, folder = lines_of(source), source.file and source.file.absolute().parent
     rows = ids.rows(entries)
     notes = [*filter(None, [left_out.text()]), *ids.notes()]
-    if others := other_files(path, files):
+    if others := other_files(reader, path, files):
         notes.append(f"files of other kinds left alone: {files_text(others)}")
     playlist = Playlist(name, entries, rows, lines, folder, tuple(notes))
     if not len(playlist.rows):

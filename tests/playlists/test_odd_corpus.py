@@ -236,6 +236,9 @@ def datasets():
         for group, tracks in GROUPS.items()
     ]
     yield Case("mpd", "plain", mpd(*whole), len(ROWS), GROUPS)
+    blank = {"pid": 4, "tracks": [{"track_uri": " \t"}, {"track_uri": "z"}]}
+    yield Case("mpd", "blanks for a track", mpd(*whole, blank), len(ROWS) + 2,
+               GROUPS | {"4": ["z"]}, 1)  # fmt: skip
     odd = [{"track_uri": ""}, {"track_uri": 4}, {}, None, {"track_uri": "z"}]
     more = {"pid": 4, "tracks": odd}
     yield Case("mpd", "odd tracks", mpd(*whole, more), len(ROWS) + 5, GROUPS | {"4": ["z"]}, 4)
@@ -250,6 +253,9 @@ def datasets():
     yield Case(
         "mpd", "artists by name", mpd(named), 2, {"A": ["t"]}, 1, request={"kind": "artists"}
     )
+    named["tracks"][1]["artist_name"] = " "
+    yield Case("mpd", "blanks for an artist", mpd(named), 2, {"A": ["t"]}, 1,
+               request={"kind": "artists"})  # fmt: skip
     yield Case("mpd", "cut off", {"mpd.slice.0-9.json": mpd(*whole)["mpd.slice.0-9.json"][:-30]},
                len(ROWS), damaged=1)  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_what_most_paths_begin_with_is_found_and_said(start):
     assert rows == [0, 1, -1]
     prefix = slashed(path_of_uri(start) if start.startswith("file:") else start) + "/"
     assert paths.prefix == prefix
-    assert f"paths begin with {prefix!r}: found; --path-prefix says it" in paths.notes()
+    assert f"paths begin with {prefix!r}: found; --path-prefix sets it" in paths.notes()
     assert paths.rows([asked[0].upper()]).tolist() == [0]
 
 
@@ -99,6 +99,65 @@ def test_no_prefix_is_made_of_one_path_or_of_few():
     many = [f"/other/{number}.mp3" for number in range(3)]
     rows, paths = of("/m/What?.mp3", "/m/Nina/Up & Away.mp3", *many)
     assert rows == [-1] * 5 and paths.prefix is None
+
+
+def test_names_alone_are_no_evidence_where_several_folders_have_them():
+    flat = ["01", "02", "03", "deep/04"]
+    rows, paths = of("/m/A/01.mp3", "/m/A/02.mp3", "/m/A/03.mp3", ids=flat)
+    assert rows == [0, 1, 2]
+    assert paths.notes()[0] == (
+        "paths begin with '/m/A/': found by the names of files alone; --path-prefix sets it"
+    )
+    asked = [f"/m/{album}/{number}.mp3" for album in "AB" for number in ("01", "02", "03")]
+    rows, paths = of(*asked[:5], ids=flat)
+    assert rows == [-1] * 5 and paths.prefix is None
+    # 3 of 5 lie below /m/A, but only 03 is there and nowhere else.
+
+
+def test_a_prefix_is_found_in_later_ids_where_the_first_need_none():
+    paths = PathIds(Known(IDS), every=True, strip=without_extension)
+    assert paths.rows(["What?", "/m/gone"]).tolist() == [3, -1]
+    assert paths.rows(["/m/What?", "/m/Nina/Up & Away.mp3"]).tolist() == [3, 0]
+
+
+def test_a_prefix_that_is_a_folder_of_the_collection():
+    ids = ["Music/a", "a", "Music/b"]
+    assert of("Music/a", "Music/b", "a", ids=ids)[0] == [0, 2, 1]
+    rows, paths = of("Music/a.mp3", "Music/b", "Music/c", "a", ids=ids, prefix="Music")
+    assert rows == [1, 2, -1, 1]  # b is only there as it is written
+    assert paths.notes() == ["1 matched below 'Music/'"]
+
+
+def test_names_of_every_kind():
+    ids = [
+        "AC\\DC/Back",
+        "İstanbul/1",
+        "ﬁn",
+        "a+b/c",
+        "100%/x",
+        "a%20b/x",
+        "Mozart: Requiem/1",
+        "e/É",
+    ]
+    same = [
+        *ids,
+        "AC/DC\\Back",
+        "A+B/C",
+        "100%25/x",
+        "İSTANBUL/1",
+        "ac\\dc/back",
+        "fin",
+        "E/e\u0301",
+    ]
+    rows, paths = of(*(f"{one}.mp3" for one in same), ids=ids)
+    assert rows == [*range(8), 0, 3, 4, 1, 0, 2, 7]
+    assert of("a b/x", "a+b c", "i\u0307stanbul/1", "istanbul/1", ids=ids)[0] == [-1, -1, 1, -1]
+    assert "1 matched with / for \\" in paths.notes()
+    # Of two files that differ in case, or in Unicode form, only the one that is written.
+    twins = ["x/a", "x/A", "y/\xe9", "y/e\u0301"]
+    rows, paths = of(*twins, "X/a", "X/A", "Y/\xe9", ids=twins)
+    assert rows == [0, 1, 2, 3, -1, -1, -1]
+    assert paths.notes() == [f"3 {SEVERAL}"]
 
 
 def test_a_prefix_that_is_given():

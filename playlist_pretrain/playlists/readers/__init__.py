@@ -114,13 +114,19 @@ def check_request(reader: Reader, path: Path, request: Request) -> None:
             raise TableError(f"{path}: --{written} is not for format {reader.name}")
 
 
-def other_files(path: Path, sources: Sequence[Source]) -> tuple[tuple[str, int], ...]:
-    """Files of a folder or zip file that are none of ``sources``: their endings, and how many.
+def other_files(
+    reader: Reader, path: Path, sources: Sequence[Source]
+) -> tuple[tuple[str, int], ...]:
+    """Files of a folder or zip file that are not read: their endings, and how many.
 
     With an ending stands the ``--format`` that reads such files.
     """
     read = {source.name for source in sources}
-    others = [source for source in sources_in(path, lambda name: True) if source.name not in read]
+    others = [
+        source
+        for source in sources_in(path, lambda name: name.name not in reader.beside)
+        if source.name not in read
+    ]
     counts: Counter[str] = Counter()
     for other in others:
         known = next((name for name in READERS if READERS.get(name).accepts(other.path)), None)

@@ -38,7 +38,6 @@ from typing import Any
 import numpy as np
 
 from playlist_pretrain.delimited import (
-    BYTE_ORDER_MARK,
     RowError,
     has_column,
     read_columns,
@@ -47,7 +46,6 @@ from playlist_pretrain.delimited import (
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.json_text import elements, field, object_of, text_of
 from playlist_pretrain.playlists.readers.source import (
-    SNIFFED,
     Group,
     Reader,
     Request,
@@ -91,6 +89,7 @@ class HistoryReader(Reader):
     options = frozenset({"columns", "gap", "min_played"})
     suffixes = (".listens", ".jsonl", ".ndjson")
     files = ", ".join(suffixes + TEXT)
+    beside = (USER,)
 
     def accepts(self, path: PurePosixPath) -> bool:
         """True for JSON lines, but for those of ListenBrainz that are no listens, and exports."""
@@ -103,7 +102,7 @@ class HistoryReader(Reader):
         if super().sniff(path):
             return True
         tables = sources_in(path, _is_table) if path.is_dir() or is_zip(path) else []
-        return bool(tables) and self.begins(_start(tables[0]))
+        return bool(tables) and self.begins(tables[0].start())
 
     def begins(self, start: bytes) -> bool:
         """True for JSON of listens, and for tables with a user and a time, or of Last.fm."""
@@ -173,14 +172,6 @@ def _is_table(path: PurePosixPath) -> bool:
     return path.suffix.lower() in TEXT
 
 
-def _start(source: Source) -> bytes:
-    try:
-        with source.open() as stream:
-            return stream.read(SNIFFED).removeprefix(BYTE_ORDER_MARK)
-    except TableError:
-        return b""  # said when it is read
-
-
 def _owners(path: Path) -> dict[PurePosixPath, str]:
     """Users that the ``user.json`` of exports in a folder or zip file name, by their folders."""
     found = {}
@@ -208,7 +199,7 @@ def _owner(file: PurePosixPath, path: Path) -> str:
 
 def _day_numbers(times: array, begun: int) -> np.ndarray:
     """Places of times that are days since 1900: where no other number below 10⁸ is beside them."""
-    values = np.array(times)[begun:]
+    values = np.array(times[begun:])
     small = np.flatnonzero(values < EARLIEST)
     days = (values[small] >= DAYS[0]) & (values[small] < DAYS[1])
     return small + begun if days.all() else small[:0]
@@ -218,7 +209,7 @@ def _listens(
     source: Source, columns: Mapping[str, str], request: Request
 ) -> Iterator[tuple[str, int, str]]:
     """User, time and track of each row of a source."""
-    start = _start(source).lstrip()[:1]
+    start = source.start().lstrip()[:1]
     if start in (b"{", b"[") or source.path.suffix.lower() in (*HistoryReader.suffixes, ".json"):
         return _listens_of_json(source, start == b"[", request)
     return _listens_of_table(source, columns, request)

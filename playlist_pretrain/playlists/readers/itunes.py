@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import plistlib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from xml.parsers.expat import ExpatError
 
@@ -48,6 +48,13 @@ class ItunesReader(Reader):
         """True for a property list with what such a library begins with."""
         return b"<plist" in start and b"<key>Tracks</key>" in start
 
+    def sources(self, path: Path) -> list[Source]:
+        """The libraries; of several, each owns its playlists, which may have the same names."""
+        found = super().sources(path)
+        for source in found if len(found) > 1 else ():
+            source.owner = f"{source.group_id}/"
+        return found
+
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the playlists of a library."""
         try:
@@ -78,7 +85,7 @@ class ItunesReader(Reader):
                 return _track_id(*place_and_item, tracks, source, request)
 
             name, key = (_text(playlist.get(key)) for key in ("Name", "Playlist Persistent ID"))
-            name = name or str(number)
+            name = source.owner + (name or str(number))
             if name in taken:
                 name = f"{name} ({key or number})"
             taken.add(name)

@@ -151,8 +151,11 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
         if key is None:
-            return [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
-        return _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+            groups = [(str(p.pid), [track.track_uri for track in p.tracks]) for p in playlists]
+        else:
+            groups = _by_group((getattr(t, key), t.track_uri) for p in playlists for t in p.tracks)
+        blank = any(group.isspace() or any(map(str.isspace, tracks)) for group, tracks in groups)
+        return None if blank else groups
     return None
 
 

@@ -99,7 +99,4 @@ def paths_hint(ids: Iterable[str], option: str, audio: Path | None = None) -> st
     if not any(one.startswith(OUTSIDE) or DRIVE.match(one) for one in ids):
         return ""
     taken = "" if audio is None else f" (now {audio})"
-    return (
-        f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}; "
-        "--path-prefix says what they begin with in its place"
-    )
+    return f"; paths become ids below {option} DIR, the folder that the audio was read from{taken}"

@@ -70,8 +70,8 @@ class Source:
     compressed, 0 where a link leads nowhere), ``file`` the file on disk that holds just this, or
     None. ``encoding`` is that of its text where a user says it, else what its first bytes say.
     ``group_id`` is the id of the group that it is where a file is a group: ``path`` without
-    extension, unless another file has the same; ``owner`` the user whose history it is, where its
-    rows do not say.
+    extension, unless another file has the same; ``owner`` whose history or library it is, where
+    that is not in it.
     """
 
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
@@ -120,6 +120,14 @@ class Source:
             checked = _Checked(self, content, lambda: raw.tell() / whole, advance)
             yield in_utf8(io.BufferedReader(checked, CHUNK), self.name, self.encoding)
             advance(self.size - checked.told)
+
+    def start(self) -> bytes:
+        """The first bytes without the byte-order mark of UTF-8; none of what cannot be read."""
+        try:
+            with self.open() as stream:
+                return stream.read(SNIFFED).removeprefix(BYTE_ORDER_MARK)
+        except TableError:
+            return b""  # said when it is read
 
     def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
         """Yield the lines of a text file with their place for messages.
@@ -249,8 +257,9 @@ def sources_in(path: Path, accept: Callable[[PurePosixPath], bool]) -> list[Sour
         return [Source(path, PurePosixPath(path.name))]
     found.sort(key=lambda source: source.path.parts)
     times = collections.Counter(source.group_id for source in found)
+    names = {source.whole_path.as_posix() for source in found}
     for source in found:
-        if times[source.group_id] > 1:
+        if times[source.group_id] > 1 or source.group_id in names:
             source.group_id = source.whole_path.as_posix()
     return found
 
@@ -286,18 +295,10 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
     return members
 
 
-def first_bytes(path: Path, size: int = SNIFFED) -> bytes:
-    """The first bytes of a file, expanded when gzipped, without the byte-order mark of UTF-8.
-
-    Nothing for folders, zip files and what cannot be read.
-    """
-    if not path.is_file() or is_zip(path):
-        return b""
-    try:
-        with Source(path, PurePosixPath(path.name)).open() as stream:
-            return stream.read(size).removeprefix(BYTE_ORDER_MARK)
-    except TableError:
-        return b""
+def first_bytes(path: Path) -> bytes:
+    """The first bytes of a file as :meth:`Source.start` has them; of a folder or zip file none."""
+    packed = not path.is_file() or is_zip(path)
+    return b"" if packed else Source(path, PurePosixPath(path.name)).start()
 
 
 class LeftOut:
@@ -376,8 +377,8 @@ class Reader:
     A format gives ``name`` (the value of ``--format``), ``description`` (one line: the source, and
     what serves as group id and track id), ``kinds`` of groups (the usual one first), ``options``
     (fields of a request that it looks at, of ``OPTIONS``),
-    ``suffixes`` of the names of its files (or its own :meth:`accepts` and ``files``) and
-    :meth:`groups`.
+    ``suffixes`` of the names of its files (or its own :meth:`accepts` and ``files``), ``beside``
+    the names of files that say something about them, and :meth:`groups`.
     """
 
     name: str
@@ -385,6 +386,7 @@ class Reader:
     kinds: tuple[str, ...] = ("playlists",)
     options: frozenset[str] = frozenset()
     suffixes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def files(self) -> str:
