@@ -60,7 +60,7 @@ def path_of_uri(uri: str) -> str:
 def slashed(path: str) -> str:
     """``path`` with ``/`` between its folders, and without needless ones."""
     path = path.replace("\\", "/")
-    if not any(sign in path for sign in NEEDLESS):
+    if not (path.endswith("/") or any(sign in path for sign in NEEDLESS)):
         return path
     start = "//" if path.startswith("//") else ""
     return start + posixpath.normpath(path).lstrip("/" if start else "") if path else path

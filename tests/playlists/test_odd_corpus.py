@@ -195,6 +195,12 @@ def playlist_files():
                {"l": ["a/1", "c/3"]}, 1)  # fmt: skip
     yield Case("m3u", "one name twice", {"l.m3u": b"a.mp3", "l.m3u8": b"b.mp3\nc.mp3"}, 3,
                {"l.m3u": ["a"], "l.m3u8": ["b", "c"]})  # fmt: skip
+    files = {"l.m3u": b"a.mp3", "l.m3u8": b"b.mp3", "l.m3u.m3u": b"c.mp3"}
+    yield Case("m3u", "one name thrice", files, 3,
+               {"l.m3u": ["a"], "l.m3u8": ["b"], "l.m3u.m3u": ["c"]})  # fmt: skip
+    files = {"l.m3u8": b"Mozart: Requiem/1.mp3\nAC\\DC.mp3\nspotify:track:x"}
+    yield Case("m3u", "colons and backslashes", files, 3,
+               {"l": ["Mozart: Requiem/1", "AC/DC", "spotify:track:x"]})  # fmt: skip
 
     def xspf(*inside, encoding="utf-8", declared=None, namespace=' xmlns="http://xspf.org/ns/0/"'):
         text = f'<?xml version="1.0" encoding="{declared or encoding}"?>\n<playlist{namespace}>'
@@ -290,6 +296,9 @@ def datasets():
     again = {"Name": "1", "Playlist Persistent ID": "F0", "Playlist Items": []}
     yield Case("itunes", "a name twice", itunes(again), len(ROWS), groups | {"1 (F0)": []})
     yield Case("itunes", "empty", itunes({"Name": "e"}), len(ROWS), groups | {"e": []})
+    two = {f"{name}/Library.xml": itunes()["Library.xml"] for name in "ab"}
+    owned = {f"{name}/Library/{group}": ts for name in "ab" for group, ts in groups.items()}
+    yield Case("itunes", "two libraries", two, 2 * len(ROWS), owned)
 
 
 def histories():

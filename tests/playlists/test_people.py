@@ -112,3 +112,19 @@ def test_what_people_have_is_found(case, packed, mine, tmp_path):
     assert lengths == groups
     assert found.coverage.entries_read == entries
     assert sum(count for _, count, _ in found.coverage.rows_left_out) == left_out
+
+
+@pytest.mark.parametrize("folder", ["", "listens"])
+def test_only_files_that_are_not_looked_at_are_left_alone(folder, mine, tmp_path):
+    for name, text in EXPORT.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    table = "".join(f"{one},{track}\n" for one, track in zip(UUIDS, IDS, strict=False))
+    (tmp_path / "map.csv").write_text("foreign_id,track_id\n" + table, encoding="utf-8")
+    source = tmp_path / folder
+    found = match_playlists(
+        source, mine, name="t", map=tmp_path / "map.csv", format="history", overwrite=True
+    )
+    assert list(found.groups.group_ids) == [SESSION]
+    others = ((".csv", 1), (".jsonl", 2)) if not folder else ()
+    assert [(one.split()[0], count) for one, count in found.coverage.other_files] == list(others)

@@ -116,6 +116,24 @@ def test_paths_of_a_table_are_those_of_files_however_they_are_written(tmp_path, 
     assert any("matched percent-decoded" in message for message in caplog.messages)
 
 
+def test_paths_of_a_table_mean_files_of_the_folder(tmp_path):
+    music = fill(tmp_path / "music", "a.wav", "B.wav", "é.wav", "Music/a.wav", "Music/x y.wav")
+    paths = {
+        "a.wav": "a.wav", "b.WAV": "B.wav", f"{music}/A.wav": "a.wav", "e\u0301.wav": "é.wav",
+        f"file://{music}/Music/x%20y.wav": "Music/x y.wav", "./music//A.wav": "Music/a.wav",
+        "Music\\x%20y.wav": "Music/x y.wav", "Music/gone.wav": "Music/gone.wav",
+    }  # fmt: skip
+
+    def read(paths, prefix=None):
+        rows = "".join(f"{number},{path}\n" for number, path in enumerate(paths))
+        (tmp_path / "t.csv").write_text(f"track_id,path\n{rows}", encoding="utf-8")
+        tracks = read_tracks_table(tmp_path / "t.csv", music, prefix)
+        return [track.source for track in tracks]
+
+    assert read(paths) == list(paths.values())
+    assert read(["Music/a.wav"], "Music") == ["a.wav"]
+
+
 @pytest.mark.parametrize("prefix", [None, "D:\\Music"])
 def test_paths_of_a_table_from_another_system(tmp_path, prefix):
     fill(tmp_path / "music", "a/1.mp3", "a/2.mp3")
