@@ -22,6 +22,7 @@ import tensorflow as tf
 from playlist_pretrain.audio.front_end import PRESETS
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import ModelError, first_line
+from playlist_pretrain.models.trust import check_checkpoint
 from playlist_pretrain.models.vggish import vggish
 
 FRONT_END = PRESETS["vggish"]
@@ -132,6 +133,7 @@ def _opened(path: Path) -> Iterator[tf.train.CheckpointReader]:
             link = plain.with_name(plain.name + name[len(prefix.name) :])
             link.symlink_to((prefix.parent / name).absolute())
         try:
+            check_checkpoint(plain)
             yield tf.train.load_checkpoint(str(plain))
         except ModelError:
             raise

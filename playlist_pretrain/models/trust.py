@@ -8,9 +8,12 @@ its layers is one of Keras or keras-cv that only computes.
 
 from __future__ import annotations
 
+import glob
 import importlib
 import json
+import math
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from typing import Any
 import tensorflow as tf
 
 from playlist_pretrain.errors import ModelError, first_line
+from playlist_pretrain.files import read_whole
 
 _ARRAYS = """
     Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
@@ -110,6 +114,7 @@ def check_saved_model(path: Path) -> None:
         # Without this file Keras would take what an older version wrote into the other one.
         layers = metadata.FromString((path / "keras_metadata.pb").read_bytes())
         _check_layers(layers, path)
+        check_checkpoint(path / "variables" / "variables")
         for graph in saved.meta_graphs:
             _check_graph(graph, path)
     except ModelError:
@@ -128,6 +133,72 @@ def check_ops(
                 f"{path}: node {node.name!r}{where} is of the op {node.op!r}: refused, it is none "
                 f"of the mathematics on arrays that embeddings are made of; {TRUST}"
             )
+
+
+_TABLE = 0xDB4775248B80FB57
+"""Last 8 bytes of a table as checkpoints have for an index, a LevelDB table without filters."""
+
+
+def check_checkpoint(prefix: Path) -> None:
+    """Raise ValueError, or an error of protobuf, for an index that TensorFlow dies of.
+
+    It ends the process where an entry cannot be parsed, and takes memory for any shape that one
+    states. What is not there, or is no such table, is left to TensorFlow.
+    """
+    from tensorflow.core.protobuf.tensor_bundle_pb2 import BundleEntryProto, BundleHeaderProto
+
+    index = prefix.with_name(f"{prefix.name}.index")
+    data = read_whole(index) if index.is_file() else b""
+    if len(data) < 48 or struct.unpack("<Q", data[-8:])[0] != _TABLE:
+        return
+    parts = f"{glob.escape(prefix.name)}.data-*-of-*"
+    largest = max((path.stat().st_size for path in prefix.parent.glob(parts)), default=0)
+    try:
+        handles = _numbers(data[-48:-8], 4)
+        blocks = [_numbers(value, 2) for _, value in _table_block(data, *handles[2:])]
+        if sum(size for _, size in blocks) > len(data):
+            raise ValueError(f"{index}: blocks that are larger than the file")
+        entries = [entry for block in blocks for entry in _table_block(data, *block)]
+    except (IndexError, struct.error):
+        raise ValueError(f"{index}: no whole table") from None
+    for key, value in entries:
+        name = key.decode("utf-8", "replace")
+        if not key:
+            BundleHeaderProto.FromString(value)
+            continue
+        entry = BundleEntryProto.FromString(value)
+        kind, sides = tf.as_dtype(entry.dtype), [side.size for side in entry.shape.dim]
+        sound = not entry.slices and not entry.shape.unknown_rank and min(sides, default=0) >= 0
+        values = math.prod(sides)
+        taken = max(values, entry.size) if kind == tf.string else values * kind.size
+        if not sound or not 0 <= entry.offset <= largest - taken:
+            raise ValueError(f"{index}: {name!r} is of {kind.name} {sides}, which is not there")
+
+
+def _numbers(data: bytes, count: int) -> list[int]:
+    """The first numbers of bytes that hold 7 bits each."""
+    found, at = [], 0
+    for _ in range(count):
+        value = shift = 0
+        while data[at] & 128:
+            value, shift, at = value | (data[at] & 127) << shift, shift + 7, at + 1
+        found.append(value | data[at] << shift)
+        at += 1
+    return found
+
+
+def _table_block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys and values of a block of a table."""
+    block, key, at = data[start : start + size], b"", 0
+    if data[start + size]:
+        raise ValueError("a compressed index")
+    end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
+    while at < end:
+        shared, own, length = numbers = _numbers(block[at : at + 30], 3)
+        at += sum(max(1, math.ceil(number.bit_length() / 7)) for number in numbers)
+        key = key[:shared] + block[at : at + own]
+        yield key, block[at + own : at + own + length]
+        at += own + length
 
 
 def calls_of(nodes: Iterable[Any]) -> Iterator[str]:

@@ -32,6 +32,7 @@ from playlist_pretrain.errors import ModelError, PlaylistPretrainError, RunError
 from playlist_pretrain.files import atomic_write, load_arrays, whole, write_arrays
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.load import load_model
+from playlist_pretrain.models.trust import check_checkpoint
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.strategy import Workers, shared_out
@@ -197,6 +198,7 @@ class Engine(tf.keras.callbacks.Callback):
         for step in reversed(steps):
             path = str(source / f"step-{step}")
             try:
+                check_checkpoint(Path(path))
                 self.checkpoint.read(path).assert_existing_objects_matched()
             except Exception as error:  # TensorFlow raises many kinds for a damaged file
                 logger.warning(f"checkpoint {path} cannot be read ({first_line(error)})")

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from mutations import make_model, repair_checkpoint
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import playlist_pretrain as pp
@@ -361,6 +362,25 @@ def test_objects_of_other_kinds(saved, tmp_path):
 
     edit_graph(path, change)
     assert "an object of 'tf.StaticHashTable': refused" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [  # TensorFlow ends the process
+        (b"\x08\x01\x12\x08\x12\x02\x08", b"\x07\x01\x12\x08\x12\x02\x08"),  # in an entry
+        (b"\x12\x02\x08\x60\x12\x02\x08\x03", b"\x12\x06\x08\xff\xff\xff\x7f\x03"),  # as a shape
+    ],
+)
+def test_an_index_of_the_weights_that_tensorflow_dies_of(before, after, tmp_path):
+    make_model(tmp_path)
+    index = tmp_path / "model" / "variables" / "variables.index"
+    load_model(tmp_path / "model")
+    content = index.read_bytes()
+    assert content.count(before) == 1
+    index.write_bytes(content.replace(before, after))
+    repair_checkpoint(tmp_path)  # its checksums fit
+    with pytest.raises(ModelError, match=r"model: damaged, or no model of Keras: "):
+        load_model(tmp_path / "model")
 
 
 def test_a_graph_for_essentia_can_be_trusted_too(package):

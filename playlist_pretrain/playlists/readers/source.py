@@ -285,7 +285,8 @@ def _members(path: Path) -> list[zipfile.ZipInfo]:
     for member in members:
         name = member.filename
         parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+        outside = parts.is_absolute() or ".." in parts.parts or not parts.parts
+        if outside or ":" in parts.parts[0]:
             raise TableError(f"{path}: member {name!r} has a name outside of the zip file")
         if name in seen:
             raise TableError(f"{path}: member {name!r} is there twice")
