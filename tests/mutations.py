@@ -637,10 +637,11 @@ def make_collection(folder: Path) -> Any:
         parts.append(writer.part)
     write_collection(folder, front_end("paper"), parts, source={"made": "at random"})
     key = Collection.open(folder).content_key
-    groups = TrackGroups.from_lists("playlists", [[0, 1], [2, 3]], tracks=12, collection_key=key)
-    groups.save(folder / "groups-playlists.npz")
+    for name, made_for in (("playlists", key), ("old", "k")):
+        groups = TrackGroups.from_lists(name, [[0, 1], [2]], tracks=12, collection_key=made_for)
+        groups.save(folder / f"groups-{name}.npz")
     report = {"source": "l", "format": "m3u", "kind": "playlists", "gap": 3.0, "keep_going": True}
-    (folder / "groups-playlists.report.json").write_text(json.dumps(report))
+    (folder / "groups-old.report.json").write_text(json.dumps(report))
 
 
 def read_collection(folder: Path) -> Any:
@@ -653,7 +654,9 @@ def read_collection(folder: Path) -> Any:
 
     _each(lambda: verify_collection(folder), list)
     collection = Collection.open(folder)
-    _each(lambda: load_groups(collection, "playlists"), list)
+    _each(
+        lambda: load_groups(collection, "playlists"), lambda: load_groups(collection, "old"), list
+    )
     list(groups_of_other_content(collection))
     rows = np.arange(len(collection))
     for row in rows.tolist():
@@ -1118,7 +1121,7 @@ def _repair_ogg(folder: Path) -> None:
             data[at + 22 : at + 26] = bytes(4)
             crc = 0
             for byte in data[at:end]:
-                crc = (crc << 8 ^ _OGG[crc >> 24 ^ byte]) & 0xFFFFFFFF
+                crc = (crc << 8 ^ OGG_TABLE[crc >> 24 ^ byte]) & 0xFFFFFFFF
             struct.pack_into("<I", data, at + 22, crc)
             at = data.find(b"OggS", max(end, at + 4))
         path.write_bytes(data)
@@ -1134,7 +1137,7 @@ def _ogg_table() -> list[int]:
     return table
 
 
-_OGG = _ogg_table()
+OGG_TABLE = _ogg_table()
 
 
 def _wav_in_graphs() -> Target:

@@ -10,7 +10,9 @@ from pathlib import Path
 import mutations
 import numpy as np
 import pytest
-from mutations import TARGETS, TESTS, mutate, run
+from mutations import TARGETS, TESTS, Target, mutate, one, row, run
+
+from playlist_pretrain.errors import TableError
 
 PACKAGE = TESTS.parent / "playlist_pretrain"
 READS = {
@@ -20,7 +22,6 @@ READS = {
 }  # fmt: skip
 """What the package reads files by."""
 OTHERWISE = {
-    "demo/build.py _write_tables": "its own table, which is written anew where it differs",
     "export/serving.py _signatures": "the model that was just written",
     "export/serving.py ask": "in the page: what a server answers",
     "export/serving_check.py answer": "what the process beside was given",
@@ -91,7 +92,8 @@ def read_in_this_process(function):
     def called(frame, event, arg):
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(str(PACKAGE)):
-            seen.add(f"{Path(code.co_filename).relative_to(PACKAGE)} {code.co_qualname}")
+            name = code.co_qualname.partition(".<locals>")[0]
+            seen.add(f"{Path(code.co_filename).relative_to(PACKAGE)} {name}")
 
     sys.setprofile(called)
     try:
@@ -103,15 +105,15 @@ def read_in_this_process(function):
 
 def readers_of(path):
     """Functions of a module that read something."""
-    waiting = [(ast.parse(path.read_text("utf-8")), "")]
+    waiting = [(ast.parse(path.read_text("utf-8")), "", False)]
     while waiting:
-        node, name = waiting.pop()
+        node, name, within = waiting.pop()
         for inner in ast.iter_child_nodes(node):
-            own = name
-            if isinstance(inner, ast.FunctionDef | ast.ClassDef) and ".<locals>" not in name:
-                own = f"{name}.{inner.name}".removeprefix(".")
-            waiting.append((inner, own))
-            if isinstance(inner, ast.Call) and name:
+            function = isinstance(inner, ast.FunctionDef)
+            named = not within and (function or isinstance(inner, ast.ClassDef))
+            own = f"{name}.{inner.name}".removeprefix(".") if named else name
+            waiting.append((inner, own, within or function))
+            if isinstance(inner, ast.Call) and within:
                 called = getattr(inner.func, "attr", getattr(inner.func, "id", ""))
                 if called in READS:
                     yield f"{path.relative_to(PACKAGE)} {name}"
