@@ -64,7 +64,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     if is_remote(path):
-        with _named(path), tempfile.NamedTemporaryFile(mode, **text) as stream:
+        with named(path), tempfile.NamedTemporaryFile(mode, **text) as stream:
             yield stream
             stream.flush()
             upload(stream.name, location(path))
@@ -73,7 +73,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
     try:
-        with _named(path, temporary), open(temporary, mode, **text) as stream:
+        with named(path, temporary), open(temporary, mode, **text) as stream:
             yield stream
             stream.flush()
             if sync:
@@ -85,14 +85,18 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
 
 
 @contextlib.contextmanager
-def _named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
-    """Give an OSError of writing the name of the file; the system names none, or a hidden one."""
+def named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
+    """Give an OSError of writing the name that is meant; the system names none, or a hidden one.
+
+    What lies below ``temporary`` becomes the same below ``path``.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None or str(error.filename) == str(temporary):
+        inner = None if error.filename is None else str(error.filename)
+        if inner is None or (temporary and inner.startswith(str(temporary))):
             error.strerror = error.strerror or str(error)  # NumPy says no more
-            error.filename = str(path)
+            error.filename = str(path) + (inner or "").removeprefix(str(temporary))
         raise
 
 

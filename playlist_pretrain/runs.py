@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.files import load_json, whole, write_json
+from playlist_pretrain.files import load_json, named, whole, write_json
 from playlist_pretrain.messages import as_given, option
 from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.version import __version__
@@ -183,7 +183,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     for folder in (temporary, replaced):
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        yield temporary
+        with named(path, temporary):
+            yield temporary
         if path.exists():
             os.replace(path, replaced)
         os.replace(temporary, path)

@@ -12,7 +12,6 @@ import io
 import os
 import re
 import sys
-import tempfile
 import warnings
 from types import ModuleType
 from typing import Any
@@ -105,7 +104,7 @@ def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
 
     error = os.dup(2)
     try:
-        with tempfile.TemporaryFile() as said:
+        with open(os.memfd_create("said"), "w+b") as said:
             os.dup2(said.fileno(), 2)
             try:
                 return convert_variables_to_constants_v2(

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from playlist_pretrain.errors import RunError
-from playlist_pretrain.runs import Run
+from playlist_pretrain.runs import Run, whole_folder
 from playlist_pretrain.training.recipes import PretrainRecipe
 
 RECIPE = PretrainRecipe(collection="c", batch=8)
@@ -130,3 +130,16 @@ def test_copies_of_checkpoints_and_odd_histories_are_no_faults(tmp_path):
         path.write_text(f"epoch,step,loss\n{row}\n")
         with pytest.raises(RunError, match=r"history\.csv: not a whole history"):
             read_history(path, columns)
+
+
+def test_errors_of_writing_name_files_in_the_folder_that_is_meant(tmp_path):
+    outer = tmp_path / "outer"
+    with (
+        pytest.raises(OSError, match="full") as caught,
+        whole_folder(outer) as first,
+        whole_folder(first / "inner") as second,
+    ):
+        second.mkdir(parents=True)
+        raise OSError(28, "full", str(second / "a.json"))
+    assert caught.value.filename == str(outer / "inner" / "a.json")
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@
 Essentia fails, its reason is the last line of standard error, and the exit code is 1.
 """
 
+import io
 import json
 import os
 import sys
@@ -43,12 +44,16 @@ def main():
 
     essentia.log.infoActive = essentia.log.warningActive = False
     request = json.loads((folder / "request.json").read_text())
+    path, archive = folder / "answers.npz", io.BytesIO()
     try:
-        found = dict(answers(request, np.load(folder / "windows.npy")))
+        np.savez(archive, **dict(answers(request, np.load(folder / "windows.npy"))))
+        path.write_bytes(archive.getbuffer())
+    except OSError as error:  # a full disk
+        print(f"{error.filename or path}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except Exception as error:  # a RuntimeError, or whatever an answer of another shape leads to
         print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
         return 1
-    np.savez(folder / "answers.npz", **found)
     return 0
 
 

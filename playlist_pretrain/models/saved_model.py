@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.errors import first_line
 from playlist_pretrain.files import write_json
 from playlist_pretrain.runs import whole_folder
 from playlist_pretrain.stack import check_keras
@@ -66,9 +70,30 @@ def save_tagger(
         signatures["class_names"] = class_names(classes)
         metadata["classes"] = list(classes)
     # Without a warning about metrics, which a saved model has none of.
-    with whole_folder(Path(path)) as folder, tensorflow_warnings_off():
+    with whole_folder(Path(path)) as folder, tensorflow_warnings_off(), file_errors():
         model.save(folder, save_format="tf", signatures=signatures)
         write_json(folder / METADATA, metadata)
+
+
+@contextlib.contextmanager
+def file_errors() -> Iterator[None]:
+    """Turn TensorFlow's errors of writing a file (a full disk) into the OSError that it is."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        path, _, reason = re.sub(_AROUND, "", first_line(error)).rpartition("; ")
+        number = next((n for n in errno.errorcode if path and os.strerror(n) == reason), None)
+        if number is None:
+            raise
+        raise OSError(number, reason, re.sub(_TEMPORARY, "", path)) from error
+
+
+_AROUND = r"^\{\{[^{}]*\}\} | \[Op:\w+\]$"
+"""What TensorFlow says of the operation before and after the text of an error."""
+_TEMPORARY = r"(_temp/part-[^/]*|\.(TMP|tmp)\w+|\.tempstate\d+)$"
+"""End of the name of a file that TensorFlow renames when it is whole."""
 
 
 @contextlib.contextmanager

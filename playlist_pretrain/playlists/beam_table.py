@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.files import check_writable
+from playlist_pretrain.files import check_writable, named
 from playlist_pretrain.playlists.groups import TrackGroups, short_enough
 from playlist_pretrain.playlists.top_table import TOP, TopTable, save_table, table_path
 from playlist_pretrain.records.beam_build import PipelineOptions, beam, checked_options, one_line
@@ -69,7 +69,7 @@ def beam_top_table(
     FileSystems.mkdirs(place)
     try:
         sent = FileSystems.join(place, "groups.txt")
-        with FileSystems.create(sent) as stream:
+        with named(sent), FileSystems.create(sent) as stream:
             for i in range(len(groups)):
                 stream.write((" ".join(map(str, groups.group(i).tolist())) + "\n").encode())
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:

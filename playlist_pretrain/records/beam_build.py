@@ -65,8 +65,11 @@ class MakeShard(beam.DoFn):
 
         steps = work_through(self._work, [task], 1, on_step=count, on_death=Deaths())
         with contextlib.closing(steps) as results:
-            for _ in results:
-                yield read_part(self._work.folder, task.number)
+            try:
+                for _ in results:
+                    yield read_part(self._work.folder, task.number)
+            except OSError as error:  # of which Beam would tell what comes last, not what it is
+                raise CollectionError(f"{error.filename}: {error.strerror}") from error
 
 
 def write_tasks(folder: Path, tasks: Sequence[ShardTask]) -> list[int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
 import math
-import os
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError, TrackError
-from playlist_pretrain.files import load_arrays, temporary_beside, write_arrays, write_json
+from playlist_pretrain.files import atomic_write, load_arrays, write_arrays, write_json
 from playlist_pretrain.records import example, schema
 from playlist_pretrain.records.collection import Collection, read_document
 from playlist_pretrain.version import __version__
@@ -91,11 +89,10 @@ class ShardWriter:
         self.path = Path(path)
         self.bands = bands
         self.part: ShardPart | None = None
-        self._temporary = temporary_beside(self.path)
+        self._file = atomic_write(self.path)
 
     def __enter__(self) -> ShardWriter:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream: IO[bytes] = open(self._temporary, "wb")
+        self._stream: IO[bytes] = self._file.__enter__()
         self._digest = hashlib.sha256()
         self._rows: list[tuple[int, int, float, float]] = []
         self._ids: dict[str, None] = {}
@@ -115,8 +112,6 @@ class ShardWriter:
         ------
         TrackError
             When the id, the mel or a time cannot be stored; the shard stays as it was.
-        CollectionError
-            When the file cannot be written.
         """
         schema.check_track_id(track_id)
         if track_id in self._ids:
@@ -128,42 +123,25 @@ class ShardWriter:
         data, mel_position = example.encode_track(track_id, stored, start_seconds, source_seconds)
         length = struct.pack("<Q", len(data))
         header = length + struct.pack("<I", example.masked_crc(length))
-        try:
-            for part in (header, data, struct.pack("<I", example.masked_crc(data))):
-                self._stream.write(part)
-                self._digest.update(part)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        for part in (header, data, struct.pack("<I", example.masked_crc(data))):
+            self._stream.write(part)
+            self._digest.update(part)
         offset = self._position + example.RECORD_HEADER + mel_position
         self._rows.append((offset, len(stored), start_seconds, source_seconds))
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
         add_band_sums(self._sums, stored)
 
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        try:
-            if kind is None:
-                self.part = self._finish()
-        finally:
-            with contextlib.suppress(OSError):
-                self._stream.close()
-            self._temporary.unlink(missing_ok=True)
+    def __exit__(self, *error: Any) -> None:
+        self._file.__exit__(*error)
+        if error[0] is None:
+            self.part = self._described()
 
-    def _finish(self) -> ShardPart:
-        try:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            size = os.fstat(self._stream.fileno()).st_size
-            self._stream.close()
-        except OSError as error:
-            raise self._unwritable(error) from error
-        if size != self._position:
-            raise self._unwritable(f"{size} of {self._position} bytes arrived; is the disk full?")
-        os.replace(self._temporary, self.path)
+    def _described(self) -> ShardPart:
         offsets, frames, starts, lengths = zip(*self._rows, strict=True) if self._rows else [()] * 4
         return ShardPart(
             file=self.path.name,
-            size=size,
+            size=self._position,
             sha=self._digest.hexdigest(),
             track_ids=list(self._ids),
             offsets=np.array(offsets, np.int64),
@@ -172,11 +150,6 @@ class ShardWriter:
             source_seconds=np.array(lengths, np.float32),
             band_sum=self._sums[0],
             band_square_sum=self._sums[1],
-        )
-
-    def _unwritable(self, reason: object) -> CollectionError:
-        return CollectionError(
-            f"{self.path}: cannot be written: {getattr(reason, 'strerror', None) or reason}"
         )
 
 

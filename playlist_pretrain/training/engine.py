@@ -32,6 +32,7 @@ from playlist_pretrain.errors import ModelError, PlaylistPretrainError, RunError
 from playlist_pretrain.files import atomic_write, load_arrays, whole, write_arrays
 from playlist_pretrain.messages import progress
 from playlist_pretrain.models.load import load_model
+from playlist_pretrain.models.saved_model import file_errors
 from playlist_pretrain.models.trust import check_checkpoint
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.runs import Run
@@ -399,9 +400,13 @@ def tensorflow_errors(
     kind: type[PlaylistPretrainError] = RunError,
     mend: str = "the same command goes on from the last checkpoint",
 ) -> Iterator[None]:
-    """Turn what stops TensorFlow (a full disk, too little memory) into one message on ``path``."""
+    """Turn what stops TensorFlow (a full disk, too little memory) into one message.
+
+    It is an OSError where that says all, else one of ``kind`` on ``path``.
+    """
     try:
-        yield
+        with file_errors():
+            yield
     except tf.errors.OpError as error:
         raise kind(
             f"{path}: TensorFlow had to stop: {first_line(error)}; when that is mended, {mend}"

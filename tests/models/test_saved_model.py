@@ -13,7 +13,7 @@ from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.audio.windows import cut_windows, mean_over_windows
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.models.load import load_backbone
-from playlist_pretrain.models.saved_model import METADATA
+from playlist_pretrain.models.saved_model import METADATA, file_errors
 from playlist_pretrain.models.signatures import track_mean
 
 FRAMES = 8
@@ -113,3 +113,43 @@ def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):
     with pytest.raises(ModelError, match=word) as refused:
         load_backbone(path)
     assert str(path) in str(refused.value)
+
+
+def _records():
+    with tf.io.TFRecordWriter("/dev/full") as writer:
+        writer.write(b"x")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda: tf.io.write_file("/dev/full", b"x" * 9_000),
+        lambda: tf.io.gfile.GFile("/dev/full", "wb").write(b"x" * 9_000),
+        _records,
+    ],
+)
+def test_what_tensorflow_says_of_a_full_disk_is_an_oserror_with_the_file(write):
+    with pytest.raises(OSError, match="No space left on device") as caught, file_errors():
+        write()
+    assert (caught.value.errno, caught.value.filename) == (28, "/dev/full")
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("{{node a}} r/step-4_temp/part-0-of-1.data-0-of-1.tempstate12; {} [Op:B]", "r/step-4"),
+        ("m/keras_metadata.pb.TMP5d57; {}", "m/keras_metadata.pb"),
+        ("m/saved_model.pb.tmp0e11; {}", "m/saved_model.pb"),
+        ("a; b; {}", "a; b"),
+    ],
+)
+def test_files_that_tensorflow_would_have_renamed_are_named_as_they_would_be(said, named):
+    with pytest.raises(OSError, match="too large") as caught, file_errors():
+        raise tf.errors.UnknownError(None, None, said.replace("{}", "File too large"))
+    assert caught.value.filename == named
+
+
+@pytest.mark.parametrize("said", ["File too large", "OOM when allocating; all is lost", "a; b"])
+def test_other_errors_of_tensorflow_stay_what_they_are(said):
+    with pytest.raises(tf.errors.ResourceExhaustedError), file_errors():
+        raise tf.errors.ResourceExhaustedError(None, None, said)

@@ -61,7 +61,9 @@ def full_disk_at_shard(monkeypatch, number):
 
     def add(self, *args):
         if self.path.name == f"mel-{number:05d}.tfrecord":
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+            error.add_note("in a worker process:\n…\n")
+            raise error
         original(self, *args)
 
     monkeypatch.setattr(ShardWriter, "add", add)

@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from processes import Stop, end, power_cut, start
+from processes import Stop, power_cut
 
 from playlist_pretrain.cli import pretrain
 from playlist_pretrain.messages import command
@@ -138,18 +138,6 @@ def test_damaged_run_files_are_named(finished, arguments, capsys, name, content,
     (run.path / "summary.json").unlink()
     (run.path / name).write_text(content)
     assert word in refusal(arguments, capsys)
-
-
-@pytest.mark.slow
-def test_a_full_disk_is_one_message(arguments, tmp_path):
-    code = (
-        "import resource, sys\n"
-        "from playlist_pretrain.cli.pretrain import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
-        "raise SystemExit(main(sys.argv[1:]))"
-    )
-    ((_, errors),) = end(start(["-c", code, *arguments]), code=1)
-    assert "Traceback" not in errors and "same command goes on" in errors.strip().splitlines()[-1]
 
 
 def test_unknown_excluded_ids_are_counted_and_none_known_is_refused(

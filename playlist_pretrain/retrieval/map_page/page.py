@@ -287,7 +287,7 @@ def write_map_page(
     Raises
     ------
     EmbeddingsError
-        For embeddings, labels or titles that cannot be shown, and a file that cannot be written.
+        For embeddings, labels or titles that cannot be shown.
     """
     table = embeddings.by_track()
     ids = list(table.track_ids)
@@ -316,11 +316,8 @@ def write_map_page(
         "selected": None if selected is None else ids.index(selected),
     }
     text = _page(_facts(table, columns, method), data, plot_item(coordinates))
-    try:
-        with atomic_write(path) as stream:
-            stream.write(text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise EmbeddingsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    with atomic_write(path) as stream:
+        stream.write(text.encode("utf-8", "backslashreplace"))
     return MapPage(len(ids), sum(map(bool, links or ())), tuple(refused))
 
 
