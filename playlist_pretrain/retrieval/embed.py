@@ -385,7 +385,7 @@ def _load_parts(out: Path) -> Iterator[dict[str, Any]]:
         path = _part(out, number)
         if not path.exists():
             return
-        with whole(path, "part", EmbeddingsError, f"; --overwrite starts {out} over"):
+        with whole(path, "part", EmbeddingsError, "; the same command makes it anew"):
             header, arrays = read_arrays(path, FORMAT)
             vectors, starts, counts = (arrays[name] for name in ("vectors", "starts", "counts"))
             kinds = [(array.dtype.kind, array.ndim) for array in (vectors, starts, counts)]
@@ -398,6 +398,14 @@ def _load_parts(out: Path) -> Iterator[dict[str, Any]]:
             notes = [Note(*note) for note in header["notes"]]
             part = {**arrays, "notes": notes, "request": header["request"]}
         yield part
+
+
+def _usable_parts(out: Path) -> Iterator[dict[str, Any]]:
+    """Finished parts up to one that is damaged, or of a version that wrote others."""
+    try:
+        yield from _load_parts(out)
+    except EmbeddingsError as error:
+        logger.info("%s", error)
 
 
 def _embed_parts(
@@ -413,7 +421,7 @@ def _embed_parts(
     began, first, request = time.monotonic(), 0, about["request"]
     _, vectors, _ = _beside(out)
     dtype, batch = about["dtype"], request["batch"]
-    for part in _load_parts(out):
+    for part in _usable_parts(out):
         _check_request(part["request"], request, f"{out}: was begun")
         found, first = part["vectors"], first + len(part["counts"])
         if first > len(source.ids) or (found.shape[1], found.dtype) != (embedder.dim, dtype):

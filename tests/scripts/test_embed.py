@@ -207,7 +207,7 @@ def test_none_that_can_be_read_is_an_error(run, out, tmp_path, in_process):
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "per"), [("collection", "window"), ("audio", "track")])
 def test_an_interrupted_run_goes_on(
-    run, out, collection, audio, in_process, monkeypatch, kind, per
+    run, out, collection, audio, in_process, monkeypatch, tmp_path, kind, per
 ):
     monkeypatch.setattr(embedding, "PART_TRACKS", 2)
     (audio / "broken.mp3").write_bytes(b"no music" * 1000)
@@ -230,14 +230,17 @@ def test_an_interrupted_run_goes_on(
     error = run(*words, "--dtype", "float16", code=1)
     assert "was begun with other" in error and "(dtype: float32 there, float16 now)" in error
     part = out / ".e.parquet.parts" / "part-00000.npz"
-    content = part.read_bytes()
-    part.write_bytes(content[:-100])
-    error = run(*words, code=1)
-    assert "part-00000.npz: not a whole part" in error and "--overwrite" in error
-    part.write_bytes(content)
+    left = shutil.copytree(part.parent, tmp_path / "left")
     said = run(*words)
     assert "going on after 2 of " in said
     assert written(out) == whole
+    (out / "e.parquet").unlink()
+    (out / "e.npy").unlink()
+    shutil.copytree(left, part.parent)
+    part.write_bytes(part.read_bytes()[:-100])
+    said = run(*words)
+    assert "part-00000.npz: not a whole part" in said and "makes it anew" in said
+    assert "going on" not in said and written(out) == whole
     assert f"{out / 'e.parquet'} is finished" in run(*words) and written(out) == whole
 
 
