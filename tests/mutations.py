@@ -1166,16 +1166,19 @@ def _in_graph(function: Callable[..., Any]) -> Any:
 
 
 def make_model(folder: Path) -> None:
-    """Save a small backbone, of a front end that has nothing for wav files."""
+    """Save a small backbone and a tagger, of a front end that has nothing for wav files."""
     import tensorflow as tf
 
     from playlist_pretrain.audio.front_end import IMPORTED
-    from playlist_pretrain.models.saved_model import save_backbone
+    from playlist_pretrain.models.saved_model import save_backbone, save_tagger
+    from playlist_pretrain.models.tagger import tagger
 
     inputs = tf.keras.Input((8, 96), name="melspectrogram")
     hidden = tf.keras.layers.Dense(3, "relu")(tf.keras.layers.GlobalAveragePooling1D()(inputs))
     model = tf.keras.Model(inputs, tf.keras.layers.BatchNormalization()(hidden))
-    save_backbone(model, IMPORTED["jamendo-mels"], folder / "model")
+    front_end = IMPORTED["jamendo-mels"]
+    save_backbone(model, front_end, folder / "backbone" / "model")
+    save_tagger(tagger(model, 2), ("rock", "pop"), front_end, folder / "tagger" / "model")
 
 
 def _load_model(folder: Path) -> Any:
@@ -1185,9 +1188,9 @@ def _load_model(folder: Path) -> Any:
 
     try:
         model = load_model(folder / "model")
-        frames, bands = model.model.input_shape[1:]
-        assert frames * bands < 10**6
-        return model.model(np.zeros((1, frames, bands), np.float32)).numpy()
+        assert model.frames < 10_000
+        windows = np.zeros((1, model.frames, model.front_end.bands), np.float32)
+        return model.model(windows).numpy(), model.dim, model.embedder().model(windows).numpy()
     finally:
         tf.keras.backend.clear_session()
 
@@ -1309,7 +1312,7 @@ TARGETS: dict[str, Target] = {
     ),
     "faiss": Target(_make_index, _load_index, _repair_key("e.faiss", "e.faiss.json"), cost=50),
     "run": Target(_make_run, _load_run, cost=50),
-    "saved_model": Target(make_model, _load_model, repair_checkpoint, cost=300),
+    "saved_model": Target(make_model, _load_model, repair_checkpoint, cost=300, many=True),
     "package": Target(_make_package, _load_package, cost=300),
 }  # fmt: skip
 

@@ -296,14 +296,21 @@ def _saved(path: Path, trust: bool) -> LoadedModel:
         check_saved_model(path)
     try:
         model = tf.keras.models.load_model(path, compile=False)
-        names, outputs = len(set(classes)), model.output_shape[-1]
+        names, window, (_, outputs) = len(set(classes)), model.input_shape[1:], model.output_shape
+        about = metadata.get("about")
+        about = about if isinstance(about, dict) else {}
+        loaded = LoadedModel("", model, front_end, "", tuple(classes), path, about)
+        key = weights_key(loaded.embedder().model)
     except Exception as error:
         raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
+    sound = len(window) == 2 and all(isinstance(side, int) for side in (*window, outputs))
+    if not sound or window[1] != front_end.bands:
+        raise ModelError(
+            f"{path}: damaged: it takes {list(window)} and gives {outputs}; its front end makes "
+            f"windows of frames and {front_end.bands} bands, which have one vector each"
+        )
     if "classes" in metadata and not names == len(classes) == outputs:
         raise ModelError(
             f"{path / METADATA}: damaged: {names} different names of classes for {outputs} outputs"
         )
-    about = metadata.get("about")
-    about = about if isinstance(about, dict) else {}
-    loaded = LoadedModel("", model, front_end, "", tuple(classes), path, about)
-    return dataclasses.replace(loaded, key=weights_key(loaded.embedder().model))
+    return dataclasses.replace(loaded, key=key)

@@ -1,5 +1,6 @@
 """SavedModels: reloaded anywhere, trainable, with waveform in and embeddings out."""
 
+import json
 import shutil
 
 import numpy as np
@@ -96,6 +97,14 @@ def test_track_mean_is_the_twin_of_the_windows_in_numpy(backbone, rng, length):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def with_metadata(**change):
+    def spoil(path):
+        about = json.loads((path / METADATA).read_text())
+        (path / METADATA).write_text(json.dumps({**about, **change}))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
@@ -105,6 +114,11 @@ def test_track_mean_is_the_twin_of_the_windows_in_numpy(backbone, rng, length):
         (lambda path: (path / METADATA).write_text('{"format": 9}'), "model format 9, this versi"),
         (lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"), "damaged, or no"),
         (lambda path: (path / "variables/variables.index").write_bytes(b""), "cannot be loaded"),
+        (
+            with_metadata(front_end=front_end("vggish").to_dict()),
+            r"damaged: it takes \[8, 96\] and gives 128; .* and 64 bands",
+        ),
+        (with_metadata(classes=[f"c{i}" for i in range(128)]), "cannot be loaded: No such layer"),
     ],
 )
 def test_damaged_models_are_refused_by_name(saved, tmp_path, spoil, word):

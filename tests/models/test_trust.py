@@ -373,14 +373,15 @@ def test_objects_of_other_kinds(saved, tmp_path):
 )
 def test_an_index_of_the_weights_that_tensorflow_dies_of(before, after, tmp_path):
     make_model(tmp_path)
-    index = tmp_path / "model" / "variables" / "variables.index"
-    load_model(tmp_path / "model")
+    path = tmp_path / "backbone" / "model"
+    index = path / "variables" / "variables.index"
+    load_model(path)
     content = index.read_bytes()
     assert content.count(before) == 1
     index.write_bytes(content.replace(before, after))
     repair_checkpoint(tmp_path)  # its checksums fit
     with pytest.raises(ModelError, match=r"model: damaged, or no model of Keras: "):
-        load_model(tmp_path / "model")
+        load_model(path)
 
 
 def test_a_graph_for_essentia_can_be_trusted_too(package):
