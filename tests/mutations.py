@@ -1401,6 +1401,7 @@ def work(name: str, seed: int, first: int, last: int, keep: str) -> None:
     logging.disable(logging.CRITICAL)
     target = TARGETS[name]
     # A reader that is at work for too long ends the process, which says where it was.
+    faulthandler.enable()
     faulthandler.register(signal.SIGPROF, chain=True)
     with made(target) as (folder, sound):
         print("[]", flush=True)
