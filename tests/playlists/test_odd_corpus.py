@@ -134,7 +134,7 @@ def tables():
 
 def parquets():
     import pyarrow as pa
-    from pyarrow import parquet
+    from pyarrow import feather, parquet
 
     groups, tracks = zip(*ROWS, strict=True)
     size = max(len(track.encode()) for track in tracks)
@@ -157,8 +157,21 @@ def parquets():
         parquet.write_table(pa.table({"group_id": groups, "track_id": tracks}), sink)
         return {"t.parquet": sink.getvalue()}
 
+    def arrow(tracks, compression):
+        sink = io.BytesIO()
+        content = pa.table({"more": [1.5] * len(ROWS), "group_id": groups, "track_id": tracks})
+        feather.write_feather(content, sink, compression=compression, chunksize=3)
+        return {"t.arrow": sink.getvalue()}
+
     for form, column in columns.items():
         yield Case("table", f"Parquet, {form}", table(pa.array(groups), column), len(ROWS), GROUPS)
+        for how in ("uncompressed", "lz4", "zstd"):
+            yield Case("table", f"Arrow, {form}, {how}", arrow(column, how), len(ROWS), GROUPS)
+    nulls = pa.array([None if place in (1, 4) else t for place, t in enumerate(tracks)])
+    for form in ("string", "string_view"):
+        cells = nulls.cast(getattr(pa, form)())
+        yield Case("table", f"Arrow, nulls in {form}", arrow(cells, "lz4"), len(ROWS),
+                   without(1, 4), 2)  # fmt: skip
     blank = [None if place in (1, 4) else track for place, track in enumerate(tracks)]
     yield Case("table", "Parquet, nulls", table(pa.array(groups), pa.array(blank)), len(ROWS),
                without(1, 4), 2)  # fmt: skip

@@ -162,6 +162,69 @@ def test_parquet_bombs(tmp_path):
         list(read(path))
 
 
+def write_arrow(path, compression="zstd", **columns):
+    import pyarrow
+    from pyarrow import feather
+
+    feather.write_feather(pyarrow.table(columns), path, compression=compression, chunksize=2)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.feather", "t.arrow", "without-suffix"])
+def test_arrow(tmp_path, name):
+    columns = {"group_id": [7, 7, 8], "track_id": [["1", "2"], ["3"], ["4"]], "other": [1.5] * 3}
+    path = write_arrow(tmp_path / name, **columns)
+    assert READER.sniff(path)
+    told = []
+    found = list(read(path, advance=told.append))
+    assert found == [("7", ["1", "2", "3"]), ("8", ["4"])]
+    assert sum(told) == path.stat().st_size
+    with pytest.raises(TableError, match="column 'other' holds double; ids are text"):
+        list(read(path, columns={"track": "other"}))
+
+
+def test_arrow_bombs(tmp_path):
+    import numpy
+    import pyarrow
+
+    size = 65 << 20
+    long = pyarrow.Array.from_buffers(  # one text of zeros in place of a list, so that it is quick
+        pyarrow.large_string(), 1, [None, pyarrow.py_buffer(numpy.array([0, size])),
+                                    pyarrow.py_buffer(b"x" * size)])  # fmt: skip
+    path = write_arrow(tmp_path / "t.arrow", group_id=["a"], track_id=long)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(TableError, match="expands to more than 200 times"):
+        list(read(path))
+    views = numpy.zeros((1000, 4), numpy.int32)  # length, prefix, buffer, place in it
+    views[:, 0], views[:, 1] = 100_000, int.from_bytes(b"xxxx", "little")
+    buffers = [None, pyarrow.py_buffer(views), pyarrow.py_buffer(b"x" * 100_000)]
+    texts = pyarrow.Array.from_buffers(pyarrow.string_view(), 1000, buffers)
+    path = write_arrow(tmp_path / "v.arrow", group_id=["a"] * 1000, track_id=texts)
+    with pytest.raises(TableError, match="expands to more than 200 times"):
+        list(read(path))
+    dictionary = pyarrow.DictionaryArray.from_arrays([0] * 1000, ["x" * 100_000])
+    path = write_arrow(tmp_path / "d.arrow", group_id=dictionary, track_id=["a"] * 1000)
+    ((group, tracks),) = read(path)
+    assert group == "x" * 100_000 and len(tracks) == 1000
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
+def test_arrow_that_is_cut_off_or_damaged_gives_one_message(tmp_path, compression):
+    path = tmp_path / "t.arrow"
+    write_arrow(path, compression, group_id=["a", "b", "c"], track_id=["1", "2", "3"])
+    whole = path.read_bytes()
+    for size in range(0, len(whole), 23):
+        path.write_bytes(whole[:size])
+        with pytest.raises(TableError, match=r"t\.arrow: (not a whole Parquet|the file is empty)"):
+            list(read(path))
+    for place in range(0, len(whole), 13):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            list(read(path))
+        except TableError as error:
+            assert str(error).startswith(str(path)) and str(error).isprintable()
+
+
 def test_parquet_that_is_cut_off_or_damaged_gives_one_message(tmp_path):
     path = write_parquet(tmp_path / "t.parquet", group_id=["a", "b", "c"], track_id=["1", "2", "3"])
     whole = path.read_bytes()

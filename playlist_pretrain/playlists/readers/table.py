@@ -1,7 +1,8 @@
-"""Long tables: one row for each track of each group; CSV, TSV or Parquet.
+"""Long tables: one row for each track of each group; CSV, TSV, Parquet or Arrow.
 
-Format: text is that of ``playlist_pretrain.delimited``, Parquet has columns of text or whole
-numbers, or of lists of them. Rows of a group need not be neighbours. Where no
+Format: text is that of ``playlist_pretrain.delimited``, Parquet and Arrow (its IPC files, which
+Feather writes) have columns of text or whole numbers, or of lists of them. Rows of a group need
+not be neighbours. Where no
 column names the group, or ``--columns group=@file`` says so, a file is a group, as Exportify writes
 playlists of Spotify; its column of tracks is known. A track of several artists has
 a row for each, or all of them in one cell, apart by ``--separator`` or as a list. Provenance:
@@ -13,13 +14,16 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from playlist_pretrain.delimited import DELIMITERS, RowError, listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, first_line
-from playlist_pretrain.files import FREELY, LARGEST_EXPANSION
+from playlist_pretrain.files import FREELY, check_expanded
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -30,8 +34,7 @@ from playlist_pretrain.playlists.readers.source import (
 )
 
 if TYPE_CHECKING:
-    from pyarrow import Array, DataType
-    from pyarrow.parquet import ParquetFile
+    from pyarrow import Array, DataType, Message, RecordBatch, Schema
 
 DEFAULT_COLUMNS = {"group": "group_id", "track": "track_id"}
 OPTION = "--columns group=…,track=…"
@@ -39,8 +42,8 @@ MEND = "name the columns with " + OPTION
 A_FILE = "@file"
 """In place of the name of the column of groups: a file is a group."""
 EXPORTIFY = ("Track URI", "Spotify URI", "Spotify ID")
-TEXT, PARQUET = (".csv", ".tsv"), (".parquet", ".pq")
-MAGIC = b"PAR1"
+TEXT, COLUMNAR = (".csv", ".tsv"), (".parquet", ".pq", ".arrow", ".feather")
+PARQUET, ARROW = b"PAR1", b"ARROW1"
 
 
 class TableReader(Reader):
@@ -48,16 +51,16 @@ class TableReader(Reader):
 
     name = "table"
     description = (
-        "CSV, TSV or Parquet, one row for each track of each group (columns group_id and "
+        "CSV, TSV, Parquet or Arrow, a row for each track of each group (columns group_id and "
         f"track_id, or {OPTION}), or a folder or zip file of such parts"
     )
     kinds = ("playlists", "artists", "albums", "genres", "sessions")
     options = frozenset({"columns", "separator"})
-    suffixes = TEXT + PARQUET
+    suffixes = TEXT + COLUMNAR
 
     def begins(self, start: bytes) -> bool:
-        """True for Parquet, and for text whose first line has a delimiter."""
-        if start.startswith(MAGIC):
+        """True for Parquet and Arrow, and for text whose first line has a delimiter."""
+        if start.startswith((PARQUET, ARROW)):
             return True
         try:
             text = start.partition(b"\n")[0][:4096].decode("utf-8").strip(" ")
@@ -77,17 +80,16 @@ class TableReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield neighbouring rows of one group of a file together."""
-        read = _parquet_rows if _is_parquet(source) else _text_rows
+        read = _columnar_rows if _is_columnar(source) else _text_rows
         rows = read(source, request)
         for group, run in itertools.groupby(rows, itemgetter(0)):
             yield from in_parts(group, map(itemgetter(1), run))
 
 
-def _is_parquet(source: Source) -> bool:
-    if source.path.suffix.lower() in TEXT + PARQUET:
-        return source.path.suffix.lower() in PARQUET
-    with source.open() as stream:
-        return stream.read(len(MAGIC)) == MAGIC
+def _is_columnar(source: Source) -> bool:
+    if source.path.suffix.lower() in TEXT + COLUMNAR:
+        return source.path.suffix.lower() in COLUMNAR
+    return source.start().startswith((PARQUET, ARROW))
 
 
 def _columns(header: Sequence[str], request: Request) -> list[str]:
@@ -122,30 +124,19 @@ def _text_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
             yield part, track
 
 
-def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
-    """Yield (group id, track id) row by row, a batch in memory at a time."""
+def _columnar_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
+    """Yield (group id, track id) row by row of Parquet or Arrow, a batch in memory at a time."""
     from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
 
     where = source.name
     number = told = 0
     try:
         with contextlib.ExitStack() as opened:
             source.encoding = None  # which is that of the texts beside it
-            file = source.file or io.BytesIO(source.read())
-            table = opened.enter_context(ParquetFile(file))
-            metadata, schema = table.metadata, table.schema_arrow
-            # Bytes of every row group when it is expanded.
-            sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
-            names = _columns(schema.names, request)
-            _check(table, source, names, sum(sizes))
-            if max(sizes, default=0) <= FREELY:
-                # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
-                # long ones do not, since every batch would come with a copy.
-                texts = [name for name in names if holds_text(schema.field(name).type)]
-                table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
-            rows = max(metadata.num_rows, 1)
-            for batch in table.iter_batches(columns=list(dict.fromkeys(names))):
+            arrow = source.start().startswith(ARROW)
+            batches_of = _batches_of_arrow if arrow else _batches_of_parquet
+            names, rows, batches = batches_of(source, request, opened)
+            for batch in batches:
                 columns = [_cells(batch.column(name)) for name in names]
                 for *group, track in zip(*columns, strict=True):
                     number += 1
@@ -161,22 +152,119 @@ def _parquet_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]
                     for one in groups:
                         for other in tracks:
                             yield one, other
-                done = min(source.size, source.size * number // rows)
+                done = min(source.size, source.size * number // rows) if rows else 0
                 request.advance(done - told)
                 told = done
             request.advance(source.size - told)
             if not number:
                 raise TableError(f"{where}: no rows")
-    except (ArrowException, OSError, ValueError, LookupError, MemoryError) as error:
+    except (ArrowException, OSError, ValueError, LookupError, MemoryError, struct.error) as error:
         raise TableError(
-            f"{where}: not a whole Parquet file, or damaged after row {number:,}: "
+            f"{where}: not a whole Parquet or Arrow file, or damaged after row {number:,}: "
             f"{first_line(error)}"
         ) from error
 
 
-def _check(table: ParquetFile, source: Source, names: Sequence[str], size: int) -> None:
-    """Refuse a Parquet file without the columns, with others in them, or that is a bomb."""
-    where, schema = source.name, table.schema_arrow
+Batches = tuple[list[str], int, "Iterable[RecordBatch]"]
+"""Names of the columns of groups and tracks, number of rows if it is known, and the rows."""
+
+
+def _batches_of_parquet(source: Source, request: Request, opened: contextlib.ExitStack) -> Batches:
+    from pyarrow.parquet import ParquetFile
+
+    file = source.file or io.BytesIO(source.read())
+    table = opened.enter_context(ParquetFile(file))
+    metadata, schema = table.metadata, table.schema_arrow
+    # Bytes of every row group when it is expanded.
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    names = _checked_columns(schema, source, request)
+    check_expanded(sum(sizes), source.size)
+    if max(sizes, default=0) <= FREELY:
+        # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
+        # long ones do not, since every batch would come with a copy.
+        texts = [name for name in names if holds_text(schema.field(name).type)]
+        table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
+    return names, metadata.num_rows, table.iter_batches(columns=list(dict.fromkeys(names)))
+
+
+def _batches_of_arrow(source: Source, request: Request, opened: contextlib.ExitStack) -> Batches:
+    import pyarrow
+    from pyarrow import ipc
+
+    data = pyarrow.py_buffer(source.read())
+    if not data.to_pybytes().endswith(ARROW):
+        raise ValueError("cut off")
+    # The same messages are measured and read: what the end of the file says of them is not asked.
+    messages = data.slice(8)
+    check_expanded(sum(map(_expanded, ipc.MessageReader.open_stream(messages))), source.size)
+    schema = ipc.open_stream(messages).schema
+    names = _checked_columns(schema, source, request)
+    places = [schema.get_field_index(name) for name in dict.fromkeys(names)]
+    options = ipc.IpcReadOptions(included_fields=places)
+
+    def batches() -> Iterator[RecordBatch]:
+        written = 0
+        for batch in opened.enter_context(ipc.open_stream(messages, options=options)):
+            batch.validate(full=True)
+            written += sum(map(_written_out, batch.columns))
+            check_expanded(written, source.size)
+            yield batch
+
+    return names, 0, batches()
+
+
+def _expanded(message: Message) -> int:
+    """Bytes of the buffers of an Arrow message when they are expanded.
+
+    Each that is compressed begins with that number; where they are is in a table of Arrow's
+    ``Message.fbs``, whose places the format of FlatBuffers gives.
+    """
+    if message.type not in ("dictionary", "record batch"):
+        return 0
+    data, body = message.metadata.to_pybytes(), message.body
+
+    def number(form: str, place: int, holder: Any = data) -> int:
+        return struct.unpack_from(form, holder, place)[0]
+
+    def field(table: int, which: int) -> int:
+        entries = table - number("<i", table)
+        at = 4 + 2 * which
+        found = number("<H", entries + at) if at < number("<H", entries) else 0
+        return table + found if found else 0
+
+    def follow(place: int) -> int:
+        return place + number("<I", place)
+
+    header = follow(field(follow(0), 2))
+    if message.type == "dictionary":
+        header = follow(field(header, 1))
+    buffers, compressed = follow(field(header, 2)), field(header, 3)
+    total = 0
+    for place in range(buffers + 4, buffers + 4 + 16 * number("<I", buffers), 16):
+        start, length = struct.unpack_from("<qq", data, place)
+        total += max(length, number("<q", start, body) if compressed and length else 0)
+    return total
+
+
+def _written_out(column: Array) -> int:
+    """Bytes of the texts of a column of views, of which many may lie in the same place."""
+    from pyarrow import types
+
+    kind = column.type
+    if types.is_list_view(kind) or types.is_large_list_view(kind):
+        raise ValueError("a column of list views")
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _written_out(column.flatten())
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        lengths = np.frombuffer(column.buffers()[1], np.int32)[4 * column.offset :: 4]
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        return int(lengths[: len(column)][there].sum(dtype=np.int64))
+    return 0
+
+
+def _checked_columns(schema: Schema, source: Source, request: Request) -> list[str]:
+    """The names of the columns of ids, or a TableError unless each is there once and holds ids."""
+    where, names = source.name, _columns(schema.names, request)
     for what, wrong in (
         ("no column", [name for name in names if name not in schema.names]),
         ("more than one column", [name for name in names if schema.names.count(name) > 1]),
@@ -192,17 +280,18 @@ def _check(table: ParquetFile, source: Source, names: Sequence[str], size: int) 
                 f"{where}: column {name!r} holds {kind}; ids are text or whole numbers, or lists "
                 "of them"
             )
-    if size > FREELY and size > LARGEST_EXPANSION * source.size:
-        raise TableError(f"{where}: expands to more than {LARGEST_EXPANSION} times its size")
+    return names
 
 
 def _holds_ids(kind: DataType) -> bool:
     from pyarrow import types
 
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
-             types.is_large_list_view, types.is_dictionary)  # fmt: skip
+             types.is_large_list_view)  # fmt: skip
     if any(holds(kind) for holds in lists):
-        return _holds_ids(kind.value_type)
+        kind = kind.value_type
+    if types.is_dictionary(kind) and types.is_integer(kind.value_type):
+        return True
     return holds_text(kind) or types.is_integer(kind) or types.is_null(kind)
 
 
