@@ -233,10 +233,12 @@ class IdMap:
                 )
         if told := left_out.text():
             logger.info("%s: %s", path, told)
-        known = PathIds(collection)
+        known = PathIds(collection, strip=without_extension)
         ids = list(tracks)
         parts = [ids[first : first + LOOK_UP] for first in range(0, len(ids), LOOK_UP)]
         rows = np.concatenate([known.rows(part) for part in parts or [[]]]).tolist()
+        for note in known.notes():
+            logger.info("%s: %s", path, note)
         return cls({foreign: rows[number] for foreign, number in track_of.items()})
 
     @property

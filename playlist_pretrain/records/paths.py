@@ -33,7 +33,8 @@ OUTSIDE = ("/", "\\", "../", "..\\", "file:")
 NEEDLESS = ("//", "./", "/.")
 """Signs of what may be left out of a path."""
 FEWEST_FOR_PREFIX = 2
-MOST_FOLDERS = 64
+MOST_LOOKED_AT, LONGEST, MOST_FOLDERS = 4096, 1024, 64
+"""Paths that a prefix is looked for in, their characters and folders."""
 
 
 class KnownIds(Protocol):
@@ -237,6 +238,7 @@ class PathIds:
 
     def _find_prefix(self, ids: Sequence[str]) -> None:
         """Find what most of ``ids`` have before the id that they mean."""
+        ids = [one for one in ids[:: len(ids) // MOST_LOOKED_AT + 1] if len(one) < LONGEST]
         cuts: list[tuple[str, str]] = []
         for one in ids:
             parts = self._strip(_plain(one)).split("/")

@@ -285,8 +285,10 @@ def test_a_file_is_a_group_where_no_column_names_it(match, tmp_path):
     assert list(match(playlists=folder, columns={"group": "x"}, name="x").groups.group_ids) == ["1"]
 
 
-def test_tracks_of_a_map_may_be_paths_in_other_forms(mine, tmp_path):
-    path = write_map(tmp_path, "s:1,Ü\\1", "s:2,u\u0308/1", "s:3,A")
-    assert IdMap.read(path, mine).rows(["s:1", "s:2", "s:3"]).tolist() == [mine.row("ü/1")] * 2 + [
-        -1
-    ]
+def test_tracks_of_a_map_may_be_paths_in_other_forms(mine, tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = write_map(tmp_path, "s:1,Ü\\1", "s:2,u\u0308/1", "s:3,A", "s:4,Ü/1.mp3", "s:5,./ü/1.wav")
+    rows = IdMap.read(path, mine).rows([f"s:{number}" for number in range(1, 6)]).tolist()
+    row = mine.row("ü/1")
+    assert rows == [row, row, -1, row, row]
+    assert any("matched in another Unicode form" in message for message in caplog.messages)
