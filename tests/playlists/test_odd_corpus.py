@@ -11,6 +11,7 @@ import json
 import plistlib
 import sys
 import tempfile
+import time
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -461,6 +462,18 @@ def test_every_row_is_delivered_or_counted(case, packing, tmp_path):
         assert delivered + counted == case.rows
     for reason, (_, first) in left_out.rows.items():
         assert reason and reason.isprintable() and str(path) in first
+
+
+@pytest.mark.parametrize("blank", [b"\n", b" "], ids=["lines", "blanks"])
+@pytest.mark.parametrize("name", READERS)
+def test_very_many_blanks_take_time_in_proportion(name, blank, tmp_path):
+    case = next(one for one, packing in CORPUS if (one.reader, packing) == (name, "plain"))
+    ((file, data),) = case.files.items()
+    case = dataclasses.replace(case, files={file: data + b"\n" + blank * 300_000})
+    begun = time.process_time()
+    groups, _ = read(case, written(case, "plain", tmp_path))
+    assert groups == case.groups
+    assert time.process_time() - begun < 10  # some tenths; time squared would be minutes
 
 
 def main():
