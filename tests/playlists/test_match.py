@@ -261,7 +261,7 @@ def test_a_folder_with_playlists_of_several_formats_is_read_whole(match, tmp_pat
 def test_an_encoding_that_was_guessed_is_named(match, tmp_path):
     path = tmp_path / "l.m3u"
     path.write_bytes("a.mp3\nb.mp3\nЖ.mp3\n".encode("cp1251"))
-    note = "1 files read as Windows-1252, a guess; --encoding sets it"
+    note = "1 file read as Windows-1252, a guess; --encoding sets it"
     assert match(playlists=path).coverage.notes == (note,)
     path.write_bytes("Ж.mp3\nЖ/1.mp3\n".encode("cp1251"))
     with pytest.raises(GroupsError, match=note):

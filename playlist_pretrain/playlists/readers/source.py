@@ -333,7 +333,10 @@ class LeftOut:
 
     def notes(self) -> list[str]:
         """Sentences on how files were taken."""
-        return [f"{count:,} files {how}" for how, count in self.files.items()]
+        return [
+            f"{count:,} {'file' if count == 1 else 'files'} {how}"
+            for how, count in self.files.items()
+        ]
 
     def note(self, how: str) -> None:
         """Count a file that was taken in a way that the user may want to change."""
