@@ -29,7 +29,7 @@ from playlist_pretrain.files import (
     whole,
 )
 from playlist_pretrain.messages import command
-from playlist_pretrain.playlists.readers.table import cell_text, holds_text
+from playlist_pretrain.playlists.readers.table import cell_text, holds_lists, holds_text
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
@@ -287,9 +287,7 @@ def _check_schema(schema: Schema) -> None:
     if len(set(schema.names)) < len(schema.names):
         raise EmbeddingsError("several columns have the same name")
     kind = schema.field("embedding").type
-    lists = (types.is_fixed_size_list, types.is_list, types.is_large_list, types.is_list_view,
-             types.is_large_list_view)  # fmt: skip
-    if not any(holds(kind) for holds in lists) or not types.is_floating(kind.value_type):
+    if not holds_lists(kind) or not types.is_floating(kind.value_type):
         raise EmbeddingsError(f"column 'embedding' holds {kind}, not lists of floats")
     for name in {"track_id", "path"} & set(schema.names):
         kind = schema.field(name).type

@@ -80,7 +80,7 @@ def test_several_artists_in_a_cell(tmp_path):
     assert list(read(path, separator="|")) == [("a", ["1"]), ("b", ["1", "2", "3"])]
     assert next(iter(read(path)))[0] == " a | b|"
     path = write(tmp_path, "group_id,track_id\na,1\n | ,2\n")
-    with pytest.raises(TableError, match="line 3: column 'group_id' has no group"):
+    with pytest.raises(TableError, match="line 3: column 'group_id' is empty"):
         list(read(path, separator="|", damaged=stop))
 
 

@@ -116,11 +116,12 @@ def _text_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
         if separator is None or not groups:
             yield group, track
             continue
-        parts = [part.strip() for part in group.split(separator)]
-        if not any(parts):
-            where = f"{source.name}: line {line}: column {names[0]!r}"
-            request.damaged(RowError(f"{where} has no group", "a row has no group", usual=True))
-        for part in dict.fromkeys(filter(None, parts)):
+        try:
+            parts = _ids(group, f"{source.name}: line {line}: column {names[0]!r}", separator)
+        except RowError as error:
+            request.damaged(error)
+            continue
+        for part in parts:
             yield part, track
 
 
@@ -253,7 +254,7 @@ def _written_out(column: Array) -> int:
     kind = column.type
     if types.is_list_view(kind) or types.is_large_list_view(kind):
         raise ValueError("a column of list views")
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if holds_lists(kind):
         return _written_out(column.flatten())
     if types.is_string_view(kind) or types.is_binary_view(kind):
         lengths = np.frombuffer(column.buffers()[1], np.int32)[4 * column.offset :: 4]
@@ -286,13 +287,20 @@ def _checked_columns(schema: Schema, source: Source, request: Request) -> list[s
 def _holds_ids(kind: DataType) -> bool:
     from pyarrow import types
 
-    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
-             types.is_large_list_view)  # fmt: skip
-    if any(holds(kind) for holds in lists):
+    if holds_lists(kind):
         kind = kind.value_type
     if types.is_dictionary(kind) and types.is_integer(kind.value_type):
         return True
     return holds_text(kind) or types.is_integer(kind) or types.is_null(kind)
+
+
+def holds_lists(kind: DataType) -> bool:
+    """Whether a column is of lists, however long they are and wherever they lie."""
+    from pyarrow import types
+
+    lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
+             types.is_large_list_view)  # fmt: skip
+    return any(holds(kind) for holds in lists)
 
 
 def holds_text(kind: DataType) -> bool:
