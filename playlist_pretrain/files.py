@@ -13,11 +13,11 @@ import logging
 import math
 import os
 import re
-import secrets
+import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -35,13 +35,10 @@ LARGEST_DOCUMENT = 64 << 20
 """Bytes of a JSON document; Python objects take two dozen times as much."""
 DEEPEST = 64
 """Lists and objects within each other; whatever goes through a document may recurse so far."""
+TEMPORARY = "playlist_pretrain-"
+"""What the names of temporary folders begin with, in the system's place for them."""
 FREELY, LARGEST_EXPANSION = 64 << 20, 200
 """What is compressed may expand to so many bytes, or to so many times its size."""
-
-
-def temporary_beside(path: Path) -> Path:
-    """Return a hidden name beside ``path`` that no other process takes, on any machine."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 @contextlib.contextmanager
@@ -49,7 +46,8 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
     """Open a temporary file beside ``path`` and rename it to ``path`` on success.
 
     The data are synced to disk before the rename: after a crash ``path`` has its old content or
-    all of the new one. On any error the temporary file is removed.
+    all of the new one. On any error the temporary file is removed; what a process that was killed
+    left of it is written anew by the next, and a process that writes the same file is waited for.
 
     Parameters
     ----------
@@ -71,17 +69,93 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with named(path, temporary), open(temporary, mode, **text) as stream:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with named(path, temporary), open(_emptied(temporary), mode, **text) as stream:
+        try:
             yield stream
             stream.flush()
             if sync:
                 os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+            os.replace(temporary, path)  # as long as it is locked
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def _emptied(path: Path) -> int:
+    """Descriptor of an empty file that no other process writes, as long as it is open."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            if _locked(descriptor, path):
+                os.truncate(descriptor, 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, path: Path, flags: int = fcntl.LOCK_EX) -> bool:
+    """Lock an opened file or folder; False if it is not at ``path`` any more.
+
+    Raises BlockingIOError if ``flags`` say not to wait for a process that has it.
+    """
+    try:
+        fcntl.flock(descriptor, flags)
+    except BlockingIOError:
         raise
+    except OSError:  # not every file system has locks
+        pass
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[None]:
+    """Give what makes temporary files in the block, libraries too, a folder, removed at its end.
+
+    It is locked as long as it is used; those of processes that were killed are removed first.
+    """
+    before = os.environ.get("TMPDIR")
+    place = Path(tempfile.gettempdir())
+    if place.name.startswith(TEMPORARY):  # of a process that started this one, and may end before
+        place = place.parent
+    for path in place.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError), _locked_folder(path, wait=False):
+            shutil.rmtree(path, ignore_errors=True)
+    with contextlib.ExitStack() as lock:
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=place))
+            with contextlib.suppress(FileNotFoundError):  # taken for one that was left
+                lock.enter_context(_locked_folder(folder))
+                break
+        try:
+            os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+            yield
+        finally:
+            tempfile.tempdir = None
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked_folder(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Lock a folder of this user; OSError where that is not possible."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if os.fstat(descriptor).st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        if not _locked(descriptor, path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -98,6 +172,52 @@ def named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
             error.strerror = error.strerror or str(error)  # NumPy says no more
             error.filename = str(path) + (inner or "").removeprefix(str(temporary))
         raise
+
+
+@contextlib.contextmanager
+def together(
+    paths: Sequence[Path], about: Any = None, *, overwrite: bool = False
+) -> Iterator[None]:
+    """Mark files or folders that the block writes as unfinished until all are there.
+
+    When it was killed, :func:`half_there` knows those that are there for half of what was asked
+    for, not for something of the user's. A mark with nothing behind it goes with its folders.
+    ``overwrite`` needs no mark.
+    """
+    if overwrite or len(paths) < 2:
+        yield
+        return
+    mark = _mark(paths)
+    made = [folder for folder in mark.parents if not folder.exists()]
+    try:
+        write_json(mark, _unfinished(paths, about))
+        yield
+        mark.unlink()
+    except BaseException:
+        if not any(map(os.path.lexists, paths)):
+            with contextlib.suppress(OSError):
+                mark.unlink()
+                for folder in made:
+                    folder.rmdir()
+        raise
+
+
+def half_there(paths: Sequence[Path], about: Any = None) -> bool:
+    """Whether the same call of :func:`together` was interrupted; ``about`` None takes any."""
+    try:
+        there = load_json(_mark(paths)) if len(paths) > 1 else {}
+    except (OSError, ValueError):
+        return False
+    about = there.get("about") if about is None else about
+    return there == _unfinished(paths, about)
+
+
+def _mark(paths: Sequence[Path]) -> Path:
+    return paths[0].with_name(f".{paths[0].name}.unfinished")
+
+
+def _unfinished(paths: Sequence[Path], about: Any) -> dict[str, Any]:
+    return {"unfinished": [path.name for path in paths], "about": about}
 
 
 def check_writable(folder: str | Path) -> None:

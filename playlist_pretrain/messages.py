@@ -19,6 +19,8 @@ from playlist_pretrain.errors import printable, shortened
 
 CONSOLE = "playlist-pretrain"
 """Name of the console command (``setup.cfg``)."""
+CLOSED_PIPE = 141
+"""Exit code where nobody reads what is printed, as that of other programs."""
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 PACKAGE_MAIN = Path(__file__).parent / "__main__.py"
 
@@ -105,8 +107,11 @@ class _Printer(logging.Handler):
         text = printable(shortened(record.getMessage(), quotations=warns), keep="\n")
         if warns:
             text = f"{record.levelname}: {text}"
-        with tqdm.external_write_mode():
-            print(text, flush=True)
+        try:
+            with tqdm.external_write_mode():
+                print(text, flush=True)
+        except BrokenPipeError:  # nobody reads: no error that anybody could mend, or should catch
+            raise SystemExit(CLOSED_PIPE) from None
 
 
 def show_messages(*, quiet: bool = False) -> None:

@@ -1,6 +1,6 @@
 """Look at a collection, verify or repair it: python scripts/check_collection.py --help."""
 
-from playlist_pretrain.cli.check_collection import main
+from playlist_pretrain.__main__ import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("check_collection"))

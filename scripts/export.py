@@ -1,6 +1,6 @@
 """Export a model as a package that runs elsewhere: python scripts/export.py --help."""
 
-from playlist_pretrain.cli.export import main
+from playlist_pretrain.__main__ import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("export"))

@@ -1,6 +1,6 @@
 """Turn mels that were made elsewhere into a collection: python scripts/import_mels.py --help."""
 
 if __name__ == "__main__":  # worker processes import this file too, and need nothing of it
-    from playlist_pretrain.cli.import_mels import main
+    from playlist_pretrain.__main__ import start
 
-    raise SystemExit(main())
+    raise SystemExit(start("import_mels"))

@@ -1,6 +1,6 @@
 """Pre-train a backbone on pairs of tracks: python scripts/pretrain.py --help."""
 
-from playlist_pretrain.cli.pretrain import main
+from playlist_pretrain.__main__ import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("pretrain"))

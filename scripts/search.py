@@ -1,6 +1,6 @@
 """Find the nearest tracks of any song: python scripts/search.py --help."""
 
-from playlist_pretrain.cli.search import main
+from playlist_pretrain.__main__ import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("search"))

@@ -1,6 +1,6 @@
 """Judge models by triplets: python scripts/similarity.py --help."""
 
-from playlist_pretrain.cli.similarity import main
+from playlist_pretrain.__main__ import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start("similarity"))

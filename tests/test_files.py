@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import Stop
 
 from playlist_pretrain import files
 from playlist_pretrain.delimited import read_columns
@@ -20,11 +23,14 @@ from playlist_pretrain.files import (
     TableWriter,
     atomic_write,
     folder_lock,
+    half_there,
     load_arrays,
     load_json,
     parse_json,
     plain_cell,
     read_arrays,
+    temporary_folder,
+    together,
     whole,
     write_arrays,
     write_json,
@@ -47,6 +53,96 @@ def test_a_failure_keeps_what_was_there(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_a_killed_process_left_is_written_anew(tmp_path):
+    (tmp_path / ".a.bin.tmp").write_bytes(b"x" * 1000)
+    with atomic_write(tmp_path / "a.bin") as stream:
+        stream.write(b"new")
+    assert os.listdir(tmp_path) == ["a.bin"]
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+def test_a_process_that_writes_the_same_file_is_waited_for(tmp_path):
+    path, order = tmp_path / "a.bin", []
+
+    def write(content, begun, go_on):
+        with atomic_write(path) as stream:
+            order.append(content)
+            begun.set()
+            stream.write(content)
+            go_on.wait()
+            order.append(content)
+
+    first, second, go_on = threading.Event(), threading.Event(), threading.Event()
+    threads = [
+        threading.Thread(target=write, args=(b"one" * 9, first, go_on)),
+        threading.Thread(target=write, args=(b"two", second, go_on)),
+    ]
+    threads[0].start()
+    first.wait()
+    threads[1].start()
+    assert not second.wait(0.3) and path.with_name(".a.bin.tmp").exists()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert order == [b"one" * 9] * 2 + [b"two"] * 2
+    assert path.read_bytes() == b"two" and os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_a_link_is_not_written_through(tmp_path):
+    (tmp_path / "other").write_bytes(b"kept")
+    (tmp_path / ".a.bin.tmp").symlink_to("other")
+    with pytest.raises(OSError, match="symbolic"), atomic_write(tmp_path / "a.bin"):
+        pass
+    assert (tmp_path / "other").read_bytes() == b"kept"
+
+
+def test_temporary_files_lie_in_one_folder_and_those_of_the_killed_go(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "another").mkdir()
+    with temporary_folder():
+        (living,) = tmp_path.glob("playlist_pretrain-*")
+        assert Path(tempfile.mkdtemp()).parent == living
+        left = tmp_path / "playlist_pretrain-left"
+        (left / "x").mkdir(parents=True)
+        program = (
+            "import tempfile\\n"
+            "from playlist_pretrain.files import temporary_folder\\n"
+            "with temporary_folder(): print(tempfile.gettempdir())"
+        ).replace("\\n", "\n")
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        # That of a process started here is beside its parent's, which may end before.
+        own = Path(done.stdout.strip())
+        assert own.parent == tmp_path and own != living and not own.exists()
+        assert living.exists() and not left.exists()
+    assert os.listdir(tmp_path) == ["another"]
+    assert os.environ["TMPDIR"] == tempfile.gettempdir() == str(tmp_path)
+
+
+def test_what_belongs_together_can_be_asked_for_again_when_half_of_it_is_there(tmp_path):
+    paths = [tmp_path / "new" / name for name in ("a", "b")]
+
+    def write(count, about=1):
+        with together(paths, about):
+            for path in paths[:count]:
+                path.write_text("x")
+            if count < 2:
+                raise Stop
+
+    with pytest.raises(Stop):
+        write(0)
+    assert os.listdir(tmp_path) == []
+    assert not half_there(paths)
+    with pytest.raises(Stop):
+        write(1)
+    assert half_there(paths) and half_there(paths, 1)
+    assert not half_there(paths, 2) and not half_there(paths[::-1]) and not half_there(paths[:1])
+    write(2)
+    assert sorted(os.listdir(tmp_path / "new")) == ["a", "b"] and not half_there(paths)
 
 
 def test_data_are_synced_before_the_rename_unless_told_otherwise(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from playlist_pretrain.errors import (
     require,
     shortened,
 )
+from playlist_pretrain.files import temporary_folder
 from playlist_pretrain.messages import as_started, program, show_messages
 from playlist_pretrain.version import __version__
 
@@ -55,7 +56,8 @@ def run(
         parsed = _parser(options, prog, epilog).parse_args(argv)
         show_messages(quiet=getattr(parsed.options, "quiet", False))
         require(*modules)
-        function(parsed.options)
+        with temporary_folder():
+            function(parsed.options)
         return 0
     except PlaylistPretrainError as error:
         if debug:

@@ -11,6 +11,7 @@ from pathlib import Path
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.cli.match_playlists import parse_columns
 from playlist_pretrain.errors import RecipeError, require
+from playlist_pretrain.files import half_there, together
 from playlist_pretrain.messages import command
 from playlist_pretrain.retrieval.continuation import FORMATS
 from playlist_pretrain.retrieval.search import Found, search
@@ -137,6 +138,9 @@ def check_options(options: SearchOptions) -> None:
     for option, text, kinds in (("--out", options.out, outs), ("--page", page, PAGES)):
         if text is not None:
             _check_file(options, option, text, kinds)
+    for option, path in _outputs(options).items():
+        if path.exists() and not (options.overwrite or half_there([*_outputs(options).values()])):
+            raise RecipeError(f"{option} {path}: is there already; --overwrite replaces it")
     if page:
         require("sklearn", "bokeh")
     if page and options.out and Path(page).absolute() == Path(options.out).absolute():
@@ -152,8 +156,11 @@ def _check_file(options: SearchOptions, option: str, text: str, kinds: Sequence[
         raise RecipeError(f"{option} {path}: a folder, not a file")
     if path.exists() and Path(options.embeddings).exists() and path.samefile(options.embeddings):
         raise RecipeError(f"{option} {path}: the file of the embeddings")
-    if path.exists() and not options.overwrite:
-        raise RecipeError(f"{option} {path}: is there already; --overwrite replaces it")
+
+
+def _outputs(options: SearchOptions) -> dict[str, Path]:
+    texts = {"--out": options.out, "--page": options.page}
+    return {option: Path(text) for option, text in texts.items() if text is not None}
 
 
 def next_command(options: SearchOptions, found: Found) -> str:
@@ -179,7 +186,8 @@ def run(options: SearchOptions) -> Found:
     settings["columns"] = parse_columns(options.columns)
     if options.groups is not None:
         settings["groups"] = [n.strip() for n in options.groups.split(",") if n.strip()]
-    found = search(**settings)
+    with together([*_outputs(options).values()], overwrite=options.overwrite):
+        found = search(**settings)
     logger.info("next: " + next_command(options, found))
     return found
 

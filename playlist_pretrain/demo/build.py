@@ -28,7 +28,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
-from playlist_pretrain.files import atomic_write, load_json
+from playlist_pretrain.files import atomic_write, half_there, load_json, together
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import groups_path, load_groups
 from playlist_pretrain.playlists.match import match_groups
@@ -41,8 +41,13 @@ WORLD_VERSION = 1
 """Counts the changes of what a seed stands for; it is remembered with every collection."""
 
 
-def check_empty(folder: Path) -> None:
-    """Raise AudioError when ``folder`` holds anything: songs of two worlds must not mix."""
+def check_empty(folder: Path, seed: int | None = None) -> None:
+    """Raise AudioError when ``folder`` holds anything: songs of two worlds must not mix.
+
+    What was begun of the same world [any world] goes on.
+    """
+    if half_there([folder / part for part in PARTS], seed):
+        return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise AudioError(f"{folder} is not empty; give the wav files a folder of their own")
 
@@ -53,8 +58,13 @@ def write_songs(folder: str | Path, seed: int, *, seconds: float = SECONDS) -> N
     AudioError when the folder is not empty.
     """
     folder = Path(folder)
-    check_empty(folder)
+    check_empty(folder, seed)
     world = make_world(seed)
+    with together([folder / part for part in PARTS], seed):
+        _write_songs(folder, world, seconds)
+
+
+def _write_songs(folder: Path, world: World, seconds: float) -> None:
     songs = [(part, song) for part in PARTS for song in world.songs(part)]
     for part, song in progress(songs, desc=folder.name, unit=" songs"):
         samples = np.rint(render(world, song, seconds) * 32767).astype("<i2")

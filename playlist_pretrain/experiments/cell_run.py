@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from playlist_pretrain.errors import PlaylistPretrainError, RunError, printable
 from playlist_pretrain.experiments.cells import PRETRAIN, TAGS, TRIPLETS, WORLD, Cell, State
 from playlist_pretrain.experiments.plan import RANDOM
-from playlist_pretrain.files import folder_lock
+from playlist_pretrain.files import folder_lock, temporary_folder
 from playlist_pretrain.messages import show_messages
 from playlist_pretrain.models import MEAN_OF_MEL, SCRATCH
 
@@ -168,7 +168,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_messages()
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     try:
-        run_cell(cell, state)
+        with temporary_folder():
+            run_cell(cell, state)
         return 0
     except BusyError:
         return BUSY

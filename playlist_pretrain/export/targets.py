@@ -21,6 +21,7 @@ from playlist_pretrain.export.package import (
     check_place,
     write_package,
 )
+from playlist_pretrain.files import half_there, together
 from playlist_pretrain.models.load import LoadedModel, load_model
 from playlist_pretrain.runs import Run
 from playlist_pretrain.storage import refuse_remote
@@ -112,6 +113,8 @@ def export_all(
         if target in targets
     }
     bands = loaded.model.input_shape[-1]
+    places = [Path(out) / target / name for target in jobs]
+    half = half_there(places)
     for target, job in jobs.items():
         if bands != job.front_end.bands:
             raise FrontEndError(
@@ -119,11 +122,12 @@ def export_all(
                 f"{job.front_end.bands}"
             )
         TARGETS[target].check(job)
-        check_place(Path(out) / target / name, overwrite=overwrite)
-    return [
-        write_package(TARGETS[target], job, Path(out) / target, overwrite=overwrite)
-        for target, job in jobs.items()
-    ]
+        check_place(Path(out) / target / name, overwrite=overwrite or half)
+    with together(places, overwrite=overwrite):
+        return [
+            write_package(TARGETS[target], job, Path(out) / target, overwrite=overwrite or half)
+            for target, job in jobs.items()
+        ]
 
 
 def model_info(loaded: LoadedModel, **about: Any) -> ModelInfo:

@@ -433,11 +433,7 @@ def _make_shards(folder: BuildFolder, workers: int, work: ShardWork, tasks: list
         bar.update(position - done[task.number])
         done[task.number] = position
 
-    def on_death(task: ShardTask, position: int | None, code: int) -> ShardTask:
-        folder.remove_temporaries(schema.shard_name(task.number))
-        return deaths(task, position, code)
-
-    results = work_through(work, tasks, workers, on_step=on_step, on_death=on_death)
+    results = work_through(work, tasks, workers, on_step=on_step, on_death=deaths)
     try:
         with bar, contextlib.closing(results):
             for task, was_made in results:

@@ -300,7 +300,6 @@ class BuildFolder:
         if (self.path / "plan.json").exists():
             differences = plan.differences_from_build(self.path)
             if not differences:
-                self.remove_temporaries()
                 return
             if not overwrite:
                 raise CollectionError(
@@ -315,9 +314,9 @@ class BuildFolder:
                 path.unlink()
         plan.save(self.path)
 
-    def remove_temporaries(self, shard: str = "") -> None:
-        """Remove half-written files, all or those of one shard."""
-        for path in self.path.rglob(f".{shard}*.tmp"):
+    def remove_temporaries(self) -> None:
+        """Remove half-written files."""
+        for path in self.path.rglob(".*.tmp"):
             path.unlink(missing_ok=True)
 
     def move_out(self) -> None:

@@ -5,10 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 import wave
 from pathlib import Path
 
@@ -148,27 +144,6 @@ def test_a_second_call_mends_what_is_damaged_and_changes_nothing_else(copied, da
         assert {path: path.stat().st_mtime_ns for path in copied.rglob("*")} == written
 
 
-@pytest.mark.long
-def test_a_killed_build_goes_on_and_ends_with_the_same_bytes(demo_collections, tmp_path):
-    copied = shutil.copytree(demo_collections, tmp_path / "tfrecords")
-    content = digests(copied)
-    shutil.rmtree(copied / "demo-eval")
-    arguments = ["--out", str(copied), "--workers", "2", "--quiet"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "playlist_pretrain.demo", *arguments], start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        if list((copied / "demo-eval" / ".build").glob("mel-*.tfrecord")):
-            break
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (copied / "demo-eval" / "collection.json").exists()
-    assert command.main(arguments) == 0
-    assert digests(copied) == content
-
-
 @pytest.mark.slow
 def test_the_command_says_what_there_is_and_what_comes_next(copied, capsys):
     assert command.main(["--out", str(copied)]) == 0
@@ -206,6 +181,29 @@ def test_wav_files_want_an_empty_folder(tmp_path, capsys):
     assert command.main(arguments) == 1  # before anything is built
     assert "is not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_wav_files_that_were_begun_go_on_in_the_same_world(tmp_path, monkeypatch):
+    songs, rendered = tmp_path / "songs", []
+
+    def few(*arguments):
+        if len(rendered) == 3:
+            raise KeyboardInterrupt
+        rendered.append(arguments)
+        return render(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(build, "render", few)
+        write_songs(songs, 1, seconds=0.25)
+    assert len(list(songs.rglob("*.wav"))) == 3
+    with pytest.raises(AudioError, match="is not empty"):
+        write_songs(songs, 2, seconds=0.25)
+    write_songs(songs, 1, seconds=0.25)
+    world = make_world(1)
+    assert len(list(songs.rglob("*.wav"))) == sum(len(world.songs(part)) for part in PARTS)
+    assert sorted(os.listdir(songs)) == sorted(PARTS)
+    with pytest.raises(AudioError, match="is not empty"):
+        write_songs(songs, 1, seconds=0.25)
 
 
 def mean_of_mel_accuracies(means, mean, std, triplets) -> dict[str, float]:

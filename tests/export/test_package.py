@@ -113,6 +113,29 @@ def test_what_is_no_package_is_never_replaced(kind, tmp_path, target):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_interrupted_between_two_packages_both_can_be_asked_for_again(
+    tmp_path, target, monkeypatch
+):
+    class Stopped(Nowhere):
+        def write(self, job, folder, scratch):
+            raise KeyboardInterrupt
+
+    def both():
+        targets.export_all(loaded(), ["nowhere", "elsewhere"], "net", out=tmp_path)
+
+    monkeypatch.setitem(targets.TARGETS, "elsewhere", Stopped())
+    with pytest.raises(KeyboardInterrupt):
+        both()
+    assert (tmp_path / "nowhere" / "net").exists()
+    with pytest.raises(ModelError, match="is there already"):
+        export(tmp_path)
+    monkeypatch.setitem(targets.TARGETS, "elsewhere", Nowhere())
+    both()
+    assert [len(os.listdir(tmp_path / name)) for name in ("nowhere", "elsewhere")] == [1, 1]
+    with pytest.raises(ModelError, match="is there already"):
+        both()
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_failure_leaves_what_was_there(overwrite, tmp_path, target):
     out = tmp_path / "a" / "b"

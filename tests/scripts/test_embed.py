@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import signal
-import time
 
 import numpy as np
 import pyarrow as pa
@@ -345,25 +343,6 @@ from playlist_pretrain.retrieval import embed
 embed.PART_TRACKS = 4
 raise SystemExit(command.main(sys.argv[1:]))
 """
-
-
-@pytest.mark.long
-def test_a_kill_changes_nothing(model, make_collection, tmp_path, rng):
-    mine = make_collection(tmp_path / "mine", rng.integers(30, 500, 150).tolist())
-    words = ["-c", CODE, "--model", model, "--collection", mine.path, "--batch", 4]
-    whole, killed = (tmp_path / name / "e.parquet" for name in ("whole", "killed"))
-    end(start([*words, "--out", whole]))
-    parts = killed.with_name(".e.parquet.parts")
-    process, until = start([*words, "--out", killed]), time.monotonic() + 120
-    while len(list(parts.glob("part-*"))) < 3 and time.monotonic() < until:
-        time.sleep(0.002)
-    assert process.poll() is None, "the run is too short to be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not killed.exists()
-    ((said, _),) = end(start([*words, "--out", killed]))
-    assert "going on after" in said
-    assert written(killed.parent) == written(whole.parent)
 
 
 @pytest.mark.long

@@ -106,6 +106,25 @@ def test_as_csv_and_never_over_another_file(search, tmp_path):
     assert out.read_bytes() != content
 
 
+def test_interrupted_between_its_files_it_can_be_asked_again(search, tmp_path, monkeypatch):
+    out, page = tmp_path / "found.csv", tmp_path / "map.html"
+    words = ["--track", IDS[0], "--out", out, "--page", page]
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("playlist_pretrain.retrieval.search.write_map_page", stopped)
+        assert search(*words)[0] == 130
+    assert out.exists() and not page.exists()
+    # Half of something else is none of it.
+    assert "is there already" in search("--track", IDS[0], "--out", out)[2]
+    assert "is there already" in search(*words[:-1], tmp_path / "other.html")[2]
+    assert search(*words)[0] == 0 and page.exists()
+    assert not list(tmp_path.glob(".*"))
+    assert "is there already" in search(*words)[2]
+
+
 def test_a_playlist_goes_on_with_what_is_not_in_it(search, vectors, tmp_path):
     playlist = tmp_path / "list.m3u8"
     entries = [2, 9, 2, 13]

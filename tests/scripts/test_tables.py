@@ -1,10 +1,7 @@
-"""The command: one process, two shards, and one that is killed come to the same tables."""
+"""The command: one process and two shards come to the same tables."""
 
 import json
 import re
-import signal
-import time
-from pathlib import Path
 
 import processes
 import pytest
@@ -29,17 +26,10 @@ def tables(out):
     return {name: (out / name).read_bytes() for name in FILES}
 
 
-def wait_for(pattern, out, process):
-    until = time.monotonic() + 300
-    while not list(out.glob(pattern)):
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.02)
-
-
 @pytest.mark.long
-def test_shards_and_a_killed_process_end_with_the_tables_of_one(write_plan, tmp_path):
+def test_shards_end_with_the_tables_of_one(write_plan, tmp_path):
     plan = write_plan()
-    whole, shards, killed = (tmp_path / name for name in ("whole", "shards", "killed"))
+    whole, shards = tmp_path / "whole", tmp_path / "shards"
     said = end(start("--plan", plan, "--out", whole))
     assert "## Table 3" in said and "[7/7]" in said
     report = (whole / "report.html").read_bytes()
@@ -54,34 +44,6 @@ def test_shards_and_a_killed_process_end_with_the_tables_of_one(write_plan, tmp_
     assert tables(shards) == tables(whole) and (shards / "report.html").exists()
     done = [json.loads(file.read_text()) for file in shards.glob("state/**/done.json")]
     assert len(done) == 7 and not any(one["resumed"] for one in done)  # none was made twice
-
-    process = start("--plan", plan, "--out", killed)
-    wait_for("cells/pretrain/*/*/checkpoints/*", killed, process)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    # The cell's own process stops when nobody waits for it.
-    until = time.monotonic() + 120
-    while _running(killed):
-        assert time.monotonic() < until
-        time.sleep(0.1)
-    assert not (killed / "tables.md").exists()
-
-    end(start("--plan", plan, "--out", killed))
-    assert tables(killed) == tables(whole)
-
-
-def _running(out):
-    """Processes of cells below a folder."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                words = (folder / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"cell_run" in words and str(out).encode() in words:
-                found.append(folder.name)
-    return found
 
 
 @pytest.mark.slow

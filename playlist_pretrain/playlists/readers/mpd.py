@@ -9,16 +9,12 @@ Provenance: Chen et al., RecSys Challenge 2018; distributed by AIcrowd, for rese
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import multiprocessing
 import re
-import signal
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
@@ -31,13 +27,13 @@ from playlist_pretrain.playlists.readers.source import (
     usable,
     valid_id,
 )
-from playlist_pretrain.processes import without_main
+from playlist_pretrain.processes import describe_exit, work_through
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
 GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
 NAMES = {"artists": "artist_name"}
 IN_FLIGHT = 2
-"""Slices a process has read or is to read before the next is handed out."""
+"""Slices a process has read before their turn when no further ones are begun."""
 
 
 class MpdReader(Reader):
@@ -81,31 +77,33 @@ class MpdReader(Reader):
 
 
 def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterator[Any]:
-    """Results of ``read`` in the order of the sources, made by processes."""
-    # Processes, since parsing JSON holds the interpreter; spawned, since a program that uses
-    # this package may have threads that a fork would not copy.
-    context = multiprocessing.get_context("spawn")
-    ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(workers, context, signal.signal, ignore_interrupts)
-    waiting: deque[Any] = deque()
-    done = 0
-    try:
-        for source in sources:
-            with without_main():
-                waiting.append(pool.submit(read, source))
-            if len(waiting) > workers * IN_FLIGHT:
-                yield waiting.popleft().result()
-                done += 1
-        while waiting:
-            yield waiting.popleft().result()
-            done += 1
-    except BrokenProcessPool as error:
-        raise TableError(
-            f"{sources[done].name}: a process that read slices died; is there enough memory? "
-            "--workers 1 takes least"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """Results of ``read`` in the order of the sources, made by processes.
+
+    Processes, since parsing JSON holds the interpreter.
+    """
+    early: dict[int, Any] = {}
+    turn = 0
+    done = work_through(
+        functools.partial(_read_slice, read), list(enumerate(sources)), workers,
+        on_death=_died, hold=lambda: len(early) > workers * IN_FLIGHT,
+    )  # fmt: skip
+    with contextlib.closing(done):
+        for (number, _), result in done:
+            early[number] = result
+            while turn in early:
+                yield early.pop(turn)
+                turn += 1
+
+
+def _read_slice(read: Any, task: tuple[int, Source], announce: Callable[[Any], None]) -> Any:
+    return read(task[1])
+
+
+def _died(task: tuple[int, Source], step: None, code: int) -> NoReturn:
+    raise TableError(
+        f"{task[1].name}: the process that read it ended ({describe_exit(code)}); --workers 1 "
+        "takes least memory"
+    )
 
 
 def read_slice(source: Source, kind: str) -> tuple[list[Group], list[TableError]]:
