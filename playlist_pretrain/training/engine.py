@@ -452,6 +452,8 @@ def read_history(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
             epoch, step = int(row["epoch"]), int(row["step"])
             if min(epoch, step) < 0:
                 raise ValueError(f"epoch {epoch}, step {step}")
-            for value in filter(None, row.values()):
-                float(value)
+            int(float(row.get("skipped_steps", 0)))
+            for name, value in row.items():
+                if value or name.startswith(("loss", "validation_")):
+                    float(value)
         return rows

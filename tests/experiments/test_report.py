@@ -225,6 +225,13 @@ def test_every_damage_is_one_message_that_names_the_file(made, name):
         (folder / name).touch()
 
 
+@pytest.mark.parametrize("support", ["nan", "inf", "-Infinity", "1e999"])
+def test_a_count_that_is_not_finite_is_no_number(support, tmp_path):
+    (tmp_path / "per_tag.csv").write_text(f"class,support,average_precision\na,{support},0.5\n")
+    with pytest.raises(RunError, match=rf"line 2: support is '{support}', no number; remove"):
+        folders.per_tag(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_page_that_cannot_be_made_leaves_the_one_before(made):
     collected = made()

@@ -129,6 +129,16 @@ def test_what_comes_after_training_is_made_again(finished, arguments):
             ",".join(training.COLUMNS) + "\n1,3" + ",x" * 16,
             "history.csv: not a whole",
         ),
+        (  # a loss, a gradient and no number of skipped steps
+            "history.csv",
+            ",".join(training.COLUMNS) + "\n1,3,0.5,0.1,inf" + ",1" * 13,
+            "history.csv: not a whole history (cannot convert float infinity to integer)",
+        ),
+        (
+            "history.csv",
+            ",".join(training.COLUMNS) + "\n1,3,,0.1,0" + ",1" * 13,
+            "history.csv: not a whole history (could not convert string to float",
+        ),
         ("recipe.json", '{"mine": 1}', "recipe.json: not a whole recipe of a run"),
         ("summary.json", "{", "summary.json: not a whole summary"),
     ],

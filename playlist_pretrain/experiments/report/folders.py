@@ -141,13 +141,16 @@ def _header(file: Path, wanted: str) -> list[str]:
 def _cells(
     file: Path, names: Sequence[str], numbers: Sequence[int], blank: Sequence[str] | None = None
 ) -> Iterator[list[Any]]:
-    """Rows of a table, cells at the places ``numbers`` as numbers, NaN where they are blank."""
+    """Rows of a table, cells at the places ``numbers`` as numbers, NaN where they may be blank."""
+    may_be_blank = names if blank is None else blank
     try:
-        for line, cells in read_columns(file, names, blank=names if blank is None else blank):
+        for line, cells in read_columns(file, names, blank=may_be_blank):
             row: list[Any] = list(cells)
             for place in numbers:
                 try:
                     row[place] = float(cells[place] or "nan")
+                    if not math.isfinite(row[place]) and names[place] not in may_be_blank:
+                        raise ValueError
                 except ValueError:
                     raise RunError(
                         f"{file}: line {line}: {names[place]} is {cells[place]!r}, no number; "
