@@ -1365,6 +1365,7 @@ def one(target: Target, folder: Path, sound: Sound, seed: int, number: int) -> l
     done = f"{name}/{mutate(files, rng)}" if target.many else mutate(files, rng)
     place = folder / "mutated" / (name if target.many else "")
     shutil.rmtree(folder / "mutated", ignore_errors=True)
+    place.mkdir(parents=True)
     _lay(files, place)
     target.repair(place)
     begun, (before, _) = time.monotonic(), work_of_all()
