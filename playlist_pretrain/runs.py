@@ -178,10 +178,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".{path.name}.tmp")
     replaced = path.with_name(f".{path.name}.replaced.tmp")
-    if replaced.exists() and not path.exists():
-        os.replace(replaced, path)
-    for folder in (temporary, replaced):
-        shutil.rmtree(folder, ignore_errors=True)
+
+    def tidy() -> None:
+        if replaced.exists() and not path.exists():
+            os.replace(replaced, path)
+        for folder in (temporary, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    tidy()
     try:
         with named(path, temporary):
             yield temporary
@@ -189,8 +193,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             os.replace(path, replaced)
         os.replace(temporary, path)
     finally:
-        for folder in (temporary, replaced):
-            shutil.rmtree(folder, ignore_errors=True)
+        tidy()
 
 
 def unfinished(model: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -143,3 +144,19 @@ def test_errors_of_writing_name_files_in_the_folder_that_is_meant(tmp_path):
         raise OSError(28, "full", str(second / "a.json"))
     assert caught.value.filename == str(outer / "inner" / "a.json")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    path, replace = tmp_path / "model", os.replace
+    path.mkdir()
+    (path / "old").touch()
+
+    def full(source, target):
+        if source.name == ".model.tmp":
+            raise OSError(28, "full")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="full"), whole_folder(path) as folder:
+        folder.mkdir()
+    assert [one.name for one in tmp_path.rglob("*")] == ["model", "old"]
