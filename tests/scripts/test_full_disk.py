@@ -156,6 +156,9 @@ def whole(path):
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[0])
 def test_it_is_one_message_with_the_file_and_can_be_gone_on_from(command, inputs, disk, tmp_path):
+    for option, module in (("--beam", "apache_beam"), ("--index faiss", "faiss")):
+        if option in command:
+            pytest.importorskip(module)
     disk.leave(None)
     for path in disk.folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
