@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -290,19 +291,20 @@ def _saved(path: Path, trust: bool) -> LoadedModel:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, FrontEndError) as error:
         raise ModelError(f"{path / METADATA}: damaged: {error}") from error
-    if not trust:
-        from playlist_pretrain.models.trust import check_saved_model
+    from playlist_pretrain.models.trust import checked_copy
 
-        check_saved_model(path)
-    try:
-        model = tf.keras.models.load_model(path, compile=False)
-        names, window, (_, outputs) = len(set(classes)), model.input_shape[1:], model.output_shape
-        about = metadata.get("about")
-        about = about if isinstance(about, dict) else {}
-        loaded = LoadedModel("", model, front_end, "", tuple(classes), path, about)
-        key = weights_key(loaded.embedder().model)
-    except Exception as error:
-        raise ModelError(f"{path}: cannot be loaded: {first_line(error)}") from error
+    with contextlib.nullcontext(path) if trust else checked_copy(path) as folder:
+        try:
+            model = tf.keras.models.load_model(folder, compile=False)
+            names, window = len(set(classes)), model.input_shape[1:]
+            _, outputs = model.output_shape
+            about = metadata.get("about")
+            about = about if isinstance(about, dict) else {}
+            loaded = LoadedModel("", model, front_end, "", tuple(classes), path, about)
+            key = weights_key(loaded.embedder().model)
+        except Exception as error:
+            reason = first_line(error).replace(str(folder), str(path))
+            raise ModelError(f"{path}: cannot be loaded: {reason}") from error
     sound = len(window) == 2 and all(isinstance(side, int) for side in (*window, outputs))
     if not sound or window[1] != front_end.bands:
         raise ModelError(

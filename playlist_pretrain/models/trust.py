@@ -8,20 +8,22 @@ its layers is one of Keras or keras-cv that only computes.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib
 import json
 import math
 import re
 import struct
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from playlist_pretrain.errors import ModelError, first_line
-from playlist_pretrain.files import read_whole
+from playlist_pretrain.errors import ModelError
+from playlist_pretrain.files import atomic_write, read_whole, whole
 
 _ARRAYS = """
     Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
@@ -70,7 +72,7 @@ _SAVE = """
     DisableCopyOnRead
 """
 SAVING_OPS = SAVED_OPS | frozenset(_SAVE.split())
-"""Ops of the two functions that read and write the weights, which nothing else may call."""
+"""Ops of the two functions that read and write the weights, which are not loaded."""
 
 _WITH_CODE_OR_FILES = {
     "Lambda", "DenseFeatures", "TFSMLayer", "IntegerLookup", "StringLookup", "TextVectorization",
@@ -80,6 +82,7 @@ _PARTS = {
     "__ellipsis__",
     "FrozenEmbedding",  # of frozen.py; it is loaded by its functions, which are looked at
 }  # fmt: skip
+_GRAPH, _LAYERS_FILE = "saved_model.pb", "keras_metadata.pb"
 _FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
 """Layers that Keras makes of TensorFlow's functions, such as ``x + 1``."""
 _FUNCTION = re.compile(
@@ -91,36 +94,52 @@ _FUNCTION = re.compile(
 _UNREAD = ("model_config", "training_config")
 """What Keras does not read of a model that is loaded without its training."""
 _REGISTERED = re.compile(r"[\w.]+>\w+")
-# Those of keras-cv that are left out fetch their weights, or read files.
-_OWN_REGISTERED = re.compile(
-    r"playlist_pretrain>\w+|keras_cv[\w.]*>(?!TextEncoder|ImageEncoder|Decoder|DiffusionModel|"
-    r"StableDiffusion|\w*Tokenizer|\w*Processor)\w+"
+_KERAS_CV = """
+    DropBlock2D DropPath FeaturePyramid FusedMBConvBlock HierarchicalTransformerEncoder MBConvBlock
+    OverlappingPatchingAndEmbedding PatchingAndEmbedding Rescaling Resizing
+    SegFormerMultiheadAttention SpatialPyramidPooling SqueezeAndExcite2D StochasticDepth
+    TransformerEncoder
+"""
+# What else keras-cv registers fetches weights and data sets, reads files, or draws pictures.
+_KERAS_CV_LAYERS = {f"keras_cv>{name}" for name in _KERAS_CV.split()}
+_MODULE = re.compile(
+    r"builtins|(keras|tf_keras|keras_cv)(\.\w+)*|playlist_pretrain\.models\.frozen"
 )
-_MODULE = re.compile(r"builtins|(keras|tf_keras|keras_cv|playlist_pretrain)(\.\w+)*")
 TRUST = "if you made it or know who did, --trust-model (trust=True) loads it all the same"
 
 
-def check_saved_model(path: Path) -> None:
-    """Read a SavedModel of Keras as data; raise ModelError for an op or a layer it may not have.
+@contextlib.contextmanager
+def checked_copy(path: Path) -> Iterator[Path]:
+    """Read a SavedModel of Keras as data, and give a folder with the parts of it to load.
 
-    Nothing is run, restored or imported that the files name.
+    Raises ModelError for an op or a layer that it may not have. Nothing is run, restored or
+    imported that its files name. What the folder has was looked at, whatever becomes of the files
+    meanwhile: the layers and the functions that they call, beside the weights, which are data.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     keras = tf.keras.Model.__module__.split(".")[0]  # keras, or tf_keras
     metadata = importlib.import_module(f"{keras}.protobuf.saved_metadata_pb2").SavedMetadata
-    try:
-        saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    with whole(path, "SavedModel of Keras", ModelError):
+        saved = SavedModel.FromString(read_whole(path / _GRAPH))
         # Without this file Keras would take what an older version wrote into the other one.
-        layers = metadata.FromString((path / "keras_metadata.pb").read_bytes())
-        _check_layers(layers, path)
+        layers = read_whole(path / _LAYERS_FILE)
+        _check_layers(metadata.FromString(layers), path)
         check_checkpoint(path / "variables" / "variables")
         for graph in saved.meta_graphs:
             _check_graph(graph, path)
-    except ModelError:
-        raise
-    except Exception as error:  # DecodeError of any protobuf, JSON, values of other types
-        raise ModelError(f"{path}: damaged, or no model of Keras: {first_line(error)}") from error
+        if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].object_graph_def.nodes:
+            raise ValueError("not one graph with its objects")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file, content in ((_GRAPH, saved.SerializeToString()), (_LAYERS_FILE, layers)):
+            with atomic_write(folder / file, sync=False) as stream:
+                stream.write(content)
+        (folder / "variables").mkdir()
+        for part in (path / "variables").glob("variables.*"):
+            if part.is_file():  # opening a pipe would wait for ever
+                (folder / "variables" / part.name).symlink_to(part.absolute())
+        yield folder
 
 
 def check_ops(
@@ -212,47 +231,29 @@ def calls_of(nodes: Iterable[Any]) -> Iterator[str]:
 
 
 def _check_graph(meta: Any, path: Path) -> None:
-    for one in meta.object_graph_def.nodes:
+    """Look at a graph, and take from it what no load needs: above all what saves weights."""
+    objects, graph, saver = meta.object_graph_def, meta.graph_def, meta.saver_def
+    for one in objects.nodes:
         if one.registered_name not in ("", "tf.TrackableConstant"):
             raise ModelError(
                 f"{path}: has an object of {one.registered_name!r}: refused, it is no part of a "
                 f"model of Keras; {TRUST}"
             )
-    graph, library = meta.graph_def, meta.graph_def.library
-    named = {meta.saver_def.save_tensor_name.split(":")[0], meta.saver_def.restore_op_name}
-    savers = [node for node in graph.node if node.name in named]
-    others = [node for node in graph.node if node.name not in named]
-    rest = others + [node for function in library.function for node in function.node_def]
-    saving = _saving(savers, rest, meta)
+    functions = {function.signature.name: function for function in graph.library.function}
+    names = {saver.save_tensor_name.split(":")[0], saver.restore_op_name}
+    saving = set(calls_of(node for node in graph.node if node.name in names))
+    rest = [node for name in functions.keys() - saving for node in functions[name].node_def]
+    saving -= {*calls_of(rest), *objects.concrete_functions}
     check_ops(graph.node, path, allowed=SAVED_OPS)
-    for function in library.function:
-        name = function.signature.name
+    for name, function in functions.items():
         allowed = SAVING_OPS if name in saving else SAVED_OPS
         check_ops(function.node_def, path, f" of function {name!r}", allowed)
-
-
-def _saving(savers: list[Any], rest: list[Any], meta: Any) -> set[str]:
-    """Functions that the nodes ``savers`` call; none if anything but the saver can reach one."""
-    names = {node.name for node in savers}
-    taken = {tensor.removeprefix("^").split(":")[0] for node in rest for tensor in node.input}
-    for signature in meta.signature_def.values():
-        outputs = signature.outputs.values()
-        taken |= {tensor.name.removeprefix("^").split(":")[0] for tensor in outputs}
-    if names & taken:
-        return set()
-    objects = meta.object_graph_def
-    called = {*calls_of(rest), *objects.concrete_functions}
-    for value in (value for node in rest for value in node.attr.values()):
-        called |= {text.decode("utf-8", "replace") for text in (value.s, *value.list.s)}
-    for one in objects.nodes:
-        called |= {
-            *one.function.concrete_functions,
-            one.bare_concrete_function.concrete_function_name,
-        }
-    for one in meta.graph_def.library.gradient:
-        called |= {one.function_name, one.gradient_func}
-    called |= {one.gradient_func for one in meta.graph_def.library.registered_gradients}
-    return set(calls_of(savers)) - called
+    for field in ("saver_def", "collection_def", "signature_def", "asset_file_def"):
+        meta.ClearField(field)
+    constants = [node for node in graph.node if node.op == "Const"]
+    del graph.node[:], graph.library.function[:]
+    graph.node.extend(constants)
+    graph.library.function.extend(functions[name] for name in functions if name not in saving)
 
 
 def _check_layers(metadata: Any, path: Path) -> None:
@@ -290,7 +291,7 @@ def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path)
                 f"{path}: layer {layer!r} calls TensorFlow's function {function!r}: refused, it is "
                 f"none of the mathematics on arrays; {TRUST}"
             )
-    elif name not in kinds and not _OWN_REGISTERED.fullmatch(str(name)):
+    elif name not in kinds and name not in _KERAS_CV_LAYERS:
         raise ModelError(
             f"{path}: layer {layer!r} is of the class {name!r}: refused, it is no layer of Keras "
             f"or keras-cv that only computes; {TRUST}"
@@ -298,8 +299,8 @@ def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path)
 
 
 def _check_registered(name: str, layer: Any, path: Path) -> None:
-    if not _OWN_REGISTERED.fullmatch(name):
+    if name not in _KERAS_CV_LAYERS:
         raise ModelError(
-            f"{path}: layer {layer!r} has {name!r}, which another program registered with Keras: "
-            f"refused; {TRUST}"
+            f"{path}: layer {layer!r} has {name!r}, which is no layer of keras-cv that only "
+            f"computes: refused; {TRUST}"
         )

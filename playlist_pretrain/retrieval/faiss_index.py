@@ -196,6 +196,13 @@ def _deserialized(data: bytes, shape: tuple[int, ...], lists: int) -> Any:
 
     FAISS believes what a file says: ids beyond the table would be read from beyond its memory.
     """
+    # Of lists on a disk FAISS opens the file that they name, whatever they are part of: these are
+    # the marks and the sizes of an inverted file over plain centres, with its lists in it.
+    values = lists * shape[1]
+    end = 98 + 4 * values
+    marks = data[:4], data[53:57], data[90:98], data[end : end + 13]
+    if marks != (b"IwFl", b"IxFI", values.to_bytes(8, "little"), bytes(9) + b"ilar"):
+        raise ValueError("no lists of plain vectors that are in it")
     faiss = _faiss()
     limit = faiss.get_deserialization_vector_byte_limit()
     faiss.set_deserialization_vector_byte_limit(4 * len(data))  # of the whole process

@@ -112,7 +112,10 @@ def with_metadata(**change):
         (lambda path: (path / METADATA).unlink(), "not of this package"),
         (lambda path: (path / METADATA).write_text("{"), "damaged"),
         (lambda path: (path / METADATA).write_text('{"format": 9}'), "model format 9, this versi"),
-        (lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"), "damaged, or no"),
+        (
+            lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"),
+            "not a whole SavedModel",
+        ),
         (lambda path: (path / "variables/variables.index").write_bytes(b""), "cannot be loaded"),
         (
             with_metadata(front_end=front_end("vggish").to_dict()),

@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from playlist_pretrain.cli import embed, export, finetune, search, similarity
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.models.load import load_backbone, load_model
 from playlist_pretrain.models.saved_model import save_backbone
-from playlist_pretrain.models.trust import check_saved_model
 
 FRONT_END = IMPORTED["jamendo-mels"]  # its models have one signature, and are saved at once
 FRAMES = 8
@@ -167,6 +168,30 @@ def inside(name, **to):
         (replaced("fc2", class_name="theirs>Layer"), "is of the class 'theirs>Layer'"),
         (replaced("fc2", class_name="keras_cv>TextEncoderV2"), "class 'keras_cv>TextEncoderV2'"),
         (
+            replaced(
+                "fc2", class_name="keras_cv.models>DarkNet", config={"weights": "/etc/passwd"}
+            ),
+            "class 'keras_cv.models>DarkNet'",
+        ),
+        (
+            replaced("fc2", class_name="keras_cv.datasets.pascal_voc_segmentation>load"),
+            "class 'keras_cv.datasets.pascal_voc_segmentation>load'",
+        ),
+        (
+            replaced("fc2", config={"activation": "keras_cv>plot_image_gallery"}),
+            "has 'keras_cv>plot_image_gallery'",
+        ),
+        (
+            replaced("fc2", config={"a": {"class_name": "Dense", "registered_name": "Text>X"}}),
+            "has 'Text>X'",
+        ),
+        (
+            replaced(
+                "fc2", config={"a": {"module": "playlist_pretrain.cli", "class_name": "Dense"}}
+            ),
+            "is of the module 'playlist_pretrain.cli'",
+        ),
+        (
             replaced("fc2", class_name="TFOpLambda", config={"function": "io.write_file"}),
             "calls TensorFlow's function 'io.write_file'",
         ),
@@ -181,7 +206,7 @@ def inside(name, **to):
         (replaced("fc2", class_name="ResidualWrapper"), "is of the class 'ResidualWrapper'"),
         (
             replaced("fc2", config={"activation": "theirs>function"}),
-            "'theirs>function', which another program registered",
+            "has 'theirs>function'",
         ),
         (
             replaced("fc2", config={"a": {"module": "os", "class_name": "Dense"}}),
@@ -195,20 +220,21 @@ def inside(name, **to):
             replaced("fc2", config={"activation": {"class_name": "__lambda__"}}),
             "is of the class '__lambda__'",
         ),
-        (replaced("fc2", class_name=["Dense"]), "damaged, or no model of Keras"),
+        (replaced("fc2", class_name=["Dense"]), "not a whole SavedModel"),
     ],
 )
 def test_other_layers_and_what_they_hide(change, words, saved, tmp_path):
     path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
     edit_layers(path, change)
     text = refused(path)
-    assert words in text and ("layer 'fc2'" in text or "damaged" in words)
+    assert words in text and ("layer 'fc2'" in text or "not a whole" in words)
 
 
 def test_without_keras_metadata_the_other_file_is_not_asked(saved, tmp_path):
     path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
     (path / "keras_metadata.pb").unlink()
-    assert "damaged, or no model of Keras" in refused(path)
+    with pytest.raises(ModelError, match=r"keras_metadata\.pb: cannot be read: No such file"):
+        load_model(path)
 
 
 # Operations
@@ -220,16 +246,45 @@ class FrozenEmbedding(L.Layer):
     def __init__(self, place, around, **kwargs):
         super().__init__(**kwargs)
         self.place, self.around = place, around
+        if around == "a table":
+            Path(f"{place}.txt").write_text("x\n")
+            words = tf.lookup.TextFileInitializer(
+                f"{place}.txt",
+                tf.string,
+                tf.lookup.TextFileIndex.WHOLE_LINE,
+                tf.int64,
+                tf.lookup.TextFileIndex.LINE_NUMBER,
+            )
+            self.table = tf.lookup.StaticHashTable(words, -1)
 
     def call(self, x):
         def write():
             with tf.control_dependencies([tf.io.write_file(self.place, "x")]):
                 return tf.reduce_sum(tf.ones_like(x)) * 0
 
+        if self.around == "a table":
+            return x + tf.cast(self.table.lookup(tf.constant("x")), tf.float32)
+        if self.around == "Python":
+            return x + tf.ensure_shape(tf.py_function(lambda: 0.0, [], tf.float32), [])
+        if self.around == "saving":
+            return x + saving(self.place)
         return x + WAYS[self.around](write)
 
     def get_config(self):
         return super().get_config()
+
+
+def saving(place):
+    """What SavedModels have for their weights, in a function of the rest."""
+
+    @tf.function(autograph=False)
+    def save(x):
+        tf.raw_ops.SaveV2(
+            prefix=place, tensor_names=["x"], shape_and_slices=[""], tensors=[x], name="canary"
+        )
+        return x
+
+    return save(tf.random.uniform([])) * 0
 
 
 def in_functions_of_functions(write):
@@ -308,6 +363,25 @@ def call_it(graph):
     function.node_def.add(name="again", op="PartitionedCall").attr["f"].func.name = name
 
 
+def list_it(graph):
+    _, name = saver_of(graph)
+    graph.object_graph_def.concrete_functions[name].SetInParent()
+
+
+def unnamed(graph):
+    graph.saver_def.Clear()
+
+
+@pytest.mark.parametrize("change", [call_it, list_it, unnamed])
+def test_what_saves_the_weights_may_do_nothing_else(change, saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    edit_graph(path, change)
+    assert refused(path).partition(": refused")[0].endswith(SAVING)
+
+
+SAVING = ("V2'", "V2Checkpoints'", "StringJoin'", "FullMatch'", "Filename'", "CopyOnRead'")
+
+
 def take_it(graph):
     node, _ = saver_of(graph)
     graph.graph_def.node.add(name="again", op="Identity", input=[f"{node.name}:0"])
@@ -318,40 +392,218 @@ def sign_it(graph):
     graph.signature_def["serving_default"].outputs["x"].name = f"{node.name}:0"
 
 
-def list_it(graph):
-    _, name = saver_of(graph)
-    graph.object_graph_def.concrete_functions[name].SetInParent()
+def swap_it(graph):
+    """Ask TensorFlow to take it for each function that is called."""
+    for function in graph.graph_def.library.function:
+        function.attr["api_implements"].s = b"x"
 
 
-def gradient_it(graph):
-    _, name = saver_of(graph)
-    graph.graph_def.library.gradient.add(function_name="Relu", gradient_func=name)
+def start_with_it(graph):
+    node, _ = saver_of(graph)
+    graph.collection_def["saved_model_main_op"].node_list.value.append(node.name)
 
 
-def text_it(graph):
-    node, name = saver_of(graph)
-    other = next(one for one in graph.graph_def.node if one.name != node.name)
-    other.attr["_gradient_op_type"].s = name.encode()
+def nothing(graph):
+    pass
 
 
-def unnamed(graph):
-    graph.saver_def.Clear()
+def files_beside(path, other):
+    """Files that TensorFlow and Keras read of other models; ``other`` is one with code in it."""
+    (path / "assets" / "a").write_text("x")
+    (path / "fingerprint.pb").write_bytes(b"\xff")
+    (path / "debug").mkdir()
+    (path / "debug" / "saved_model_debug_info.pb").write_bytes(b"\xff")
+    (path / "saved_model.pbtxt").write_text("x")
+    (path / "saved_model.cpb").write_bytes((other / "saved_model.pb").read_bytes())
+    shutil.copy(other.parent / "model.keras", path / "model.keras")
+
+
+@pytest.mark.parametrize("change", [nothing, take_it, sign_it, swap_it, start_with_it])
+def test_what_is_not_loaded_does_nothing(change, saved, with_lambda, marker, tmp_path, rng):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    edit_graph(path, change)
+    if change is nothing:
+        files_beside(path, with_lambda / "saved_model")
+        edit_graph(path, lambda graph: older_layers(graph, with_lambda / "saved_model"))
+        edit_layers(path, lambda layer: layer.update(training_config={"loss": LOSS}))
+    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
+    found = load_model(path).model(windows)
+    expected = load_model(saved / "backbone" / "saved_model").model(windows)
+    np.testing.assert_array_equal(found, expected)
+    assert not marker.exists()
+
+
+LOSS = {"class_name": "theirs>Loss", "config": {"fn": {"class_name": "__lambda__"}}}
+
+
+def older_layers(graph, other):
+    """Layers where TensorFlow 2.4 has them: those of a model with code in it."""
+    theirs = SavedModel.FromString((other / "saved_model.pb").read_bytes()).meta_graphs[0]
+    for mine, one in zip(graph.object_graph_def.nodes, theirs.object_graph_def.nodes, strict=False):
+        if mine.WhichOneof("kind") == one.WhichOneof("kind") == "user_object":
+            mine.user_object.metadata = '{"class_name": "Lambda", "config": {"name": "innocent"}}'
+
+
+def at_last(path, marker):
+    """A model of TensorFlow 1, whose weights are restored by what also writes a file."""
+
+    def change(graph):
+        graph.ClearField("object_graph_def")
+        restore = graph.saver_def.restore_op_name
+        node = next(node for node in graph.graph_def.node if node.name == restore)
+        functions = graph.graph_def.library.function
+        function = next(f for f in functions if f.signature.name == node.attr["f"].func.name)
+        made = tf.Graph()
+        with made.as_default():
+            text = tf.constant(str(marker)), tf.constant(["x"]), tf.constant([""])
+            tf.raw_ops.SaveV2(
+                prefix=text[0], tensor_names=text[1], shape_and_slices=text[2],
+                tensors=[tf.constant(1.0)], name="canary",
+            )  # fmt: skip
+        for one in made.as_graph_def().node:
+            kept = function.node_def.add()
+            kept.CopyFrom(one)
+            kept.input[:] = [f"{name}:output:0" for name in one.input]
+        function.control_ret["canary"] = "canary"
+        function.signature.control_output.append("canary")
+        function.signature.is_stateful = True
+
+    edit_graph(path, change)
+    (path / "keras_metadata.pb").write_bytes(b"")
+
+
+def test_a_model_without_objects_is_not_run(saved, marker, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    at_last(path, marker)
+    assert "not one graph with its objects" in refused(path)
+    written = marker.with_name(marker.name + ".index")
+    assert not written.exists()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(path, trust=True)
+    assert written.exists()  # it would have been written
+
+
+def test_a_function_with_the_name_of_an_op_is_not_called_by_it(tmp_path, marker):
+    """What saves the weights would be called by the node ``Softsign`` of another function."""
+    path = tmp_path / "saved_model"
+    layer = FrozenEmbedding(str(marker), "saving", name="frozen_graph")
+    save_backbone(model_of(layer), FRONT_END, path)
+
+    def change(graph):
+        functions = graph.graph_def.library.function
+        bad = {f.signature.name for f in functions if "canary" in {n.name for n in f.node_def}}
+        for node in [node for function in functions for node in function.node_def]:
+            if node.attr["f"].func.name in bad:
+                node.op = "Softsign"
+                node.attr.clear()
+                node.attr["T"].type = tf.float32.as_datatype_enum
+        for function in [one for one in functions if one.signature.name in bad]:
+            function.signature.name = "Softsign"
+        node, own = saver_of(graph)
+        node.attr["f"].func.name = "Softsign"
+        functions.remove(next(one for one in functions if one.signature.name == own))
+
+    edit_graph(path, change)
+    window = np.zeros((1, FRAMES, FRONT_END.bands), np.float32)
+    np.testing.assert_array_equal(load_model(path).model(window), window.mean(axis=1))
+    assert not marker.with_name(marker.name + ".index").exists()
 
 
 @pytest.mark.parametrize(
-    "change", [call_it, take_it, sign_it, list_it, gradient_it, text_it, unnamed]
+    ("around", "op"), [("Python", "EagerPyFunc"), ("a table", "HashTableV2"), ("saving", "SaveV2")]
 )
-def test_what_saves_the_weights_may_do_nothing_else(change, saved, tmp_path):
+def test_other_ops_that_do_more(around, op, tmp_path, marker):
+    layer = FrozenEmbedding(str(marker), around, name="frozen_graph")
+    save_backbone(model_of(layer), FRONT_END, tmp_path / "saved_model")
+    assert f"of the op '{op}': refused" in refused(tmp_path / "saved_model")
+
+
+@pytest.mark.parametrize("place", ["main_op", "signature", "second graph", "gradient", "unused"])
+def test_an_op_in_any_corner_is_found(place, saved, tmp_path):
     path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
-    check_saved_model(path)
+
+    def change(graph):
+        if place in ("main_op", "signature"):
+            graph.graph_def.node.add(name="bad", op="WriteFile")
+            graph.collection_def["saved_model_main_op"].node_list.value.append("bad")
+            graph.signature_def["serving_default"].outputs["x"].name = "bad:0"
+        elif place != "second graph":
+            function = graph.graph_def.library.function.add()
+            function.signature.name = "bad"
+            function.node_def.add(name="bad", op="WriteFile")
+        if place == "gradient":
+            gradient = graph.graph_def.library.registered_gradients.add()
+            gradient.gradient_func, gradient.registered_op_type = "bad", "CustomGradient-1"
+
     edit_graph(path, change)
-    assert (
-        refused(path)
-        .partition(": refused")[0]
-        .endswith(
-            ("V2'", "V2Checkpoints'", "StringJoin'", "FullMatch'", "Filename'", "CopyOnRead'")
-        )
-    )
+    if place == "second graph":
+        file = path / "saved_model.pb"
+        saved_model = SavedModel.FromString(file.read_bytes())
+        saved_model.meta_graphs.add().graph_def.node.add(name="bad", op="WriteFile")
+        file.write_bytes(saved_model.SerializeToString())
+    assert "node 'bad'" in refused(path) and "of the op 'WriteFile': refused" in refused(path)
+
+
+def test_several_graphs(saved, tmp_path):
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    file = path / "saved_model.pb"
+    saved_model = SavedModel.FromString(file.read_bytes())
+    saved_model.meta_graphs.add().CopyFrom(saved_model.meta_graphs[0])
+    file.write_bytes(saved_model.SerializeToString())
+    assert "not one graph with its objects" in refused(path)
+
+
+def test_what_was_looked_at_is_loaded(saved, with_lambda, marker, tmp_path, monkeypatch, rng):
+    """Whoever can write in the folder replaces its files in between."""
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    load = tf.keras.models.load_model
+
+    def late(folder, **options):
+        for name in ("saved_model.pb", "keras_metadata.pb"):
+            shutil.copy(with_lambda / "saved_model" / name, path / name)
+        return load(folder, **options)
+
+    monkeypatch.setattr(tf.keras.models, "load_model", late)
+    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
+    found = load_model(path).model(windows)
+    monkeypatch.undo()
+    expected = load_model(saved / "backbone" / "saved_model").model(windows)
+    np.testing.assert_array_equal(found, expected)
+    assert not marker.exists() and "layer 'innocent'" in refused(path)
+
+
+def test_links_are_followed_to_files_alone(saved, tmp_path, rng):
+    """Caches of models are folders of links; a pipe would be waited for."""
+    kept = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "kept")
+    path = tmp_path / "m"
+    for file in [file for file in kept.rglob("*") if file.is_file()]:
+        link = path / file.relative_to(kept)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
+    expected = load_model(kept).model(windows)
+    np.testing.assert_array_equal(load_model(path).model(windows), expected)
+    for name, words in (
+        ("variables/variables.index", "cannot be loaded"),
+        ("keras_metadata.pb", "cannot be read: not a file"),
+    ):
+        (path / name).unlink()
+        os.mkfifo(path / name)
+        with pytest.raises(ModelError, match=words) as error:
+            load_model(path)
+        assert str(error.value).startswith(str(path))
+
+
+def test_weights_are_no_other_file(saved, tmp_path):
+    """What is not the weights that the index has sums of is not taken for them."""
+    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+    (data,) = path.glob("variables/variables.data*")
+    other = tmp_path / "secret"
+    other.write_bytes(bytes(data.stat().st_size))
+    data.unlink()
+    data.symlink_to(other)
+    with pytest.raises(ModelError, match=f"{path}: cannot be loaded: .*[Cc]hecksum"):
+        load_model(path)
 
 
 def test_objects_of_other_kinds(saved, tmp_path):
@@ -380,7 +632,7 @@ def test_an_index_of_the_weights_that_tensorflow_dies_of(before, after, tmp_path
     assert content.count(before) == 1
     index.write_bytes(content.replace(before, after))
     repair_checkpoint(tmp_path)  # its checksums fit
-    with pytest.raises(ModelError, match=r"model: damaged, or no model of Keras: "):
+    with pytest.raises(ModelError, match=r"model: not a whole SavedModel of Keras \("):
         load_model(path)
 
 

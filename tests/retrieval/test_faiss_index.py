@@ -2,7 +2,9 @@
 
 import builtins
 import json
+import os
 import sys
+import tempfile
 
 import faiss
 import numpy as np
@@ -179,6 +181,25 @@ def another(index):
     return faiss.serialize_index(flat).tobytes()
 
 
+def on_disk(index):
+    """An index whose lists are in the file that it names, which is gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "lists")
+        index.replace_invlists(faiss.OnDiskInvertedLists(index.nlist, index.code_size, file))
+        return faiss.serialize_index(index).tobytes()
+
+
+def within(index):
+    """Such an index in place of the centres of another one."""
+    inner = faiss.IndexIVFFlat(faiss.downcast_index(index.quantizer), index.d, index.nlist)
+    outer = faiss.IndexIVFFlat(inner, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT)
+    inner.is_trained = outer.is_trained = True
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "lists")
+        inner.replace_invlists(faiss.OnDiskInvertedLists(index.nlist, index.code_size, file))
+        return faiss.serialize_index(outer).tobytes()
+
+
 def beyond(ids):
     ids[0] = 10**9
 
@@ -198,12 +219,14 @@ def twice(ids):
         with_ids(below),
         with_ids(twice),
         another,
+        on_disk,
+        within,
         lambda index: b"",
         lambda _: b"x",
     ],
-    ids=["beyond", "below", "twice", "another", "empty", "short"],
+    ids=["beyond", "below", "twice", "another", "on disk", "within", "empty", "short"],
 )
-def test_an_index_that_would_read_beyond_the_table_is_made_again(change, tmp_path, rng, said):
+def test_an_index_that_would_read_elsewhere_is_made_again(change, tmp_path, rng, said):
     """Its key fits: whoever wrote it knows how."""
     vectors = clustered(rng, 300)
     table = tmp_path / "e.parquet"
@@ -215,6 +238,7 @@ def test_an_index_that_would_read_beyond_the_table_is_made_again(change, tmp_pat
     about.write_text(json.dumps(found))
     again = cached_search(table, vectors)
     assert f"{index}: not a whole index (" in said()[1] and said()[1].endswith("made again")
+    assert "could not open" not in said()[1]
     queries = np.arange(20)
     np.testing.assert_array_equal(
         again.of_tracks(5, queries).rows, first.of_tracks(5, queries).rows
