@@ -11,6 +11,8 @@ import dataclasses
 import json
 import os
 import platform
+import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
@@ -212,8 +214,18 @@ def unfinished(model: Path) -> str | None:
         command = load_json(folder / RECIPE).get("command")
     except (OSError, ValueError):  # damaged
         command = None
-    given = f": {command}" if isinstance(command, str) else ""
+    given = f": {command}" if isinstance(command, str) and _is_ours(command) else ""
     return f"the run {folder} is not finished; its command, given again, goes on{given}"
+
+
+def _is_ours(command: str) -> bool:
+    """Whether a line that a file gives is one of our commands, and a shell finds no other in it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    ours = r"(python scripts/\w+\.py|(python -m )?playlist[_-]pretrain \w+)( .*)?"
+    return shlex.join(words) == command and re.fullmatch(ours, command, re.DOTALL) is not None
 
 
 def environment() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Whatever gives embeddings is run in the same way."""
 
+import json
 import sys
 
 import numpy as np
@@ -91,9 +92,11 @@ def test_the_model_of_a_run_that_is_not_finished(tmp_path, opened, monkeypatch):
             f"{path}: no SavedModel yet: the run {run.path} is not finished; its command, given "
             f"again, goes on: {given}"
         )
-    (run.path / "recipe.json").write_text('{"recipe": {}, "inputs": {}}')  # names no command
-    with pytest.raises(ModelError, match=r"its command, given again, goes on$"):
-        opened(str(run.saved_model))
+    bad = ("rm -rf ~", f"{given} ; rm -rf ~", f"{given} $(rm x)", "python scripts/x.py 'a", 3)
+    for named in ({}, *({"command": text} for text in bad)):  # none, or not one of ours
+        (run.path / "recipe.json").write_text(json.dumps({"recipe": {}, "inputs": {}, **named}))
+        with pytest.raises(ModelError, match=r"its command, given again, goes on$"):
+            opened(str(run.saved_model))
     run.finish({})
     with pytest.raises(ModelError, match=r"no such folder|no SavedModel \("):
         opened(str(run.saved_model))

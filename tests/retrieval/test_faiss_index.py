@@ -185,7 +185,8 @@ def on_disk(index):
     """An index whose lists are in the file that it names, which is gone."""
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "lists")
-        index.replace_invlists(faiss.OnDiskInvertedLists(index.nlist, index.code_size, file))
+        lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, file)
+        index.replace_invlists(lists)
         return faiss.serialize_index(index).tobytes()
 
 
@@ -196,7 +197,8 @@ def within(index):
     inner.is_trained = outer.is_trained = True
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "lists")
-        inner.replace_invlists(faiss.OnDiskInvertedLists(index.nlist, index.code_size, file))
+        lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, file)
+        inner.replace_invlists(lists)
         return faiss.serialize_index(outer).tobytes()
 
 
