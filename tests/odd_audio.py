@@ -4,6 +4,8 @@ import struct
 
 import numpy as np
 
+from playlist_pretrain.audio.streams import frame_at
+
 #: A picture that holds what looks like frames of MPEG audio.
 PICTURE = b"\xff\xd8\xff\xe0\0\x10JFIF" + b"".join(
     bytes([255, 0xE0 + number % 32]) + np.random.default_rng(number).bytes(100)
@@ -16,8 +18,41 @@ def id3v2(picture=b"", padding=0):
     """ID3v2.3 tag with a picture, and zeros that it counts."""
     body = b"\0image/jpeg\0\3\0" + picture
     frame = b"APIC" + struct.pack(">IH", len(body), 0) + body + bytes(padding)
-    size = bytes(len(frame) >> shift & 127 for shift in (21, 14, 7, 0))
-    return b"ID3\3\0\0" + size + frame
+    return b"ID3\3\0\0" + _seven_bits(len(frame)) + frame
+
+
+def id3v24(picture=PICTURE):
+    """ID3v2.4 tag with a picture, unsynchronised, and with a footer."""
+    body = (b"\0image/jpeg\0\3\0" + picture).replace(b"\xff", b"\xff\0")
+    frame = b"APIC" + _seven_bits(len(body)) + b"\0\2" + body
+    head = b"\4\0\x90" + _seven_bits(len(frame))
+    return b"ID3" + head + frame + b"3DI" + head
+
+
+def _seven_bits(size):
+    return bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+
+
+def vbri(frames):
+    """A frame that states the number of others, as an encoder of variable bit rates writes it."""
+    sizes, at = [], 0
+    while size := frame_at(frames, at)[2]:
+        sizes.append(size)
+        at += size
+    table = np.array([sum(sizes[at : at + 10]) for at in range(0, len(sizes), 10)], ">u2")
+    numbers = (1, 0, 75, len(frames), len(sizes), len(table), 1, 2, 10)
+    head = frames[:2] + bytes([frames[2] & 15 | 0xE0]) + frames[3:4]  # 320 kbit/s
+    frame = head + bytes(32) + b"VBRI" + struct.pack(">HHHIIHHHH", *numbers) + table.tobytes()
+    return frame.ljust(frame_at(head, 0)[2], b"\0")
+
+
+def bare_flac(flac):
+    """A flac file without the blocks that it need not have."""
+    at, last = 4, False
+    while not last:
+        last, size = flac[at] & 128, int.from_bytes(flac[at + 1 : at + 4], "big")
+        at += 4 + size
+    return b"fLaC\x80" + flac[5:42] + flac[at:]
 
 
 def apev2(picture=PICTURE, header=True):

@@ -33,11 +33,10 @@ import numpy as np
 from playlist_pretrain.audio.sndfile import DAMAGED, read_streams
 from playlist_pretrain.audio.streams import (
     LONGEST_WHOLE,
-    MISSING_SECONDS,
     MPEG_ENDINGS,
     Stream,
+    refuse_cut_off,
     sample_bytes,
-    stated_seconds,
     streams_of,
 )
 from playlist_pretrain.errors import AudioError, require
@@ -149,7 +148,8 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
     samples = sample_bytes(path)
     if samples and not samples.stated:
         raise AudioError("holds no samples")
-    waveform, first, total = _load(path, sample_rate, excerpt, resample_quality)
+    streams = streams_of(path)
+    waveform, first, total = _load(path, streams, sample_rate, excerpt, resample_quality)
     if waveform.size == 0:
         raise AudioError(
             "no samples came of it: it holds none, or its codec is not supported in full; "
@@ -158,9 +158,7 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
     if not np.isfinite(waveform).all():
         raise AudioError("holds NaN or infinite samples")
     seconds = total / sample_rate
-    stated = stated_seconds(path, seconds)
-    if stated is not None and seconds < stated - MISSING_SECONDS:
-        raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
+    refuse_cut_off(path, streams, seconds)
     start, stop = _excerpt(total, sample_rate, excerpt)
     if stop - start < waveform.size:  # a copy does not keep the whole file in memory
         waveform = waveform[start - first : stop - first].copy()
@@ -185,23 +183,26 @@ def _check_file(path: str) -> None:
         if status.st_size == 0:
             raise AudioError("is empty")
         with open(path, "rb") as stream:
-            magic = stream.read(4)
+            head = stream.read(3 * 188)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise AudioError(f"cannot be opened: {reason}") from None
     # A decoder that looks for mp3 frames finds them in archives and films as well.
-    if magic == b"PK\x03\x04":
+    if head.startswith(b"PK\x03\x04"):
         raise AudioError("is a zip archive, not an audio file")
-    if magic == b"\0\0\1\xba":
-        raise AudioError(f"is an MPEG program stream, which is not read; {_ADVICE}")
+    if head.startswith(b"\0\0\1\xba") or head[::188] == b"GGG":
+        raise AudioError(f"is an MPEG program or transport stream, which is not read; {_ADVICE}")
 
 
 def _load(
-    path: str, sample_rate: int, excerpt: float | None, resample_quality: int
+    path: str,
+    streams: Sequence[Stream],
+    sample_rate: int,
+    excerpt: float | None,
+    resample_quality: int,
 ) -> tuple[np.ndarray, int, int]:
     """Samples that hold the excerpt, mono at ``sample_rate``; number of the first, and of all."""
-    alike = itertools.groupby(streams_of(path), lambda stream: stream.sound)
-    runs = [list(streams) for _, streams in alike]
+    runs = [list(run) for _, run in itertools.groupby(streams, lambda stream: stream.sound)]
     if len(runs) < 2:
         # Where no frames follow one another, what the decoder takes for some by a name is noise.
         nameless = not runs and path.lower().endswith(MPEG_ENDINGS)
@@ -225,6 +226,9 @@ def _load_alike(
 ) -> tuple[np.ndarray, int, int]:
     """:func:`_load` for a file of one rate and number of channels."""
     try:
+        with open(name, "rb") as stream:
+            if stream.read(4) == b"RIFX":
+                raise RuntimeError("taken for little-endian")
         waveform, total = _run(name, sample_rate, resample_quality, 0, _LONG_SECONDS)
         if not waveform.size:
             raise RuntimeError("no samples")
@@ -245,6 +249,8 @@ def _load_alike(
     except AudioError as error:
         if str(error) != DAMAGED:  # it knows the file
             raise
+    if "found 0 streams" in reason:
+        raise AudioError("has no sound track")
     for sign, why in (
         ("more than 2 channels", "it has more than two channels, or states none"),
         ("Unsupported codec", "its codec is not supported"),

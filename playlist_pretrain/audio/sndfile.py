@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from playlist_pretrain.audio.streams import (
     MISSING_SECONDS,
     Stream,
     frame_at,
+    refuse_cut_off,
     streams_of,
 )
 from playlist_pretrain.errors import AudioError
@@ -30,7 +32,7 @@ LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 """Hz; what a header states beyond that is no rate of audio, and from 1 Hz a file of a megabyte
 would be resampled to gigabytes."""
 DAMAGED = "a file that is damaged, or no audio that libsndfile reads"
-_BLOCK_SAMPLES = 1 << 20
+_BLOCK_VALUES = 1 << 22
 _UNKNOWN = 2**63 - 1  # samples of a flac stream that was written to a pipe, as libsndfile has it
 
 
@@ -54,14 +56,19 @@ def read_streams(path: str) -> Iterator[tuple[int, np.ndarray]]:
             if file.read(4).startswith((b"\xff", b"ID3", b"TAG", b"APET")):
                 raise AudioError(DAMAGED)  # libmpg123 would print what it does not find
             file.seek(0)
-            yield _read(file, None)
+            rate, mono = _read(file, None)
+            refuse_cut_off(path, streams, len(mono) / rate)
+            yield rate, mono
         for stream in streams:
-            content = b""
-            for start, stop in stream.spans:
-                file.seek(start)
-                content += file.read(stop - start)
             if stream.codec == "aac":
                 raise AudioError(DAMAGED)
+            _check_length(stream.frames * stream.frame_samples, stream.sample_rate, stream.channels)
+            parts = []
+            for start, stop in stream.spans:
+                file.seek(start)
+                # libmpg123 gives up on a last frame that is cut off.
+                parts.append(file.read(stop - start).ljust(stop - start, b"\0"))
+            content = b"".join(parts)
             yield _read(_mpeg(content, stream) if stream.frames else io.BytesIO(content), stream)
 
 
@@ -85,14 +92,12 @@ class _Longer(io.BytesIO):
 def _mpeg(content: bytes, stream: Stream) -> IO[bytes]:
     """Frames with an information frame that is right about their number, or with none."""
     _, _, size = frame_at(content, 0)
-    first = content[:size]
-    for tag, behind in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
-        if (at := first.find(tag, 4, 64)) > 0:
-            stated = int.from_bytes(first[at + behind : at + behind + 4], "big")
-            if stated in (stream.frames - 1, stream.frames):
-                return io.BytesIO(content)
-            content = content[size:]
-            break
+    if found := re.search(b"Xing|Info|VBRI", content[: min(size, 64)]):
+        stated = int.from_bytes(content[found.end() + 4 : found.end() + 8], "big")
+        # It would misread the numbers of the third.
+        if found[0] != b"VBRI" and stated in (stream.frames - 1, stream.frames):
+            return io.BytesIO(content)
+        content = content[size:]
     return _Longer(content, 128 + (stream.frames + 2) * frame_at(content, 0)[2])
 
 
@@ -108,7 +113,6 @@ def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:
             if stream and frames:
                 # In one go: between blocks libmpg123 loses its place.
                 stated = min(stated, frames * stream.frame_samples)
-                _check_length(stated, rate, file.channels)
                 means = [file.read(stated, "float32", always_2d=True).mean(axis=1)]
             else:
                 if stated < _UNKNOWN:
@@ -131,9 +135,10 @@ def _block(file: Any) -> np.ndarray:
     """Some samples more, float32 [samples, channels]; none at the end."""
     import soundfile
 
+    samples = _BLOCK_VALUES // file.channels
     if file.frames < _UNKNOWN:
-        return file.read(_BLOCK_SAMPLES, "float32", always_2d=True)
-    block = np.full((_BLOCK_SAMPLES, file.channels), np.nan, np.float32)
+        return file.read(samples, "float32", always_2d=True)
+    block = np.full((samples, file.channels), np.nan, np.float32)
     with contextlib.suppress(soundfile.LibsndfileError):  # it cannot find the end's place
         return file.read(out=block)
     return block[~np.isnan(block).any(axis=1)]

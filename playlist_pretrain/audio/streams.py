@@ -13,7 +13,7 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 from playlist_pretrain.errors import AudioError
@@ -23,7 +23,7 @@ MISSING_SECONDS = 0.1
 _CHAIN = 3
 """Frames of one kind in a row that are no accident: pictures in tags hold single ones."""
 _MOST_CHANGES, _MOST_STREAMS = 100, 10_000
-_MOST_TRIES = 1_000_000  # places that look like a frame and are none
+_MOST_TRIES = 300_000  # places that look like a frame and are none
 _SYNC = re.compile(rb"\xff[\xe0-\xfe][^\xff]")
 # fmt: off
 _KBITS = {
@@ -43,17 +43,24 @@ _AAC_RATES = (
 # fmt: on
 MPEG_ENDINGS = (".mp3", ".mp2", ".mpa", ".mpga", ".aac")
 """Of files whose frames are looked for, whatever they begin with."""
-_FLAC_HEAD = b"fLaC\0\0\0\x22"
+_FLAC_HEAD = re.compile(rb"fLaC[\0\x80]\0\0\x22")
+# Bounded, since any number of damaged tags may state that they reach to the same zeros.
+_PADDING = re.compile(rb"\0{0,16384}")
 
 
 MOST_CHUNKS = 1_000
 """Chunks of a wav file that are looked at, one after another."""
+PACKED = "a wav file of 24 bits in 32 for each sample, which programs read differently"
+"""Samples as if 24 bits followed 24 bits, or as integers or floats of 32: which is not said."""
 LONGEST_WHOLE = 5400
 """Most seconds that are taken out of one file, as with ``excerpt=None``."""
 
 
 class Stream(NamedTuple):
-    """One of the streams that a file is made of, and the bytes that belong to it."""
+    """One of the streams that a file is made of, and the bytes that belong to it.
+
+    Those of a last frame that is cut off end behind the file.
+    """
 
     codec: str
     sample_rate: int
@@ -61,6 +68,7 @@ class Stream(NamedTuple):
     spans: list[tuple[int, int]]
     frames: int = 0  # of MPEG audio
     frame_samples: int = 0
+    stated: int = 0  # samples of flac, by its header
 
     @property
     def sound(self) -> tuple[str, int, int]:
@@ -106,9 +114,7 @@ def streams_of(path: str) -> list[Stream]:
 def after_tags(data: mmap.mmap, at: int = 0) -> int:
     """Place behind the ID3v2, APEv2 and ID3v1 tags at ``at``, and behind zeros after a tag."""
     while size := _tag_size(data, at):
-        end = at + size
-        while data[end : end + 1] == b"\0":
-            end += len(data[end : end + 4096]) - len(data[end : end + 4096].lstrip(b"\0"))
+        end = _PADDING.match(data, at + size).end()
         # A damaged tag states any length; what it covers is then looked through.
         if end < len(data) and not data[end : end + 4].startswith(
             (b"\xff", b"ID3", b"APET", b"TAG", b"fLaC", b"OggS", b"RIFF", b"FORM")
@@ -138,15 +144,16 @@ def _frame_streams(data: mmap.mmap, at: int) -> list[Stream]:
         while size and following == sound:
             at, frames = at + size, frames + 1
             following, _, size = frame_at(data, at)
-        if sound is None or (frames < _CHAIN and at != len(data)):
+        ends = at == len(data) or _tag_size(data, at)
+        if sound is None or (frames < _CHAIN and not ends):
             at = after_tags(data, start)
             sync = _SYNC.search(data, at + (at == start))
             at = at if at > start else sync.start() if sync else len(data)
         elif found and found[-1].sound == sound:
-            found[-1].spans.append((start, min(at, len(data))))
+            found[-1].spans.append((start, at))
             found[-1] = found[-1]._replace(frames=found[-1].frames + frames)
         else:
-            found.append(Stream(*sound, [(start, min(at, len(data)))], frames, samples))
+            found.append(Stream(*sound, [(start, at)], frames, samples))
         if at >= len(data) or len(found) > _MOST_CHANGES + 1:
             break
     return found
@@ -183,12 +190,12 @@ def _mpeg_frame(head: bytes) -> tuple[tuple[str, int, int] | None, int, int]:
 
 def _flac_streams(data: mmap.mmap, at: int) -> list[Stream]:
     found: list[Stream] = []
-    while 0 <= at < len(data) and len(found) <= _MOST_STREAMS:
-        following = data.find(_FLAC_HEAD, at + 8)
-        end = len(data) if following < 0 else following
-        rate, channels, _ = flac_info(data[at : at + 26])
-        found.append(Stream("flac", rate, channels, [(at, end)]))
-        at = following
+    while at < len(data) and len(found) <= _MOST_STREAMS:
+        following = _FLAC_HEAD.search(data, at + 8)
+        end = following.start() if following else len(data)
+        rate, channels, stated = flac_info(data[at : at + 26])
+        found.append(Stream("flac", rate, channels, [(at, end)], stated=stated))
+        at = end
     return found
 
 
@@ -244,35 +251,25 @@ class SampleBytes(NamedTuple):
 
     stated: int
     there: int
-    seconds: float | None  # that the header states beside, where the samples are compressed
+    seconds: float  # that the header states beside where the samples are compressed, or 0
 
 
-def stated_seconds(path: str, seconds: float) -> float | None:
-    """Length that the header of a wav, aiff or flac file states.
-
-    The other formats have no header that can be trusted: an mp3 that was cut on purpose often
-    keeps the length of its original.
+def refuse_cut_off(path: str, streams: Sequence[Stream], seconds: float) -> None:
+    """Raise AudioError if the header of a wav, aiff or flac file states more than there is.
 
     ``seconds`` came out of the decoder: a wav or aiff file is as much longer as bytes are missing,
-    whatever its header says of rates. None for other formats and for headers without a usable
-    length.
+    whatever its header says of rates. The other formats have no header that can be trusted: an mp3
+    that was cut on purpose often keeps the length of its original.
     """
+    stated = 0.0
     if samples := sample_bytes(path):
+        stated = samples.seconds
         if samples.stated > samples.there:
-            return seconds * samples.stated / max(samples.there, 1)
-        return samples.seconds
-    with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = after_tags(data)
-        if data[start : start + 4] != b"fLaC":
-            return None
-        stated = [
-            flac_info(data[at : at + 26])
-            for one in _flac_streams(data, start)
-            for at, _ in one.spans
-        ]
-    if all(rate and count for rate, _, count in stated):
-        return sum(count / rate for rate, _, count in stated)
-    return None
+            stated = seconds * samples.stated / max(samples.there, 1)
+    elif all(one.stated and one.sample_rate for one in streams):
+        stated = sum(one.stated / one.sample_rate for one in streams)
+    if seconds < stated - MISSING_SECONDS:
+        raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
 
 
 def sample_bytes(path: str) -> SampleBytes | None:
@@ -295,8 +292,12 @@ def sample_bytes(path: str) -> SampleBytes | None:
                 if name == b"ds64":
                     long_size = struct.unpack("<8xQ", stream.read(16))[0]
                 elif name == b"fmt ":
-                    code, rate, byte_rate = struct.unpack("<H2xII", stream.read(12))
+                    code, channels, rate, byte_rate, align, bits = struct.unpack(
+                        "<HHIIHH", stream.read(16)
+                    )
                     claim = 0 if code in (1, 3, 0xFFFE) else byte_rate
+                    if not claim and bits == 24 and align == 4 * channels:
+                        raise AudioError(PACKED)
                 elif name == b"fact":
                     count = struct.unpack("<I", stream.read(4))[0]
                 elif name in (b"data", b"SSND"):
@@ -313,7 +314,7 @@ def sample_bytes(path: str) -> SampleBytes | None:
     if not whole if length == 0 else unstated(length) and length > there:
         length = there
     # The smaller of two claims: there are odd byte rates, and odd counts.
-    seconds = None
+    seconds = 0.0
     if claim and rate and not unstated(count):
         seconds = min(min(length, there) / claim, count / rate)
     return SampleBytes(length, there, seconds)

@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.log_mel import in_parts
 from playlist_pretrain.audio.sndfile import HIGHEST_RATE, LOWEST_RATE
-from playlist_pretrain.audio.streams import LONGEST_WHOLE, MISSING_SECONDS, MOST_CHUNKS, unstated
+from playlist_pretrain.audio.streams import (
+    LONGEST_WHOLE,
+    MISSING_SECONDS,
+    MOST_CHUNKS,
+    PACKED,
+    unstated,
+)
 
 RESAMPLE_QUALITY = 4
 """The one of Essentia's qualities that is computed here: linear interpolation."""
@@ -59,7 +65,8 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     code = _number(contents, format_at, 2)
     channels = _number(contents, format_at + 2, 2)
     rate = _number(contents, format_at + 4, 4)
-    bits = _number(contents, format_at + 14, 2)
+    align = _number(contents, format_at + 12, 2)
+    bits = -(-_number(contents, format_at + 14, 2) // 8) * 8  # 12 and 20 are the upper ones
     # The format proper is the beginning of an identifier that comes last.
     extended = (code == EXTENSIBLE) & (format_at + 26 <= data_at)
     code = tf.cond(extended, lambda: _number(contents, format_at + 24, 2), lambda: code)
@@ -73,6 +80,7 @@ def wav_waveform(contents: tf.Tensor, sample_rate: int, *where: Any) -> tf.Tenso
     checks = [
         demand(whole, cut_off, stated, left, *where),
         demand(channels > 0, "a wav file without channels", *where),
+        demand((bits != 24) | (align != 4 * channels), PACKED, *where),
         demand(possible, "a wav file of an impossible rate", rate, *where),
         demand(count > 0, "a wav file that holds no samples", *where),
         demand(

@@ -64,6 +64,7 @@ def find_audio(folder: str | Path) -> FoundAudio:
     """
     folder = _audio_folder(folder)
     found: dict[str, str] = {}
+    twice: list[tuple[str, str]] = []
     other_files: Counter[str] = Counter()
     for name in files_below(folder, AudioError):
         path = PurePosixPath(name)
@@ -71,13 +72,16 @@ def find_audio(folder: str | Path) -> FoundAudio:
             other_files[path.suffix.lower()] += 1
             continue
         track_id = str(path.with_suffix(""))
-        if track_id in found:
-            first, second = sorted((found[track_id], name))
-            raise TrackError(
-                f"two files in {folder} have the id {track_id!r}: {first!r} and {second!r}; "
-                "rename or remove one, or give every file its own id in a table (--tracks)"
-            )
-        found[track_id] = name
+        if (other := found.setdefault(track_id, name)) != name:
+            twice.append((min(other, name), max(other, name)))
+    if twice:
+        first, second = min(twice)
+        more = f" (and {len(twice) - 1:,} more such files)" if len(twice) > 1 else ""
+        raise TrackError(
+            f"two files in {folder} have the id {str(PurePosixPath(first).with_suffix(''))!r}: "
+            f"{first!r} and {second!r}{more}; rename or remove one, or give every file its own id "
+            "in a table (--tracks)"
+        )
     if not found:
         held = other_kinds(other_files) if other_files else "it is empty"
         raise AudioError(f"no audio in {folder} ({held}); looked for {' '.join(AUDIO_EXTENSIONS)}")

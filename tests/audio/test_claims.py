@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from odd_audio import alike
+from odd_audio import PICTURE, alike, id3v2
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.streams import sample_bytes
@@ -114,6 +114,67 @@ def test_long_wav_files_under_any_name(kind, options, code, name, tone, ways, by
     refused_by_all(ways, tmp_path / name, "cut off")
 
 
+def chunk(name, content):
+    return name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+CHUNKS = {  # before the format, and before the samples
+    "JUNK first": (chunk(b"JUNK", bytes(28)), b""),
+    "those of studios": (b"", b"".join([
+        chunk(b"bext", bytes(602)), chunk(b"cue ", bytes(4)), chunk(b"smpl", bytes(36)),
+        chunk(b"LIST", b"INFOISFT\4\0\0\0abc\0"), chunk(b"PEAK", bytes(24)),
+    ])),
+    "of an odd length": (chunk(b"LIST", b"abc"), chunk(b"LIST", b"INFOI")),
+    "an ID3 tag": (b"", chunk(b"id3 ", id3v2(PICTURE))),
+    "very many": (b"", chunk(b"JUNK", b"") * 900),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CHUNKS)
+def test_chunks_before_the_samples(case, tone, ways, by_ffmpeg, tmp_path):
+    wav, (first, then) = tone("wav"), CHUNKS[case]
+    (tmp_path / "whole.wav").write_bytes(wav)
+    at = wav.index(b"data")
+    body = wav[8:12] + first + wav[12:36] + then + wav[at:]
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    read_by_all(ways, tmp_path / "a.wav", by_ffmpeg(tmp_path / "whole.wav"))
+
+
+def with_bits(wav, bits):
+    at = wav.index(b"fmt ") + 22
+    return wav[:at] + struct.pack("<H", bits) + wav[at + 2 :]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "bits"), [("pcm_s16le", 12), ("pcm_s24le", 20)])
+def test_bits_that_do_not_fill_their_bytes(code, bits, tone, ways, by_ffmpeg, tmp_path):
+    wav = tone("wav", "-c:a", code)
+    if code == "pcm_s24le":  # in the plain form
+        at = wav.index(b"data")
+        wav = wav[:16] + struct.pack("<IH", 16, 1) + wav[22:36] + wav[at:]
+    (tmp_path / "a.wav").write_bytes(with_bits(wav, bits))
+    read_by_all(ways, tmp_path / "a.wav", by_ffmpeg(tmp_path / "a.wav"))
+
+
+def test_samples_in_more_bytes_than_their_bits_are_refused(tone, ways, tmp_path):
+    """Decoders take the bytes of four such samples for five."""
+    wav = with_bits(tone("wav", "-c:a", "pcm_s32le"), 24)
+    at = wav.index(b"data")
+    (tmp_path / "a.wav").write_bytes(wav[:16] + struct.pack("<IH", 16, 1) + wav[22:36] + wav[at:])
+    refused_by_all(ways, tmp_path / "a.wav", "24 bits in 32 for each sample")
+
+
+def test_a_big_endian_wav(tone, ways, by_ffmpeg, tmp_path):
+    wav, path = tone("wav"), tmp_path / "a.wav"
+    samples = np.frombuffer(wav, "<i2", offset=wav.index(b"data") + 8).astype(">i2").tobytes()
+    head = struct.pack(">IHHIIHH", 16, 1, 2, 44100, 4 * 44100, 4, 16)
+    body = b"WAVEfmt " + head + b"data" + struct.pack(">I", len(samples)) + samples
+    path.write_bytes(b"RIFX" + struct.pack(">I", len(body)) + body)
+    for way in WAYS[:2]:
+        assert alike(ways[way](path), by_ffmpeg(path), 0.01) == ""
+
+
 @pytest.mark.slow
 def test_chunks_behind_are_no_sound(tone, ways, by_ffmpeg, tmp_path):
     wav, path = tone("wav"), tmp_path / "a.wav"
@@ -162,6 +223,14 @@ def test_an_aiff_written_to_a_pipe_is_read(size, tone, by_ffmpeg, tmp_path):
     assert alike(found, expected, 0.01) == ""
 
 
+def test_an_aiff_that_is_cut_off(tone, ways, tmp_path):
+    aiff = tone("aiff")
+    (tmp_path / "a.aiff").write_bytes(aiff[: len(aiff) // 2])
+    for way in WAYS[:2]:
+        with pytest.raises(Exception, match=r"cut off: 1\.5 s of the 3\.0 s"):
+            ways[way](tmp_path / "a.aiff")
+
+
 def half_known(wma, code):
     """A WMA file whose header states a codec, with the extra data of WMA Lossless."""
     wma = bytearray(wma)
@@ -196,6 +265,65 @@ def test_every_extension_that_is_looked_for_is_decoded(suffix, options, tone, by
     path.write_bytes(tone(suffix, *options))
     found = decode(path, excerpt=None).waveform
     assert alike(found, by_ffmpeg(path)) == ""
+
+
+COVER, FILM = "color=red:s=64x64:d=0.04", "testsrc=d=3:s=64x64"
+SINE, HIGHER = "sine=440:d=3", "sine=660:d=3"
+SEVERAL = {
+    "a cover first": ("m4a", [COVER, SINE], ("-c:v", "png", "-disposition:v", "attached_pic")),
+    "a cover first, flac": ("flac", [COVER, SINE], ("-c:v", "png")),
+    "a cover first, mp3": ("mp3", [COVER, SINE], ("-c:v", "png")),
+    "a cover first, mka": ("mka", [COVER, SINE], ("-c:v", "png", "-c:a", "libvorbis")),
+    "two sounds": ("m4a", [SINE, HIGHER], ()),
+    "a film": ("mp4", [FILM, SINE], ("-c:v", "mpeg4")),
+    "a film in parts": ("mp4", [FILM, SINE], ("-c:v", "mpeg4", "-movflags", "frag_keyframe")),
+    "a film, webm": ("webm", [FILM, SINE], ("-c:v", "libvpx", "-c:a", "libvorbis")),
+    "a film, ogg": ("ogg", [FILM, SINE], ("-c:v", "libtheora", "-c:a", "libvorbis")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SEVERAL)
+def test_of_several_streams_the_first_sound_is_taken(case, ffmpeg, by_ffmpeg, tmp_path):
+    suffix, sources, options = SEVERAL[case]
+    given = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    path = tmp_path / f"a.{suffix}"
+    ffmpeg(*given, "-map", 0, "-map", 1, *options, path)
+    assert alike(decode(path, excerpt=None).waveform, by_ffmpeg(path), 0.05) == ""
+
+
+@pytest.mark.slow
+def test_edit_lists(tone, ffmpeg, by_ffmpeg, tmp_path):
+    (tmp_path / "whole.m4a").write_bytes(tone("m4a"))
+    ffmpeg("-ss", 1.5, "-i", tmp_path / "whole.m4a", "-c", "copy", tmp_path / "a.m4a")
+    found = decode(tmp_path / "a.m4a", excerpt=None).waveform
+    assert alike(found, by_ffmpeg(tmp_path / "a.m4a"), 0.05) == ""
+
+
+def test_a_film_without_sound_is_said_to_be_one(ffmpeg, tmp_path):
+    ffmpeg("-f", "lavfi", "-i", FILM, "-c:v", "mpeg4", tmp_path / "a.mp4")
+    with pytest.raises(AudioError, match=r"a\.mp4: has no sound track$"):
+        decode(tmp_path / "a.mp4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 24000, 32000])
+@pytest.mark.parametrize("options", [(), ("-q:a", 4), ("-write_xing", 0)], ids=str)
+def test_mp3_of_every_version(options, rate, tone, by_ffmpeg, ways, tmp_path):
+    (tmp_path / "a.mp3").write_bytes(tone("mp3", *options, rate=rate))
+    for way in WAYS[:2]:
+        assert alike(ways[way](tmp_path / "a.mp3"), by_ffmpeg(tmp_path / "a.mp3"), 0.05) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "options"), [
+    ("opus", ("-mapping_family", 1)), ("ogg", ("-c:a", "libvorbis")), ("flac", ()), ("aiff", ()),
+])  # fmt: skip
+def test_six_channels(suffix, options, tone, by_ffmpeg, ways, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(tone(suffix, *options, channels=6, rate=48000))
+    for way in WAYS[:2]:
+        assert alike(ways[way](path), by_ffmpeg(path), 0.05) == ""
 
 
 def test_a_codec_of_webm_that_is_not_known_is_named(tone, tmp_path):

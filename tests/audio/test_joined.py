@@ -1,8 +1,10 @@
 """Joined and tagged files: all their sound, at its pitch, as ffmpeg has it of each part."""
 
+import time
+
 import numpy as np
 import pytest
-from odd_audio import ID3V1, PICTURE, alike, apev2, id3v2
+from odd_audio import ID3V1, PICTURE, alike, apev2, bare_flac, id3v2, id3v24, vbri
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.streams import frame_at, streams_of
@@ -54,7 +56,7 @@ def by_part(tone, by_ffmpeg, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", JOINED)
-@pytest.mark.parametrize("between", [b"", ID3V1 + id3v2(PICTURE)], ids=["", "tags"])
+@pytest.mark.parametrize("between", [b"", ID3V1 + id3v2(PICTURE) + id3v24()], ids=["", "tags"])
 def test_of_a_joined_file_every_part_sounds_as_it_is(case, between, by_part, ways, tmp_path):
     kind, parts = JOINED[case]
     contents, expected = by_part(kind, parts)
@@ -66,6 +68,14 @@ def test_of_a_joined_file_every_part_sounds_as_it_is(case, between, by_part, way
             ways["audio_windows"](path)
     else:
         assert alike(ways["audio_windows"](path), expected, 0.1) == ""
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_joined_flac_without_other_blocks(order, by_part, ways, tmp_path):
+    contents, expected = by_part(("flac",), [LOW, HIGH][::order])
+    (tmp_path / "a.flac").write_bytes(b"".join(map(bare_flac, contents)))
+    for way in ("builder", "audio_windows"):
+        assert alike(ways[way](tmp_path / "a.flac"), expected) == ""
 
 
 def test_ogg_links_of_two_codecs(by_part, tmp_path):
@@ -91,6 +101,7 @@ FRONT = {  # what is before the sound
     "three tags of three kinds": id3v2(PICTURE) + apev2() + ID3V1,
     "a tag, padding within": id3v2(PICTURE, 4000),
     "a tag, padding behind": id3v2(PICTURE) + bytes(3000),
+    "a tag with a footer": id3v24(),
     "an APEv2 picture": apev2(),
     "an APEv2 picture without a header": apev2(header=False),
 }
@@ -99,6 +110,7 @@ BACK = {
     "ID3v2": id3v2(PICTURE),
     "an APEv2 picture": apev2(),
     "APEv2 and ID3v1": apev2() + ID3V1,
+    "a tag with a footer": id3v24(),
     "zeros": bytes(4000),
 }
 
@@ -146,6 +158,48 @@ def test_an_information_frame_of_another_program_is_no_change(by_part, ways, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", [VBR, BARE], ids=["variable", "constant"])
+def test_the_number_of_frames_that_another_encoder_states(kind, by_part, ways, tmp_path):
+    (content,), expected = by_part(kind, [{}])
+    (tmp_path / "a.mp3").write_bytes(id3v2(PICTURE) + vbri(content) + content + ID3V1)
+    for way in ("builder", "audio_windows"):
+        assert alike(ways[way](tmp_path / "a.mp3"), expected) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [MP3, VBR, BARE], ids=["information", "variable", "bare"])
+def test_a_stream_that_begins_and_ends_within_a_frame(kind, by_part, by_ffmpeg, ways, tmp_path):
+    (content,), _ = by_part(kind, [{}])
+    for name, part in (("begin", content[1000:]), ("end", content[:-100]), ("half", content[:9999]),
+                       ("both", content[100:-100])):  # fmt: skip
+        path = tmp_path / f"{name}.mp3"
+        path.write_bytes(part)
+        for way in ("builder", "audio_windows"):
+            assert alike(ways[way](path), by_ffmpeg(path)) == "", (name, way)
+
+
+@pytest.mark.parametrize("tags", [b"", ID3V1, apev2() + ID3V1], ids=["", "ID3v1", "two"])
+def test_two_frames_are_a_sound_if_nothing_else_follows(tags, by_part, ways, tmp_path):
+    (content,), _ = by_part(BARE, [{}])
+    size = frame_at(content, 0)[2]
+    size += frame_at(content, size)[2]
+    (tmp_path / "a.mp3").write_bytes(id3v2(PICTURE) + content[:size] + tags)
+    for way in ("builder", "audio_windows"):
+        assert len(ways[way](tmp_path / "a.mp3")) == pytest.approx(2 * 1152 / 44100 * 16000, abs=2)
+
+
+def test_damaged_tags_cost_no_time(tmp_path):
+    """Each states that it reaches into zeros, behind which is no sound."""
+    tags, zeros = 20_000, 20_000_000
+    head = [b"ID3\3\0\0" + bytes((tags - at) * 10 - 10 >> shift & 127 for shift in (21, 14, 7, 0))
+            for at in range(tags)]  # fmt: skip
+    (tmp_path / "a.mp3").write_bytes(b"".join(head) + bytes(zeros) + b"end")
+    start = time.monotonic()
+    assert streams_of(str(tmp_path / "a.mp3")) == []
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [0.0003, 0.5])
 def test_a_variable_bit_rate_without_its_length_is_read_to_the_end(
     first, ffmpeg, by_ffmpeg, ways, tmp_path
@@ -189,11 +243,13 @@ def test_a_sound_that_changes_all_the_time_is_refused_at_once(by_part, tmp_path)
         decode(tmp_path / "a.mp3")
 
 
-def test_a_film_is_not_taken_for_its_mp3_frames(ffmpeg, tmp_path):
-    source = "sine=440:d=2"
-    ffmpeg("-f", "lavfi", "-i", source, "-c:a", "libmp3lame", "-f", "mpeg", tmp_path / "a.mp3")
-    with pytest.raises(AudioError, match="is an MPEG program stream"):
-        decode(tmp_path / "a.mp3")
+@pytest.mark.parametrize("kind", ["mpeg", "mpegts"])
+@pytest.mark.parametrize("codec", ["libmp3lame", "aac"])
+def test_a_film_is_not_taken_for_its_frames(codec, kind, ffmpeg, tmp_path):
+    path = tmp_path / "a.aac"
+    ffmpeg("-f", "lavfi", "-i", "sine=440:d=2", "-c:a", codec, "-f", kind, path)
+    with pytest.raises(AudioError, match="is an MPEG program or transport stream"):
+        decode(path)
 
 
 @pytest.mark.parametrize("suffix", ["m4a", "wav", "mka", "wma"])

@@ -53,6 +53,9 @@ def test_links_that_lead_back_end(tmp_path):
 def test_two_files_with_one_id_name_both(tmp_path):
     with pytest.raises(TrackError, match=r"id 'x/a': 'x/a\.mp3' and 'x/a\.ogg'.*--tracks"):
         find_audio(fill(tmp_path, "x/a.ogg", "x/a.mp3"))
+    more = r"'b\.mp3' and 'b\.mp4' \(and 2 more such files\); rename or remove one"
+    with pytest.raises(TrackError, match=more):
+        find_audio(fill(tmp_path, "b.mp3", "b.mp4", "x/a.MP4"))
 
 
 def test_a_folder_without_audio(tmp_path):
