@@ -147,8 +147,9 @@ def _frame_streams(data: mmap.mmap, at: int) -> list[Stream]:
         ends = at == len(data) or _tag_size(data, at)
         if sound is None or (frames < _CHAIN and not ends):
             at = after_tags(data, start)
-            sync = _SYNC.search(data, at + (at == start))
-            at = at if at > start else sync.start() if sync else len(data)
+            if at == start:
+                sync = _SYNC.search(data, at + 1)
+                at = sync.start() if sync else len(data)
         elif found and found[-1].sound == sound:
             found[-1].spans.append((start, at))
             found[-1] = found[-1]._replace(frames=found[-1].frames + frames)
