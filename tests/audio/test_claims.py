@@ -269,10 +269,11 @@ def test_every_extension_that_is_looked_for_is_decoded(suffix, options, tone, by
 
 COVER, FILM = "color=red:s=64x64:d=0.04", "testsrc=d=3:s=64x64"
 SINE, HIGHER = "sine=440:d=3", "sine=660:d=3"
+PICTURED = ("-c:v", "png", "-disposition:v", "attached_pic")
 SEVERAL = {
-    "a cover first": ("m4a", [COVER, SINE], ("-c:v", "png", "-disposition:v", "attached_pic")),
-    "a cover first, flac": ("flac", [COVER, SINE], ("-c:v", "png")),
-    "a cover first, mp3": ("mp3", [COVER, SINE], ("-c:v", "png")),
+    "a cover first": ("m4a", [COVER, SINE], PICTURED),
+    "a cover first, flac": ("flac", [COVER, SINE], PICTURED),
+    "a cover first, mp3": ("mp3", [COVER, SINE], PICTURED),
     "a cover first, mka": ("mka", [COVER, SINE], ("-c:v", "png", "-c:a", "libvorbis")),
     "two sounds": ("m4a", [SINE, HIGHER], ()),
     "a film": ("mp4", [FILM, SINE], ("-c:v", "mpeg4")),
