@@ -79,8 +79,8 @@ def find_audio(folder: str | Path) -> FoundAudio:
         more = f" (and {len(twice) - 1:,} more such files)" if len(twice) > 1 else ""
         raise TrackError(
             f"two files in {folder} have the id {str(PurePosixPath(first).with_suffix(''))!r}: "
-            f"{first!r} and {second!r}{more}; rename or remove one, or give every file its own id in "
-            "a table (make_tfrecords --tracks)"
+            f"{first!r} and {second!r}{more}; rename or remove one, or give every file its own id "
+            "in a table (make_tfrecords --tracks)"
         )
     if not found:
         held = other_kinds(other_files) if other_files else "it is empty"
