@@ -203,7 +203,10 @@ def _load(
 ) -> tuple[np.ndarray, int, int]:
     """Samples that hold the excerpt, mono at ``sample_rate``; number of the first, and of all."""
     runs = [list(run) for _, run in itertools.groupby(streams, lambda stream: stream.sound)]
-    if len(runs) < 2:
+    # The decoder gives up on what lies between the links of an Ogg file, such as a picture.
+    links = [span for stream in streams if not stream.frames for span in stream.spans]
+    gaps = any(one[1] != other[0] for one, other in itertools.pairwise(links))
+    if len(runs) < 2 and not gaps:
         # Where no frames follow one another, what the decoder takes for some by a name is noise.
         nameless = not runs and path.lower().endswith(MPEG_ENDINGS)
         try:

@@ -216,13 +216,20 @@ def _ogg_streams(data: mmap.mmap, start: int) -> list[Stream]:
         sound = _ogg_sound(data[body : body + 64])
         if at != end_of_heads:
             if found:
-                found[-1].spans[:] = [(found[-1].spans[0][0], at)]
+                start = found[-1].spans[0][0]
+                found[-1].spans[:] = [(start, _last_page_end(data, start, at))]
             found.append(Stream(*(sound or ("", 0, 0)), [(at, len(data))]))
         elif sound and not found[-1].codec:
             found[-1] = Stream(*sound, found[-1].spans)
         end_of_heads = body + sum(segments)
         at = data.find(b"OggS\0\2", at + 27)
     return found
+
+
+def _last_page_end(data: mmap.mmap, start: int, stop: int) -> int:
+    at = data.rfind(b"OggS", start, stop)
+    segments = data[at + 27 : at + 27 + (data[at + 26] if at + 26 < stop else 0)]
+    return min(at + 27 + len(segments) + sum(segments), stop)
 
 
 def _ogg_sound(packet: bytes) -> tuple[str, int, int] | None:

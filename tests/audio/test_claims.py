@@ -170,9 +170,11 @@ def test_a_big_endian_wav(tone, ways, by_ffmpeg, tmp_path):
     samples = np.frombuffer(wav, "<i2", offset=wav.index(b"data") + 8).astype(">i2").tobytes()
     head = struct.pack(">IHHIIHH", 16, 1, 2, 44100, 4 * 44100, 4, 16)
     body = b"WAVEfmt " + head + b"data" + struct.pack(">I", len(samples)) + samples
+    path.write_bytes(wav)
+    expected = by_ffmpeg(path)
     path.write_bytes(b"RIFX" + struct.pack(">I", len(body)) + body)
     for way in WAYS[:2]:
-        assert alike(ways[way](path), by_ffmpeg(path), 0.01) == ""
+        assert alike(ways[way](path), expected, 0.01) == ""
 
 
 @pytest.mark.slow
