@@ -10,15 +10,15 @@ The names below are the package for notebooks; each is imported when it is first
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from playlist_pretrain.stack import prepare_tensorflow
 from playlist_pretrain.version import __version__
 
 prepare_tensorflow()
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from playlist_pretrain.audio.decode import load_audio
     from playlist_pretrain.audio.numpy_log_mel import log_mel
     from playlist_pretrain.evaluation.neighbours import nearest
@@ -83,6 +83,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     module, _, attribute = _MODULES[name].partition(":")
     value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
     globals()[name] = value

@@ -6,21 +6,17 @@ tf-keras supplies there. tensorflow-addons and tensorflow-io fit TensorFlow 2.15
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import io
 import os
-import re
 import sys
-import warnings
-from types import ModuleType
-from typing import Any
 
-from playlist_pretrain.errors import CollectionError, ModelError, first_line, needs
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the package's root imports this: nothing else, so that Ctrl-C is soon heeded
+    from types import ModuleType
+    from typing import Any
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 """Environment variable that makes ``tf.keras`` tf-keras; read when ``tf.keras`` is first used."""
-_NOTE = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
 
 
 def prepare_tensorflow() -> None:
@@ -42,6 +38,8 @@ def prepare_tensorflow() -> None:
 
 def check_keras(*parts: Any) -> None:
     """Raise ModelError if ``tf.keras`` is Keras 3, or one of ``parts`` no layer or model of it."""
+    from playlist_pretrain.errors import ModelError, needs
+
     tensorflow = sys.modules.get("tensorflow")
     if _keras_3_installed() and not _folder("tf_keras"):
         raise ModelError(needs("a model of Keras 2", "tf_keras"))
@@ -64,6 +62,10 @@ def check_keras(*parts: Any) -> None:
 
 def tensorflow_addons() -> ModuleType | None:
     """Import tensorflow-addons; None where it is missing or does not fit TensorFlow."""
+    import contextlib
+    import io
+    import warnings
+
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")  # it is at the end of its life
         try:
@@ -80,6 +82,8 @@ def load_tensorflow_io() -> None:
     same, and have none of its operations.
     """
     import tensorflow as tf
+
+    from playlist_pretrain.errors import CollectionError, first_line
 
     why = "TensorFlow learned no file system from it"
     try:
@@ -100,8 +104,11 @@ def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
     Later TensorFlows note on standard error that they look for GPUs, whatever
     ``TF_CPP_MIN_LOG_LEVEL`` is; these lines are left out, others pass.
     """
+    import re
+
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    note = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
     error = os.dup(2)
     try:
         with open(os.memfd_create("said"), "w+b") as said:
@@ -113,7 +120,7 @@ def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
             finally:
                 os.dup2(error, 2)
                 said.seek(0)
-                os.write(2, b"".join(line for line in said if not _NOTE.match(line)))
+                os.write(2, b"".join(line for line in said if not note.match(line)))
     finally:
         os.close(error)
 
