@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from essentia_packages import musicnn_like
 from mutations import make_model, repair_checkpoint
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -50,6 +51,10 @@ def edit_graph(path, change):
     file.write_bytes(saved.SerializeToString())
 
 
+def node_of(graph, name):
+    return next(node for node in graph.node if node.name == name)
+
+
 def edit_layers(path, change):
     """Change the JSON that Keras makes the layers of, layer by layer."""
     keras = tf.keras.Model.__module__.split(".")[0]
@@ -73,7 +78,8 @@ def marker(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_lambda(tmp_path_factory, marker):
-    """A model with code in it, which writes a file when it runs, and the same as ``.keras``."""
+    """Models that write a file when they run: one with code in it, also as ``.keras`` and in the
+    folder of a package, one whose graph does it, and one for Essentia."""
 
     def code(x, place=str(marker)):
         open(place, "w").close()
@@ -83,7 +89,21 @@ def with_lambda(tmp_path_factory, marker):
     model = model_of(L.Lambda(code, name="innocent"))
     save_backbone(model, FRONT_END, folder / "saved_model")
     model.save(folder / "model.keras", save_format="keras")
+    shutil.copytree(folder / "saved_model", folder / "served" / "1")
+    writes = FrozenEmbedding(str(marker), "plain", name="frozen_graph")
+    save_backbone(model_of(writes), FRONT_END, folder / "graph")
+    package = musicnn_like(folder / "net.pb")
+    package.edit_graph(lambda graph: setattr(node_of(graph, "Relu"), "op", "WriteFile"))
     return folder
+
+
+REFUSED = {
+    "saved_model": "layer 'innocent'",
+    "served": "layer 'innocent'",
+    "model.keras": "is not opened",
+    "graph": "of the op 'WriteFile'",
+    "net.pb": "of the op 'WriteFile'",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +122,7 @@ def test_code_in_a_layer_is_not_run(with_lambda, marker):
     assert marker.exists()  # it would have been run
 
 
-@pytest.mark.parametrize("kind", ["saved_model", "model.keras"])
+@pytest.mark.parametrize("kind", REFUSED)
 def test_no_command_runs_it(kind, with_lambda, marker, tmp_path, capsys, make_collection):
     given = str(with_lambda / kind)
     mine = make_collection(tmp_path / "mine", [20, 30, 40], ids=list("abc"))
@@ -131,7 +151,7 @@ def test_no_command_runs_it(kind, with_lambda, marker, tmp_path, capsys, make_co
     for module, words in calls:
         assert module.main(words) == 1, module
         errors = capsys.readouterr().err
-        assert ("layer 'innocent'" if kind == "saved_model" else "is not opened") in errors
+        assert REFUSED[kind] in errors
         assert not marker.exists(), module
 
 
@@ -352,8 +372,7 @@ def test_all_other_ops_too(writes, tmp_path):
 
 def saver_of(graph):
     """The node that saves the weights, and the function that it calls."""
-    name = graph.saver_def.save_tensor_name.split(":")[0]
-    node = next(node for node in graph.graph_def.node if node.name == name)
+    node = node_of(graph.graph_def, graph.saver_def.save_tensor_name.split(":")[0])
     return node, node.attr["f"].func.name
 
 
@@ -449,8 +468,7 @@ def at_last(path, marker):
 
     def change(graph):
         graph.ClearField("object_graph_def")
-        restore = graph.saver_def.restore_op_name
-        node = next(node for node in graph.graph_def.node if node.name == restore)
+        node = node_of(graph.graph_def, graph.saver_def.restore_op_name)
         functions = graph.graph_def.library.function
         function = next(f for f in functions if f.signature.name == node.attr["f"].func.name)
         made = tf.Graph()
@@ -616,11 +634,7 @@ def test_an_index_of_the_weights_that_tensorflow_dies_of(before, after, tmp_path
 
 
 def test_a_graph_for_essentia_can_be_trusted_too(package):
-    def change(graph):
-        relu = next(node for node in graph.node if node.name == "Relu")
-        relu.op = "Softsign2"
-
-    package.edit_graph(change)
+    package.edit_graph(lambda graph: setattr(node_of(graph, "Relu"), "op", "Softsign2"))
     assert "of the op 'Softsign2': refused" in refused(package.path)
     with pytest.raises(ModelError, match="TensorFlow cannot run it"):
         load_model(package.path, trust=True)
