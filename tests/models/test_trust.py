@@ -137,7 +137,7 @@ def test_no_command_runs_it(kind, with_lambda, marker, tmp_path, capsys, make_co
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     place = ["--collection", str(mine.path)]
     table = ["--embeddings", str(tmp_path / "e.parquet"), "--audio", str(tmp_path / "a.wav")]
-    tags = ["--tags", str(tmp_path / "tags.tsv")]
+    tags = ["--tags", str(tmp_path / "tags.tsv"), "--freeze"]
     calls = [
         (embed, ["--model", given, "--out", str(tmp_path / "out.parquet"), *place]),
         (export, ["--model", given, "--name", "m", "--out", str(tmp_path / "exports")]),
