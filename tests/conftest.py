@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from environments import make_environment
 from remote_server import Proxy, s3_server, variables
 from tiny_plan import tiny_collection, write_plan  # noqa: F401 (fixtures of several folders)
 
@@ -56,6 +57,19 @@ def shared_data():
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def only(tmp_path_factory):
+    """Callable: requirements → Python of an environment that has them and nothing else."""
+    made = {}
+
+    def python(*requirements):
+        if requirements not in made:
+            made[requirements] = make_environment(tmp_path_factory.mktemp("only"), requirements)
+        return str(made[requirements])
+
+    return python
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 SERVER = """
 import sys, time
@@ -183,3 +184,7 @@ class Proxy:
 _ERROR = (
     b"<Error><Code>InternalError</Code><Message>We encountered an internal error</Message></Error>"
 )
+
+
+if __name__ == "__main__":
+    upload(Path(sys.argv[1]), sys.argv[2])

@@ -1,5 +1,9 @@
-"""Every notebook runs from top to bottom, and shows what it says."""
+"""Every notebook runs from top to bottom, and shows what it says.
 
+Its kernel has this package with ``train`` and ``page``, and nothing more.
+"""
+
+import json
 import os
 import re
 from pathlib import Path
@@ -13,12 +17,18 @@ SLOW_AND_FAST = "fast = False", "fast = True"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, only):
     """Callable: name → the notebook after its run, what its cells printed, and its folder.
 
     A notebook runs once for all tests, in an empty folder, and with ``fast`` where it has that.
     """
     done = {}
+    kernels = tmp_path_factory.mktemp("jupyter")
+    here = only("playlist_pretrain[page,train]", "ipykernel")
+    (kernels / "kernels" / "only").mkdir(parents=True)
+    words = [here, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    about = {"argv": words, "display_name": "only", "language": "python"}
+    (kernels / "kernels" / "only" / "kernel.json").write_text(json.dumps(about))
 
     def run(name):
         if name not in done:
@@ -26,11 +36,15 @@ def run(tmp_path_factory):
             notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
             for cell in notebook.cells:
                 cell.source = cell.source.replace(*SLOW_AND_FAST)
-            client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": folder}})
+            where = {"metadata": {"path": folder}}
+            client = NotebookClient(notebook, timeout=300, resources=where, kernel_name="only")
             # As in a user's shell: nothing is chosen yet, and the kernel shows what libraries write
             # to descriptor 2, which it does not under pytest.
             unset = "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS", "PYTEST_CURRENT_TEST"
-            client.execute(env={k: v for k, v in os.environ.items() if k not in unset})
+            environment = {k: v for k, v in os.environ.items() if k not in unset}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("JUPYTER_PATH", str(kernels))
+                client.execute(env={**environment, "PYTHONPATH": str(NOTEBOOKS.parent)})
             printed = {"stdout": "", "stderr": ""}
             for cell in notebook.cells:
                 for output in cell.get("outputs", []):

@@ -59,7 +59,8 @@ class NumpyLogMel:
 
     Examples
     --------
-    >>> NumpyLogMel(front_end("paper"))(waveform)  # float32 [samples] → float32 [frames, 96]
+    >>> from playlist_pretrain.audio.front_end import front_end
+    >>> mel = NumpyLogMel(front_end("paper"))(waveform)  # float32 [samples] → float32 [frames, 96]
     """
 
     def __init__(self, front_end: FrontEnd, dtype: type[np.floating] = np.float32):

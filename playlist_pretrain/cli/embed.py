@@ -19,7 +19,7 @@ EXAMPLES = """
 examples:
   python scripts/embed.py --model runs/demo-playlist_co-vggish/saved_model --out demo.parquet
   python scripts/embed.py --model runs/mine/saved_model --audio ~/music --out mine.parquet
-  python scripts/embed.py --model runs/mine/saved_model --collection tfrecords/mine
+  python scripts/embed.py --model runs/mine/saved_model --collection tfrecords/mine \\
       --per window --dtype float16 --out windows.parquet --projector projector
 """
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 EXAMPLES = """
 examples:
   python scripts/export.py --model runs/demo-playlist_co-vggish/saved_model --name demo-vggish
-  python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3
+  python scripts/export.py --model runs/mine/run-1/saved_model --name my-tags --audio song.mp3 \\
       --target essentia,serving --author "A. Person" --email a@example.org --licence "CC BY 4.0"
 """
 

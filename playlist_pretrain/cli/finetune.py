@@ -20,11 +20,11 @@ logger = logging.getLogger(__name__)
 EXAMPLES = """
 examples:
   python scripts/finetune.py --model runs/demo-playlist_co-vggish/saved_model
-  python scripts/finetune.py --model scratch --backbone resnet50 --task jamendo-genre
+  python scripts/finetune.py --model scratch --backbone resnet50 --task jamendo-genre \\
       --splits data/splits/split-0 --collection tfrecords/jamendo
-  python scripts/finetune.py --model audioset --weights vggish_model.ckpt --task mtat
+  python scripts/finetune.py --model audioset --weights vggish_model.ckpt --task mtat \\
       --splits magnatagatune --collection tfrecords/mtat-vggish
-  python scripts/finetune.py --model runs/mine/saved_model --tags tags.csv --collection
+  python scripts/finetune.py --model runs/mine/saved_model --tags tags.csv --collection \\
       tfrecords/mine --freeze --head linear
 """
 

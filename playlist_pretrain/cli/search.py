@@ -98,7 +98,7 @@ examples:
   python scripts/search.py --embeddings embeddings/mine.parquet
   python scripts/search.py --embeddings embeddings/mine.parquet --track "a song" "another song"
   python scripts/search.py --embeddings embeddings/mine.parquet --audio new.mp3 --top 20
-  python scripts/search.py --embeddings embeddings/mine.parquet --playlist party.m3u8 --add 20
+  python scripts/search.py --embeddings embeddings/mine.parquet --playlist party.m3u8 --add 20 \\
       --out longer.m3u8
   python scripts/search.py --embeddings embeddings/mine.parquet --page map.html
 """

@@ -22,9 +22,9 @@ DEMO_EVAL = DEMO_COLLECTION.with_name(f"{DEMO_COLLECTION.name}-eval")
 EXAMPLES = """
 examples:
   python scripts/similarity.py --model runs/demo-playlist_co-vggish/saved_model mean-of-mel
-  python scripts/similarity.py --model runs/mine/saved_model scratch --triplets clean-dim-sim.csv
+  python scripts/similarity.py --model runs/mine/saved_model scratch --triplets clean-dim-sim.csv \\
       --audio previews
-  python scripts/similarity.py --model runs/mine/saved_model discogs-effnet-bs64-1.pb
+  python scripts/similarity.py --model runs/mine/saved_model discogs-effnet-bs64-1.pb \\
       --triplets triplets.csv --collection tfrecords/mine
 """
 

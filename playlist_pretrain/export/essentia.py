@@ -66,6 +66,7 @@ _NEAR = {"taper", "framing", "mel_precision", "hop_length", "resample_quality"}
 """Constants in which an algorithm may differ from a front end; the check measures how much."""
 
 _WHOLE = """\
+# pip install essentia-tensorflow
 from essentia.standard import MonoLoader, {name}
 
 
@@ -93,6 +94,7 @@ if __name__ == "__main__":
         print(output, found.shape, found, sep="\\n")
 """
 _BY_FRAME = """\
+# pip install essentia-tensorflow
 import numpy as np
 from essentia import Pool
 from essentia.standard import FrameGenerator, MonoLoader, {mel}, {name}

@@ -75,6 +75,7 @@ if __name__ == "__main__":
     print(ask(*sys.argv[1:]))
 """
 _GRPC = """\
+# pip install tensorflow-serving-api
 import sys
 
 import grpc
@@ -112,7 +113,7 @@ _SENT = {
         'rows = [{"wav_bytes": {"b64": wav}}]',
     ),
     ("rest", "serving_default"): (
-        f"{_STANDARD}\n\nimport numpy as np",
+        f"# pip install numpy\n{_STANDARD}\n\nimport numpy as np",
         f"{_READ_WINDOWS}.tolist()",
     ),
     ("grpc", "wav_bytes"): ("import tensorflow as tf", f"{_READ_WAV}rows = [file.read()]"),
@@ -124,9 +125,9 @@ _SENT = {
 def client(protocol: str, name: str, signature: str) -> str:
     """Write Python that asks a server for the answer of the model ``name`` to a file.
 
-    ``rest`` needs no TensorFlow, ``grpc`` needs ``tensorflow-serving-api``. With ``wav_bytes`` the
-    server is sent a wav file, with ``serving_default`` log-mels [windows, frames, bands] of an
-    ``.npy`` file.
+    What it needs beside Python's own modules it names by the command that installs it. With
+    ``wav_bytes`` the server is sent a wav file, with ``serving_default`` log-mels [windows, frames,
+    bands] of an ``.npy`` file.
     """
     imports, read = _SENT[protocol, signature]
     return (_REST if protocol == "rest" else _GRPC).format(

@@ -141,8 +141,7 @@ def pairing(
     """Make a pairing of a collection, or of groups.
 
     >>> pairs = pairing("playlist_co", "tfrecords/mine")
-    >>> next(pairs.epoch(0)).shape
-    (1203, 2)
+    >>> rows = next(pairs.epoch(0))  # [pairs, 2]
 
     Parameters
     ----------

@@ -134,6 +134,7 @@ def pair_dataset(
 ) -> tf.data.Dataset:
     """Batches of pairs of windows for ``ContrastiveModel.fit``: all steps of some epochs.
 
+    >>> from playlist_pretrain.pairs import pairing
     >>> pairs = pair_dataset(collection, pairing("playlist_co", collection), batch=64, epochs=10)
     >>> model.fit(pairs)
 

@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from environments import named
 
 sys.path.insert(0, str(Path(__file__).parent))  # for what several tests import
 
 from homes import STAGES
 from not_run import reason_not_to_run
-from pages import steps
-from running import as_run, run
+from pages import check_options
+from running import as_run, run_in
 
 OF_A_VERB = re.compile(r"python scripts/|playlist-pretrain ")
 """Commands that end by saying which one comes next; ``--report`` only tells, and does not."""
@@ -60,25 +61,37 @@ def home_at(stage, tmp_path):
 
 
 @pytest.fixture
-def follow():
-    """Callable: page, home → ``[(step, what it printed)]``, after all that it says was done."""
+def follow(only):
+    """Callable: steps, home → ``[(step, what it printed)]``, after all that they say was done.
 
-    def follow_page(page, home, variables=None, before=None):
-        done = []
-        for step in steps(page):
-            if before:
-                before(step)
+    In an environment of what the page names; a block of Python that names its own has just that.
+    """
+
+    def follow_steps(steps, home, variables=None, extras=()):
+        done, commands = [], []
+        for step in steps:
             if reason_not_to_run(step):
                 continue
-            where = f"{step.page}:{step.line}: {step.text}"
-            if step.python:
-                done.append((step, run([sys.executable, "-c", step.text], home, variables)))
+            alone = named(step.text) if step.python else []
+            if alone:
+                words = [[only(*alone), "-c", step.text]]
+                commands.append((words[0], {**(variables or {}), "PYTHONPATH": ""}))
+            elif step.python:
+                commands.append((["python", "-c", step.text], variables))
+            else:
+                commands += [(command, variables) for command in as_run(step.text)]
+            done.append((step, len(commands)))
+        here = only(f"playlist_pretrain[{','.join(sorted({'train', 'page', *extras}))}]")
+        printed = run_in(here, commands, home)
+        told = []
+        for first, (step, last) in zip([0, *(last for _, last in done)], done, strict=False):
+            told.append((step, "".join(printed[first:last])))
+            if step.python or not OF_A_VERB.search(commands[last - 1][0]):
                 continue
-            commands = as_run(step.text)
-            printed = "".join(run(command, home, variables) for command in commands)
-            if OF_A_VERB.search(commands[-1]) and "--report" not in commands[-1]:
-                assert "next: " in printed, f"{where} does not say what comes next"
-            done.append((step, printed))
-        return done
+            following = re.findall(r"^next: (.*)", told[-1][1], re.M)
+            assert following or "--report" in step.text, f"{step} does not say what comes next"
+            for command in filter(OF_A_VERB.match, following):
+                check_options(command)
+        return told
 
-    return follow_page
+    return follow_steps

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -25,7 +26,9 @@ def bare(home):
             wave = 0.3 * tone + generator.normal(scale=0.01, size=tone.shape)
             soundfile.write(home / folder / f"t{track}.wav", wave, 16000)
     soundfile.write(home / "song.mp3", wave, 16000)
-    (home / "previews").symlink_to("music")
+    (home / "new.mp3").symlink_to("song.mp3")
+    for name in ("previews", "clips"):
+        (home / name).symlink_to("music")
     for name in ("scripts", "experiments", "notebooks", "benchmarks"):
         (home / name).symlink_to(ROOT / name)
     for name in ("venv", ".venv"):
@@ -33,14 +36,14 @@ def bare(home):
     (home / "tfrecords").mkdir()
     _tables(home)
     _playlists(home)
-    _melon(home / "melon")
+    _mels(home)
 
 
 def _tables(home):
     _table(home / "playlists.csv", "group_id,track_id", (f"g{t % 2},t{t}" for t in range(10)))
     _table(home / "artists.csv", "track_id,artist", (f"t{t},a{t // 5}" for t in range(10)))
-    rows = (f"artist {t % 3}|artist {t % 2},t{t}" for t in range(10))
-    _table(home / "tracks.csv", "artist,track_id", rows)
+    rows = (f"artist {t % 3}|artist {t % 2},t{t},t{t}.wav" for t in range(10))
+    _table(home / "tracks.csv", "artist,track_id,path", rows)
     splits = ["train"] * 4 + ["validation"] * 3 + ["test"] * 3
     rows = (f"t{t},{split},{'odd' if t % 2 else 'even'}" for t, split in enumerate(splits))
     _table(home / "tags.csv", "track_id,split,tags", rows)
@@ -79,12 +82,21 @@ def _playlists(home):
     (home / "party.m3u8").write_text("futu/02.ogg\nzena/05.ogg\n")
 
 
-def _melon(folder):
+def _mels(home):
+    """Melon's and MTG-Jamendo's layouts, and arrays of one's own with their description."""
     generator = np.random.default_rng(0)
-    (folder / "0").mkdir(parents=True)
-    for song in range(12):
-        mel = generator.uniform(-90, 0, (48, 300)).astype(np.float32)
-        np.save(folder / "0" / f"{song}.npy", mel)
+    folder = home / "melon"
+    for place, bands in ((folder / "0", 48), (home / "jamendo_melspecs" / "0", 96)):
+        place.mkdir(parents=True)
+        for song in range(12):
+            mel = generator.uniform(-90, 0, (bands, 300)).astype(np.float32)
+            np.save(place / f"{100 * song if bands == 96 else song}.npy", mel)
+    (home / "arrays").symlink_to("melon/0")
+    about = {
+        "name": "mine", "sample_rate": 16000, "frame_length": 512, "hop_length": 256, "bands": 48,
+        "window_frames": 64, "unit": "db", "orientation": "bands×frames",
+    }  # fmt: skip
+    write_json(home / "mels.json", about)
     playlists = [
         {"id": k, "plylst_title": "", "tags": [], "songs": list(range(k, k + 8))} for k in range(4)
     ]
@@ -111,11 +123,15 @@ def with_model(home):
     run("python scripts/pretrain.py --collection tfrecords/mine --preset fast", home)
     other = "runs/demo-playlist_co-vggish"
     shutil.copytree(home / MODEL, home / other)
+    (home / "runs" / "mine").symlink_to(Path(MODEL).name)
+    (home / MODEL / "run-1").symlink_to(".")
     model = load_embedder(str(home / other / "saved_model"))
     ids = [f"{artist}/{song:02}" for artist in ("futu", "zena") for song in range(1, 21)]
     about = {"model": f"{other}/saved_model", "model_key": model.key}
+    ids += ["a song", "another song"]
     with embedding_writer(home / "embeddings" / "demo.parquet", model.dim, about) as add:
-        add(ids, np.random.default_rng(0).normal(size=(40, model.dim)))
+        add(ids, np.random.default_rng(0).normal(size=(len(ids), model.dim)))
+    (home / "embeddings" / "mine.parquet").symlink_to("demo.parquet")
 
 
 STAGES = {"bare": bare, "collection": with_collection, "groups": with_groups, "model": with_model}

@@ -2,6 +2,7 @@
 
 import functools
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+BESIDE = ["tfrecords/README.md", "constraints/README.md"]
+"""Pages outside the site's folder."""
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.M | re.S)
 SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 PROGRAMS = ("aws", "docker", "make", "mkdocs", "pip", "playlist-pretrain", "pytest", "python",
@@ -74,6 +77,12 @@ def steps(page):
     return steps_of(text_of(page), page)
 
 
+def extras_of(page):
+    """Extras that a page names, but those of another stack and of machines with a GPU."""
+    found = re.findall(r"(?:extras? `|playlist_pretrain\[)([\w,]+)", text_of(page))
+    return {name for names in found for name in names.split(",")} - {"card", "gpu"}
+
+
 @functools.cache
 def help_of(program):
     """What ``--help`` of a script or module prints."""
@@ -85,7 +94,7 @@ def help_of(program):
 
 def check_options(command):
     """Every option that a command of this package names is one."""
-    words = command.split()
+    words = shlex.split(command)
     if "VERB" in command:
         assert words[0] == "playlist-pretrain" or words[:2] == ["python", "scripts/VERB.py"]
         return

@@ -1,7 +1,12 @@
-"""How the commands of the pages are run: as they stand, but for what takes long."""
+"""How the commands of the pages are run: as they stand, but for what takes long.
+
+As a program, by a Python that has what a page names: ``running.py HOME FILE`` does the commands
+that it is told as JSON one after the other, in one process, and writes what they print to the file.
+"""
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
@@ -70,6 +75,9 @@ def as_run(command):
     """A command as it is run here: what takes long by ``--preset fast``, or as ``--dry-run``."""
     if command.startswith("make "):
         return [line for made in recipe(command.split()[1]) for line in as_run(made)]
+    if command.startswith("aws s3 cp --recursive "):  # another program
+        words = command.removeprefix("aws s3 cp --recursive ")
+        return [f"python {ROOT}/tests/remote_server.py {words}"]
     if "pytest" in command.split():  # a suite runs itself; that its tests are there is enough
         return [f"cd {ROOT} && {command} --collect-only"]
     verb = re.search(r"(?:scripts/|playlist-pretrain )(\w+)", command)
@@ -94,3 +102,29 @@ def dry_run(target):
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "pip install" not in done.stdout
     return done.stdout.splitlines()
+
+
+def run_in(python, commands, home):
+    """Run commands, with the variables of each, in ``home`` by the program below; what they print.
+
+    ``python`` is that of an environment: neither its ``PATH`` nor its modules are ours.
+    """
+    for name in ("venv", ".venv"):
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(Path(python).parents[1])
+    ours = Path(sys.executable).parent
+    path = [one for one in os.environ["PATH"].split(":") if Path(one) != ours]
+    environment = {**os.environ, "PATH": ":".join(path), "PYTHONPATH": str(ROOT)}
+    with tempfile.NamedTemporaryFile() as printed:
+        done = subprocess.run(
+            [python, __file__, str(home), printed.name], input=json.dumps(commands), text=True,
+            env=environment, cwd=home, capture_output=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(Path(printed.name).read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    HOME, FILE = sys.argv[1:]
+    told = [run(command, Path(HOME), more) for command, more in json.load(sys.stdin)]
+    Path(FILE).write_text(json.dumps(told), "utf-8")

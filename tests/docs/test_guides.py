@@ -1,12 +1,17 @@
-"""The commands of the pages, run in their order: they work, and leave what the pages promise."""
+"""The commands of pages and helps, run in their order: they work, and leave what was promised.
+
+Each in an environment that has what its page names (``follow``).
+"""
 
 import re
+import shutil
 
 import pytest
 from homes import MODEL
-from pages import PAGES, steps, text_of
-from remote_server import upload, variables
+from pages import BESIDE, PAGES, extras_of, help_of, steps, steps_of, text_of
+from remote_server import variables
 
+from playlist_pretrain.__main__ import VERBS
 from playlist_pretrain.records.collection import Collection
 
 STAGE = {
@@ -49,7 +54,9 @@ ALONE = [f"docs/guides/{verb}.md" for verb in ("make_tfrecords", "pretrain", "ta
 ELSEWHERE = ("docs/extending/", "docs/python.md")
 """Pages whose Python is files to write, or examples: test_extending.py and test_python.py."""
 FOLLOWED = [
-    page for page in PAGES if steps(page) and page not in ALONE and not page.startswith(ELSEWHERE)
+    page
+    for page in PAGES + BESIDE
+    if steps(page) and page not in ALONE and not page.startswith(ELSEWHERE)
 ]
 
 
@@ -59,7 +66,7 @@ def test_follow(page, home_at, demo, follow):
     home = home_at(STAGE.get(page, "model"), demo)
     if page == "docs/guides/search.md":
         (home / "music" / "song.wav").symlink_to("t0.wav")
-    follow(page, home)
+    follow(steps(page), home, extras=extras_of(page))
     for pattern in PROMISED.get(page, ()):
         assert list(home.glob(pattern)), pattern
     for file in home.glob("map.html"):
@@ -67,24 +74,16 @@ def test_follow(page, home_at, demo, follow):
 
 
 @pytest.mark.long
-def test_make_tfrecords(home_at, follow, s3_port, monkeypatch):
-    home, there = home_at("bare"), variables(s3_port)
-    for name, value in there.items():
-        monkeypatch.setenv(name, value)
-
-    def copied(step):
-        if step.text.startswith("aws s3 cp"):
-            *_, local, url = step.text.split()
-            upload(home / local, url)
-
-    follow("docs/guides/make_tfrecords.md", home, there, copied)
+def test_make_tfrecords(home_at, follow, s3_port):
+    home, page = home_at("bare"), "docs/guides/make_tfrecords.md"
+    follow(steps(page), home, variables(s3_port), extras_of(page))
     assert len(Collection.open(home / "tfrecords" / "mine")) == 12
 
 
 @pytest.mark.long
 def test_pretrain_leaves_what_the_formats_say(home_at, follow):
     home = home_at("groups")
-    follow("docs/guides/pretrain.md", home)
+    follow(steps("docs/guides/pretrain.md"), home)
     promised = text_of("docs/formats.md").partition("## Run folder")[2].partition("\n## ")[0]
     names = [name for name in re.findall(r"^\| (.*?) \|", promised, re.M) if "runs/" not in name]
     files = [file for name in names for file in re.findall(r"`([\w./]+)`", name)]
@@ -97,14 +96,14 @@ def test_pretrain_leaves_what_the_formats_say(home_at, follow):
 @pytest.mark.long
 def test_tables(home_at, follow):
     page = "docs/guides/tables.md"
-    told = {step.text: printed for step, printed in follow(page, home_at("bare"))}
+    told = {step.text: printed for step, printed in follow(steps(page), home_at("bare"))}
     assert "105 cells" in text_of(page) and "105 cells, 105 to do" in told["make demo-tables"]
 
 
 @pytest.mark.long
 def test_export(home_at, follow):
     home, page = home_at("model"), "docs/guides/export.md"
-    done = {step.text: printed for step, printed in follow(page, home)}
+    done = {step.text: printed for step, printed in follow(steps(page), home)}
     promised = {
         "essentia": ("mine-1.pb", "saved_model/", "mine-1.json", "predict.py",
                      "mine-1-parity.json", "README.md"),
@@ -120,3 +119,19 @@ def test_export(home_at, follow):
     (docker,) = (step.text for step in steps(page) if "docker run" in step.text)
     card = (home / "exports" / "serving" / "mine-1" / "README.md").read_text("utf-8")
     assert docker.partition("&& ")[2].strip() in card
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("program", [*(f"scripts/{verb}.py" for verb in VERBS), "-m demo"])
+def test_examples_of_a_help(program, home_at, demo, follow):
+    """Each on its own: what an earlier one made is out of its way."""
+    words = ("-m", "playlist_pretrain.demo") if program == "-m demo" else (program,)
+    _, _, examples = help_of(words).partition("\nexamples:\n")
+    given = steps_of(f"```bash\n{examples}```")
+    assert given and all(step.text.startswith("python ") for step in given)
+    home = home_at(STAGE.get(f"docs/guides/{program[8:-3]}.md", "model"), demo)
+    for step in given:
+        out = re.search(r" --out (tfrecords/\S+)", step.text)
+        if out and not re.search("--(add|report)", step.text):
+            shutil.rmtree(home / out[1], ignore_errors=True)
+        follow([step], home)

@@ -5,14 +5,14 @@ import shlex
 
 import pytest
 from not_run import reason_not_to_run
-from pages import FENCE, PAGES, ROOT, steps, text_of
+from pages import BESIDE, FENCE, PAGES, ROOT, steps, text_of
 
 from playlist_pretrain.__main__ import VERBS, main
 from playlist_pretrain.cli import command_line
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + BESIDE)
 def test_commands_that_are_not_run_name_options_and_files_that_are_there(page):
     for step in steps(page):
         reason_not_to_run(step)
@@ -54,7 +54,7 @@ def test_every_verb_has_a_guide_and_its_line_in_the_readme():
         assert f"(guides/{verb}.md)" in text_of("docs/index.md")
 
 
-@pytest.mark.parametrize("page", [*PAGES, "tfrecords/README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE, "CHANGELOG.md"])
 def test_every_link_leads_to_a_file_of_the_repository(page):
     prose = FENCE.sub("", text_of(page))
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", prose):

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from environments import named, run_alone
 from small_models import CLASSES, FRAMES, loaded
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -37,7 +39,7 @@ CASES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "classes"), CASES)
-def test_a_package_gives_in_essentia_what_the_model_gives(preset, classes, tmp_path, rng):
+def test_a_package_gives_in_essentia_what_the_model_gives(preset, classes, tmp_path, rng, only):
     model, settings = loaded(preset, classes), PRESETS[preset]
     made = export(model, "essentia", "net", out=tmp_path / "out")
     outputs = ["activations", "embeddings"] if classes else ["embeddings"]
@@ -65,6 +67,18 @@ def test_a_package_gives_in_essentia_what_the_model_gives(preset, classes, tmp_p
     assert read.frames == FRAMES and read.front_end == settings
     expected = model.embedder().model(windows)
     np.testing.assert_allclose(read.model(windows), expected, rtol=1e-4, atol=1e-4)
+    # Its code, and that which the card shows, as scripts in an environment of what they name.
+    card = (made.folder / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.M | re.S)
+    assert card.count("```") == 2 and named(code) == ["essentia-tensorflow"]
+    (made.folder / "shown.py").write_text(code)
+    song = tmp_path / "a song.flac"
+    soundfile.write(song, rng.uniform(-0.3, 0.3, (5 * 22050, 2)), 22050)
+    count = settings.frames(5 * 16000) // FRAMES
+    for name in ("predict.py", "shown.py"):
+        said = run_alone(only(*named(code)), made.folder / name, song)
+        for output, size in zip(reversed(outputs), (128, len(classes)), strict=False):
+            assert f"{output}\n({count}, {size})\n" in said
 
 
 @pytest.mark.long

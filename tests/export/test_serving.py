@@ -1,12 +1,13 @@
 """Folders for TensorFlow Serving: what they hold is answered as a server answers it."""
 
 import base64
-import io
+import contextlib
+import itertools
 import json
 import os
+import re
 import shlex
 import threading
-import urllib.error
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from processes import end, start
+from environments import named, run_alone
 from small_models import CLASSES, loaded
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc as service
@@ -84,10 +85,6 @@ def test_what_is_there(files, signatures):
     card = (files.folder / "README.md").read_text("utf-8")
     assert serving.docker_line("mood") in card and "| licence | CC0 |" in card
     assert card.count("largest difference") == 8
-    words = shlex.split(serving.docker_line("mood"))
-    assert words[:2] == ["docker", "run"] and "MODEL_NAME=mood" in words
-    assert "$PWD/mood:/models/mood" in words
-    assert Path(words[-1].partition("=")[2]).name in os.listdir(files.folder)
 
 
 def test_a_server_reads_the_warm_up(files):
@@ -108,22 +105,22 @@ def test_a_server_reads_the_warm_up(files):
     assert shapes == [(1, 64, 96), (serving.MOST_AT_ONCE, 64, 96)]
 
 
-def run_client(files, name, wav, port):
-    return end(start([files.folder / name, wav, f"localhost:{port}"]))[0][0]
+def asked(only, file, sent, port, **expected):
+    """What a client prints in an environment of what it names."""
+    return run_alone(only(*named(file.read_text())), file, sent, f"localhost:{port}", **expected)
 
 
-def test_the_grpc_client(files, signatures, wav, answers):
-    """Against a service of the same protocol that runs the SavedModel."""
+@contextlib.contextmanager
+def grpc_server(answer):
+    """Port of a service of the protocol; ``answer`` takes signature, name of its input and rows."""
 
     class Service(service.PredictionServiceServicer):
         def Predict(self, request, context):
-            given = {
-                key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()
-            }
-            found = signatures[request.model_spec.signature_name](**given)
+            ((key, tensor),) = request.inputs.items()
             response = predict_pb2.PredictResponse(model_spec=request.model_spec)
-            for key, tensor in found.items():
-                response.outputs[key].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
+            found = answer(request.model_spec.signature_name, key, tf.make_ndarray(tensor))
+            for name, value in found.items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
             return response
 
     import grpc
@@ -133,67 +130,115 @@ def test_the_grpc_client(files, signatures, wav, answers):
     port = server.add_insecure_port("localhost:0")
     server.start()
     try:
-        said = run_client(files, "grpc_client.py", wav, port)
+        yield port
     finally:
         server.stop(None)
-    found = eval(said, {"array": np.array, "float32": np.float32})
-    for output in ("activations", "embeddings"):
-        np.testing.assert_allclose(found[output], answers[output], atol=1e-5)
 
 
-def test_the_rest_client(files, signatures, wav, answers):
-    """Against a server that reads bodies as the REST API of TensorFlow Serving is documented."""
-    paths = []
+@contextlib.contextmanager
+def rest_server(answer, model):
+    """Port of a server that reads bodies as the REST API of TensorFlow Serving is documented."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            paths.append(self.path)
+            assert self.path == f"/v1/models/{model}:predict"
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            (row,) = body["instances"]
-            contents = base64.b64decode(row["wav_bytes"]["b64"])
-            found = signatures[body["signature_name"]](wav_bytes=tf.constant([contents]))
-            row = {key: tensor.numpy()[0].tolist() for key, tensor in found.items()}
-            self.send_response(200)
+            key, rows = "melspectrogram", body["instances"]
+            if isinstance(rows[0], dict):
+                key = "wav_bytes"
+                rows = [base64.b64decode(row[key]["b64"]) for row in rows]
+            try:
+                found = answer(body["signature_name"], key, rows)
+            except ValueError as error:
+                self.send_response(400)
+                said = {"error": str(error)}
+            else:
+                self.send_response(200)
+                said = [
+                    {name: value[row].tolist() for name, value in found.items()}
+                    for row in range(len(rows))
+                ]
+                if len(found) == 1:  # has no name
+                    said = [value for one in said for value in one.values()]
+                said = {"predictions": said}
             self.end_headers()
-            self.wfile.write(json.dumps({"predictions": [row]}).encode())
+            self.wfile.write(json.dumps(said).encode())
 
         def log_message(self, *_):
             pass
 
     with HTTPServer(("localhost", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        said = run_client(files, "rest_client.py", wav, server.server_port)
+        yield server.server_port
         server.shutdown()
-    assert paths == ["/v1/models/mood:predict"]
-    (found,) = eval(said)
+
+
+@pytest.mark.parametrize("name", ["grpc_client.py", "rest_client.py", "README.md"])
+def test_a_client_and_the_code_of_the_card(name, files, signatures, wav, answers, only, tmp_path):
+    """Against small servers that run the SavedModel."""
+
+    def answer(signature, key, rows):
+        found = signatures[signature](**{key: tf.constant(rows)})
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    file, shown = files.folder / name, (files.folder / "README.md").read_text("utf-8")
+    if name == "README.md":
+        (code,) = re.findall(r"^```python\n(.*?)^```$", shown, re.M | re.S)
+        assert shown.count("```") == 2
+        file = tmp_path / "shown.py"
+        file.write_text(code)
+    grpc = name == "grpc_client.py"
+    with grpc_server(answer) if grpc else rest_server(answer, "mood") as port:
+        found = eval(asked(only, file, wav, port), {"array": np.array, "float32": np.float32})
     for output in ("activations", "embeddings"):
-        np.testing.assert_allclose(found[output], answers[output][0], atol=1e-5)
+        there = found[output] if grpc else [found[0][output]]
+        np.testing.assert_allclose(there, answers[output], atol=1e-5)
 
 
-def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, monkeypatch):
+def test_the_line_for_docker_names_what_is_there(files):
+    """It cannot be run here: its ports are those that the clients ask, its places those there."""
+    words = shlex.split(serving.docker_line("mood"))
+    assert words[:2] == ["docker", "run"] and serving.IMAGE in words
+    before = words[: words.index(serving.IMAGE)]
+    given = [pair for pair in itertools.pairwise(before) if pair[0][0] == "-"]
+    assert ("-e", "MODEL_NAME=mood") in given
+    for name, port in (("rest_client.py", "8501"), ("grpc_client.py", "8500")):
+        assert f'server="localhost:{port}"' in (files.folder / name).read_text()
+        assert ("-p", f"{port}:{port}") in given
+    here, _, there = dict(given)["-v"].partition(":")
+    assert files.folder.parent / here.removeprefix("$PWD/") == files.folder
+    option, _, place = words[-1].partition("=")
+    assert option == "--batching_parameters_file"
+    assert (files.folder / Path(place).relative_to(there)).is_file()
+
+
+def test_what_the_clients_send_to_a_model_of_imported_mels(tmp_path, rng, only):
     files = export(loaded(MELS), "serving", "net", out=tmp_path / "out")
     assert {one.what.split(",")[0] for one in files.compared} == {"serving_default"}
-    windows = rng.uniform(-50, 0, (serving.MOST_AT_ONCE + 2, 64, 48))
+    windows = rng.uniform(-50, 0, (serving.MOST_AT_ONCE + 2, 64, 48)).astype(np.float32)
     np.save(tmp_path / "windows.npy", windows)
     sent = []
 
-    def post(url, body):
-        sent.append((url, json.loads(body)))
-        if "wrong" in url:
-            raise urllib.error.HTTPError(url, 400, "Bad Request", {}, io.BytesIO(b"the reason"))
-        return io.BytesIO(json.dumps({"predictions": sent[-1][1]["instances"]}).encode())
+    def answer(*request):
+        sent.append(request)
+        return {"embeddings": np.asarray(request[-1])[:, 0]}
 
-    monkeypatch.setattr("urllib.request.urlopen", post)
-    names = {"__name__": "client"}
-    exec((files.folder / "rest_client.py").read_text(), names)
-    np.testing.assert_allclose(
-        names["ask"](str(tmp_path / "windows.npy"), "host:1"), windows, rtol=1e-6
-    )
-    assert [len(body["instances"]) for _, body in sent] == [serving.MOST_AT_ONCE, 2]
-    assert {url for url, _ in sent} == {"http://host:1/v1/models/net:predict"}
-    assert {body["signature_name"] for _, body in sent} == {"serving_default"}
-    with pytest.raises(SystemExit, match="the reason"):
-        names["ask"](str(tmp_path / "windows.npy"), "wrong")
+    def refuse(*request):
+        raise ValueError("the reason")
+
+    rest, grpc = files.folder / "rest_client.py", files.folder / "grpc_client.py"
+    assert named(rest.read_text()) == ["numpy"]
+    with rest_server(answer, "net") as port:
+        found = eval(asked(only, rest, tmp_path / "windows.npy", port))
+    np.testing.assert_allclose(found, windows[:, 0], rtol=1e-6)
+    with grpc_server(answer) as port:
+        asked(only, grpc, tmp_path / "windows.npy", port)
+    assert [len(rows) for *_, rows in sent] == [serving.MOST_AT_ONCE, 2] * 2
+    assert {request[:2] for request in sent} == {("serving_default", "melspectrogram")}
+    for *_, rows in sent[::2]:
+        np.testing.assert_allclose(rows, windows[: serving.MOST_AT_ONCE], rtol=1e-6)
+    with rest_server(refuse, "net") as port:
+        assert "the reason" in asked(only, rest, tmp_path / "windows.npy", port, code=1)
 
 
 def damaged(job, folder):
