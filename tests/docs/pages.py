@@ -63,8 +63,9 @@ def steps_of(text, page="page"):
         elif language == "python":
             found.append(Step(page, line, fence[3].replace("\n" + fence[1], "\n"), python=True))
         else:
-            hidden = [line for line in lines_of(fence[3]) if looks_like_a_command(line)]
-            assert not hidden, f"{page}:{line}: commands in a block that is not of bash: {hidden}"
+            python = re.findall(r"^\s*(?:>>> |import \w|from \S+ import ).*", fence[3], re.M)
+            hidden = python + [line for line in lines_of(fence[3]) if looks_like_a_command(line)]
+            assert not hidden, f"{page}:{line}: bash or Python in a block of neither: {hidden}"
     blank = FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), text)
     for span in SPAN.finditer(blank):
         command = " ".join(span[1].split())

@@ -1,11 +1,14 @@
-"""No command of a page escapes: each is found, and run by the tests beside this, or excused."""
+"""No snippet escapes: each is found, and run by the tests beside this, or excused."""
 
+import ast
+import itertools
 import re
 import shlex
+from collections import Counter
 
 import pytest
 from not_run import reason_not_to_run
-from pages import BESIDE, FENCE, PAGES, ROOT, steps, text_of
+from pages import BESIDE, FENCE, PAGES, PROGRAMS, ROOT, help_of, steps, text_of
 
 from playlist_pretrain.__main__ import VERBS, main
 from playlist_pretrain.cli import command_line
@@ -36,6 +39,73 @@ def test_options_of_a_command_go_together(command, monkeypatch):
     assert main([verb, *words]) == 0
     if verb in ("pretrain", "finetune"):
         parsed[0].resolve(demo=False, window_frames=256)
+
+
+HELP, EXPORT = "docs/test_guides.py", "export/test_essentia.py export/test_serving.py"
+SNIPPETS = {
+    **{f"cli/{verb}.py": (1, HELP) for verb in VERBS},
+    "cli/make_demo.py": (2, HELP),
+    "demo/build.py": (1, "demo/test_build.py"),
+    "errors.py": (1, "scripts/test_extras.py"),
+    "export/essentia.py": (3, EXPORT),
+    "export/package.py": (2, EXPORT),
+    "export/serving.py": (8, EXPORT),
+    "messages.py": (1, "docs/test_guides.py"),  # what a command prints to go on with
+    "processes.py": (1, "test_processes.py"),
+    "records/build_folder.py": (1, "test_storage.py"),
+    "retrieval/projector.py": (1, ""),  # tensorboard: a server
+    "training/pretrain.py": (1, ""),
+}
+"""Texts of the package's modules that hold commands or code, and the tests that run these."""
+OTHERS = "aws", "docker", "pip", "tensorboard"
+CODE = re.compile(
+    rf"""(?:^|[\s'"`])(?:(?:{"|".join(OTHERS)})\ [\w.-] | python\ (?:-m|scripts/\w|[\w./-]+\.py)
+    | playlist-pretrain\ [a-z_]+\ -- | curl\ ) | ^\s*(?:import|from)\ [\w.]+(?:$|\ import|\ as)
+    | ^\s*(?:>>>\ |```)""",
+    re.M | re.X,
+)
+
+
+def test_every_text_of_the_package_with_code_is_run_by_a_test():
+    found = Counter()
+    for path in (ROOT / "playlist_pretrain").rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
+        told = {id(node.value) for node in statements}  # test_python.py runs those of docstrings
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                module = str(path.relative_to(ROOT / "playlist_pretrain"))
+                found[module] += id(node) not in told and bool(CODE.search(node.value))
+    assert +found == Counter({module: count for module, (count, _) in SNIPPETS.items()})
+    for _, tests in SNIPPETS.values():
+        assert all((ROOT / "tests" / test).is_file() for test in tests.split())
+    for path in itertools.chain(
+        *((ROOT / "playlist_pretrain").rglob(f"*.{k}") for k in ("js", "html"))
+    ):
+        assert not re.search(rf"\b({'|'.join(PROGRAMS)}) [\w.-]+", path.read_text("utf-8")), path
+
+
+def test_every_page_and_notebook_is_known():
+    folders = "benchmarks constraints docs experiments notebooks playlist_pretrain scripts tests"
+    found = itertools.chain(ROOT.glob("*.md"), *((ROOT / n).rglob("*.md") for n in folders.split()))
+    pages = {str(path.relative_to(ROOT)) for path in found}
+    assert pages == {*PAGES, *BESIDE, "CHANGELOG.md"} - {"tfrecords/README.md"}
+    assert not FENCE.search(text_of("CHANGELOG.md"))  # tells what was
+    for folder in folders.split():
+        notebooks = (ROOT / folder).rglob("*.ipynb")
+        assert all(path.parent == ROOT / "notebooks" for path in notebooks)
+
+
+FILES = [*ROOT.glob("Dockerfile*"), *(ROOT / "experiments").glob("*.toml")]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_commands_in_comments_are_those_of_a_page(file):
+    known = {" ".join(step.text.split()) for page in PAGES for step in steps(page)}
+    comments = re.sub(r" \\\n# +", " ", file.read_text("utf-8"))
+    shown = re.findall(r"^#.*?((?:docker|make|python) .*)", comments, re.M)
+    for command in itertools.chain(*(re.split(r"\s{2,}or\s{2,}", line) for line in shown)):
+        assert command in known or command in help_of(("scripts/tables.py",)), command
 
 
 def test_modules_that_the_page_on_design_names_are_there():
