@@ -86,11 +86,11 @@ def _mels(home):
     """Melon's and MTG-Jamendo's layouts, and arrays of one's own with their description."""
     generator = np.random.default_rng(0)
     folder = home / "melon"
-    for place, bands in ((folder / "0", 48), (home / "jamendo_melspecs" / "0", 96)):
+    for place, bands, step in ((folder / "0", 48, 1), (home / "jamendo_melspecs" / "41", 96, 100)):
         place.mkdir(parents=True)
         for song in range(12):
             mel = generator.uniform(-90, 0, (bands, 300)).astype(np.float32)
-            np.save(place / f"{100 * song if bands == 96 else song}.npy", mel)
+            np.save(place / f"{int(place.name) + step * song}.npy", mel)
     (home / "arrays").symlink_to("melon/0")
     about = {
         "name": "mine", "sample_rate": 16000, "frame_length": 512, "hop_length": 256, "bands": 48,
