@@ -1,5 +1,6 @@
 """Windows of audio files in a ``tf.data`` pipeline, for notebooks and models of one's own.
 
+>>> from playlist_pretrain.audio.front_end import front_end
 >>> dataset = audio_windows(paths, front_end("paper"), 256, labels=labels, seed=0)
 >>> model.fit(dataset.shuffle(1000).batch(32).prefetch(1), epochs=10)
 
