@@ -1,6 +1,7 @@
 """What the pages tell a user to type: every command and every block of Python, in their order."""
 
 import functools
+import os
 import re
 import shlex
 import subprocess
@@ -88,8 +89,9 @@ def extras_of(page):
 def help_of(program):
     """What ``--help`` of a script or module prints."""
     done = subprocess.run(
-        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+        [sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     return done.stdout
 
 
