@@ -169,7 +169,8 @@ def named(path: str | Path, temporary: Path | None = None) -> Iterator[None]:
     except OSError as error:
         inner = None if error.filename is None else str(error.filename)
         if inner is None or (temporary and inner.startswith(str(temporary))):
-            error.strerror = error.strerror or str(error)  # NumPy says no more
+            # NumPy says no more than how many bytes it has written.
+            error.strerror = error.strerror or f"{error}; is the disk full?"
             error.filename = str(path) + (inner or "").removeprefix(str(temporary))
         raise
 

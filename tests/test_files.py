@@ -379,6 +379,9 @@ def test_errors_of_writing_name_the_file_and_no_hidden_one(tmp_path, monkeypatch
     with pytest.raises(OSError, match="full") as caught, atomic_write(path):
         raise OSError(28, "full")
     assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="written") as caught, atomic_write(path):
+        raise OSError("5 requested and 3 written")
+    assert caught.value.strerror == "5 requested and 3 written; is the disk full?"
     with pytest.raises(OSError, match="gone") as caught, atomic_write(path):
         raise OSError(2, "gone", "another")
     assert caught.value.filename == "another"

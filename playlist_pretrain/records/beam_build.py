@@ -110,8 +110,6 @@ def run_on(options: str) -> Callable[[ShardWork, list[ShardTask]], int]:
     Beam does not take ``options``, such as ``"--runner=FlinkRunner --flink_master=HOST:PORT"``.
     """
     empty_pipeline(options)  # before audio is looked for
-    # The local runner would show a traceback before the error is told.
-    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
 
     def make_shards(work: ShardWork, tasks: list[ShardTask]) -> int:
         before = _parts(work, tasks)
@@ -152,6 +150,8 @@ def empty_pipeline(options: str) -> beam.Pipeline:
 
 def checked_options(text: str) -> list[str]:
     """Split options of Beam into a list; RecipeError when Beam does not take one of them."""
+    # The local runner would show a traceback before the error is told.
+    logging.getLogger("apache_beam.runners.common").setLevel(logging.CRITICAL)
     said = io.StringIO()
     try:
         words = shlex.split(text)
