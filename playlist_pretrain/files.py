@@ -8,6 +8,7 @@ import errno
 import fcntl
 import hashlib
 import io
+import itertools
 import json
 import logging
 import math
@@ -47,7 +48,7 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
 
     The data are synced to disk before the rename: after a crash ``path`` has its old content or
     all of the new one. On any error the temporary file is removed; what a process that was killed
-    left of it is written anew by the next, and a process that writes the same file is waited for.
+    left of it is written anew by the next. Of several that write the same file the last one wins.
 
     Parameters
     ----------
@@ -69,8 +70,9 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
         return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with named(path, temporary), open(_emptied(temporary), mode, **text) as stream:
+    with named(path):
+        descriptor, temporary = _temporary_beside(path)
+    with named(path, temporary), open(descriptor, mode, **text) as stream:
         try:
             yield stream
             stream.flush()
@@ -82,35 +84,44 @@ def atomic_write(path: str | Path, mode: str = "wb", *, sync: bool = True) -> It
             raise
 
 
-def _emptied(path: Path) -> int:
-    """Descriptor of an empty file that no other process writes, as long as it is open."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        try:
-            if _locked(descriptor, path):
-                os.truncate(descriptor, 0)
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    """Open an empty hidden file that nobody else writes: a new one, or one of a killed process.
 
-
-def _locked(descriptor: int, path: Path, flags: int = fcntl.LOCK_EX) -> bool:
-    """Lock an opened file or folder; False if it is not at ``path`` any more.
-
-    Raises BlockingIOError if ``flags`` say not to wait for a process that has it.
+    It is locked as long as it is open.
     """
+    for number in itertools.count():
+        temporary = path.with_name(f".{path.name}.{f'{number}.' if number else ''}tmp")
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        try:
+            descriptor, own = os.open(temporary, flags | os.O_EXCL, 0o666), True
+        except FileExistsError:
+            descriptor, own = os.open(temporary, flags, 0o666), False
+        try:
+            _lock(descriptor, temporary)
+            own = True
+        except BlockingIOError:
+            own = False
+        except OSError:  # not every file system has locks
+            pass
+        if own:
+            os.truncate(descriptor, 0)
+            return descriptor, temporary
+        os.close(descriptor)
+    raise AssertionError
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Lock an opened file or folder; BlockingIOError if somebody has it, or it is gone.
+
+    Raises OSError where the file system has no locks.
+    """
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     try:
-        fcntl.flock(descriptor, flags)
-    except BlockingIOError:
-        raise
-    except OSError:  # not every file system has locks
-        pass
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return
     except FileNotFoundError:
-        return False
+        pass
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
 
 
 @contextlib.contextmanager
@@ -124,14 +135,18 @@ def temporary_folder() -> Iterator[None]:
     if place.name.startswith(TEMPORARY):  # of a process that started this one, and may end before
         place = place.parent
     for path in place.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(OSError), _locked_folder(path, wait=False):
+        with contextlib.suppress(OSError), _locked_folder(path):
             shutil.rmtree(path, ignore_errors=True)
     with contextlib.ExitStack() as lock:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=place))
-            with contextlib.suppress(FileNotFoundError):  # taken for one that was left
+            try:
                 lock.enter_context(_locked_folder(folder))
-                break
+            except BlockingIOError:  # taken for one that was left
+                continue
+            except OSError:  # without locks nobody removes it
+                pass
+            break
         try:
             os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
             yield
@@ -145,14 +160,13 @@ def temporary_folder() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _locked_folder(path: Path, *, wait: bool = True) -> Iterator[None]:
+def _locked_folder(path: Path) -> Iterator[None]:
     """Lock a folder of this user; OSError where that is not possible."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         if os.fstat(descriptor).st_uid != os.getuid():
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
-        if not _locked(descriptor, path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        _lock(descriptor, path)
         yield
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """Files are whole or not there; locks hold; keys tell contents apart."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -8,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import zipfile
 from pathlib import Path
 
@@ -63,31 +63,22 @@ def test_what_a_killed_process_left_is_written_anew(tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == b"new"
 
 
-def test_a_process_that_writes_the_same_file_is_waited_for(tmp_path):
-    path, order = tmp_path / "a.bin", []
+@pytest.mark.parametrize("locks", [True, False])
+def test_of_several_that_write_the_same_file_the_last_wins(tmp_path, monkeypatch, locks):
+    def no_locks(descriptor, flags):
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    def write(content, begun, go_on):
-        with atomic_write(path) as stream:
-            order.append(content)
-            begun.set()
-            stream.write(content)
-            go_on.wait()
-            order.append(content)
-
-    first, second, go_on = threading.Event(), threading.Event(), threading.Event()
-    threads = [
-        threading.Thread(target=write, args=(b"one" * 9, first, go_on)),
-        threading.Thread(target=write, args=(b"two", second, go_on)),
-    ]
-    threads[0].start()
-    first.wait()
-    threads[1].start()
-    assert not second.wait(0.3) and path.with_name(".a.bin.tmp").exists()
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert order == [b"one" * 9] * 2 + [b"two"] * 2
-    assert path.read_bytes() == b"two" and os.listdir(tmp_path) == ["a.bin"]
+    if not locks:
+        monkeypatch.setattr(files.fcntl, "flock", no_locks)
+    path = tmp_path / "a.bin"
+    with atomic_write(path) as first:
+        first.write(b"one" * 9)
+        with atomic_write(path) as second, atomic_write(tmp_path / "b.bin"):
+            second.write(b"two")
+        assert path.read_bytes() == b"two"
+        first.write(b"!")
+    assert path.read_bytes() == b"one" * 9 + b"!"
+    assert sorted(os.listdir(tmp_path)) == ["a.bin", "b.bin"]
 
 
 def test_a_link_is_not_written_through(tmp_path):
