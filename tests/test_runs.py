@@ -124,11 +124,11 @@ def test_copies_of_checkpoints_and_odd_histories_are_no_faults(tmp_path):
     ):  # fmt: skip
         (tmp_path / name).write_text("")
     assert checkpoint_steps(tmp_path) == [5, 10]
-    path, columns = tmp_path / "history.csv", ("epoch", "step", "loss")
-    path.write_text("epoch,step,loss\n1,10,0.5\n2,20,\n")
+    path, columns = tmp_path / "history.csv", ("epoch", "step", "probe")
+    path.write_text("epoch,step,probe\n1,10,0.5\n2,20,\n")
     assert [row["step"] for row in read_history(path, columns)] == ["10", "20"]
     for row in ("1.5,10,0", ",10,0", "1,-1,0", f"1,{'9' * 5000},0", "1,10,x", "1,10", "1,10,0,0"):
-        path.write_text(f"epoch,step,loss\n{row}\n")
+        path.write_text(f"epoch,step,probe\n{row}\n")
         with pytest.raises(RunError, match=r"history\.csv: not a whole history"):
             read_history(path, columns)
 
