@@ -17,6 +17,7 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,7 +34,8 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF_16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 SEPARATOR = re.compile(r"sep=([\t,;|:])\r?\n?", re.IGNORECASE)
 """First line by which Excel is told the separator of a table."""
-MOST_OPEN_QUOTES = 1000
+LONGEST_CELL = csv.field_size_limit()
+"""Signs of one cell; also ends a quote that is open."""
 _ADVANCE_BYTES = 1 << 20
 _RECODED = 1 << 16
 _QUOTED = re.compile('"(?:[^"]|"")*"')
@@ -108,10 +110,11 @@ def read_columns(
             if name not in blank]  # fmt: skip
     plain = delimiter == "\t" and len(columns) > 1 and '"' not in str(line)
     empty = True
-    for number, cells, fault in _rows(lines, path, first + 1, delimiter, len(columns), plain):
+    for number, cells, fault in _rows(lines, first + 1, delimiter, len(columns), plain):
         empty = False
         if fault:
-            row(RowError(f"{path}: line {number}: {fault}", _kind(fault)))
+            reason = "other cells than the header" if cells else "a quote that is open"
+            row(RowError(f"{path}: line {number}: {fault}", reason))
             continue
         for name, position in must:
             if not cells[position] or cells[position].isspace():
@@ -129,88 +132,63 @@ def read_columns(
         raise TableError(f"{path}: a header and no rows")
 
 
-def _kind(fault: str) -> str:
-    return "other cells than the header" if "the header has" in fault else "a quote that is open"
-
-
 def _rows(
-    lines: Iterator[str], path: str, number: int, delimiter: str, width: int, plain: bool
+    lines: Iterator[str], number: int, delimiter: str, width: int, plain: bool
 ) -> Iterator[tuple[int, list[str], str]]:
-    """Yield the line a row starts in, its cells, and what is wrong with it.
+    """Yield the line a row starts in, its cells (none for an open quote), and what is wrong.
 
-    A fault is one of the line in which the row starts: the lines that an open quote took in are
-    read again, as rows.
+    With ``plain`` quotes that do not enclose a cell are signs as any other. A fault is one of the
+    line in which the row starts: the lines that an open quote took in are read again, as rows.
     """
-    feed = _Feed(lines, width if plain else 0)
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
-    again = 0
-    while True:
-        fault, cells = "", []
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            fault = str(error)
-        taken = feed.taken
-        if cells and len(cells) != width:
+    again: deque[str] = deque()
+
+    def following() -> str:
+        return again.popleft() if again else next(lines, "")
+
+    def row_follows() -> bool:
+        if not again and (line := next(lines, "")):
+            again.append(line)
+        return not again or again[0].count(delimiter) == width - 1
+
+    def noted(line: str, taken: list[str]) -> Iterator[str]:
+        while line:
+            taken.append(line)
+            yield line
+            line = following()
+
+    while line := following():
+        text = line.rstrip("\r\n")
+        cells, fault, taken = text.split(delimiter), "", [line]
+        if '"' in text or "\r" in text or len(text) > LONGEST_CELL:
+            whole = plain and "\r" not in text and len(cells) == width
+            if whole and (not _is_open(cells[-1]) or row_follows()):
+                cells = [_unquoted(cell) for cell in cells]
+            else:
+                cells, taken = [], []
+                try:
+                    rows = csv.reader(noted(line, taken), delimiter=delimiter, strict=True)
+                    cells = next(rows)
+                except csv.Error as error:
+                    fault = str(error)
+                if plain and any(line.count(delimiter) == width - 1 for line in taken[1:-1]):
+                    cells, fault = [], "a quote that takes in whole rows"
+        if not fault and len(cells) != width:
             fault = f"{len(cells)} cells, the header has {width}"
-        elif plain and any(line.count(delimiter) == width - 1 for line in taken[1:-1]):
-            fault = "a quote that takes in whole rows"
-        if cells or fault:
+        if text:  # no blank line
             yield number, cells, fault
-        if fault and len(taken) > 1:
-            again += 1
-            if again > MOST_OPEN_QUOTES:
-                raise TableError(
-                    f"{path}: line {number}: more than {MOST_OPEN_QUOTES:,} quotes that are open"
-                )
-            feed.held[:0] = taken[1:]
+        if len(taken) > 1 and fault:
+            again.extendleft(reversed(taken[1:]))
             del taken[1:]
         number += len(taken)  # a quoted cell may span lines
-        taken.clear()
 
 
-class _Feed:
-    """Lines for the parser of a table, which may ask for them again.
+def _is_open(cell: str) -> bool:
+    """Whether a cell begins with a quote that does not end with it."""
+    return cell.startswith('"') and not _QUOTED.fullmatch(cell)
 
-    With ``width`` the rows of a table of so many columns in which quotes are signs as any other.
-    """
 
-    def __init__(self, lines: Iterator[str], width: int = 0):
-        self._lines, self._width = lines, width
-        self.held: list[str] = []
-        self.taken: list[str] = []
-        """Lines of the row that is being parsed, as they are."""
-
-    def __iter__(self) -> _Feed:
-        return self
-
-    def __next__(self) -> str:
-        line = self.held.pop(0) if self.held else next(self._lines)
-        within = bool(self.taken)
-        self.taken.append(line)
-        return self._quoted(line) if self._width and '"' in line and not within else line
-
-    def _quoted(self, line: str) -> str:
-        """The line with those cells quoted that a stray quote begins."""
-        text = line.rstrip("\r\n")
-        cells = text.split("\t")
-        if len(cells) != self._width:
-            return line
-        stray = [cell.startswith('"') and not _QUOTED.fullmatch(cell) for cell in cells]
-        if stray[-1] and not self._row_follows():
-            return line  # a cell that goes on in the next line
-        cells = [
-            '"' + cell.replace('"', '""') + '"' if odd else cell
-            for cell, odd in zip(cells, stray, strict=True)
-        ]
-        return "\t".join(cells) + line[len(text) :]
-
-    def _row_follows(self) -> bool:
-        if not self.held:
-            self.held += [following for following in [next(self._lines, None)] if following]
-        return not self.held or self.held[0].count("\t") == self._width - 1
+def _unquoted(cell: str) -> str:
+    return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
 
 
 def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "") -> list[str]:
