@@ -21,14 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import RecipeError
-from playlist_pretrain.files import (
-    atomic_write,
-    content_key,
-    kept,
-    load_json,
-    whole,
-    write_json,
-)
+from playlist_pretrain.files import atomic_write, content_key, kept, load_json, whole, write_json
 from playlist_pretrain.messages import progress
 from playlist_pretrain.playlists.groups import short_enough
 from playlist_pretrain.playlists.settings import TableSettings

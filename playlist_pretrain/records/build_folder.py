@@ -24,13 +24,7 @@ from typing import Any
 
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import CollectionError
-from playlist_pretrain.files import (
-    atomic_write,
-    folder_lock,
-    load_json,
-    whole,
-    write_json,
-)
+from playlist_pretrain.files import atomic_write, folder_lock, load_json, whole, write_json
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import Collection, read_document
 from playlist_pretrain.records.report import REPORT_FILE

@@ -11,15 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from playlist_pretrain.errors import PlaylistPretrainError
-from playlist_pretrain.experiments.cells import (
-    NAMES,
-    PRETRAIN,
-    STARTS,
-    TAGS,
-    TRIPLETS,
-    Cell,
-    Row,
-)
+from playlist_pretrain.experiments.cells import NAMES, PRETRAIN, STARTS, TAGS, TRIPLETS, Cell, Row
 from playlist_pretrain.experiments.collect import Collected
 from playlist_pretrain.experiments.report import figures, folders
 from playlist_pretrain.experiments.report.figures import MARKERS, OKABE_ITO, QUIET, Line

@@ -37,14 +37,9 @@ from typing import Any
 
 import numpy as np
 
-from playlist_pretrain.delimited import (
-    RowError,
-    has_column,
-    read_columns,
-    read_header,
-)
+from playlist_pretrain.delimited import RowError, has_column, read_columns, read_header
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import elements, field, object_of, text_of
+from playlist_pretrain.playlists.readers.json_text import elements, field, object_of
 from playlist_pretrain.playlists.readers.source import (
     Group,
     Reader,
@@ -61,7 +56,7 @@ OPTION = "--columns user=…,time=…,track=…"
 TEXT = (".csv", ".tsv")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 BARE = "artist,album,track,uts"
-LAST_FM = ("uts", "artist", "track")
+LAST_FM = ("artist", "uts", "track")
 SIGNS = ((b'"track_metadata"',), (b'"ms_played"', b'"spotify_track_uri"'))
 EXPORT = re.compile(r"(?:Streaming_History_Audio_.*|endsong_\d+|.+_lb-[\d-]+)\.json")
 """Names of Spotify's files, and of ListenBrainz's older ones."""
@@ -133,9 +128,9 @@ class HistoryReader(Reader):
             raise TableError(f"{sources[0].name}: the columns of a history are named with {OPTION}")
         users: dict[str, int] = {}
         tracks: dict[str, int] = {}
-        user_of, time_of, track_of = array("i"), array("q"), array("i")
+        parts = []
         for source in sources:
-            begun = len(time_of)
+            user_of, time_of, track_of = array("i"), array("q"), array("i")
             try:
                 for user, seconds, track in _listens(source, columns, request):
                     user_of.append(users.setdefault(user, len(users)))
@@ -143,19 +138,14 @@ class HistoryReader(Reader):
                     track_of.append(tracks.setdefault(track, len(tracks)))
             except TableError as error:
                 request.damaged(error)
-            if len(days := _day_numbers(time_of, begun)):
-                for place in days:
-                    request.damaged(RowError(
-                        f"{source.name}: time {time_of[place]}: a day number of a spreadsheet? "
-                        "write seconds since 1970 or ISO 8601", "a time that is a day number",
-                    ))  # fmt: skip
-                user_of, time_of, track_of = (
-                    array(part.typecode, np.delete(np.array(part), days).tobytes())
-                    for part in (user_of, time_of, track_of)
-                )
-        who, when, what = (
-            np.frombuffer(part, part.typecode) for part in (user_of, time_of, track_of)
-        )
+            days = _day_numbers(np.array(time_of))
+            for place in days:
+                request.damaged(RowError(
+                    f"{source.name}: time {time_of[place]}: a day number of a spreadsheet? "
+                    "write seconds since 1970 or ISO 8601", "a time that is a day number",
+                ))  # fmt: skip
+            parts.append([np.delete(part, days) for part in (user_of, time_of, track_of)])
+        who, when, what = map(np.concatenate, zip(*parts, strict=True))
         order = np.lexsort((when, who))  # stable: what has one time stays in order
         who, when, what = who[order], when[order], what[order]
         cut = (np.diff(who) != 0) | (np.diff(when) > request.gap * 60)
@@ -178,7 +168,7 @@ def _owners(path: Path) -> dict[PurePosixPath, str]:
     for source in sources_in(path, lambda name: name.name == USER):
         if source.path.name == USER:
             with contextlib.suppress(TableError):
-                user = object_of(text_of(source.read(largest=1 << 20), USER), USER)
+                user = object_of(source.read(largest=1 << 20), USER)
                 found[source.path.parent] = field(user, "username", str, USER)
     outside = path.parent / USER  # of the folder listens alone
     if path.is_dir() and not found and outside.is_file():
@@ -197,12 +187,11 @@ def _owner(file: PurePosixPath, path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.name.partition(".")[0] or path.name
 
 
-def _day_numbers(times: array, begun: int) -> np.ndarray:
+def _day_numbers(times: np.ndarray) -> np.ndarray:
     """Places of times that are days since 1900: where no other number below 10⁸ is beside them."""
-    values = np.array(times[begun:])
-    small = np.flatnonzero(values < EARLIEST)
-    days = (values[small] >= DAYS[0]) & (values[small] < DAYS[1])
-    return small + begun if days.all() else small[:0]
+    small = np.flatnonzero(times < EARLIEST)
+    days = (times[small] >= DAYS[0]) & (times[small] < DAYS[1])
+    return small if days.all() else small[:0]
 
 
 def _listens(
@@ -219,18 +208,23 @@ def _listens_of_table(
     source: Source, columns: Mapping[str, str], request: Request
 ) -> Iterator[tuple[str, int, str]]:
     header = read_header(source, ())
-    if _has_no_header(header):
-        return _listens_of_last_fm(source, header, request, BARE)
-    if set(LAST_FM) <= set(header) and columns["time"] not in header:
-        return _listens_of_last_fm(source, header, request)
-    mend = "name the columns with " + OPTION
+    bare = BARE if _has_no_header(header) else None
+    of_last_fm = bare or (set(LAST_FM) <= set(header) and columns["time"] not in header)
     names = [columns[name] for name in ("user", "time", "track")]
-    rows = read_columns(source, names, request.advance, mend, row=request.damaged)
+    if of_last_fm:
+        names = [*LAST_FM, *({"track_mbid"} & set(header))]
 
     def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
-        line, (user, time, track) = row
-        return user, _seconds(time, f"{source.name}: line {line}: column {names[1]!r}"), track
+        line, (who, time, track, *mbid) = row
+        seconds = _seconds(time, f"{source.name}: line {line}: column {names[1]!r}")
+        if of_last_fm:
+            return source.owner, seconds, next(filter(None, mbid), f"{who} – {track}")
+        return who, seconds, track
 
+    rows = read_columns(
+        source, names, request.advance, "name the columns with " + OPTION, blank=names[3:],
+        row=request.damaged, header=bare,
+    )  # fmt: skip
     return usable(rows, listen, request)
 
 
@@ -241,50 +235,28 @@ def _has_no_header(cells: Sequence[str]) -> bool:
     return False
 
 
-def _listens_of_last_fm(
-    source: Source, header: Sequence[str], request: Request, bare: str | None = None
-) -> Iterator[tuple[str, int, str]]:
-    names = [*LAST_FM, *({"track_mbid"} & set(header))]
-    rows = read_columns(
-        source, names, request.advance, blank=names[3:], row=request.damaged, header=bare
-    )
-
-    def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
-        line, (time, artist, track, *mbid) = row
-        seconds = _seconds(time, f"{source.name}: line {line}: column {names[0]!r}")
-        return source.owner, seconds, next(filter(None, mbid), f"{artist} – {track}")
-
-    return usable(rows, listen, request)
-
-
 def _listens_of_json(
     source: Source, as_list: bool, request: Request
 ) -> Iterator[tuple[str, int, str]]:
-    def of_line(row: tuple[str, bytes]) -> tuple[str, int, str]:
-        where, line = row
-        try:
-            text = text_of(line, where)
-        except TableError as error:
-            raise RowError(str(error), "not UTF-8") from error
-        return _listen(object_of(text, where), where, source.owner, request)
-
-    def of_element(row: tuple[int, Any]) -> tuple[str, int, str]:
-        where = f"{source.name}: listen {row[0]}"
-        if type(row[1]) is not dict:
+    def listen(row: tuple[str, Any]) -> tuple[str, int, str]:
+        where, one = row
+        if type(one) is bytes:
+            one = object_of(one, where)
+        elif type(one) is not dict:
             raise RowError(f"{where}: not an object", "not an object")
-        return _listen(row[1], where, source.owner, request)
+        return _listen(one, where, source.owner, request)
 
     if as_list:
         data, damage = source.read_far(request.advance)
-        return usable(enumerate(elements(data, source.name, damage=damage)), of_element, request)
+        listens = enumerate(elements(data, source.name, damage=damage))
+        return usable(((f"{source.name}: listen {i}", one) for i, one in listens), listen, request)
     lines = (row for row in source.lines(request.advance) if not row[1].isspace())
-    return usable(lines, of_line, request)
+    return usable(lines, listen, request)
 
 
 def _listen(
     listen: dict[str, Any], where: str, owner: str, request: Request
 ) -> tuple[str, int, str]:
-    of_spotify = "ms_played" in listen
     user, time = (
         next((listen[key] for key in keys if listen.get(key) is not None), None)
         for keys in (("user_name", "user_id", "username"), ("timestamp", "listened_at", "ts"))
@@ -295,10 +267,10 @@ def _listen(
     if type(time) not in (int, float, str):
         what = "no 'timestamp', 'listened_at' or 'ts'"
         raise RowError(f"{where}: {what}", what)
-    if of_spotify:
+    if "ms_played" in listen:
         track, played = _played(listen, where, request)
     else:
-        track, played = _recording(field(listen, "track_metadata", dict, where), listen, where), 0.0
+        track, played = _recording(listen, where), 0.0
     return (
         valid_id(user, f"{where}: user"),
         max(0, int(_seconds(time, f"{where}: time") - played)),
@@ -323,8 +295,9 @@ def _played(listen: dict[str, Any], where: str, request: Request) -> tuple[str, 
     return str(track), played / 1000
 
 
-def _recording(metadata: dict[str, Any], listen: dict[str, Any], where: str) -> str:
+def _recording(listen: dict[str, Any], where: str) -> str:
     """Track of a listen of ListenBrainz."""
+    metadata = field(listen, "track_metadata", dict, where)
     mapping, info = (
         part if type(part) is dict else {}
         for part in (metadata.get("mbid_mapping"), metadata.get("additional_info"))

@@ -14,22 +14,6 @@ NO_JSON = "not JSON, cut off or damaged"
 KINDS = {int: "a whole number", list: "a list", str: "text", dict: "an object"}
 
 
-def text_of(data: bytes, name: str) -> str:
-    """Decode a document.
-
-    Raises
-    ------
-    TableError
-        If it is empty or not UTF-8.
-    """
-    if not data or data.isspace():
-        raise TableError(f"{name}: the file is empty")
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise TableError(f"{name}: byte {error.start}: not UTF-8") from error
-
-
 def elements(
     data: bytes, name: str, key: str | None = None, damage: TableError | None = None
 ) -> Iterator[Any]:
@@ -39,20 +23,18 @@ def elements(
     list. ``name`` is that of the source, for messages; ``damage`` the reason why the data end
     before the document does, raised at their end.
 
-    Raises
-    ------
-    TableError
-        When what was yielded before is all that is whole; names line and column.
+    Raises TableError when what was yielded before is all that is whole; names line and column.
     """
     if damage and not data:
         raise damage
+    if not data.strip():
+        raise TableError(f"{name}: the file is empty")
     try:
-        text = text_of(data, name)
-    except TableError as error:
-        if not isinstance(error.__cause__, UnicodeDecodeError):
-            raise
-        text = data[: error.__cause__.start].decode("utf-8").removeprefix("\ufeff")
-        damage = damage or error
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        text = data[: error.start].decode("utf-8")
+        damage = damage or TableError(f"{name}: byte {error.start}: not UTF-8")
+    text = text.removeprefix("\ufeff")
     scan = _Scan(text, name)
     try:
         yield from scan.elements(key)
@@ -63,7 +45,7 @@ def elements(
         if not isinstance(error, JSONDecodeError):  # whose message ends with line and column
             what = "nested too deeply" if isinstance(error, RecursionError) else "number too long"
             place = JSONDecodeError(what, text, scan.at)
-        raise TableError(f"{name}: not JSON, cut off or damaged: {place}") from error
+        raise TableError(f"{name}: {NO_JSON}: {place}") from error
     if damage:
         raise damage
 
@@ -140,14 +122,18 @@ def field(holder: Any, key: str, kind: type, where: str) -> Any:
     return value
 
 
-def object_of(text: str, where: str) -> dict[str, Any]:
-    """One JSON object, for documents with one a line, or a RowError at ``where``."""
+def object_of(data: bytes, where: str) -> dict[str, Any]:
+    """The one JSON object of a document or a line, or a RowError at ``where``."""
+    if not data.strip():
+        raise RowError(f"{where}: the file is empty", NO_JSON)
     try:
-        content = json.loads(text)
+        content = json.loads(data.decode("utf-8").removeprefix("\ufeff"))
+    except UnicodeDecodeError as error:
+        raise RowError(f"{where}: byte {error.start}: not UTF-8", "not UTF-8") from error
     except RecursionError:
         raise RowError(f"{where}: JSON nested too deeply", NO_JSON) from None
     except ValueError as error:
-        raise RowError(f"{where}: not JSON, cut off or damaged: {error}", NO_JSON) from error
+        raise RowError(f"{where}: {NO_JSON}: {error}", NO_JSON) from error
     if type(content) is not dict:
         raise RowError(f"{where}: not an object", "not an object")
     return content

@@ -14,15 +14,9 @@ from typing import Any
 
 from playlist_pretrain.delimited import RowError
 from playlist_pretrain.errors import TableError
-from playlist_pretrain.playlists.readers.json_text import field, object_of, text_of
+from playlist_pretrain.playlists.readers.json_text import field, object_of
 from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
-from playlist_pretrain.playlists.readers.source import (
-    Group,
-    Reader,
-    Request,
-    Source,
-    usable,
-)
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source, usable
 
 
 class JspfReader(Reader):
@@ -49,7 +43,7 @@ class JspfReader(Reader):
         """Yield the group of a file."""
         name = source.name
         try:
-            content = object_of(text_of(source.read(request.advance), name), name)
+            content = object_of(source.read(request.advance), name)
             tracks = field(content.get("playlist", content), "track", list, f"{name}: playlist")
         except RowError as error:  # no row but all of them
             raise TableError(str(error)) from error

@@ -15,13 +15,7 @@ from xml.parsers import expat
 from playlist_pretrain.delimited import BYTE_ORDER_MARK, RowError
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.playlists.readers.paths import FIELDS, track_id_of_fields
-from playlist_pretrain.playlists.readers.source import (
-    Group,
-    Reader,
-    Request,
-    Source,
-    in_parts,
-)
+from playlist_pretrain.playlists.readers.source import Group, Reader, Request, Source, in_parts
 
 NAMESPACES = ("http://xspf.org/ns/0/", "")
 TRACK = ["playlist", "trackList", "track"]
