@@ -24,14 +24,16 @@ from playlist_pretrain.playlists.readers.source import (
     Reader,
     Request,
     Source,
+    ignore,
     usable,
     valid_id,
 )
 from playlist_pretrain.processes import describe_exit, work_through
 
 SLICE = re.compile(r"mpd\.slice\.(\d+)-(\d+)\.json")
-GROUP_URI = {"artists": "artist_uri", "albums": "album_uri"}
-NAMES = {"artists": "artist_name"}
+KEYS = {"playlists": (None,), "artists": ("artist_uri", "artist_name"), "albums": ("album_uri",)}
+"""Field of a track that has its group, and the one in its place where a slice has none."""
+Task = tuple[int, Source]
 IN_FLIGHT = 2
 """Slices a process has read before their turn when no further ones are begun."""
 
@@ -44,7 +46,7 @@ class MpdReader(Reader):
         "Million Playlist Dataset: mpd.slice.*.json, a folder or a zip file of them; groups are "
         "playlists by pid, artists or albums, tracks are track_uri"
     )
-    kinds = ("playlists", *GROUP_URI)
+    kinds = tuple(KEYS)
     files = "mpd.slice.*.json"
 
     def accepts(self, path: PurePosixPath) -> bool:
@@ -66,9 +68,9 @@ class MpdReader(Reader):
 
     def read(self, sources: Sequence[Source], request: Request) -> Iterator[Group]:
         """Yield the groups of all slices, some slices in memory at a time."""
-        read = functools.partial(read_slice, kind=request.kind)
-        workers = min(request.workers, len(sources))
-        results = _in_processes(read, sources, workers) if workers > 1 else map(read, sources)
+        read = functools.partial(_read_slice, request.kind)
+        tasks, workers = list(enumerate(sources)), min(request.workers, len(sources))
+        results = _in_processes(read, tasks, workers) if workers > 1 else map(read, tasks)
         for source, (groups, damages) in zip(sources, results, strict=True):
             request.advance(source.size)
             yield from groups
@@ -76,17 +78,12 @@ class MpdReader(Reader):
                 request.damaged(damage)
 
 
-def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterator[Any]:
-    """Results of ``read`` in the order of the sources, made by processes.
-
-    Processes, since parsing JSON holds the interpreter.
-    """
+def _in_processes(read: Any, tasks: Sequence[Task], workers: int) -> Iterator[Any]:
+    """Results of ``read`` in order, made by processes, since parsing JSON holds the interpreter."""
     early: dict[int, Any] = {}
     turn = 0
-    done = work_through(
-        functools.partial(_read_slice, read), list(enumerate(sources)), workers,
-        on_death=_died, hold=lambda: len(early) > workers * IN_FLIGHT,
-    )  # fmt: skip
+    ahead = workers * IN_FLIGHT
+    done = work_through(read, tasks, workers, on_death=_died, hold=lambda: len(early) > ahead)
     with contextlib.closing(done):
         for (number, _), result in done:
             early[number] = result
@@ -95,29 +92,27 @@ def _in_processes(read: Any, sources: Sequence[Source], workers: int) -> Iterato
                 turn += 1
 
 
-def _read_slice(read: Any, task: tuple[int, Source], announce: Callable[[Any], None]) -> Any:
-    return read(task[1])
-
-
-def _died(task: tuple[int, Source], step: None, code: int) -> NoReturn:
+def _died(task: Task, step: None, code: int) -> NoReturn:
     raise TableError(
         f"{task[1].name}: the process that read it ended ({describe_exit(code)}); --workers 1 "
         "takes least memory"
     )
 
 
-def read_slice(source: Source, kind: str) -> tuple[list[Group], list[TableError]]:
+def _read_slice(
+    kind: str, task: Task, announce: Callable[[Any], None] = ignore
+) -> tuple[list[Group], list[TableError]]:
     """Groups of one slice as far as it is whole, and what is left out."""
+    _, source = task
     data, damage = source.read_far()
     groups = None if damage else _read_fast(data, kind)
     if groups is not None:
         return groups, []
     groups = []
     damages: list[TableError] = []
-    request = Request(kind, damaged=damages.append)
+    playlists = elements(data, source.name, "playlists", damage)
     try:
-        playlists = elements(data, source.name, "playlists", damage)
-        for group in _read_slowly(playlists, source, request):
+        for group in _read_slowly(playlists, source, Request(kind, damaged=damages.append)):
             groups.append(group)
     except TableError as error:
         damages.append(TableError(str(error)))  # without what led to it, which may not be sent
@@ -141,7 +136,7 @@ def _read_fast(data: bytes, kind: str) -> list[Group] | None:
     """Groups of a slice, or None when anything is odd about it."""
     import msgspec
 
-    for key in dict.fromkeys((GROUP_URI.get(kind), NAMES.get(kind, GROUP_URI.get(kind)))):
+    for key in KEYS[kind]:
         try:
             if not data.isascii():
                 data.decode("utf-8")  # msgspec does not look into what it leaves out
@@ -170,13 +165,10 @@ def _read_slowly(playlists: Iterator[Any], source: Source, request: Request) -> 
 
     def track_of(place_and_track: tuple[str, Any]) -> tuple[str, str]:
         place, track = place_and_track
-        group = ""
-        if request.kind in GROUP_URI:
-            uri, other = GROUP_URI[request.kind], NAMES.get(request.kind)
-            named = type(track) is dict and uri not in track and other in track
-            key = other if named else uri
-            group = valid_id(field(track, key, str, place), f"{place}: {key!r}")
-        return group, valid_id(field(track, "track_uri", str, place), f"{place}: 'track_uri'")
+        keys = KEYS[request.kind]
+        key = next((key for key in keys if type(track) is dict and key in track), keys[0])
+        group = key and valid_id(field(track, key, str, place), f"{place}: {key!r}")
+        return group or "", valid_id(field(track, "track_uri", str, place), f"{place}: 'track_uri'")
 
     for number, playlist in enumerate(playlists):
         try:
