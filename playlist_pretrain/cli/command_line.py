@@ -96,10 +96,7 @@ def settings(options: Any, *without: str) -> dict[str, Any]:
 def refuse_unread(options: Any, names: Sequence[str], missing: str) -> None:
     """Raise if one of the options ``names``, which only ``missing`` reads, is not the default.
 
-    Raises
-    ------
-    RecipeError
-        With the option.
+    Raises RecipeError: with the option.
     """
     for field in dataclasses.fields(options):
         usual = field.default

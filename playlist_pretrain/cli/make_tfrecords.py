@@ -72,10 +72,7 @@ class MakeTfrecords:
 def make_tfrecords(options: MakeTfrecords) -> None:
     """Build the collection that ``options`` describe, or add to it.
 
-    Raises
-    ------
-    PlaylistPretrainError
-        See :func:`playlist_pretrain.records.build.build_collection`.
+    Raises PlaylistPretrainError: see :func:`playlist_pretrain.records.build.build_collection`.
     """
     if options.report:
         logger.info(report_text(notes_of(options.out), options.out))

@@ -168,10 +168,7 @@ def _names(text: str | None) -> list[str] | None:
 def parse_columns(text: str | None) -> dict[str, str] | None:
     """``group=artist,track=id`` → mapping; None for None.
 
-    Raises
-    ------
-    TableError
-        For anything else, or when two are the same column.
+    Raises TableError: for anything else, or when two are the same column.
     """
     if text is None:
         return None

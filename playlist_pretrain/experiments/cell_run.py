@@ -76,10 +76,7 @@ def _world(cell: Cell, state: State) -> dict[str, Any]:
 def settled(cell: Cell) -> tuple[PretrainRecipe, Data]:
     """Recipe of a pre-training cell, its steps made whole epochs, and the data it reads.
 
-    Raises
-    ------
-    RunError
-        If no whole number of epochs comes near the steps that the plan asks for.
+    Raises RunError: if no whole number of epochs comes near the steps that the plan asks for.
     """
     from playlist_pretrain.training.pretrain_data import settle
     from playlist_pretrain.training.recipes import PretrainRecipe

@@ -200,10 +200,8 @@ class State:
     def done(self, cell: Cell) -> dict[str, Any] | None:
         """Content of ``done.json`` of a cell that is done, or None.
 
-        Raises
-        ------
-        RunError
-            If it was made with other settings than the plan has now, or the file is damaged.
+        Raises RunError: if it was made with other settings than the plan has now, or the file is
+        damaged.
         """
         found = _read(self.notes(cell) / DONE)
         if found is None:

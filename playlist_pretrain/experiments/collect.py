@@ -107,10 +107,8 @@ class PaperNumbers:
 def read_paper(plan: Plan) -> PaperNumbers | None:
     """Read the file of figures that a plan names, if it names one.
 
-    Raises
-    ------
-    PlanError
-        With file, table and key of what is not of the format, or is in no table of the plan.
+    Raises PlanError: with file, table and key of what is not of the format, or is in no table of
+    the plan.
     """
     if plan.paper is None:
         return None
@@ -148,10 +146,7 @@ def read_paper(plan: Plan) -> PaperNumbers | None:
 def read_json(file: Path, *keys: str) -> Any:
     """Read a JSON file that a run has left, or the value of nested ``keys`` in it.
 
-    Raises
-    ------
-    RunError
-        If it cannot be read.
+    Raises RunError: if it cannot be read.
     """
     with _whole(file):
         found = load_json(file)
@@ -235,10 +230,7 @@ class Collected:
     def tables(self) -> Tables:
         """Tables 2 and 3.
 
-        Raises
-        ------
-        RunError
-            For results that cannot be read.
+        Raises RunError: for results that cannot be read.
         """
         columns, measured = [], {}
         for table, (kind, metrics) in enumerate(METRIC_TITLES.items(), 2):

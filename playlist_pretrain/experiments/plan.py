@@ -41,10 +41,7 @@ LARGEST = 1 << 15
 def load(path: str | Path) -> dict[str, Any]:
     """Content of a TOML file.
 
-    Raises
-    ------
-    PlanError
-        If it cannot be read, or is no TOML.
+    Raises PlanError: if it cannot be read, or is no TOML.
     """
     with whole(path, "file of TOML", PlanError):
         try:
@@ -56,10 +53,7 @@ def load(path: str | Path) -> dict[str, Any]:
 def subtable(content: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """Table ``name`` of a table, empty when it is not there.
 
-    Raises
-    ------
-    PlanError
-        If it is no table.
+    Raises PlanError: if it is no table.
     """
     table = content.get(name.rpartition(".")[2], {})
     if not isinstance(table, Mapping):
@@ -72,10 +66,7 @@ def typed(
 ) -> dict[str, Any]:
     """Values of a table, whose keys have to be fields of a dataclass, but those ``without``.
 
-    Raises
-    ------
-    PlanError
-        With file, table and key, for an unknown key or a value of another type.
+    Raises PlanError: with file, table and key, for an unknown key or a value of another type.
     """
     hints, values = get_type_hints(cls), {}
     names = [field.name for field in dataclasses.fields(cls) if field.name not in without]
@@ -94,10 +85,7 @@ def read_table(cls: type[Table], content: Mapping[str, Any], where: str, **more:
 
     Keys of fields without a default have to be there. ``where`` is file and table, for messages.
 
-    Raises
-    ------
-    PlanError
-        With file, table and key.
+    Raises PlanError: with file, table and key.
     """
     if not isinstance(content, Mapping):
         raise PlanError(f"{where}: {content!r} is no table")
@@ -260,10 +248,7 @@ OF_PLAN = {
 def read_plan(path: str | Path) -> Plan:
     """Read and check a plan.
 
-    Raises
-    ------
-    PlanError
-        With file, table and key of what cannot work.
+    Raises PlanError: with file, table and key of what cannot work.
     """
     content, where = load(path), str(path)
     parts: dict[str, Any] = {"path": where}

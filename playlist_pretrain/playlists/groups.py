@@ -50,10 +50,7 @@ class TrackGroups:
     ``collection_key``, in the order of the source, a row once in a group. ``group_ids`` are the ids
     in the source, kept packed. The arrays are read-only; a writable array given is copied.
 
-    Raises
-    ------
-    GroupsError
-        If the parts do not fit together.
+    Raises GroupsError: if the parts do not fit together.
     """
 
     name: str
@@ -208,10 +205,8 @@ class TrackGroups:
     def load(cls, path: str | Path) -> TrackGroups:
         """Read groups that :meth:`save` wrote.
 
-        Raises
-        ------
-        GroupsError
-            If the file is missing, truncated, foreign, or its parts do not fit together.
+        Raises GroupsError: if the file is missing, truncated, foreign, or its parts do not fit
+        together.
         """
         path = location(path)
         mend = f"; make it again with {command('match_playlists')} … --overwrite"
@@ -258,11 +253,8 @@ def groups_path(folder: Path, name: str) -> Path:
 def load_groups(collection: Collection, name: str) -> TrackGroups:
     """Read the groups ``name`` of ``collection``.
 
-    Raises
-    ------
-    GroupsError
-        If there are none of that name (lists those there are), the file is damaged, or they
-        were made for a collection of another content.
+    Raises GroupsError: if there are none of that name (lists those there are), the file is damaged,
+    or they were made for a collection of another content.
     """
     path = groups_path(collection.path, name)
     folder = str(collection.path)
@@ -378,10 +370,7 @@ def read_track_ids(path: str | Path) -> list[str]:
     A first line with a cell ``track_id`` makes it a table (CSV or TSV); anything else is a plain
     list, one id a line, where blank lines do not count.
 
-    Raises
-    ------
-    TableError
-        If the file is missing, empty, or not text, or a table that cannot be read.
+    Raises TableError: if the file is missing, empty, or not text, or a table that cannot be read.
     """
     lines = [line.rstrip("\r\n") for line in text_lines(path)]
     if has_column("\n".join(lines[:2]), COLUMN):
@@ -422,10 +411,7 @@ def split_groups(
     ``frames`` are those of a window, shorter tracks are left out; ``exclude`` is a file of track
     ids to leave out; ``probe_share`` the share of the groups to hold out.
 
-    Raises
-    ------
-    TableError
-        If ``exclude`` cannot be read, or none of its ids is in the collection.
+    Raises TableError: if ``exclude`` cannot be read, or none of its ids is in the collection.
     """
     usable, exclude_key = usable_tracks(collection, frames=frames, exclude=exclude)
     if not usable.all():
@@ -466,10 +452,7 @@ def usable_tracks(
 def short_enough(groups: TrackGroups, max_group_length: int) -> np.ndarray:
     """Mask of the groups that take part in a table [shape=(groups,), bool].
 
-    Raises
-    ------
-    GroupsError
-        If none does.
+    Raises GroupsError: if none does.
     """
     taking_part = groups.lengths <= max_group_length
     if not taking_part.any():

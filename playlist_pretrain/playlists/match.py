@@ -212,10 +212,7 @@ class IdMap:
     def read(cls, path: str | Path, collection: Rows) -> IdMap:
         """Read a table (CSV or TSV) with the columns ``foreign_id`` and ``track_id``.
 
-        Raises
-        ------
-        TableError
-            If it cannot be read, or an id stands for two tracks; names the line.
+        Raises TableError: if it cannot be read, or an id stands for two tracks; names the line.
         """
         track_of: dict[str, int] = {}
         tracks: dict[str, int] = {}
@@ -303,10 +300,7 @@ def match_groups(
     Memory: 4 bytes for each matched entry (8 while they are sorted), the group ids, and the
     distinct ids that were not found.
 
-    Raises
-    ------
-    GroupsError
-        When no group has two tracks of the collection.
+    Raises GroupsError: when no group has two tracks of the collection.
     """
     check_groups_name(name)
     known: Rows = collection if id_map is None else id_map

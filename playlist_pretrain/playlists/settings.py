@@ -35,10 +35,7 @@ class TableSettings:
     def check(self, *, word2vec: bool = False) -> None:
         """Refuse values that cannot work; ``word2vec`` tells that Word2Vec will read them.
 
-        Raises
-        ------
-        RecipeError
-            With the option and the value.
+        Raises RecipeError: with the option and the value.
         """
         length = self.max_group_length
         if length < 2:

@@ -168,10 +168,7 @@ def cached_top_table(
 ) -> TopTable:
     """Read the table of these groups from ``folder``, or make and keep it.
 
-    Raises
-    ------
-    GroupsError
-        If no group is short enough.
+    Raises GroupsError: if no group is short enough.
     """
     short_enough(groups, max_group_length)
     path = table_path(groups, folder, top=top, max_group_length=max_group_length)
@@ -198,10 +195,7 @@ def save_table(table: TopTable, path: Path) -> None:
 def load_table(path: Path, tracks: int, top: int = TOP) -> TopTable:
     """Read the table that :func:`save_table` wrote.
 
-    Raises
-    ------
-    GroupsError
-        If the file is damaged, foreign or of another size.
+    Raises GroupsError: if the file is damaged, foreign or of another size.
     """
     with whole(path, "table"):
         header, arrays = read_arrays(path, FORMAT)

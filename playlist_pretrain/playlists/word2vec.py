@@ -219,10 +219,8 @@ def save_vectors(vectors: TrackVectors, track_ids: Sequence[str], path: Path) ->
 def load_vectors(path: Path, track_ids: Sequence[str], size: int) -> TrackVectors:
     """Read the vectors that :func:`save_vectors` wrote.
 
-    Raises
-    ------
-    GroupsError
-        If a file is damaged, of another size, or names tracks that the collection does not have.
+    Raises GroupsError: if a file is damaged, of another size, or names tracks that the collection
+    does not have.
     """
     with whole(path, "file of vectors"):
         about = load_json(path.with_suffix(".json"))

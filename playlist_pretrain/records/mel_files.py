@@ -47,11 +47,8 @@ def file_of(place: str) -> str:
 def read_array(place: str) -> np.ndarray:
     """Read the array at ``place``: floating-point numbers of any size, two dimensions.
 
-    Raises
-    ------
-    MelError
-        The file cannot be read, or holds no such array, or is not as long as its header says, or
-        is larger than ``LARGEST``.
+    Raises MelError: the file cannot be read, or holds no such array, or is not as long as its
+    header says, or is larger than ``LARGEST``.
     """
     match, path = _IN_ARCHIVE.fullmatch(place), file_of(place)
     if os.path.exists(path) and not os.path.isfile(path):

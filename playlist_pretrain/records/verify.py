@@ -179,10 +179,8 @@ def verify_collection(folder: str | Path, *, hashed: bool = True) -> Verificatio
 
     The SHA-256 of the shards is compared where ``hashed``.
 
-    Raises
-    ------
-    CollectionError
-        No such folder, a ``collection.json`` that cannot be used, or a shard that cannot be read.
+    Raises CollectionError: no such folder, a ``collection.json`` that cannot be used, or a shard
+    that cannot be read.
     """
     folder = Path(folder)
     document = read_document(folder)
@@ -321,11 +319,8 @@ def repair_collection(folder: str | Path) -> Repair:
     the collection makes them anew and appends them. The list is written first and
     ``collection.json`` last: when a repair is interrupted, the same call finishes it.
 
-    Raises
-    ------
-    CollectionError
-        ``collection.json`` cannot be used, no shard is sound, a shard cannot be read, or the
-        collection is being built.
+    Raises CollectionError: ``collection.json`` cannot be used, no shard is sound, a shard cannot be
+    read, or the collection is being built.
     """
     folder = Path(folder)
     if not folder.is_dir():

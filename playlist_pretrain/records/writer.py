@@ -108,10 +108,8 @@ class ShardWriter:
         The id is any non-empty Unicode string, once a shard; the seconds say where in the source
         the mel starts, and how long the source is.
 
-        Raises
-        ------
-        TrackError
-            When the id, the mel or a time cannot be stored; the shard stays as it was.
+        Raises TrackError: when the id, the mel or a time cannot be stored; the shard stays as it
+        was.
         """
         schema.check_track_id(track_id)
         if track_id in self._ids:

@@ -31,10 +31,7 @@ class TagScore(NamedTuple):
 def history(folder: Path, columns: Sequence[str]) -> dict[str, np.ndarray]:
     """Columns of ``history.csv`` as float64 [epochs], NaN where an epoch does not know.
 
-    Raises
-    ------
-    RunError
-        If it is missing or damaged, as for all functions of this module.
+    Raises RunError: if it is missing or damaged, as for all functions of this module.
     """
     rows = list(_cells(folder / HISTORY, columns, numbers=range(len(columns))))
     return dict(zip(columns, np.array(rows, np.float64).T, strict=True))

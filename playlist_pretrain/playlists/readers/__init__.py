@@ -52,10 +52,8 @@ for _reader in _READERS:
 def find_reader(path: Path, name: str = "auto") -> Reader:
     """The reader called ``name``, or for ``auto`` the first that recognises ``path``.
 
-    Raises
-    ------
-    TableError
-        When ``path`` does not exist, the name is unknown, or no reader recognises it.
+    Raises TableError: when ``path`` does not exist, the name is unknown, or no reader recognises
+    it.
     """
     named = None if name == "auto" else READERS.get(name)
     if not path.exists():
@@ -98,10 +96,8 @@ def _with_others(reader: Reader, path: Path) -> Reader:
 def check_request(reader: Reader, path: Path, request: Request) -> None:
     """Refuse a request that the reader cannot answer.
 
-    Raises
-    ------
-    TableError
-        For a kind that the source does not hold, or an option that the reader does not take.
+    Raises TableError: for a kind that the source does not hold, or an option that the reader does
+    not take.
     """
     if request.kind not in reader.kinds:
         raise TableError(

@@ -58,10 +58,7 @@ def _track(line: tuple[str, str], source: Source, request: Request) -> str:
 def lines_of(source: Source) -> list[str]:
     """All lines of a playlist, comments too, without the blanks around them.
 
-    Raises
-    ------
-    TableError
-        As :meth:`M3uReader.read` has it.
+    Raises TableError: as :meth:`M3uReader.read` has it.
     """
     return [text for _, text in _lines(source, Request())]
 

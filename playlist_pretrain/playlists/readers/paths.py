@@ -34,10 +34,7 @@ def track_id_of_fields(
 ) -> str:
     """Track id of an XSPF or JSPF track: its identifier, or else location, or else names.
 
-    Raises
-    ------
-    RowError
-        At ``where``, when it has none of them.
+    Raises RowError: at ``where``, when it has none of them.
     """
     key = next((key for key in ("identifier", "location") if fields.get(key)), "title")
     if key == "identifier":

@@ -95,11 +95,8 @@ class Source:
     def open(self, advance: Callable[[int], object] = ignore) -> Iterator[BinaryIO]:
         """Open for reading; ``advance`` is told how many more of the ``size`` bytes were read.
 
-        Raises
-        ------
-        TableError
-            Here or while reading: no permission, a damaged or cut-off archive, one that wants a
-            password, one that expands beyond all measure.
+        Raises TableError: here or while reading: no permission, a damaged or cut-off archive, one
+        that wants a password, one that expands beyond all measure.
         """
         with contextlib.ExitStack() as opened:
             try:
@@ -132,10 +129,8 @@ class Source:
     def lines(self, advance: Callable[[int], object] = ignore) -> Iterator[tuple[str, bytes]]:
         """Yield the lines of a text file with their place for messages.
 
-        Raises
-        ------
-        TableError
-            As :meth:`open`, for a line of ``LONGEST_LINE`` bytes, and for a file of blanks.
+        Raises TableError: as :meth:`open`, for a line of ``LONGEST_LINE`` bytes, and for a file of
+        blanks.
         """
         empty = True
         with self.open(advance) as stream:
@@ -156,10 +151,7 @@ class Source:
     def read(self, advance: Callable[[int], object] = ignore, largest: int = LARGEST) -> bytes:
         """The whole content.
 
-        Raises
-        ------
-        TableError
-            As :meth:`open`, and for more than ``largest`` bytes.
+        Raises TableError: as :meth:`open`, and for more than ``largest`` bytes.
         """
         content, damage = self.read_far(advance, largest)
         if damage:
@@ -239,11 +231,8 @@ def sources_in(path: Path, accept: Callable[[PurePosixPath], bool]) -> list[Sour
     path in it, without a final ``.gz``, ``accept`` takes. Hidden files do not count; links are
     followed.
 
-    Raises
-    ------
-    TableError
-        For what is neither a file nor a folder, a folder that cannot be read, a zip file that
-        is damaged, or whose members have names outside of it, the same name, or a password.
+    Raises TableError: for what is neither a file nor a folder, a folder that cannot be read, a zip
+    file that is damaged, or whose members have names outside of it, the same name, or a password.
     """
     if path.is_dir():
         names = map(PurePosixPath, files_below(path, TableError))
