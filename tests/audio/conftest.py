@@ -1,6 +1,7 @@
 """Audio files of known content, and every way to read them."""
 
 import subprocess
+import threading
 
 import pytest
 import soundfile
@@ -22,9 +23,10 @@ def ffmpeg():
 @pytest.fixture(scope="session")
 def by_ffmpeg(ffmpeg, tmp_path_factory):
     """Callable: path → waveform at 16 kHz, the mean of all channels, as ffmpeg has it."""
-    place = tmp_path_factory.mktemp("by_ffmpeg") / "a.wav"
+    folder = tmp_path_factory.mktemp("by_ffmpeg")
 
     def decoded(path):
+        place = folder / f"{threading.get_ident()}.wav"
         ffmpeg("-i", path, "-vn", "-ar", 16000, "-c:a", "pcm_f32le", place)
         samples, _ = soundfile.read(place, dtype="float32", always_2d=True)
         return samples.mean(axis=1)
