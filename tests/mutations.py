@@ -1099,7 +1099,7 @@ def _audio(
     def read(folder: Path) -> Any:
         from playlist_pretrain.audio.decode import decode
 
-        return decode(folder / folder.name, 16_000).waveform.sum()
+        assert np.isfinite(decode(folder / folder.name, 16_000).waveform).all()
 
     return Target(make, read, repair or (lambda folder: None), cost=20, many=True)
 
@@ -1144,13 +1144,10 @@ def _wav_in_graphs() -> Target:
         from playlist_pretrain.audio.wav import wav_waveform
 
         path = folder / folder.name
-        content, found = path.read_bytes() if path.is_file() else b"", []
+        content = path.read_bytes() if path.is_file() else b""
         for one, value in ((wav_waveform, content), (file_waveform, str(path))):
-            try:
-                found.append(_in_graph(one)(tf.constant(value)).numpy().sum())
-            except tf.errors.OpError as error:  # its refusal in a graph
-                found.append(str(error))
-        return found
+            with contextlib.suppress(tf.errors.OpError):  # its refusal in a graph
+                assert np.isfinite(_in_graph(one)(tf.constant(value)).numpy()).all()
 
     return Target(
         _audio("wav", "wav:FLOAT", "wav:PCM_24", "rf64", "w64").make, read, cost=5, many=True

@@ -38,13 +38,14 @@ def refused_by_all(ways, path, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("riff", [None, 0, 0xFFFFFFFF], ids=["both", "0", "FFFFFFFF"])
 @pytest.mark.parametrize("size", STREAMED.values(), ids=STREAMED)
-def test_lengths_that_streaming_programs_leave(size, riff, tone, ways, by_ffmpeg, tmp_path):
+def test_lengths_that_streaming_programs_leave(size, tone, ways, by_ffmpeg, tmp_path):
     wav = tone("wav", rate=22050)
     (tmp_path / "whole.wav").write_bytes(wav)
-    (tmp_path / "a.wav").write_bytes(stating(wav, size, riff))
-    read_by_all(ways, tmp_path / "a.wav", by_ffmpeg(tmp_path / "whole.wav"))
+    expected = by_ffmpeg(tmp_path / "whole.wav")
+    for riff in (None, 0, 0xFFFFFFFF):
+        (tmp_path / "a.wav").write_bytes(stating(wav, size, riff))
+        read_by_all(ways, tmp_path / "a.wav", expected)
 
 
 @pytest.mark.slow
@@ -333,21 +334,3 @@ def test_a_codec_of_webm_that_is_not_known_is_named(tone, tmp_path):
     (tmp_path / "a.webm").write_bytes(tone("webm", "-c:a", "libopus", rate=48000))
     with pytest.raises(AudioError, match=r"its codec is not supported; convert it.*ffmpeg -i"):
         decode(tmp_path / "a.webm")
-
-
-def test_damaged_headers_never_crash(rng, tone, tmp_path):
-    """Flipped bytes in the first kilobytes: samples or one error."""
-    kinds = [("mp3",), ("flac",), ("ogg",), ("wav",), ("w64",), ("aiff",), ("aac",)]
-    outcomes = set()
-    for number in range(140):
-        content = bytearray(tone(*kinds[number % len(kinds)], seconds=1))
-        for place in rng.integers(0, 300, size=rng.integers(1, 6)):
-            content[place] = rng.integers(256)
-        path = tmp_path / f"a.{kinds[number % len(kinds)][0]}"
-        path.write_bytes(content)
-        try:
-            assert np.isfinite(decode(path).waveform).all()
-            outcomes.add("read")
-        except AudioError:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}

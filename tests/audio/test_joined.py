@@ -41,15 +41,15 @@ JOINED = {
 @pytest.fixture(scope="module")
 def by_part(tone, by_ffmpeg, tmp_path_factory):
     """Callable: kind, parts → the bytes of each, and what ffmpeg decodes of one after the other."""
-    folder = tmp_path_factory.mktemp("parts")
+    folder, waves = tmp_path_factory.mktemp("parts"), {}
 
     def parts_of(kind, parts):
         contents = [tone(*kind, **part) for part in parts]
-        waves = []
         for content in contents:
-            (folder / f"part.{kind[0]}").write_bytes(content)
-            waves.append(by_ffmpeg(folder / f"part.{kind[0]}"))
-        return contents, np.concatenate(waves)
+            if content not in waves:
+                (folder / f"part.{kind[0]}").write_bytes(content)
+                waves[content] = by_ffmpeg(folder / f"part.{kind[0]}")
+        return contents, np.concatenate([waves[content] for content in contents])
 
     return parts_of
 

@@ -35,6 +35,20 @@ def model_of(layer):
     return tf.keras.Model(inputs, L.GlobalAveragePooling1D()(x))
 
 
+@pytest.fixture
+def path(saved, tmp_path):
+    """A copy of a sound model, to be changed."""
+    return shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+
+
+@pytest.fixture
+def as_before(saved, rng):
+    """Callable: fails where a model does not answer as the sound one does."""
+    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
+    expected = load_model(saved / "backbone" / "saved_model").model(windows)
+    return lambda loaded: np.testing.assert_array_equal(loaded.model(windows), expected)
+
+
 def refused(path):
     """What is said of a model that is refused."""
     with pytest.raises(ModelError) as error:
@@ -44,11 +58,15 @@ def refused(path):
     return text
 
 
-def edit_graph(path, change):
+def edit_saved(path, change):
     file = path / "saved_model.pb"
     saved = SavedModel.FromString(file.read_bytes())
-    change(saved.meta_graphs[0])
+    change(saved)
     file.write_bytes(saved.SerializeToString())
+
+
+def edit_graph(path, change):
+    edit_saved(path, lambda saved: change(saved.meta_graphs[0]))
 
 
 def node_of(graph, name):
@@ -164,94 +182,53 @@ def pp_table(path, **about):
     return embedding_writer(path, 2, about)
 
 
-def replaced(name, **to):
-    """Change that gives the layers ``name`` another description."""
-
-    def change(layer):
-        if layer["name"] == name:
-            layer.update(to)
-
-    return change
+def named(class_name, **config):
+    return {"class_name": class_name, "config": config}
 
 
-def inside(name, **to):
-    """Change that hides a layer in the configuration of another one."""
-    hidden = {"class_name": "TimeDistributed", "config": {"name": "outer", "layer": to}}
-    return replaced(name, class_name="Bidirectional", config={"name": name, "layer": hidden})
+def active(value):
+    return {"config": {"activation": value}}
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (inside("fc2", class_name="Lambda", config={"name": "fc2"}), "is of the class 'Lambda'"),
-        (replaced("fc2", class_name="TheirLayer"), "is of the class 'TheirLayer'"),
-        (replaced("fc2", class_name="theirs>Layer"), "is of the class 'theirs>Layer'"),
-        (replaced("fc2", class_name="keras_cv>TextEncoderV2"), "class 'keras_cv>TextEncoderV2'"),
-        (
-            replaced(
-                "fc2", class_name="keras_cv.models>DarkNet", config={"weights": "/etc/passwd"}
-            ),
-            "class 'keras_cv.models>DarkNet'",
-        ),
-        (
-            replaced("fc2", class_name="keras_cv.datasets.pascal_voc_segmentation>load"),
-            "class 'keras_cv.datasets.pascal_voc_segmentation>load'",
-        ),
-        (
-            replaced("fc2", config={"activation": "keras_cv>plot_image_gallery"}),
-            "has 'keras_cv>plot_image_gallery'",
-        ),
-        (
-            replaced("fc2", config={"a": {"class_name": "Dense", "registered_name": "Text>X"}}),
-            "has 'Text>X'",
-        ),
-        (
-            replaced(
-                "fc2", config={"a": {"module": "playlist_pretrain.cli", "class_name": "Dense"}}
-            ),
-            "is of the module 'playlist_pretrain.cli'",
-        ),
-        (
-            replaced("fc2", class_name="TFOpLambda", config={"function": "io.write_file"}),
-            "calls TensorFlow's function 'io.write_file'",
-        ),
-        (
-            replaced("fc2", class_name="TFOpLambda", config={"function": "load_library"}),
-            "calls TensorFlow's function 'load_library'",
-        ),
-        (
-            replaced("fc2", class_name="StringLookup", config={"vocabulary": "/etc/passwd"}),
-            "is of the class 'StringLookup'",
-        ),
-        (replaced("fc2", class_name="ResidualWrapper"), "is of the class 'ResidualWrapper'"),
-        (
-            replaced("fc2", config={"activation": "theirs>function"}),
-            "has 'theirs>function'",
-        ),
-        (
-            replaced("fc2", config={"a": {"module": "os", "class_name": "Dense"}}),
-            "is of the module 'os'",
-        ),
-        (
-            replaced("fc2", config={"activation": {"class_name": "function"}}),
-            "is of the class 'function'",
-        ),
-        (
-            replaced("fc2", config={"activation": {"class_name": "__lambda__"}}),
-            "is of the class '__lambda__'",
-        ),
-        (replaced("fc2", class_name=["Dense"]), "not a whole SavedModel"),
-    ],
-)
-def test_other_layers_and_what_they_hide(change, words, saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
-    edit_layers(path, change)
+def within(**about):
+    return {"config": {"a": {"class_name": "Dense", **about}}}
+
+
+HIDDEN = {
+    "class_name": "TimeDistributed",
+    "config": {"name": "outer", "layer": named("Lambda", name="fc2")},
+}
+LAYERS = {  # what is said of a layer, and what is changed of it
+    "class 'Lambda'": named("Bidirectional", name="fc2", layer=HIDDEN),
+    "class 'TheirLayer'": named("TheirLayer"),
+    "class 'theirs>Layer'": named("theirs>Layer"),
+    "class 'keras_cv>TextEncoderV2'": named("keras_cv>TextEncoderV2"),
+    "class 'keras_cv.models>DarkNet'": named("keras_cv.models>DarkNet", weights="/etc/passwd"),
+    "class 'keras_cv.datasets.pascal_voc_segmentation>load'":
+        named("keras_cv.datasets.pascal_voc_segmentation>load"),
+    "class 'StringLookup'": named("StringLookup", vocabulary="/etc/passwd"),
+    "class 'ResidualWrapper'": named("ResidualWrapper"),
+    "calls TensorFlow's function 'io.write_file'": named("TFOpLambda", function="io.write_file"),
+    "calls TensorFlow's function 'load_library'": named("TFOpLambda", function="load_library"),
+    "has 'keras_cv>plot_image_gallery'": active("keras_cv>plot_image_gallery"),
+    "has 'theirs>function'": active("theirs>function"),
+    "has 'Text>X'": within(registered_name="Text>X"),
+    "module 'playlist_pretrain.cli'": within(module="playlist_pretrain.cli"),
+    "module 'os'": within(module="os"),
+    "class 'function'": active({"class_name": "function"}),
+    "class '__lambda__'": active({"class_name": "__lambda__"}),
+    "not a whole SavedModel": named(["Dense"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LAYERS)
+def test_other_layers_and_what_they_hide(words, path):
+    edit_layers(path, lambda layer: layer["name"] == "fc2" and layer.update(LAYERS[words]))
     text = refused(path)
     assert words in text and ("layer 'fc2'" in text or "not a whole" in words)
 
 
-def test_without_keras_metadata_the_other_file_is_not_asked(saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+def test_without_keras_metadata_the_other_file_is_not_asked(path):
     (path / "keras_metadata.pb").unlink()
     with pytest.raises(ModelError, match=r"keras_metadata\.pb: cannot be read: No such file"):
         load_model(path)
@@ -392,8 +369,7 @@ def unnamed(graph):
 
 
 @pytest.mark.parametrize("change", [call_it, list_it, unnamed])
-def test_what_saves_the_weights_may_do_nothing_else(change, saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+def test_what_saves_the_weights_may_do_nothing_else(change, path):
     edit_graph(path, change)
     assert refused(path).partition(": refused")[0].endswith(SAVING)
 
@@ -438,17 +414,13 @@ def files_beside(path, other):
 
 
 @pytest.mark.parametrize("change", [nothing, take_it, sign_it, swap_it, start_with_it])
-def test_what_is_not_loaded_does_nothing(change, saved, with_lambda, marker, tmp_path, rng):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+def test_what_is_not_loaded_does_nothing(change, path, with_lambda, marker, as_before):
     edit_graph(path, change)
     if change is nothing:
         files_beside(path, with_lambda / "saved_model")
         edit_graph(path, lambda graph: older_layers(graph, with_lambda / "saved_model"))
         edit_layers(path, lambda layer: layer.update(training_config={"loss": LOSS}))
-    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
-    found = load_model(path).model(windows)
-    expected = load_model(saved / "backbone" / "saved_model").model(windows)
-    np.testing.assert_array_equal(found, expected)
+    as_before(load_model(path))
     assert not marker.exists()
 
 
@@ -490,8 +462,7 @@ def at_last(path, marker):
     (path / "keras_metadata.pb").write_bytes(b"")
 
 
-def test_a_model_without_objects_is_not_run(saved, marker, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+def test_a_model_without_objects_is_not_run(path, marker):
     at_last(path, marker)
     assert "not one graph with its objects" in refused(path)
     written = marker.with_name(marker.name + ".index")
@@ -515,44 +486,46 @@ def test_other_ops_that_do_more(around, words, tmp_path, marker):
     assert f"{words}: refused" in refused(tmp_path / "saved_model")
 
 
-@pytest.mark.parametrize("place", ["main_op", "signature", "second graph", "gradient", "unused"])
-def test_an_op_in_any_corner_is_found(place, saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
+BAD = {"name": "bad", "op": "WriteFile"}
 
-    def change(graph):
-        if place in ("main_op", "signature"):
-            graph.graph_def.node.add(name="bad", op="WriteFile")
-            graph.collection_def["saved_model_main_op"].node_list.value.append("bad")
-            graph.signature_def["serving_default"].outputs["x"].name = "bad:0"
-        elif place != "second graph":
-            function = graph.graph_def.library.function.add()
-            function.signature.name = "bad"
-            function.node_def.add(name="bad", op="WriteFile")
-        if place == "gradient":
-            gradient = graph.graph_def.library.registered_gradients.add()
-            gradient.gradient_func, gradient.registered_op_type = "bad", "CustomGradient-1"
 
-    edit_graph(path, change)
-    if place == "second graph":
-        file = path / "saved_model.pb"
-        saved_model = SavedModel.FromString(file.read_bytes())
-        saved_model.meta_graphs.add().graph_def.node.add(name="bad", op="WriteFile")
-        file.write_bytes(saved_model.SerializeToString())
+def at_the_end(model):
+    graph = model.meta_graphs[0]
+    graph.graph_def.node.add(**BAD)
+    graph.collection_def["saved_model_main_op"].node_list.value.append("bad")
+    graph.signature_def["serving_default"].outputs["x"].name = "bad:0"
+
+
+def unused(model):
+    function = model.meta_graphs[0].graph_def.library.function.add()
+    function.signature.name = "bad"
+    function.node_def.add(**BAD)
+
+
+def as_a_gradient(model):
+    unused(model)
+    model.meta_graphs[0].graph_def.library.registered_gradients.add(
+        gradient_func="bad", registered_op_type="CustomGradient-1"
+    )
+
+
+def in_a_second_graph(model):
+    model.meta_graphs.add().graph_def.node.add(**BAD)
+
+
+@pytest.mark.parametrize("change", [at_the_end, unused, as_a_gradient, in_a_second_graph])
+def test_an_op_in_any_corner_is_found(change, path):
+    edit_saved(path, change)
     assert "node 'bad'" in refused(path) and "of the op 'WriteFile': refused" in refused(path)
 
 
-def test_several_graphs(saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
-    file = path / "saved_model.pb"
-    saved_model = SavedModel.FromString(file.read_bytes())
-    saved_model.meta_graphs.add().CopyFrom(saved_model.meta_graphs[0])
-    file.write_bytes(saved_model.SerializeToString())
+def test_several_graphs(path):
+    edit_saved(path, lambda saved: saved.meta_graphs.add().CopyFrom(saved.meta_graphs[0]))
     assert "not one graph with its objects" in refused(path)
 
 
-def test_what_was_looked_at_is_loaded(saved, with_lambda, marker, tmp_path, monkeypatch, rng):
+def test_what_was_looked_at_is_loaded(path, with_lambda, marker, monkeypatch, as_before):
     """Whoever can write in the folder replaces its files in between."""
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
     load = tf.keras.models.load_model
 
     def late(folder, **options):
@@ -561,25 +534,19 @@ def test_what_was_looked_at_is_loaded(saved, with_lambda, marker, tmp_path, monk
         return load(folder, **options)
 
     monkeypatch.setattr(tf.keras.models, "load_model", late)
-    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
-    found = load_model(path).model(windows)
+    as_before(load_model(path))
     monkeypatch.undo()
-    expected = load_model(saved / "backbone" / "saved_model").model(windows)
-    np.testing.assert_array_equal(found, expected)
     assert not marker.exists() and "layer 'innocent'" in refused(path)
 
 
-def test_links_are_followed_to_files_alone(saved, tmp_path, rng):
+def test_links_are_followed_to_files_alone(path, tmp_path, as_before):
     """Caches of models are folders of links; a pipe would be waited for."""
-    kept = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "kept")
-    path = tmp_path / "m"
+    kept = path.rename(tmp_path / "kept")
     for file in [file for file in kept.rglob("*") if file.is_file()]:
         link = path / file.relative_to(kept)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(file)
-    windows = rng.normal(size=(2, FRAMES, 96)).astype(np.float32)
-    expected = load_model(kept).model(windows)
-    np.testing.assert_array_equal(load_model(path).model(windows), expected)
+    as_before(load_model(path))
     for name, words in (
         ("variables/variables.index", "cannot be loaded"),
         ("keras_metadata.pb", "cannot be read: not a file"),
@@ -591,9 +558,8 @@ def test_links_are_followed_to_files_alone(saved, tmp_path, rng):
         assert str(error.value).startswith(str(path))
 
 
-def test_weights_are_no_other_file(saved, tmp_path):
+def test_weights_are_no_other_file(path, tmp_path):
     """What is not the weights that the index has sums of is not taken for them."""
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
     (data,) = path.glob("variables/variables.data*")
     other = tmp_path / "secret"
     other.write_bytes(bytes(data.stat().st_size))
@@ -603,9 +569,7 @@ def test_weights_are_no_other_file(saved, tmp_path):
         load_model(path)
 
 
-def test_objects_of_other_kinds(saved, tmp_path):
-    path = shutil.copytree(saved / "backbone" / "saved_model", tmp_path / "m")
-
+def test_objects_of_other_kinds(path):
     def change(graph):
         graph.object_graph_def.nodes[0].registered_name = "tf.StaticHashTable"
 
