@@ -95,16 +95,6 @@ def test_a_cut_off_slice_keeps_its_whole_playlists(tmp_path):
     assert "line 1 column" in str(damage[0])
 
 
-def test_public_cuts_have_artists_by_name(tmp_path):
-    lists = [playlist(0, 1, 2), playlist(1, 2, 3)]
-    for entry in lists[0]["tracks"] + lists[1]["tracks"]:
-        entry.pop("artist_uri")
-        entry["artist_name"] = "A"
-    path = write(tmp_path / "mpd.slice.0-999.json", *lists)
-    ((name, tracks),) = read(path, kind="artists")
-    assert name == "A" and len(tracks) == 4
-
-
 def test_what_processes_leave_out_is_told(tmp_path):
     for first in range(0, 3000, 1000):
         lists = playlist(first, 1, 2)
