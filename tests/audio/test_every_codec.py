@@ -125,7 +125,10 @@ def made(ffmpeg, by_ffmpeg, tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         words = ["-f", "lavfi", "-i", source, "-c:a", codec, "-f", container]
         try:
-            ffmpeg(*words, "-strict", "-2", path)  # encoders that it calls experimental too
+            try:
+                ffmpeg(*words, path)
+            except subprocess.CalledProcessError:  # encoders that it calls experimental
+                ffmpeg(*words, "-strict", "-2", path)
             there = by_ffmpeg(path)
         except subprocess.CalledProcessError:
             return {}

@@ -131,7 +131,8 @@ class Place:
     def start(self, command):
         verb, *words = command.split()
         program = ["-m", verb] if "." in verb else [ROOT / "scripts" / f"{verb}.py"]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(self.home)}
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        environment |= {"PYTHONPATH": str(ROOT), "HOME": str(self.home)}
         environment["TMPDIR"] = str(self.temporary)
         return subprocess.Popen(
             [sys.executable, *program, *words], cwd=self.here, env=environment,
@@ -270,6 +271,7 @@ def stop(place, command, number, share, after, seconds):
     if running:
         os.killpg(process.pid, number)
     said, errors = process.communicate(timeout=400)
+    errors = re.sub("^WARNING:tensorflow:.*\n", "", errors, flags=re.M)  # of slow callbacks
     found = {"at": round(enough, 2), "took": round(time.monotonic() - at, 2), "ran": running}
     if number == signal.SIGINT:
         assert "Traceback" not in said
