@@ -78,7 +78,7 @@ def test_compressed_wav(code, tone, by_ffmpeg, ways, tmp_path):
     for size in (0, 0x7FFFF000, 0xFFFFFFFF):
         path.write_bytes(stating(wav, size))
         if size == 0 and code.startswith("adpcm"):
-            with pytest.raises(AudioError, match="no samples came of it"):
+            with pytest.raises(AudioError, match=r"no samples came of it|cut off: 0\.0 s"):
                 ways["builder"](path)
         else:
             assert alike(ways["builder"](path), expected, 0.15) == ""
