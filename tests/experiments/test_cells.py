@@ -131,9 +131,7 @@ def test_worlds_are_the_unit_where_there_are_several(
     plan = read_plan(path)
     for world in (1, 2, 3):
         for part in ("demo", "demo-eval"):
-            (worlds / str(world) / part).mkdir(parents=True)
-            (worlds / str(world) / part / "collection.json").touch()
-        shutil.copy(tiny_collection / "triplets.csv", worlds / str(world) / "demo-eval")
+            shutil.copytree(tiny_collection, worlds / str(world) / part)
     state = results(plan)
     found = collected(plan, state)
     entry = found.tables.entries["vggish-playlist_co", "tags/own/roc_auc"]
