@@ -25,53 +25,45 @@ import tensorflow as tf
 from playlist_pretrain.errors import ModelError
 from playlist_pretrain.files import atomic_write, read_whole, whole
 
-_ARRAYS = """
+# There are no loops among them, so that whatever is run comes to an end; functions are looked at
+# node by node. Dropout and batch normalisation have the last ones, behind the switch of training.
+_MATHEMATICS = """
     Const Identity IdentityN NoOp PlaceholderWithDefault Snapshot StopGradient PreventGradient
     EnsureShape Cast Shape ShapeN Size Rank Reshape Squeeze ExpandDims Transpose Concat ConcatV2
     Split SplitV Slice StridedSlice Pack Unpack Tile Fill ZerosLike OnesLike Range Gather GatherV2
     GatherNd ScatterNd Where InvertPermutation BroadcastTo BroadcastArgs Reverse ReverseV2 Pad PadV2
     MirrorPad OneHot
-"""
-_ELEMENTS = """
     Add AddV2 AddN BiasAdd BiasAddV1 Sub Mul MulNoNan Div RealDiv DivNoNan FloorDiv FloorMod
     Maximum Minimum Neg Abs Sign Square SquaredDifference Sqrt Rsqrt Reciprocal Inv Pow Exp Expm1
     Log Log1p Floor Ceil Round Rint Erf Sin Cos ClipByValue IsNan IsInf IsFinite Equal NotEqual Less
     LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot Select SelectV2 Relu Relu6
     LeakyRelu Elu Selu Softplus Softsign Sigmoid Tanh Softmax LogSoftmax
-"""
-_LAYERS = """
     Sum Mean Max Min Prod All Any ArgMax ArgMin Cumsum TopKV2 MatMul BatchMatMul BatchMatMulV2
     Einsum Conv2D Conv2DBackpropInput Conv3D DepthwiseConv2dNative MaxPool MaxPoolV2 AvgPool
     MaxPool3D AvgPool3D FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 LRN SpaceToBatchND
     BatchToSpaceND SpaceToDepth DepthToSpace ResizeBilinear ResizeNearestNeighbor
+    PartitionedCall StatefulPartitionedCall RandomUniform Switch Merge StatelessIf If
 """
-# Dropout and batch normalisation have the first ones, behind the switch of training. There are no
-# loops among them, so that whatever is run comes to an end; functions are looked at node by node.
-_FLOW = "RandomUniform Switch Merge StatelessIf If PartitionedCall StatefulPartitionedCall"
-OPS = frozenset(f"{_ARRAYS} {_ELEMENTS} {_LAYERS} {_FLOW}".split())
+OPS = frozenset(_MATHEMATICS.split())
 """Ops that any graph may have: mathematics on arrays, without effect outside of them."""
-_LOOPS = """
+_SAVED = """
     While StatelessWhile Case StatelessCase TensorListReserve TensorListFromTensor
     TensorListGetItem TensorListSetItem TensorListStack TensorListGather TensorListConcatV2
     TensorListLength TensorListResize TensorListPushBack TensorListPopBack EmptyTensorList
-"""
-_WEIGHTS = """
     Placeholder VarHandleOp ReadVariableOp AssignVariableOp AssignAddVariableOp AssignSubVariableOp
     Assert
-"""
-_SOUND = "DecodeRaw StringLength Substr RFFT Real Imag"
-_MORE_LAYERS = """
+    DecodeRaw StringLength Substr RFFT Real Imag
     ConcatOffset Erfc L2Loss ReverseSequence StridedSliceGrad CudnnRNN CudnnRNNBackprop CudnnRNNV3
     CudnnRNNBackpropV3 RandomStandardNormal TruncatedNormal RandomUniformInt
     StatelessRandomGetKeyCounter StatelessRandomUniformV2 StatelessRandomNormalV2
 """
-SAVED_OPS = OPS | frozenset(f"{_LOOPS} {_WEIGHTS} {_SOUND} {_MORE_LAYERS}".split())
+SAVED_OPS = OPS | frozenset(_SAVED.split())
 """Ops that a SavedModel may have: loops, weights and the decoding of wav files besides."""
-_SAVE = """
+_SAVING = """
     SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename StringJoin StaticRegexFullMatch
     DisableCopyOnRead
 """
-SAVING_OPS = SAVED_OPS | frozenset(_SAVE.split())
+SAVING_OPS = SAVED_OPS | frozenset(_SAVING.split())
 """Ops of the two functions that read and write the weights, which are not loaded."""
 
 _WITH_CODE_OR_FILES = {
@@ -83,24 +75,20 @@ _PARTS = {
     "FrozenEmbedding",  # of frozen.py; it is loaded by its functions, which are looked at
 }  # fmt: skip
 _GRAPH, _LAYERS_FILE = "saved_model.pb", "keras_metadata.pb"
-_FUNCTIONS = ("TFOpLambda", "SlicingOpLambda")
-"""Layers that Keras makes of TensorFlow's functions, such as ``x + 1``."""
 _FUNCTION = re.compile(
     r"(__operators__|math|nn|linalg|signal)\.[a-z]\w*|image\.resize|concat|reshape|expand_dims|"
     r"squeeze|transpose|cast|stack|unstack|split|tile|pad|reverse|gather|where|zeros_like|ones_like|"
     r"identity|stop_gradient|shape|clip_by_value|einsum|tensordot|norm|slice|strided_slice|repeat|"
     r"range|broadcast_to|one_hot|rank|size"
 )
-_UNREAD = ("model_config", "training_config")
-"""What Keras does not read of a model that is loaded without its training."""
 _REGISTERED = re.compile(r"[\w.]+>\w+")
+# What else keras-cv registers fetches weights and data sets, reads files, or draws pictures.
 _KERAS_CV = """
     DropBlock2D DropPath FeaturePyramid FusedMBConvBlock HierarchicalTransformerEncoder MBConvBlock
     OverlappingPatchingAndEmbedding PatchingAndEmbedding Rescaling Resizing
     SegFormerMultiheadAttention SpatialPyramidPooling SqueezeAndExcite2D StochasticDepth
     TransformerEncoder
 """
-# What else keras-cv registers fetches weights and data sets, reads files, or draws pictures.
 _KERAS_CV_LAYERS = {f"keras_cv>{name}" for name in _KERAS_CV.split()}
 _MODULE = re.compile(
     r"builtins|(keras|tf_keras|keras_cv)(\.\w+)*|playlist_pretrain\.models\.frozen"
@@ -173,8 +161,8 @@ def check_checkpoint(prefix: Path) -> None:
     parts = f"{glob.escape(prefix.name)}.data-*-of-*"
     largest = max((path.stat().st_size for path in prefix.parent.glob(parts)), default=0)
     try:
-        handles = _numbers(data[-48:-8], 4)
-        blocks = [_numbers(value, 2) for _, value in _table_block(data, *handles[2:])]
+        _, _, *handle, _ = _numbers(data[-48:-8], 4)
+        blocks = [_numbers(value, 2)[:2] for _, value in _table_block(data, *handle)]
         if sum(size for _, size in blocks) > len(data):
             raise ValueError(f"{index}: blocks that are larger than the file")
         entries = [entry for block in blocks for entry in _table_block(data, *block)]
@@ -194,16 +182,16 @@ def check_checkpoint(prefix: Path) -> None:
             raise ValueError(f"{index}: {name!r} is of {kind.name} {sides}, which is not there")
 
 
-def _numbers(data: bytes, count: int) -> list[int]:
-    """The first numbers of bytes that hold 7 bits each."""
-    found, at = [], 0
+def _numbers(data: bytes, count: int, at: int = 0) -> list[int]:
+    """The ``count`` numbers at ``at``, in bytes that hold 7 bits each, and the place behind."""
+    found = []
     for _ in range(count):
         value = shift = 0
         while data[at] & 128:
             value, shift, at = value | (data[at] & 127) << shift, shift + 7, at + 1
         found.append(value | data[at] << shift)
         at += 1
-    return found
+    return [*found, at]
 
 
 def _table_block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -213,8 +201,7 @@ def _table_block(data: bytes, start: int, size: int) -> Iterator[tuple[bytes, by
         raise ValueError("a compressed index")
     end = len(block) - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     while at < end:
-        shared, own, length = numbers = _numbers(block[at : at + 30], 3)
-        at += sum(max(1, math.ceil(number.bit_length() / 7)) for number in numbers)
+        shared, own, length, at = _numbers(block, 3, at)
         key = key[:shared] + block[at : at + own]
         yield key, block[at + own : at + own + length]
         at += own + length
@@ -261,8 +248,10 @@ def _check_layers(metadata: Any, path: Path) -> None:
     kinds = {name for room in rooms for name in dir(room) if isinstance(getattr(room, name), type)}
     kinds = (kinds | _PARTS) - _WITH_CODE_OR_FILES
     for node in metadata.nodes:
-        whole = json.loads(node.metadata)
-        waiting: list[Any] = [({key: whole[key] for key in whole if key not in _UNREAD}, None)]
+        content = json.loads(node.metadata)
+        for unread in ("model_config", "training_config"):  # by Keras, without the training
+            content.pop(unread, None)
+        waiting: list[Any] = [(content, None)]
         while waiting:
             value, layer = waiting.pop()
             if isinstance(value, dict):
@@ -271,8 +260,15 @@ def _check_layers(metadata: Any, path: Path) -> None:
                 waiting += [(one, layer) for one in value.values()]
             elif isinstance(value, list):
                 waiting += [(one, layer) for one in value]
-            elif isinstance(value, str) and _REGISTERED.fullmatch(value):
-                _check_registered(value, layer, path)
+            elif (
+                isinstance(value, str)
+                and _REGISTERED.fullmatch(value)
+                and value not in _KERAS_CV_LAYERS
+            ):
+                raise ModelError(
+                    f"{path}: layer {layer!r} has {value!r}, which is no layer of keras-cv that "
+                    f"only computes: refused; {TRUST}"
+                )
 
 
 def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path) -> None:
@@ -284,7 +280,7 @@ def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path)
         layer = config.get("name") or layer
     if module is not None and not _MODULE.fullmatch(str(module)):
         raise ModelError(f"{path}: layer {layer!r} is of the module {module!r}: refused; {TRUST}")
-    if name in _FUNCTIONS:
+    if name in ("TFOpLambda", "SlicingOpLambda"):  # of TensorFlow's functions, such as x + 1
         function = config.get("function") if isinstance(config, dict) else None
         if not _FUNCTION.fullmatch(str(function)):
             raise ModelError(
@@ -295,12 +291,4 @@ def _check_class(value: dict[str, Any], layer: Any, kinds: set[str], path: Path)
         raise ModelError(
             f"{path}: layer {layer!r} is of the class {name!r}: refused, it is no layer of Keras "
             f"or keras-cv that only computes; {TRUST}"
-        )
-
-
-def _check_registered(name: str, layer: Any, path: Path) -> None:
-    if name not in _KERAS_CV_LAYERS:
-        raise ModelError(
-            f"{path}: layer {layer!r} has {name!r}, which is no layer of keras-cv that only "
-            f"computes: refused; {TRUST}"
         )
