@@ -22,8 +22,8 @@ import itertools
 import math
 import os
 import stat
-import struct
 import sys
+import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -345,12 +345,10 @@ def _essentia(module: str) -> ModuleType:
 @functools.cache
 def _tiny_wav() -> str:
     """Path of a valid wav file of 16 samples that lives in memory as long as the process."""
-    samples = bytes(32)
-    form = struct.pack("<IHHIIHH", 16, 1, 1, 16000, 32000, 2, 16)
-    size = struct.pack("<I", len(samples))
-    body = b"WAVEfmt " + form + b"data" + size + samples
     descriptor = os.memfd_create("tiny.wav")
-    os.write(descriptor, b"RIFF" + struct.pack("<I", len(body)) + body)
+    with open(descriptor, "wb", closefd=False) as stream, wave.open(stream) as wav:
+        wav.setparams((1, 2, 16000, 16, "NONE", ""))
+        wav.writeframes(bytes(32))
     return f"/proc/self/fd/{descriptor}"
 
 

@@ -97,9 +97,9 @@ def streams_of(path: str) -> list[Stream]:
                 found = _ogg_streams(data, start)
             elif magic == b"fLaC":
                 found = _flac_streams(data, start)
-            elif magic in (b"RIFF", b"FORM"):
-                return []
-            elif start or magic[:1] == b"\xff" or path.lower().endswith(MPEG_ENDINGS):
+            elif magic not in (b"RIFF", b"FORM") and (
+                start or magic[:1] == b"\xff" or path.lower().endswith(MPEG_ENDINGS)
+            ):
                 found = _frame_streams(data, start)
             else:
                 return []
@@ -211,25 +211,25 @@ def _ogg_streams(data: mmap.mmap, start: int) -> list[Stream]:
     found: list[Stream] = []
     at, end_of_heads = start, -1
     while at >= 0 and len(found) <= _MOST_STREAMS:
-        segments = data[at + 27 : at + 27 + (data[at + 26] if at + 26 < len(data) else 0)]
-        body = at + 27 + len(segments)
+        body, end = _ogg_page(data, at)
         sound = _ogg_sound(data[body : body + 64])
         if at != end_of_heads:
             if found:
                 start = found[-1].spans[0][0]
-                found[-1].spans[:] = [(start, _last_page_end(data, start, at))]
+                _, last = _ogg_page(data, data.rfind(b"OggS", start, at))
+                found[-1].spans[:] = [(start, min(last, at))]
             found.append(Stream(*(sound or ("", 0, 0)), [(at, len(data))]))
         elif sound and not found[-1].codec:
             found[-1] = Stream(*sound, found[-1].spans)
-        end_of_heads = body + sum(segments)
+        end_of_heads = end
         at = data.find(b"OggS\0\2", at + 27)
     return found
 
 
-def _last_page_end(data: mmap.mmap, start: int, stop: int) -> int:
-    at = data.rfind(b"OggS", start, stop)
-    segments = data[at + 27 : at + 27 + (data[at + 26] if at + 26 < stop else 0)]
-    return min(at + 27 + len(segments) + sum(segments), stop)
+def _ogg_page(data: mmap.mmap, at: int) -> tuple[int, int]:
+    """Place of the content of the page at ``at``, and the place behind it."""
+    body = at + 27 + (data[at + 26] if at + 26 < len(data) else 0)
+    return body, body + sum(data[at + 27 : body])
 
 
 def _ogg_sound(packet: bytes) -> tuple[str, int, int] | None:

@@ -21,19 +21,13 @@ import numpy as np
 from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.files import (
-    atomic_write,
-    check_expanded,
-    check_expansion,
-    parse_json,
-    whole,
-)
+from playlist_pretrain.files import atomic_write, check_expanded, check_expansion, parse_json, whole
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.readers.table import cell_text, holds_lists, holds_text
 from playlist_pretrain.records.schema import PackedStrings
 
 if TYPE_CHECKING:
-    from pyarrow import ChunkedArray, Schema, Table
+    from pyarrow import ChunkedArray, Schema
     from pyarrow.parquet import ParquetFile
 
 FORMAT = 1
@@ -187,17 +181,17 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     path = Path(path)
     with _opened(path) as (file, schema, about):
         columns = file.read(columns=[name for name in COLUMNS if name in schema.names])
-        columns = _texts_written_out(columns, path.stat().st_size)
+        size = path.stat().st_size
         if not len(columns):
             raise EmbeddingsError("no rows")
-        ids = _texts_of_column("track_id", columns["track_id"])
+        ids = _texts_of_column("track_id", columns["track_id"], size)
         starts = paths = None
         if "start_seconds" in schema.names:
             starts = columns["start_seconds"].to_numpy().astype(np.float64)
             if not np.isfinite(starts).all():
                 raise EmbeddingsError(f"row {np.argmin(np.isfinite(starts))}: no start_seconds")
         if "path" in schema.names:
-            paths = PackedStrings.pack(_texts_of_column("path", columns["path"]))
+            paths = PackedStrings.pack(_texts_of_column("path", columns["path"], size))
         seen: set[str] = set()
         for row, track_id in enumerate(ids):
             if track_id in seen and (starts is None or ids[row - 1] != track_id):
@@ -249,22 +243,6 @@ def _opened(path: Path) -> Iterator[tuple[ParquetFile, Schema, dict[str, Any]]]:
             yield file, schema, about
 
 
-def _texts_written_out(table: Table, size: int) -> Table:
-    """Make plain text of the columns of ids and paths of a file of ``size`` bytes."""
-    from pyarrow import compute, types
-
-    for place, name in enumerate(table.column_names):
-        column = table[name]
-        if name in ("track_id", "path") and types.is_dictionary(column.type):
-            lengths = (
-                compute.binary_length(chunk.dictionary).take(chunk.indices)
-                for chunk in column.chunks
-            )
-            check_expanded(sum(compute.sum(one).as_py() or 0 for one in lengths), size)
-            table = table.set_column(place, name, column.cast(column.type.value_type))
-    return table
-
-
 def _about(schema: Schema) -> dict[str, Any]:
     text = (schema.metadata or {}).get(METADATA)
     if text is None:
@@ -299,8 +277,16 @@ def _check_schema(schema: Schema) -> None:
             raise EmbeddingsError(f"column 'start_seconds' holds {kind}, not floats")
 
 
-def _texts_of_column(name: str, column: ChunkedArray) -> list[str]:
-    """Cells of a column of ids or paths; raise if one is empty."""
+def _texts_of_column(name: str, column: ChunkedArray, size: int) -> list[str]:
+    """Cells of a column of ids or paths in a file of ``size`` bytes; raise if one is empty."""
+    from pyarrow import compute, types
+
+    if types.is_dictionary(column.type):
+        lengths = (
+            compute.binary_length(chunk.dictionary).take(chunk.indices) for chunk in column.chunks
+        )
+        check_expanded(sum(compute.sum(one).as_py() or 0 for one in lengths), size)
+        column = column.cast(column.type.value_type)
     try:
         texts = [cell_text(cell) for cell in column.to_pylist()]
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ HNSW finds more where tracks hardly cluster, but takes several times as long to 
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,39 +195,33 @@ def _load(path: Path, about: dict[str, Any], shape: tuple[int, ...]) -> Any:
 def _deserialized(data: bytes, shape: tuple[int, ...], lists: int) -> Any:
     """The inverted file of ``shape`` in ``data``; an exception of some kind where it is none.
 
-    FAISS believes what a file says: ids beyond the table would be read from beyond its memory.
+    FAISS believes what a file says: ids beyond the table would be read from beyond its memory, and
+    of lists on a disk it opens the file that they name. So all but centres, sizes of lists, ids
+    and vectors has to be what :meth:`FaissSearch.build` gives.
     """
-    # Of lists on a disk FAISS opens the file that they name, whatever they are part of: these are
-    # the marks and the sizes of an inverted file over plain centres, with its lists in it.
-    values = lists * shape[1]
-    end = 98 + 4 * values
-    marks = data[:4], data[53:57], data[90:98], data[end : end + 13]
-    if marks != (b"IwFl", b"IxFI", values.to_bytes(8, "little"), bytes(9) + b"ilar"):
-        raise ValueError("no lists of plain vectors that are in it")
     faiss = _faiss()
+    tracks, dim = shape
+
+    def head(mark: bytes, vectors: int) -> bytes:
+        unused, trained, metric = 1 << 20, 1, faiss.METRIC_INNER_PRODUCT
+        return mark + struct.pack("<iqqqBi", dim, vectors, unused, unused, trained, metric)
+
+    begin = head(b"IwFl", tracks) + struct.pack("<QQ", lists, 1) + head(b"IxFI", lists)
+    begin += struct.pack("<Q", lists * dim)  # values of the centres, which follow
+    between = bytes(9) + b"ilar" + struct.pack("<QQ", lists, 4 * dim)
+    if not (data.startswith(begin) and data.startswith(between, len(begin) + 4 * lists * dim)):
+        raise ValueError(f"not {lists} lists of {tracks} plain vectors of {dim} values")
     limit = faiss.get_deserialization_vector_byte_limit()
     faiss.set_deserialization_vector_byte_limit(4 * len(data))  # of the whole process
     try:
         index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
     finally:
         faiss.set_deserialization_vector_byte_limit(limit)
-    centres = faiss.downcast_index(index.quantizer)
-    if type(index) is not faiss.IndexIVFFlat or type(centres) is not faiss.IndexFlatIP:
-        raise ValueError(f"{type(index).__name__} over {type(centres).__name__}")
-    held, size = faiss.downcast_InvertedLists(index.invlists), 4 * shape[1]
-    found = (index.ntotal, index.d, index.code_size, held.code_size, centres.d, centres.code_size)
-    if found != (*shape, size, size, shape[1], size):
-        raise ValueError(f"{index.ntotal} vectors of {index.d} values")
-    if type(held) is not faiss.ArrayInvertedLists or centres.codes.size() != lists * size:
-        raise ValueError(f"{type(held).__name__}, {centres.codes.size()} bytes of centres")
-    if not index.nlist == held.nlist == centres.ntotal == lists:
-        raise ValueError(f"{index.nlist} lists")
+    held = index.invlists
     sizes = [held.list_size(i) for i in range(lists)]
     ids = [faiss.rev_swig_ptr(held.get_ids(i), n) for i, n in enumerate(sizes) if n]
-    if not np.array_equal(np.sort(np.concatenate(ids)), np.arange(shape[0])):
-        raise ValueError(f"ids that are not those of {shape[0]} vectors, each once")
-    if index.metric_type != faiss.METRIC_INNER_PRODUCT or not index.is_trained:
-        raise ValueError("another metric")
+    if not np.array_equal(np.sort(np.concatenate(ids)), np.arange(tracks)):
+        raise ValueError(f"ids that are not those of {tracks} vectors, each once")
     return index
 
 
