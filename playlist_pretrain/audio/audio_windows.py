@@ -14,6 +14,7 @@ that reads more formats, and keeps a decoder that crashes out of the process.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -240,52 +241,40 @@ def file_waveform(path: tf.Tensor, sample_rate: int) -> tf.Tensor:
     magic = tf.strings.substr(contents + "    ", 0, 4)
 
     def other():
-        samples, rates, ends, reason = tf.numpy_function(
-            _decoded, [path], (tf.float32, tf.int64, tf.int64, tf.string), stateful=False
-        )
+        decoded = functools.partial(_decoded, sample_rate=sample_rate)
+        kinds = tf.float32, tf.string
+        waveform, reason = tf.numpy_function(decoded, [path], kinds, stateful=False)
         with tf.control_dependencies([demand(reason == "", reason)]):
-            samples = tf.ensure_shape(samples, [None])
-        finite = tf.reduce_all(tf.math.is_finite(samples))
-        with tf.control_dependencies([demand(finite, "a file of NaN or infinite samples")]):
-            rates, ends = tf.ensure_shape(rates, [None]), tf.ensure_shape(ends, [None])
-        at_once = tf.constant(VALUES_AT_ONCE, tf.int64)
-
-        def of_stream(given):
-            rate, start, end = given
-            return tf.cond(
-                tf.equal(rate, sample_rate),
-                lambda: samples[start:end],
-                lambda: resampled(
-                    lambda first, stop: samples[start + first : start + stop],
-                    end - start, at_once, rate, sample_rate,
-                ),
-            )  # fmt: skip
-
-        starts = tf.concat([[tf.constant(0, tf.int64)], ends[:-1]], 0)
-        spec = tf.RaggedTensorSpec([None], tf.float32, ragged_rank=0)
-        return tf.map_fn(
-            of_stream, (rates, starts, ends), parallel_iterations=1, fn_output_signature=spec
-        ).values
+            return tf.identity(waveform)
 
     is_wav = tf.reduce_any(tf.equal(magic, tf.constant(["RIFF", "RF64", "riff"])))
     waveform = tf.cond(is_wav, lambda: wav_waveform(contents, sample_rate), other)
     return tf.ensure_shape(waveform, [None])
 
 
-def _decoded(path: bytes | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, bytes]:
-    """Decode by libsndfile: mono float32 [samples], and rate and end of each stream in it.
+def _decoded(path: bytes | np.ndarray, sample_rate: int) -> tuple[np.ndarray, bytes]:
+    """Decode by libsndfile to mono float32 [samples]; with the reason if there are none.
 
-    Last comes the reason if there are none: an error raised here would be logged by TensorFlow
-    with its traceback.
+    An error raised here would be logged by TensorFlow with its traceback.
     """
-    rates, parts, reason = [], [np.zeros(0, np.float32)], ""
+    parts = [np.zeros(0, np.float32)]
     try:
         for rate, mono in read_streams(os.fsdecode(np.asarray(path).item())):
-            rates.append(rate)
-            parts.append(mono)
-        if not sum(map(len, parts)):
-            reason = "a file that holds no samples"
+            if not np.isfinite(mono).all():
+                raise AudioError("a file of NaN or infinite samples")
+            if mono.size:
+                parts.append(mono if rate == sample_rate else _resampled(mono, rate, sample_rate))
+        if len(parts) == 1:
+            raise AudioError("a file that holds no samples")
     except AudioError as error:
-        reason = str(error)
-    ends = np.cumsum([len(part) for part in parts[1:]], dtype=np.int64)
-    return np.concatenate(parts), np.array(rates, np.int64), ends, reason.encode()
+        return parts[0], str(error).encode()
+    return np.concatenate(parts), b""
+
+
+def _resampled(waveform: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    with tf.device("CPU"):
+        samples = tf.constant(waveform)
+        count, at_once, rate = tf.constant([len(waveform), VALUES_AT_ONCE, rate], tf.int64)
+        return resampled(
+            lambda first, stop: samples[first:stop], count, at_once, rate, sample_rate
+        ).numpy()

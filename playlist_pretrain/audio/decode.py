@@ -210,7 +210,11 @@ def _load(
         # Where no frames follow one another, what the decoder takes for some by a name is noise.
         nameless = not runs and path.lower().endswith(MPEG_ENDINGS)
         try:
-            with _essentia_name(path, nameless) as name:
+            with open(path, "rb") as stream:
+                # Absolute, a path is no protocol (http:…); Essentia takes no other than UTF-8.
+                name = os.path.abspath(path)
+                if nameless or name != name.encode("utf-8", "replace").decode():
+                    name = f"/proc/self/fd/{stream.fileno()}"
                 return _load_alike(name, sample_rate, excerpt, resample_quality)
         except AudioError:
             if not runs:
@@ -350,20 +354,6 @@ def _tiny_wav() -> str:
         wav.setparams((1, 2, 16000, 16, "NONE", ""))
         wav.writeframes(bytes(32))
     return f"/proc/self/fd/{descriptor}"
-
-
-@contextlib.contextmanager
-def _essentia_name(path: str, nameless: bool = False) -> Iterator[str]:
-    """Make a path absolute, so that it is no protocol (``http:…``), and valid UTF-8.
-
-    With ``nameless``, or where that cannot be, the name says nothing of the format.
-    """
-    path = os.path.abspath(path)
-    if nameless or path != path.encode("utf-8", "replace").decode():
-        with open(path, "rb") as stream:
-            yield f"/proc/self/fd/{stream.fileno()}"
-    else:
-        yield path
 
 
 @contextlib.contextmanager

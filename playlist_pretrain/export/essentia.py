@@ -180,7 +180,6 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     answer of the signature ``waveform``. Raises AudioError for a file that cannot be read or is
     shorter than a window, ModelError where Essentia cannot run the package.
     """
-
     name, front_end, model = job.name, job.front_end, job.model
     outputs, frames, rate = list(model.output), job.loaded.frames, front_end.sample_rate
     audio = job.audio
