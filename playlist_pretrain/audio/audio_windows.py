@@ -191,11 +191,8 @@ def _log_mel(path: tf.Tensor, front_end: FrontEnd, frames: int, short: str) -> t
     mel = front_end.log_mel(pad_to_frame(front_end, waveform))
     if short != "skip":
         return fill_window(mel, frames, short, front_end.silence)
-    length = tf.shape(mel)[0]
-    enough = tf.debugging.Assert(
-        length >= frames, [f"too short: a window needs {frames} frames, it has", length]
-    )
-    with tf.control_dependencies([enough]):
+    length, message = tf.shape(mel)[0], f"too short: a window needs {frames} frames, it has"
+    with tf.control_dependencies([demand(length >= frames, message, length)]):
         return tf.identity(mel)
 
 

@@ -56,7 +56,7 @@ def read_streams(path: str) -> Iterator[tuple[int, np.ndarray]]:
             if file.read(4).startswith((b"\xff", b"ID3", b"TAG", b"APET")):
                 raise AudioError(DAMAGED)  # libmpg123 would print what it does not find
             file.seek(0)
-            rate, mono = _read(file, None)
+            rate, mono = _read(file, Stream("", 0, 0, []))
             refuse_cut_off(path, streams, len(mono) / rate)
             yield rate, mono
         for stream in streams:
@@ -101,18 +101,17 @@ def _mpeg(content: bytes, stream: Stream) -> IO[bytes]:
     return _Longer(content, 128 + (stream.frames + 2) * frame_at(content, 0)[2])
 
 
-def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:
+def _read(source: IO[bytes], stream: Stream) -> tuple[int, np.ndarray]:
     import soundfile
 
-    frames = stream.frames if stream else 0
     try:
         with soundfile.SoundFile(source) as file:
             rate, stated = file.samplerate, file.frames
             if not LOWEST_RATE <= rate <= HIGHEST_RATE:
                 raise AudioError(f"a file of an impossible rate: {rate}")
-            if stream and frames:
+            if stream.frames:
                 # In one go: between blocks libmpg123 loses its place.
-                stated = min(stated, frames * stream.frame_samples)
+                stated = min(stated, stream.frames * stream.frame_samples)
                 means = [file.read(stated, "float32", always_2d=True).mean(axis=1)]
             else:
                 if stated < _UNKNOWN:
@@ -125,7 +124,7 @@ def _read(source: IO[bytes], stream: Stream | None) -> tuple[int, np.ndarray]:
         raise AudioError(DAMAGED) from None
     mono = np.concatenate(means)
     # What an encoder adds before and behind is taken off again.
-    there = len(mono) + (4 * stream.frame_samples if stream else 0)
+    there = len(mono) + 4 * stream.frame_samples
     if stated < _UNKNOWN and there < stated - MISSING_SECONDS * rate:
         raise AudioError(f"a file that is cut off: samples stated, there: {stated}, {len(mono)}")
     return rate, mono

@@ -22,8 +22,8 @@ import tensorflow as tf
 
 from playlist_pretrain.audio.front_end import PRESETS, FrontEnd
 from playlist_pretrain.delimited import listed
-from playlist_pretrain.errors import FrontEndError, ModelError, first_line
-from playlist_pretrain.files import content_key, parse_json
+from playlist_pretrain.errors import ModelError, first_line
+from playlist_pretrain.files import content_key, parse_json, whole
 from playlist_pretrain.models.trust import calls_of, check_ops
 from playlist_pretrain.stack import with_constants
 
@@ -307,25 +307,20 @@ def read_essentia(path: Path, *, trust: bool = False) -> tuple[tf.keras.Model, F
     content = _content(path, "no such file")
     json_path = path.with_suffix(".json")
     folder = "; a SavedModel is given by its folder" if path.name == "saved_model.pb" else ""
-    try:
-        metadata = parse_json(_content(json_path, f"{path} needs this file beside it{folder}"))
-    except ValueError as error:
-        raise ModelError(f"{json_path}: not JSON, or damaged: {error}") from error
+    text = _content(json_path, f"{path} needs this file beside it{folder}")
+    with whole(json_path, "description of a model", ModelError):
+        metadata = parse_json(text)
+        own = "front_end" in metadata  # in packages of this program
+        front_end: Any = FrontEnd.from_dict(metadata["front_end"]) if own else None
     field = functools.partial(_field, json_path, metadata)
     algorithm = field(str, "inference", "algorithm")
-    front_end: Any
-    if "front_end" in metadata:  # in packages of this program
-        try:
-            front_end = FrontEnd.from_dict(metadata["front_end"])
-        except (ValueError, TypeError, FrontEndError) as error:
-            raise ModelError(f"{json_path}: damaged: {error}") from error
-    elif algorithm in ALGORITHMS:
+    if front_end is None:
+        if algorithm not in ALGORITHMS:
+            raise ModelError(
+                f"{json_path}: made for {algorithm!r}, of which there is no front end here; there "
+                f"are those of {listed(list(ALGORITHMS))}"
+            )
         front_end = PRESETS[ALGORITHMS[algorithm]]
-    else:
-        raise ModelError(
-            f"{json_path}: made for {algorithm!r}, of which there is no front end here; there are "
-            f"those of {listed(list(ALGORITHMS))}"
-        )
     rate = field((int, float), "inference", "sample_rate")
     if rate != front_end.sample_rate:
         raise ModelError(

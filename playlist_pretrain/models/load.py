@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
-from playlist_pretrain.errors import FrontEndError, ModelError, RecipeError, first_line
-from playlist_pretrain.files import content_key, load_json
+from playlist_pretrain.errors import ModelError, RecipeError, first_line
+from playlist_pretrain.files import content_key, load_json, whole
 from playlist_pretrain.messages import command
 from playlist_pretrain.models import AUDIOSET, ESSENTIA, MEAN_OF_MEL, SCRATCH, backbone
 from playlist_pretrain.models.saved_model import METADATA, MODEL_FORMAT
@@ -273,24 +273,19 @@ def _saved(path: Path, trust: bool) -> LoadedModel:
                 "model for Essentia or an exported package"
             )
         raise ModelError(f"{path}: no SavedModel (runs/NAME/saved_model of a finished run is one)")
-    import tensorflow as tf
-
-    try:
-        metadata = load_json(path / METADATA)
-        if metadata["format"] != MODEL_FORMAT:
-            raise ModelError(
-                f"{path}: model format {metadata['format']}, this version reads {MODEL_FORMAT}"
-            )
+    description = path / METADATA
+    if not description.is_file():
+        raise ModelError(f"{path}: a SavedModel, but not of this package (no {METADATA})")
+    with whole(description, "description of a model", ModelError):
+        metadata = load_json(description)
+        if (found := metadata["format"]) != MODEL_FORMAT:
+            raise ModelError(f"model format {found}, this version reads {MODEL_FORMAT}")
         front_end: Any = FrontEnd.from_dict(metadata["front_end"])
         classes = metadata.get("classes", [])
         if not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
             raise ValueError("its classes are no list of names")
-    except FileNotFoundError as error:
-        raise ModelError(
-            f"{path}: a SavedModel, but not of this package (no {METADATA})"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, FrontEndError) as error:
-        raise ModelError(f"{path / METADATA}: damaged: {error}") from error
+    import tensorflow as tf
+
     from playlist_pretrain.models.trust import checked_copy
 
     with contextlib.nullcontext(path) if trust else checked_copy(path) as folder:
@@ -313,6 +308,6 @@ def _saved(path: Path, trust: bool) -> LoadedModel:
         )
     if "classes" in metadata and not names == len(classes) == outputs:
         raise ModelError(
-            f"{path / METADATA}: damaged: {names} different names of classes for {outputs} outputs"
+            f"{description}: damaged: {names} different names of classes for {outputs} outputs"
         )
     return dataclasses.replace(loaded, key=key)

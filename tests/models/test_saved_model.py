@@ -110,7 +110,7 @@ def with_metadata(**change):
     [
         (lambda path: (path / "saved_model.pb").unlink(), "no SavedModel"),
         (lambda path: (path / METADATA).unlink(), "not of this package"),
-        (lambda path: (path / METADATA).write_text("{"), "damaged"),
+        (lambda path: (path / METADATA).write_text("{"), "not a whole description"),
         (lambda path: (path / METADATA).write_text('{"format": 9}'), "model format 9, this versi"),
         (
             lambda path: (path / "saved_model.pb").write_bytes(b"\x00garbage"),
