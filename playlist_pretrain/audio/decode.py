@@ -25,7 +25,7 @@ import stat
 import sys
 import wave
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -120,13 +120,13 @@ def decode(
         if excerpt is not None and not 0 < excerpt < math.inf:
             raise AudioError(f"an excerpt of {excerpt} seconds cannot be cut")
         _check_file(path)
-        settings = sample_rate, excerpt, resample_quality
+        asked = AudioLoader(sample_rate, excerpt, resample_quality)
         if in_worker() and "tensorflow" not in sys.modules:
-            return _decode(path, *settings)
+            return _decode(path, asked)
         require("essentia")
         # Names that hold for this process alone: its folder, /proc/self, /dev/fd.
         folder, name = os.path.split(path)
-        return _apart((os.path.join(os.path.realpath(folder), name), *settings))
+        return _apart((os.path.join(os.path.realpath(folder), name), asked))
     except AudioError as error:
         reason = str(error)
     except ProcessEnded as error:
@@ -143,13 +143,13 @@ def _decode_task(task: tuple, announce: Callable[[str], None]) -> Decoded:
 _apart = OwnProcess(_decode_task)
 
 
-def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality: int) -> Decoded:
+def _decode(path: str, asked: AudioLoader) -> Decoded:
     """:func:`decode` in this process; errors do not name the file."""
     samples = sample_bytes(path)
     if samples and not samples.stated:
         raise AudioError("holds no samples")
     streams = streams_of(path)
-    waveform, first, total = _load(path, streams, sample_rate, excerpt, resample_quality)
+    waveform, first, total = _load(path, streams, asked)
     if waveform.size == 0:
         raise AudioError(
             "no samples came of it: it holds none, or its codec is not supported in full; "
@@ -157,17 +157,19 @@ def _decode(path: str, sample_rate: int, excerpt: float | None, resample_quality
         )
     if not np.isfinite(waveform).all():
         raise AudioError("holds NaN or infinite samples")
-    seconds = total / sample_rate
+    seconds = total / asked.sample_rate
     refuse_cut_off(path, streams, seconds)
-    start, stop = _excerpt(total, sample_rate, excerpt)
+    start, stop = _excerpt(total, asked)
     if stop - start < waveform.size:  # a copy does not keep the whole file in memory
         waveform = waveform[start - first : stop - first].copy()
-    return Decoded(waveform, start / sample_rate, seconds)
+    return Decoded(waveform, start / asked.sample_rate, seconds)
 
 
-def _excerpt(total: int, sample_rate: int, excerpt: float | None) -> tuple[int, int]:
+def _excerpt(total: int, asked: AudioLoader) -> tuple[int, int]:
     """First sample of the excerpt from the centre of ``total`` samples, and the one after it."""
-    samples = total if excerpt is None else min(total, max(1, round(excerpt * sample_rate)))
+    samples = total
+    if asked.excerpt is not None:
+        samples = min(total, max(1, round(asked.excerpt * asked.sample_rate)))
     start = (total - samples) // 2
     return start, start + samples
 
@@ -194,14 +196,8 @@ def _check_file(path: str) -> None:
         raise AudioError(f"is an MPEG program or transport stream, which is not read; {_ADVICE}")
 
 
-def _load(
-    path: str,
-    streams: Sequence[Stream],
-    sample_rate: int,
-    excerpt: float | None,
-    resample_quality: int,
-) -> tuple[np.ndarray, int, int]:
-    """Samples that hold the excerpt, mono at ``sample_rate``; number of the first, and of all."""
+def _load(path: str, streams: Sequence[Stream], asked: AudioLoader) -> tuple[np.ndarray, int, int]:
+    """Samples that hold the excerpt, mono and resampled; number of the first, and of all."""
     runs = [list(run) for _, run in itertools.groupby(streams, lambda stream: stream.sound)]
     # The decoder gives up on what lies between the links of an Ogg file, such as a picture.
     links = [span for stream in streams if not stream.frames for span in stream.spans]
@@ -215,43 +211,42 @@ def _load(
                 name = os.path.abspath(path)
                 if nameless or name != name.encode("utf-8", "replace").decode():
                     name = f"/proc/self/fd/{stream.fileno()}"
-                return _load_alike(name, sample_rate, excerpt, resample_quality)
+                return _load_alike(name, asked)
         except AudioError:
             if not runs:
                 raise  # otherwise what is around the frames may be in the way
     parts: list[np.ndarray] = []
     for run in runs:
         with _copied(path, run) as name:
-            parts.append(_load_alike(name, sample_rate, None, resample_quality)[0])
-        _refuse_longer(sum(map(len, parts)), sample_rate)
+            parts.append(_load_alike(name, replace(asked, excerpt=None))[0])
+        _refuse_longer(sum(map(len, parts)), asked)
     waveform = np.concatenate(parts)
     return waveform, 0, waveform.size
 
 
-def _load_alike(
-    name: str, sample_rate: int, excerpt: float | None, resample_quality: int
-) -> tuple[np.ndarray, int, int]:
+def _load_alike(name: str, asked: AudioLoader) -> tuple[np.ndarray, int, int]:
     """:func:`_load` for a file of one rate and number of channels."""
     try:
         with open(name, "rb") as stream:
             if stream.read(4) == b"RIFX":
                 raise RuntimeError("taken for little-endian")
-        waveform, total = _run(name, sample_rate, resample_quality, 0, _LONG_SECONDS)
+        waveform, total = _run(name, asked, 0, _LONG_SECONDS)
         if not waveform.size:
             raise RuntimeError("no samples")
         if total <= waveform.size:
             return waveform, 0, waveform.size
-        start, stop = _excerpt(total, sample_rate, excerpt)
-        _refuse_longer(stop - start, sample_rate)
-        first, last = max(0, start // sample_rate - 1), stop // sample_rate + 2
-        waveform, _ = _run(name, sample_rate, resample_quality, first, last)
-        if waveform.size < (last - first) * sample_rate:  # it ends there: that is exact
-            total = first * sample_rate + waveform.size
-        return waveform, first * sample_rate, total
+        start, stop = _excerpt(total, asked)
+        _refuse_longer(stop - start, asked)
+        rate = asked.sample_rate
+        first, last = max(0, start // rate - 1), stop // rate + 2
+        waveform, _ = _run(name, asked, first, last)
+        if waveform.size < (last - first) * rate:  # it ends there: that is exact
+            total = first * rate + waveform.size
+        return waveform, first * rate, total
     except RuntimeError as error:
         reason = str(error)
     try:
-        waveform = _load_other(name, sample_rate, resample_quality)
+        waveform = _load_other(name, asked)
         return waveform, 0, waveform.size
     except AudioError as error:
         if str(error) != DAMAGED:  # it knows the file
@@ -273,23 +268,22 @@ def _load_alike(
     )
 
 
-def _run(
-    name: str, sample_rate: int, resample_quality: int, first: int, last: int
-) -> tuple[np.ndarray, int]:
+def _run(name: str, asked: AudioLoader, first: int, last: int) -> tuple[np.ndarray, int]:
     """Run ``MonoLoader``: its samples from second ``first`` to ``last``, and how many there are.
 
     The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds.
     """
     essentia, streaming = _essentia("essentia"), _essentia("essentia.streaming")
+    rate, quality = asked.sample_rate, asked.resample_quality
     loader = streaming.MonoLoader()
-    part = streaming.Trimmer(sampleRate=sample_rate, startTime=first, endTime=last)
-    length = streaming.Duration(sampleRate=sample_rate)
+    part = streaming.Trimmer(sampleRate=rate, startTime=first, endTime=last)
+    length = streaming.Duration(sampleRate=rate)
     pool = essentia.Pool()
     try:
         # The decoder frees a packet that only a first successful opening sets up, so a file of
         # an unknown codec would crash the process if it were the first.
         loader.configure(filename=_tiny_wav())
-        loader.configure(filename=name, sampleRate=sample_rate, resampleQuality=resample_quality)
+        loader.configure(filename=name, sampleRate=rate, resampleQuality=quality)
         loader.audio >> part.signal
         loader.audio >> length.signal
         part.signal >> (pool, "part")
@@ -302,36 +296,38 @@ def _run(
             vars(algorithm).clear()
     held = set(pool.descriptorNames())
     waveform = pool["part"] if "part" in held else np.zeros(0, np.float32)
-    total = round(float(pool["seconds"]) * sample_rate) if "seconds" in held else 0
+    total = round(float(pool["seconds"]) * rate) if "seconds" in held else 0
     # Whatever rounding does to the number, a part that does not reach its end is all there is.
-    whole = first == 0 and waveform.size < last * sample_rate
+    whole = first == 0 and waveform.size < last * rate
     return waveform, waveform.size if whole else total
 
 
-def _refuse_longer(samples: int, sample_rate: int) -> None:
-    if samples > LONGEST_WHOLE * sample_rate:
+def _refuse_longer(samples: int, asked: AudioLoader) -> None:
+    if (seconds := samples / asked.sample_rate) > LONGEST_WHOLE:
         raise AudioError(
-            f"lasts {samples / sample_rate / 3600:.1f} hours, and at most "
+            f"lasts {seconds / 3600:.1f} hours, and at most "
             f"{LONGEST_WHOLE / 3600:.1f} are taken whole; take an excerpt, or cut it up (of a "
             "joined file, or one of more than two channels, an excerpt needs the whole), for "
             "example with: ffmpeg -i FILE -f segment -segment_time 3600 -c copy PART%02d.EXT"
         )
 
 
-def _load_other(name: str, sample_rate: int, resample_quality: int) -> np.ndarray:
+def _load_other(name: str, asked: AudioLoader) -> np.ndarray:
     """:func:`_load` by libsndfile, for what Essentia refuses."""
     parts = []
     for rate, mono in read_streams(name):
-        if rate != sample_rate and mono.size:
+        if rate != asked.sample_rate and mono.size:
             resample = _essentia("essentia.standard").Resample(
-                inputSampleRate=rate, outputSampleRate=sample_rate, quality=resample_quality
+                inputSampleRate=rate,
+                outputSampleRate=asked.sample_rate,
+                quality=asked.resample_quality,
             )
             try:
                 mono = resample(mono)
             except RuntimeError as error:
                 raise AudioError(f"cannot be resampled from {rate} Hz ({error})") from None
         parts.append(mono)
-        _refuse_longer(sum(map(len, parts)), sample_rate)
+        _refuse_longer(sum(map(len, parts)), asked)
     return np.concatenate(parts)
 
 

@@ -116,9 +116,10 @@ def _read(source: IO[bytes], stream: Stream) -> tuple[int, np.ndarray]:
             else:
                 if stated < _UNKNOWN:
                     _check_length(stated, rate, file.channels)
-                means = [np.zeros(0, np.float32)]
-                while len(block := _block(file)):
-                    means.append(block.mean(axis=1))
+                means: list[np.ndarray] = []
+                most = _BLOCK_VALUES // file.channels
+                while not means or len(means[-1]) == most:
+                    means.append(_block(file, most).mean(axis=1))
                     _check_length(sum(map(len, means)), rate, file.channels)
     except soundfile.LibsndfileError:
         raise AudioError(DAMAGED) from None
@@ -130,15 +131,13 @@ def _read(source: IO[bytes], stream: Stream) -> tuple[int, np.ndarray]:
     return rate, mono
 
 
-def _block(file: Any) -> np.ndarray:
-    """Some samples more, float32 [samples, channels]; none at the end."""
+def _block(file: Any, most: int) -> np.ndarray:
+    """The next samples, float32 [samples, channels]; less than ``most`` are the last."""
     import soundfile
 
-    samples = _BLOCK_VALUES // file.channels
-    if file.frames < _UNKNOWN:
-        return file.read(samples, "float32", always_2d=True)
-    block = np.full((samples, file.channels), np.nan, np.float32)
-    with contextlib.suppress(soundfile.LibsndfileError):  # it cannot find the end's place
+    block = np.full((most, file.channels), np.nan, np.float32)
+    # Of a file that is cut off, or whose length is not known: what was read is there.
+    with contextlib.suppress(soundfile.LibsndfileError):
         return file.read(out=block)
     return block[~np.isnan(block).any(axis=1)]
 

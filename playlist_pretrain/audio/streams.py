@@ -276,7 +276,7 @@ def refuse_cut_off(path: str, streams: Sequence[Stream], seconds: float) -> None
             stated = seconds * samples.stated / max(samples.there, 1)
     elif all(one.stated and one.sample_rate for one in streams):
         stated = sum(one.stated / one.sample_rate for one in streams)
-    if seconds < stated - MISSING_SECONDS:
+    if 0 < seconds < stated - MISSING_SECONDS:  # of no samples another message says more
         raise AudioError(f"cut off: {seconds:.1f} s of the {stated:.1f} s that its header states")
 
 
