@@ -104,6 +104,7 @@ def _mpeg(content: bytes, stream: Stream) -> IO[bytes]:
 def _read(source: IO[bytes], stream: Stream) -> tuple[int, np.ndarray]:
     import soundfile
 
+    means: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(source) as file:
             rate, stated = file.samplerate, file.frames
@@ -116,7 +117,6 @@ def _read(source: IO[bytes], stream: Stream) -> tuple[int, np.ndarray]:
             else:
                 if stated < _UNKNOWN:
                     _check_length(stated, rate, file.channels)
-                means: list[np.ndarray] = []
                 most = _BLOCK_VALUES // file.channels
                 while not means or len(means[-1]) == most:
                     means.append(_block(file, most).mean(axis=1))
