@@ -17,6 +17,7 @@ import playlist_pretrain as pp
 from playlist_pretrain.audio.front_end import IMPORTED
 from playlist_pretrain.cli import embed, export, finetune, search, similarity
 from playlist_pretrain.errors import ModelError
+from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.models.load import load_backbone, load_model
 from playlist_pretrain.models.saved_model import save_backbone
 
@@ -628,8 +629,15 @@ def with_keras_cv():
     return tf.keras.Model(inputs, L.GlobalMaxPooling2D()(x))
 
 
+def resnet():
+    few = {"stackwise_filters": [8, 8], "stackwise_blocks": [1, 1], "stackwise_strides": [1, 2]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("playlist_pretrain.models.resnet50.STACKS", few)
+        return BACKBONES.get("resnet50")(frames=FRAMES, bands=FRONT_END.bands)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [with_many_layers, with_keras_cv])
+@pytest.mark.parametrize("make", [with_many_layers, with_keras_cv, resnet])
 def test_models_of_stock_layers_pass(make, tmp_path, rng):
     model = make()
     save_backbone(model, FRONT_END, tmp_path / "saved_model")

@@ -120,8 +120,10 @@ PLACES = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [*((place, signal.SIGINT) for place in PLACES), ("in Python", signal.SIGTERM)],
+)
 def test_it_ends_with_one_line(place, number):
     with program(PLACES[place]) as process:
         assert process.stdout.readline() == "begun\n"
