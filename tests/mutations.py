@@ -39,6 +39,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -574,8 +575,8 @@ def _jamendo(path: Path) -> Any:
 def _mtat(folder: Path) -> Any:
     from playlist_pretrain.tasks import magnatagatune
 
-    magnatagatune.CLIPS = 8
-    return magnatagatune._annotations(magnatagatune._source(str(folder)))
+    with mock.patch.object(magnatagatune, "CLIPS", 8):
+        return magnatagatune._annotations(magnatagatune._source(str(folder)))
 
 
 def _make_mtat(folder: Path) -> None:

@@ -1,10 +1,11 @@
 """How the commands of the pages are run: as they stand, but for what takes long.
 
-As a program, by a Python that has what a page names: ``running.py HOME FILE`` does the commands
-that it is told as JSON one after the other, in one process, and writes what they print to the file.
+As a program, by a Python that has what a page names, it does what it is told on standard input: a
+home and commands a line, as JSON. What these print, or why one fails, comes back as a line too.
 """
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from unittest import mock
 
@@ -104,27 +106,41 @@ def dry_run(target):
     return done.stdout.splitlines()
 
 
-def run_in(python, commands, home):
-    """Run commands, with the variables of each, in ``home`` by the program below; what they print.
-
-    ``python`` is that of an environment: neither its ``PATH`` nor its modules are ours.
-    """
-    for name in ("venv", ".venv"):
-        (home / name).unlink(missing_ok=True)
-        (home / name).symlink_to(Path(python).parents[1])
+@functools.cache
+def _program(python):
+    """The program below, in an environment: neither its ``PATH`` nor its modules are ours."""
     ours = Path(sys.executable).parent
     path = [one for one in os.environ["PATH"].split(":") if Path(one) != ours]
     environment = {**os.environ, "PATH": ":".join(path), "PYTHONPATH": str(ROOT)}
-    with tempfile.NamedTemporaryFile() as printed:
-        done = subprocess.run(
-            [python, __file__, str(home), printed.name], input=json.dumps(commands), text=True,
-            env=environment, cwd=home, capture_output=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(Path(printed.name).read_text("utf-8"))
+    return subprocess.Popen(
+        [python, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=environment,
+    )  # fmt: skip
+
+
+def run_in(python, commands, home):
+    """Run commands, with the variables of each, in ``home`` by ``python``; what they print."""
+    for name in ("venv", ".venv"):
+        (home / name).unlink(missing_ok=True)
+        (home / name).symlink_to(Path(python).parents[1])
+    program = _program(python)
+    print(json.dumps([str(home), commands]), file=program.stdin, flush=True)
+    told = json.loads(program.stdout.readline())
+    assert isinstance(told, list), told
+    return told
+
+
+def _serve():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what else is printed is no answer
+    for line in sys.stdin:
+        home, commands = json.loads(line)
+        try:
+            told = [run(command, Path(home), more) for command, more in commands]
+        except BaseException:
+            told = traceback.format_exc()
+        print(json.dumps(told), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    HOME, FILE = sys.argv[1:]
-    told = [run(command, Path(HOME), more) for command, more in json.load(sys.stdin)]
-    Path(FILE).write_text(json.dumps(told), "utf-8")
+    _serve()
