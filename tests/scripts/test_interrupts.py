@@ -13,7 +13,9 @@ from processes import ROOT
 HEAD = """
 import atexit, ctypes, gc, logging, sys, threading, time, types
 sys.argv = ["odd.py", *sys.argv[1:]]
-from playlist_pretrain.__main__ import start
+from playlist_pretrain import __main__ as program
+program.PATIENCE_SECONDS = 1.5
+start = program.start
 """
 TAIL = """
 sys.modules["playlist_pretrain.cli.odd"] = types.SimpleNamespace(main=main)
@@ -154,7 +156,7 @@ def test_what_is_half_done_is_cleaned_up_and_the_second_time_is_the_last(tmp_pat
             if words:
                 while not mark.exists():
                     time.sleep(0.05)
-                time.sleep(6)  # however long, what is handled is left alone
+                time.sleep(2.5)  # however long, what is handled is left alone
                 assert process.poll() is None
                 process.send_signal(signal.SIGINT)
             errors = process.communicate(timeout=60)[1]
