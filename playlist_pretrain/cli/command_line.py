@@ -59,28 +59,27 @@ def run(
         with temporary_folder():
             function(parsed.options)
         return 0
-    except PlaylistPretrainError as error:
-        if debug:
-            raise
-        _say(f"{prog}: error: {error}")
-        return 1
-    except ImportError as error:
-        sentence = missing_extra(error)
-        if debug or sentence is None:
-            raise
-        _say(f"{prog}: error: {sentence}")
-        return 1
-    except OSError as error:  # a full disk, a folder without permission: the system's own words
-        if debug:
-            raise
-        where = f": {error.filename}" if error.filename else ""
-        _say(printable(f"{prog}: error: {error.strerror or error}{where}"))
-        return 1
     except KeyboardInterrupt:
         if debug:
             raise
         _say(f"{prog}: interrupted; what was finished is kept")
         return 130
+    except (PlaylistPretrainError, ImportError, OSError) as error:
+        told = _told(error)
+        if debug or told is None:
+            raise
+        _say(f"{prog}: error: {told}")
+        return 1
+
+
+def _told(error: Exception) -> str | None:
+    """What a user can mend, or None for a fault of the program."""
+    if isinstance(error, ImportError):
+        return missing_extra(error)
+    if isinstance(error, OSError):  # a full disk, a folder without permission
+        where = f": {error.filename}" if error.filename else ""
+        return printable(f"{error.strerror or error}{where}")
+    return str(error)
 
 
 def _say(text: str) -> None:

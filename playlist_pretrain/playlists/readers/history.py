@@ -214,8 +214,8 @@ def _listens_of_table(
     if of_last_fm:
         names = [*LAST_FM, *({"track_mbid"} & set(header))]
 
-    def listen(row: tuple[int, tuple[str, ...]]) -> tuple[str, int, str]:
-        line, (who, time, track, *mbid) = row
+    def listen(line: int, cells: tuple[str, ...]) -> tuple[str, int, str]:
+        who, time, track, *mbid = cells
         seconds = _seconds(time, f"{source.name}: line {line}: column {names[1]!r}")
         if of_last_fm:
             return source.owner, seconds, next(filter(None, mbid), f"{who} – {track}")
@@ -238,8 +238,7 @@ def _has_no_header(cells: Sequence[str]) -> bool:
 def _listens_of_json(
     source: Source, as_list: bool, request: Request
 ) -> Iterator[tuple[str, int, str]]:
-    def listen(row: tuple[str, Any]) -> tuple[str, int, str]:
-        where, one = row
+    def listen(where: str, one: Any) -> tuple[str, int, str]:
         if type(one) is bytes:
             one = object_of(one, where)
         elif type(one) is not dict:

@@ -67,6 +67,16 @@ class ItunesReader(Reader):
         )
         if type(tracks) is not dict or type(playlists) is not list:
             raise TableError(f"{source.name}: no Tracks and Playlists, so it is no library")
+
+        def track_id(where: str, item: Any) -> str:
+            number = item.get("Track ID") if type(item) is dict else None
+            track = tracks.get(str(number)) if type(number) is int else None
+            if type(track) is not dict:
+                what = "its track is not in the library"
+                raise RowError(f"{where}: {what}", "a track that is not listed")
+            fields = {key: _text(track.get(name)) for key, name in FIELDS.items()}
+            return track_id_of_fields(fields, source.path, request.audio, where)
+
         taken: set[str] = set()
         for number, playlist in enumerate(playlists):
             where = f"{source.name}: playlist {number}"
@@ -80,10 +90,6 @@ class ItunesReader(Reader):
                     what = "in a list that the program makes itself"
                     request.damaged(RowError(f"{place}: {what}", what, usual=True))
                 continue
-
-            def track_id(place_and_item: tuple[str, Any]) -> str:
-                return _track_id(*place_and_item, tracks, source, request)
-
             name, key = (_text(playlist.get(key)) for key in ("Name", "Playlist Persistent ID"))
             name = source.owner + (name or str(number))
             if name in taken:
@@ -94,14 +100,3 @@ class ItunesReader(Reader):
 
 def _text(value: Any) -> str:
     return value.strip() if type(value) is str else ""
-
-
-def _track_id(
-    where: str, item: Any, tracks: dict[str, Any], source: Source, request: Request
-) -> str:
-    number = item.get("Track ID") if type(item) is dict else None
-    track = tracks.get(str(number)) if type(number) is int else None
-    if type(track) is not dict:
-        raise RowError(f"{where}: its track is not in the library", "a track that is not listed")
-    fields = {key: _text(track.get(name)) for key, name in FIELDS.items()}
-    return track_id_of_fields(fields, source.path, request.audio, where)

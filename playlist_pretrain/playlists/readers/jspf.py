@@ -48,8 +48,7 @@ class JspfReader(Reader):
         except RowError as error:  # no row but all of them
             raise TableError(str(error)) from error
 
-        def track_id(number_and_track: tuple[int, Any]) -> str:
-            number, track = number_and_track
+        def track_id(number: int, track: Any) -> str:
             where = f"{name}: track {number}"
             if type(track) is not dict:
                 raise RowError(f"{where}: not an object", "a track that is no object")

@@ -45,14 +45,12 @@ class M3uReader(Reader):
 
     def groups(self, source: Source, request: Request) -> Iterator[Group]:
         """Yield the group of a file."""
+
+        def track_id(where: str, entry: str) -> str:
+            return valid_id(track_id_of_path(entry, source.path, request.audio), where)
+
         lines = (line for line in _lines(source, request) if line[1] and line[1][0] != "#")
-        tracks = usable(lines, lambda line: _track(line, source, request), request)
-        yield from in_parts(source.group_id, tracks)
-
-
-def _track(line: tuple[str, str], source: Source, request: Request) -> str:
-    where, text = line
-    return valid_id(track_id_of_path(text, source.path, request.audio), where)
+        yield from in_parts(source.group_id, usable(lines, track_id, request))
 
 
 def lines_of(source: Source) -> list[str]:

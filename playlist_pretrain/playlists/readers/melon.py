@@ -86,16 +86,16 @@ class MelonReader(Reader):
                 request.damaged(error)
             else:
                 places = [(song, f"{where}, song {i}") for i, song in enumerate(songs)]
-                yield group, list(usable(places, lambda place: _text(*place), request))
+                yield group, list(usable(places, _text, request))
 
 
-def _baskets(one: Any, request: Request, where: str, name: str) -> Iterator[Group]:
-    track = _id(one, ("id", "_id"), where)
+def _baskets(song: Any, request: Request, where: str, name: str) -> Iterator[Group]:
+    track = _id(song, ("id", "_id"), where)
     where, basket = f"{name}: song {track[:60]}", BASKETS[request.kind]
-    if basket not in one:
+    if basket not in song:
         raise RowError(f"{where}: no {basket!r}", f"no {basket!r}")
-    groups = one[basket] if type(one[basket]) is list else [one[basket]]
-    for group in usable(groups, lambda group: _text(group, f"{where}: {basket!r}"), request):
+    groups = song[basket] if type(song[basket]) is list else [song[basket]]
+    for group in usable([(one, f"{where}: {basket!r}") for one in groups], _text, request):
         yield group, [track]
 
 

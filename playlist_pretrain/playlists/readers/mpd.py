@@ -163,8 +163,7 @@ def _by_group(pairs: Iterable[tuple[str, str]]) -> list[Group]:
 def _read_slowly(playlists: Iterator[Any], source: Source, request: Request) -> Iterator[Group]:
     """The same, playlist by playlist, telling what is left out."""
 
-    def track_of(place_and_track: tuple[str, Any]) -> tuple[str, str]:
-        place, track = place_and_track
+    def track_of(place: str, track: Any) -> tuple[str, str]:
         keys = KEYS[request.kind]
         key = next((key for key in keys if type(track) is dict and key in track), keys[0])
         group = key and valid_id(field(track, key, str, place), f"{place}: {key!r}")

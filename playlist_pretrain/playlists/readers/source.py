@@ -25,7 +25,6 @@ from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import FREELY, LARGEST_EXPANSION, files_below
 
 Group = tuple[str, list[str]]
-T = TypeVar("T")
 R = TypeVar("R")
 LONGEST_PART = 65_536
 """Track ids of one part of a group; readers yield longer groups in several parts."""
@@ -427,11 +426,13 @@ class Reader:
         raise NotImplementedError
 
 
-def usable(rows: Iterable[T], read: Callable[[T], R], request: Request) -> Iterator[R]:
-    """Yield ``read(row)`` of each of the ``rows`` that it raises no RowError for."""
+def usable(
+    rows: Iterable[tuple[Any, ...]], read: Callable[..., R], request: Request
+) -> Iterator[R]:
+    """Yield ``read(*row)`` of each of the ``rows`` that it raises no RowError for."""
     for row in rows:
         try:
-            found = read(row)
+            found = read(*row)
         except RowError as error:
             request.damaged(error)
         else:

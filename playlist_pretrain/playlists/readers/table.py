@@ -30,6 +30,7 @@ from playlist_pretrain.playlists.readers.source import (
     Request,
     Source,
     in_parts,
+    usable,
     valid_id,
 )
 
@@ -111,18 +112,17 @@ def _text_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
     separator = request.separator
     names = _columns(read_header(source, ()), request)
     rows = read_columns(source, names, request.advance, MEND, row=request.damaged)
-    for line, (*groups, track) in rows:
-        group = groups[0] if groups else source.group_id
-        if separator is None or not groups:
-            yield group, track
-            continue
-        try:
-            parts = _ids(group, f"{source.name}: line {line}: column {names[0]!r}", separator)
-        except RowError as error:
-            request.damaged(error)
-            continue
-        for part in parts:
-            yield part, track
+    if separator is None or len(names) == 1:
+        for _, (*group, track) in rows:
+            yield group[0] if group else source.group_id, track
+        return
+
+    def pairs(line: int, cells: tuple[str, ...]) -> list[tuple[str, str]]:
+        group, track = cells
+        where = f"{source.name}: line {line}: column {names[0]!r}"
+        return [(one, track) for one in _ids(group, where, separator)]
+
+    yield from itertools.chain.from_iterable(usable(rows, pairs, request))
 
 
 def _columnar_rows(source: Source, request: Request) -> Iterator[tuple[str, str]]:
@@ -131,28 +131,26 @@ def _columnar_rows(source: Source, request: Request) -> Iterator[tuple[str, str]
 
     where = source.name
     number = told = 0
+
+    def pairs(row: int, *cells: Any) -> list[tuple[str, str]]:
+        *groups, tracks = (
+            _ids(cell, f"{where}: row {row}: column {name!r}", separator)
+            for cell, name, separator in zip(cells, names, separators, strict=True)
+        )
+        return [(group, track) for group in (*groups, [source.group_id])[0] for track in tracks]
+
     try:
         with contextlib.ExitStack() as opened:
             source.encoding = None  # which is that of the texts beside it
             arrow = source.start().startswith(ARROW)
             batches_of = _batches_of_arrow if arrow else _batches_of_parquet
             names, rows, batches = batches_of(source, request, opened)
+            separators = (request.separator, None)[-len(names) :]
             for batch in batches:
                 columns = [_cells(batch.column(name)) for name in names]
-                for *group, track in zip(*columns, strict=True):
-                    number += 1
-                    place = f"{where}: row {number}: column "
-                    try:
-                        groups = [source.group_id]
-                        if group:
-                            groups = _ids(group[0], f"{place}{names[0]!r}", request.separator)
-                        tracks = _ids(track, f"{place}{names[-1]!r}", None)
-                    except RowError as error:
-                        request.damaged(error)
-                        continue
-                    for one in groups:
-                        for other in tracks:
-                            yield one, other
+                cells = zip(itertools.count(number + 1), *columns, strict=False)
+                yield from itertools.chain.from_iterable(usable(cells, pairs, request))
+                number += batch.num_rows
                 done = min(source.size, source.size * number // rows) if rows else 0
                 request.advance(done - told)
                 told = done
