@@ -234,7 +234,8 @@ def mutated_message(message: Any, rng: np.random.Generator) -> Any:
             several = not hasattr(value, "ListFields") and isinstance(value, Sequence)
             places.append((one, field, value))
             if of_map:
-                waiting += [inner for inner in value.values() if hasattr(inner, "ListFields")]
+                inners = [value[key] for key in sorted(value)]  # their order is not always the same
+                waiting += [inner for inner in inners if hasattr(inner, "ListFields")]
             elif field.message_type is not None:
                 waiting += value if several or not hasattr(value, "ListFields") else [value]
     one, field, value = places[int(rng.integers(len(places)))]
@@ -273,7 +274,7 @@ def mutated_protobuf(kind: Callable[[], Any]) -> Callable[[bytes, np.random.Gene
         message = kind().FromString(content)
         for _ in range(int(rng.choice([1, 1, 3]))):
             mutated_message(message, rng)
-        return message.SerializeToString()
+        return message.SerializeToString(deterministic=True)
 
     return mutated_protobuf
 

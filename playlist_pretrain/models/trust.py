@@ -133,8 +133,12 @@ def checked_copy(path: Path) -> Iterator[Path]:
 def check_ops(
     nodes: Iterable[Any], path: Any, where: str = "", allowed: frozenset[str] = OPS
 ) -> None:
-    """Raise ModelError for a node whose op is not ``allowed``."""
+    """Raise ModelError for a node whose op is not ``allowed``, or a constant of two types."""
     for node in nodes:
+        if node.op == "Const" and node.attr["dtype"].type != node.attr["value"].tensor.dtype:
+            raise ModelError(  # where a number is wanted TensorFlow would end the process
+                f"{path}: node {node.name!r}{where}: a constant of another type than its value"
+            )
         if node.op not in allowed:
             raise ModelError(
                 f"{path}: node {node.name!r}{where} is of the op {node.op!r}: refused, it is none "

@@ -60,6 +60,12 @@ def remove(name):
             "is not finite float32 for silence",
         ),
         (edit("Relu", lambda node: setattr(node, "op", "VarHandleOp")), "of the op 'VarHandleOp'"),
+        (  # TensorFlow ends the process where it looks such a number up
+            lambda graph: add("Const", "odd", dtype=type_of(tf.int32), value=value_of(np.zeros(1)))(
+                graph
+            ),
+            "node 'odd': a constant of another type than its value",
+        ),
         (add("WriteFile", "quiet"), "node 'quiet' is of the op 'WriteFile': refused"),
         (
             add("Placeholder", "other", dtype=type_of(tf.float32)),
