@@ -252,6 +252,8 @@ def mutated_message(message: Any, rng: np.random.Generator) -> Any:
             value = (
                 odd_value(rng, value) if rng.integers(2) else others[int(rng.integers(len(others)))]
             )
+        if isinstance(value, str):  # what is no Unicode ends protobuf, and is in none of its files
+            value = value.encode("utf-8", "replace").decode()
         with contextlib.suppress(TypeError, ValueError):
             setattr(one, name, value)
     elif (
