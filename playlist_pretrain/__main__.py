@@ -169,7 +169,7 @@ class Interrupts:
         self._leave()
 
     def _heeded(self) -> bool:
-        """Whether the main thread is handling KeyboardInterrupt, or what was made of it."""
+        """True while the main thread handles KeyboardInterrupt, or an error made of it."""
         error = sys._current_exceptions().get(self._main)
         if isinstance(error, tuple):  # until Python 3.11
             error = error[1]

@@ -183,7 +183,7 @@ def _rows(
 
 
 def _is_open(cell: str) -> bool:
-    """Whether a cell begins with a quote that does not end with it."""
+    """True for a cell that begins with a quote and does not end with it."""
     return cell.startswith('"') and not _QUOTED.fullmatch(cell)
 
 
@@ -198,7 +198,7 @@ def read_header(path: str | Path | Opens, wanted: Sequence[str], mend: str = "")
 
 
 def has_column(text: str, name: str) -> bool:
-    """Whether the header of the table that ``text`` begins has a column ``name``."""
+    """True if the header of the table that ``text`` begins has a column ``name``."""
     _, line, delimiter = _first(iter(text.splitlines(keepends=True)[:2]))
     return any(name in columns for _, columns in _ways_to_read(line or "", delimiter))
 

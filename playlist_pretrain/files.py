@@ -8,7 +8,6 @@ import errno
 import fcntl
 import hashlib
 import io
-import itertools
 import json
 import logging
 import math
@@ -37,9 +36,9 @@ LARGEST_DOCUMENT = 64 << 20
 DEEPEST = 64
 """Lists and objects within each other; whatever goes through a document may recurse so far."""
 TEMPORARY = "playlist_pretrain-"
-"""What the names of temporary folders begin with, in the system's place for them."""
+"""Prefix of the names of temporary folders, in the system's place for them."""
 FREELY, LARGEST_EXPANSION = 64 << 20, 200
-"""What is compressed may expand to so many bytes, or to so many times its size."""
+"""Bytes that compressed data may expand to, or times their size."""
 
 
 @contextlib.contextmanager
@@ -89,7 +88,8 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
 
     It is locked as long as it is open.
     """
-    for number in itertools.count():
+    number = 0
+    while True:
         temporary = path.with_name(f".{path.name}.{f'{number}.' if number else ''}tmp")
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         try:
@@ -107,7 +107,7 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
             os.truncate(descriptor, 0)
             return descriptor, temporary
         os.close(descriptor)
-    raise AssertionError
+        number += 1
 
 
 def _lock(descriptor: int, path: Path) -> None:
@@ -218,7 +218,7 @@ def together(
 
 
 def half_there(paths: Sequence[Path], about: Any = None) -> bool:
-    """Whether the same call of :func:`together` was interrupted; ``about`` None takes any."""
+    """True if the same call of :func:`together` was interrupted; ``about`` None takes any."""
     try:
         there = load_json(_mark(paths)) if len(paths) > 1 else {}
     except (OSError, ValueError):
@@ -319,13 +319,11 @@ def folder_lock(
     with contextlib.ExitStack() as opened:
         try:
             stream = opened.enter_context(open(folder / name, "a"))
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The process that had it may have removed the file since it was opened here.
-            held = os.path.samestat(os.fstat(stream.fileno()), os.stat(folder / name))
+            _lock(stream.fileno(), folder / name)
         except (BlockingIOError, FileNotFoundError):
-            held = False
-        if not held:
-            raise error(f"{busy} already, by another process; wait for it, or stop it")
+            what = f"{busy} already, by another process; wait for it, or stop it"
+            raise error(what) from None
         yield
 
 
@@ -442,10 +440,10 @@ def plain_values(content: Any) -> Any:
 
 
 def write_arrays(path: str | Path, header: dict[str, Any] | None = None, **arrays: Any) -> None:
-    """Write plain arrays, perhaps with a JSON header, whole or not at all; equal content, equal
-    bytes.
+    """Write plain arrays, perhaps with a JSON header, whole or not at all.
 
-    Nothing is compressed, and every entry carries the zip format's first date.
+    Equal content gives equal bytes: nothing is compressed, and every entry carries the zip format's
+    first date.
     """
     if header is not None:
         arrays = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays}

@@ -219,7 +219,7 @@ def unfinished(model: Path) -> str | None:
 
 
 def _is_ours(command: str) -> bool:
-    """Whether a line that a file gives is one of our commands, and a shell finds no other in it."""
+    """True for a line that is one of our commands, in which a shell finds no other."""
     try:
         words = shlex.split(command)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What an audio file is made of, by its headers alone: tags, joined streams, stated lengths.
+"""Parser of the headers of audio files: tags, joined streams, stated lengths.
 
 Players and download programs put tags before, between and behind what they join, and a header is
 a claim that was often made before the sound was known. So frames count only where they chain, and

@@ -73,7 +73,7 @@ def run(
 
 
 def _told(error: Exception) -> str | None:
-    """What a user can mend, or None for a fault of the program."""
+    """Message of an error that a user can mend, None for a fault of the program."""
     if isinstance(error, ImportError):
         return missing_extra(error)
     if isinstance(error, OSError):  # a full disk, a folder without permission

@@ -44,8 +44,8 @@ class MakeTfrecords:
     """CSV or TSV with the columns track_id and path (below the audio folder); others are ignored.
     Without it a track's id is its path below the folder, without extension."""
     path_prefix: str | None = None
-    """What the paths of the table begin with in place of the audio folder, as in D:/Music [found
-    where most paths begin alike]"""
+    """Beginning of the table's paths in place of the audio folder, as in D:/Music [found where most
+    paths begin alike]"""
     front_end: str = "paper"
     """paper, musicnn, vggish or vggish-essentia."""
     excerpt: str = "30"

@@ -60,7 +60,7 @@ class _Source:
     audio: str | None = None
     """audio folder below which the paths in playlist files become track ids [the playlists' own]"""
     path_prefix: str | None = None
-    """what the paths in playlist files begin with in place of that folder, as in D:/Music [found
+    """beginning of the paths in playlist files in place of that folder, as in D:/Music [found
     where one makes most of them match]"""
     encoding: str | None = None
     """encoding of text without a byte-order mark, as in windows-1251 [UTF-8]"""

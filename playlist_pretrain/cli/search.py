@@ -57,8 +57,8 @@ class SearchOptions:
     """folder below which the paths in a playlist become track ids, and whose files a page plays
     [that of the embeddings]"""
     path_prefix: str | None = None
-    """what the paths in a playlist begin with in place of that folder [found where one makes most
-    of them match]"""
+    """beginning of the paths in a playlist in place of that folder [found where one makes most of
+    them match]"""
     encoding: str | None = None
     """encoding of a playlist without a byte-order mark, as in windows-1251 [UTF-8]"""
     map: str | None = None

@@ -91,7 +91,7 @@ def file_errors() -> Iterator[None]:
 
 
 _AROUND = r"^\{\{[^{}]*\}\} | \[Op:\w+\]$"
-"""What TensorFlow says of the operation before and after the text of an error."""
+"""Names of the operation that TensorFlow puts before and after the text of an error."""
 _TEMPORARY = r"(_temp/part-[^/]*|\.(TMP|tmp)\w+|\.tempstate\d+)$"
 """End of the name of a file that TensorFlow renames when it is whole."""
 

@@ -1,4 +1,4 @@
-"""What a model from elsewhere may be made of, looked for before any of it is loaded.
+"""Checks of the operations and layers of a model from elsewhere, before any of it is loaded.
 
 A model is a program: TensorFlow has ops that read and write files, call Python or open connections,
 and Keras has layers that are Python code or read a file when they are made. So a model is read as

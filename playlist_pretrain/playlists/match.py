@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from playlist_pretrain.delimited import check_encoding, read_columns
+from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
 from playlist_pretrain.kernels import compiled
@@ -30,7 +30,7 @@ from playlist_pretrain.playlists.groups import (
 )
 from playlist_pretrain.playlists.readers import Request, check_request, find_reader, other_files
 from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
-from playlist_pretrain.playlists.readers.source import LeftOut
+from playlist_pretrain.playlists.readers.source import LeftOut, set_encoding
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.paths import KnownIds, PathIds
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
@@ -252,12 +252,7 @@ class IdMap:
         """Row of every foreign id [shape=(n,), int32]; see :class:`Rows`."""
         row_of = self._row_of
         found = (
-            row_of[one]
-            if one in row_of
-            else NOT_MAPPED
-            if one.startswith(URI)
-            else row_of.get(one_form(one), NOT_MAPPED)
-            for one in ids
+            row_of[one] if one in row_of else row_of.get(one_form(one), NOT_MAPPED) for one in ids
         )
         return np.fromiter(found, np.int32, len(ids))
 
@@ -500,10 +495,7 @@ def match_playlists(
         logger.info("%s: %s ids, %s of tracks of the collection",
                     map, f"{len(id_map):,}", f"{id_map.known:,}")  # fmt: skip
     sources = reader.sources(source)
-    if encoding is not None:
-        check_encoding(encoding)
-        for one in sources:
-            one.encoding = encoding
+    set_encoding(sources, encoding)
     size = sum(one.size for one in sources)
     with progress(total=size, desc="playlists", unit="B", unit_scale=True) as bar:
         entries = reader.read(sources, dataclasses.replace(request, advance=bar.update))

@@ -78,7 +78,7 @@ def _folded(text: str) -> str:
 
 
 def _difference(asked: str, found: str) -> str:
-    """What two texts that are the same when folded differ in."""
+    """Difference of two texts that are the same when folded, as a report names it."""
     if asked == found:
         return ""
     asked, found = _composed(asked), _composed(found)
@@ -128,7 +128,7 @@ class PathIds:
         self._known, self._every, self._strip = known, every, strip
         self.prefix = None if prefix is None else _plain(prefix).rstrip("/") + "/"
         self.found = ""
-        """How the prefix was found, if it was not given."""
+        """Evidence for a prefix that was found; empty if it was given."""
         self.matched: Counter[str] = Counter()
         self.missed: Counter[str] = Counter()
         self._answers: dict[str, tuple[int, str]] = {}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from playlist_pretrain.delimited import check_encoding
 from playlist_pretrain.errors import EmbeddingsError, TableError
 from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.playlists.match import IdMap, files_text, shown
@@ -24,7 +23,7 @@ from playlist_pretrain.playlists.readers import (
 )
 from playlist_pretrain.playlists.readers.m3u import lines_of
 from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
-from playlist_pretrain.playlists.readers.source import LeftOut
+from playlist_pretrain.playlists.readers.source import LeftOut, set_encoding
 from playlist_pretrain.records.paths import DRIVE, SCHEME, PathIds
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, leads_below
@@ -112,8 +111,7 @@ def read_playlist(
     )
     check_request(reader, path, request)
     files = reader.sources(path)
-    for file in files if encoding else ():
-        file.encoding = check_encoding(encoding)
+    set_encoding(files, encoding)
     name, entries = _one(reader.read(files, request), path, name)
     if not entries:
         raise TableError(f"{path}: playlist {shown(name)} has no entries")

@@ -37,7 +37,7 @@ COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 
 
 def leads_below(path: str) -> bool:
-    """Whether a path of a table, or an id taken for one, stays below the folder that it is in."""
+    """True for a path of a table, or an id taken for one, that stays below its folder."""
     parts = path.split("/")
     return "\0" not in path and {"", ".", ".."}.isdisjoint(parts) and ".." not in path.split("\\")
 
@@ -239,7 +239,7 @@ def _opened(path: Path) -> Iterator[tuple[ParquetFile, Schema, dict[str, Any]]]:
             check_expansion(file, COLUMNS, path.stat().st_size)
         # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes.
         texts = [name for name in schema.names if holds_text(schema.field(name).type)]
-        with ParquetFile(path, read_dictionary=texts) as file:
+        with ParquetFile(path, metadata=file.metadata, read_dictionary=texts) as file:
             yield file, schema, about
 
 

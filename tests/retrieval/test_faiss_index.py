@@ -183,11 +183,15 @@ def another(index):
 
 def on_disk(index):
     """An index whose lists are in the file that it names, which is gone."""
+    return with_lists_on_disk(index, index)
+
+
+def with_lists_on_disk(changed, whole):
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "lists")
-        lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, file)
-        index.replace_invlists(lists)
-        return faiss.serialize_index(index).tobytes()
+        lists = faiss.OnDiskInvertedLists(changed.nlist, changed.code_size, file)
+        changed.replace_invlists(lists)
+        return faiss.serialize_index(whole).tobytes()
 
 
 def within(index):
@@ -195,11 +199,7 @@ def within(index):
     inner = faiss.IndexIVFFlat(faiss.downcast_index(index.quantizer), index.d, index.nlist)
     outer = faiss.IndexIVFFlat(inner, index.d, index.nlist, faiss.METRIC_INNER_PRODUCT)
     inner.is_trained = outer.is_trained = True
-    with tempfile.TemporaryDirectory() as folder:
-        file = os.path.join(folder, "lists")
-        lists = faiss.OnDiskInvertedLists(index.nlist, index.code_size, file)
-        inner.replace_invlists(lists)
-        return faiss.serialize_index(outer).tobytes()
+    return with_lists_on_disk(inner, outer)
 
 
 def beyond(ids):

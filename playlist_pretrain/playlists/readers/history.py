@@ -16,9 +16,8 @@ and ``track_id``; or what these export:
 
 Where a listen has no user, it is that of ``user.json``, or else the name of the file or folder.
 Times are seconds since 1970 (milliseconds above 10¹¹) or ISO 8601, in UTC if they do not say.
-Lines may come in any order, and a user's listens lie in any number of files.
-A column in which all small numbers are
-from 20,000 to 80,000 has day numbers of a spreadsheet, and they are left out.
+Lines may come in any order, and a user's listens lie in any number of files. A column in which all
+small numbers are from 20,000 to 80,000 has day numbers of a spreadsheet, and they are left out.
 Provenance: any log; https://listenbrainz.org/data; https://www.spotify.com/account/privacy.
 """
 
@@ -229,7 +228,7 @@ def _listens_of_table(
 
 
 def _has_no_header(cells: Sequence[str]) -> bool:
-    """Whether a first line is a row of the table of Last.fm that has no header."""
+    """True for the cells of a row of Last.fm's table that has no header."""
     with contextlib.suppress(RowError):
         return len(cells) == 4 and not cells[3].isdigit() and _seconds(cells[3], "") > 0
     return False

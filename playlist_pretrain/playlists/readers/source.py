@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
-from playlist_pretrain.delimited import BYTE_ORDER_MARK, LONGEST_LINE, RowError, in_utf8
+from playlist_pretrain.delimited import (
+    BYTE_ORDER_MARK,
+    LONGEST_LINE,
+    RowError,
+    check_encoding,
+    in_utf8,
+)
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import FREELY, LARGEST_EXPANSION, files_below
 
@@ -290,6 +296,14 @@ def first_bytes(path: Path) -> bytes:
     return b"" if packed else Source(path, PurePosixPath(path.name)).start()
 
 
+def set_encoding(sources: Sequence[Source], encoding: str | None) -> None:
+    """Set the encoding of text, if it is given; TableError for one that is not known."""
+    if encoding is not None:
+        check_encoding(encoding)
+        for source in sources:
+            source.encoding = encoding
+
+
 class LeftOut:
     """Count of what a reading leaves out: a call with an error counts it, or raises it.
 
@@ -368,9 +382,9 @@ class Reader:
 
     A format gives ``name`` (the value of ``--format``), ``description`` (one line: the source, and
     what serves as group id and track id), ``kinds`` of groups (the usual one first), ``options``
-    (fields of a request that it looks at, of ``OPTIONS``),
-    ``suffixes`` of the names of its files (or its own :meth:`accepts` and ``files``), ``beside``
-    the names of files that say something about them, and :meth:`groups`.
+    (fields of a request that it looks at, of ``OPTIONS``), ``suffixes`` of the names of its files
+    (or its own :meth:`accepts` and ``files``), ``beside`` the names of files that say something
+    about them, and :meth:`groups`.
     """
 
     name: str

@@ -2,11 +2,10 @@
 
 Format: text is that of ``playlist_pretrain.delimited``, Parquet and Arrow (its IPC files, which
 Feather writes) have columns of text or whole numbers, or of lists of them. Rows of a group need
-not be neighbours. Where no
-column names the group, or ``--columns group=@file`` says so, a file is a group, as Exportify writes
-playlists of Spotify; its column of tracks is known. A track of several artists has
-a row for each, or all of them in one cell, apart by ``--separator`` or as a list. Provenance:
-whatever exports tables; track ids are those of the collection.
+not be neighbours. Where no column names the group, or ``--columns group=@file`` says so, a file is
+a group, as Exportify writes playlists of Spotify; its column of tracks is known. A track of several
+artists has a row for each, or all of them in one cell, apart by ``--separator`` or as a list.
+Provenance: whatever exports tables; track ids are those of the collection.
 """
 
 from __future__ import annotations
@@ -182,7 +181,8 @@ def _batches_of_parquet(source: Source, request: Request, opened: contextlib.Exi
         # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes;
         # long ones do not, since every batch would come with a copy.
         texts = [name for name in names if holds_text(schema.field(name).type)]
-        table = opened.enter_context(ParquetFile(file, read_dictionary=texts))
+        table = ParquetFile(file, metadata=metadata, read_dictionary=texts)
+        opened.enter_context(table)
     return names, metadata.num_rows, table.iter_batches(columns=list(dict.fromkeys(names)))
 
 
@@ -293,7 +293,7 @@ def _holds_ids(kind: DataType) -> bool:
 
 
 def holds_lists(kind: DataType) -> bool:
-    """Whether a column is of lists, however long they are and wherever they lie."""
+    """True for a column of lists, however long they are and wherever they lie."""
     from pyarrow import types
 
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_list_view,
@@ -302,7 +302,7 @@ def holds_lists(kind: DataType) -> bool:
 
 
 def holds_text(kind: DataType) -> bool:
-    """Whether a column is of text: bytes whose writers do not say so (Impala, NumPy) are, too."""
+    """True for a column of text, also of bytes whose writers do not say so (Impala, NumPy)."""
     from pyarrow import types
 
     if types.is_dictionary(kind):
