@@ -202,7 +202,7 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     with tensorflow_warnings_off():  # of TensorFlow 1's interface
         definition = frozen_graph(model.inputs[0], model.output, INPUT)
         with atomic_write(graphs["graphFilename"]) as stream:
-            stream.write(definition.SerializeToString())
+            stream.write(definition.SerializeToString(deterministic=True))
         write_frozen_saved_model(definition, INPUT, outputs, graphs["savedModel"])
     description = describe(
         job,
