@@ -195,7 +195,7 @@ def timeless(path):
     content, name = path.read_bytes(), path.name
     if "tensorboard" in path.parts or name in ("environment.json", "log.txt", "report.html"):
         return None
-    if "saved_model" in path.parts and path.suffix == ".pb":
+    if name in ("saved_model.pb", "fingerprint.pb"):
         return "there"  # TensorFlow numbers what is in it as it comes
     if name == "history.csv":
         rows = list(csv.DictReader(io.StringIO(content.decode())))
