@@ -196,16 +196,16 @@ class OwnProcess:
         self._end()
         pipe, theirs = multiprocessing.Pipe()
         root = str(Path(__file__).parents[1])
-        with theirs, _without_interrupts():
-            process = subprocess.Popen(
+        with theirs, without_interrupts():
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
-        with suppress(OSError):  # it died at once: the next wait sees the end of its pipe
-            pipe.send([*(folder or root for folder in sys.path), root])
-            pipe.send(self._work)
-        self._process, self._pipe = process, pipe
+            self._pipe = pipe
+            with suppress(OSError):  # it died at once: the next wait sees the end of its pipe
+                pipe.send([*(folder or root for folder in sys.path), root])
+                pipe.send(self._work)
 
     def _end(self, wait: float = 0) -> int:
         """End the process after ``wait`` seconds, if there is one; its exit code."""
@@ -242,23 +242,37 @@ def _start(work: Callable) -> _Worker:
     pipe, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(work, theirs), daemon=True)
     resource_tracker.ensure_running()  # it lifts the block of interrupts when it starts
-    with _without_interrupts(), without_main(work):
+    with without_interrupts(), without_main(work):
         process.start()
     theirs.close()
     return _Worker(process, pipe)
 
 
 @contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Let processes that are started in the block leave Ctrl-C to this one.
+def without_interrupts() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM until the block ends; processes started in it leave Ctrl-C to us.
 
-    It reaches every process of a terminal; they inherit that it is blocked.
+    It reaches every process of a terminal; they inherit that it is blocked. Here any thread may
+    take the signal all the same, and the main thread then runs the handler: it is put off by
+    another handler.
     """
+    asked: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():
+        handlers = {}  # they run in the main thread, which is elsewhere
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
+        for number, handler in handlers.items():
+            if callable(handler):  # what is ignored stays so in processes too
+                signal.signal(number, lambda number, frame: asked.append(number))
         yield
     finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number in asked:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

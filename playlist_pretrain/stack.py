@@ -108,21 +108,21 @@ def with_constants(function: Any, *, aggressive_inlining: bool = False) -> Any:
 
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    from playlist_pretrain.processes import without_interrupts
+
     note = re.compile(rb"WARNING: All log messages before absl::InitializeLog|I\d{4} \d\d:\d\d:")
     error = os.dup(2)
-    try:
-        with open(os.memfd_create("said"), "w+b") as said:
-            os.dup2(said.fileno(), 2)
-            try:
-                return convert_variables_to_constants_v2(
-                    function, aggressive_inlining=aggressive_inlining
-                )
-            finally:
-                os.dup2(error, 2)
-                said.seek(0)
-                os.write(2, b"".join(line for line in said if not note.match(line)))
-    finally:
-        os.close(error)
+    # What an interrupt says would be lost, or come twice.
+    with open(error, "wb"), open(os.memfd_create("said"), "w+b") as said, without_interrupts():
+        os.dup2(said.fileno(), 2)
+        try:
+            return convert_variables_to_constants_v2(
+                function, aggressive_inlining=aggressive_inlining
+            )
+        finally:
+            os.dup2(error, 2)
+            said.seek(0)
+            os.write(2, b"".join(line for line in said if not note.match(line)))
 
 
 def _keras_3_installed() -> bool:

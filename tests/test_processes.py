@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from chores import chore
 from processes import ROOT, wait_for
 
 from playlist_pretrain.errors import AudioError
-from playlist_pretrain.processes import OwnProcess, ProcessEnded, work_through
+from playlist_pretrain.processes import (
+    OwnProcess,
+    ProcessEnded,
+    without_interrupts,
+    work_through,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -251,3 +257,24 @@ def test_a_lock_that_is_held_is_let_go_by_an_error(own):
     thread.start()
     thread.join(60)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_are_put_off_whatever_thread_takes_them(number):
+    before = signal.signal(number, signal.default_int_handler)
+    ended, done = threading.Event(), []
+    thread = threading.Thread(target=ended.wait)
+    thread.start()  # signals are not blocked in it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            with without_interrupts():
+                os.kill(os.getpid(), number)
+                time.sleep(0.2)
+                done.append("in the block")
+            done.append("after it")
+        assert done == ["in the block"]
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        ended.set()
+        thread.join()
+        signal.signal(number, before)

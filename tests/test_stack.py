@@ -138,6 +138,30 @@ def test_freezing_a_graph_leaves_out_the_notes_on_gpus_and_nothing_else():
     assert errors == "what another thread says\n"
 
 
+FREEZE_INTERRUPTED = f"""
+import signal
+{FREEZE.rpartition("print")[0]}
+def interrupted(number, frame):  # the last word
+    os.write(2, b"interrupted\\n")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    raise KeyboardInterrupt
+signal.signal(signal.SIGINT, interrupted)
+def convert(*words, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    raise ValueError
+try:
+    stack.with_constants(function)
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_that_comes_while_a_graph_is_frozen_has_the_last_word():
+    code, said, errors = ran(FREEZE_INTERRUPTED)
+    assert (code, said, errors) == (0, "", "what another thread says\ninterrupted\n")
+
+
 NOTEBOOK = """
 import sys
 import tensorflow as tf
