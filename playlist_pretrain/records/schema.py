@@ -183,6 +183,10 @@ def _fault(document: dict) -> str:
             return f"field {name!r} is missing"
         if not isinstance(document[name], kind) or isinstance(document[name], bool):
             return f"field {name!r} is {document[name]!r}, expected {kind.__name__}"
+        try:
+            json.dumps(document[name] if name != "source" else "", ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return f"field {name!r} has text that is not valid Unicode"
     if document["dtype"] != MEL_DTYPE.name:
         return f"dtype {document['dtype']!r}, format {FORMAT} stores {MEL_DTYPE.name}"
     kinds = {"file": str, "size": int, "sha256": str, "tracks": int}

@@ -343,12 +343,13 @@ def repair_collection(folder: str | Path) -> Repair:
             _set_aside(folder, shards, lost)
         old = schema.generation(document)
         sources = folder / schema.sources_name(old)
-        if sources.exists():
+        if sources.is_file():
             with atomic_write(folder / schema.sources_name(old + 1)) as stream:
                 stream.write(sources.read_bytes())
         write_collection(folder, found.front_end, parts, document["source"], generation=old + 1)
-        sources.unlink(missing_ok=True)
-        (folder / document["index"]["file"]).unlink(missing_ok=True)
+        for file in (sources, folder / document["index"]["file"]):
+            if file.is_file():  # a folder in its place is nobody's to remove
+                file.unlink()
         return Repair(Collection.open(folder), found.problems, shards, lost)
 
 

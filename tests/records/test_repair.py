@@ -49,11 +49,13 @@ def test_nothing_is_wrong_and_nothing_is_changed(sound):
     assert {path.name: path.read_bytes() for path in sound.path.iterdir()} == before
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "foreign", "statistics"])
+@pytest.mark.parametrize("damage", ["gone", "a folder", "cut", "foreign", "statistics"])
 def test_a_rebuilt_index_is_the_index(sound, damage):
     path, before = sound.path / "index-0.npz", content(sound)
-    if damage == "gone":
+    if damage in ("gone", "a folder"):
         path.unlink()
+        if damage == "a folder":
+            path.mkdir()
     elif damage == "cut":
         os.truncate(path, 100)
     elif damage == "foreign":
@@ -63,6 +65,8 @@ def test_a_rebuilt_index_is_the_index(sound, damage):
         rewrite(sound.path, lambda d: d["band_mean"].__setitem__(3, 77.0))
     done = repair_collection(sound.path)
     assert done.problems and done.lost == done.shards == []
+    if damage == "a folder":
+        path.rmdir()  # it is left alone
     after = check_sound(sound.path, [], before)
     assert after.content_key == sound.content_key and after.source == sound.source
     for a, b in zip(arrays(after), arrays(sound), strict=True):

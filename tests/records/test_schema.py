@@ -62,6 +62,8 @@ def change(path, value):
         (change(["shards", 0, "file"], "../mel"), "'../mel' is not a plain name"),
         (change(["index", "file"], "a\\b"), "not a plain name"),
         (change(["index", "sha256"], "é"), "not hexadecimal"),
+        (change(["shards", 0, "file"], "\udcff"), "'shards' has text that is not valid Unicode"),
+        (change(["front_end", "name"], "\udcff"), "'front_end' has text that is not valid"),
     ],
 )
 def test_a_damaged_document_says_what_is_wrong(damage, word):
