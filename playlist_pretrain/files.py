@@ -19,15 +19,12 @@ import time
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 
 from playlist_pretrain.errors import CollectionError, GroupsError, PlaylistPretrainError, first_line
 from playlist_pretrain.storage import is_remote, location, open_bytes, upload
-
-if TYPE_CHECKING:
-    from pyarrow.parquet import ParquetFile
 
 logger = logging.getLogger(__name__)
 Table = TypeVar("Table")
@@ -484,21 +481,6 @@ def read_arrays(path: Path, version: int) -> tuple[dict[str, Any], dict[str, Any
     if header.get("format") != version:
         raise ValueError(f"not format {version}")
     return header, arrays
-
-
-def check_expansion(file: ParquetFile, columns: Collection[str], size: int) -> None:
-    """Raise ValueError where columns of a Parquet file of ``size`` bytes expand beyond measure.
-
-    A few bytes of a dictionary may stand for any number of values, so values count as well.
-    """
-    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
-    expanded = sum(
-        max(chunk.total_uncompressed_size, 8 * chunk.num_values)
-        for chunk in chunks
-        if chunk.path_in_schema.partition(".")[0] in columns
-    )
-    check_expanded(expanded, size)
 
 
 def check_expanded(expanded: int, size: int) -> None:

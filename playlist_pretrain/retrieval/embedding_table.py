@@ -21,7 +21,7 @@ import numpy as np
 from playlist_pretrain.audio.windows import mean_over_windows
 from playlist_pretrain.delimited import listed
 from playlist_pretrain.errors import EmbeddingsError
-from playlist_pretrain.files import atomic_write, check_expanded, check_expansion, parse_json, whole
+from playlist_pretrain.files import atomic_write, check_expanded, parse_json, whole
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.readers.table import cell_text, holds_lists, holds_text
 from playlist_pretrain.records.schema import PackedStrings
@@ -34,6 +34,7 @@ FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
 COLUMNS = ("track_id", "start_seconds", "path", "embedding")
+ROWS_AT_ONCE = 1000
 
 
 def leads_below(path: str) -> bool:
@@ -180,9 +181,9 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     """
     path = Path(path)
     with _opened(path) as (file, schema, about):
-        columns = file.read(columns=[name for name in COLUMNS if name in schema.names])
         size = path.stat().st_size
-        if not len(columns):
+        columns = _columns(file, schema, size)
+        if not len(columns["track_id"]):
             raise EmbeddingsError("no rows")
         ids = _texts_of_column("track_id", columns["track_id"], size)
         starts = paths = None
@@ -200,6 +201,32 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
             seen.add(track_id)
         vectors = _vectors_of_column(columns["embedding"], ids)
         return EmbeddingTable(PackedStrings.pack(ids), vectors, starts, paths, about)
+
+
+def _columns(file: ParquetFile, schema: Schema, size: int) -> dict[str, ChunkedArray]:
+    """Read the columns of a file of ``size`` bytes; raise where they expand beyond measure.
+
+    What the file says of its row groups is asked, not what it says of the chunks of its columns:
+    where that is damaged, PyArrow ends the process. A few bytes may stand for any number of values,
+    so numbers are read some rows at a time.
+    """
+    import pyarrow as pa
+
+    groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
+    check_expanded(sum(max(one.total_byte_size, 8 * one.num_rows) for one in groups), size)
+    texts = [name for name in ("track_id", "path") if name in schema.names]
+    numbers = [name for name in COLUMNS if name in schema.names and name not in texts]
+    batches, expanded = [], 0
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=numbers):
+        expanded += batch.nbytes
+        check_expanded(expanded, size)
+        batches.append(batch)
+    read = file.read(columns=texts)
+    columns = {name: read[name] for name in texts}
+    for name in numbers:
+        kind = schema.field(name).type
+        columns[name] = pa.chunked_array([batch[name] for batch in batches], kind)
+    return columns
 
 
 class Overview(NamedTuple):
@@ -236,7 +263,6 @@ def _opened(path: Path) -> Iterator[tuple[ParquetFile, Schema, dict[str, Any]]]:
             schema = file.schema_arrow
             about = _about(schema)
             _check_schema(schema)
-            check_expansion(file, COLUMNS, path.stat().st_size)
         # Dictionaries stay dictionaries, since a few bytes of one may stand for gigabytes.
         texts = [name for name in schema.names if holds_text(schema.field(name).type)]
         with ParquetFile(path, metadata=file.metadata, read_dictionary=texts) as file:

@@ -147,6 +147,17 @@ def test_a_small_file_that_expands_beyond_measure_is_refused(tmp_path, kind, mon
     assert str(path) in str(caught.value)
 
 
+def test_a_footer_that_ends_the_process_when_it_is_asked_for_its_columns_is_an_error(tmp_path):
+    path = tmp_path / "e.parquet"
+    parquet.write_table(pa.table({"track_id": ["a", "b"], "embedding": [[1.0], [2.0]]}), path)
+    content = path.read_bytes()
+    optional, required = b"\x25\x02", b"\x25\x00"  # the repetition of a field in Thrift's coding
+    assert content.count(optional) == 2
+    path.write_bytes(required.join(content.rsplit(optional, 1)))
+    with pytest.raises(EmbeddingsError, match="e.parquet: cannot be read: Definition level"):
+        read_embeddings(path)
+
+
 def test_ids_of_any_kind_of_text_are_read(tmp_path):
     texts = ["a", "é", "a b"]
     for kind in (
