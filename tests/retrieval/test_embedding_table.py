@@ -154,7 +154,7 @@ def test_a_footer_that_ends_the_process_when_it_is_asked_for_its_columns_is_an_e
     optional, required = b"\x25\x02", b"\x25\x00"  # the repetition of a field in Thrift's coding
     assert content.count(optional) == 2
     path.write_bytes(required.join(content.rsplit(optional, 1)))
-    with pytest.raises(EmbeddingsError, match="e.parquet: cannot be read: Definition level"):
+    with pytest.raises(EmbeddingsError, match=r"e\.parquet: cannot be read: Definition level"):
         read_embeddings(path)
 
 
