@@ -102,7 +102,9 @@ def world(make_collection, tiny_collection, saved_models, tmp_path_factory):
         "window_frames": 128, "unit": "db", "orientation": "bands x frames",
     }  # fmt: skip
     (world / "mels.json").write_text(json.dumps(about))
-    plan = PLAN.format(collection="tiny", more="").replace('"artist_co", ', "")
+    plan = PLAN.replace('"artist_co", ', "").format(
+        collection="tiny", more='baseline = "playlist_co"'
+    )
     plan = plan.replace('["scratch"]', "[]").partition("[tags.own]")[0]
     (world / "plan.toml").write_text(plan + '[triplets.own]\ncollection = "tiny"\n')
     return world
