@@ -21,6 +21,7 @@ import importlib
 import itertools
 import math
 import os
+import resource
 import stat
 import sys
 import wave
@@ -44,6 +45,8 @@ from playlist_pretrain.processes import OwnProcess, ProcessEnded, ended_twice, i
 
 # More than that is not kept in a first pass; the second costs little beside the length.
 _LONG_SECONDS = 1800
+# The decoder's own, of a file of the lowest rate that it resamples, are a sixth of that.
+_MOST_FOR_BUFFERS = 1 << 30
 _ADVICE = "convert it, for example with: ffmpeg -i FILE -ac 2 FILE.wav"
 
 
@@ -257,6 +260,7 @@ def _load_alike(name: str, asked: AudioLoader) -> tuple[np.ndarray, int, int]:
         ("more than 2 channels", "it has more than two channels, or states none"),
         ("Unsupported codec", "its codec is not supported"),
         ("no samples", "no samples came of it, its codec is not supported in full"),
+        ("bad_alloc", "its sample rate is none of audio"),
     ):
         if sign in reason:
             raise AudioError(f"cannot be decoded: {why}; {_ADVICE}")
@@ -283,7 +287,8 @@ def _run(name: str, asked: AudioLoader, first: int, last: int) -> tuple[np.ndarr
         # The decoder frees a packet that only a first successful opening sets up, so a file of
         # an unknown codec would crash the process if it were the first.
         loader.configure(filename=_tiny_wav())
-        loader.configure(filename=name, sampleRate=rate, resampleQuality=quality)
+        with _bounded_memory():  # of a rate of 2 Hz it takes gigabytes before it refuses that
+            loader.configure(filename=name, sampleRate=rate, resampleQuality=quality)
         loader.audio >> part.signal
         loader.audio >> length.signal
         part.signal >> (pool, "part")
@@ -300,6 +305,20 @@ def _run(name: str, asked: AudioLoader, first: int, last: int) -> tuple[np.ndarr
     # Whatever rounding does to the number, a part that does not reach its end is all there is.
     whole = first == 0 and waveform.size < last * rate
     return waveform, waveform.size if whole else total
+
+
+@contextlib.contextmanager
+def _bounded_memory() -> Iterator[None]:
+    """Let what runs in the block take no more than :data:`_MOST_FOR_BUFFERS` bytes."""
+    with open("/proc/self/status", encoding="utf-8") as status:
+        taken = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmData"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limits = [taken + _MOST_FOR_BUFFERS, *(one for one in (soft, hard) if one >= 0)]
+    resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _refuse_longer(samples: int, asked: AudioLoader) -> None:

@@ -159,3 +159,32 @@ def test_unknown_codecs_do_not_crash_a_process_that_dirties_its_memory(whole):
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["True", "4", "4"] * 3
     assert result.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_rate_of_two_hertz_takes_no_gigabytes(whole, tmp_path):
+    content = bytearray((whole / "tone.wav").read_bytes())
+    content[24:28] = (2).to_bytes(4, "little")
+    (tmp_path / "slow.wav").write_bytes(content)
+    program = """
+        import resource, sys
+        from playlist_pretrain import processes
+        from playlist_pretrain.audio.decode import decode
+        from playlist_pretrain.errors import AudioError
+        processes._serving = True  # here, where memory can be measured
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        for path in sys.argv[1:]:
+            try:
+                print(round(decode(path).source_seconds))
+            except AudioError as error:
+                print(error)
+        assert resource.getrlimit(resource.RLIMIT_DATA) == limits
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20)
+    """
+    names = [str(tmp_path / "slow.wav"), str(whole / "tone.mp3")]
+    said = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *names],
+        capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert said == [f"{names[0]}: a file of an impossible rate: 2", "4", "True"]
