@@ -136,7 +136,9 @@ COMMANDS = {
     f"{EXPORT}/paper/saved_model": [
         (0, "new/essentia/a/a.pb"), (300, "new/essentia/a/saved_model/saved_model.pb"),
     ],
-    f"TMPDIR=tmp {EXPORT}/paper/saved_model": [(5, "/synthetic.wav"), (900, "/clip.wav")],
+    f"TMPDIR=tmp {EXPORT}/paper/saved_model": [
+        (5, "/saved_model.pb"), (300, "/synthetic.wav"), (900, "/clip.wav"),
+    ],
     "tables --plan {i}/plan.toml --out new": [(0, "new/"), (20, "new/")],
     "make_demo --out new": [
         (0, "new/demo/.build/listing.jsonl"), (60, "new/demo/.build/mel-00000.tfrecord"),
