@@ -196,12 +196,13 @@ class OwnProcess:
         self._end()
         pipe, theirs = multiprocessing.Pipe()
         root = str(Path(__file__).parents[1])
-        with theirs, without_interrupts():
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
+        with without_interrupts():
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-c", _PROGRAM, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                )
             self._pipe = pipe
             with suppress(OSError):  # it died at once: the next wait sees the end of its pipe
                 pipe.send([*(folder or root for folder in sys.path), root])
@@ -252,24 +253,23 @@ def _start(work: Callable) -> _Worker:
 def without_interrupts() -> Iterator[None]:
     """Put off Ctrl-C and SIGTERM until the block ends; processes started in it leave Ctrl-C to us.
 
-    It reaches every process of a terminal; they inherit that it is blocked. Here any thread may
-    take the signal all the same, and the main thread then runs the handler: it is put off by
-    another handler.
+    Ctrl-C reaches every process of a terminal; those of the block inherit that it is blocked. In
+    this process another thread may take the signal all the same, and the main thread then runs
+    its handler, so another handler stands in until the block ends.
     """
     asked: list[int] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if threading.current_thread() is not threading.main_thread():
-        handlers = {}  # they run in the main thread, which is elsewhere
+    handlers: dict[int, Any] = {}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        for number, handler in handlers.items():
-            if callable(handler):  # what is ignored stays so in processes too
-                signal.signal(number, lambda number, frame: asked.append(number))
+        if threading.current_thread() is threading.main_thread():  # handlers run in it alone
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(handler := signal.getsignal(number)):  # what is ignored stays so
+                    handlers[number] = handler
+                    signal.signal(number, lambda number, frame: asked.append(number))
         yield
     finally:
         for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, handler)
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for number in asked:
             signal.raise_signal(number)

@@ -45,7 +45,7 @@ from playlist_pretrain.processes import OwnProcess, ProcessEnded, ended_twice, i
 
 # More than that is not kept in a first pass; the second costs little beside the length.
 _LONG_SECONDS = 1800
-# The decoder's own, of a file of the lowest rate that it resamples, are a sixth of that.
+# The decoder's own take 134 MiB at 63 Hz, next to the lowest rate that it resamples.
 _MOST_FOR_BUFFERS = 1 << 30
 _ADVICE = "convert it, for example with: ffmpeg -i FILE -ac 2 FILE.wav"
 

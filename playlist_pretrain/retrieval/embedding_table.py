@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
-COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 ROWS_AT_ONCE = 1000
 
 
@@ -214,19 +213,17 @@ def _columns(file: ParquetFile, schema: Schema, size: int) -> dict[str, ChunkedA
 
     groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
     check_expanded(sum(max(one.total_byte_size, 8 * one.num_rows) for one in groups), size)
-    texts = [name for name in ("track_id", "path") if name in schema.names]
-    numbers = [name for name in COLUMNS if name in schema.names and name not in texts]
+    texts = [name for name in schema.names if name in ("track_id", "path")]
+    numbers = [name for name in schema.names if name in ("start_seconds", "embedding")]
     batches, expanded = [], 0
     for batch in file.iter_batches(ROWS_AT_ONCE, columns=numbers):
         expanded += batch.nbytes
         check_expanded(expanded, size)
         batches.append(batch)
+    read = pa.Table.from_batches(batches, pa.schema([schema.field(name) for name in numbers]))
+    columns = {name: read[name] for name in numbers}
     read = file.read(columns=texts)
-    columns = {name: read[name] for name in texts}
-    for name in numbers:
-        kind = schema.field(name).type
-        columns[name] = pa.chunked_array([batch[name] for batch in batches], kind)
-    return columns
+    return columns | {name: read[name] for name in texts}
 
 
 class Overview(NamedTuple):

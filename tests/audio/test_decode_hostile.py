@@ -162,10 +162,14 @@ def test_unknown_codecs_do_not_crash_a_process_that_dirties_its_memory(whole):
 
 
 @pytest.mark.slow
-def test_a_rate_of_two_hertz_takes_no_gigabytes(whole, tmp_path):
+def test_a_rate_of_two_hertz_takes_no_gigabytes(whole, tmp_path, ffmpeg):
     content = bytearray((whole / "tone.wav").read_bytes())
     content[24:28] = (2).to_bytes(4, "little")
     (tmp_path / "slow.wav").write_bytes(content)
+    noise = np.random.default_rng(0).bytes(400)
+    (tmp_path / "raw").write_bytes(noise)
+    raw = ["-f", "s16le", "-ar", "2", "-ac", "1", "-i", tmp_path / "raw"]
+    ffmpeg(*raw, "-c:a", "alac", "-ar", "2", tmp_path / "slow.m4a")
     program = """
         import resource, sys
         from playlist_pretrain import processes
@@ -182,9 +186,11 @@ def test_a_rate_of_two_hertz_takes_no_gigabytes(whole, tmp_path):
         assert resource.getrlimit(resource.RLIMIT_DATA) == limits
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20)
     """
-    names = [str(tmp_path / "slow.wav"), str(whole / "tone.mp3")]
+    names = [str(tmp_path / "slow.wav"), str(tmp_path / "slow.m4a"), str(whole / "tone.mp3")]
     said = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program), *names],
         capture_output=True, text=True, check=True,
     ).stdout.splitlines()  # fmt: skip
-    assert said == [f"{names[0]}: a file of an impossible rate: 2", "4", "True"]
+    assert said[:1] == [f"{names[0]}: a file of an impossible rate: 2"]
+    assert said[1].startswith(f"{names[1]}: cannot be decoded: its sample rate is none of audio; ")
+    assert said[2:] == ["4", "True"]
