@@ -53,13 +53,15 @@ def refusal(arguments, capsys):
 def test_a_run_leaves_what_the_formats_say(finished_once):
     run, told = Run(finished_once[0]), finished_once[1]
     recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
-    assert recipe["preset"] == "paper" and recipe["batch"] == 6 and recipe["frames"] == 16
+    assert recipe["preset"] == "auto" and recipe["batch"] == 6 and recipe["frames"] == 16
     assert json.loads((run.path / "environment.json").read_text())["packages"]["tensorflow"]
     with open(run.history, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["temperature"]) for row in rows] == pytest.approx([0.1] * 3)
-    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    for row in rows:
+        for name, value in row.items():
+            assert value == "" if name.startswith("probe_") else np.isfinite(float(value))
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
     assert list(run.tensorboard.glob("events.*"))
     assert (run.figures / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -67,10 +69,16 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     summary = run.summary
     assert summary["export_difference"] < 1e-4
     assert summary["chance_loss"] == pytest.approx(chance_loss(6))
-    assert set(summary["probe"]) == {"batch", "pairs", "top1", "top10"}
+    assert summary["probe"] is None and recipe["keep"] == "last"
+    assert summary["kept"] == {"which": "last", "step": summary["steps"]}
     loaded = load_backbone(run.saved_model)
     assert loaded.front_end.name == "vggish" and loaded.frames == 16
-    for words in ("2 tracks are shorter than a window", "held out"):
+    for words in (
+        "2 tracks are shorter than a window",
+        "no retrieval probe",
+        "preset auto: 24 pairs an epoch",
+        "batch 6, width 0.05, 3 epochs of",
+    ):
         assert words in told
     assert told.splitlines()[-1] == "next: " + command(
         "embed", "--model", str(run.saved_model), "--collection", recipe["collection"],
