@@ -232,7 +232,7 @@ class PretrainRecipe(TableSettings, PretrainSettings):
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
     (section 3.1), ``demo`` a run of some minutes on two CPU cores, ``fast`` one epoch of a tiny
-    model.
+    model, and ``auto`` what fits the number of pairs.
     """
 
     not_decisive: ClassVar = (

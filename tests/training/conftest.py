@@ -58,14 +58,20 @@ def probed_world(make_collection, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def probed_arguments(probed_world, tmp_path):
-    """Command line of a run of five epochs of ten steps with a probe after each."""
-    return [
-        "--collection", str(probed_world), "--out", str(tmp_path / "run"), "--frames", "16",
+@pytest.fixture(scope="session")
+def probed_command_line(probed_world):
+    """Callable: the arguments of a run of five epochs, a probe after each, into a folder."""
+    return lambda out: [
+        "--collection", str(probed_world), "--out", str(out), "--frames", "16",
         "--width", "0.05", "--batch", "6", "--epochs", "5", "--warmup-steps", "2",
         "--learning-rate", "1e-3", "--probe-share", "0.25", "--quiet",
     ]  # fmt: skip
+
+
+@pytest.fixture
+def probed_arguments(probed_command_line, tmp_path):
+    """Command line of such a run, of ten steps an epoch."""
+    return probed_command_line(tmp_path / "run")
 
 
 @pytest.fixture(scope="session")

@@ -24,12 +24,12 @@ TWO_CORES = Machine(2)
 MACHINES = [Machine(1), TWO_CORES, Machine(16), Machine(8, gpus=1), Machine(8, gpus=4, replicas=4)]
 
 
-def fit(pairs, machine=TWO_CORES, bands=96, **options):
+def fit(count, machine=TWO_CORES, bands=96, **options):
     """The recipe of ``--preset auto`` for so many pairs, and its steps an epoch."""
     asked = PretrainRecipe(**options)
-    found = fitted(asked, pairs, machine, frames=256, bands=bands)
+    found = fitted(asked, count, machine, frames=256, bands=bands)
     recipe = asked.resolve(demo=False, window_frames=256, fit=found)
-    steps = pairs // recipe.batch
+    steps = count // recipe.batch
     return recipe.with_steps(steps, keep_warmup=asked.warmup_steps is not None), steps
 
 
