@@ -42,6 +42,7 @@ def probed_world(make_collection, tmp_path_factory):
     """Collection of 160 tracks in 40 albums of four, of which a quarter can be held out.
 
     The tracks of an album are louder in a band of its own, so that there is something to learn.
+    Two artists have half of the albums each.
     """
     from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 
@@ -55,6 +56,10 @@ def probed_world(make_collection, tmp_path_factory):
         collection_key=collection.content_key,
     )  # fmt: skip
     albums.save(groups_path(path, "playlists"))
+    artists = TrackGroups.from_lists(
+        "artists", [range(80), range(80, 160)], tracks=160, collection_key=collection.content_key
+    )
+    artists.save(groups_path(path, "artists"))
     return path
 
 
