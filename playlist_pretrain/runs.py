@@ -150,7 +150,7 @@ class Run:
     def _refuse_other(self, wanted: Mapping[str, Any], free: Collection[str]) -> None:
         found = self._read_recipe()
         mend = "choose another --out, or --overwrite to start over"
-        odd = found["recipe"].keys() ^ wanted["recipe"].keys()
+        odd = (found["recipe"].keys() ^ wanted["recipe"].keys()) - set(free)
         if odd:
             raise RunError(
                 f"{self.path / RECIPE}: written by another version; fields that differ: "

@@ -17,7 +17,7 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.models import backbone, describe
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.pairs.dataset import step_dataset
-from playlist_pretrain.runs import Run
+from playlist_pretrain.runs import SUMMARY, Run
 from playlist_pretrain.storage import location
 from playlist_pretrain.training.figures import draw_curves
 from playlist_pretrain.training.pretrain_data import Data, settle
@@ -105,6 +105,13 @@ def pretrain(
                 logger.info(f"{run.path} is finished; --overwrite starts over")
                 if workers.is_chief:
                     report(run, recipe)
+                    with run.whole_summary():
+                        kept = run.summary.get("kept", {"which": "last"})["which"]
+                    if kept != recipe.keep:
+                        logger.warning(
+                            f"{run.saved_model} is of the {kept} epoch; with {SUMMARY} removed, "
+                            f"the same command makes it of the {recipe.keep} one"
+                        )
                 return run
             with strategy.scope():
                 model = build_model(recipe, data)
@@ -425,15 +432,15 @@ def _report(summary: Mapping[str, Any]) -> None:
             f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16"
         )
     found = summary["probe"]
+    among = found and found.get("candidates", found.get("batch"))  # that of earlier versions
     for k in (1, 10) if found else ():
         top = found[f"top{k}"]
         if top["chance"] < 1:
             logger.info(
                 f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
-                f"p = {top['p_value']:.4f}) among {found['candidates']:.0f}, "
-                f"{found['pairs']} pairs asked both ways"
+                f"p = {top['p_value']:.4f}) among {among:.0f}, {found['pairs']} pairs"
             )
-    if found:
+    if found and "kept" in summary:
         for line in _of_keeping(found, summary["kept"]):
             logger.info(line)
     logger.info(f"export reloaded, largest difference {summary['export_difference']:.1e}")

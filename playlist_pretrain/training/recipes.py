@@ -237,11 +237,11 @@ class PretrainRecipe(TableSettings, PretrainSettings):
 
     not_decisive: ClassVar = (
         "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
-        "checkpoint_steps", "strategy", "replicas",
+        "checkpoint_steps", "strategy", "replicas", "keep",
     )  # fmt: skip
-    """Settings that may change when a run is resumed: they do not decide its weights beyond
-    rounding, but for the epochs among which ``--keep best`` chooses. Files that they name are
-    compared by their content."""
+    """Settings that may change when a run is resumed: they do not decide what it trains beyond
+    rounding, though the last and the probed epochs which of its weights become the model. Files
+    that they name are compared by their content."""
 
     @property
     def pairings(self) -> tuple[str, ...]:
