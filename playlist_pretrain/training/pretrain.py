@@ -342,7 +342,7 @@ def probe_the_end(
     Returns the probe of that epoch, its step, and the part of the summary.
     """
     ask = functools.partial(probe, model.backbone, model.projector, data.reader, data.probe_pairs)
-    steps = {"last": int(rows[-1]["step"]), "best": int(best.row(rows)["step"])}
+    steps = {"last": int(rows[-1]["step"]), "best": int((best.row(rows) or rows[-1])["step"])}
     found = {"last": ask()}
     found["best"] = found["last"]
     if steps["best"] != steps["last"]:
@@ -421,7 +421,8 @@ def _of_keeping(found: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
             f"{model}{'' if kept['which'] == 'best' else ', --keep best keeps the other'}"
         )
     elif kept["which"] == "best":
-        lines.append(f"{model}, the best of the probe; the last, {last['step']}, is as good")
+        more = "" if best == last else f"; the last, {last['step']}, is not clearly worse"
+        lines.append(f"{model}, the best of the probe{more}")
     return lines
 
 

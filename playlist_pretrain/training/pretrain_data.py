@@ -217,10 +217,11 @@ def _probed(
 ) -> PretrainRecipe:
     """Tell of the probe, and settle ``--keep`` where there is none."""
     if probe_pairs is not None:
+        few = len(split.held_out) - probe_pairs.pairs
         logger.info(
             f"{len(split.held_out)} pairs of tracks are held out of training for the retrieval "
-            f"probe: {probe_pairs.pairs} are asked for, both ways, among {len(probe_pairs.rows)} "
-            "tracks"
+            "probe, which asks for each of two tracks by the other"
+            + (f"; {few} of them have too few wrong answers" if few else "")
         )
         return recipe
     if given.keep == "best":
