@@ -76,7 +76,8 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     for words in (
         "2 tracks are shorter than a window",
         "no retrieval probe",
-        "preset auto: 24 pairs an epoch",
+        "preset auto: ",
+        " pairs an epoch, ",
         "batch 6, width 0.05, 3 epochs of",
     ):
         assert words in told
@@ -134,17 +135,17 @@ def test_what_comes_after_training_is_made_again(finished, arguments):
         ("history.csv", f"{','.join(training.COLUMNS)}\n1,3,0.5", "history.csv: not a whole"),
         (
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3" + ",x" * 16,
+            ",".join(training.COLUMNS) + "\n1,3" + ",x" * 17,
             "history.csv: not a whole",
         ),
         (  # a loss, a gradient and no number of skipped steps
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3,0.5,0.1,inf" + ",1" * 13,
+            ",".join(training.COLUMNS) + "\n1,3,0.5,0.1,inf" + ",1" * 14,
             "history.csv: not a whole history (cannot convert float infinity to integer)",
         ),
         (
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3,,0.1,0" + ",1" * 13,
+            ",".join(training.COLUMNS) + "\n1,3,,0.1,0" + ",1" * 14,
             "history.csv: not a whole history (could not convert string to float",
         ),
         ("recipe.json", '{"mine": 1}', "recipe.json: not a whole recipe of a run"),
