@@ -71,7 +71,7 @@ def test_the_chain_of_next_commands(music, in_process, monkeypatch, capsys):
 @pytest.mark.parametrize("excerpts", [False, True])
 @pytest.mark.parametrize("tagged", [False, True])
 def test_finetune_after_similarity_has_what_it_needs(make_collection, tmp_path, excerpts, tagged):
-    collection = make_collection(tmp_path / "c", [300] * 3, seconds=30.0 if excerpts else 4.774)
+    collection = make_collection(tmp_path / "c", [300] * 3, seconds=30.0 if excerpts else 0.1)
     if tagged:
         (tmp_path / "c" / "tags.tsv").write_text("track_id\ttags\n")
     options = similarity.Similarity(
