@@ -119,6 +119,27 @@ class Run:
                 f"{self.path}: not empty and not a run folder (no {RECIPE}); choose another --out"
             )
 
+    def with_saved(self, given: Any, kinds: Mapping[str, type]) -> Any:
+        """Fill the open settings of a recipe with those of the run in the folder, if there is one.
+
+        So that what ``--preset auto`` has settled once is not settled anew, on other devices or by
+        another version's rule. ``kinds`` are names and types of the settings that a preset fills
+        in; another preset than that of the run fills in its own. Returns the recipe.
+        """
+        if not (self.path / RECIPE).exists():
+            return given
+        saved = self._read_recipe()["recipe"]
+        if given.preset not in ("auto", saved.get("preset")):
+            return given
+        filled = {name: saved.get(name) for name in kinds if getattr(given, name) is None}
+        filled = {name: value for name, value in filled.items() if value is not None}
+        with whole(self.path / RECIPE, "recipe of a run", RunError, "; choose another --out"):
+            for name, value in filled.items():
+                kind = kinds[name]
+                if type(value) is not kind and (kind, type(value)) != (float, int):
+                    raise ValueError(f"{name} {value!r}")
+        return dataclasses.replace(given, **filled)
+
     def _read_recipe(self) -> dict[str, Any]:
         file = self.path / RECIPE
         with whole(file, "recipe of a run", RunError, "; choose another --out"):
@@ -129,7 +150,7 @@ class Run:
     def _refuse_other(self, wanted: Mapping[str, Any], free: Collection[str]) -> None:
         found = self._read_recipe()
         mend = "choose another --out, or --overwrite to start over"
-        odd = found["recipe"].keys() ^ wanted["recipe"].keys()
+        odd = (found["recipe"].keys() ^ wanted["recipe"].keys()) - set(free)
         if odd:
             raise RunError(
                 f"{self.path / RECIPE}: written by another version; fields that differ: "

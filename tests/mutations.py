@@ -876,7 +876,7 @@ def _load_run(folder: Path) -> Any:
         lambda: unfinished(folder), lambda: read_history(run.history, ("epoch", "step", "loss")),
         lambda: folders.recipe(folder), lambda: folders.environment(folder),
         lambda: folders.history(folder, ("epoch", "step", "loss")),
-        lambda: BestEpoch(folder, folder, "loss", 1).restore(model, [{"epoch": 1, "loss": 1.0}]),
+        lambda: BestEpoch([model], folder, folder, "loss").restore([{"epoch": 1, "loss": 1.0}]),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.messages import command
 from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.report import notes_of, report_text
+from playlist_pretrain.records.sources import excerpt_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,13 @@ def make_tfrecords(options: MakeTfrecords) -> None:
     if options.audio is None:
         raise RecipeError(
             f"--audio: give the folder with the audio (see {command('make_tfrecords')} --help)"
+        )
+    seconds = excerpt_seconds(options.excerpt)
+    if seconds is not None and not options.add:
+        logger.info(
+            f"{seconds:g} s of the centre of each file are taken, which is enough to pre-train and "
+            "to search; a fine-tuning tests whole tracks (--excerpt full), and goes on with "
+            "excerpts by --partial"
         )
     build_collection(**command_line.settings(options, "report"))
     words = ["--playlists", "FILE", "--collection", str(options.out)]

@@ -8,12 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.demo import DEMO_COLLECTION, ready_demo
 from playlist_pretrain.messages import command
 from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.load import label_of
+from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.windows import excerpt_frames, incomplete_excerpts
 from playlist_pretrain.retrieval.similarity import UNTRAINED, similarity
+from playlist_pretrain.storage import location
+from playlist_pretrain.training.finetune import TAGS
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +99,8 @@ def run(options: Similarity) -> None:
         name = Path(os.path.abspath(where)).name  # that of a link is kept
         settings["out"] = Path("runs") / f"{name}-similarity-{label}{more}"
     similarity(models, **settings)
-    logger.info("next: %s", _next(options))
+    for line in _next(options):
+        logger.info(line)
 
 
 def _demo_eval() -> Path:
@@ -101,17 +108,37 @@ def _demo_eval() -> Path:
     return DEMO_EVAL
 
 
-def _next(options: Similarity) -> str:
+def _next(options: Similarity) -> list[str]:
+    """Lines that say what comes next, the last of them ``next: …``."""
     known = [name for name in options.model if name not in UNTRAINED]
     if not known:
-        return "the same command with a --model that was trained, such as runs/NAME/saved_model"
+        return [
+            "next: the same command with a --model that was trained, such as runs/NAME/saved_model"
+        ]
     if len(known) == len(options.model):
         untrained = " ".join(UNTRAINED)
-        return f"the same command with {untrained} after --model: baselines that were not trained"
+        same = f"the same command with {untrained} after --model"
+        return [f"next: {same}: baselines that were not trained"]
     words = ["--model", known[0], *(["--freeze"] if known[0].endswith(ESSENTIA) else [])]
+    needs = []
     if options.audio is None:
-        words += ["--collection", options.collection or str(DEMO_EVAL)]
-    return f"{command('finetune', *words)} judges it by tags"
+        collection = Collection.open(location(options.collection or DEMO_EVAL))
+        words += ["--collection", str(options.collection or DEMO_EVAL)]
+        rows = np.arange(len(collection))
+        frames = collection.frames[rows]
+        if incomplete_excerpts(*excerpt_frames(collection, rows), frames).any():
+            words.append("--partial")
+        if not (collection.path / TAGS).is_file():
+            words += ["--tags", "FILE"]
+            needs = ["the tags in FILE"]
+    else:
+        words += ["--collection", "FOLDER", "--tags", "FILE"]
+        needs = ["a collection, FOLDER,", "the tags of its tracks in FILE"]
+    judges = "the next command judges it by tags"
+    return [
+        f"{judges}; {' and '.join(needs)} are yours" if needs else judges,
+        f"next: {command('finetune', *words)}",
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

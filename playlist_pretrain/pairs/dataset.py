@@ -91,15 +91,15 @@ class PairStream:
 
 
 def plan(
-    pairings: Sequence[Pairing], batch: int, epochs: int, *, smaller: tuple[str, int] | None = None
+    pairings: Sequence[Pairing], batch: int, epochs: int, *, smaller: bool = False
 ) -> PairStream:
     """Count the pairs of every epoch of a run and settle the steps an epoch.
 
     Raises
     ------
     RecipeError
-        If an epoch has fewer pairs than a batch; names the largest batch that fits, and
-        ``smaller``, a preset and its batch, if that fits.
+        If an epoch has fewer pairs than a batch; names the largest batch that fits and, where a
+        preset has set it (``smaller``), the preset that fits.
     """
     steps = []
     for pairing in pairings:
@@ -111,8 +111,7 @@ def plan(
         if fewest < batch:
             problem = f"--batch {batch}: an epoch of {pairing.name} has only {fewest} pairs"
             if fewest > 1:
-                fits = smaller is not None and smaller[1] <= fewest
-                preset = f"; for a small collection there is --preset {smaller[0]}" if fits else ""
+                preset = "; for a small collection there is --preset auto" if smaller else ""
                 raise RecipeError(
                     f"{problem}; the largest batch that fits is --batch {fewest}{preset}"
                 )

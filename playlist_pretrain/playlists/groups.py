@@ -34,11 +34,44 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 FORMAT = 1
 FEWEST_TRACKS = 2
-FEWEST_GROUPS_TO_SHARE = 20
 COLUMN = "track_id"
 HOLD_OUT_SEED = 0
 """The same for all runs: tables made from the groups that are left serve every seed of a run, and
 the probes of two runs ask the same question."""
+FEWEST_PAIRS = 20
+"""Held-out pairs below which a probe tells nothing: each is asked both ways, and the standard error
+of a share of 40 answers is 0.08 at a half and 0.06 at a fifth, as large as what is looked for."""
+GOOD_PAIRS = 50
+"""Held-out pairs that are worth more than the usual share of a small collection: a standard error
+of at most 0.05."""
+MOST_PAIRS = 500
+"""More would tell little (standard error below 0.016) and be lost to training."""
+LARGEST_USUAL_SHARE = 0.1
+"""Of the tracks, for which the share is raised to reach ``GOOD_PAIRS``."""
+FEWEST_WRONG = 19
+"""Wrong answers to a pair from which guessing is right in at most one of twenty."""
+STAYS, HELD_OUT = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Pairs of tracks that are kept out of training: two of one group each.
+
+    ``pairs`` (int32 [pairs, 2]) are rows of the collection. ``wrong`` (bool [2 · pairs, 2 · pairs])
+    tells of two of the held-out tracks, in the order of ``pairs.ravel()``, that they share no
+    group, so that one is a wrong answer where the partner of the other is looked for.
+    """
+
+    pairs: np.ndarray
+    wrong: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def askable(self) -> np.ndarray:
+        """Pairs whose tracks have wrong answers enough, both of them [shape=(pairs,), bool]."""
+        return (self.wrong.sum(axis=1) >= FEWEST_WRONG).reshape(-1, 2).all(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,23 +192,71 @@ class TrackGroups:
         _check_mask(mask, self.tracks, "tracks")
         return self._filtered(np.ones(len(self), bool), ~mask[self.rows], FEWEST_TRACKS)
 
-    def hold_out(self, share: float = 1 / 20, seed: int = 0) -> tuple[TrackGroups, TrackGroups]:
-        """Split the groups at random into ``(kept, held_out)``, both in the original order.
+    def hold_out(self, share: float = 1 / 20, seed: int = 0) -> tuple[TrackGroups, HeldOut]:
+        """Hold out pairs of tracks for a probe; returns what is left of the groups, and the pairs.
 
-        ``share`` of the groups (0 ≤ share < 1, rounded down) are held out. With 20 groups or more
-        at least one is, unless ``share`` is 0; with fewer, none: one group would be more than the
-        usual share, and its pairs too few to judge by. Equal seeds give equal splits on every
-        platform. A track of a held-out group may be in a kept one.
+        A pair is two tracks of one group, which keeps two others at least, and is left out of
+        every group. Groups give a pair each in random order, then a second one, and so on, so that
+        as many as possible give one. ``share`` of the tracks in groups (0 ≤ share < 1) are held
+        out: more, up to a tenth, where they make fewer than 50 pairs, and at most 500 pairs. None
+        are if that makes fewer than 20 pairs which have 19 wrong answers each among the others, and
+        with a ``share`` of 0. Equal seeds give equal pairs on every platform.
+
+        Raises GroupsError: if ``share`` is not from 0 up to below 1.
         """
         if not 0 <= share < 1:
-            raise GroupsError(f"share {share} of the groups: must be from 0 up to below 1")
-        count = 0
-        if share > 0 and len(self) >= FEWEST_GROUPS_TO_SHARE:
-            count = max(1, int(share * len(self) + 1e-9))  # 0.05 · 20 must not fall below 1
-        order = random_order(random_stream("hold_out", seed), len(self))
-        held_out = np.zeros(len(self), bool)
-        held_out[order[:count]] = True
-        return self.select(~held_out), self.select(held_out)
+            raise GroupsError(f"share {share} of the tracks: must be from 0 up to below 1")
+        tracks = int(np.count_nonzero(self.covered))
+        share_of_pairs = (share * tracks / 2, min(GOOD_PAIRS, LARGEST_USUAL_SHARE * tracks / 2))
+        wanted = min(MOST_PAIRS, int(max(share_of_pairs) + 1e-9)) if share else 0
+        pairs = np.empty((0, 2), np.int32)
+        if wanted >= FEWEST_PAIRS:
+            pairs = self._pairs_to_hold_out(wanted, seed)
+        held_out = HeldOut(pairs, ~self._sharing(pairs.ravel()))
+        if held_out.askable.sum() < FEWEST_PAIRS:
+            return self, HeldOut(pairs[:0], np.empty((0, 0), bool))
+        mask = np.zeros(self.tracks, bool)
+        mask[pairs] = True
+        return self.without_tracks(mask), held_out
+
+    def _pairs_to_hold_out(self, wanted: int, seed: int) -> np.ndarray:
+        """Draw at most ``wanted`` pairs, int32 [pairs, 2], that no other pair and group needs."""
+        stream = random_stream("hold_out", seed)
+        order = random_order(stream, len(self))
+        order = order[self.lengths[order] >= 2 * FEWEST_TRACKS]
+        taken = np.zeros(self.tracks, np.int8)
+        pairs: list[np.ndarray] = []
+        while len(order) and len(pairs) < wanted:
+            gave = []
+            for group in order:
+                rows = self.group(group)
+                rows = rows[taken[rows] != HELD_OUT]
+                free = rows[taken[rows] != STAYS]
+                staying = len(rows) - len(free)
+                if len(free) < 2 or len(rows) < 2 * FEWEST_TRACKS:
+                    continue
+                free = free[random_order(stream, len(free))]
+                taken[free[:2]] = HELD_OUT
+                # What this group keeps, no other group may give.
+                taken[free[2 : 2 + max(0, FEWEST_TRACKS - staying)]] = STAYS
+                pairs.append(free[:2])
+                gave.append(group)
+                if len(pairs) == wanted:
+                    break
+            order = np.array(gave, np.int64)
+        return np.array(pairs, np.int32).reshape(-1, 2)
+
+    def _sharing(self, rows: np.ndarray) -> np.ndarray:
+        """Whether two of ``rows`` share a group, or are one track [shape=(n, n), bool]."""
+        from scipy.sparse import csr_array
+
+        place = np.full(self.tracks, -1, np.int32)
+        place[rows] = np.arange(len(rows))
+        there = np.flatnonzero(place[self.rows] >= 0)
+        groups = np.searchsorted(self.indptr, there, side="right") - 1
+        entries = (np.ones(len(there), np.int32), (place[self.rows[there]], groups))
+        member = csr_array(entries, shape=(len(rows), len(self)))  # tracks × groups
+        return (member @ member.T).toarray() > 0
 
     def _filtered(self, groups: np.ndarray, entries: np.ndarray, fewest: int) -> TrackGroups:
         indptr, rows, kept = filter_groups(self.indptr, self.rows, groups, entries, fewest)
@@ -388,12 +469,13 @@ def read_track_ids(path: str | Path) -> list[str]:
 class Split:
     """Groups of a collection as a run uses them.
 
-    ``kept`` are trained on, ``held_out`` are for the probe; ``usable`` (bool [tracks]) are tracks
-    that are long enough and not excluded, ``exclude_key`` is a key of the excluded ids.
+    ``kept`` are trained on, ``held_out`` are pairs for the probe; ``usable`` (bool [tracks]) are
+    tracks that are long enough, not excluded and not held out, ``exclude_key`` is a key of the
+    excluded ids.
     """
 
     kept: TrackGroups
-    held_out: TrackGroups
+    held_out: HeldOut
     usable: np.ndarray
     exclude_key: str | None
 
@@ -406,10 +488,11 @@ def split_groups(
     exclude: str | None = None,
     probe_share: float = 0.05,
 ) -> Split:
-    """Leave out tracks that cannot be trained on, and hold out groups for the probe.
+    """Leave out tracks that cannot be trained on, and hold out pairs of tracks for the probe.
 
     ``frames`` are those of a window, shorter tracks are left out; ``exclude`` is a file of track
-    ids to leave out; ``probe_share`` the share of the groups to hold out.
+    ids to leave out; ``probe_share`` the share of the tracks to hold out
+    (:meth:`TrackGroups.hold_out`).
 
     Raises TableError: if ``exclude`` cannot be read, or none of its ids is in the collection.
     """
@@ -417,6 +500,7 @@ def split_groups(
     if not usable.all():
         groups = groups.without_tracks(~usable)
     kept, held_out = groups.hold_out(probe_share, HOLD_OUT_SEED)
+    usable[held_out.pairs] = False
     return Split(kept, held_out, usable, exclude_key)
 
 

@@ -44,7 +44,7 @@ def show_groups(
     """Make tables, show the nearest tracks of a few, and draw figures of groups.
 
     Tables are those that ``pretrain.py`` will look for: of the groups that are trained on, which
-    leaves out the ones held out for the probe, with the collection's own window.
+    leaves out the tracks held out for the probe, with the collection's own window.
 
     ``tables`` are of ``tco`` and ``w2v``; ``nearest`` are ids of the tracks to show, by default the
     three in most groups. ``figures`` go into ``figures-<name>`` in the collection's folder.
@@ -70,8 +70,8 @@ def show_groups(
         raise GroupsError(f"{collection.path}: no group of {groups.name!r} can be trained on")
     rows = _rows_to_show(nearest, collection, split.kept)
     logger.info(
-        f"{len(split.kept):,} groups to train on, {len(split.held_out):,} held out for the probe "
-        "and in no table"
+        f"{len(split.kept):,} groups to train on, {len(split.held_out):,} pairs of tracks held out "
+        "for the probe and in no table"
     )
     if beam is not None:
         from playlist_pretrain.playlists.beam_table import keep_beam_table

@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,10 @@ logger = logging.getLogger(__name__)
 
 STARTS_OVER = "; --overwrite starts over"
 KEPT = 2
-"""Checkpoints, and files of best weights, that are kept."""
+"""Checkpoints that are kept."""
 STEPS_BETWEEN_CHECKS = 20
+MEASURED_STEPS, MEASURED_SECONDS = 20, 10
+"""Steps after the first one, or seconds, from which the time that a run takes is estimated."""
 SECONDS_BETWEEN_LINES = 30
 PARITY_WINDOWS, PARITY_TOLERANCE = 8, 1e-4
 
@@ -59,9 +61,9 @@ class Engine(tf.keras.callbacks.Callback):
     two ``epoch`` and ``step``; what an epoch does not know stays empty. A step has ``windows``
     windows, for the speed. ``check(epoch, logs)`` raises RunError when the loss is not finite; it
     is called now and then, and before anything is written. ``evaluate(epoch)`` gives more values
-    for the row of an epoch, which counts from 1. ``best`` keeps the best weights and stops the run
-    when nothing gets better. Between two checkpoints are ``checkpoint_epochs`` epochs and, within
-    an epoch, ``checkpoint_steps`` steps [none].
+    for the row of an epoch, which counts from 1. ``best`` keeps the best weights, and may stop the
+    run when nothing gets better. Between two checkpoints are ``checkpoint_epochs`` epochs and,
+    within an epoch, ``checkpoint_steps`` steps [none].
     """
 
     def __init__(
@@ -170,7 +172,7 @@ class Engine(tf.keras.callbacks.Callback):
         values = {**self.evaluate(self.epoch), **{k: float(value) for k, value in logs.items()}}
         self.write_history(values)
         if self.best:
-            self.best.keep(self.model.tagger, self.rows)
+            self.best.keep(self.rows)
             self.model.stop_training = self.best.exhausted(self.rows)
         if self.epoch % self.checkpoint_epochs == 0:
             self.save_checkpoint()
@@ -233,6 +235,8 @@ class Engine(tf.keras.callbacks.Callback):
             self.check(self.epoch, self.logs)
             self.checkpoint.write(str(self.run.checkpoints / f"step-{self.done}"))
             self.keep_checkpoints({*self.kept, self.done})
+            if self.best:
+                self.best.drop_others(self.rows, self.kept)
 
     def keep_checkpoints(self, whole: set[int]) -> None:
         """Keep the newest of the ``whole`` checkpoints; remove all other files."""
@@ -282,6 +286,8 @@ class Engine(tf.keras.callbacks.Callback):
         self.bar = progress(total=self.total, initial=self.done, desc="training", unit="step")
         self.begun, self.begun_at = self.done, time.monotonic()
         self.last_line = self.begun_at
+        self.first_step_at: float | None = None
+        self.estimated = False
 
     def show_progress(self) -> None:
         """Advance the bar, or log a line every half minute and after the last step."""
@@ -289,6 +295,7 @@ class Engine(tf.keras.callbacks.Callback):
         now, last_step = time.monotonic(), self.done == self.total
         if last_step:
             self.bar.close()
+        self.estimate(now)
         if sys.stderr.isatty() or (now - self.last_line <= SECONDS_BETWEEN_LINES and not last_step):
             return
         self.last_line = now
@@ -298,6 +305,33 @@ class Engine(tf.keras.callbacks.Callback):
             f"step {self.done}/{self.total}  loss {float(self.logs['loss']):.4f}  "
             f"{rate:.2f} steps/s  {left // 60}:{left % 60:02d} left"
         )
+
+    def estimate(self, now: float) -> None:
+        """Say once how long the run will take, from its first steps but the very first."""
+        measured = self.done - self.begun - 1
+        if not measured:
+            self.first_step_at = now  # it has compiled the graph
+        elif not self.estimated and self.done < self.total:
+            seconds = now - self.first_step_at
+            if measured < MEASURED_STEPS and seconds < MEASURED_SECONDS:
+                return
+            float(self.logs["loss"])  # steps are handed to a device before they are done
+            seconds = time.monotonic() - self.first_step_at
+            left = seconds / measured * (self.total - self.done)
+            self.estimated = True
+            logger.info(
+                f"the {self.total - self.done:,} steps that are left will take about "
+                f"{_duration(left)}, at {measured * self.windows / seconds:.0f} windows/s"
+            )
+
+
+def _duration(seconds: float) -> str:
+    """Text of a time that nobody needs to the second."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def checkpoint_steps(folder: Path) -> list[int]:
@@ -317,43 +351,72 @@ class KerasHistory(tf.keras.callbacks.History):
 class BestEpoch:
     """Keeps the weights of the epoch with the highest value of a metric, of equals the first.
 
-    The two newest files are kept: the run may go on from the checkpoint before the last, at which
-    another epoch was the best. They are written to ``folder``; an earlier process may have left
-    them in ``source``, which is another folder for workers that are not the chief. ``metric`` is a
-    column of the history; after ``patience`` epochs without a better one the run stops.
+    ``models`` are those whose weights are kept. Files are written to ``folder``; an earlier process
+    may have left them in ``source``, which is another folder for workers that are not the chief.
+    ``metric`` is a column of the history, empty where it was not measured; after ``patience``
+    epochs without a better one the run stops [never].
     """
 
-    def __init__(self, folder: Path, source: Path, metric: str, patience: int):
-        self.folder, self.source, self.metric, self.patience = folder, source, metric, patience
+    def __init__(
+        self,
+        models: Sequence[tf.keras.Model],
+        folder: Path,
+        source: Path,
+        metric: str,
+        patience: int | None = None,
+    ):
+        self.models, self.metric, self.patience = models, metric, patience
+        self.folder, self.source = folder, source
 
-    def row(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Row of the best epoch."""
-        return max(rows, key=lambda row: float(row[self.metric]))
+    def row(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+        """Row of the best epoch; None before anything is measured."""
+        measured = [row for row in rows if row[self.metric] != ""]
+        return max(measured, key=lambda row: float(row[self.metric]), default=None)
 
     def exhausted(self, rows: Sequence[dict[str, Any]]) -> bool:
         """Whether the run has waited long enough for a better epoch."""
-        return bool(rows) and len(rows) - int(self.row(rows)["epoch"]) >= self.patience
+        best = self.row(rows)
+        if best is None or self.patience is None:
+            return False
+        return len(rows) - int(best["epoch"]) >= self.patience
 
-    def keep(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
+    def keep(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write the weights if the last epoch is the best."""
-        best = int(self.row(rows)["epoch"])
-        if best == len(rows):
-            weights = {f"arr_{k}": weights for k, weights in enumerate(model.get_weights())}
-            write_arrays(self.folder / f"best-{best:05d}.npz", **weights)
-            for old in sorted(self.folder.glob("best-*[0-9].npz"))[:-KEPT]:
-                old.unlink()
+        best = self.row(rows)
+        if best is not None and int(best["epoch"]) == len(rows):
+            values = (weights for model in self.models for weights in model.get_weights())
+            arrays = {f"arr_{k}": weights for k, weights in enumerate(values)}
+            write_arrays(self.folder / self._name(best), **arrays)
 
-    def restore(self, model: tf.keras.Model, rows: Sequence[dict[str, Any]]) -> None:
-        """Give a model the weights of the best epoch; raises RunError if their file is damaged."""
-        path = self.folder / f"best-{int(self.row(rows)['epoch']):05d}.npz"
+    def drop_others(self, rows: Sequence[dict[str, Any]], steps: Collection[int]) -> None:
+        """Remove files that neither the whole run needs nor one that goes on after ``steps``."""
+        whole_and_parts = [rows, *([r for r in rows if int(r["step"]) <= s] for s in steps)]
+        best = [self.row(part) for part in whole_and_parts]
+        needed = {self._name(row) for row in best if row is not None}
+        for path in self.folder.glob("best-*[0-9].npz"):
+            if path.name not in needed:
+                path.unlink()
+
+    def restore(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Give the models the weights of the best epoch.
+
+        Raises RunError if their file is damaged.
+        """
+        path = self.folder / self._name(self.row(rows))
         if not path.exists():
             path = self.source / path.name
         with whole(path, "file of the weights of the best epoch", RunError, STARTS_OVER):
             arrays = load_arrays(path)
-            weights = [arrays[f"arr_{k}"] for k in range(len(model.weights))]
+            counts = [len(model.weights) for model in self.models]
+            weights = [arrays[f"arr_{k}"] for k in range(sum(counts))]
             if not all(np.isfinite(weight).all() for weight in weights):
                 raise ValueError("values that are not finite")
-            model.set_weights(weights)
+            for model, count in zip(self.models, counts, strict=True):
+                model.set_weights(weights[:count])
+                weights = weights[count:]
+
+    def _name(self, row: Mapping[str, Any]) -> str:
+        return f"best-{int(row['epoch']):05d}.npz"
 
 
 def fits(done: int, per_epoch: int, epochs: int) -> list[tuple[int, int, int]]:

@@ -24,11 +24,16 @@ _MOST_INCHES = 400  # a PNG of matplotlib has at most 65,535 pixels a side
 
 
 def draw_curves(
-    rows: Sequence[Mapping[str, Any]], path: str | Path, chance: float, probe_chance: float
+    rows: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    chance: float,
+    probe_chance: float,
+    kept: int,
 ) -> None:
     """Draw loss, learning rate and retrieval probe of a history against the steps, as a PNG.
 
-    ``chance`` is the loss at chance, ``probe_chance`` the top-1 of the probe (nan without one).
+    ``chance`` is the loss at chance, ``probe_chance`` the top-1 of the probe (nan without one),
+    ``kept`` the step that became the model.
     """
     probed = [row for row in rows if row["probe_top1"] != ""]
     figure = _figure(8, 8 if probed else 5.5)
@@ -47,7 +52,9 @@ def draw_curves(
     if probed:
         draw(2, "probe_top1", probed, "top-1")
         draw(2, "probe_top10", probed, "top-10")
+        draw(2, "probe_percentile", probed, "percentile")
         axes[2].axhline(probe_chance, color="grey", linestyle=":", label="top-1 by chance")
+        axes[2].axvline(kept, color="grey", linewidth=0.8, label=f"model: step {kept}")
         axes[2].set_ylabel("retrieval, held out")
         axes[2].legend()
     axes[-1].set_xlabel("step")

@@ -39,7 +39,11 @@ from playlist_pretrain.tasks import SPLITS, TASKS, read_task
 from playlist_pretrain.tasks.batches import TaggingStream, tagging_dataset
 from playlist_pretrain.tasks.task import TaskRows, match_task
 from playlist_pretrain.training.figures import draw_learning_curves, draw_per_tag
-from playlist_pretrain.training.recipes import FinetuneRecipe, made_by_demo
+from playlist_pretrain.training.recipes import (
+    OF_FINETUNE_PRESETS,
+    FinetuneRecipe,
+    made_by_demo,
+)
 from playlist_pretrain.training.strategy import Workers, check_share, make_strategy
 
 if TYPE_CHECKING:
@@ -153,7 +157,12 @@ def finetune(
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(runs.path):
-        recipe, data = workers.settled(lambda: settle(given, trust_model))
+
+        def settled() -> tuple[FinetuneRecipe, TaggingData]:
+            own = given if overwrite else runs.with_saved(given, OF_FINETUNE_PRESETS)
+            return settle(own, trust_model)
+
+        recipe, data = workers.settled(settled)
         check_share(recipe.batch, strategy)
         with workers.folder(runs) as own:
             if workers.claim(runs, recipe, data.facts, overwrite=overwrite):
@@ -192,9 +201,9 @@ def settle(recipe: FinetuneRecipe, trust: bool) -> tuple[FinetuneRecipe, Tagging
     BACKBONES.get(recipe.backbone or "vggish")
     path = location(recipe.collection)
     collection = Collection.open(path)
-    recipe = dataclasses.replace(recipe, collection=str(path)).resolve(
-        demo=made_by_demo(collection), window_frames=collection.front_end.window_frames
-    )
+    recipe = dataclasses.replace(recipe, collection=str(path))
+    demo, frames = made_by_demo(collection), collection.front_end.window_frames
+    recipe.resolve(demo=demo, window_frames=frames)  # refused before the task is read
     if recipe.task == "tags" and recipe.tags is None:
         if not (collection.path / TAGS).is_file():
             raise TaskError(
@@ -202,10 +211,16 @@ def settle(recipe: FinetuneRecipe, trust: bool) -> tuple[FinetuneRecipe, Tagging
                 "tags, --task another task"
             )
         recipe = dataclasses.replace(recipe, tags=str(collection.path / TAGS))
-    logger.info(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
+    logger.info(f"{collection.name}, {len(collection)} tracks")
     task = read_task(recipe)
     rows = match_task(task, collection, partial=recipe.partial)
     splits = [getattr(rows, name) for name in SPLITS]
+    recipe = recipe.resolve(demo=demo, window_frames=frames, tracks=len(rows.train))
+    logger.info(
+        f"preset {recipe.preset}, {len(rows.train):,} tracks to train on: at most {recipe.epochs} "
+        f"epochs, batch {recipe.batch}, {recipe.runs} {'run' if recipe.runs == 1 else 'runs'}"
+        f"{'' if recipe.width is None else f', width {recipe.width:g}'}"
+    )
     logger.info(f"task {task.name}")
     for note in rows.notes:
         logger.info(note)
@@ -288,6 +303,7 @@ def train_and_test(
     with strategy.scope():
         model = build_model(recipe, run, data, stream.steps_per_epoch)
     best = BestEpoch(
+        [model.tagger],
         run.folder.checkpoints,
         run.resumes_from.checkpoints,
         "validation_average_precision",
@@ -313,7 +329,7 @@ def train_and_test(
         workers=workers,
         resumes_from=run.resumes_from,
     )
-    best.restore(model.tagger, rows)
+    best.restore(rows)
     test(model.tagger, best.row(rows), len(rows), recipe, run, data, reader)
 
 

@@ -17,16 +17,18 @@ from playlist_pretrain.messages import command
 from playlist_pretrain.models import backbone, describe
 from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.pairs.dataset import step_dataset
-from playlist_pretrain.runs import Run
+from playlist_pretrain.runs import SUMMARY, Run
 from playlist_pretrain.storage import location
 from playlist_pretrain.training.figures import draw_curves
 from playlist_pretrain.training.pretrain_data import Data, settle
-from playlist_pretrain.training.probe import mean_cosine, probe
-from playlist_pretrain.training.recipes import PretrainRecipe
+from playlist_pretrain.training.probe import ProbeResult, mean_cosine, probe
+from playlist_pretrain.training.recipes import OF_PRETRAIN_PRESETS, PretrainRecipe
 from playlist_pretrain.training.strategy import Workers, check_split, make_strategy
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from playlist_pretrain.training.engine import BestEpoch
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +36,7 @@ COLUMNS = (
     "epoch", "step", "loss", "gradient_norm", "skipped_steps", "positive_similarity",
     "negative_similarity", "alignment", "uniformity", "learning_rate", "temperature", "seconds",
     "windows_per_second", "probe_top1", "probe_top10", "probe_chance1", "probe_chance10",
-    "probe_mean_cosine",
+    "probe_percentile", "probe_mean_cosine",
 )  # fmt: skip
 """Columns of ``history.csv``."""
 NAMED_TRACKS = 10
@@ -90,23 +92,37 @@ def pretrain(
     strategy = make_strategy(given.strategy, given.replicas)
     workers = Workers(strategy)
     with tensorflow_errors(run.path):
-        recipe, data = workers.settled(lambda: settle(given))
+        machine = workers.machine()
+
+        def settled() -> tuple[PretrainRecipe, Data]:
+            own = given if overwrite else run.with_saved(given, OF_PRETRAIN_PRESETS)
+            return settle(own, machine=machine)
+
+        recipe, data = workers.settled(settled)
         check_split(recipe, strategy)
         with workers.folder(run) as own:
             if workers.claim(run, recipe, data.facts, overwrite=overwrite):
                 logger.info(f"{run.path} is finished; --overwrite starts over")
                 if workers.is_chief:
                     report(run, recipe)
+                    with run.whole_summary():
+                        kept = run.summary.get("kept", {"which": "last"})["which"]
+                    if kept != recipe.keep:
+                        logger.warning(
+                            f"{run.saved_model} is of the {kept} epoch; with {SUMMARY} removed, "
+                            f"the same command makes it of the {recipe.keep} one"
+                        )
                 return run
             with strategy.scope():
                 model = build_model(recipe, data)
             logger.info(describe(model.backbone))
+            best = best_epoch(model, own, run) if data.probe_pairs is not None else None
             try:
-                rows = train(model, recipe, data, own, workers, resumes_from=run, profile=profile)
+                rows = train(model, recipe, data, own, workers, run, best, profile=profile)
             except Preempted as stopped:
                 logger.info(f"{run.path}: {stopped}; the same command goes on")
                 return run
-            own.finish(conclude(model, recipe, data, own, rows))
+            own.finish(conclude(model, recipe, data, own, rows, best))
             workers.together("results", lambda: None)
     if workers.is_chief:
         report(run, recipe)
@@ -176,14 +192,23 @@ def build_model(recipe: PretrainRecipe, data: Data) -> tf.keras.Model:
     return model
 
 
+def best_epoch(model: tf.keras.Model, run: Run, resumes_from: Run) -> BestEpoch:
+    """Keeper of the weights that did best in the probe, of the projector too: it is asked again."""
+    from playlist_pretrain.training.engine import BestEpoch
+
+    models = [model.backbone, model.projector]
+    return BestEpoch(models, run.checkpoints, resumes_from.checkpoints, "probe_percentile")
+
+
 def train(
     model: tf.keras.Model,
     recipe: PretrainRecipe,
     data: Data,
     run: Run,
     workers: Workers,
-    *,
     resumes_from: Run,
+    best: BestEpoch | None = None,
+    *,
     profile: bool = False,
 ) -> list[dict[str, Any]]:
     """Train to the last step with the shared engine; returns the rows of the history."""
@@ -202,6 +227,8 @@ def train(
             found = probe(model.backbone, model.projector, data.reader, data.probe_pairs)
             values["probe_top1"], values["probe_top10"] = found.top(1), found.top(10)
             values["probe_chance1"], values["probe_chance10"] = found.chance(1), found.chance(10)
+            # All workers have to agree on which epoch is the best.
+            values["probe_percentile"] = workers.of_chief(found.percentile)
             values["probe_mean_cosine"] = found.mean_cosine
         return values
 
@@ -214,6 +241,7 @@ def train(
         windows=2 * recipe.batch * len(stream.pairings),
         check=lambda epoch, logs: check_finite(model, data),
         evaluate=evaluate,
+        best=best,
         checkpoint_epochs=recipe.checkpoint_epochs,
         checkpoint_steps=recipe.checkpoint_steps,
     )
@@ -267,6 +295,7 @@ def conclude(
     data: Data,
     run: Run,
     rows: list[dict[str, Any]],
+    best: BestEpoch | None = None,
 ) -> dict[str, Any]:
     """Export the backbone, prove it by reloading, draw the curves, and sum up."""
     from playlist_pretrain.models.layers import plain_float32
@@ -274,37 +303,76 @@ def conclude(
 
     if not rows:
         raise RunError(f"{run.history}: missing, though all is trained; --overwrite starts over")
+    kept = int(rows[-1]["step"])
+    found = None
+    probed: dict[str, Any] | None = None
+    if best is not None:
+        found, kept, probed = probe_the_end(model, recipe, data, rows, best)
     trained = plain_float32(model.backbone)
-    about = {"recipe": dataclasses.asdict(recipe), "collection": data.collection.name}
+    about = {
+        "recipe": dataclasses.asdict(recipe), "collection": data.collection.name, "step": kept
+    }  # fmt: skip
     save_backbone(trained, data.collection.front_end, run.saved_model, about)
     rows_of_tracks = data.stream.rows_of(0)[:, 0]
     difference, embeddings = check_export(trained, run.saved_model, data.reader, rows_of_tracks)
     tail = rows[-max(1, len(rows) // 10) :]
-    summary: dict[str, Any] = {
+    chance = float("nan") if found is None else found.chance(1)
+    draw_curves(rows, run.figures / "curves.png", data.chance, chance, kept)
+    return {
         "steps": recipe.epochs * data.stream.steps_per_epoch,
         "skipped_steps": sum(int(float(row["skipped_steps"])) for row in rows),
         "loss": float(np.mean([float(row["loss"]) for row in tail])),
         "chance_loss": data.chance,
-        "mean_cosine": mean_cosine(embeddings),
+        "mean_cosine": mean_cosine(embeddings) if found is None else found.mean_cosine,
         "export_difference": difference,
-        "probe": None,
+        "kept": {"which": recipe.keep, "step": kept},
+        "probe": probed,
     }
-    chance = float("nan")
-    if data.probe_pairs is not None:
-        found = probe(model.backbone, model.projector, data.reader, data.probe_pairs)
-        chance, summary["mean_cosine"] = found.chance(1), found.mean_cosine
-        summary["probe"] = {
-            "batch": data.probe_pairs.batch,
-            "pairs": data.probe_pairs.pairs,
-            **{
-                f"top{k}": {
-                    "share": found.top(k), "chance": found.chance(k), "p_value": found.p_value(k)
-                }
-                for k in (1, 10)
-            },
-        }  # fmt: skip
-    draw_curves(rows, run.figures / "curves.png", data.chance, chance)
-    return summary
+
+
+def probe_the_end(
+    model: tf.keras.Model,
+    recipe: PretrainRecipe,
+    data: Data,
+    rows: list[dict[str, Any]],
+    best: BestEpoch,
+) -> tuple[ProbeResult, int, dict[str, Any]]:
+    """Probe the last and the best epoch, and leave the model with the weights of ``--keep``.
+
+    Returns the probe of that epoch, its step, and the part of the summary.
+    """
+    ask = functools.partial(probe, model.backbone, model.projector, data.reader, data.probe_pairs)
+    steps = {"last": int(rows[-1]["step"]), "best": int((best.row(rows) or rows[-1])["step"])}
+    found = {"last": ask()}
+    found["best"] = found["last"]
+    if steps["best"] != steps["last"]:
+        last = [m.get_weights() for m in best.models]
+        best.restore(rows)
+        found["best"] = ask()
+        if recipe.keep == "last":
+            for part, weights in zip(best.models, last, strict=True):
+                part.set_weights(weights)
+    kept = found[recipe.keep]
+    summary: dict[str, Any] = {
+        "candidates": float(np.mean(data.probe_pairs.candidates)),
+        "pairs": data.probe_pairs.pairs,
+        "percentile": kept.percentile,
+        **{
+            f"top{k}": {
+                "share": kept.top(k), "chance": kept.chance(k), "p_value": kept.p_value(k)
+            }
+            for k in (1, 10)
+        },
+        **{
+            which: {
+                "step": steps[which], "percentile": one.percentile, "top1": one.top(1),
+                "top10": one.top(10),
+            }
+            for which, one in found.items()
+        },
+        "fell": found["last"].falls_below(found["best"]),
+    }  # fmt: skip
+    return kept, steps[recipe.keep], summary
 
 
 def at_chance(summary: Mapping[str, Any]) -> bool:
@@ -338,20 +406,44 @@ def report(run: Run, recipe: PretrainRecipe) -> None:
     logger.info("next: " + command("embed", *words, "--out", f"{run.path.resolve().name}.parquet"))
 
 
+def _of_keeping(found: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
+    """Lines about the percentile, the step that became the model, and overfitting."""
+    best, last = found["best"], found["last"]
+    lines = [
+        f"the partner is nearer than {found['percentile']:.1%} of the wrong answers (chance 50 %)"
+    ]
+    model = f"the model of step {kept['step']} is kept"
+    if found["fell"]:
+        lines.append(
+            f"the probe was best after step {best['step']} (percentile {best['percentile']:.3f}, "
+            f"top-1 {best['top1']:.3f}) and fell to {last['percentile']:.3f} ({last['top1']:.3f}) "
+            "at the end: the run went on to learn its own tracks and nothing of others; "
+            f"{model}{'' if kept['which'] == 'best' else ', --keep best keeps the other'}"
+        )
+    elif kept["which"] == "best":
+        more = "" if best == last else f"; the last, {last['step']}, is not clearly worse"
+        lines.append(f"{model}, the best of the probe{more}")
+    return lines
+
+
 def _report(summary: Mapping[str, Any]) -> None:
     logger.info(f"loss {summary['loss']:.4f} (chance {summary['chance_loss']:.4f})")
     if summary["skipped_steps"]:
         logger.info(
             f"{summary['skipped_steps']} steps were skipped, their gradient overflowed float16"
         )
-    for k in (1, 10) if summary["probe"] else ():
-        top = summary["probe"][f"top{k}"]
+    found = summary["probe"]
+    among = found and found.get("candidates", found.get("batch"))  # that of earlier versions
+    for k in (1, 10) if found else ():
+        top = found[f"top{k}"]
         if top["chance"] < 1:
             logger.info(
                 f"held-out retrieval top-{k} {top['share']:.3f} (chance {top['chance']:.3f}, "
-                f"p = {top['p_value']:.4f}) among {summary['probe']['batch']}, "
-                f"{summary['probe']['pairs']} pairs"
+                f"p = {top['p_value']:.4f}) among {among:.0f}, {found['pairs']} pairs"
             )
+    if found and "kept" in summary:
+        for line in _of_keeping(found, summary["kept"]):
+            logger.info(line)
     logger.info(f"export reloaded, largest difference {summary['export_difference']:.1e}")
     if at_chance(summary) and summary["steps"] < FEW_STEPS:
         logger.info(

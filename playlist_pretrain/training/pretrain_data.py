@@ -16,8 +16,10 @@ from playlist_pretrain.models import BACKBONES
 from playlist_pretrain.pairs import PAIRINGS, Material, Pairing
 from playlist_pretrain.pairs.dataset import PairStream, plan
 from playlist_pretrain.pairs.false_negatives import FalseNegatives
-from playlist_pretrain.pairs.pairings import PlaylistCoOccurrence
 from playlist_pretrain.playlists.groups import (
+    FEWEST_PAIRS,
+    LARGEST_USUAL_SHARE,
+    Split,
     TrackGroups,
     groups_path,
     load_groups,
@@ -30,14 +32,13 @@ from playlist_pretrain.storage import location
 from playlist_pretrain.training.probe import ProbePairs
 from playlist_pretrain.training.recipes import (
     DEMO_STEPS,
-    PRETRAIN_PRESETS,
+    Machine,
     PretrainRecipe,
+    fitted,
     made_by_demo,
 )
 
 logger = logging.getLogger(__name__)
-
-FEW_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Data:
     stream: PairStream
     """Pairs of every step, of one pairing or of several."""
     probe_pairs: ProbePairs | None
-    """Held-out pairs, where there are enough."""
+    """Held-out pairs, where there are enough to tell anything."""
     facts: dict[str, Any]
     """Facts that decide the run beside its recipe."""
     chance: float
@@ -64,16 +65,18 @@ class Part:
 
     groups_name: str
     kept: TrackGroups | None
-    held_out: TrackGroups | None
     pairing: Pairing
     groups_key: str | None
     exclude_key: str | None
 
 
-def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[PretrainRecipe, Data]:
+def settle(
+    recipe: PretrainRecipe, *, steps: int | None = None, machine: Machine | None = None
+) -> tuple[PretrainRecipe, Data]:
     """Open the inputs of a recipe and settle every setting that depends on them.
 
-    Epochs that the recipe does not give add up to ``steps``, whatever its preset says.
+    Epochs that the recipe does not give add up to ``steps``, whatever its preset says. ``machine``
+    is what ``--preset auto`` fits a recipe to [the cores of this one].
     """
     for name in recipe.pairings:  # unknown names are refused before anything is read
         PAIRINGS.get(name)
@@ -84,22 +87,19 @@ def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[Pretrai
     recipe = given.resolve(
         demo=made_by_demo(collection), window_frames=collection.front_end.window_frames
     )
-    if steps is not None:
-        recipe = dataclasses.replace(recipe, epochs=given.epochs)
-    logger.info(f"preset {recipe.preset}: {collection.name}, {len(collection)} tracks")
+    logger.info(f"{collection.name}, {len(collection)} tracks")
     if not collection.front_end.takes_waveforms:
         logger.info(
             f"its mels were imported: the model will take mels of front end "
             f"{collection.front_end.name!r}, and no waveforms"
         )
     reader = WindowReader(collection, recipe.frames, short="skip")
-    parts = [
-        _part(recipe.of_pairing(name), collection, groups_given=given.groups is not None)
-        for name in recipe.pairings
-    ]
+    parts, split = _parts(recipe, collection, groups_given=given.groups is not None)
     pairings = [part.pairing for part in parts]
-    recipe, stream = planned(given, recipe, pairings, steps or DEMO_STEPS)
-    probe_pairs = _probe_pairs(recipe, parts, reader)
+    bands = collection.front_end.bands
+    recipe, stream = planned(given, recipe, pairings, steps, machine, bands)
+    probe_pairs = ProbePairs.of(split.held_out, reader) if split else None
+    recipe = _probed(given, recipe, split, probe_pairs)
     _tell(recipe, parts, stream)
     chance, false_negatives = _chance(recipe, parts, stream, collection)
     keys = {part.groups_name: part.groups_key for part in parts}
@@ -116,22 +116,41 @@ def settle(recipe: PretrainRecipe, *, steps: int | None = None) -> tuple[Pretrai
 
 
 def planned(
-    given: PretrainRecipe, recipe: PretrainRecipe, pairings: Sequence[Pairing], total: int
+    given: PretrainRecipe,
+    recipe: PretrainRecipe,
+    pairings: Sequence[Pairing],
+    total: int | None = None,
+    machine: Machine | None = None,
+    bands: int = 96,
 ) -> tuple[PretrainRecipe, PairStream]:
-    """Settle epochs and warm-up of a resolved recipe; returns it with the stream of its steps.
+    """Settle what depends on the number of pairs; returns it with the stream of its steps.
 
-    All epochs have the steps of the one with the fewest pairs, so that more epochs may have less
-    each: where epochs follow from a total of steps, they are counted until there are no more.
+    That is all of ``--preset auto``, epochs that the recipe leaves open, and the warm-up. All
+    epochs have the steps of the one with the fewest pairs, so that more epochs may have less each:
+    where epochs follow from a ``total`` of steps, they are counted until there are no more.
     """
-    smaller = None if given.batch is not None else ("demo", PRETRAIN_PRESETS["demo"]["batch"])
+    fits = given.preset == "auto" and recipe.preset != "demo" and bool(given.open)
+    if fits:
+        pairs = min(pairing.count(epoch) for pairing in pairings for epoch in range(3))
+        machine = machine or Machine()
+        fit = fitted(given, pairs, machine, frames=recipe.frames, bands=bands)
+        recipe = given.resolve(demo=False, window_frames=recipe.frames, fit=fit)
+    if total is not None:
+        recipe = dataclasses.replace(recipe, epochs=given.epochs)
     settled, epochs = recipe, None
     while epochs is None or epochs != settled.epochs:
         epochs = settled.epochs or 1
-        stream = plan(pairings, recipe.batch, epochs, smaller=smaller)
+        stream = plan(pairings, recipe.batch, epochs, smaller=given.batch is None and not fits)
         settled = recipe.with_steps(
-            stream.steps_per_epoch, total=total, keep_warmup=given.warmup_steps is not None
+            stream.steps_per_epoch,
+            total=total or DEMO_STEPS,
+            keep_warmup=given.warmup_steps is not None,
         )
-    if settled.warmup_steps != recipe.warmup_steps:
+    if fits:
+        logger.info(f"preset auto: {pairs:,} pairs an epoch, {machine}: {_text(settled, stream)}")
+    elif given.open:
+        logger.info(f"preset {recipe.preset}")
+    if recipe.warmup_steps not in (None, settled.warmup_steps):
         logger.info(
             f"the run has {settled.epochs * stream.steps_per_epoch} steps, fewer than twice the "
             f"warm-up of {recipe.warmup_steps}: it warms up for {settled.warmup_steps} "
@@ -140,49 +159,80 @@ def planned(
     return settled, stream
 
 
-def _part(recipe: PretrainRecipe, collection: Collection, *, groups_given: bool) -> Part:
-    """Load and split the groups of one pairing, and make the pairing."""
+def _text(recipe: PretrainRecipe, stream: PairStream) -> str:
+    """The settings that ``--preset auto`` has chosen, or left as they were given."""
+    width = "" if recipe.width is None else f", width {recipe.width:g}"
+    return (
+        f"batch {recipe.batch}{width}, {recipe.epochs} epochs of {stream.steps_per_epoch} steps, "
+        f"learning rate {recipe.learning_rate:g}, warm-up of {recipe.warmup_steps} steps, probe "
+        f"every {recipe.probe_epochs} and checkpoint every {recipe.checkpoint_epochs} epochs"
+    )
+
+
+def _parts(
+    recipe: PretrainRecipe, collection: Collection, *, groups_given: bool
+) -> tuple[list[Part], Split | None]:
+    """Load the groups of every pairing, hold out tracks, and make the pairings of the others.
+
+    Tracks are held out once, as pairs of playlists where any pairing has them, so that runs can be
+    compared by their probes; no pairing trains on them. There is no split without any groups.
+    """
     chosen: dict[str, Any] = {"frames": recipe.frames, "exclude": recipe.exclude}
-    there = groups_path(collection.path, recipe.groups).exists()
-    if recipe.pairs == "simclr" and not (there or groups_given):
-        # Its pairs need no groups; where there are some they serve the probe.
-        usable, exclude_key = usable_tracks(collection, **chosen)
-        kept = held_out = groups_key = None
-    else:
-        groups = load_groups(collection, recipe.groups)
-        groups_key = groups.content_key
-        split = split_groups(groups, collection, probe_share=recipe.probe_share, **chosen)
-        kept, held_out = split.kept, split.held_out
+    of_pairings = [recipe.of_pairing(name) for name in recipe.pairings]
+    groups = {}
+    for part in of_pairings:
+        # The pairs of simclr need no groups; where there are some they serve the probe.
+        there = groups_path(collection.path, part.groups).exists()
+        if part.pairs != "simclr" or there or groups_given:
+            groups[part.groups] = load_groups(collection, part.groups)
+    split = None
+    if groups:
+        first = "playlists" if "playlists" in groups else next(iter(groups))
+        split = split_groups(groups[first], collection, probe_share=recipe.probe_share, **chosen)
         usable, exclude_key = split.usable, split.exclude_key
-        if not len(kept) and recipe.pairs != "simclr":
-            raise GroupsError(
-                f"{collection.path}: no group of {recipe.groups!r} has two tracks that can be "
-                "trained on"
-            )
-    material = Material(kept, usable, recipe, collection.path, collection.track_ids)
-    pairing = PAIRINGS.get(recipe.pairs)(material, recipe.seed)
-    return Part(recipe.groups, kept, held_out, pairing, groups_key, exclude_key)
+    else:
+        usable, exclude_key = usable_tracks(collection, **chosen)
+    parts = []
+    for part in of_pairings:
+        own, kept = groups.get(part.groups), None
+        if own is not None:
+            kept = split.kept if part.groups == first else own.without_tracks(~usable)
+            if not len(kept) and part.pairs != "simclr":
+                raise GroupsError(
+                    f"{collection.path}: no group of {part.groups!r} has two tracks that can be "
+                    "trained on"
+                )
+        material = Material(kept, usable, part, collection.path, collection.track_ids)
+        pairing = PAIRINGS.get(part.pairs)(material, part.seed)
+        key = None if own is None else own.content_key
+        parts.append(Part(part.groups, kept, pairing, key, exclude_key))
+    return parts, split
 
 
-def _probe_pairs(
-    recipe: PretrainRecipe, parts: Sequence[Part], reader: WindowReader
-) -> ProbePairs | None:
-    # Playlists, where any pairing has them: so that runs can be compared by their probes.
-    part = min(parts, key=lambda part: part.groups_name != "playlists")
-    kept, held_out, probe_pairs = part.kept, part.held_out, None
-    if held_out is not None and len(held_out):
-        others = np.flatnonzero(kept.covered & ~held_out.covered)
-        probe_pairs = ProbePairs.draw(
-            PlaylistCoOccurrence(held_out, recipe.seed), others, reader, recipe.batch, recipe.seed
-        )
-    if probe_pairs is None and recipe.probe_share:
-        logger.info("too few groups for a retrieval probe: nothing is held out to watch")
-    elif probe_pairs is not None and len(held_out) < FEW_GROUPS:
+def _probed(
+    given: PretrainRecipe,
+    recipe: PretrainRecipe,
+    split: Split | None,
+    probe_pairs: ProbePairs | None,
+) -> PretrainRecipe:
+    """Tell of the probe, and settle ``--keep`` where there is none."""
+    if probe_pairs is not None:
+        few = len(split.held_out) - probe_pairs.pairs
         logger.info(
-            f"the retrieval probe rests on {probe_pairs.pairs} pairs of "
-            f"{len(held_out)} held-out groups: too few to tell much"
+            f"{len(split.held_out)} pairs of tracks are held out of training for the retrieval "
+            "probe, which asks for each of two tracks by the other"
+            + (f"; {few} of them have too few wrong answers" if few else "")
         )
-    return probe_pairs
+        return recipe
+    if given.keep == "best":
+        raise RecipeError("--keep best: there is no retrieval probe to choose by")
+    if recipe.probe_share:
+        logger.info(
+            f"no retrieval probe: it needs {FEWEST_PAIRS} pairs of tracks with enough wrong "
+            f"answers, and may hold out {max(LARGEST_USUAL_SHARE, recipe.probe_share):.0%} of the "
+            "tracks in groups (--probe-share)"
+        )
+    return dataclasses.replace(recipe, keep="last")
 
 
 def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream) -> None:
@@ -191,9 +241,7 @@ def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream) -> 
     for name, part in {part.groups_name: part for part in parts}.items():
         if part.kept is not None:
             which = f"{name}: " if several else ""
-            logger.info(
-                f"{which}{len(part.kept)} groups to train on, {len(part.held_out)} held out"
-            )
+            logger.info(f"{which}{len(part.kept)} groups to train on")
     pairs = [part.pairing.expected_pairs for part in parts]
     if several:
         for part, count in zip(parts, pairs, strict=True):

@@ -2,12 +2,14 @@
 
 Each field is an option of the command (``learning_rate`` → ``--learning-rate``) and its docstring
 the option's help. A setting that is left out takes the value of the preset; ``--preset auto``
-becomes ``demo`` for the collections of the demo and ``paper`` for any other.
+becomes ``demo`` for the collections of the demo, ``paper`` for large ones, and for any other a
+recipe that :func:`fitted` makes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -42,6 +44,7 @@ PRETRAIN_PRESETS: dict[str, dict[str, Any]] = _by_preset(
     warmup_steps=(5000, 240, 0),
     probe_epochs=(1, 20, 1),
     checkpoint_epochs=(1, 20, 1),
+    keep=("last", "last", "last"),
 )
 FINETUNE_PRESETS: dict[str, dict[str, Any]] = _by_preset(
     # paper, demo, fast
@@ -52,8 +55,32 @@ FINETUNE_PRESETS: dict[str, dict[str, Any]] = _by_preset(
     low_learning_rate=(1e-5, 1e-4, 1e-4),
     high_learning_rate=(1e-4, 1e-3, 1e-3),
 )
+OF_PRETRAIN_PRESETS = {name: type(value) for name, value in PRETRAIN_PRESETS["paper"].items()}
+OF_FINETUNE_PRESETS = {name: type(value) for name, value in FINETUNE_PRESETS["paper"].items()}
+"""Settings that presets fill in, and their types."""
 DEMO_STEPS = 800
 """Steps that a run of the demo preset aims at when no epochs are given."""
+PAPER_PAIRS = 100_000
+"""Pairs an epoch from which ``--preset auto`` is the paper's recipe."""
+FEW_TAGGED = 5_000
+"""Training tracks of a task below which ``--preset auto`` of fine-tuning is the demo's recipe; the
+tasks of the paper have more."""
+BATCHES = (8, 16, 32, 64, 128, 256, 384)
+LARGEST_CPU_BATCH = 128
+"""Pairs whose windows and activations, at width 0.25, fit into the memory of a small computer."""
+LEAST_STEPS_AN_EPOCH = 10
+PASSES = 50
+LEAST_STEPS = 400
+"""Playlist pairs stay at chance for hundreds of steps."""
+WIDE_PAIRS = 10_000
+"""Pairs an epoch from which a GPU trains the paper's width."""
+PROBES = 25
+"""Probes and checkpoints of a run that ``--preset auto`` plans."""
+CPU_SECONDS = 45 * 60
+"""Longest that a fitted run is planned to take without a GPU."""
+WINDOWS_A_SECOND = 150
+"""Windows of 256 × 96 that a core trains VGGish of width 0.25 on; a wider one has the square of the
+width to do."""
 DEMO_LOADER = "SongLoader"
 """Name of the loader in the source note of the demo's collections."""
 FRACTION_OF_SHORT_WARMUP = 10
@@ -76,6 +103,19 @@ CHOICES = {
     "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
     "strategy": ("one_device", "mirrored", "multi_worker_mirrored"),
 }
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The devices that train: ``cores`` of the CPU or, where there are any, ``gpus``."""
+
+    cores: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    gpus: int = 0
+    replicas: int = 1
+
+    def __str__(self) -> str:
+        count, kind = (self.gpus, "GPU") if self.gpus else (self.cores, "core")
+        return f"{count} {kind}{'s' * (count > 1)}"
 
 
 def made_by_demo(collection: Collection) -> bool:
@@ -127,7 +167,8 @@ class PretrainSettings:
     several pairings has its own"""
     preset: str = "auto"
     """paper; demo; fast, seconds to try a command, for a model that is worth nothing; or auto: demo
-    for the demo collection, paper for any other"""
+    for the demo collection, paper from 100,000 pairs an epoch on, and for fewer what fits them
+    and the cores or GPUs, which is printed"""
     backbone: str = "vggish"
     """backbone to train: vggish or resnet50"""
     width: float | None = None
@@ -178,6 +219,9 @@ class PretrainSettings:
     """epochs between two checkpoints [paper and fast: 1, demo: 20]"""
     checkpoint_steps: int = 1000
     """steps between two checkpoints within an epoch"""
+    keep: str | None = None
+    """which epoch becomes the model: last, or best, the one that did best in the retrieval probe
+    [best where --preset auto fits few pairs and there is a probe, else last]"""
     seed: int = 0
     """seed of weights, pairs and window positions"""
 
@@ -188,15 +232,16 @@ class PretrainRecipe(TableSettings, PretrainSettings):
 
     Settings left out come from the preset: ``paper`` is the recipe of arXiv 2304.12257
     (section 3.1), ``demo`` a run of some minutes on two CPU cores, ``fast`` one epoch of a tiny
-    model.
+    model, and ``auto`` what fits the number of pairs.
     """
 
     not_decisive: ClassVar = (
         "preset", "collection", "exclude", "xla", "probe_epochs", "checkpoint_epochs",
-        "checkpoint_steps", "strategy", "replicas",
+        "checkpoint_steps", "strategy", "replicas", "keep",
     )  # fmt: skip
-    """Settings that may change when a run is resumed: they do not decide its weights beyond
-    rounding. Files that they name are compared by their content."""
+    """Settings that may change when a run is resumed: they do not decide what it trains beyond
+    rounding, though the last and the probed epochs which of its weights become the model. Files
+    that they name are compared by their content."""
 
     @property
     def pairings(self) -> tuple[str, ...]:
@@ -223,21 +268,29 @@ class PretrainRecipe(TableSettings, PretrainSettings):
         groups = DEFAULT_GROUPS.get(name, "playlists")
         return dataclasses.replace(self, pairs=name, pair_weights=None, groups=groups)
 
-    def resolve(self, *, demo: bool, window_frames: int) -> PretrainRecipe:
+    @property
+    def open(self) -> list[str]:
+        """Names of the settings that the preset fills in."""
+        names = OF_PRETRAIN_PRESETS
+        return [name for name in names if getattr(self, name) is None and self._reads(name)]
+
+    def resolve(
+        self, *, demo: bool, window_frames: int, fit: Mapping[str, Any] | None = None
+    ) -> PretrainRecipe:
         """Check the settings and fill in what was left out.
 
         Epochs that the preset leaves open, and a warm-up that is too long for the run, are settled
         by :meth:`with_steps` when the number of pairs is known. ``demo`` tells whether the
-        collection is the demo's, ``window_frames`` is the front end's own window. Raises
-        RecipeError for a value that cannot work, with the option and the value.
+        collection is the demo's, ``window_frames`` is the front end's own window, and ``fit`` what
+        ``--preset auto`` fills in for any other collection [the paper's]. Raises RecipeError for a
+        value that cannot work, with the option and the value.
         """
         self._check()
-        preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
-        filled = {
-            name: value
-            for name, value in PRETRAIN_PRESETS[preset].items()
-            if getattr(self, name) is None and self._reads(name)
-        }
+        preset, values = self.preset, fit
+        if preset != "auto" or demo or fit in (None, PRETRAIN_PRESETS["paper"]):
+            preset = {"auto": "demo" if demo else "paper"}.get(preset, preset)
+            values = PRETRAIN_PRESETS[preset]
+        filled = {name: values[name] for name in self.open}
         recipe = dataclasses.replace(
             self,
             preset=preset,
@@ -257,11 +310,12 @@ class PretrainRecipe(TableSettings, PretrainSettings):
     ) -> PretrainRecipe:
         """Settle the epochs, if they are open, and shorten a warm-up that the run has no room for.
 
-        Open epochs add up to about ``total`` steps; ``keep_warmup`` where the user gave it.
+        Open epochs add up to about ``total`` steps; ``keep_warmup`` where the user gave it. A
+        warm-up that is open takes a tenth of the steps.
         """
         epochs = self.epochs or max(1, round(total / steps_per_epoch))
         steps, warmup = epochs * steps_per_epoch, self.warmup_steps
-        if not keep_warmup and steps < 2 * warmup:
+        if warmup is None or (not keep_warmup and steps < 2 * warmup):
             warmup = steps // FRACTION_OF_SHORT_WARMUP
         return dataclasses.replace(self, epochs=epochs, warmup_steps=warmup)
 
@@ -275,7 +329,13 @@ class PretrainRecipe(TableSettings, PretrainSettings):
 
     def _check(self) -> None:
         check_choices(
-            self, {"preset": ("auto", *PRESETS), "input_norm": ("band", "none"), **CHOICES}
+            self,
+            {
+                "preset": ("auto", *PRESETS),
+                "input_norm": ("band", "none"),
+                "keep": (None, "best", "last"),
+                **CHOICES,
+            },
         )
         check_at_least(self, 2, "batch")
         check_at_least(
@@ -324,6 +384,47 @@ class PretrainRecipe(TableSettings, PretrainSettings):
             )
 
 
+def fitted(
+    given: PretrainRecipe, pairs: int, machine: Machine, *, frames: int, bands: int
+) -> Mapping[str, Any]:
+    """Settings of ``--preset auto`` for an epoch of ``pairs`` pairs: the paper's, or what fits.
+
+    From 100,000 pairs on it is the paper's recipe. For fewer:
+
+    * a batch is the largest of 8, 16, 32, … of which an epoch has ten, without a GPU at most 128,
+      and for fewer than 16 pairs half of them;
+    * the width is 0.25, with a GPU and 10,000 pairs 1.0;
+    * an epoch is gone through 50 times, more often where that makes fewer than 400 steps, and less
+      often where the cores would take more than 45 minutes;
+    * the learning rate is that of the demo, the warm-up a tenth of the steps;
+    * there are about 25 probes and checkpoints, and the best epoch is kept.
+
+    What is ``given`` counts. Windows have ``frames`` × ``bands``.
+    """
+    if pairs >= PAPER_PAIRS:
+        return PRETRAIN_PRESETS["paper"]
+    largest = max(BATCHES) if machine.gpus else LARGEST_CPU_BATCH
+    most = min(largest, max(pairs // LEAST_STEPS_AN_EPOCH, min(BATCHES[0], pairs // 2)))
+    batch = max([most if most < BATCHES[0] else 0, *(size for size in BATCHES if size <= most)])
+    share = 2 * machine.replicas  # no replica has fewer than two
+    batch = given.batch or max(share, batch - batch % machine.replicas)
+    width = given.width or (1.0 if machine.gpus and pairs >= WIDE_PAIRS else 0.25)
+    steps = max(1, pairs // batch)
+    epochs = max(PASSES, -(-LEAST_STEPS // steps))
+    if not machine.gpus:
+        cost = (width / 0.25) ** 2 if given.backbone == "vggish" else 16.0
+        rate = WINDOWS_A_SECOND * machine.cores / cost * (256 * 96) / (frames * bands)
+        windows = 2 * batch * steps * len(given.pairings)
+        epochs = max(1, min(epochs, int(CPU_SECONDS * rate / windows)))
+    epochs = given.epochs or epochs
+    between = max(1, round(epochs / PROBES))
+    return {
+        "width": width, "batch": batch, "epochs": epochs, "warmup_steps": None,
+        "learning_rate": PRETRAIN_PRESETS["demo"]["learning_rate"], "probe_epochs": between,
+        "checkpoint_epochs": between, "keep": "best",
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class FinetuneSettings:
     """Settings of fine-tuning, without those of the task."""
@@ -350,7 +451,7 @@ class FinetuneSettings:
     are tested; the report gives the share that was there"""
     preset: str = "auto"
     """paper; demo; fast, seconds to try a command, for figures that are worth nothing; or auto:
-    demo for the demo collections, paper for any other"""
+    demo for the demo collections and for fewer than 5,000 training tracks, paper for any other"""
     runs: int | None = None
     """runs, each with its own seed [3, fast: 1; one for each of several models]"""
     freeze: bool = False
@@ -397,10 +498,16 @@ class FinetuneRecipe(TaskSettings, FinetuneSettings):
     not_decisive: ClassVar = ("preset", "collection", "strategy", "replicas", "model", "weights",
                               "splits", "tags")  # fmt: skip
 
-    def resolve(self, *, demo: bool, window_frames: int) -> FinetuneRecipe:
-        """Check the settings and fill in what was left out; see :meth:`PretrainRecipe.resolve`."""
+    def resolve(
+        self, *, demo: bool, window_frames: int, tracks: int = FEW_TAGGED
+    ) -> FinetuneRecipe:
+        """Check the settings and fill in what was left out; see :meth:`PretrainRecipe.resolve`.
+
+        ``tracks`` are those to train on.
+        """
         self._check()
-        preset = {"auto": "demo" if demo else "paper"}.get(self.preset, self.preset)
+        small = demo or tracks < FEW_TAGGED
+        preset = {"auto": "demo" if small else "paper"}.get(self.preset, self.preset)
         filled: dict[str, Any] = dict(FINETUNE_PRESETS[preset])
         if SCRATCH in self.model:
             filled |= {"backbone": "vggish", "frames": window_frames, "input_norm": "band"}

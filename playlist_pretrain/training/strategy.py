@@ -17,11 +17,10 @@ from playlist_pretrain.errors import RecipeError, RunError
 from playlist_pretrain.files import content_key, folder_lock, parse_json
 from playlist_pretrain.pairs.dataset import Share
 from playlist_pretrain.runs import Run, what_decides
+from playlist_pretrain.training.recipes import Machine, PretrainRecipe
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from playlist_pretrain.training.recipes import PretrainRecipe
 
 R = TypeVar("R", bound=Run)
 
@@ -250,6 +249,14 @@ class Workers:
     def any_true(self, own: bool) -> bool:
         """Return whether a condition is true on any worker."""
         return own if not self._several else any(self._gathered(int(own)))
+
+    def machine(self) -> Machine:
+        """The devices that train, as the chief sees them."""
+        import tensorflow as tf
+
+        replicas = self._strategy.num_replicas_in_sync
+        gpus = replicas if tf.config.list_logical_devices("GPU") else 0
+        return Machine(int(self.of_chief(Machine().cores)), gpus, replicas)
 
     def of_chief(self, own: float) -> float:
         """Return the chief's value of a number, which rounding may have changed here."""

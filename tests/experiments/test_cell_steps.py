@@ -33,7 +33,13 @@ def asked(monkeypatch):
 
 
 def cell(steps, **options):
-    options = {"collection": "x", "pairs": "playlist_tco", "batch": 32, **options}
+    options = {
+        "collection": "x",
+        "pairs": "playlist_tco",
+        "batch": 32,
+        "preset": "paper",
+        **options,
+    }
     spec = {"verb": "pretrain", "options": options, "steps": steps}
     return Cell("pretrain/x", PRETRAIN, spec)
 
@@ -43,7 +49,7 @@ def cell(steps, **options):
     [(1197, 598, [1, 399, 598]), (270, 90, [1, 90]), (300, 150, [1, 100, 150]), (3, 1, [1])],
 )
 def test_epochs_make_the_steps_asked_for(asked, steps, epochs, tried):
-    recipe, data = settled(cell(steps, preset="paper"))
+    recipe, data = settled(cell(steps))
     assert (recipe.epochs, asked) == (epochs, tried)
     assert abs(recipe.epochs * data.stream.steps_per_epoch - steps) <= 1
 

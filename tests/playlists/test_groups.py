@@ -1,6 +1,7 @@
 """Groups: their invariants, what is left after filtering, and files that are not what they say."""
 
 import dataclasses
+import itertools
 import json
 import zipfile
 
@@ -87,20 +88,77 @@ def test_filtering_is_that_of_lists(lists, unwanted, chance):
     assert (selected.tracks, selected.collection_key) == (groups.tracks, groups.collection_key)
 
 
+def disjoint(sizes):
+    ends = np.cumsum(sizes)
+    lists = [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+    return TrackGroups.from_lists("albums", lists, tracks=int(ends[-1]), collection_key="k")
+
+
 @pytest.mark.parametrize(
-    ("groups", "share", "held_out"),
-    [(0, 0.05, 0), (19, 0.5, 0), (20, 0.001, 1), (39, 0.05, 1), (40, 0.05, 2), (300, 0.0, 0)],
+    ("tracks", "share", "pairs"),
+    [
+        (390, 0.05, 0),  # a tenth makes 19 pairs
+        (400, 0.05, 20), (400, 0.0, 0), (400, 0.001, 20),
+        (600, 0.05, 30), (1000, 0.05, 50), (1500, 0.05, 50), (2000, 0.05, 50), (4000, 0.05, 100),
+        (200, 0.2, 20),  # what is asked for may be more than a tenth
+        (190, 0.2, 0), (40_000, 0.05, 500), (40_000, 0.5, 500),
+    ],
 )  # fmt: skip
-def test_number_of_groups_held_out(groups, share, held_out):
-    whole = groups_of([[i % TRACKS, (i + 1) % TRACKS] for i in range(groups)])
+def test_number_of_pairs_held_out(tracks, share, pairs):
+    whole = disjoint([10] * (tracks // 10))
     kept, out = whole.hold_out(share, seed=1)
-    assert (len(kept), len(out)) == (groups - held_out, held_out)
-    number = [int(name) for name in [*kept.group_ids, *out.group_ids]]
-    assert sorted(number) == list(range(groups))
-    for part in (kept, out):
-        order = [int(name) for name in part.group_ids]
-        assert order == sorted(order)
-        assert lists_of(part) == [whole.group(i).tolist() for i in order]
+    assert len(out) == pairs
+    assert np.count_nonzero(kept.covered) == tracks - 2 * pairs
+    if pairs:
+        assert out.wrong.shape == (2 * pairs, 2 * pairs) and out.askable.all()
+
+
+def test_as_many_groups_as_possible_give_a_pair_and_each_keeps_two():
+    sizes = [200, 3, 3, *[4] * 20, *[60] * 4]
+    whole = disjoint(sizes)
+    kept, out = whole.hold_out(0.15)
+    group_of = np.repeat(np.arange(len(sizes)), sizes)
+    assert np.array_equal(*group_of[out.pairs].T)
+    gave = np.bincount(group_of[out.pairs[:, 0]], minlength=len(sizes))
+    assert len(out) == int(0.15 * sum(sizes) / 2)
+    assert gave[1:3].tolist() == [0, 0] and (gave[3:23] == 1).all()
+    large = gave[[0, 23, 24, 25, 26]]
+    assert large.sum() == len(out) - 20 and large.max() - large.min() <= 1
+    assert len(kept) == len(sizes) and kept.lengths.min() == 2
+    assert not kept.covered[out.pairs].any()
+
+
+def test_held_out_tracks_leave_all_of_their_groups_and_what_stays_stays(rng):
+    lists = [rng.choice(600, rng.integers(2, 30), replace=False) for _ in range(300)]
+    whole = TrackGroups.from_lists("playlists", lists, tracks=600, collection_key="k")
+    kept, out = whole.hold_out(0.05)
+    again = whole.hold_out(0.05)[1]
+    np.testing.assert_array_equal(out.pairs, again.pairs)
+    assert len(np.unique(out.pairs)) == 2 * len(out) >= 40
+    assert not np.array_equal(out.pairs, whole.hold_out(0.05, seed=1)[1].pairs)
+    members = [set(rows.tolist()) for rows in lists]
+    rows = out.pairs.ravel()
+    for i, one in enumerate(rows):
+        for j, other in enumerate(rows):
+            share = i == j or any({one, other} <= group for group in members)
+            assert out.wrong[i, j] == (not share)
+    left = [group - set(rows.tolist()) for group in members]
+    assert lists_of(kept) == [
+        [row for row in given.tolist() if row in group]
+        for given, group in zip(lists, left, strict=True)
+        if len(group) >= 2
+    ]
+    for pair in out.pairs.tolist():  # one of its groups keeps two
+        assert any(set(pair) <= group and len(group - set(rows.tolist())) >= 2 for group in members)
+
+
+@pytest.mark.parametrize(("borders", "pairs"), [([0, 800], 0), ([0, 400, 800], 40)])
+def test_nothing_is_held_out_of_which_nothing_could_be_asked(borders, pairs):
+    """In one group of all, every other track is as right an answer as the partner."""
+    lists = [range(*ends) for ends in itertools.pairwise(borders)]
+    whole = TrackGroups.from_lists("artists", lists, tracks=800, collection_key="k")
+    kept, out = whole.hold_out(0.05)
+    assert (len(out), np.count_nonzero(kept.covered)) == (pairs, 800 - 2 * pairs)
 
 
 def test_random_words_never_change():

@@ -45,7 +45,7 @@ def run(capsys, *words, code=0):
 def test_tables_nearest_and_figures(mine, playlists, capsys):
     words = ["--collection", mine.path, "--tables", "tco,w2v", "--figures"]
     out = run(capsys, "--playlists", playlists, *words)
-    assert "38 groups to train on, 2 held out" in out
+    assert "40 groups to train on, 0 pairs of tracks held out" in out
     assert out.count("by groups shared") == out.count("by cosine of Word2Vec") == 3
     figures = mine.path / "figures-playlists"
     names = {"lengths.png", "popularity.png", "co_occurrences.png"}

@@ -38,6 +38,48 @@ def small_world(make_collection, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def probed_world(make_collection, tmp_path_factory):
+    """Collection of 160 tracks in 40 albums of four, of which a quarter can be held out.
+
+    The tracks of an album are louder in a band of its own, so that there is something to learn.
+    Two artists have half of the albums each.
+    """
+    from playlist_pretrain.playlists.groups import TrackGroups, groups_path
+
+    path, rng = tmp_path_factory.mktemp("probed") / "probed", np.random.default_rng(11)
+    mels = [rng.normal(0, 1, (40 + track % 7, 64)).astype(np.float32) for track in range(160)]
+    for track, mel in enumerate(mels):
+        mel[:, track // 4] += 2
+    collection = make_collection(path, mels, front_end="vggish")
+    albums = TrackGroups.from_lists(
+        "playlists", [range(first, first + 4) for first in range(0, 160, 4)], tracks=160,
+        collection_key=collection.content_key,
+    )  # fmt: skip
+    albums.save(groups_path(path, "playlists"))
+    artists = TrackGroups.from_lists(
+        "artists", [range(80), range(80, 160)], tracks=160, collection_key=collection.content_key
+    )
+    artists.save(groups_path(path, "artists"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def probed_command_line(probed_world):
+    """Callable: the arguments of a run of five epochs, a probe after each, into a folder."""
+    return lambda out: [
+        "--collection", str(probed_world), "--out", str(out), "--frames", "16",
+        "--width", "0.05", "--batch", "6", "--epochs", "5", "--warmup-steps", "2",
+        "--learning-rate", "1e-3", "--probe-share", "0.25", "--quiet",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def probed_arguments(probed_command_line, tmp_path):
+    """Command line of such a run, of ten steps an epoch."""
+    return probed_command_line(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
 def command_line(small_world):
     """Callable: the arguments of a run of three epochs, which takes seconds, into a folder."""
     return lambda out: [

@@ -18,7 +18,7 @@ from playlist_pretrain.training.strategy import make_strategy
 PACKAGE = str(Path(pretrain.__file__).parents[1])
 BOOKKEEPING = {
     "_check", "_check_pairings", "check", "resolve", "_reads", "recipe", "check_choices",
-    "check_at_least", "check_above_zero", "what_decides", "of_command",
+    "check_at_least", "check_above_zero", "what_decides", "of_command", "open", "with_saved",
 }  # fmt: skip
 """Functions that look at a setting to refuse or to copy it: that is no use of it."""
 
@@ -51,11 +51,14 @@ def unread(recipe_type, seen):
 
 
 @pytest.mark.long
-def test_every_field_of_a_recipe_is_used_by_some_run(arguments, small_world, tmp_path, seen):
+def test_every_field_of_a_recipe_is_used_by_some_run(
+    probed_arguments, probed_world, tmp_path, seen
+):
     # Without the tables that other tests may have made of it: then nothing would read how.
     world = shutil.copytree(
-        small_world, tmp_path / "world", ignore=shutil.ignore_patterns("w2v-*", "tco-*")
+        probed_world, tmp_path / "world", ignore=shutil.ignore_patterns("w2v-*", "tco-*")
     )
+    arguments = probed_arguments
     arguments[arguments.index("--collection") + 1] = str(world)
     for pairs in PAIRINGS:
         out = ["--out", str(tmp_path / pairs), "--epochs", "1"]

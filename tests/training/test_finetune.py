@@ -108,8 +108,9 @@ def test_the_best_epoch_is_tested_not_the_last(tagging_arguments, monkeypatch):
     arguments = [*arguments, "--patience", "3"]
     seen, keep = {}, engine.BestEpoch.keep
 
-    def record(self, model, rows):
-        keep(self, model, rows)
+    def record(self, rows):
+        keep(self, rows)
+        (model,) = self.models
         seen[len(rows)] = model.get_weights()
 
     monkeypatch.setattr(engine.BestEpoch, "keep", record)

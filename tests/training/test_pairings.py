@@ -41,28 +41,44 @@ def test_held_out_and_short_tracks_take_no_part(pairs, world, tmp_path, caplog):
     rows = np.concatenate([data.stream.rows_of(step) for step in range(settled.epochs)])
     assert not np.isin(rows, [3, 4, 58, 59]).any()
     assert "2 tracks are excluded" in caplog.text
-    assert data.probe_pairs is not None and data.probe_pairs.pairs >= 1
+    assert data.probe_pairs is None and "no retrieval probe: it needs 20 pairs" in caplog.text
 
 
-def test_tables_know_nothing_of_held_out_groups(world):
-    """A playlist that is kept for the probe may not teach through a table either."""
-    collection = Collection.open(world)
-    groups = load_groups(collection, "playlists")
-    split = split_groups(groups, collection, frames=16)
-    together = np.zeros((60, 60), int)
-    for i in range(len(split.kept)):
-        together[np.ix_(split.kept.group(i), split.kept.group(i))] += 1
-    _, data = settle(recipe(world, "playlist_tco"))
-    pairs = np.concatenate(list(data.stream.pairings[0].epoch(0)))
-    assert np.all(together[pairs[:, 0], pairs[:, 1]] > 0)
+@pytest.mark.parametrize("pairs", ["playlist_co", "playlist_tco", "playlist_w2v", "simclr",
+                                   "artist_co,playlist_co"])  # fmt: skip
+def test_no_pairing_trains_on_what_is_held_out(pairs, probed_world, caplog):
+    caplog.set_level("INFO")
+    _, data = settle(recipe(probed_world, pairs, probe_share=0.25))
+    held_out = data.probe_pairs.rows
+    assert len(held_out) == 40 and data.probe_pairs.pairs == 20
+    assert (held_out.reshape(-1, 2) // 4 == held_out[::2, None] // 4).all()  # two of an album
+    for one in data.stream.pairings:
+        trained = np.concatenate([*one.epoch(0), *one.epoch(1)])
+        assert not np.isin(trained, held_out).any() and len(np.unique(trained)) > 60
+    assert "20 pairs of tracks are held out of training" in caplog.text
 
 
-def test_tables_are_made_once_for_all_seeds(world):
+def test_tables_know_nothing_of_held_out_tracks(probed_world):
+    """Tracks that are kept for the probe may not teach through a table either."""
+    collection = Collection.open(probed_world)
+    split = split_groups(
+        load_groups(collection, "playlists"), collection, frames=16, probe_share=0.25
+    )
+    assert len(split.held_out) == 20
+    _, data = settle(recipe(probed_world, "playlist_tco", probe_share=0.25))
+    table = data.stream.pairings[0].top_table
+    assert (table.rows[split.held_out.pairs] < 0).all()
+    assert not np.isin(split.held_out.pairs, table.rows).any()
+
+
+def test_tables_are_made_once_for_all_seeds(world, tmp_path):
     for pairs, pattern in (("playlist_tco", "tco-*"), ("playlist_w2v", "w2v-*.bin")):
         for seed in (0, 1):
             settle(recipe(world, pairs, seed=seed))
         assert len(list(world.glob(pattern))) == 1
-        settle(recipe(world, pairs, probe_share=0.2))
+        excluded = tmp_path / "excluded.txt"
+        excluded.write_text("track/0003\n")
+        settle(recipe(world, pairs, exclude=str(excluded)))
         assert len(list(world.glob(pattern))) == 2
 
 

@@ -53,13 +53,15 @@ def refusal(arguments, capsys):
 def test_a_run_leaves_what_the_formats_say(finished_once):
     run, told = Run(finished_once[0]), finished_once[1]
     recipe = json.loads((run.path / "recipe.json").read_text())["recipe"]
-    assert recipe["preset"] == "paper" and recipe["batch"] == 6 and recipe["frames"] == 16
+    assert recipe["preset"] == "auto" and recipe["batch"] == 6 and recipe["frames"] == 16
     assert json.loads((run.path / "environment.json").read_text())["packages"]["tensorflow"]
     with open(run.history, newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
     assert [float(row["temperature"]) for row in rows] == pytest.approx([0.1] * 3)
-    assert all(np.isfinite(float(value)) for row in rows for value in row.values())
+    for row in rows:
+        for name, value in row.items():
+            assert value == "" if name.startswith("probe_") else np.isfinite(float(value))
     assert float(rows[-1]["learning_rate"]) < float(rows[0]["learning_rate"])
     assert list(run.tensorboard.glob("events.*"))
     assert (run.figures / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -67,10 +69,17 @@ def test_a_run_leaves_what_the_formats_say(finished_once):
     summary = run.summary
     assert summary["export_difference"] < 1e-4
     assert summary["chance_loss"] == pytest.approx(chance_loss(6))
-    assert set(summary["probe"]) == {"batch", "pairs", "top1", "top10"}
+    assert summary["probe"] is None and recipe["keep"] == "last"
+    assert summary["kept"] == {"which": "last", "step": summary["steps"]}
     loaded = load_backbone(run.saved_model)
     assert loaded.front_end.name == "vggish" and loaded.frames == 16
-    for words in ("2 tracks are shorter than a window", "held out"):
+    for words in (
+        "2 tracks are shorter than a window",
+        "no retrieval probe",
+        "preset auto: ",
+        " pairs an epoch, ",
+        "batch 6, width 0.05, 3 epochs of",
+    ):
         assert words in told
     assert told.splitlines()[-1] == "next: " + command(
         "embed", "--model", str(run.saved_model), "--collection", recipe["collection"],
@@ -126,17 +135,17 @@ def test_what_comes_after_training_is_made_again(finished, arguments):
         ("history.csv", f"{','.join(training.COLUMNS)}\n1,3,0.5", "history.csv: not a whole"),
         (
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3" + ",x" * 16,
+            ",".join(training.COLUMNS) + "\n1,3" + ",x" * 17,
             "history.csv: not a whole",
         ),
         (  # a loss, a gradient and no number of skipped steps
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3,0.5,0.1,inf" + ",1" * 13,
+            ",".join(training.COLUMNS) + "\n1,3,0.5,0.1,inf" + ",1" * 14,
             "history.csv: not a whole history (cannot convert float infinity to integer)",
         ),
         (
             "history.csv",
-            ",".join(training.COLUMNS) + "\n1,3,,0.1,0" + ",1" * 13,
+            ",".join(training.COLUMNS) + "\n1,3,,0.1,0" + ",1" * 14,
             "history.csv: not a whole history (could not convert string to float",
         ),
         ("recipe.json", '{"mine": 1}', "recipe.json: not a whole recipe of a run"),

@@ -21,11 +21,11 @@ SCRIPT = ROOT / "scripts" / "pretrain.py"
 
 
 @pytest.fixture(scope="module")
-def words(command_line):
-    """Callable: the arguments of a short run into a folder; quiet unless told otherwise."""
+def words(probed_command_line):
+    """Callable: the arguments of a run with a probe into a folder; quiet unless told otherwise."""
 
     def make(run, *more, quiet=True):
-        own = [word for word in command_line(run.path) if quiet or word != "--quiet"]
+        own = [word for word in probed_command_line(run.path) if quiet or word != "--quiet"]
         return [*own, *map(str, more)]
 
     return make
@@ -51,6 +51,8 @@ def assert_close(one, other):
     """Whether two runs came to the same but for rounding."""
     (losses, weights), (found_losses, found) = map(results, (one, other))
     np.testing.assert_allclose(found_losses, losses, rtol=1e-3)
+    assert one.summary["kept"] == other.summary["kept"]
+    assert one.summary["kept"]["which"] == "best"
     assert norm([b - a for a, b in zip(weights, found, strict=True)]) < 0.01 * norm(weights)
 
 

@@ -127,7 +127,7 @@ def pretraining(done: Collected) -> Section:
             chance = float(np.mean(chances))
             drawn.append(Figure(
                 f"{backbone}: {title}" if backbone else title.capitalize(),
-                "Share of held-out pairs whose positive is the nearest of its batch; the dotted "
+                "Share of held-out tracks whose partner is the nearest of the others; the dotted "
                 f"line is chance, {chance:.3f}.",
                 figures.curves(probes, "step", "top 1 of the probe", chance),
             ))  # fmt: skip
