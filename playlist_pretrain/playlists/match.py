@@ -507,6 +507,7 @@ def match_playlists(
         raise RecipeError(f"on_error {on_error!r}: raise or skip")
     if name:
         check_groups_name(name)
+    ignore = [ignore] if isinstance(ignore, str) else list(ignore)
     if playlists == TAGS:
         collection = opened(collection)
         source, reader = collection.path / TRACKS_FILE, READERS.get("table")
@@ -549,7 +550,7 @@ def match_playlists(
     no_group = set(PLACEHOLDERS)
     if request.kind in GIVEN and (kind or of_column or column in (A_FILE, GROUP)):
         no_group.clear()  # any name may be that of a playlist
-    ignored = {plain_name(one): one for one in ignore}
+    ignored = {plain_name(one): one for one in ignore}  # until they come
     no_group.update(ignored)
     of_tags = playlists == TAGS
     sources = [Source(source, PurePosixPath(TRACKS_FILE))] if of_tags else reader.sources(source)
@@ -590,7 +591,7 @@ def match_playlists(
         "format": reader.name,
         "kind": request.kind,
         "map": None if map is None else str(map),
-        "ignore": [*ignore] or None,
+        "ignore": ignore or None,
         "columns": columns_text or None,
         "separator": separator,
         "gap": gap if reader.name == "history" else None,
