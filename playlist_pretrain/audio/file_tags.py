@@ -144,11 +144,11 @@ class _Bounded(io.FileIO):
 
     def __init__(self, path: str | os.PathLike):
         super().__init__(path)
-        self._left = FREELY
+        self._left, self._size = FREELY, os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1) -> bytes:
-        size = self._left + 1 if size is None or size < 0 else size
-        data = super().read(min(size, self._left + 1)) or b""
+        most = min(self._left + 1, max(self._size - self.tell(), 0))  # room for no more is made
+        data = super().read(most if size is None or size < 0 else min(size, most)) or b""
         self._left -= len(data)
         if self._left < 0:
             raise ValueError(f"more than {FREELY:,} bytes of tags")
