@@ -287,7 +287,8 @@ class _Build:
     def _complete(self, plan: Plan, notes: list[Note]) -> bool:
         """Write report, index and ``collection.json`` beside the shards; False if all are empty."""
         folder = self.folder
-        parts, made, tags = [], [], {}
+        parts, made = [], []
+        tags: dict[str, FileTags] = {}
         for task in plan.tasks():
             part, its_notes, its_tags = read_part(folder.path, task.number)
             parts += [part] if part.track_ids else []

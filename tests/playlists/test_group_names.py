@@ -19,7 +19,8 @@ def mine(make_collection, tmp_path):
         ("A", "One", "Rock", "1999"), ("A|B", "One", "Rock|Pop", "1999"), ("B", "Two", "Pop", ""),
         ("A", "Two", "Pop", "2004"), ("", "", "", ""), ("Unknown", "unknown album", "Other", ""),
         ("unknown|C", "-", "", "2004"), ("C", "Various", "", ""),
-        ("Original Soundtrack", "", "", ""), ("original  soundtrack", "", "", ""), *[("<unknown>", "", "", "")] * 10,
+        ("Original Soundtrack", "", "", ""), ("original  soundtrack", "", "", ""),
+        *[("<unknown>", "", "", "")] * 10,
     ]  # fmt: skip
     lines = [",".join([one, *row]) for one, row in zip(IDS, rows, strict=True)]
     head = "track_id,artist,album,genre,year"
