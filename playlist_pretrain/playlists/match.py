@@ -621,9 +621,11 @@ def _without(
             yield group, tracks
             continue
         ignored.pop(name, None)
-        why = "by --ignore" if name in asked else "which names none"
+        reason = f"of group {shown(name)}, which names none"
+        if name in asked:
+            reason = f"of group {shown(name)}, by --ignore"
         first = f"{shown(tracks[0]) if tracks else 'no track'} of group {shown(group)}"
-        left_out.add(f"of group {shown(name)}, {why}", len(tracks), first)
+        left_out.add(reason, len(tracks), first)
 
 
 def _warn_of_large(groups: TrackGroups) -> None:
