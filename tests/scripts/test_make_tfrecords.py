@@ -92,7 +92,7 @@ def test_tags_of_files_become_a_table_and_groups(tmp_path, run, capsys):
         "match_playlists --playlists tags\n"
     ) in run(*build).stdout
     head = "track_id,artist,album,title,genre,year\n"
-    assert table.read_text() == head + "a,A|B,One,,,\nb,B,-,,,\nc,Unknown Artist,One,,,\nd,,,,,\n"
+    assert table.read_text() == head + "a,A|B,One,,,\nb,B,'-,,,\nc,Unknown Artist,One,,,\nd,,,,,\n"
     words = ["--playlists", "tags", "--collection", str(tmp_path / "out")]
     assert make_groups(words) == 0
     assert "--pairs artist_co" in capsys.readouterr().out
