@@ -89,7 +89,7 @@ def test_tags_of_files_become_a_table_and_groups(tmp_path, run, capsys):
     table = tmp_path / "out" / "tracks.csv"
     assert (
         f"{table}: tags of the files: 2 of 4 tracks have an artist, 2 an album; groups of them: "
-        "match_playlists --playlists tags\n"
+        f"python scripts/match_playlists.py --playlists tags --collection {tmp_path / 'out'}\n"
     ) in run(*build).stdout
     head = "track_id,artist,album,title,genre,year\n"
     assert table.read_text() == head + "a,A|B,One,,,\nb,B,'-,,,\nc,Unknown Artist,One,,,\nd,,,,,\n"
