@@ -541,7 +541,7 @@ def _lists(path: Path) -> Any:
 
     known = KnownTracks(PackedStrings.pack(["a", "b"]))
     shutil.copy(path, path.with_name("tags.tsv")) if path.is_file() else None
-    beside = SimpleNamespace(path=path.parent)
+    beside = SimpleNamespace(path=path.parent, track_ids=known.track_ids)
     return _each(
         lambda: read_track_ids(path), lambda: tag_groups(path, known),
         lambda: artist_groups(path, known), lambda: _titles([path], {"a", "b"}),
@@ -1041,7 +1041,9 @@ def _make_build(folder: Path) -> None:
         "band_square_sum": [1.0],
     }  # fmt: skip
     note = {"track_id": "a", "source": "a.wav", "status": "short", "reason": "r"}
-    write_json(build / "mel-00000.json", {"part": part, "notes": [note]})
+    tags = {"a": ["A", "", "T", "", "1999"]}
+    write_json(build / "mel-00000.json", {"part": part, "notes": [note], "tags": tags})
+    (folder / "tracks.csv").write_text("track_id,artist,mood\na,A,calm\nb,,\n")
 
 
 def _load_build(folder: Path) -> Any:
@@ -1050,6 +1052,7 @@ def _load_build(folder: Path) -> Any:
     from playlist_pretrain.records.build_folder import BuildFolder, Plan, _read_listing
     from playlist_pretrain.records.report import notes_of
     from playlist_pretrain.records.shards import read_part
+    from playlist_pretrain.records.track_tags import read_tracks
     from playlist_pretrain.records.verify import repair_collection
 
     plan = Plan({}, {}, front_end("paper").to_dict(), {})
@@ -1057,6 +1060,7 @@ def _load_build(folder: Path) -> Any:
         lambda: BuildFolder(folder), lambda: BuildFolder(folder).addition_to,
         lambda: notes_of(folder), lambda: _read_listing(folder / "sources-0.jsonl"),
         lambda: read_part(folder / ".build", 0), lambda: _loader_there(folder),
+        lambda: read_tracks(folder),
         lambda: plan.differences_from_build(folder / ".build"),
         lambda: repair_collection(folder),
     )  # fmt: skip
@@ -1087,7 +1091,8 @@ def _audio(
             import imageio_ffmpeg
 
             soundfile.write(own / "a.wav", _sound(), 22_050)
-            words = ["-v", "error", "-i", own / "a.wav", "-strict", "-2", "-c:a", codec]
+            tags = [word for tag in TAGGED for word in ("-metadata", tag)]
+            words = ["-v", "error", "-i", own / "a.wav", "-strict", "-2", "-c:a", codec, *tags]
             command = [imageio_ffmpeg.get_ffmpeg_exe(), *words, own / own.name]
             subprocess.run(command, check=True)
             (own / "a.wav").unlink()
@@ -1106,6 +1111,26 @@ def _audio(
         assert np.isfinite(decode(folder / folder.name, 16_000).waveform).all()
 
     return Target(make, read, repair or (lambda folder: None), cost=20, many=True)
+
+
+def _tags_of_files() -> Target:
+    """Tags of files of every kind, with a cover in some."""
+
+    def read(folder: Path) -> Any:
+        from playlist_pretrain.audio.file_tags import LONGEST, MOST, file_tags
+
+        found = file_tags(folder / folder.name)
+        for value in found:
+            assert len(value) <= MOST * (LONGEST + 1) and "\n" not in value
+            value.encode()
+        return found
+
+    kinds = ("mp3=libmp3lame", "flac=flac", "ogg=libvorbis", "opus=libopus", "m4a=aac", "wma=wmav2",
+             "wv=wavpack", "wav")  # fmt: skip
+    return Target(_audio(*kinds, tagged=True).make, read, many=True)
+
+
+TAGGED = ("artist=Ärzte; Die", "album=Al", "title=T", "genre=Rock", "date=2004-05-06")
 
 
 def _repair_ogg(folder: Path) -> None:
@@ -1307,6 +1332,7 @@ TARGETS: dict[str, Target] = {
     "wma": _audio("wma=wmav2", "wma=wmav1"),
     "mka": _audio("mka=libopus", "webm=libvorbis", "mka=flac"),
     "others": _audio("wv=wavpack", "ac3=ac3", "tta=tta", "caf=alac", "avi=libmp3lame"),
+    "file_tags": _tags_of_files(),
     "wav_bytes": _wav_in_graphs(),
     "checkpoint": Target(
         _make_checkpoint, _load_checkpoint, repair_checkpoint, cost=50, many=True

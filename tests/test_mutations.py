@@ -17,7 +17,7 @@ PACKAGE = TESTS.parent / "playlist_pretrain"
 READS = {
     "load_json", "parse_json", "load_arrays", "read_arrays", "read_columns", "read_header",
     "text_lines", "read_whole", "open_bytes", "ParquetFile", "FromString", "load_checkpoint",
-    "read_far", "object_of", "deserialize_index",
+    "read_far", "object_of", "deserialize_index", "File",
 }  # fmt: skip
 """What the package reads files by."""
 OTHERWISE = {

@@ -31,6 +31,7 @@ from types import ModuleType
 
 import numpy as np
 
+from playlist_pretrain.audio.file_tags import FileTags, file_tags
 from playlist_pretrain.audio.sndfile import DAMAGED, read_streams
 from playlist_pretrain.audio.streams import (
     LONGEST_WHOLE,
@@ -70,6 +71,10 @@ class AudioLoader:
     def __call__(self, source: str) -> Decoded:
         """Decode the file ``source``."""
         return decode(source, self.sample_rate, self.excerpt, self.resample_quality)
+
+    def tags(self, source: str) -> FileTags:
+        """Tags of the file ``source``."""
+        return file_tags(source)
 
 
 def load_audio(path: str | os.PathLike) -> np.ndarray:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.demo import ready_demo
@@ -22,11 +22,13 @@ from playlist_pretrain.storage import location
 logger = logging.getLogger(__name__)
 TABLES = ("tco", "w2v")
 READING = ("format", "kind", "columns", "separator", "gap", "audio", "path_prefix", "encoding",
-           "min_played", "map", "keep_going", "workers")  # fmt: skip
+           "min_played", "map", "ignore", "keep_going", "workers")  # fmt: skip
 """Options that say how playlists are read."""
 USAGE = """
 examples:
   python scripts/match_playlists.py --playlists playlists.csv --collection tfrecords/mine
+  python scripts/match_playlists.py --playlists tags --columns group=artist \\
+      --collection tfrecords/mine
   python scripts/match_playlists.py --playlists tracks.csv --columns group=artist,track=track_id \\
       --separator "|" --name artists --collection tfrecords/mine
   python scripts/match_playlists.py --playlists mpd.zip --kind artists --map spotify.csv \\
@@ -40,7 +42,9 @@ class _Source:
     """Options of what to read."""
 
     playlists: str | None = None
-    """file, folder or zip file with the playlists; without it, groups NAME that are there"""
+    """file, folder or zip file with the playlists, or tags for those of the collection's own files
+    (by artist, or --columns group=album, genre or year; a file of that name is ./tags); without it,
+    groups NAME that are there"""
     collection: str | None = None
     """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
@@ -49,7 +53,8 @@ class _Source:
     format: str = "auto"
     """auto, mpd, melon, jspf, xspf, m3u, itunes, history or table (CSV, TSV, Parquet)"""
     kind: str | None = None
-    """playlists, artists, albums, genres or sessions, as the format has them [its first]"""
+    """playlists, artists, albums, genres, years or sessions, as the format has them [that of the
+    column of groups, or its first]"""
     columns: str | None = None
     """columns of a table [group=group_id,track=track_id; without the first, or by group=@file, a
     file is a group], or of a history [user=user_id,time=timestamp,track=track_id]"""
@@ -68,9 +73,12 @@ class _Source:
     """seconds from which a track in a history of Spotify counts as listened to"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists whose ids are not the collection's"""
+    ignore: list[str] = field(default_factory=list)
+    """names of groups to leave out, one after the other, as empty cells and unknown, various
+    artists and the like are where they name artists, albums, genres or years"""
     keep_going: bool = False
     """keep what is good before the damage in a source, and count the damage"""
-    workers: int = dataclasses.field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """processes that read slices of the Million Playlist Dataset [as many as there are cores]"""
     tables: str | None = None
     """tables to make for pretrain: tco, w2v or both, with a comma between"""

@@ -376,6 +376,8 @@ def _same_command(path: Path, name: str, folder: str) -> str | None:
             if value is not None:
                 option = option.replace("_", "-")
                 words += [f"--{option}", f"{value:g}" if isinstance(value, float) else value]
+        if report.get("ignore"):
+            words += ["--ignore", *report["ignore"]]
         if report.get("keep_going"):
             words.append("--keep-going")
         if name != report["kind"]:

@@ -6,15 +6,17 @@ import dataclasses
 import logging
 import os
 import re
+import shlex
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 import numpy as np
 
+from playlist_pretrain.audio.file_tags import BETWEEN, PLACEHOLDERS, plain_name
 from playlist_pretrain.delimited import read_columns
 from playlist_pretrain.errors import GroupsError, RecipeError, TableError
 from playlist_pretrain.files import write_json
@@ -28,13 +30,21 @@ from playlist_pretrain.playlists.groups import (
     first_in_group,
     groups_path,
 )
-from playlist_pretrain.playlists.readers import Request, check_request, find_reader, other_files
+from playlist_pretrain.playlists.readers import (
+    READERS,
+    Request,
+    Source,
+    check_request,
+    find_reader,
+    other_files,
+)
 from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
 from playlist_pretrain.playlists.readers.source import LeftOut, set_encoding
-from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.playlists.readers.table import A_FILE, DEFAULT_COLUMNS
+from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.records.paths import KnownIds, PathIds
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
-from playlist_pretrain.storage import location
+from playlist_pretrain.records.track_tags import TRACKS_FILE
 
 logger = logging.getLogger(__name__)
 LONGEST_SHOWN = 60
@@ -42,6 +52,14 @@ DAMAGES_SHOWN = 5
 MOST_WANTED = 20
 EXAMPLES = 3
 KINDS_SHOWN = 8
+LARGEST_SHOWN = 3
+LARGE = 5
+"""A group of more tracks than the collection's divided by this is worth a warning."""
+TAGS = "tags"
+"""In place of a file with playlists: the collection's own ``tracks.csv``."""
+GROUP = DEFAULT_COLUMNS["group"]
+GIVEN = ("playlists", "sessions")
+"""Kinds whose groups have the names that files, services or people give them: any."""
 LOOK_UP = 65_536
 """Ids that are looked up at once."""
 NOT_THERE, NOT_MAPPED = -1, -2
@@ -56,7 +74,8 @@ class Coverage:
     ``entries_unmapped`` (the map does not know the id; None without a map), ``entries_repeated``
     (again in its group) and ``entries_in_dropped_groups`` (the only track of its group). Lengths
     are tracks of a kept group, ``wanted`` ids with the number of entries that asked for them,
-    ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end.
+    ``hints`` likely ids in their place, ``damaged`` damages of sources not read to their end,
+    ``largest`` the groups with the most tracks.
     ``rows_left_out`` has, by reason, the rows of the sources that gave no entry, and where the
     first is; ``other_files`` the files of a folder that are not of the format, by their ending;
     ``notes`` say how paths were taken, what those that were not found are like, what was guessed.
@@ -65,6 +84,7 @@ class Coverage:
     name: str
     groups_read: int
     groups_kept: int
+    largest: tuple[tuple[str, int], ...]
     entries_read: int
     entries_matched: int
     entries_unknown: int
@@ -97,6 +117,7 @@ class Coverage:
         figures = dataclasses.asdict(self) | {
             "groups_dropped": self.groups_dropped,
             "groups_per_track": self.groups_per_track,
+            "largest": [{"group": group, "tracks": count} for group, count in self.largest],
             "wanted": [{"track_id": track_id, "entries": count} for track_id, count in self.wanted],
             "rows_left_out": [
                 {"reason": reason, "rows": count, "first": first}
@@ -144,6 +165,7 @@ class Coverage:
         lines = [f"groups {self.name!r}"]
         for (label, _, share), value in zip(rows, values, strict=True):
             lines.append(f"  {label:<{left}}  {value:>{right}}  {share}".rstrip())
+        lines += _counted("largest groups", self.largest)
         if self.damaged:
             lines.append(f"  sources that could not be read to their end: {len(self.damaged):,}")
             lines += [f"    {text}" for text in self.damaged[:DAMAGES_SHOWN]]
@@ -153,15 +175,19 @@ class Coverage:
         lines += [f"  {note}" for note in self.notes]
         if self.other_files:
             lines.append(f"  files of other kinds left alone: {files_text(self.other_files)}")
-        if self.wanted:
-            lines.append("  most wanted track ids that the collection does not have")
-            width = len(f"{self.wanted[0][1]:,}")
-            hints = self.hints or ("",) * len(self.wanted)
-            lines += [
-                f"    {count:>{width},}  {shown(name)}{hint}"
-                for (name, count), hint in zip(self.wanted, hints, strict=True)
-            ]
+        what = "most wanted track ids that the collection does not have"
+        lines += _counted(what, self.wanted, self.hints)
         return "\n".join(lines)
+
+
+def _counted(
+    what: str, counts: Sequence[tuple[str, int]], hints: Sequence[str] = ()
+) -> Iterator[str]:
+    """Lines of names by their numbers, the largest first."""
+    width = len(f"{counts[0][1]:,}") if counts else 0
+    yield from [f"  {what}"] * bool(counts)
+    for (name, count), hint in zip(counts, hints or [""] * len(counts), strict=True):
+        yield f"    {count:>{width},}  {shown(name)}{hint}"
 
 
 def _share(part: int, whole: int) -> str:
@@ -330,10 +356,12 @@ def match_groups(
     group_ids = [group_id for group_id, index in index_of.items() if kept[index]]
     lengths = np.diff(kept_indptr)
     repeated = len(rows) - int(first.sum())
+    largest = np.argsort(-lengths, kind="stable")[:LARGEST_SHOWN].tolist()
     coverage = Coverage(
         name=name,
         groups_read=len(kept),
         groups_kept=len(group_ids),
+        largest=tuple((group_ids[group], int(lengths[group])) for group in largest),
         entries_read=entries_read,
         entries_matched=len(kept_rows),
         entries_unknown=entries_read - len(rows) - entries_unmapped,
@@ -410,6 +438,7 @@ def match_playlists(
     encoding: str | None = None,
     min_played: float = 30.0,
     map: str | Path | None = None,
+    ignore: Sequence[str] = (),
     on_error: str = "raise",
     workers: int | None = None,
     overwrite: bool = False,
@@ -417,18 +446,24 @@ def match_playlists(
     """Match playlists (artists, albums, sessions, …) to the tracks of a collection.
 
     Writes ``groups-<name>.npz`` and ``groups-<name>.report.json`` into the collection's folder.
+    Names that say nothing (``unknown``, ``various artists`` and the like,
+    :data:`~playlist_pretrain.audio.file_tags.PLACEHOLDERS`) are no groups where they are those of
+    artists, albums, genres or years, or come from a column that ``columns`` names: their rows are
+    counted. Names of playlists and sessions are taken as they are.
 
     Parameters
     ----------
     playlists : str or Path
-        File, folder or zip file.
+        File, folder or zip file; ``"tags"`` for the tags of the collection's own files
+        (``tracks.csv``), by ``artist`` unless ``columns`` says ``album``, ``genre`` or ``year``.
     collection : str, Path or Collection
     name : str, optional
         Name of the groups; default ``kind``.
     format : str
         Name of a reader, or ``auto``.
     kind : str, optional
-        Kind of groups, of those that the format has; default its first.
+        Kind of groups, of those that the format has; default that of the column of groups of a
+        table (``artist``: artists), or its first.
     columns : mapping, optional
         Columns of a table (``group``, ``track``) or a history (``user``, ``time``, ``track``).
     separator : str, optional
@@ -446,6 +481,8 @@ def match_playlists(
         Seconds from which a track in a history of Spotify counts as listened to.
     map : str or Path, optional
         Table with ``foreign_id`` and ``track_id``, for ids that are not the collection's.
+    ignore : sequence of str, optional
+        Names of groups to leave out, of any kind; blanks and letter case do not count.
     on_error : {"raise", "skip"}
         With ``skip`` the damage of a source is counted, and what came before it is kept.
     workers : int, optional
@@ -470,11 +507,28 @@ def match_playlists(
         raise RecipeError(f"on_error {on_error!r}: raise or skip")
     if name:
         check_groups_name(name)
-    source = Path(playlists)
-    reader = find_reader(source, format)
+    ignore = [ignore] if isinstance(ignore, str) else list(ignore)
+    if playlists == TAGS:
+        collection = opened(collection)
+        source, reader = collection.path / TRACKS_FILE, READERS.get("table")
+        if format not in ("auto", reader.name):
+            raise RecipeError(f"--format {format}: tags are in a table, {source}")
+        if not source.is_file():
+            raise TableError(
+                f"{source}: no such file; the make_tfrecords command that built the collection "
+                "from audio files reads their tags into it, or name another table of tracks and "
+                "artists: --playlists FILE --columns group=artist"
+            )
+        columns, separator = {"group": "artist", **(columns or {})}, separator or BETWEEN
+    else:
+        source = Path(playlists)
+        reader = find_reader(source, format)
+    column = (columns or {}).get("group", GROUP) if reader.name == "table" else A_FILE
+    of_column = f"{column.lower().removesuffix('_id').removesuffix('s')}s"
+    of_column = of_column if of_column in reader.kinds else ""
     left_out = LeftOut(keep_going=on_error == "skip")
     request = Request(
-        kind=kind or reader.kinds[0],
+        kind=kind or of_column or reader.kinds[0],
         columns=columns,
         separator=separator,
         gap=gap,
@@ -487,35 +541,46 @@ def match_playlists(
     check_request(reader, source, request)
     if separator is not None and not separator.strip():
         raise TableError("--separator: must be a sign")
-    if not isinstance(collection, Collection):
-        collection = Collection.open(location(collection))
+    collection = opened(collection)
     id_map = None
     if map is not None:
         id_map = IdMap.read(map, collection)
         logger.info("%s: %s ids, %s of tracks of the collection",
                     map, f"{len(id_map):,}", f"{id_map.known:,}")  # fmt: skip
-    sources = reader.sources(source)
+    no_group = set(PLACEHOLDERS)
+    if request.kind in GIVEN and (kind or of_column or column in (A_FILE, GROUP)):
+        no_group.clear()  # any name may be that of a playlist
+    ignored = {plain_name(one): one for one in ignore}  # until they come
+    no_group.update(ignored)
+    of_tags = playlists == TAGS
+    sources = [Source(source, PurePosixPath(TRACKS_FILE))] if of_tags else reader.sources(source)
     set_encoding(sources, encoding)
     size = sum(one.size for one in sources)
     with progress(total=size, desc="playlists", unit="B", unit_scale=True) as bar:
         entries = reader.read(sources, dataclasses.replace(request, advance=bar.update))
+        if no_group:
+            entries = _without(no_group, ignored, entries, left_out)
         paths = "--audio" if "audio" in reader.options else None
         try:
             groups, coverage = match_groups(
                 entries, collection, name or request.kind, id_map, paths, path_prefix
             )
         except GroupsError as error:
-            if told := left_out.text():
-                raise GroupsError(f"{error}; {told}") from error
-            raise
+            told = [told] if (told := left_out.text()) else []
+            if of_tags:
+                told.append(f"fill in column {column!r} of {source}, or take another: --columns")
+            raise GroupsError("; ".join([str(error), *told])) from error
     coverage = dataclasses.replace(
         coverage,
         damaged=tuple(left_out.sources),
         rows_left_out=tuple((reason, *row) for reason, row in left_out.rows.items()),
-        other_files=other_files(reader, source, sources),
+        other_files=() if of_tags else other_files(reader, source, sources),
         notes=(*coverage.notes, *left_out.notes()),
     )
     logger.info("%s", coverage.text())
+    for one in ignored.values():
+        logger.info("--ignore %s: no group has this name", shown(one))
+    _warn_of_large(groups)
     path = groups_path(collection.path, groups.name)
     same = _holds(path, groups, overwrite=overwrite)
     if not same:
@@ -526,6 +591,7 @@ def match_playlists(
         "format": reader.name,
         "kind": request.kind,
         "map": None if map is None else str(map),
+        "ignore": ignore or None,
         "columns": columns_text or None,
         "separator": separator,
         "gap": gap if reader.name == "history" else None,
@@ -540,6 +606,45 @@ def match_playlists(
     write_json(path.with_suffix(".report.json"), report | coverage.to_dict())
     logger.info("%s: %s", path, "holds these groups already" if same else "written")
     return Match(groups, coverage, path, request.kind)
+
+
+def _without(
+    no_group: Container[str],
+    ignored: dict[str, str],
+    entries: Iterable[tuple[str, Sequence[str]]],
+    left_out: LeftOut,
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Leave groups out by their names and count their rows; ``ignored`` loses those that came."""
+    asked = set(ignored)
+    for group, tracks in entries:
+        if (name := plain_name(group)) not in no_group:
+            yield group, tracks
+            continue
+        ignored.pop(name, None)
+        reason = f"of group {shown(name)}, which names none"
+        if name in asked:
+            reason = f"of group {shown(name)}, by --ignore"
+        first = f"{shown(tracks[0]) if tracks else 'no track'} of group {shown(group)}"
+        left_out.add(reason, len(tracks), first)
+
+
+def _warn_of_large(groups: TrackGroups) -> None:
+    """Warn of groups with so many tracks that they may be none."""
+    lengths = groups.lengths
+    large = [i for i in np.argsort(-lengths, kind="stable") if lengths[i] * LARGE > groups.tracks]
+    if not large:
+        return
+    names = [
+        f"{shown(groups.group_ids[i])} ({lengths[i]:,}, {_share(int(lengths[i]), groups.tracks)})"
+        for i in large[:LARGEST_SHOWN]
+    ]
+    more = f" and {len(large) - LARGEST_SHOWN:,} more" if len(large) > LARGEST_SHOWN else ""
+    has = "1 group has" if len(large) == 1 else f"{len(large):,} groups have"
+    logger.warning(
+        f"{has} more than a fifth of the {groups.tracks:,} tracks of the collection: "
+        f"{', '.join(names)}{more}; if a name stands for none, or for many, leave it out: "
+        f"--ignore {shlex.quote(groups.group_ids[large[0]])}"
+    )
 
 
 def _holds(path: Path, groups: TrackGroups, *, overwrite: bool) -> bool:

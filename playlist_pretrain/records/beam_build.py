@@ -26,10 +26,15 @@ from playlist_pretrain import errors
 from playlist_pretrain.errors import CollectionError, PlaylistPretrainError, RecipeError
 from playlist_pretrain.files import atomic_write, parse_json, whole
 from playlist_pretrain.processes import work_through
-from playlist_pretrain.records.report import Note
-from playlist_pretrain.records.shards import Deaths, ShardTask, ShardWork, part_path, read_part
+from playlist_pretrain.records.shards import (
+    Deaths,
+    MadeShard,
+    ShardTask,
+    ShardWork,
+    part_path,
+    read_part,
+)
 from playlist_pretrain.records.sources import TrackSource
-from playlist_pretrain.records.writer import ShardPart
 
 disabled = logging.root.manager.disable
 logging.disable(logging.WARNING)  # each decoding process would say which of Google's parts it lacks
@@ -45,7 +50,7 @@ TASKS_FILE = "tasks.jsonl"
 
 
 class MakeShard(beam.DoFn):
-    """Make the shard whose task is at a place of the list of tasks; yield its part and its notes.
+    """Make the shard whose task is at a place of the list of tasks; yield what is known of it.
 
     A shard that is finished is left as it is. Tracks are decoded in a process of their own, so a
     decoder that crashes costs its track and not the worker.
@@ -56,7 +61,7 @@ class MakeShard(beam.DoFn):
         self._work = work
         self._read = beam.metrics.Metrics.counter("make_tfrecords", "tracks read")
 
-    def process(self, place: int) -> Iterator[tuple[ShardPart, list[Note]]]:
+    def process(self, place: int) -> Iterator[MadeShard]:
         """Make one shard."""
         task = read_task(self._work.folder, place)
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.file_tags import FileTags
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.audio.front_end import front_end as front_end_named
 from playlist_pretrain.errors import (
@@ -59,6 +60,8 @@ from playlist_pretrain.records.sources import (
     read_tracks_table,
     storable,
 )
+from playlist_pretrain.records.track_tags import TrackTable, read_tracks, write_tracks
+from playlist_pretrain.records.workers import decode_files
 from playlist_pretrain.records.writer import write_collection
 
 MakeShards = Callable[[ShardWork, list[ShardTask]], int]
@@ -197,6 +200,7 @@ def make_collection(
         ``load(source)`` returns an object with ``waveform`` (float32 [samples], mono, at the
         front end's rate), ``start_seconds`` and ``source_seconds``. Where the front end was
         imported, there is ``mel`` (float [frames, bands]) instead. Its fields are remembered.
+        Its ``tags(source)``, a :class:`.FileTags`, go into ``tracks.csv`` where it has them.
     root : str or Path, optional
         Folder that the sources are relative to; the loader is given the joined path, and a file
         whose size or date changes makes another collection. None when sources are tokens.
@@ -284,10 +288,12 @@ class _Build:
         """Write report, index and ``collection.json`` beside the shards; False if all are empty."""
         folder = self.folder
         parts, made = [], []
+        tags: dict[str, FileTags] = {}
         for task in plan.tasks():
-            part, its_notes = read_part(folder.path, task.number)
+            part, its_notes, its_tags = read_part(folder.path, task.number)
             parts += [part] if part.track_ids else []
             made += its_notes
+            tags |= its_tags
         if plan.onto:
             notes = [note for note in notes if note.track_id not in plan.tracks]
         notes = _distinct(notes + made if plan.onto else made + notes)
@@ -306,6 +312,9 @@ class _Build:
         try:
             write_report(folder.path / REPORT_FILE, notes)
             plan.save_sources(folder.path)
+            if tags:  # the loader reads them
+                held = read_tracks(folder.out) if plan.onto else TrackTable()
+                write_tracks(folder.path, held, tags)
             write_collection(folder.path, self.work.front_end, parts, plan.source, onto=plan.onto)
         except OSError as error:
             raise _kept(error, folder, "All shards are finished") from error
@@ -352,6 +361,7 @@ class _Build:
         if wanted and interrupted:
             interrupted = bool(addition.differences_from_build(folder.path))
         made = 0
+        self._read_tags(plan, collection)
         if wanted and not interrupted:
             made = self.carry_out(addition, notes)
             collection = Collection.open(folder.out)
@@ -369,6 +379,20 @@ class _Build:
             interrupted=interrupted,
             remade=remade,
         )
+
+    def _read_tags(self, plan: Plan, collection: Collection) -> None:
+        """Read tags of the collection's files that ``tracks.csv`` has no row of, such as all."""
+        read_tags = getattr(self.work.load, "tags", None)
+        table = TrackTable() if read_tags is None else read_tracks(self.folder.out)
+        ids = [i for i in collection.track_ids if i in plan.tracks and i not in table.rows]
+        if read_tags is None or not ids:
+            return
+        tracks = [plan.tracks[track_id] for track_id in ids]
+        found = decode_files(tracks, self.work.root or "", read_tags)
+        bar = progress(found, desc="tags", total=len(ids), unit=" files")
+        # A text is why a process ended: such a file has none.
+        tags = {ids[i]: FileTags() if isinstance(one, str) else one for i, one in bar}
+        write_tracks(self.folder.out, table, {track_id: tags[track_id] for track_id in ids})
 
     def _make_damaged_shards_anew(self, plan: Plan, document: dict, hashed: bool) -> int:
         """Make shards that are missing, cut or (``hashed``) changed anew; their number.

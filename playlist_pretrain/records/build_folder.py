@@ -31,6 +31,7 @@ from playlist_pretrain.records.report import REPORT_FILE
 from playlist_pretrain.records.schema import LOCK_FILE, generation, own_files, sources_name
 from playlist_pretrain.records.shards import ShardTask
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.track_tags import TRACKS_FILE
 from playlist_pretrain.storage import refuse_remote
 from playlist_pretrain.version import __version__
 
@@ -324,7 +325,7 @@ class BuildFolder:
         names = _named_files(self.path)
         if self.addition_to is None:
             (self.out / schema.COLLECTION_FILE).unlink(missing_ok=True)
-        for name in [*names, REPORT_FILE]:
+        for name in [*names, REPORT_FILE, TRACKS_FILE]:
             if (self.path / name).exists():
                 os.replace(self.path / name, self.out / name)
         os.replace(self.path / schema.COLLECTION_FILE, self.out / schema.COLLECTION_FILE)

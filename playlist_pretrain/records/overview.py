@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from playlist_pretrain.files import atomic_write, load_arrays, parse_json
+from playlist_pretrain.messages import progress
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import counted
 from playlist_pretrain.records.verify import Tally, Verification
+from playlist_pretrain.records.windows import WindowReader
 
 SHOWN = 5
+MIDDLE, AT_ONCE = 8, 1024
+"""Frames by which mels are told apart at first, and tracks that are looked at together."""
 
 
 def lengths_of(collection: Collection) -> np.ndarray:
@@ -59,6 +64,32 @@ def overview(collection: Collection, found: Verification) -> Iterator[str]:
             equal.append((first[mel], row))
     some = [f"{ids[one]!r} = {ids[other]!r}" for one, other in equal[:SHOWN]]
     yield f"with the mel of another track: {len(equal):,}{_some(some, len(equal))}"
+
+
+def equal_mels(collection: Collection, rows: np.ndarray) -> list[list[int]]:
+    """Those of ``rows`` that have the same mel, two or more together; silent ones are left out.
+
+    Of each a few frames from its middle are read, and all frames of those that agree in them.
+    """
+    reader = WindowReader(collection, MIDDLE, short="repeat")
+    likely: dict[tuple[int, bytes], list[int]] = {}
+    parts = [rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE)]
+    for part in progress(parts, desc="same audio", unit_scale=AT_ONCE, unit=" tracks"):
+        windows = reader.read(part, reader.last_start(part) // 2)
+        frames = collection.frames[part].tolist()
+        for row, count, window in zip(part.tolist(), frames, windows, strict=True):
+            likely.setdefault((count, _digest(window)), []).append(row)
+    equal: dict[bytes, list[int]] = {}
+    for same in likely.values():
+        for row in same if len(same) > 1 else ():
+            mel = collection.mel(row)
+            if mel.max() > collection.front_end.silence:
+                equal.setdefault(_digest(mel), []).append(row)
+    return [same for same in equal.values() if len(same) > 1]
+
+
+def _digest(mel: np.ndarray) -> bytes:
+    return hashlib.blake2b(mel.tobytes(), digest_size=16).digest()
 
 
 def _some(shown: list[str], number: int) -> str:

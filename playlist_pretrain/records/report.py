@@ -13,8 +13,10 @@ from pathlib import Path
 
 from playlist_pretrain.errors import CollectionError, printable
 from playlist_pretrain.files import TableWriter, atomic_write, load_json, plain_cell, whole
+from playlist_pretrain.messages import command
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
+from playlist_pretrain.records.track_tags import TRACKS_FILE, read_tracks
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +184,16 @@ def log_report(
         f"{size / 1e6:,.1f} MB in {counted(len(collection.shard_paths), 'shard')}, "
         f"front end {collection.front_end.name!r}"
     )
+    if what == "track" and (table := read_tracks(collection.path)).rows:
+        artists, albums = table.known("artist"), table.known("album")
+        words = ["--playlists", "tags", *["--columns", "group=album"] * (not artists)]
+        words += ["--collection", str(collection.path)]
+        groups = f"; groups of them: {command('match_playlists', *words)}"
+        logger.info(
+            f"{collection.path / TRACKS_FILE}: tags of the files: {artists:,} of "
+            f"{counted(len(table.rows), 'track')} have an artist, {albums:,} an album"
+            f"{groups if artists or albums else ''}"
+        )
     if report.remade:
         logger.info(f"{counted(report.remade, 'shard')} missing or damaged, and made anew")
     if report.added:

@@ -1,7 +1,8 @@
 """Making the shards of a collection: the task of a worker process.
 
 A shard is finished when ``mel-NNNNN.tfrecord`` and, written after it, ``mel-NNNNN.json`` are there.
-The latter has what the index needs to know of the shard, and the notes on its tracks.
+The latter has what the index needs to know of the shard, the notes on its tracks, and the tags of
+their files where the loader reads them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from playlist_pretrain.audio.file_tags import FileTags
 from playlist_pretrain.audio.front_end import FrontEnd
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import load_json, whole, write_json
@@ -63,11 +65,13 @@ class ShardWork:
         """
         path = self.folder / shard_name(task.number)
         with contextlib.suppress(CollectionError):
-            part, _ = read_part(self.folder, task.number)
+            part, *_ = read_part(self.folder, task.number)
             if is_sound(path, part.size, part.sha):
                 return False
         crashes = dict(task.crashes)
         notes: list[Note] = []
+        tags: dict[str, FileTags] = {}
+        read_tags = getattr(self.load, "tags", None)
         with ShardWriter(path, self.front_end.bands) as writer:
             for position, track in enumerate(task.tracks):
                 announce(position)
@@ -76,14 +80,23 @@ class ShardWork:
                     raise AudioError(f"{track.source}: {reason}")
                 if reason:
                     notes.append(Note(track.track_id, track.source, "unreadable", reason))
+                elif read_tags is not None:
+                    tags[track.track_id] = read_tags(self._path(track))
             announce(len(task.tracks))
-        content = {"part": writer.part.to_dict(), "notes": [dataclasses.asdict(n) for n in notes]}
+        content = {
+            "part": writer.part.to_dict(),
+            "notes": [dataclasses.asdict(note) for note in notes],
+            "tags": tags,
+        }
         write_json(part_path(self.folder, task.number), content, sync=False)
         return True
 
+    def _path(self, track: TrackSource) -> str:
+        return track.source if self.root is None else os.path.join(self.root, track.source)
+
     def _add(self, writer: ShardWriter, track: TrackSource, notes: list[Note]) -> str | None:
         """Write one track, or return why that is not possible."""
-        source = track.source if self.root is None else os.path.join(self.root, track.source)
+        source = self._path(track)
         try:
             audio = self.load(source)
         except MemoryError:
@@ -157,12 +170,20 @@ def part_path(folder: Path, number: int) -> Path:
     return (folder / shard_name(number)).with_suffix(".json")
 
 
-def read_part(folder: Path, number: int) -> tuple[ShardPart, list[Note]]:
-    """Read the description of a finished shard and the notes on its tracks."""
+MadeShard = tuple[ShardPart, list[Note], dict[str, FileTags]]
+"""Description of a finished shard, notes on its tracks, and the tags of their files."""
+
+
+def read_part(folder: Path, number: int) -> MadeShard:
+    """Read what is known of a finished shard."""
     path = part_path(folder, number)
     with whole(path, "description", CollectionError, "; remove it and its shard is made anew"):
         content = load_json(path)
-        return ShardPart.from_dict(content["part"]), [Note(**note) for note in content["notes"]]
+        tags = {track_id: FileTags(*values) for track_id, values in content["tags"].items()}
+        if not all(isinstance(value, str) for values in tags.values() for value in values):
+            raise TypeError("tags that are not text")
+        notes = [Note(**note) for note in content["notes"]]
+        return ShardPart.from_dict(content["part"]), notes, tags
 
 
 def is_sound(path: Path, size: int, sha: str | None) -> bool:

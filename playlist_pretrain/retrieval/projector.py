@@ -13,7 +13,13 @@ from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import EmbeddingsError, GroupsError
 from playlist_pretrain.files import atomic_write
 from playlist_pretrain.playlists.groups import groups_path, load_groups
-from playlist_pretrain.retrieval.table_groups import ARTISTS, TAGS_FILE, track_values
+from playlist_pretrain.retrieval.table_groups import (
+    ARTISTS,
+    TAGS_FILE,
+    KnownTracks,
+    tag_artists,
+    track_values,
+)
 
 if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
@@ -85,13 +91,17 @@ def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, l
         nothing = [""] * len(wanted)
         found = [cells.get(track_id, nothing) for track_id in track_ids]
         columns = {name: [line[i] for line in found] for i, name in enumerate(wanted)}
-    if "artist" in columns or not groups_path(collection.path, ARTISTS).is_file():
+    if "artist" in columns:
         return columns
     try:
-        groups = load_groups(collection, ARTISTS)
+        if groups_path(collection.path, ARTISTS).is_file():
+            found = [load_groups(collection, ARTISTS)]
+        else:
+            found = tag_artists(collection, KnownTracks(collection.track_ids))
     except GroupsError as error:  # made for what the collection was before: they say nothing now
         logger.warning("--projector: without artists: %s", error)
         return columns
-    names = track_values(groups, collection.track_ids)
-    columns["artist"] = ["|".join(names.get(track_id, ())) for track_id in track_ids]
+    for groups in found:
+        names = track_values(groups, collection.track_ids)
+        columns["artist"] = ["|".join(names.get(track_id, ())) for track_id in track_ids]
     return columns

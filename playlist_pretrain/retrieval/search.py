@@ -32,6 +32,7 @@ from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.records.sources import find_audio
+from playlist_pretrain.records.track_tags import TRACKS_FILE
 from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, write_continued
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
@@ -46,6 +47,7 @@ from playlist_pretrain.retrieval.table_groups import (
     audio_folder_of,
     collection_groups,
     collection_of,
+    tag_artists,
     text_about,
     track_values,
 )
@@ -57,7 +59,6 @@ if TYPE_CHECKING:
 
 TOP, ADD = 10, 20
 CLOSEST = 5
-TRACKS_FILE = "tracks.csv"
 _NOT_SHOWN = ("playlists", "sessions")
 """Groups that a page does not show: a track is in dozens of them."""
 
@@ -388,6 +389,8 @@ def _groups(
         if not all_there:
             wanted = [ARTISTS] if groups_path(collection.path, ARTISTS).exists() else []
         found = collection_groups(known, collection, wanted)
+        if not (own or (names and all_there) or any(one.name == ARTISTS for one in found)):
+            found += tag_artists(collection, known)
     except (CollectionError, GroupsError) as error:
         if place or names:
             raise

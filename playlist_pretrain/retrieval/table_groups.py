@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from playlist_pretrain.audio.file_tags import names_in
 from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import (
     CollectionError,
@@ -21,6 +22,7 @@ from playlist_pretrain.errors import (
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
 from playlist_pretrain.records.collection import Collection, IdTable
 from playlist_pretrain.records.schema import PackedStrings
+from playlist_pretrain.records.track_tags import TRACKS_FILE, read_tracks
 from playlist_pretrain.storage import is_remote
 from playlist_pretrain.tasks.tag_table import read_tags
 
@@ -155,7 +157,8 @@ def tag_groups(path: Path, known: KnownTracks) -> list[TrackGroups]:
 def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
     """Read artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
 
-    A track of several artists has a row for each. An empty cell is an artist that is not known.
+    A track of several artists has a row for each, or | between them. An artist that is not known,
+    empty, ``unknown`` and the like, is none.
     """
     header = read_header(path, ["track_id"])
     column = next((name for name in ("artist", "artist_id") if name in header), None)
@@ -166,8 +169,8 @@ def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
     cells = [cells for _, cells in read_columns(path, ["track_id", column], blank={column})]
     rows = known.rows([track_id for track_id, _ in cells]).tolist()
     members: dict[str, dict[int, None]] = {}
-    for row, (_, artist) in zip(rows, cells, strict=True):
-        if row >= 0 and artist.strip():
+    for row, (_, cell) in zip(rows, cells, strict=True):
+        for artist in names_in(cell) if row >= 0 else ():
             members.setdefault(artist, {})[row] = None
     if not members:
         raise TableError(
@@ -175,6 +178,16 @@ def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
             f"{known.track_ids[0]!r}; the table's look like {cells[0][0]!r}"
         )
     return _groups(ARTISTS, members, len(known))
+
+
+def tag_artists(collection: Collection, known: KnownTracks) -> list[TrackGroups]:
+    """Groups ``artists`` of the tags in the collection's ``tracks.csv``, where it has any."""
+    try:
+        if read_tracks(collection.path).known("artist"):
+            return [artist_groups(collection.path / TRACKS_FILE, known)]
+    except PlaylistPretrainError as error:
+        logger.info(f"left out: {error}")
+    return []
 
 
 def _groups(name: str, members: Mapping[str, Iterable[int]], tracks: int) -> TrackGroups:

@@ -4,6 +4,7 @@ Format: a table as ``playlist_pretrain.delimited`` reads it, a row for each trac
 ``tags`` with | between them (none for a track that has none of them), and a column that says
 train, validation or test. Without one, tracks are split at random (8 : 1 : 1) by a seed; where
 there is a column ``artist`` (or ``artist_id``), whole artists are, so that none is on two sides.
+A track whose artist is not known (the cell is empty, or ``unknown`` and the like) is on its own.
 Provenance: whatever exports tables; track ids are those of the collection. Licence and citation
 are those of the user's data.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from playlist_pretrain.audio.file_tags import names_something
 from playlist_pretrain.delimited import listed, read_columns, read_header
 from playlist_pretrain.errors import TableError, TaskError
 from playlist_pretrain.storage import location
@@ -123,12 +125,10 @@ def _read(
         )
     artist = next((name for name in ARTISTS if name in header), None)
     wanted = [TRACK, TAGS, *([split_column] if has_split else []), *([artist] if artist else [])]
-    # Whose artist is not known cannot be kept on one side; where the sides are given, it may be.
-    blank = {TAGS, artist} if has_split else {TAGS}
     tags_of: dict[str, list[str]] = {}
     line_of: dict[str, int] = {}
     splits, artists = [], []
-    for line, cells in read_columns(path, wanted, mend=MEND, blank=blank):
+    for line, cells in read_columns(path, wanted, mend=MEND, blank={TAGS, artist}):
         track_id, tags, *others = cells
         where = f"{path}: line {line}"
         if track_id in line_of:
@@ -166,7 +166,15 @@ def _at_random(
     path: Path, tracks: list[str], artists: list[str] | None, seed: int
 ) -> tuple[list[str], list[str]]:
     """Draw the split of each track; returns notes on them too."""
-    groups, what = (artists, "artists") if artists else (tracks, "tracks")
+    groups, what, alone = tracks, "tracks", 0
+    if artists:
+        known = [names_something(artist) for artist in artists]
+        # No cell holds a zero byte, so what stands for a track is no artist's name.
+        groups = [
+            artist if is_known else f"\0{track_id}"
+            for artist, is_known, track_id in zip(artists, known, tracks, strict=True)
+        ]
+        what, alone = "artists", known.count(False)
     try:
         splits = random_splits(groups, seed)
     except ValueError:
@@ -175,18 +183,24 @@ def _at_random(
             f"{len(SPLITS)} splits at random"
         ) from None
     how = (
-        f"by artist ({len(set(groups)):,} artists), none on two sides"
+        f"by artist ({len(set(groups)) - alone:,} artists), none on two sides"
         if artists
         else "track by track: an artist may be on two sides"
     )
-    return splits, [f"split at random with seed {seed}, {how}"]
+    notes = [f"split at random with seed {seed}, {how}"]
+    if alone:
+        notes.append(
+            f"tracks split one by one, their artist being empty, unknown, various or the like: "
+            f"{alone:,} of {len(tracks):,}; an artist of theirs may be on two sides"
+        )
+    return splits, notes
 
 
 def _artists_in_several(artists: list[str], splits: list[str]) -> str:
     """Note on artists who are on two sides."""
     sides: dict[str, set[str]] = {}
     for artist, split in zip(artists, splits, strict=True):
-        if artist.strip():
+        if names_something(artist):
             sides.setdefault(artist, set()).add(split)
     several = [artist for artist, splits in sides.items() if len(splits) > 1]
     if not several:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from playlist_pretrain.errors import TaskError
+from playlist_pretrain.records.overview import equal_mels
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.records.windows import excerpt_frames, incomplete_excerpts
 
@@ -241,7 +242,8 @@ def match_task(task: TaggingTask, collection: Collection, *, partial: bool) -> T
             f"{task.name}: collection {collection.name!r} {'; it '.join(lacks)}; --partial goes on "
             "all the same, and figures then do not compare with those of the protocol"
         )
-    return TaskRows(task.classes, **kept, notes=(*notes, *_lost_classes(task, kept)))
+    notes += _lost_classes(task, kept)
+    return TaskRows(task.classes, **kept, notes=(*notes, *_same_audio(collection, kept)))
 
 
 def _rows_of(split: Split, endings: Sequence[str], collection: Collection) -> np.ndarray:
@@ -275,6 +277,27 @@ def _lost_classes(task: TaggingTask, kept: dict[str, SplitRows]) -> list[str]:
         for split, names in lost.items()
         if names
     ]
+
+
+def _same_audio(collection: Collection, kept: dict[str, SplitRows]) -> Iterator[str]:
+    """Note on tracks of several splits with the same mel, if there are any."""
+    split_of = {int(row): name for name, rows in kept.items() for row in rows.rows}
+    rows = np.fromiter(split_of, np.int64, len(split_of))
+    several = [
+        same for same in equal_mels(collection, rows) if len({split_of[row] for row in same}) > 1
+    ]
+    if several:
+        tracks = sum(split_of[row] != "train" for same in several for row in same)
+        one, *others = several[0]
+        other = next(row for row in others if split_of[row] != split_of[one])
+        example = " = ".join(
+            f"{collection.track_ids[row]!r} ({split_of[row]})" for row in (one, other)
+        )
+        yield (
+            f"tracks of validation and test with the mel of a track of another split: {tracks:,} "
+            f"({example}), which flatters the figures; remove them from the table, or give equal "
+            "tracks one artist"
+        )
 
 
 def random_splits(artists: Sequence[str], seed: int) -> list[str]:

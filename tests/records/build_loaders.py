@@ -18,6 +18,7 @@ import numpy as np
 
 from playlist_pretrain.audio import decode
 from playlist_pretrain.audio.decode import AudioLoader
+from playlist_pretrain.audio.file_tags import FileTags
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.errors import AudioError
 from playlist_pretrain.records.shards import ShardWork
@@ -134,6 +135,14 @@ _ACTIONS = {
     "nothing": lambda source, rest, samples: np.zeros(0),
     "nan": lambda source, rest, samples: np.full(samples, np.nan),
 }
+
+
+@dataclass(frozen=True)
+class Tagged(Tones):
+    """The same with tags, which depend on the token too."""
+
+    def tags(self, source: str) -> FileTags:
+        return FileTags(f"by {source}", "", source, "=x", "1999")
 
 
 class Alone:

@@ -15,6 +15,7 @@ from playlist_pretrain.audio.decode import AudioLoader
 from playlist_pretrain.audio.front_end import front_end
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.sources import find_audio, read_tracks_table
+from playlist_pretrain.records.track_tags import read_tracks
 
 
 def tone(hz=440.0):
@@ -51,8 +52,9 @@ def test_ids_may_be_anything_and_stay_ids(build, audio, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["audio", "out", "t.csv"]
     assert sorted(os.listdir(tmp_path / "out")) == [
         "build_report.tsv", "collection.json", "index-0.npz", "mel-00000.tfrecord",
-        "sources-0.jsonl",
+        "sources-0.jsonl", "tracks.csv",
     ]  # fmt: skip
+    assert sorted(read_tracks(tmp_path / "out").rows) == sorted(ids)
 
 
 def test_links_out_of_the_folder_are_read_under_their_own_name(build, audio, tmp_path):

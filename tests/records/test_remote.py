@@ -8,6 +8,8 @@ from damage import flip
 from remote_server import upload, variables
 
 from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.playlists.groups import load_groups
+from playlist_pretrain.playlists.match import match_playlists
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.windows import SHORT, WindowReader, window_dataset
 
@@ -150,3 +152,13 @@ def test_what_is_damaged_is_named(own, change, message):
         Collection.open(url)
     assert str(caught.value).startswith(url + message) and "\n" not in str(caught.value)
     assert "make_tfrecords.py --audio DIR --out" not in str(caught.value)
+
+
+def test_groups_of_the_tags_of_a_collection_behind_a_url(own, local):
+    first, second, third, *_ = local.track_ids
+    table = f"track_id,artist\n{first},A\n{second},unknown\n{third},A\n"
+    url, _ = own(lambda folder: (folder / "tracks.csv").write_text(table))
+    found = match_playlists("tags", url)
+    assert found.groups.name == "artists" and list(found.groups.group_ids) == ["A"]
+    assert found.groups.rows.tolist() == [0, 2]
+    assert load_groups(Collection.open(url), "artists").rows.tolist() == [0, 2]

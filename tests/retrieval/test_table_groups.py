@@ -13,6 +13,7 @@ from playlist_pretrain.retrieval.table_groups import (
     artists_of,
     collection_groups,
     collection_of,
+    tag_artists,
 )
 
 
@@ -113,6 +114,26 @@ def test_artists_from_a_table(tmp_path):
     groups = artist_groups(path, known)
     assert members(groups, ids) == {"x, y": ["a", "b"], "z": ["b"]}
     assert artists_of([groups], [0, 1, 2]) == ["x, y", "x, y, z", None]
+    path.write_text("track_id,artist\na,Unknown\na,x|y\nb,<unknown>|y\nc,Various Artists\n")
+    assert members(artist_groups(path, known), ids) == {"x": ["a"], "y": ["a", "b"]}
+    path.write_text("track_id,artist\na,unknown\nb,-\n")
+    with pytest.raises(TableError, match="no artist of any track of the embeddings"):
+        artist_groups(path, known)
+
+
+def test_artists_from_the_tags_of_a_collection(collection, caplog):
+    caplog.set_level("INFO")
+    ids = ["b", "a"]
+    _, known = table_of(ids)
+    path = collection.path / "tracks.csv"
+    assert tag_artists(collection, known) == []
+    path.write_text("track_id,artist,title\na,unknown,T\n")  # nothing to say of this one
+    assert tag_artists(collection, known) == [] and not caplog.messages
+    path.write_text("track_id,artist,title\na,A|B,T\nb,B,\nc,B,\n")
+    (found,) = tag_artists(collection, known)
+    assert found.name == "artists" and members(found, ids) == {"A": ["a"], "B": ["a", "b"]}
+    path.write_text("track_id,artist\na\n")
+    assert tag_artists(collection, known) == [] and "tracks.csv: line 2" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(("content", "message"), [

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import mutagen
 import numpy as np
 import pytest
 import soundfile
+from mutagen.id3 import TALB, TPE1
 
 from playlist_pretrain.cli.make_tfrecords import main
 from playlist_pretrain.cli.match_playlists import main as make_groups
@@ -64,6 +66,43 @@ def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, arguments, message
     assert message in said
     assert said.count("\n") == 1
     assert not Path("out").exists()
+
+
+def tag(path, artist, album):
+    file = mutagen.File(path)
+    if file.tags is None:
+        file.add_tags()
+    file.tags.add(TPE1(encoding=3, text=artist))
+    file.tags.add(TALB(encoding=3, text=[album]))
+    file.save()
+
+
+@pytest.mark.slow
+def test_tags_of_files_become_a_table_and_groups(tmp_path, run, capsys):
+    for name, artist, album in (
+        ("a", ["A", "B"], "One"), ("b", ["B"], "-"), ("c", ["Unknown Artist"], "One")
+    ):  # fmt: skip
+        write_wav(tmp_path / "audio" / f"{name}.wav", 4)
+        tag(tmp_path / "audio" / f"{name}.wav", artist, album)
+    write_wav(tmp_path / "audio" / "d.wav", 4)
+    build = ["--audio", tmp_path / "audio", "--out", tmp_path / "out"]
+    table = tmp_path / "out" / "tracks.csv"
+    assert (
+        f"{table}: tags of the files: 2 of 4 tracks have an artist, 2 an album; groups of them: "
+        f"python scripts/match_playlists.py --playlists tags --collection {tmp_path / 'out'}\n"
+    ) in run(*build).stdout
+    head = "track_id,artist,album,title,genre,year\n"
+    assert table.read_text() == head + "a,A|B,One,,,\nb,B,'-,,,\nc,Unknown Artist,One,,,\nd,,,,,\n"
+    words = ["--playlists", "tags", "--collection", str(tmp_path / "out")]
+    assert make_groups(words) == 0
+    assert "--pairs artist_co" in capsys.readouterr().out
+    groups = load_groups(Collection.open(tmp_path / "out"), "artists")
+    assert list(groups.group_ids) == ["B"] and groups.rows.tolist() == [0, 1]
+    # Files that were tagged since: without the table they are read again, and nothing else is.
+    tag(tmp_path / "audio" / "d.wav", ["D"], "Two")
+    table.unlink()
+    assert "complete" in run(*build, "--add").stdout
+    assert table.read_text().endswith("\nd,D,Two,,,\n")
 
 
 @pytest.mark.slow

@@ -268,6 +268,35 @@ def test_a_page_without_audio_with_titles_of_a_table_of_artists(search, tmp_path
     assert data["labels"][0]["values"] == ["one---two"]
 
 
+def test_artists_and_titles_of_the_tags_of_a_collection(make_collection, tmp_path, capsys):
+    made = make_collection(tmp_path / "mine", [4] * 4, ids=list("abcd"))
+    (made.path / "tracks.csv").write_text(
+        "track_id,artist,album,title,genre,year\na,A|B,,One,,\nb,A,,Two,,\nc,Unknown,,,,\nd,,,,,\n"
+    )
+    about = {"collection": str(made.path), "collection_key": made.content_key}
+    with embedding_writer(tmp_path / "e.parquet", 4, about) as add:
+        add(list("abcd"), np.eye(4, dtype=np.float32) + 0.1)
+    words = ["--embeddings", str(tmp_path / "e.parquet"), "--track", "d"]
+    out = tmp_path / "found.csv"
+    assert module.main([*words, "--out", str(out)]) == 0
+    assert "  'a'    'A, B'\n" in capsys.readouterr().out
+    with open(out, newline="") as stream:
+        artists = {row["track_id"]: row["artist"] for row in csv.DictReader(stream)}
+    assert artists == {"a": "A, B", "b": "A", "c": ""}
+    assert module.main([*words, "--page", str(tmp_path / "map.html")]) == 0
+    data = data_of(tmp_path / "map.html")
+    assert data["titles"] == ["One", "Two", "", ""]
+    assert [one["name"] for one in data["labels"]] == ["artist"]
+    assert data["labels"][0]["values"] == ["A", "B"]
+    # Groups that were matched go before.
+    TrackGroups.from_lists(
+        "artists", [[0, 1], [2, 3]], tracks=4, collection_key=made.content_key
+    ).save(groups_path(made.path, "artists"))
+    assert module.main([*words, "--out", str(out), "--overwrite"]) == 0
+    with open(out, newline="") as stream:
+        assert {row["artist"] for row in csv.DictReader(stream)} == {"0", "1"}
+
+
 def test_the_next_command_works_for_an_id_like_an_option(tmp_path, capsys):
     with embedding_writer(tmp_path / "e.parquet", 2, {}) as add:
         add(["-a", "-b"], np.array([[1.0, 0], [0.5, 1]]))

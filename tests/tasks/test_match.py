@@ -155,3 +155,38 @@ def test_ids_that_lost_their_zeros(collection_of):
     }
     task = TaggingTask("made up", ("x", "y"), **splits, whole_tracks=False, notes=(), citation="")
     refused(task, collection_of({"00": FRAMES}), "the first is '0' (did you mean '00'?)) is in")
+
+
+def put_mel(collection, row, mel):
+    """Replace the mel of a track in its shard; of its first frames, where it has fewer."""
+    with open(collection.shard_paths[collection.shard[row]], "r+b") as stream:
+        stream.seek(collection.offset[row])
+        stream.write(mel.astype("<f2").tobytes())
+
+
+def test_the_same_audio_in_two_splits_is_told(collection_of):
+    """As two files of one recording have it."""
+    collection = collection_of(dict.fromkeys([*IDS, "other"], FRAMES))
+    row = dict(zip(collection.track_ids, range(len(collection)), strict=True))
+    first, third = (collection.mel(row[one]) for one in ("41/1", "41/3"))
+    for one in ("41/2", "other"):  # in one split, and in none
+        put_mel(collection, row[one], first)
+    assert match_task(make_task(), collection, partial=False).notes == ("a note",)
+    for one, mel in (("42/1", first), ("43/2", first), ("43/3", third)):
+        put_mel(collection, row[one], mel)
+    assert match_task(make_task(), collection, partial=False).notes[1] == (
+        "tracks of validation and test with the mel of a track of another split: 3 ('41/1' "
+        "(train) = '42/1' (validation)), which flatters the figures; remove them from the table, "
+        "or give equal tracks one artist"
+    )
+
+
+def test_silent_tracks_and_those_that_differ_in_a_value_are_not_the_same(collection_of):
+    collection = collection_of(dict.fromkeys(IDS, FRAMES))
+    row = dict(zip(collection.track_ids, range(len(collection)), strict=True))
+    mel = collection.mel(row["41/1"])
+    mel[0, 0] += 1
+    put_mel(collection, row["43/1"], mel)
+    for one in ("41/3", "43/3"):
+        put_mel(collection, row[one], np.full_like(mel, collection.front_end.silence))
+    assert match_task(make_task(), collection, partial=False).notes == ("a note",)

@@ -83,6 +83,27 @@ def test_without_a_split_whole_artists_are_split(write, column):
     assert [len(task.splits()[name]) for name in SPLITS] == [80, 10, 10]
 
 
+@pytest.mark.parametrize("cell", ["", "  ", "unknown", "<Unknown>", "Various  Artists", "n/a", "-"])
+def test_tracks_whose_artist_is_not_known_are_split_one_by_one(write, cell):
+    artists = [cell if i % 2 else f"artist {i // 10}" for i in range(200)]
+    task = read_task(write(table(artists, "artist")))
+    assert task.notes[1:3] == (
+        "split at random with seed 0, by artist (20 artists), none on two sides",
+        "tracks split one by one, their artist being empty, unknown, various or the like: 100 of "
+        "200; an artist of theirs may be on two sides",
+    )
+    assert [len(task.splits()[name]) for name in SPLITS] == [160, 20, 20]
+    sides = {artist: set() for artist in artists}
+    for name, split in task.splits().items():
+        for track_id in split.track_ids:
+            sides[artists[int(track_id.split()[1])]].add(name)
+    assert len(sides.pop(cell)) == 3 and all(len(names) == 1 for names in sides.values())
+    given = "track_id,split,artist,tags\n" + "".join(
+        f"{i},{SPLITS[i]},{cell},x\n" for i in range(3)
+    )
+    assert read_task(write(given)).notes[1] == "no artist is in two splits"
+
+
 def test_without_artists_tracks_are_split_and_the_note_warns(write):
     text = "track_id,tags\n" + "".join(f"t{i},x\n" for i in range(50))
     task = read_task(write(text))
@@ -128,7 +149,6 @@ SPLIT = "track_id,split,tags\n"
         (GIVEN, {"split_seed": 4}, ["--split-seed 4", "'split'"]),
         (table(["A", "B"] * 9, "artist"), {}, ["no column 'split'", "2 artists"]),
         ("track_id,tags\na,x\nb,x\n", {}, ["no column 'split'", "2 tracks"]),
-        (table(["A", "", "B", "C"], "artist"), {}, ["line 3", "'artist' is empty"]),
     ],
 )  # fmt: skip
 def test_tables_that_make_no_task(write, text, settings, words):

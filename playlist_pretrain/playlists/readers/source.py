@@ -29,6 +29,7 @@ from playlist_pretrain.delimited import (
 )
 from playlist_pretrain.errors import TableError
 from playlist_pretrain.files import FREELY, LARGEST_EXPANSION, files_below
+from playlist_pretrain.storage import open_bytes
 
 Group = tuple[str, list[str]]
 R = TypeVar("R")
@@ -114,7 +115,7 @@ class Source:
                 else:
                     if self._file.exists() and not self._file.is_file():
                         raise TableError(f"{self.name}: not a file")
-                    raw = opened.enter_context(open(self._file, "rb"))
+                    raw = opened.enter_context(open_bytes(self._file))
                     whole = max(self.size, 1)
                 content = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
             except DAMAGES as error:
@@ -323,8 +324,12 @@ class LeftOut:
         if not isinstance(error, RowError):
             self.sources.append(str(error))
             return
-        count, first = self.rows.get(error.reason, (0, str(error)))
-        self.rows[error.reason] = count + 1, first
+        self.add(error.reason, 1, str(error))
+
+    def add(self, reason: str, rows: int, first: str) -> None:
+        """Count rows that are left out for a reason; ``first`` tells of the first of them."""
+        count, first = self.rows.get(reason, (0, first))
+        self.rows[reason] = count + rows, first
 
     def text(self) -> str:
         """End of a message: what was left out, if anything."""

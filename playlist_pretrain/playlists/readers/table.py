@@ -54,7 +54,7 @@ class TableReader(Reader):
         "CSV, TSV, Parquet or Arrow, a row for each track of each group (columns group_id and "
         f"track_id, or {OPTION}), or a folder or zip file of such parts"
     )
-    kinds = ("playlists", "artists", "albums", "genres", "sessions")
+    kinds = ("playlists", "artists", "albums", "genres", "years", "sessions")
     options = frozenset({"columns", "separator"})
     suffixes = TEXT + COLUMNAR
 
