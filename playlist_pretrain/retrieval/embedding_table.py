@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -61,9 +61,11 @@ class EmbeddingTable:
         ``format``, ``model`` (as it was given), ``model_key`` (changes with the weights),
         ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
         ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
-        ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
-        whether the file is finished; ``per``, ``dtype``, ``precision``. Of a table made in memory
-        ``model`` (its path) and ``model_key`` alone. Empty where the file is not of this package.
+        ``excerpt`` (seconds of each source, or ``full``), ``silent`` (ids of tracks that are
+        silent, or nearly), ``left_out`` (tracks without an embedding) and ``request``, by which
+        ``embed.py`` tells whether the file is finished; ``per``, ``dtype``, ``precision``. Of a
+        table made in memory ``model`` (its path), ``model_key`` and ``silent`` alone. Empty where
+        the file is not of this package.
     skipped : sequence of (str, str)
         Path, or id, and reason of each track that was left out when they were made in memory.
     """
@@ -97,6 +99,25 @@ class EmbeddingTable:
     def starts(self) -> np.ndarray | None:
         """Second at which each window starts; None with one vector a track."""
         return self.start_seconds
+
+    @property
+    def silent(self) -> np.ndarray:
+        """Rows of the tracks that are silent, or nearly, int64: no neighbours of others."""
+        ids = self.about.get("silent")
+        known = {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
+        rows = [row for row, one in enumerate(self.track_ids) if one in known] if known else []
+        return np.array(rows, np.int64)
+
+    def without(self, rows: np.ndarray) -> EmbeddingTable:
+        """Return the table without some of its rows."""
+        kept = np.delete(np.arange(len(self)), rows)
+        return replace(
+            self,
+            track_ids=PackedStrings.pack(self.track_ids.take(kept)),
+            vectors=self.vectors[kept],
+            start_seconds=None if self.start_seconds is None else self.start_seconds[kept],
+            paths=None if self.paths is None else PackedStrings.pack(self.paths.take(kept)),
+        )
 
     def by_track(self) -> EmbeddingTable:
         """Return one vector a track: the mean over its windows."""

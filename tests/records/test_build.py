@@ -47,7 +47,7 @@ def test_special_tracks_are_reported(make):
     assert reasons["bug:"] == "KeyError: 'no such thing'"
     assert reasons["nothing:"] == "0 samples are too few for one frame"
     assert "nan at frame 0" in reasons["nan:"]
-    assert report.of("silent") == [("album 0/002", "silent:", "no sound in it")]
+    assert report.of("silent") == [("album 0/002", "silent:", "no sound in the 4 s taken")]
     ((track_id, _, reason),) = report.of("short")
     assert track_id == "album 0/003" and "87 frames, a window of front end 'paper'" in reason
     kept = ["album 0/002", "album 0/003", "album 1/006", "album 1/007", "album 1/008"]
