@@ -114,7 +114,8 @@ def test_a_long_file_gives_what_a_short_one_gives(rng, tmp_path):
     for name in names:
         soundfile.write(name, np.stack([wave, wave], 1), RATE)
     done = subprocess.run(
-        [sys.executable, "-c", LONG, *names], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", LONG, *names],
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     # 6 to 10: three of its four seconds have sound.
     assert done.stdout.splitlines() == ["6.0 40.0"] * 3, done.stderr

@@ -14,7 +14,9 @@ from playlist_pretrain.errors import (
     TrackError,
 )
 from playlist_pretrain.records.build_folder import tracks_per_shard
+from playlist_pretrain.records.overview import overview
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.verify import verify_collection
 
 
 @pytest.mark.parametrize(
@@ -56,6 +58,18 @@ def test_special_tracks_are_reported(make):
     assert lines[0] == "track_id\tsource\tstatus\treason"
     assert lines[1] == "album 0/000\tunreadable:\tunreadable\tnot audio"
     assert len(lines) == 7
+
+
+def test_quiet_tracks_are_told_and_known(make):
+    report = make(sources("noise:", "silent:", "quiet:", count=4))
+    whole = "nearly silent: 0.0% of the 4 s taken is at -60 dB of full scale or more"
+    assert report.of("quiet") == [("album 0/002", "quiet:", whole)]
+    assert report.collection.sound.tolist() == [1, 0, 0, 1]
+    assert report.collection.quiet.tolist() == [False, True, True, False]
+    found = verify_collection(report.collection.path)
+    assert found.problems == []
+    lines = list(overview(report.collection, found))
+    assert "nearly silent: 2 tracks ('album 0/001', 'album 0/002')" in lines
 
 
 def test_a_shard_without_a_readable_track_does_not_exist(make):
