@@ -180,10 +180,8 @@ class _ProgressLines:
         if total is None and isinstance(iterable, Sized):
             total = len(iterable)
         self.iterable, self.facts, self.desc = iterable, facts, desc
-        self.total, self.initial, self.n, self.unit, self.scale = (
-            *(total, initial, initial),
-            *(unit.strip(), unit_scale),
-        )
+        self.total, self.unit, self.scale = total, unit.strip(), unit_scale
+        self.initial, self.n = initial, initial
         self.begun = self.last = time.monotonic()
         self.told = False
 
@@ -199,7 +197,7 @@ class _ProgressLines:
     def __exit__(self, *error: Any) -> None:
         self.close()
 
-    def update(self, count: float = 1) -> None:
+    def update(self, count: int = 1) -> None:
         """Count what was done, and tell it when a line is due."""
         self.n += count
         now = time.monotonic()

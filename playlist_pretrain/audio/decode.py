@@ -263,7 +263,7 @@ def _load_alike(name: str, asked: AudioLoader) -> Loaded:
         length = _length(total, asked)
         _refuse_longer(length, asked)
         found = _load_around(name, asked, total, centre(total, length))
-        excerpt = found.waveform[found.start - found.first :][:length]  # type: ignore[operator]
+        excerpt = found.waveform[found.start - found.first :][:length]
         if length < total and _is_quiet(excerpt, asked):
             levels, _ = _run(name, asked, 0, None)
             start = excerpt_start(levels, tenth(asked.sample_rate), total, length)

@@ -276,8 +276,7 @@ def read_index(path: Path, document: dict, listing: dict[str, int] | None = None
 
 
 def _checked_index(arrays: dict, document: dict) -> dict:
-    unknown = np.full(document["tracks"], np.nan, schema.INDEX_ARRAYS["sound"])
-    arrays.setdefault("sound", unknown)
+    arrays.setdefault("sound", np.full(document["tracks"], np.nan, np.float32))
     for name, dtype in schema.INDEX_ARRAYS.items():
         if arrays[name].dtype != dtype or arrays[name].ndim != 1:
             raise ValueError(f"{name}: {arrays[name].dtype} {arrays[name].shape}, not {dtype} (n,)")

@@ -93,7 +93,7 @@ class ShardWork:
             mel = audio.mel
             above = frames_with_sound(mel, self.front_end.silence)
             silent, sound = not above.any(), above.mean() if len(mel) else 0.0
-            taken = self.front_end.seconds(len(mel))
+            taken = self.front_end.seconds(len(mel))  # type: ignore[attr-defined]
         else:
             mel = self._log_mel(audio.waveform)
             taken = len(audio.waveform) / self.front_end.sample_rate

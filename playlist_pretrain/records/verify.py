@@ -375,7 +375,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 def _part_of(found: Verification, number: int) -> ShardPart:
     """A sound shard, with the shares of sound that the index has of its tracks."""
-    part = found.scans[number].part  # type: ignore[union-attr]
+    part = found.scans[number].part
     if found.index is not None:
         rows = found.rows_of(number)
         if found.index["track_ids"][rows] == part.track_ids:

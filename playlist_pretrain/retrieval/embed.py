@@ -98,7 +98,7 @@ class Source:
     dtype: str = "float32"
     paths: Sequence[str] | None = None
     notes: list[Note] = field(default_factory=list)
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     facts: Callable[[], dict[str, Any]] = dict
 
 

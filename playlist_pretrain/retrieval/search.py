@@ -241,14 +241,14 @@ def _excerpt_to_take(
     return seconds
 
 
-def _tell_itself(found: Found, audio: str | Path, known: KnownTracks) -> None:
+def _tell_itself(found: Found, query: np.ndarray, audio: str | Path, known: KnownTracks) -> None:
     """Say where the audio file that was asked about is itself among the tracks, if it is."""
     name = os.path.abspath(os.path.splitext(audio)[0]).split(os.sep)
     ids = ["/".join(name[first:]) for first in range(1, len(name))]  # the longest first
     rows = [row for row in known.rows([*ids, os.fspath(audio)]).tolist() if row >= 0]
     if not rows:
         return
-    row, units = rows[0], unit_vectors([found.query.vector, found.table.vectors[rows[0]]])
+    row, units = rows[0], unit_vectors(np.stack([query, found.table.vectors[rows[0]]]))
     similarity, place = float(units[0] @ units[1]), np.flatnonzero(found.rows == row)
     where = f"rank {place[0] + 1}, " if len(place) else ""
     what = "the file is itself in the embeddings"
@@ -426,8 +426,8 @@ def search(
         measured = space_report(engine, table.vectors, found_groups, k=k, seed=seed)
     result = Found(table, found_groups, query, rows, similarities, continued, measured)
     logger.info(repr(result))
-    if audio:
-        _tell_itself(result, audio, known)
+    if audio and query is not None:
+        _tell_itself(result, query.vector, audio, known)
     if out is not None:
         _write(Path(out), result, folder, str(embeddings), {"track": track, "audio": audio})
         logger.info(f"{out}: written")
