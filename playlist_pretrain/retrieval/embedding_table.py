@@ -10,6 +10,7 @@ under ``playlist_pretrain`` a JSON object that says which model they are of, see
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,9 +104,8 @@ class EmbeddingTable:
     @property
     def silent(self) -> np.ndarray:
         """Rows of the tracks that are silent, or nearly, int64: no neighbours of others."""
-        ids = self.about.get("silent")
-        known = {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
-        rows = [row for row, one in enumerate(self.track_ids) if one in known] if known else []
+        silent = silent_ids(self.about)
+        rows = [row for row, one in enumerate(self.track_ids) if one in silent] if silent else []
         return np.array(rows, np.int64)
 
     def without(self, rows: np.ndarray) -> EmbeddingTable:
@@ -133,6 +133,12 @@ class EmbeddingTable:
             self.about,
             self.skipped,
         )
+
+
+def silent_ids(about: Mapping[str, Any]) -> set[str]:
+    """Ids of the tracks that are silent, or nearly, in the metadata of a table."""
+    ids = about.get("silent")
+    return {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
 
 
 def as_stored(vectors: np.ndarray, dtype: str, track_ids: Sequence[str], whose: str) -> np.ndarray:
@@ -251,7 +257,7 @@ def _columns(file: ParquetFile, schema: Schema, size: int) -> dict[str, ChunkedA
 
 
 class Overview(NamedTuple):
-    """Rows, length of a vector (0 where it may differ), id of the first row, and ``about``."""
+    """Rows, length of a vector (0 where it may differ), first id that has sound, and ``about``."""
 
     rows: int
     dim: int
@@ -267,8 +273,10 @@ def overview(path: str | Path) -> Overview:
 
         kind = schema.field("embedding").type
         dim = kind.list_size if types.is_fixed_size_list(kind) else 0
-        batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
-        first = "" if batch is None else cell_text(batch["track_id"][0].as_py())
+        batches = file.iter_batches(batch_size=1, columns=["track_id"])
+        ids = (cell_text(batch["track_id"][0].as_py()) for batch in batches)
+        first, silent = next(ids, ""), silent_ids(about)
+        first = next((one for one in itertools.chain([first], ids) if one not in silent), first)
         return Overview(file.metadata.num_rows, dim, first, about)
 
 

@@ -42,7 +42,11 @@ from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.records.sources import excerpt_seconds, excerpt_text, find_audio
 from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, write_continued
 from playlist_pretrain.retrieval.embed import excerpt_of_collection
-from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
+from playlist_pretrain.retrieval.embedding_table import (
+    EmbeddingTable,
+    read_embeddings,
+    silent_ids,
+)
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
 from playlist_pretrain.retrieval.model import Model
@@ -116,8 +120,7 @@ def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) 
     rows = known.rows(ids)
     if (rows < 0).any():
         wanted = ids[int(np.argmin(rows))]
-        silent = table.about.get("silent")
-        if isinstance(silent, list) and wanted in silent:
+        if wanted in silent_ids(table.about):
             raise TrackError(f"track {shown(wanted)} is silent, or nearly: it has no neighbours")
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(

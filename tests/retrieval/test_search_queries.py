@@ -21,6 +21,7 @@ from playlist_pretrain.retrieval import search as module
 from playlist_pretrain.retrieval.embedding_table import (
     EmbeddingTable,
     embedding_writer,
+    overview,
     read_embeddings,
 )
 from playlist_pretrain.retrieval.search import audio_query, closest_ids, open_table, tracks_query
@@ -127,7 +128,7 @@ def test_the_same_part_of_the_file_is_taken(embedder, wav, caplog, about, given,
 
 
 def test_excerpts_that_are_none(embedder, wav):
-    for excerpt in (-1, [1], True, "half"):
+    for excerpt in (-1, [1], "half"):
         table, _ = table_of("ab", np.eye(2), **MINE, excerpt=excerpt)
         with pytest.raises(EmbeddingsError, match="the embeddings are damaged: an excerpt of"):
             audio_query(table, wav)
@@ -143,6 +144,9 @@ def test_a_silent_query_is_a_warning(embedder, tmp_path, caplog):
 
 def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
     path, vectors = tmp_path / "e.parquet", np.eye(3, dtype=np.float32) + 1
+    with embedding_writer(tmp_path / "b.parquet", 3, {"silent": ["b"]}) as add:
+        add(list("bca"), vectors)
+    assert overview(tmp_path / "b.parquet").first_track == "c"
     with embedding_writer(path, 3, {"silent": ["b", "gone"]}) as add:
         add(list("abc"), vectors)
     with caplog.at_level("INFO"):
@@ -153,6 +157,7 @@ def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
         tracks_query(table, KnownTracks(table.track_ids), ["b"])
     whole = read_embeddings(path)
     assert whole.ids == list("abc") and whole.silent.tolist() == [1]
+    assert overview(path).first_track == "a"
     found = nearest(whole, k=1)
     assert found.rows.tolist() == [[2], [0], [0]]
     assert nearest(whole, np.array([1.0, 9, 1]), k=2).rows.tolist() == [[0, 2]]

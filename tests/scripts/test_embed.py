@@ -211,7 +211,7 @@ def test_a_track_of_a_collection_finds_itself(run, out, model, audio, tmp_path, 
     run("--audio", audio, "--excerpt", "1.5", "--out", out / "files.parquet")
     files = read_embeddings(out / "files.parquet")
     assert files.about["excerpt"] == 1.5
-    np.testing.assert_allclose(files.vectors, read_embeddings(table).vectors, atol=2e-3)
+    np.testing.assert_allclose(files.vectors, read_embeddings(table).vectors, atol=0.01)
 
 
 def test_files_that_cannot_be_read(run, out, audio, in_process):
