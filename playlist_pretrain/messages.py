@@ -183,7 +183,7 @@ class _ProgressLines:
         self.total, self.unit, self.scale = total, unit.strip(), unit_scale
         self.initial, self.n = initial, initial
         self.begun = self.last = time.monotonic()
-        self.told = False
+        self.told: int | None = None
 
     def __iter__(self) -> Iterator:
         with self:
@@ -206,9 +206,9 @@ class _ProgressLines:
 
     def close(self) -> None:
         """Tell the end of a loop that told of its way; once."""
-        if self.n == self.total and (self.told or self.facts):
+        if self.n == self.total != self.told and (self.facts or self.told is not None):
             self._tell(time.monotonic())
-        self.told, self.facts = False, None
+        self.told, self.facts = None, None
 
     def refresh(self) -> None:
         """Nothing: a line is not drawn again."""
@@ -217,7 +217,7 @@ class _ProgressLines:
         """Nothing: ``facts`` says more."""
 
     def _tell(self, now: float) -> None:
-        self.told, self.last = True, now
+        self.told, self.last = self.n, now
         rate = (self.n - self.initial) / max(now - self.begun, 1e-9)
         unit = {"B": "bytes"}.get(self.unit, self.unit.removesuffix("s") + "s")
         parts = [f"{self._number(self.n)} {unit}"]
