@@ -1,4 +1,4 @@
-"""Messages of the program: command lines to type next, log messages, progress bars.
+"""Messages of the program: command lines to type next, log messages, progress.
 
 The commands it prints can be typed as they stand: ``python scripts/VERB.py`` in a checkout, and
 ``playlist-pretrain VERB`` where the package is installed.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
+import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,12 @@ CONSOLE = "playlist-pretrain"
 """Name of the console command (``setup.cfg``)."""
 CLOSED_PIPE = 141
 """Exit code where nobody reads what is printed, as that of other programs."""
+SECONDS_BETWEEN_LINES = 30
+"""Of progress, where it is told and not drawn."""
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 PACKAGE_MAIN = Path(__file__).parent / "__main__.py"
+
+logger = logging.getLogger(__name__)
 
 
 def command(verb: str, *words: str) -> str:
@@ -126,14 +133,109 @@ def show_messages(*, quiet: bool = False) -> None:
         logger.addHandler(_Printer())
 
 
-def progress(iterable: Iterable | None = None, **options: Any) -> Any:
-    """Return a ``tqdm`` bar on standard error, shown after two seconds and only on a terminal.
+def progress(
+    iterable: Iterable | None = None, *, facts: Callable[[], str] | None = None, **options: Any
+) -> Any:
+    """Return the progress of a loop: a bar on a terminal, lines in the log elsewhere.
 
-    Not shown where the package's logger leaves out information, as with ``--quiet``. Without an
-    iterable the caller updates the bar.
+    The bar is ``tqdm``'s on standard error, shown after two seconds. Where standard error is no
+    terminal, or one without a width, a message of the package every half minute says how far the
+    loop is, how fast it goes and how long it will take. Neither is shown where the package's
+    logger leaves out information, as with ``--quiet``.
+
+    ``options`` are those of ``tqdm``: ``total``, ``initial``, ``desc``, ``unit``, ``unit_scale``.
+    Without an iterable the caller updates and closes the progress. ``facts()`` is more text for a
+    line; it is asked for when a line is due, and such a loop has a last line however short it is.
     """
+    if not _terminal_columns():
+        return _ProgressLines(iterable, facts, **options)
     from tqdm import tqdm
 
-    hidden = not logging.getLogger("playlist_pretrain").isEnabledFor(logging.INFO)
-    disable = hidden or not sys.stderr.isatty()
+    disable = not logger.isEnabledFor(logging.INFO)
     return tqdm(iterable, delay=2, disable=disable, dynamic_ncols=True, **options)
+
+
+def _terminal_columns() -> int:
+    """Width of the terminal that standard error is; 0 without a terminal, or without a width."""
+    try:
+        return 0 if os.environ.get("COLUMNS") == "0" else os.get_terminal_size(2).columns
+    except OSError:
+        return 0
+
+
+class _ProgressLines:
+    """Progress as messages, with the methods of a ``tqdm`` bar that the package uses."""
+
+    def __init__(
+        self,
+        iterable: Iterable | None,
+        facts: Callable[[], str] | None,
+        *,
+        desc: str = "",
+        total: int | None = None,
+        initial: int = 0,
+        unit: str = "it",
+        unit_scale: bool = False,
+    ):
+        if total is None and isinstance(iterable, Sized):
+            total = len(iterable)
+        self.iterable, self.facts, self.desc = iterable, facts, desc
+        self.total, self.unit, self.scale = total, unit.strip(), unit_scale
+        self.initial, self.n = initial, initial
+        self.begun = self.last = time.monotonic()
+        self.told: int | None = None
+
+    def __iter__(self) -> Iterator:
+        with self:
+            for item in self.iterable or ():
+                yield item
+                self.update()
+
+    def __enter__(self) -> _ProgressLines:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def update(self, count: int = 1) -> None:
+        """Count what was done, and tell it when a line is due."""
+        self.n += count
+        now = time.monotonic()
+        if now - self.last >= SECONDS_BETWEEN_LINES:
+            self._tell(now)
+
+    def close(self) -> None:
+        """Tell the end of a loop that told of its way; once."""
+        if self.n == self.total != self.told and (self.facts or self.told is not None):
+            self._tell(time.monotonic())
+        self.told, self.facts = None, None
+
+    def refresh(self) -> None:
+        """Nothing: a line is not drawn again."""
+
+    def set_postfix(self, *values: Any, **options: Any) -> None:
+        """Nothing: ``facts`` says more."""
+
+    def _tell(self, now: float) -> None:
+        self.told, self.last = self.n, now
+        rate = (self.n - self.initial) / max(now - self.begun, 1e-9)
+        unit = {"B": "bytes"}.get(self.unit, self.unit.removesuffix("s") + "s")
+        parts = [f"{self._number(self.n)} {unit}"]
+        if self.total is not None:
+            parts = [f"{self._number(self.n)} of {self._number(self.total)} {unit}"]
+        parts += [self.facts()] if self.facts else []
+        parts.append(f"{self._number(rate) if self.scale else f'{rate:,.2f}'} a second")
+        if self.total is not None and rate > 0:
+            minutes, seconds = divmod(math.ceil((self.total - self.n) / rate), 60)
+            hours, minutes = divmod(minutes, 60)
+            parts.append(
+                f"{hours}:{minutes:02d}:{seconds:02d} left"
+                if hours
+                else f"{minutes}:{seconds:02d} left"
+            )
+        logger.info(f"{self.desc}: {', '.join(parts)}")
+
+    def _number(self, value: float) -> str:
+        from tqdm import tqdm
+
+        return tqdm.format_sizeof(value) if self.scale else f"{value:,}"

@@ -152,27 +152,31 @@ def make_collection():
     """Callable: make a collection of random mels in a folder and open it.
 
     ``make_collection(path, frames=[300, 80], front_end="paper", seed=0, ids=None,
-    per_shard=4, seconds=30.0)``: track ``i`` has ``frames[i]`` frames of values between 0 and 6,
-    or is the mel ``frames[i]``, and has id ``ids[i]`` (default ``track/0000`` …).
+    per_shard=4, seconds=30.0, sound=None)``: track ``i`` has ``frames[i]`` frames of values between
+    0 and 6, or is the mel ``frames[i]``, and has id ``ids[i]`` (default ``track/0000`` …);
+    ``sound[i]`` is its share of sound.
     """
     from playlist_pretrain.audio.front_end import front_end as front_end_named
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.records.schema import shard_name
     from playlist_pretrain.records.writer import ShardWriter, write_collection
 
-    def make(path, frames, front_end="paper", seed=0, ids=None, per_shard=4, seconds=30.0):
+    def make(
+        path, frames, front_end="paper", seed=0, ids=None, per_shard=4, seconds=30.0, sound=None
+    ):
         rng = np.random.default_rng(seed)
         settings = front_end_named(front_end)
         ids = [f"track/{i:04d}" for i in range(len(frames))] if ids is None else ids
-        tracks = list(zip(ids, frames, strict=True))
+        sound = [np.nan] * len(frames) if sound is None else sound
+        tracks = list(zip(ids, frames, sound, strict=True))
         parts = []
         for first in range(0, len(tracks), per_shard):
             shard = Path(path) / shard_name(len(parts))
             with ShardWriter(shard, settings.bands) as writer:
-                for track_id, mel in tracks[first : first + per_shard]:
+                for track_id, mel, share in tracks[first : first + per_shard]:
                     if np.ndim(mel) == 0:
                         mel = rng.uniform(0, 6, (mel, settings.bands)).astype(np.float32)
-                    writer.add(track_id, mel, start_seconds=0.0, source_seconds=seconds)
+                    writer.add(track_id, mel, 0.0, seconds, share)
             parts.append(writer.part)
         write_collection(path, settings, parts, source={"made": "random mels for a test"})
         return Collection.open(path)

@@ -11,6 +11,10 @@ that was joined of streams of several rates or numbers of channels each is decod
 The whole file is decoded even when an excerpt is asked for: only then is its length, and with it
 the place of its centre, known to the sample. Of a file of more than half an hour a second pass
 keeps the excerpt alone, so that memory does not grow with the file.
+
+An excerpt is the middle of its file unless that is quiet, which is said in :mod:`.silence` with the
+rule for another; ``start_seconds`` tells where it is. Of a long file whose middle is quiet a third
+pass finds the others, and a fourth takes one.
 """
 
 from __future__ import annotations
@@ -28,10 +32,12 @@ import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
 
 from playlist_pretrain.audio.file_tags import FileTags, file_tags
+from playlist_pretrain.audio.silence import QUIET, centre, excerpt_start, powers, sound_share, tenth
 from playlist_pretrain.audio.sndfile import DAMAGED, read_streams
 from playlist_pretrain.audio.streams import (
     LONGEST_WHOLE,
@@ -98,7 +104,7 @@ def decode(
     excerpt: float | None = 30.0,
     resample_quality: int = 4,
 ) -> Decoded:
-    """Decode a file to mono at ``sample_rate`` and cut out its centre.
+    """Decode a file to mono at ``sample_rate`` and cut out its centre, or what has sound near it.
 
     Silence and files shorter than the excerpt, or than any window, are no errors. A wav, aiff
     or flac file that holds less than its header states is refused; an mp3, ogg or m4a file that
@@ -112,8 +118,8 @@ def decode(
     sample_rate : int
         Hz of the result.
     excerpt : float or None
-        Seconds around the centre of the file; None keeps all of it, an hour and a
-        half at most.
+        Seconds around the centre of the file, or beside it where these are quiet (see
+        :func:`.silence.excerpt_start`); None keeps all of it, an hour and a half at most.
     resample_quality : int
         Essentia's ``resampleQuality``: 0 (best) … 4 (linear interpolation).
 
@@ -157,7 +163,7 @@ def _decode(path: str, asked: AudioLoader) -> Decoded:
     if samples and not samples.stated:
         raise AudioError("holds no samples")
     streams = streams_of(path)
-    waveform, first, total = _load(path, streams, asked)
+    waveform, first, total, start = _load(path, streams, asked)
     if waveform.size == 0:
         raise AudioError(
             "no samples came of it: it holds none, or its codec is not supported in full; "
@@ -167,19 +173,26 @@ def _decode(path: str, asked: AudioLoader) -> Decoded:
         raise AudioError("holds NaN or infinite samples")
     seconds = total / asked.sample_rate
     refuse_cut_off(path, streams, seconds)
-    start, stop = _excerpt(total, asked)
-    if stop - start < waveform.size:  # a copy does not keep the whole file in memory
-        waveform = waveform[start - first : stop - first].copy()
+    length = _length(total, asked)
+    if start is None:
+        start = centre(total, length)
+        if length < total and _is_quiet(waveform[start : start + length], asked):
+            levels = powers(waveform, asked.sample_rate)
+            start = excerpt_start(levels, tenth(asked.sample_rate), total, length)
+    if length < waveform.size:  # a copy does not keep the whole file in memory
+        waveform = waveform[start - first : start - first + length].copy()
     return Decoded(waveform, start / asked.sample_rate, seconds)
 
 
-def _excerpt(total: int, asked: AudioLoader) -> tuple[int, int]:
-    """First sample of the excerpt from the centre of ``total`` samples, and the one after it."""
-    samples = total
-    if asked.excerpt is not None:
-        samples = min(total, max(1, round(asked.excerpt * asked.sample_rate)))
-    start = (total - samples) // 2
-    return start, start + samples
+def _length(total: int, asked: AudioLoader) -> int:
+    """Samples of the excerpt of a file of ``total`` samples."""
+    if asked.excerpt is None:
+        return total
+    return min(total, max(1, round(asked.excerpt * asked.sample_rate)))
+
+
+def _is_quiet(excerpt: np.ndarray, asked: AudioLoader) -> bool:
+    return sound_share(excerpt, asked.sample_rate) < QUIET
 
 
 def _check_file(path: str) -> None:
@@ -204,8 +217,17 @@ def _check_file(path: str) -> None:
         raise AudioError(f"is an MPEG program or transport stream, which is not read; {_ADVICE}")
 
 
-def _load(path: str, streams: Sequence[Stream], asked: AudioLoader) -> tuple[np.ndarray, int, int]:
-    """Samples that hold the excerpt, mono and resampled; number of the first, and of all."""
+class Loaded(NamedTuple):
+    """Samples of a file, mono and resampled: all of them, or those around an excerpt."""
+
+    waveform: np.ndarray
+    first: int  # position of its first sample in the file
+    total: int  # samples of the file
+    start: int | None = None  # of the excerpt; None where it has yet to be chosen
+
+
+def _load(path: str, streams: Sequence[Stream], asked: AudioLoader) -> Loaded:
+    """Load the samples of a file, or those around its excerpt."""
     runs = [list(run) for _, run in itertools.groupby(streams, lambda stream: stream.sound)]
     # The decoder gives up on what lies between the links of an Ogg file, such as a picture.
     links = [span for stream in streams if not stream.frames for span in stream.spans]
@@ -229,10 +251,10 @@ def _load(path: str, streams: Sequence[Stream], asked: AudioLoader) -> tuple[np.
             parts.append(_load_alike(name, replace(asked, excerpt=None))[0])
         _refuse_longer(sum(map(len, parts)), asked)
     waveform = np.concatenate(parts)
-    return waveform, 0, waveform.size
+    return Loaded(waveform, 0, waveform.size)
 
 
-def _load_alike(name: str, asked: AudioLoader) -> tuple[np.ndarray, int, int]:
+def _load_alike(name: str, asked: AudioLoader) -> Loaded:
     """:func:`_load` for a file of one rate and number of channels."""
     try:
         with open(name, "rb") as stream:
@@ -242,20 +264,21 @@ def _load_alike(name: str, asked: AudioLoader) -> tuple[np.ndarray, int, int]:
         if not waveform.size:
             raise RuntimeError("no samples")
         if total <= waveform.size:
-            return waveform, 0, waveform.size
-        start, stop = _excerpt(total, asked)
-        _refuse_longer(stop - start, asked)
-        rate = asked.sample_rate
-        first, last = max(0, start // rate - 1), stop // rate + 2
-        waveform, _ = _run(name, asked, first, last)
-        if waveform.size < (last - first) * rate:  # it ends there: that is exact
-            total = first * rate + waveform.size
-        return waveform, first * rate, total
+            return Loaded(waveform, 0, waveform.size)
+        length = _length(total, asked)
+        _refuse_longer(length, asked)
+        found = _load_around(name, asked, total, centre(total, length))
+        excerpt = found.waveform[found.start - found.first :][:length]
+        if length < total and _is_quiet(excerpt, asked):
+            levels, _ = _run(name, asked, 0, None)
+            start = excerpt_start(levels, tenth(asked.sample_rate), total, length)
+            found = _load_around(name, asked, total, start)
+        return found
     except RuntimeError as error:
         reason = str(error)
     try:
         waveform = _load_other(name, asked)
-        return waveform, 0, waveform.size
+        return Loaded(waveform, 0, waveform.size)
     except AudioError as error:
         if str(error) != DAMAGED:  # it knows the file
             raise
@@ -277,16 +300,39 @@ def _load_alike(name: str, asked: AudioLoader) -> tuple[np.ndarray, int, int]:
     )
 
 
-def _run(name: str, asked: AudioLoader, first: int, last: int) -> tuple[np.ndarray, int]:
+def _load_around(name: str, asked: AudioLoader, total: int, start: int) -> Loaded:
+    """Load the excerpt that begins at a sample, and a second or two on either side."""
+    rate, length = asked.sample_rate, _length(total, asked)
+    first, last = max(0, start // rate - 1), (start + length) // rate + 2
+    waveform, _ = _run(name, asked, first, last)
+    if waveform.size < (last - first) * rate:  # it ends there: that is exact
+        exact = first * rate + waveform.size
+        in_the_middle = start == centre(total, length)
+        length = _length(exact, asked)
+        start = centre(exact, length) if in_the_middle else min(start, exact - length)
+        total = exact
+    return Loaded(waveform, first * rate, total, start)
+
+
+def _run(name: str, asked: AudioLoader, first: int, last: int | None) -> tuple[np.ndarray, int]:
     """Run ``MonoLoader``: its samples from second ``first`` to ``last``, and how many there are.
 
-    The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds.
+    The number is exact up to 2²⁴, some 17 minutes at 16 kHz, then to a few milliseconds. Without
+    ``last`` there is the power of each tenth of a second in place of samples.
     """
     essentia, streaming = _essentia("essentia"), _essentia("essentia.streaming")
     rate, quality = asked.sample_rate, asked.resample_quality
     loader = streaming.MonoLoader()
-    part = streaming.Trimmer(sampleRate=rate, startTime=first, endTime=last)
     length = streaming.Duration(sampleRate=rate)
+    if last is None:
+        size = tenth(rate)
+        part = streaming.FrameCutter(
+            frameSize=size, hopSize=size, startFromZero=True, silentFrames="keep"
+        )
+        power = streaming.InstantPower()
+    else:
+        part = streaming.Trimmer(sampleRate=rate, startTime=first, endTime=last)
+        power = None
     pool = essentia.Pool()
     try:
         # The decoder frees a packet that only a first successful opening sets up, so a file of
@@ -296,20 +342,24 @@ def _run(name: str, asked: AudioLoader, first: int, last: int) -> tuple[np.ndarr
             loader.configure(filename=name, sampleRate=rate, resampleQuality=quality)
         loader.audio >> part.signal
         loader.audio >> length.signal
-        part.signal >> (pool, "part")
+        if power is None:
+            part.signal >> (pool, "part")
+        else:
+            part.frame >> power.array
+            power.power >> (pool, "part")
         length.duration >> (pool, "seconds")
         essentia.run(loader)
     finally:
         # Each holds itself by its connectors, and so its buffers of several megabytes, until a
         # garbage collection that may be many files away.
-        for algorithm in (loader, part, length):
+        for algorithm in filter(None, (loader, part, length, power)):
             vars(algorithm).clear()
     held = set(pool.descriptorNames())
-    waveform = pool["part"] if "part" in held else np.zeros(0, np.float32)
+    found = pool["part"] if "part" in held else np.zeros(0, np.float32)
     total = round(float(pool["seconds"]) * rate) if "seconds" in held else 0
     # Whatever rounding does to the number, a part that does not reach its end is all there is.
-    whole = first == 0 and waveform.size < last * rate
-    return waveform, waveform.size if whole else total
+    whole = first == 0 and last is not None and found.size < last * rate
+    return found, found.size if whole else total
 
 
 @contextlib.contextmanager

@@ -37,9 +37,11 @@ class Embed:
     out: str
     """FILE.parquet; the vectors alone are written to FILE.npy beside it"""
     audio: str | None = None
-    """folder of audio files, or one file: whole files are decoded, nothing else is written"""
+    """folder of audio files, or one file: they are decoded, nothing else is written"""
     collection: str | None = None
     """instead of --audio, its folder or URL [tfrecords/demo, made when missing]"""
+    excerpt: str | None = None
+    """seconds from the centre of each file of --audio [all of it]; a collection has its own"""
     per: str = "track"
     """one vector a track or a window"""
     dtype: str = "float32"

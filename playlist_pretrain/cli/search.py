@@ -41,6 +41,8 @@ class SearchOptions:
     model: str | None = None
     """model that made the embeddings, for --audio [path stored in the file, if that
     model is there]"""
+    excerpt: str | None = None
+    """seconds from the centre of --audio, or full [as of the tracks of the embeddings]"""
     trust_model: bool = False
     """load a --model of your own that is refused otherwise: what is in it runs as you"""
     playlist: str | None = None
@@ -119,7 +121,7 @@ def check_options(options: SearchOptions) -> None:
     report, page, playlist = options.report or not asked, options.page, options.playlist
     artists_known = options.artists and not (report or page)
     for names, read, missing in (
-        (("model",), options.audio, "--audio"),
+        (("model", "excerpt"), options.audio, "--audio"),
         (("trust_model",), options.model, "--model"),
         (
             ("add", "name", "format", "columns", "path_prefix", "encoding", "map"),

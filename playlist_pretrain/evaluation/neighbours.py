@@ -58,7 +58,8 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         taken.
     queries : optional
         An id or ids (where ``embeddings`` has ids), a row or rows, or float vectors [dim] or
-        [queries, dim]; default all tracks. A track is no answer to itself.
+        [queries, dim]; default all tracks. A track is no answer to itself, and none that is silent,
+        or nearly, is an answer.
     k : int
         1 to tracks − 1.
 
@@ -81,9 +82,10 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         embeddings = embeddings.by_track()
     ids = getattr(embeddings, "ids", getattr(embeddings, "track_ids", None))
     search = ExactSearch(getattr(embeddings, "vectors", embeddings))
+    silent = getattr(embeddings, "silent", ())
     asked = np.arange(len(search)) if queries is None else np.asarray(queries)
     if asked.dtype.kind == "f" and asked.size:
-        found = search.of_vectors(np.atleast_2d(asked), k)
+        found = search.of_vectors(np.atleast_2d(asked), k, silent)
         return Neighbours(None, *found, len(search), ids)
     if asked.dtype.kind in "UO":
         row_of = {track_id: row for row, track_id in enumerate(ids or ())}
@@ -91,7 +93,7 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         if missing := [name for name in names if name not in row_of]:
             raise TrackError(f"no track {missing[0]!r} among the {len(search):,} embeddings")
         asked = np.array([row_of[name] for name in names])
-    return replace(search.of_tracks(k, np.atleast_1d(asked)), ids=ids)
+    return replace(search.of_tracks(k, np.atleast_1d(asked), silent), ids=ids)
 
 
 class Search:
@@ -105,14 +107,24 @@ class Search:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def of_tracks(self, k: int, queries: Sequence[int] | np.ndarray | None = None) -> Neighbours:
-        """Find the ``k`` nearest others of some rows, default of all; see :func:`nearest`."""
+    def of_tracks(
+        self,
+        k: int,
+        queries: Sequence[int] | np.ndarray | None = None,
+        left_out: Sequence[int] | np.ndarray = (),
+    ) -> Neighbours:
+        """Find the ``k`` nearest others of some rows, default of all; see :func:`nearest`.
+
+        Rows in ``left_out`` are no answer.
+        """
         tracks = len(self)
-        _check_k(k, tracks, 1)
+        rows = np.unique(np.asarray(left_out, np.int64))
+        _check_k(k, tracks, len(rows) + 1)
         asked = np.arange(tracks) if queries is None else np.asarray(queries, np.int64)
         if asked.size and not 0 <= asked.min() <= asked.max() < tracks:
             raise EmbeddingsError(f"queries {asked.min()} to {asked.max()} of {tracks} tracks")
-        found = self._ranked(unit_vectors(self.embeddings[asked]), k, asked[:, np.newaxis])
+        no_answers = np.column_stack([asked, np.tile(rows, (len(asked), 1))])
+        found = self._ranked(unit_vectors(self.embeddings[asked]), k, no_answers)
         return Neighbours(asked, *found, tracks)
 
     def of_vectors(

@@ -65,22 +65,104 @@ ALGORITHMS = {
 _NEAR = {"taper", "framing", "mel_precision", "hop_length", "resample_quality"}
 """Constants in which an algorithm may differ from a front end; the check measures how much."""
 
-_WHOLE = """\
+_LOAD = """\
 # pip install essentia-tensorflow
-from essentia.standard import MonoLoader, {name}
+import os
+import tempfile
+import wave
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no word of GPUs that are not there
+import essentia
+import numpy as np
+
+essentia.log.infoActive = essentia.log.warningActive = False
+from essentia import standard
 
 
+def load(audio):
+    audio = os.path.abspath(audio)
+    with open(audio, "rb") as stream:
+        head = stream.read(4)
+    with tempfile.NamedTemporaryFile(suffix=".wav") as tiny:
+        with wave.open(tiny, "wb") as wav:
+            wav.setparams((1, 2, 16000, 16, "NONE", ""))
+            wav.writeframes(bytes(32))
+        tiny.flush()
+        # If no file was opened before, one of an unknown codec ends the process.
+        loader = standard.MonoLoader(filename=tiny.name)
+    try:
+        if head == b"RIFX":
+            raise RuntimeError("a big-endian wav file")
+        loader.configure(filename=audio, sampleRate={rate}, resampleQuality={quality})
+        samples = loader()
+        if not len(samples):
+            raise RuntimeError("no samples")
+    except RuntimeError as error:
+        reason = " ".join(str(error).split()).rpartition("AudioLoader: ")[2]
+        samples = load_other(audio, head, reason.rpartition(", error = ")[2])
+    if not np.isfinite(samples).all():
+        raise ValueError("holds NaN or infinite samples")
+    return samples  # mono, at {rate} Hz
+
+
+def load_other(audio, head, reason):
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        convert = "pip install soundfile, or ffmpeg -i FILE -ac 2 FILE.wav"
+        raise ValueError(f"Essentia cannot decode it ({{reason}}): {{convert}}") from None
+    try:
+        if head.startswith((b"\\xff", b"ID3")):
+            raise RuntimeError("mp3, which both decode in the same way")
+        with open(audio, "rb") as stream:  # its name means nothing
+            channels, rate = soundfile.read(stream, dtype="float32", always_2d=True)
+    except RuntimeError:
+        raise ValueError(f"no audio that Essentia or libsndfile decodes ({{reason}})") from None
+    mono = channels.mean(axis=1)
+    if not len(mono):
+        raise ValueError("holds no samples")
+    resample = standard.Resample(inputSampleRate=rate, outputSampleRate={rate}, quality={quality})
+    return mono if rate == {rate} else resample(mono)
+
+
+"""
+_WHOLE = """\
 def predict(graph, audio, output="{embeddings}", last="discard"):
-    load = MonoLoader(filename=audio, sampleRate={sample_rate}, resampleQuality={resample_quality})
-    model = {name}(
-        graphFilename=graph,
-        input="{input}",
-        output=output,
-        patchSize={frames},
-        patchHopSize={frames},
-        lastPatchMode=last,
+    samples = load(audio)
+    for last in (last, "repeat"):  # what is shorter than a window is repeated
+        model = standard.{name}(
+            graphFilename=graph,
+            input="{input}",
+            output=output,
+            patchSize={frames},
+            patchHopSize={frames},
+            lastPatchMode=last,
+        )
+        if len(found := model(samples)):
+            return found  # [windows, …]
+    raise ValueError("too short for one frame")
+"""
+_BY_FRAME = """\
+def predict(graph, audio, output="{embeddings}", last="discard"):
+    log_mel = standard.{mel}()
+    samples = load(audio)
+    frames = standard.FrameGenerator(samples, frameSize={frame_length}, hopSize={hop_length})
+    mel = np.array([log_mel(frame) for frame in frames])
+    if not len(mel):
+        raise ValueError("too short for one frame")
+    if len(mel) < {frames} or (last == "repeat" and len(mel) % {frames}):
+        rest = mel[len(mel) // {frames} * {frames} :]
+        mel = np.concatenate([mel, np.resize(rest, ({frames} - len(rest), {bands}))])
+    windows = mel[: len(mel) // {frames} * {frames}].reshape(-1, 1, {frames}, {bands})
+    model = standard.{name}(
+        graphFilename=graph, inputs=["{input}"], outputs=[output]
     )
-    return model(load())  # [windows, …]
+    answers = []
+    for first in range(0, len(windows), 64):
+        pool = essentia.Pool()
+        pool.set("{input}", windows[first : first + 64])
+        answers += [answer.ravel() for answer in model(pool)[output]]
+    return np.array(answers)  # [windows, …]
 """
 _MAIN = """\
 
@@ -89,34 +171,35 @@ if __name__ == "__main__":
     import sys
     from pathlib import Path
 
-    for output in {outputs}:
-        found = predict(str(Path(__file__).with_name("{graph}")), sys.argv[1], output)
-        print(output, found.shape, found, sep="\\n")
+    if len(sys.argv) != 2:
+        sys.exit("usage: predict.py FILE")
+    try:
+        for output in {outputs}:
+            found = predict(str(Path(__file__).with_name("{graph}")), sys.argv[1], output)
+            print(output, found.shape, found, sep="\\n")
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"{{sys.argv[1]}}: {{getattr(error, 'strerror', None) or error}}")
 """
-_BY_FRAME = """\
-# pip install essentia-tensorflow
-import numpy as np
-from essentia import Pool
-from essentia.standard import FrameGenerator, MonoLoader, {mel}, {name}
-
-
-def predict(graph, audio, output="{embeddings}", last="discard"):
-    load = MonoLoader(filename=audio, sampleRate={sample_rate}, resampleQuality={resample_quality})
-    log_mel = {mel}()
-    frames = FrameGenerator(load(), frameSize={frame_length}, hopSize={hop_length})
-    mel = np.array([log_mel(frame) for frame in frames])
-    if last == "repeat" and len(mel) % {frames}:
-        rest = mel[len(mel) // {frames} * {frames} :]
-        mel = np.concatenate([mel, np.resize(rest, ({frames} - len(rest), {bands}))])
-    windows = mel[: len(mel) // {frames} * {frames}].reshape(-1, 1, {frames}, {bands})
-    model = {name}(graphFilename=graph, inputs=["{input}"], outputs=[output])
-    answers = []
-    for first in range(0, len(windows), 64):
-        pool = Pool()
-        pool.set("{input}", windows[first : first + 64])
-        answers += [answer.ravel() for answer in model(pool)[output]]
-    return np.array(answers)  # [windows, …]
-"""
+NOTES = (
+    "It decodes what Essentia's MonoLoader does. Where soundfile is installed too, libsndfile "
+    "decodes what that refuses: Opus, W64, big-endian wav, and more than two channels, which are "
+    "averaged. Audio that is shorter than a window is repeated until it fills one. A file that is "
+    "missing, is no audio or holds NaN ends it with one line and exit code 1. Of files joined of "
+    "streams with several rates or numbers of channels, and of files whose headers state another "
+    "length than they have, it takes what these libraries take."
+)
+"""On the code, for the card."""
+FORMATS = (
+    ("FLAC", "PCM_16", 2, 48000, False),
+    ("OGG", "VORBIS", 1, 22050, True),
+    ("OGG", "OPUS", 2, 48000, False),
+    ("MP3", "MPEG_LAYER_III", 2, 44100, True),
+    ("WAV", "PCM_24", 6, 96000, False),
+    ("AIFF", "PCM_16", 6, 16000, True),
+    ("WAV", "ULAW", 1, 8000, False),
+)
+"""Files that the code is tried on: format and encoding of libsndfile, channels, rate, whether it
+lasts :data:`CLIP_SECONDS`; the others have two windows and a half."""
 
 
 def algorithm_of(front_end: FrontEnd | ImportedFrontEnd) -> tuple[str, str]:
@@ -142,13 +225,17 @@ def predict_code(front_end: FrontEnd, frames: int, graph: str, outputs: Sequence
     """Write Python that defines ``predict(graph, audio, output, last)`` for windows of ``frames``.
 
     ``last`` says what becomes of the frames after the last whole window, ``"discard"`` or
-    ``"repeat"``; the answer is an array [windows, size of the output]. As a script it prints the
-    outputs that ``graph``, a file beside it, has for a file of audio.
+    ``"repeat"``; audio shorter than a window is repeated whatever it says. The answer is an array
+    [windows, size of the output]. As a script it prints the outputs that
+    ``graph``, a file beside it, has for a file of audio.
     """
     name, mel = algorithm_of(front_end)
-    return ((_BY_FRAME if name == "TensorflowPredict" else _WHOLE) + _MAIN).format(
+    code = _LOAD + (_BY_FRAME if name == "TensorflowPredict" else _WHOLE) + _MAIN
+    return code.format(
         **front_end.to_dict()
         | {
+            "rate": front_end.sample_rate,
+            "quality": front_end.resample_quality,
             "name": name,
             "mel": mel,
             "frames": frames,
@@ -174,21 +261,23 @@ def check(job: Job) -> None:
 def write(job: Job, folder: Path, scratch: Path) -> Written:
     """Write both graphs and run them in the installed Essentia.
 
-    Random windows go through them in batches of 1, 7 and 64. A whole file, and two seconds of it
-    whose last window is filled up, go through the code that users get, and are compared window by
-    window with the same file decoded and cut here; the mean over the whole file also with the
+    Random windows go through them in batches of 1, 7 and 64. A whole file, two seconds of it
+    whose last window is filled up, and noise in every one of :data:`FORMATS` go through the code
+    that users get, and are compared window by window with the same files decoded and cut here; the
+    mean over the whole file also with the
     answer of the signature ``waveform``. Raises AudioError for a file that cannot be read or is
     shorter than a window, ModelError where Essentia cannot run the package.
     """
     name, front_end, model = job.name, job.front_end, job.model
     outputs, frames, rate = list(model.output), job.loaded.frames, front_end.sample_rate
+    quality = front_end.resample_quality
     audio = job.audio
     if audio is None:
         audio = scratch / "synthetic.wav"
         write_synthetic(audio, max(SECONDS, 3 * frames * front_end.hop_length / rate))
-    waveform = decode(audio, rate, None, front_end.resample_quality).waveform
+    waveform = decode(audio, rate, None, quality).waveform
     whole = cut(front_end, waveform, frames)
-    if not len(whole):
+    if front_end.frames(waveform.size) < frames:
         raise AudioError(
             f"{audio}: {waveform.size / rate:.1f} s, shorter than a window of {frames} frames; the "
             "check needs a longer file"
@@ -196,6 +285,7 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     start = max(0, waveform.size - CLIP_SECONDS * rate) // 2
     clip = waveform[start : start + CLIP_SECONDS * rate]
     write_wav(scratch / "clip.wav", clip, rate, "FLOAT")
+    others = write_formats(scratch, 2.5 * frames * front_end.hop_length / rate)
 
     algorithm = algorithm_of(front_end)
     graphs = {"graphFilename": folder / f"{name}.pb", "savedModel": folder / SAVED_MODEL}
@@ -216,10 +306,15 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
     code = predict_code(front_end, frames, f"{name}.pb", outputs)
     windows = job.random_windows(max(BATCHES))
     files = [(audio, "discard"), (scratch / "clip.wav", "repeat")]
+    files += [(path, "discard") for path in others]
     found = run_in_essentia(graphs, outputs, code, files, windows, scratch, name)
 
     of_windows, of_file = answers(model, windows), answers(model, whole)
     of_clip = answers(model, cut(front_end, clip, frames, repeat=True))
+    of_others = [
+        answers(model, cut(front_end, decode(path, rate, None, quality).waveform, frames))
+        for path in others
+    ]
     means = waveform_means(model, front_end, waveform)
     label = printable(Path(audio).name)
     whole_text = f"{label}, {waveform.size / rate:.1f} s"
@@ -238,6 +333,9 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
         if len(there):
             there, text = there.mean(0, keepdims=True), f"{label}, the mean of its windows"
             compared.append(compare(text, output, there, means[output], FILES_LIMIT, here))
+        for number, (text, own) in enumerate(zip(others.values(), of_others, strict=True), 2):
+            there = found[f"file {number} {output}"]
+            compared.append(compare(text, output, there, own[output], FILES_LIMIT))
     distance, trained_with = None, job.loaded.front_end
     if trained_with is not front_end and len(other := cut(trained_with, waveform, frames)):
         pair = of_file[EMBEDDINGS], answers(model, other)[EMBEDDINGS]
@@ -256,7 +354,24 @@ def write(job: Job, folder: Path, scratch: Path) -> Written:
         {"essentia": version, "algorithm": algorithm[0], "front_end_distance": distance},
         distance,
         advice if front_end.taper == PRESETS["vggish"].taper else "",
+        NOTES,
     )
+
+
+def write_formats(folder: Path, seconds: float) -> dict[Path, str]:
+    """Write noise in every one of :data:`FORMATS`; path and what it is of each."""
+    import soundfile
+
+    rng, written = np.random.default_rng(1), {}
+    for number, (kind, encoding, channels, rate, short) in enumerate(FORMATS):
+        lasts = CLIP_SECONDS if short else max(CLIP_SECONDS, seconds)
+        noise = rng.normal(scale=0.1, size=(round(lasts * rate), channels)).clip(-1, 1)
+        path = folder / f"format{number}.{kind.lower()}"
+        with atomic_write(path) as stream:
+            soundfile.write(stream, noise, rate, format=kind, subtype=encoding)
+        many = "" if channels == 1 else "s"
+        written[path] = f"{kind} {encoding}, {channels} channel{many}, {rate:,} Hz, {lasts:.1f} s"
+    return written
 
 
 def summary(folder: Path, job: Job, code: str) -> list[str]:

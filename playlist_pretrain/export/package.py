@@ -145,6 +145,8 @@ class Written:
     """Largest difference of embeddings by the front end of training, in standard deviations."""
     advice: str = ""
     """End of the message where the check fails."""
+    notes: str = ""
+    """On what the code takes, for the card."""
 
 
 def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = False) -> Package:
@@ -180,7 +182,7 @@ def write_package(target: ModuleType, job: Job, out: Path, *, overwrite: bool = 
         write_json(folder / f"{name}.json", done.description)
         parity = {**done.parity, "compared": [asdict(one) for one in done.compared]}
         write_json(folder / f"{name}-parity.json", parity)
-        card = model_card(done.description, job.about, done.code, report)
+        card = model_card(done.description, job.about, done.code, report, done.notes)
         for file, text in {**done.texts, CARD: card}.items():
             with atomic_write(folder / file) as stream:
                 stream.write(text.encode("utf-8", "backslashreplace"))
@@ -302,10 +304,12 @@ def cut(
 ) -> np.ndarray:
     """Cut the log-mel of a waveform into windows [any, frames, bands].
 
-    The frames after the last whole window are left out, or repeated until they fill one.
+    The frames after the last whole window are left out, or repeated until they fill one; so is a
+    log-mel that is shorter than a window.
     """
     mel = front_end.log_mel(waveform).numpy()
-    windows, rest = cut_windows(mel, frames, "skip"), mel[len(mel) // frames * frames :]
+    windows = cut_windows(mel, frames)
+    rest = mel[len(windows) * frames :]
     return np.concatenate([windows, cut_windows(rest, frames)]) if repeat else windows
 
 
@@ -431,7 +435,11 @@ def check_description(description: Any, where: str | Path) -> None:
 
 
 def model_card(
-    description: Mapping[str, Any], about: ModelInfo, code: str, report: Sequence[str]
+    description: Mapping[str, Any],
+    about: ModelInfo,
+    code: str,
+    report: Sequence[str],
+    notes: str = "",
 ) -> str:
     """Write the model card as Markdown, from the JSON, the code and the report of a package."""
     inputs, outputs = description["schema"]["inputs"], description["schema"]["outputs"]
@@ -468,6 +476,7 @@ def model_card(
         _table(("node", "float32", "", "made by"), nodes),
         "Classes: " + ", ".join(map(_line, classes)) if classes else "",
         f"## Use\n\n```python\n{code}```",
+        notes,
         f"## Training\n\n{table}" if table else "",
         f"## Check\n\n{_line(head)}",
         "\n".join(f"- {_line(line)}" for line in lines),

@@ -514,6 +514,9 @@ def usable_tracks(
     short = int((~usable).sum())
     if short:
         logger.info("%d tracks are shorter than a window of %d frames: left out", short, frames)
+    if quiet := int((usable & collection.quiet).sum()):
+        logger.info("%d tracks are silent, or nearly: left out", quiet)
+        usable &= ~collection.quiet
     if exclude is None:
         return usable, None
     ids = read_track_ids(exclude)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.silence import QUIET
 from playlist_pretrain.errors import CollectionError, FrontEndError, TrackError, first_line
 from playlist_pretrain.files import load_arrays, load_json
 from playlist_pretrain.messages import command
@@ -45,6 +46,9 @@ class Collection:
     frames : ndarray [shape=(n,), int32]
     start_seconds, source_seconds : ndarray [shape=(n,), float32]
         Where in its source the mel starts, and the source's length.
+    sound : ndarray [shape=(n,), float32]
+        Share of the mel's audio that has sound, see :mod:`~playlist_pretrain.audio.silence`; NaN
+        where the collection does not say.
     shard : ndarray [shape=(n,), int32]
         Position in :attr:`shard_paths`.
     offset : ndarray [shape=(n,), int64]
@@ -75,6 +79,7 @@ class Collection:
         self.frames: np.ndarray = index["frames"]
         self.start_seconds: np.ndarray = index["start_seconds"]
         self.source_seconds: np.ndarray = index["source_seconds"]
+        self.sound: np.ndarray = index["sound"]
 
     @classmethod
     def open(cls, path: str | Path) -> Collection:
@@ -101,6 +106,11 @@ class Collection:
             f"Collection({str(self.path)!r}: {len(self)} tracks, front end "
             f"{self.front_end.name!r}, key {self.content_key[:8]})"
         )
+
+    @property
+    def quiet(self) -> np.ndarray:
+        """Tracks that are silent, or nearly, bool [n]: for no pairs and no neighbours."""
+        return self.sound < QUIET
 
     @cached_property
     def _table(self) -> IdTable:
@@ -266,6 +276,7 @@ def read_index(path: Path, document: dict, listing: dict[str, int] | None = None
 
 
 def _checked_index(arrays: dict, document: dict) -> dict:
+    arrays.setdefault("sound", np.full(document["tracks"], np.nan, np.float32))
     for name, dtype in schema.INDEX_ARRAYS.items():
         if arrays[name].dtype != dtype or arrays[name].ndim != 1:
             raise ValueError(f"{name}: {arrays[name].dtype} {arrays[name].shape}, not {dtype} (n,)")
@@ -283,6 +294,8 @@ def _checked_index(arrays: dict, document: dict) -> dict:
         raise ValueError(f"row {row} reaches from byte {offset[row]} to {ends[row]} of its shard")
     if int(frames.sum(dtype=np.int64)) != document["frames"]:
         raise ValueError(f"its frames do not sum to {document['frames']}")
+    if ((arrays["sound"] < 0) | (arrays["sound"] > 1)).any():
+        raise ValueError("a share of sound that is not from 0 to 1")
     ids = schema.PackedStrings(arrays.pop("track_id_bytes"), arrays.pop("track_id_ends"))
     return {"track_ids": ids, **arrays}
 

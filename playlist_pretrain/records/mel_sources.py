@@ -33,6 +33,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from playlist_pretrain.audio.front_end import IMPORTED, PRESETS, ImportedFrontEnd
+from playlist_pretrain.audio.silence import QUIET, centre, excerpt_start, frames_with_sound
 from playlist_pretrain.errors import MelError, TrackError
 from playlist_pretrain.files import load_json, whole
 from playlist_pretrain.records.build import make_collection
@@ -227,7 +228,11 @@ def as_stored(values: np.ndarray, unit: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MelLoader:
-    """Reads, checks and cuts the mels of a source, keeping ``excerpt`` seconds of the centre."""
+    """Reads, checks and cuts the mels of a source.
+
+    ``excerpt`` seconds of the centre are kept, or others where these are quiet, see
+    :func:`.silence.excerpt_start`.
+    """
 
     front_end: ImportedFrontEnd
     orientation: str
@@ -244,10 +249,15 @@ class MelLoader:
             wanted = self.orientation.replace("bands", str(front_end.bands))
             raise MelError(f"an array of shape {shape}, not {wanted}")
         frames = len(values)
-        kept = frames if self.excerpt is None else front_end.frames_of(self.excerpt)
-        start = max(0, frames - kept) // 2
+        kept = frames if self.excerpt is None else min(frames, front_end.frames_of(self.excerpt))
+        start = centre(frames, kept)
+        mel = as_stored(values[start : start + kept], self.unit)
+        if kept < frames and frames_with_sound(mel, front_end.silence).mean() < QUIET:
+            above = frames_with_sound(as_stored(values, self.unit), front_end.silence)
+            start = excerpt_start(above.astype(float), 1, frames, kept)
+            mel = as_stored(values[start : start + kept], self.unit)
         return SimpleNamespace(
-            mel=as_stored(values[start : start + kept], self.unit),
+            mel=mel,
             start_seconds=start * front_end.hop_length / front_end.sample_rate,
             source_seconds=front_end.seconds(frames),
         )

@@ -54,7 +54,9 @@ def overview(collection: Collection, found: Verification) -> Iterator[str]:
     silent = np.concatenate([scan.silent for scan in scans])
     short = collection.frames < front_end.window_frames
     ids = collection.track_ids
-    for rows, what in ((silent, "silent"), (short, "shorter than a window")):
+    quiet = collection.quiet & ~silent
+    whats = (silent, "silent"), (quiet, "nearly silent"), (short, "shorter than a window")
+    for rows, what in whats:
         some = [repr(ids[row]) for row in np.flatnonzero(rows)[:SHOWN]]
         yield f"{what}: {counted(int(rows.sum()), 'track')}{_some(some, int(rows.sum()))}"
     first: dict[int, int] = {}  # row of the first track with each mel

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 REPORT_FILE = "build_report.tsv"
 DIFFERS = "differs"
 #: Statuses of tracks that are in the collection.
-KEPT = ("silent", "short")
+KEPT = ("silent", "quiet", "short")
 MOST_NAMED = 3
 
 
@@ -32,7 +32,8 @@ class Note:
     """One line of the build report.
 
     Tracks whose ``status`` is "unreadable", or "skipped" (without a look), are not in the
-    collection; "silent" ones, and those "short" of the front end's own window, are. A track that
+    collection; those that are "silent" or "quiet" (nearly silent: neither is trained on, or a
+    neighbour), or "short" of the front end's own window, are. A track that
     "differs" was to be added, and its id is in the collection already, read from another file or
     before the file changed.
     """
@@ -167,11 +168,14 @@ def log_report(
     hop = collection.front_end.hop_length / collection.front_end.sample_rate
     audio = float(collection.frames.sum(dtype="int64")) * hop
     size = sum(path.stat().st_size for path in collection.shard_paths)
-    for status, how in (("silent", "silent"), ("short", "shorter than a window")):
+    for status, how in (
+        ("silent", "silent: kept, but in no pair of a training and no neighbour"),
+        ("quiet", "nearly silent: kept, but in no pair of a training and no neighbour"),
+        ("short", "shorter than a window and kept"),
+    ):
         if found := report.of(status):
             logger.info(
-                f"{counted(len(found), 'track')} {_are(found)} {how} and kept "
-                f"({_named(found)}): {see}"
+                f"{counted(len(found), 'track')} {_are(found)} {how} ({_named(found)}): {see}"
             )
     if other_files:
         were = "was" if other_files.total() == 1 else "were"

@@ -37,8 +37,9 @@ INDEX_ARRAYS = {
     "frames": np.dtype("<i4"),
     "start_seconds": np.dtype("<f4"),
     "source_seconds": np.dtype("<f4"),
+    "sound": np.dtype("<f4"),
 }
-"""Arrays of ``index-<generation>.npz`` and their types."""
+"""Arrays of ``index-<generation>.npz`` and their types; ``sound`` may be missing."""
 
 
 SHARD_FILE = re.compile(r"mel-(\d{5,})\.tfrecord", re.ASCII)

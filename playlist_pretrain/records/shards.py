@@ -22,6 +22,7 @@ import numpy as np
 
 from playlist_pretrain.audio.file_tags import FileTags
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.silence import QUIET, frames_with_sound, is_silent, sound_share
 from playlist_pretrain.errors import AudioError, CollectionError, TrackError
 from playlist_pretrain.files import load_json, whole, write_json
 from playlist_pretrain.processes import describe_exit, ended_twice
@@ -30,9 +31,6 @@ from playlist_pretrain.records.schema import shard_name
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.workers import why_unreadable
 from playlist_pretrain.records.writer import ShardPart, ShardWriter
-
-#: A track is silent when no sample reaches half a step of 16-bit audio.
-SILENCE = 2.0**-16
 
 
 @dataclass(frozen=True)
@@ -104,23 +102,31 @@ class ShardWork:
         except Exception as error:  # whatever a decoder thinks of, one file must not end a build
             return why_unreadable(error, source)
         imported = not self.front_end.takes_waveforms
-        mel = audio.mel if imported else self._log_mel(audio.waveform)
+        if imported:
+            mel = audio.mel
+            above = frames_with_sound(mel, self.front_end.silence)
+            silent, sound = not above.any(), above.mean() if len(mel) else 0.0
+            taken = self.front_end.seconds(len(mel))  # type: ignore[attr-defined]
+        else:
+            mel = self._log_mel(audio.waveform)
+            taken = len(audio.waveform) / self.front_end.sample_rate
+            sound = sound_share(audio.waveform, self.front_end.sample_rate)
+            silent = is_silent(audio.waveform)
         try:
-            writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds)
+            writer.add(track.track_id, mel, audio.start_seconds, audio.source_seconds, sound)
         except TrackError as error:
             if len(mel):
                 return str(error)
             samples = len(audio.waveform)
             some = "1 sample is too little" if samples == 1 else f"{samples} samples are too few"
             return f"{some} for one frame"
-        if imported:
-            silent = mel.max() <= self.front_end.silence
-        else:
-            samples = audio.waveform
-            parts = (samples[at : at + 65_536] for at in range(0, len(samples), 65_536))
-            silent = not any(np.abs(part).max() >= SILENCE for part in parts)  # mostly the first
-        if silent:
-            notes.append(Note(track.track_id, track.source, "silent", "no sound in it"))
+        if silent or sound < QUIET:
+            part = f"the {taken:g} s taken" if audio.source_seconds - taken > 0.1 else "it"
+            status, reason = "silent", f"no sound in {part}"
+            if not silent:
+                level = "above silence" if imported else "at -60 dB of full scale or more"
+                status, reason = "quiet", f"nearly silent: {sound:.1%} of {part} is {level}"
+            notes.append(Note(track.track_id, track.source, status, reason))
         window = self.front_end.window_frames
         if len(mel) < window:
             reason = (

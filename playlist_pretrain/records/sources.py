@@ -183,6 +183,11 @@ def excerpt_seconds(excerpt: float | str | None) -> float | None:
     return seconds
 
 
+def excerpt_text(seconds: float | None) -> str:
+    """``30 s``, or ``all`` for None, to be followed by ``of``."""
+    return "all" if seconds is None else f"{seconds:g} s"
+
+
 def _audio_folder(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():

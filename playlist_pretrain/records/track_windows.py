@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 
 from playlist_pretrain.audio.decode import decode
 from playlist_pretrain.audio.front_end import FrontEnd
+from playlist_pretrain.audio.silence import sound_share
 from playlist_pretrain.audio.windows import cut_windows
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.sources import TrackSource
@@ -26,8 +28,9 @@ TRACKS_AT_ONCE = 8
 class TrackWindows:
     """Non-overlapping windows of one track, log-mels [n, frames, bands].
 
-    The first begins at second ``start`` of the source; there are ``seconds`` of audio. A track
-    without windows has a ``status``, "skipped" or "unreadable", and a ``reason``.
+    The first begins at second ``start`` of the source; there are ``seconds`` of audio, ``sound`` is
+    the share of it that has any, NaN where that is not known. A track without windows has a
+    ``status``, "skipped" or "unreadable", and a ``reason``.
     """
 
     windows: np.ndarray
@@ -35,33 +38,37 @@ class TrackWindows:
     seconds: float = 0.0
     status: str = ""
     reason: str = ""
+    sound: float = math.nan
 
 
 @dataclass(frozen=True)
 class FileWindows:
     """Decode an audio file and cut its log-mel into windows; travels to worker processes.
 
-    The windows are those of the SavedModel's signature ``waveform``: of the whole file, silence
-    after samples that are too few for one frame, frames after the last window left out. ``short``
-    says what becomes of files shorter than a window of ``frames``, see :func:`.cut_windows`.
+    The windows are those of the SavedModel's signature ``waveform``: of the whole file or of an
+    ``excerpt`` of so many seconds (see :func:`.decode`), silence after samples that are too few for
+    one frame, frames after the last window left out. ``short`` says what becomes of audio shorter
+    than a window of ``frames``, see :func:`.cut_windows`.
     """
 
     front_end: FrontEnd
     frames: int
     short: str = "repeat"
+    excerpt: float | None = None
 
     def __call__(self, path: str) -> TrackWindows:
         """Windows of the file ``path``; raises AudioError as :func:`.decode` does."""
         end = self.front_end
-        audio = decode(path, end.sample_rate, None, end.resample_quality)
-        return self.of_waveform(audio.waveform)
+        audio = decode(path, end.sample_rate, self.excerpt, end.resample_quality)
+        return self.of_waveform(audio.waveform, audio.start_seconds)
 
-    def of_waveform(self, waveform: np.ndarray) -> TrackWindows:
+    def of_waveform(self, waveform: np.ndarray, start: float = 0.0) -> TrackWindows:
         """Windows of a waveform float32 [samples] at the front end's rate, full scale ±1."""
         mel = self._log_mel(with_one_frame(waveform, self.front_end))
         windows = cut_windows(mel, self.frames, self.short, self.front_end.silence)
-        seconds = len(waveform) / self.front_end.sample_rate
-        return _track(windows, len(mel), self.frames, 0.0, seconds)
+        rate = self.front_end.sample_rate
+        seconds, sound = len(waveform) / rate, sound_share(waveform, rate)
+        return _track(windows, len(mel), self.frames, start, seconds, sound)
 
     @cached_property
     def _log_mel(self) -> Callable[[np.ndarray], np.ndarray]:
@@ -125,7 +132,8 @@ def windows_of_collection(
             own, stop = slice(stop, stop + count), stop + count
             length, start = int(collection.frames[row]), float(collection.start_seconds[row])
             start += int(block.starts[own][:1].sum()) * per_frame
-            found.append(_track(windows[own], length, frames, start, length * per_frame))
+            sound = float(collection.sound[row])
+            found.append(_track(windows[own], length, frames, start, length * per_frame, sound))
         return found
 
     firsts = ((first,) for first in range(0, len(rows), TRACKS_AT_ONCE))
@@ -136,9 +144,9 @@ def windows_of_collection(
 
 
 def _track(
-    windows: np.ndarray, frames: int, wanted: int, start: float, seconds: float
+    windows: np.ndarray, frames: int, wanted: int, start: float, seconds: float, sound: float
 ) -> TrackWindows:
     if len(windows):
-        return TrackWindows(windows, start, seconds)
+        return TrackWindows(windows, start, seconds, sound=sound)
     reason = f"{frames} frames, a window needs {wanted}"
     return TrackWindows(windows, status="skipped", reason=reason)

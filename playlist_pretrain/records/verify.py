@@ -146,7 +146,8 @@ def scan_shard(
     offsets, frames, starts, sources, silent, fingerprints = map(np.array, columns, kinds)
     part = ShardPart(
         *(path.name, size, digest.hexdigest() if hashed else "", list(rows)),
-        *(offsets, frames, starts, sources, *sums),
+        *(offsets, frames, starts, sources),
+        *(np.where(silent, np.float32(0), np.float32(np.nan)), *sums),
     )
     return ShardScan(part, silent, fingerprints, damages, tally)
 
@@ -330,7 +331,8 @@ def repair_collection(folder: str | Path) -> Repair:
         document = found.document
         if not found.problems:
             return Repair(Collection.open(folder))
-        parts = [scan.part for n, scan in enumerate(found.scans) if scan and n not in found.damaged]
+        sound = [n for n, scan in enumerate(found.scans) if scan and n not in found.damaged]
+        parts = [_part_of(found, number) for number in sound]
         if not parts:
             words = "--audio", "DIR", "--out", str(folder), "--overwrite"
             raise CollectionError(
@@ -369,6 +371,16 @@ def _lock(folder: Path) -> Iterator[None]:
             if [path.name for path in build.iterdir()] == [schema.LOCK_FILE]:
                 (build / schema.LOCK_FILE).unlink()
                 build.rmdir()
+
+
+def _part_of(found: Verification, number: int) -> ShardPart:
+    """A sound shard, with the shares of sound that the index has of its tracks."""
+    part = found.scans[number].part
+    if found.index is not None:
+        rows = found.rows_of(number)
+        if found.index["track_ids"][rows] == part.track_ids:
+            part.sound = found.index["sound"][rows]
+    return part
 
 
 def _lost_tracks(found: Verification) -> Iterator[tuple[str, str, str]]:

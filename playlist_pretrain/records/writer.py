@@ -28,8 +28,8 @@ class ShardPart:
 
     ``file`` is its name without the folder, ``size`` its bytes, ``sha`` its SHA-256. ``offsets``
     [n, int64] are the positions of the mels' first bytes in it; ``frames`` [n, int32] and the
-    seconds [n, float32] are as in the index; the sums [bands, float64] are over the stored values
-    of all frames and over their squares.
+    seconds and the share of sound [n, float32] are as in the index; the sums [bands, float64] are
+    over the stored values of all frames and over their squares.
     """
 
     file: str
@@ -40,6 +40,7 @@ class ShardPart:
     frames: np.ndarray
     start_seconds: np.ndarray
     source_seconds: np.ndarray
+    sound: np.ndarray
     band_sum: np.ndarray
     band_square_sum: np.ndarray
 
@@ -49,11 +50,15 @@ class ShardPart:
 
     @classmethod
     def from_dict(cls, content: dict) -> ShardPart:
-        """Make a part from the result of :meth:`to_dict`; ValueError where it is none."""
+        """Make a part from the result of :meth:`to_dict`; ValueError where it is none.
+
+        One of an earlier version says nothing of sound.
+        """
+        content = {"sound": [math.nan] * len(content["track_ids"]), **content}
         arrays = {name: np.array(content[name], dtype) for name, dtype in _PART_ARRAYS.items()}
         part = cls(**{**content, **arrays})
         tracks, bands = len(part.track_ids), len(part.band_sum)
-        shapes = [(tracks,)] * 4 + [(bands,)] * 2
+        shapes = [(tracks,)] * 5 + [(bands,)] * 2
         if [array.shape for array in arrays.values()] != shapes:
             raise ValueError("columns of several lengths")
         texts = (part.file, part.sha, *part.track_ids)
@@ -67,6 +72,7 @@ _PART_ARRAYS = {
     "frames": np.int32,
     "start_seconds": np.float32,
     "source_seconds": np.float32,
+    "sound": np.float32,
     "band_sum": np.float64,
     "band_square_sum": np.float64,
 }
@@ -94,19 +100,24 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         self._stream: IO[bytes] = self._file.__enter__()
         self._digest = hashlib.sha256()
-        self._rows: list[tuple[int, int, float, float]] = []
+        self._rows: list[tuple[int, int, float, float, float]] = []
         self._ids: dict[str, None] = {}
         self._position = 0
         self._sums = np.zeros((2, self.bands))
         return self
 
     def add(
-        self, track_id: str, mel: np.ndarray, start_seconds: float, source_seconds: float
+        self,
+        track_id: str,
+        mel: np.ndarray,
+        start_seconds: float,
+        source_seconds: float,
+        sound: float = math.nan,
     ) -> None:
         """Append a track's log-mel [shape=(frames, bands), real], which is stored as float16.
 
         The id is any non-empty Unicode string, once a shard; the seconds say where in the source
-        the mel starts, and how long the source is.
+        the mel starts, and how long the source is; ``sound`` is the share of it that has any.
 
         Raises TrackError: when the id, the mel or a time cannot be stored; the shard stays as it
         was.
@@ -125,7 +136,7 @@ class ShardWriter:
             self._stream.write(part)
             self._digest.update(part)
         offset = self._position + example.RECORD_HEADER + mel_position
-        self._rows.append((offset, len(stored), start_seconds, source_seconds))
+        self._rows.append((offset, len(stored), start_seconds, source_seconds, sound))
         self._ids[track_id] = None
         self._position += len(data) + example.RECORD_OVERHEAD
         add_band_sums(self._sums, stored)
@@ -136,7 +147,8 @@ class ShardWriter:
             self.part = self._described()
 
     def _described(self) -> ShardPart:
-        offsets, frames, starts, lengths = zip(*self._rows, strict=True) if self._rows else [()] * 4
+        columns = zip(*self._rows, strict=True) if self._rows else [()] * 5
+        offsets, frames, starts, lengths, sound = columns
         return ShardPart(
             file=self.path.name,
             size=self._position,
@@ -146,6 +158,7 @@ class ShardWriter:
             frames=np.array(frames, np.int32),
             start_seconds=np.array(starts, np.float32),
             source_seconds=np.array(lengths, np.float32),
+            sound=np.array(sound, np.float32),
             band_sum=self._sums[0],
             band_square_sum=self._sums[1],
         )
@@ -242,6 +255,7 @@ _COLUMNS = {
     "frames": "frames",
     "start_seconds": "start_seconds",
     "source_seconds": "source_seconds",
+    "sound": "sound",
 }
 
 

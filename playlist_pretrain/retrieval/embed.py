@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from playlist_pretrain.audio.silence import QUIET
 from playlist_pretrain.audio.windows import SHORT, mean_over_windows
 from playlist_pretrain.errors import (
     AudioError,
@@ -44,8 +45,8 @@ from playlist_pretrain.messages import progress
 from playlist_pretrain.models import ESSENTIA
 from playlist_pretrain.models.track_outputs import BATCH, batch_function, track_outputs
 from playlist_pretrain.records.collection import Collection, opened
-from playlist_pretrain.records.report import Note, other_kinds, write_report
-from playlist_pretrain.records.sources import TrackSource, find_audio, storable
+from playlist_pretrain.records.report import KEPT, Note, other_kinds, write_report
+from playlist_pretrain.records.sources import TrackSource, excerpt_seconds, find_audio, storable
 from playlist_pretrain.records.track_windows import (
     FileWindows,
     TrackWindows,
@@ -97,7 +98,7 @@ class Source:
     dtype: str = "float32"
     paths: Sequence[str] | None = None
     notes: list[Note] = field(default_factory=list)
-    about: Mapping[str, str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
     facts: Callable[[], dict[str, Any]] = dict
 
 
@@ -146,14 +147,15 @@ def audio_source(
             except OSError:
                 state = "none"  # reading it will say why
             lines += [os.fsencode(track.source), state.encode()]
-        return {"files": len(found), "files_key": content_key(*lines)}
+        excerpt = {"excerpt": load.excerpt} if load.excerpt else {}
+        return {"files": len(found), "files_key": content_key(*lines), **excerpt}
 
     return Source(
         [track.track_id for track in tracks],
         lambda first: windows_of_files(tracks[first:], folder, load, workers),
         paths=[_as_text(track.source) for track in tracks],
         notes=notes,
-        about={"audio": _as_text(str(folder))},
+        about={"audio": _as_text(str(folder)), "excerpt": load.excerpt or "full"},
         facts=facts,
     )
 
@@ -172,16 +174,35 @@ def collection_source(collection: Collection, frames: int, short: str = "repeat"
         collection.track_ids,
         lambda first: windows_of_collection(collection, frames, short, rows[first:]),
         dtype="float16",
-        about={"collection": str(collection.path), "collection_key": key},
+        about={
+            "collection": str(collection.path),
+            "collection_key": key,
+            **excerpt_of_collection(collection),
+        },
         facts=lambda: {"collection_key": key},
     )
+
+
+def excerpt_of_collection(collection: Collection) -> dict[str, float | str]:
+    """Seconds of each audio file that a collection is of, or ``full``, as ``excerpt``; or nothing.
+
+    There is nothing where it was not made of audio files, or does not say.
+    """
+    loader = collection.source.get("loader")
+    if not isinstance(loader, dict) or loader.get("name") != "AudioLoader":
+        return {}
+    try:
+        return {"excerpt": excerpt_seconds(loader.get("excerpt")) or "full"}
+    except (RecipeError, TypeError):
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
     """Embeddings of one track: ``vectors`` float32 [n, dim] and the seconds at which they start.
 
-    There are none, but a ``note``, of a track that is left out; ``seconds`` of audio.
+    There are none, but a ``note``, of a track that is left out; a track that is silent, or nearly,
+    has both. ``seconds`` of audio.
     """
 
     track_id: str
@@ -220,6 +241,9 @@ def embedded_tracks(
             note = None
             if track.status:
                 note = Note(track_id, path, track.status, track.reason)
+            elif track.sound < QUIET:
+                reason = f"{track.sound:.1%} of it has sound: no neighbour of other tracks"
+                note = Note(track_id, path, "quiet", reason)
             yield Embedded(track_id, path, vectors, starts[: len(vectors)], track.seconds, note)
             bar.update()
 
@@ -230,6 +254,7 @@ def embed(
     *,
     audio: str | Path | None = None,
     collection: str | Path | Collection | Callable[[], Path] | None = None,
+    excerpt: float | str | None = None,
     per: str = "track",
     dtype: str = "float32",
     short: str = "repeat",
@@ -256,6 +281,8 @@ def embed(
     audio, collection
         One of the two: a folder of audio files or one file; or a collection, its path, or a
         function that returns the path once the settings are checked.
+    excerpt : float, "full" or None
+        Seconds from the centre of each file of ``audio`` [all of it], see :func:`.decode`.
     per, dtype, short, precision, strategy
         See :data:`CHOICES`.
     batch : int
@@ -283,9 +310,9 @@ def embed(
     scope, embedder = _load(asked)
     tracks: Collection | None = None
     if audio is not None:
-        source = audio_source(
-            audio, FileWindows(embedder.front_end, embedder.frames, short), workers
-        )
+        seconds = excerpt_seconds(excerpt)
+        load = FileWindows(embedder.front_end, embedder.frames, short, seconds)
+        source = audio_source(audio, load, workers)
     else:
         tracks = opened(collection)
         embedder.front_end.check_same(
@@ -323,6 +350,11 @@ def embed(
         write_projector(Path(projector), read_embeddings(out), tracks)
     found = overview(out)
     logger.info(f"{out}, {vectors}: {found.rows:,} vectors of {found.dim}, {dtype}")
+    if silent := len(found.about.get("silent", ())):
+        what = "1 track is" if silent == 1 else f"{silent:,} tracks are"
+        logger.info(
+            f"{what} silent, or nearly: with an embedding, but no neighbour of others: see {report}"
+        )
     if left_out := found.about["left_out"]:
         what = "1 track is" if left_out == 1 else f"{left_out:,} tracks are"
         logger.warning(f"{what} left out: see {report}")
@@ -340,6 +372,8 @@ def _check(asked: Any) -> Path:
         raise RecipeError(f"--precision {asked.precision}: {asked.model} computes in float32")
     if asked.workers is not None and asked.audio is None:
         raise RecipeError("--workers is for --audio")
+    if asked.excerpt is not None and asked.audio is None:
+        raise RecipeError("--excerpt is for --audio; a collection has the one it was made with")
     refuse_remote(asked.out, "embed to a file here, then copy it", EmbeddingsError)
     out = Path(asked.out)
     if out.suffix != ENDING or out.stem.startswith("."):
@@ -440,7 +474,7 @@ def _embed_parts(
     seconds, stop = 0.0, first
     with contextlib.closing(embedded):
         while part := list(itertools.islice(embedded, PART_TRACKS)):
-            kept = [one for one in part if not one.note]
+            kept = [one for one in part if len(one.vectors)]
             ids = [one.track_id for one in kept for _ in one.vectors]
             found = [np.empty((0, embedder.dim), np.float32), *(one.vectors for one in kept)]
             notes = [dataclasses.astuple(one.note) for one in part if one.note]
@@ -481,7 +515,9 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
         report.unlink(missing_ok=True)
     _write_vectors(vectors, (part["vectors"] for part in _load_parts(out)), rows)
     columns = {"windows": about["per"] == "window", "audio": source.paths is not None}
-    about = {**about, "left_out": len(notes)}
+    silent = [note.track_id for note in notes if note.status in KEPT]
+    about = {**about, "left_out": len(notes) - len(silent)}
+    about |= {"silent": silent} if silent else {}
     with embedding_writer(out, dim, about, dtype=about["dtype"], **columns) as write:
         first = 0
         for part in _load_parts(out):

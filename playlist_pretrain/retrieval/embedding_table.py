@@ -10,9 +10,10 @@ under ``playlist_pretrain`` a JSON object that says which model they are of, see
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -60,9 +61,11 @@ class EmbeddingTable:
         ``format``, ``model`` (as it was given), ``model_key`` (changes with the weights),
         ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
         ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
-        ``left_out`` (tracks without an embedding) and ``request``, by which ``embed.py`` tells
-        whether the file is finished; ``per``, ``dtype``, ``precision``. Of a table made in memory
-        ``model`` (its path) and ``model_key`` alone. Empty where the file is not of this package.
+        ``excerpt`` (seconds of each source, or ``full``), ``silent`` (ids of tracks that are
+        silent, or nearly), ``left_out`` (tracks without an embedding) and ``request``, by which
+        ``embed.py`` tells whether the file is finished; ``per``, ``dtype``, ``precision``. Of a
+        table made in memory ``model`` (its path), ``model_key`` and ``silent`` alone. Empty where
+        the file is not of this package.
     skipped : sequence of (str, str)
         Path, or id, and reason of each track that was left out when they were made in memory.
     """
@@ -97,6 +100,24 @@ class EmbeddingTable:
         """Second at which each window starts; None with one vector a track."""
         return self.start_seconds
 
+    @property
+    def silent(self) -> np.ndarray:
+        """Rows of the tracks that are silent, or nearly, int64: no neighbours of others."""
+        silent = silent_ids(self.about)
+        rows = [row for row, one in enumerate(self.track_ids) if one in silent] if silent else []
+        return np.array(rows, np.int64)
+
+    def without(self, rows: np.ndarray) -> EmbeddingTable:
+        """Return the table without some of its rows."""
+        kept = np.delete(np.arange(len(self)), rows)
+        return replace(
+            self,
+            track_ids=PackedStrings.pack(self.track_ids.take(kept)),
+            vectors=self.vectors[kept],
+            start_seconds=None if self.start_seconds is None else self.start_seconds[kept],
+            paths=None if self.paths is None else PackedStrings.pack(self.paths.take(kept)),
+        )
+
     def by_track(self) -> EmbeddingTable:
         """Return one vector a track: the mean over its windows."""
         if self.start_seconds is None:
@@ -111,6 +132,12 @@ class EmbeddingTable:
             self.about,
             self.skipped,
         )
+
+
+def silent_ids(about: Mapping[str, Any]) -> set[str]:
+    """Ids of the tracks that are silent, or nearly, in the metadata of a table."""
+    ids = about.get("silent")
+    return {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
 
 
 def as_stored(vectors: np.ndarray, dtype: str, track_ids: Sequence[str], whose: str) -> np.ndarray:
@@ -227,7 +254,7 @@ def _columns(file: ParquetFile, schema: Schema, size: int) -> dict[str, ChunkedA
 
 
 class Overview(NamedTuple):
-    """Rows, length of a vector (0 where it may differ), id of the first row, and ``about``."""
+    """Rows, length of a vector (0 where it may differ), first id that has sound, and ``about``."""
 
     rows: int
     dim: int
@@ -243,8 +270,10 @@ def overview(path: str | Path) -> Overview:
 
         kind = schema.field("embedding").type
         dim = kind.list_size if types.is_fixed_size_list(kind) else 0
-        batch = next(file.iter_batches(batch_size=1, columns=["track_id"]), None)
-        first = "" if batch is None else cell_text(batch["track_id"][0].as_py())
+        batches = file.iter_batches(batch_size=1, columns=["track_id"])
+        ids = (cell_text(batch["track_id"][0].as_py()) for batch in batches)
+        first, silent = next(ids, ""), silent_ids(about)
+        first = next((one for one in itertools.chain([first], ids) if one not in silent), first)
         return Overview(file.metadata.num_rows, dim, first, about)
 
 

@@ -140,11 +140,16 @@ class Model:
         vectors = [np.empty((0, self.dim), np.float32), *(track.vectors for track in found)]
         starts = np.concatenate([np.empty(0), *(track.starts for track in found)])
         label = self.loaded.label
+        silent = [track.track_id for track in found if track.note]
         return EmbeddingTable(
             PackedStrings.pack(ids),
             as_stored(np.concatenate(vectors), "float32", ids, f"{label}: its"),
             starts if per == "window" else None,
-            about={"model": str(self.loaded.path), "model_key": self._embedder.key},
+            about={
+                "model": str(self.loaded.path),
+                "model_key": self._embedder.key,
+                **({"silent": silent} if silent else {}),
+            },
             skipped=skipped,
         )
 
@@ -205,7 +210,7 @@ class Model:
         found, notes = [], list(source.notes)
         with contextlib.closing(embedded):
             for track in embedded:
-                if not track.note:
+                if len(track.vectors):
                     found.append(track)
                     continue
                 notes.append(track.note)

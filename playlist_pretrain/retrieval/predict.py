@@ -84,7 +84,7 @@ def predict_folder(
         tracks = embedded_tracks(batch_function(tagger.model), source, 0.0, desc="tagging")
         stack.enter_context(contextlib.closing(tracks))
         for track in tracks:
-            if track.note:
+            if track.note and not len(track.vectors):
                 notes.append(track.note)
                 continue
             if not np.isfinite(track.vectors).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.audio.decode import decode
+from playlist_pretrain.audio.silence import QUIET, sound_share
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import (
     AudioError,
@@ -25,16 +27,27 @@ from playlist_pretrain.errors import (
     TrackError,
     printable,
 )
-from playlist_pretrain.evaluation.neighbours import ExactSearch, Search, centre, mean_cosine
+from playlist_pretrain.evaluation.neighbours import (
+    ExactSearch,
+    Search,
+    centre,
+    mean_cosine,
+    unit_vectors,
+)
 from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.records.schema import did_you_mean
-from playlist_pretrain.records.sources import find_audio
+from playlist_pretrain.records.sources import excerpt_seconds, excerpt_text, find_audio
 from playlist_pretrain.records.track_tags import TRACKS_FILE
 from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, write_continued
-from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, read_embeddings
+from playlist_pretrain.retrieval.embed import excerpt_of_collection
+from playlist_pretrain.retrieval.embedding_table import (
+    EmbeddingTable,
+    read_embeddings,
+    silent_ids,
+)
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
 from playlist_pretrain.retrieval.model import Model
@@ -58,6 +71,8 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
 
 TOP, ADD = 10, 20
+SAME = 0.9999
+"""Similarity from which a track of the same name is taken for the same audio."""
 CLOSEST = 5
 _NOT_SHOWN = ("playlists", "sessions")
 """Groups that a page does not show: a track is in dozens of them."""
@@ -75,8 +90,16 @@ class Query:
 
 
 def open_table(path: str | Path) -> EmbeddingTable:
-    """Read the embeddings of a file, one a track; EmbeddingsError for zeros or fewer than two."""
+    """Read the embeddings of a file, one a track, without those of tracks that are silent.
+
+    Raises EmbeddingsError for zeros, or fewer than two tracks.
+    """
     table = read_embeddings(path).by_track()
+    if (silent := table.silent).size:
+        first = shown(table.track_ids[int(silent[0])])
+        what = "1 track is" if silent.size == 1 else f"{silent.size:,} tracks are"
+        logger.info(f"{what} silent, or nearly, and no neighbour of others (such as {first})")
+        table = table.without(silent)
     zero = np.flatnonzero(~table.vectors.any(axis=1))
     if len(zero):
         row = int(zero[0])
@@ -98,6 +121,8 @@ def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) 
     rows = known.rows(ids)
     if (rows < 0).any():
         wanted = ids[int(np.argmin(rows))]
+        if wanted in silent_ids(table.about):
+            raise TrackError(f"track {shown(wanted)} is silent, or nearly: it has no neighbours")
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(
             f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
@@ -128,12 +153,14 @@ def audio_query(
     model: str | None = None,
     collection: str | Path | None = None,
     *,
+    excerpt: float | str | None = None,
     trust_model: bool = False,
 ) -> Query:
     """Embed an audio file with the model that the table is of.
 
-    The file is taken whole, the mean over non-overlapping windows, as the signature ``waveform``
-    of a saved model does. A model that only the table names is used if it is there, passes the
+    The mean is taken over the non-overlapping windows of the same ``excerpt`` that the table is of,
+    by default: so many seconds, or ``"full"``. A file that the table is of is no exception, and is
+    found at the first rank. A model that only the table names is used if it is there, passes the
     checks of :mod:`~playlist_pretrain.models.trust`, whatever ``trust_model`` says, and has the
     table's key. Raises EmbeddingsError when the table does not say which model it is of, or it is
     another, and the errors of loading, decoding and front ends.
@@ -173,11 +200,65 @@ def audio_query(
             f"front end {front_end.name!r} takes no waveforms, its mels are made elsewhere: no "
             "audio file can be asked about"
         )
-    decoded = decode(audio, front_end.sample_rate, None, front_end.resample_quality)
+    seconds = _excerpt_to_take(table, collection, excerpt)
+    decoded = decode(audio, front_end.sample_rate, seconds, front_end.resample_quality)
+    if (sound := sound_share(decoded.waveform, front_end.sample_rate)) < QUIET:
+        logger.warning(
+            f"{audio}: {sound:.1%} of what is taken of it has sound: what is near says little"
+        )
     vector = Model(embedder).embed(decoded.waveform).vectors[0]
     if not vector.any():
         raise ModelError(f"{name}: its embedding of {printable(str(audio))} has no direction")
     return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
+
+
+def _excerpt_to_take(
+    table: EmbeddingTable, place: str | Path | None, given: float | str | None
+) -> float | None:
+    """Seconds of a query that is audio, None for all of it; tells whether the table has as much."""
+    theirs = table.about.get("excerpt")
+    if theirs is None and "audio" in table.about:
+        theirs = "full"  # as before there was a choice
+    if theirs is None and (place or text_about(table, "collection")):
+        try:
+            if (collection := collection_of(table, place)) is not None:
+                theirs = excerpt_of_collection(collection).get("excerpt")
+        except CollectionError as error:
+            logger.info(f"the embeddings do not say which part of each file they are of: {error}")
+    if theirs is None:
+        seconds = excerpt_seconds(given)
+        what = "which part of each file they are of is not known"
+        logger.info(f"{excerpt_text(seconds)} of the file is compared with the embeddings: {what}")
+        return seconds
+    try:
+        own = excerpt_seconds(theirs)
+    except (RecipeError, TypeError):
+        raise EmbeddingsError(f"the embeddings are damaged: an excerpt of {theirs!r}") from None
+    seconds = own if given is None else excerpt_seconds(given)
+    if seconds == own:
+        logger.info(f"{excerpt_text(seconds)} of the file is taken, as of the embeddings' tracks")
+    else:
+        logger.info(
+            f"{excerpt_text(seconds)} of the file is compared with {excerpt_text(own)} of each "
+            "track: a track is less like itself than without --excerpt"
+        )
+    return seconds
+
+
+def _tell_itself(found: Found, query: np.ndarray, audio: str | Path, known: KnownTracks) -> None:
+    """Say where the audio file that was asked about is itself among the tracks, if it is."""
+    name = os.path.abspath(os.path.splitext(audio)[0]).split(os.sep)
+    ids = ["/".join(name[first:]) for first in range(1, len(name))]  # the longest first
+    rows = [row for row in known.rows([*ids, os.fspath(audio)]).tolist() if row >= 0]
+    if not rows:
+        return
+    row, units = rows[0], unit_vectors(np.stack([query, found.table.vectors[rows[0]]]))
+    similarity, place = float(units[0] @ units[1]), np.flatnonzero(found.rows == row)
+    where = f"rank {place[0] + 1}, " if len(place) else ""
+    what = "the file is itself in the embeddings"
+    if similarity < SAME:
+        what = "a track of the file's name is in the embeddings, of other audio or another part"
+    logger.info(f"{what}: {shown(known.track_ids[row])}, {where}similarity {similarity:.4f}")
 
 
 def _embedder(
@@ -244,6 +325,7 @@ def search(
     track: Sequence[str] = (),
     audio: str | Path | None = None,
     model: str | None = None,
+    excerpt: float | str | None = None,
     trust_model: bool = False,
     playlist: str | Path | None = None,
     add: int | None = None,
@@ -273,10 +355,11 @@ def search(
     embeddings : str or Path
         Parquet file; windows are averaged by track.
     track, audio, playlist
-        Query, one of them at most: ids of tracks, an audio file (``model`` embeds it, for
-        ``trust_model`` see :func:`.load_model`), or a playlist (``name``, ``format``, ``columns``,
-        ``map``, ``path_prefix``, ``encoding`` say how it is read, ``add`` how many tracks are
-        added). Without any, or with ``report``, the space is reported on.
+        Query, one of them at most: ids of tracks, an audio file (``model`` embeds it, ``excerpt``
+        is what is taken of it, by default as of the tracks; for ``trust_model`` see
+        :func:`.load_model`), or a playlist (``name``, ``format``, ``columns``, ``map``,
+        ``path_prefix``, ``encoding`` say how it is read, ``add`` how many tracks are added).
+        Without any, or with ``report``, the space is reported on.
     top : int, optional
         Number of neighbours; default 10, or as many as there are.
     audio_folder : str or Path, optional
@@ -309,7 +392,9 @@ def search(
     if track:
         query = tracks_query(table, known, track)
     elif audio:
-        query = audio_query(table, audio, model, collection, trust_model=trust_model)
+        query = audio_query(
+            table, audio, model, collection, excerpt=excerpt, trust_model=trust_model
+        )
     elif playlist:
         continued = read_playlist(
             playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map,
@@ -345,6 +430,8 @@ def search(
         measured = space_report(engine, table.vectors, found_groups, k=k, seed=seed)
     result = Found(table, found_groups, query, rows, similarities, continued, measured)
     logger.info(repr(result))
+    if audio and query is not None:
+        _tell_itself(result, query.vector, audio, known)
     if out is not None:
         _write(Path(out), result, folder, str(embeddings), {"track": track, "audio": audio})
         logger.info(f"{out}: written")

@@ -14,11 +14,9 @@ import contextlib
 import csv
 import functools
 import logging
-import math
 import re
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -46,7 +44,6 @@ KEPT = 2
 STEPS_BETWEEN_CHECKS = 20
 MEASURED_STEPS, MEASURED_SECONDS = 20, 10
 """Steps after the first one, or seconds, from which the time that a run takes is estimated."""
-SECONDS_BETWEEN_LINES = 30
 PARITY_WINDOWS, PARITY_TOLERANCE = 8, 1e-4
 
 
@@ -282,29 +279,21 @@ class Engine(tf.keras.callbacks.Callback):
     # Progress
 
     def start_progress(self) -> None:
-        """Start a bar over all steps on a terminal, elsewhere a line now and then."""
-        self.bar = progress(total=self.total, initial=self.done, desc="training", unit="step")
-        self.begun, self.begun_at = self.done, time.monotonic()
-        self.last_line = self.begun_at
+        """Start the progress over all steps."""
+        self.bar = progress(
+            total=self.total, initial=self.done, desc="training", unit="step",
+            facts=lambda: f"loss {float(self.logs['loss']):.4f}",
+        )  # fmt: skip
+        self.begun = self.done
         self.first_step_at: float | None = None
         self.estimated = False
 
     def show_progress(self) -> None:
-        """Advance the bar, or log a line every half minute and after the last step."""
+        """Tell of a step."""
         self.bar.update()
-        now, last_step = time.monotonic(), self.done == self.total
-        if last_step:
+        if self.done == self.total:
             self.bar.close()
-        self.estimate(now)
-        if sys.stderr.isatty() or (now - self.last_line <= SECONDS_BETWEEN_LINES and not last_step):
-            return
-        self.last_line = now
-        rate = (self.done - self.begun) / (now - self.begun_at)
-        left = math.ceil((self.total - self.done) / rate)
-        logger.info(
-            f"step {self.done}/{self.total}  loss {float(self.logs['loss']):.4f}  "
-            f"{rate:.2f} steps/s  {left // 60}:{left % 60:02d} left"
-        )
+        self.estimate(time.monotonic())
 
     def estimate(self, now: float) -> None:
         """Say once how long the run will take, from its first steps but the very first."""

@@ -109,6 +109,8 @@ def settle(
         "exclude": parts[0].exclude_key,
         "steps_per_epoch": stream.steps_per_epoch,
     }
+    if (quiet := np.flatnonzero(collection.quiet)).size:  # no part of the collection's key
+        facts["silent"] = content_key(quiet.tobytes())
     for pairing in pairings:
         if pairing.y == "vector":
             facts["vectors"] = content_key(pairing.table.tobytes())  # type: ignore[attr-defined]

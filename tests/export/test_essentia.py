@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_a_package_gives_in_essentia_what_the_model_gives(preset, classes, tmp_p
     model, settings = loaded(preset, classes), PRESETS[preset]
     made = export(model, "essentia", "net", out=tmp_path / "out")
     outputs = ["activations", "embeddings"] if classes else ["embeddings"]
-    assert len(made.compared) == 5 * len(outputs) and all(one.passes for one in made.compared)
+    assert len(made.compared) == 12 * len(outputs) and all(one.passes for one in made.compared)
     counts = [one.windows for one in made.compared[:5]]
     whole, clip = settings.frames(20 * 16000) // FRAMES, -(-settings.frames(2 * 16000) // FRAMES)
     assert counts == [72, 72, whole, clip, 1]
@@ -91,6 +92,63 @@ def test_resnet50(tmp_path):
 
 
 @pytest.mark.slow
+def test_files_of_many_kinds_are_decoded_as_by_us(package):
+    """Seven kinds are compared with :func:`.decode` whenever a package is made."""
+    _, made = package
+    seconds, many = 2.0, 2.5 * 256 * 256 / 16000
+    kinds = {
+        "FLAC PCM_16, 2 channels, 48,000 Hz": many, "OGG VORBIS, 1 channel, 22,050 Hz": seconds,
+        "OGG OPUS, 2 channels, 48,000 Hz": many, "MP3 MPEG_LAYER_III, 2 channels, 44,100 Hz": 2.0,
+        "WAV PCM_24, 6 channels, 96,000 Hz": many, "AIFF PCM_16, 6 channels, 16,000 Hz": seconds,
+        "WAV ULAW, 1 channel, 8,000 Hz": many,
+    }  # fmt: skip
+    compared = {one.what: one for one in made.compared if one.output == "embeddings"}
+    for kind, lasts in kinds.items():
+        one = compared[f"{kind}, {lasts:.1f} s"]
+        # A window has 256 frames, of 4.1 s: what is shorter is repeated.
+        assert one.passes and one.windows == one.expected == (1 if lasts == 2 else 2)
+    card = (made.folder / "README.md").read_text("utf-8")
+    assert "OGG OPUS, 2 channels" in card.replace("\\", "") and "exit code 1" in card
+
+
+REFUSED = {
+    "opus.opus": "Essentia cannot decode it (Unsupported codec!): pip install soundfile, or ffmpeg",
+    "six.wav": "Audio file has more than 2 channels.): pip install soundfile, or ffmpeg",
+    "text.mp3": "Essentia cannot decode it (End of file): pip install soundfile, or ffmpeg",
+    "nan.wav": "holds NaN or infinite samples",
+    "missing.wav": "No such file or directory",
+    ".": "Is a directory",
+}
+
+
+@pytest.mark.slow
+def test_what_the_code_alone_does_not_read_is_one_line(package, tmp_path, rng, only):
+    """In an environment without soundfile."""
+    _, made = package
+    noise = rng.uniform(-0.3, 0.3, (2 * 48000, 6))
+    soundfile.write(tmp_path / "opus.opus", noise[:, :2], 48000, format="OGG", subtype="OPUS")
+    soundfile.write(tmp_path / "six.wav", noise, 48000)
+    soundfile.write(tmp_path / "nan.wav", np.full(40000, np.nan), 16000, subtype="FLOAT")
+    (tmp_path / "text.mp3").write_text("no audio\n" * 99)
+    python = only(*named(made.code))
+    for name, reason in REFUSED.items():
+        said = run_alone(python, made.folder / "predict.py", tmp_path / name, code=1)
+        assert said.startswith(f"{tmp_path / name}: ") and said.count("\n") == 1
+        assert reason in said
+
+
+@pytest.mark.slow
+def test_what_nobody_reads_is_one_line(package, tmp_path):
+    """With soundfile."""
+    _, made = package
+    texts = {"text.mp3": b"no audio\n" * 99, "text.wav": b"no audio\n" * 99, "empty.wav": b""}
+    for name, text in texts.items():
+        (tmp_path / name).write_bytes(text)
+        said = run_alone(sys.executable, made.folder / "predict.py", tmp_path / name, code=1)
+        assert re.fullmatch(rf".*/{name}: no audio that Essentia or libsndfile .*\n", said)
+
+
+@pytest.mark.slow
 def test_what_is_written(package):
     _, made = package
     folder = made.folder
@@ -98,10 +156,10 @@ def test_what_is_written(package):
     assert set(os.listdir(folder)) == {*files, "saved_model"}
     assert os.listdir(folder.parent) == ["net-1"]
     parity = json.loads((folder / "net-1-parity.json").read_text())
-    assert parity["algorithm"] == "TensorflowPredictMusiCNN" and len(parity["compared"]) == 10
+    assert parity["algorithm"] == "TensorflowPredictMusiCNN" and len(parity["compared"]) == 24
     assert parity["compared"][0] == dataclasses.asdict(made.compared[0])
     card = (folder / "README.md").read_text("utf-8")
-    assert f"```python\n{made.code}```" in card and card.count("largest difference") == 10
+    assert f"```python\n{made.code}```" in card and card.count("largest difference") == 24
     assert (folder / "predict.py").read_text() == made.code
     description = json.loads((folder / "net-1.json").read_text())
     assert description["name"] == "net-1" and description["classes"] == list(CLASSES)
@@ -165,8 +223,7 @@ def test_the_code_cuts_files_of_any_length_as_we_do(preset, tmp_path, rng):
         here = cut(settings, wave, frames, repeat=last == "repeat")
         there = found[f"file {number} embeddings"]
         assert len(there) == len(here), (path, last)
-        if len(here):
-            np.testing.assert_allclose(there, here.reshape(len(here), -1), atol=1e-3)
+        np.testing.assert_allclose(there, here.reshape(len(here), -1), atol=1e-3)
 
 
 @pytest.mark.slow

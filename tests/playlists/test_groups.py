@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from playlist_pretrain.errors import GroupsError
-from playlist_pretrain.playlists.groups import TrackGroups, load_groups
+from playlist_pretrain.playlists.groups import TrackGroups, load_groups, usable_tracks
 from playlist_pretrain.seeds import random_stream
 
 TRACKS = 10
@@ -297,3 +297,11 @@ def test_the_command_that_made_groups_is_the_one_that_makes_them_again(collectio
         path.write_text(damage)
         with pytest.raises(GroupsError, match=r"--playlists FILE .* --name mine --overwrite"):
             load_groups(collection, "mine")
+
+
+def test_silent_tracks_are_not_trained_on(make_collection, tmp_path, caplog):
+    collection = make_collection(tmp_path / "c", [9, 9, 3, 9], sound=[1, 0.05, 0, np.nan])
+    with caplog.at_level("INFO"):
+        usable, key = usable_tracks(collection, frames=8)
+    assert usable.tolist() == [True, False, False, True] and key is None
+    assert "1 tracks are silent, or nearly: left out" in caplog.text

@@ -131,6 +131,7 @@ _ACTIONS = {
     "touch": _touch,
     "until": _until,
     "silent": lambda source, rest, samples: np.full(samples, 1e-6),
+    "quiet": lambda source, rest, samples: np.full(samples, 5e-4),
     "short": lambda source, rest, samples: _noise(source, rest, RATE),
     "nothing": lambda source, rest, samples: np.zeros(0),
     "nan": lambda source, rest, samples: np.full(samples, np.nan),

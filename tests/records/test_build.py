@@ -14,7 +14,9 @@ from playlist_pretrain.errors import (
     TrackError,
 )
 from playlist_pretrain.records.build_folder import tracks_per_shard
+from playlist_pretrain.records.overview import overview
 from playlist_pretrain.records.sources import TrackSource
+from playlist_pretrain.records.verify import verify_collection
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_special_tracks_are_reported(make):
     assert reasons["bug:"] == "KeyError: 'no such thing'"
     assert reasons["nothing:"] == "0 samples are too few for one frame"
     assert "nan at frame 0" in reasons["nan:"]
-    assert report.of("silent") == [("album 0/002", "silent:", "no sound in it")]
+    assert report.of("silent") == [("album 0/002", "silent:", "no sound in the 4 s taken")]
     ((track_id, _, reason),) = report.of("short")
     assert track_id == "album 0/003" and "87 frames, a window of front end 'paper'" in reason
     kept = ["album 0/002", "album 0/003", "album 1/006", "album 1/007", "album 1/008"]
@@ -56,6 +58,18 @@ def test_special_tracks_are_reported(make):
     assert lines[0] == "track_id\tsource\tstatus\treason"
     assert lines[1] == "album 0/000\tunreadable:\tunreadable\tnot audio"
     assert len(lines) == 7
+
+
+def test_quiet_tracks_are_told_and_known(make):
+    report = make(sources("noise:", "silent:", "quiet:", count=4))
+    whole = "nearly silent: 0.0% of the 4 s taken is at -60 dB of full scale or more"
+    assert report.of("quiet") == [("album 0/002", "quiet:", whole)]
+    assert report.collection.sound.tolist() == [1, 0, 0, 1]
+    assert report.collection.quiet.tolist() == [False, True, True, False]
+    found = verify_collection(report.collection.path)
+    assert found.problems == []
+    lines = list(overview(report.collection, found))
+    assert "nearly silent: 2 tracks ('album 0/001', 'album 0/002')" in lines
 
 
 def test_a_shard_without_a_readable_track_does_not_exist(make):

@@ -1,6 +1,7 @@
 """Opening collections, sound and damaged."""
 
 import hashlib
+import json
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from damage import rewrite
 
 from playlist_pretrain.errors import CollectionError, TrackError
+from playlist_pretrain.files import load_arrays, write_arrays
 from playlist_pretrain.records import schema
 from playlist_pretrain.records.collection import Collection
 
@@ -151,3 +153,25 @@ def test_a_shard_that_shrinks_later(folder):
     (folder / "mel-00001.tfrecord").unlink()
     with pytest.raises(CollectionError, match=r"mel-00001\.tfrecord: No such file"):
         collection.mel(4)
+
+
+def test_a_collection_of_before_says_nothing_of_sound(make_collection, tmp_path):
+    made = make_collection(tmp_path / "mine", [5, 6], sound=[1, 0])
+    assert made.quiet.tolist() == [False, True]
+    arrays = load_arrays(made.path / "index-0.npz")
+    for change, error in ((None, None), ([1.5, 0], "share of sound"), ([1], "rows")):
+        arrays.pop("sound", None)
+        if change is not None:
+            arrays["sound"] = np.array(change, np.float32)
+        write_arrays(made.path / "index-0.npz", **arrays)
+        document = json.loads((made.path / "collection.json").read_text())
+        content = (made.path / "index-0.npz").read_bytes()
+        document["index"] |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        (made.path / "collection.json").write_text(json.dumps(document))
+        if error:
+            with pytest.raises(CollectionError, match=error):
+                Collection.open(made.path)
+        else:
+            found = Collection.open(made.path)
+            assert np.isnan(found.sound).all() and not found.quiet.any()
+            assert found.content_key == made.content_key

@@ -13,6 +13,7 @@ from playlist_pretrain.records.mel_files import FoundMels, MelFile
 from playlist_pretrain.records.mel_sources import (
     MEL_SOURCES,
     UNITS,
+    MelLoader,
     as_stored,
     find_source,
     read_description,
@@ -169,3 +170,19 @@ def test_linear_units_have_a_floor_and_no_negative_values():
     assert np.isnan(as_stored(np.full((1, 1), np.nan), "power")).all()
     with pytest.raises(MelError, match=r"power of -3\.0 at frame 1, band 0"):
         as_stored(np.array([[1.0], [-3.0]]), "power")
+
+
+def test_an_excerpt_of_mels_has_sound(tmp_path):
+    front_end = MEL_SOURCES.get("melon").front_end
+    mel = np.full((100, 48), -100, np.float32)
+    mel[5:25, 3] = -40
+    np.save(tmp_path / "0.npy", mel)
+    load = MelLoader(front_end, "frames×bands", "db", excerpt=front_end.seconds(20))
+    found = load(str(tmp_path / "0.npy"))
+    # The middle is 40 to 60; 20 to 40 has a quarter, 0 to 20 most of its frames.
+    assert found.start_seconds == 0 and found.source_seconds == front_end.seconds(100)
+    np.testing.assert_array_equal(found.mel, mel[:20])
+    mel[45:47, 0] = -99
+    np.save(tmp_path / "0.npy", mel)
+    found = load(str(tmp_path / "0.npy"))
+    np.testing.assert_array_equal(found.mel, mel[40:60])

@@ -49,6 +49,21 @@ def test_nothing_is_wrong_and_nothing_is_changed(sound):
     assert {path.name: path.read_bytes() for path in sound.path.iterdir()} == before
 
 
+def test_what_is_known_of_sound_is_kept(make_collection, tmp_path):
+    shares = [0.5, 0, 1, 0.25, 0, 1, 1]
+    folder = make_collection(tmp_path / "mine", [9] * 7, per_shard=3, sound=shares).path
+    flip(folder / "mel-00001.tfrecord", 200)
+    done = repair_collection(folder)
+    assert done.shards == ["mel-00001.tfrecord"]
+    assert done.collection.sound.tolist() == [0.5, 0, 1, 1]
+    # Nothing says it where the index is gone too, but of mels that hold silence alone.
+    silent = np.zeros((9, 96), np.float32)
+    folder = make_collection(tmp_path / "other", [9, silent], sound=[0.05, 0]).path
+    (folder / "index-0.npz").unlink()
+    collection = repair_collection(folder).collection
+    assert np.isnan(collection.sound[0]) and collection.quiet.tolist() == [False, True]
+
+
 @pytest.mark.parametrize("damage", ["gone", "a folder", "cut", "foreign", "statistics"])
 def test_a_rebuilt_index_is_the_index(sound, damage):
     path, before = sound.path / "index-0.npz", content(sound)

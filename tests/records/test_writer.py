@@ -135,8 +135,8 @@ def test_the_index_is_what_the_specification_says(make_collection, tmp_path):
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert {name: array.dtype.str for name, array in arrays.items()} == {
         "track_id_bytes": "|u1", "track_id_ends": "<i8", "shard": "<i4", "offset": "<i8",
-        "frames": "<i4", "start_seconds": "<f4", "source_seconds": "<f4", "band_sum": "<f8",
-        "band_square_sum": "<f8",
+        "frames": "<i4", "start_seconds": "<f4", "source_seconds": "<f4", "sound": "<f4",
+        "band_sum": "<f8", "band_square_sum": "<f8",
     }  # fmt: skip
     ends = [0, *arrays["track_id_ends"]]
     blob = arrays["track_id_bytes"].tobytes()

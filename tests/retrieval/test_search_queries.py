@@ -14,10 +14,16 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
 )
+from playlist_pretrain.evaluation.neighbours import nearest
 from playlist_pretrain.models.load import LoadedModel
 from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval import search as module
-from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, embedding_writer
+from playlist_pretrain.retrieval.embedding_table import (
+    EmbeddingTable,
+    embedding_writer,
+    overview,
+    read_embeddings,
+)
 from playlist_pretrain.retrieval.search import audio_query, closest_ids, open_table, tracks_query
 from playlist_pretrain.retrieval.table_groups import KnownTracks
 
@@ -84,9 +90,12 @@ def embedder(monkeypatch):
         "load_embedder",
         lambda name, trust: LoadedModel(name, None, Loaded.settings, "1" * 32),
     )
-    monkeypatch.setattr(
-        module.Model, "embed", lambda model, waveform: table_of("a", [Loaded.given])[0]
-    )
+
+    def embed(model, waveform):
+        Loaded.samples = len(waveform)
+        return table_of("a", [Loaded.given])[0]
+
+    monkeypatch.setattr(module.Model, "embed", embed)
     return Loaded
 
 
@@ -97,6 +106,63 @@ def test_an_audio_file(embedder, wav):
     query = audio_query(table_of("ab", np.eye(2), **MINE)[0], wav, None)
     assert query.vector.tolist() == [3, 4] and query.left_out.tolist() == []
     assert query.text == str(wav)
+
+
+@pytest.mark.parametrize(
+    ("about", "given", "samples", "said"),
+    [
+        ({"excerpt": 0.5}, None, 8000, "0.5 s of the file is taken, as of the embeddings' tracks"),
+        ({"excerpt": "full"}, None, 20_000, "all of the file is taken, as of the"),
+        ({"audio": "/music"}, None, 20_000, "all of the file is taken, as of the"),
+        ({"excerpt": 0.5}, "full", 20_000, "all of the file is compared with 0.5 s of each track"),
+        ({"excerpt": "full"}, "1", 16_000, "1 s of the file is compared with all of each track"),
+        ({}, None, 20_000, "which part of each file they are of is not known"),
+        ({"collection": "no/such"}, None, 20_000, "do not say which part of each file"),
+    ],
+)
+def test_the_same_part_of_the_file_is_taken(embedder, wav, caplog, about, given, samples, said):
+    table, _ = table_of("ab", np.eye(2), **MINE, **about)
+    with caplog.at_level("INFO"):
+        audio_query(table, wav, excerpt=given)
+    assert embedder.samples == samples and said in caplog.text
+
+
+def test_excerpts_that_are_none(embedder, wav):
+    for excerpt in (-1, [1], "half"):
+        table, _ = table_of("ab", np.eye(2), **MINE, excerpt=excerpt)
+        with pytest.raises(EmbeddingsError, match="the embeddings are damaged: an excerpt of"):
+            audio_query(table, wav)
+    with pytest.raises(RecipeError, match="--excerpt half"):
+        audio_query(table_of("ab", np.eye(2), **MINE, excerpt=1.0)[0], wav, excerpt="half")
+
+
+def test_a_silent_query_is_a_warning(embedder, tmp_path, caplog):
+    soundfile.write(tmp_path / "a.wav", np.zeros(9000), 16000)
+    audio_query(table_of("ab", np.eye(2), **MINE)[0], tmp_path / "a.wav")
+    assert "0.0% of what is taken of it has sound: what is near says little" in caplog.text
+
+
+def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
+    path, vectors = tmp_path / "e.parquet", np.eye(3, dtype=np.float32) + 1
+    with embedding_writer(tmp_path / "b.parquet", 3, {"silent": ["b"]}) as add:
+        add(list("bca"), vectors)
+    assert overview(tmp_path / "b.parquet").first_track == "c"
+    with embedding_writer(path, 3, {"silent": ["b", "gone"]}) as add:
+        add(list("abc"), vectors)
+    with caplog.at_level("INFO"):
+        table = open_table(path)
+    assert table.ids == ["a", "c"] and "1 track is silent, or nearly, and no" in caplog.text
+    np.testing.assert_array_equal(table.vectors, vectors[[0, 2]])
+    with pytest.raises(TrackError, match="track 'b' is silent, or nearly: it has no neighbours"):
+        tracks_query(table, KnownTracks(table.track_ids), ["b"])
+    whole = read_embeddings(path)
+    assert whole.ids == list("abc") and whole.silent.tolist() == [1]
+    assert overview(path).first_track == "a"
+    found = nearest(whole, k=1)
+    assert found.rows.tolist() == [[2], [0], [0]]
+    assert nearest(whole, np.array([1.0, 9, 1]), k=2).rows.tolist() == [[0, 2]]
+    with pytest.raises(EmbeddingsError, match="k must be between 1 and 1"):
+        nearest(whole, k=2)
 
 
 def test_the_model_must_be_that_of_the_table(embedder, wav):

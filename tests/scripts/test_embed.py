@@ -1,6 +1,7 @@
 """Embeddings as a user asks for them: the numbers, the files, what goes on, what is refused."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -23,9 +24,11 @@ from playlist_pretrain.models.saved_model import save_backbone
 from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups
+from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval import embed as embedding
 from playlist_pretrain.retrieval.embedding_table import read_embeddings
+from playlist_pretrain.retrieval.search import search
 
 FRONT_END, FRAMES = PRESETS["paper"], 64
 LENGTHS = [300, 64, 20, 200, 130, 63, 650, 64, 128]
@@ -175,6 +178,40 @@ def test_short_tracks_of_audio(run, out, model, audio, in_process):
     assert set(read_embeddings(out / "e.parquet").track_ids) == set(SECONDS) - {"a/short"}
     (note,) = read_report(out / "e_report.tsv")
     assert note.reason == f"{len(mel)} frames, a window needs {FRAMES}"
+
+
+def test_silent_tracks_are_kept_and_told(run, out, audio, in_process):
+    soundfile.write(audio / "c.wav", np.zeros(16000), 16000)
+    said = run("--audio", audio)
+    table = read_embeddings(out / "e.parquet")
+    assert table.ids == sorted(SECONDS) and table.about["silent"] == ["c"]
+    assert table.about["left_out"] == 0 and table.about["excerpt"] == "full"
+    assert "1 track is silent, or nearly: with an embedding, but no neighbour of others" in said
+    (note,) = read_report(out / "e_report.tsv")
+    reason = "0.0% of it has sound: no neighbour of other tracks"
+    assert (note.track_id, note.status, note.reason) == ("c", "quiet", reason)
+
+
+@pytest.mark.slow
+def test_a_track_of_a_collection_finds_itself(run, out, model, audio, tmp_path, in_process, capsys):
+    """By the same excerpt; another is told."""
+    song = audio / "a" / "long.wav"
+    build_collection(audio, tmp_path / "mine", excerpt=1.5, workers=1)
+    run("--collection", tmp_path / "mine")
+    table = out / "e.parquet"
+    assert read_embeddings(table).about["excerpt"] == 1.5
+    first = search(table, audio=song, model=str(model)).neighbours()[0]
+    assert first["track_id"] == "a/long" and first["similarity"] > 0.9999
+    said = capsys.readouterr().out
+    assert re.search(
+        "file is itself in the embeddings: 'a/long', rank 1, similarity (1.0|0.99)", said
+    )
+    search(table, audio=song, model=str(model), excerpt="full")
+    assert "all of the file is compared with 1.5 s of each track" in capsys.readouterr().out
+    run("--audio", audio, "--excerpt", "1.5", "--out", out / "files.parquet")
+    files = read_embeddings(out / "files.parquet")
+    assert files.about["excerpt"] == 1.5
+    np.testing.assert_allclose(files.vectors, read_embeddings(table).vectors, atol=0.01)
 
 
 def test_files_that_cannot_be_read(run, out, audio, in_process):

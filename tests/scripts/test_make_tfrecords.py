@@ -135,7 +135,10 @@ def test_a_folder_with_everything_that_goes_wrong(tmp_path, run):
         "WARNING: 5 of 10 tracks could not be read and are left out (cut.wav, empty.mp3, gone.flac "
         f"and 2 more): see {out / 'build_report.tsv'}; --report prints it"
     )
-    assert said[1].startswith("1 track is silent and kept (silent.wav): see")
+    kept = (
+        "1 track is silent: kept, but in no pair of a training and no neighbour (silent.wav): see"
+    )
+    assert said[1].startswith(kept)
     assert said[2].startswith("1 track is shorter than a window and kept (short.wav): see")
     assert said[3].startswith("1 file of another kind (1 .jpg) was left alone; audio")
     assert said[-1].startswith("next: python scripts/match_playlists.py")
