@@ -137,8 +137,9 @@ def space_report(
 
     ``search`` is among the same embeddings (what it misses is missing here too), ``groups`` are
     artists, playlists, tags of the same tracks. Recall and MAP are at ``KS``, as far as there are
-    so many others, R-precision as far as the largest of them, the other figures at ``k``. ``seed`` is that of the bootstrap, and of the
-    queries drawn where there are more than ``LARGEST_WHOLE`` tracks.
+    so many others, R-precision as far as the largest of them, the other figures at ``k``. ``seed``
+    is that of the bootstrap, and of the queries drawn where there are more than ``LARGEST_WHOLE``
+    tracks.
     """
     tracks, dim = embeddings.shape
     ks = [one for one in KS if one < tracks]

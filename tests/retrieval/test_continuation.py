@@ -190,7 +190,7 @@ def test_one_of_several(tmp_path):
     for name in ("one", "two"):
         write(folder / f"{name}.m3u8", f"#{name}\na/1\n")
     found = read(folder, name="two")
-    assert (found.name, found.lines) == ("two", ["#two", "a/1"])
+    assert (found.name, found.lines) == ("two", [("#two", -1), ("a/1", 0)])
     rows = "".join(f"p{i:02},a/1\n" for i in range(30))
     with pytest.raises(TableError, match="'p19', …"):
         read(write(tmp_path / "many.csv", "group_id,track_id\n" + rows))
