@@ -9,10 +9,10 @@ from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.table_groups import (
     KnownTracks,
-    artist_groups,
     artists_of,
     collection_groups,
     collection_of,
+    groups_of_table,
 )
 
 
@@ -110,9 +110,15 @@ def test_artists_from_a_table(tmp_path):
     path.write_text(
         'artist,year,track_id\n"x, y",1,a\nz,2,b\n"x, y",1,b\n"x, y",1,a\n,1,c\nq,1,zz\n'
     )
-    groups = artist_groups(path, known)
+    (groups,) = groups_of_table(path, known)
     assert members(groups, ids) == {"x, y": ["a", "b"], "z": ["b"]}
     assert artists_of([groups], [0, 1, 2]) == ["x, y", "x, y, z", None]
+    path.write_text("track_id,artist,album\na,x,one\nb,x,\nc,,one\n")
+    artists, albums = groups_of_table(path, known)
+    assert (artists.name, albums.name) == ("artists", "albums")
+    assert members(albums, ids) == {"one": ["a", "c"]}
+    path.write_text("track_id,artist,album\na,x,\n")
+    assert [one.name for one in groups_of_table(path, known)] == ["artists"]
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -126,4 +132,4 @@ def test_artists_from_a_table(tmp_path):
 def test_artists_that_cannot_be_read(content, message, tmp_path):
     (tmp_path / "artists.csv").write_text(content)
     with pytest.raises(TableError, match=message):
-        artist_groups(tmp_path / "artists.csv", table_of(["a"])[1])
+        groups_of_table(tmp_path / "artists.csv", table_of(["a"])[1])
