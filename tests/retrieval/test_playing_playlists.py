@@ -100,6 +100,7 @@ def search(home, capsys, *words, embeddings="e.parquet"):
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("playlist", list(PLAYLISTS))
 @pytest.mark.parametrize("start", [".", "music/Nina", "elsewhere"])
 def test_every_line_is_a_file_wherever_it_is_read_and_written(
