@@ -117,8 +117,8 @@ examples:
   python scripts/search.py --embeddings embeddings/mine.parquet --audio new.mp3 --top 20
   python scripts/search.py --embeddings embeddings/mine.parquet --playlist party.m3u8 --add 20 \\
       --out longer.m3u8
-  python scripts/search.py --embeddings embeddings/mine.parquet --track "a song" --per-artist 2 \\
-      --fold --centre --less "another song"
+  python scripts/search.py --embeddings embeddings/mine.parquet --track "a song" --centre --fold \\
+      --less "another song"
   python scripts/search.py --embeddings embeddings/mine.parquet --path "a song" "another song" \\
       --steps 20 --out path.m3u8
   python scripts/search.py --embeddings embeddings/mine.parquet --page map.html

@@ -374,8 +374,8 @@ def search(
 
     Examples
     --------
-    >>> embeddings = read_embeddings("mine.parquet")  # doctest: +SKIP
-    >>> search(embeddings, track="a song", per_artist=1, centre=True)  # doctest: +SKIP
+    >>> found = search(embeddings, track="futu/01", less="futu/02", centre=True)
+    >>> way = search(embeddings, path=["futu/01", "zena/03"], steps=5)
     """
     track, less = ([one] if isinstance(one, str) else list(one) for one in (track, less))
     label = "embeddings" if isinstance(embeddings, EmbeddingTable) else str(embeddings)
