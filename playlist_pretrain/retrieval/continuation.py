@@ -259,12 +259,11 @@ class _Lines:
         """A line that leads where the playlist's own does, or else to the file of its track."""
         if line.startswith("#"):
             return "#EXTENC: UTF-8" if EXTENC.match(line) else line
-        if not line or (self._from is None and _is_relative(line)):
-            return line
-        target = _target(line, self._from or "")
+        unknown = self._from is None and _is_relative(line)  # of a member of a zip file
+        target = "" if unknown else _target(line, self._from or "")
         if row >= 0 and not os.path.isfile(target) and os.path.isfile(self._path(row)):
             return self._of_row(row)
-        if self._from == self._to or _is_absolute(line):
+        if not line or unknown or self._from == self._to or _is_absolute(line):
             return line
         return _line(target) if _is_relative(line) or os.path.isfile(target) else line
 

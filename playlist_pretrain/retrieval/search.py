@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 
 TOP, ADD, STEPS = 10, 20, 20
 CLOSEST = 5
+MOST_COMPARED = 1_000
+"""Tracks found that are looked through for copies where none are folded."""
 TRACKS_FILE = "tracks.csv"
 PLAYLISTS = "playlists"
 
@@ -489,6 +491,7 @@ def _caps(
 
 def _tell_the_same(table: EmbeddingTable, rows: np.ndarray, asked: np.ndarray) -> None:
     """Say how many of the tracks found are the same as one before, which folding leaves out."""
+    rows = rows[:MOST_COMPARED]
     likeness, before = Likeness(table.vectors), [*asked.tolist(), *rows.tolist()]
     same = sum(
         likeness.version_of(row, before[: len(asked) + place]) is not None

@@ -60,7 +60,7 @@ def lines_of(source: Source, audio: Path | None) -> Iterator[tuple[str, str]]:
     Raises TableError: as :meth:`M3uReader.read` has it.
     """
     for _, line in _lines(source, Request()):
-        yield line, "" if line.startswith("#") else _track_id(line, source, audio)
+        yield line, _track_id(line, source, audio) if line and line[0] != "#" else ""
 
 
 def _track_id(entry: str, source: Source, audio: Path | None) -> str:
