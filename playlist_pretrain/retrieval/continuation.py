@@ -261,22 +261,27 @@ class _Lines:
             return "#EXTENC: UTF-8" if EXTENC.match(line) else line
         unknown = self._from is None and _is_relative(line)  # of a member of a zip file
         target = "" if unknown else _target(line, self._from or "")
-        if row >= 0 and not os.path.isfile(target) and os.path.isfile(self._path(row)):
+        known = row >= 0 and leads_below(self._below(row))
+        if known and not os.path.isfile(target) and os.path.isfile(self._path(row)):
             return self._of_row(row)
         if not line or unknown or self._from == self._to or _is_absolute(line):
             return line
         return _line(target) if _is_relative(line) or os.path.isfile(target) else line
 
-    def _path(self, row: int) -> str:
-        """Path of a track's file, relative where no folder is known; its id where that is all."""
-        track_id = self._table.track_ids[row]
-        path = self._files.get(track_id, track_id)
+    def _below(self, row: int) -> str:
+        """Path of a track's file below the audio folder; its id where that is all."""
         if self._table.paths is not None:
-            path = self._table.paths[row]
+            return self._table.paths[row]
+        track_id = self._table.track_ids[row]
+        return self._files.get(track_id, track_id)
+
+    def _path(self, row: int) -> str:
+        """Path of a track's file, relative where no folder is known."""
+        path = self._below(row)
         if not leads_below(path):
             raise TableError(
-                f"track {track_id!r}: {path!r} is no path below the audio folder, which an M3U "
-                "file would lead to; write .csv or .json"
+                f"track {self._table.track_ids[row]!r}: {path!r} is no path below the audio "
+                "folder, which an M3U file would lead to; write .csv or .json"
             )
         return path if self._root is None else posixpath.join(os.path.abspath(self._root), path)
 
