@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
+LARGEST = 1e38
+"""Bound on the values of a centre: about that of float32."""
 COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 
 
@@ -122,7 +124,9 @@ def centre_of(table: EmbeddingTable) -> np.ndarray | None:
     found = table.about.get("centre")
     if found is None:
         return None
-    numbers = isinstance(found, list) and all(type(one) in (int, float) for one in found)
+    numbers = isinstance(found, list) and all(
+        type(one) in (int, float) and abs(one) < LARGEST for one in found
+    )
     if not numbers or len(found) != table.vectors.shape[1]:
         raise EmbeddingsError(
             f"the embeddings are damaged: a centre that is not {table.vectors.shape[1]} numbers"

@@ -107,7 +107,7 @@ def test_an_audio_file_is_centred_as_the_table_is(embedder, wav):
     query = audio_query(table, wav, None)
     np.testing.assert_allclose(query.vector, [1, -1])
     assert open_table(table, centre=True) is table
-    for wrong in ("x", [1], [1, "y"], [1, None]):
+    for wrong in ("x", [1], [1, "y"], [1, None], [1, 10**400]):
         other, _ = table_of("abc", vectors, centre=wrong, **MINE)
         with pytest.raises(EmbeddingsError, match="damaged: a centre that is not 2 numbers"):
             audio_query(other, wav, None)
