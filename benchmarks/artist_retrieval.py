@@ -6,13 +6,14 @@ Builds a collection of real songs by 24 artists (music-x-lab/POP909-Dataset, ren
 piano timbre) and, for each fold, pre-trains with ``artist_co`` on all artists but those of the
 fold, whose tracks ``--exclude`` names. The tracks left out are then searched among themselves, and
 so are those of the training, which show whether it learned anything at all.
-Queries of all folds count together; their intervals are over tracks, and those of an artist are
-not independent. What is built and trained is kept in ``--work`` and not made again.
+Queries of all folds count together; their intervals resample artists. What is built and trained
+is kept in ``--work`` and not made again.
 """
 
 import argparse
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,12 +100,14 @@ def main():
             embedder = load_embedder(name, untrained)
             for whose, some in {"left out": left_out, "trained on": trained}.items():
                 mates = artist_mates(embedder, collection, [artists.group(a) for a in some])
+                mates = replace(mates, groups=[some[group] for group in mates.groups])
                 judged.setdefault((whose, label), []).append(mates)
     lines = []
     for (whose, label), parts in sorted(judged.items(), key=lambda item: item[0][0]):
         mates = Mates(
             np.concatenate([part.found for part in parts]),
             np.concatenate([part.there for part in parts]),
+            [some for part in parts for some in part.groups],
         )
         result = retrieval(mates, KS)
         names = [f"{what}@{k}" for what in ("recall", "map") for k in KS]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from playlist_pretrain.records.collection import Collection
     from playlist_pretrain.retrieval.embedding_table import read_embeddings
     from playlist_pretrain.retrieval.model import load
+    from playlist_pretrain.retrieval.search import search
     from playlist_pretrain.retrieval.similarity import similarity
     from playlist_pretrain.training.finetune import finetune
     from playlist_pretrain.training.pretrain import pretrain
@@ -55,6 +56,7 @@ __all__ = [
     "pairing",
     "pretrain",
     "read_embeddings",
+    "search",
     "similarity",
 ]
 
@@ -75,6 +77,7 @@ _MODULES = {
     "pairing": "pairs",
     "pretrain": "training.pretrain",
     "read_embeddings": "retrieval.embedding_table",
+    "search": "retrieval.search",
     "similarity": "retrieval.similarity",
 }
 """Name → module that it is imported from, and after a colon its name there if it is another."""

@@ -537,14 +537,14 @@ def _lists(path: Path) -> Any:
     from playlist_pretrain.records.schema import PackedStrings
     from playlist_pretrain.retrieval.projector import _columns_of
     from playlist_pretrain.retrieval.search import _titles
-    from playlist_pretrain.retrieval.table_groups import KnownTracks, artist_groups, tag_groups
+    from playlist_pretrain.retrieval.table_groups import KnownTracks, groups_of_table, tag_groups
 
     known = KnownTracks(PackedStrings.pack(["a", "b"]))
     shutil.copy(path, path.with_name("tags.tsv")) if path.is_file() else None
     beside = SimpleNamespace(path=path.parent, track_ids=known.track_ids)
     return _each(
         lambda: read_track_ids(path), lambda: tag_groups(path, known),
-        lambda: artist_groups(path, known), lambda: _titles([path], {"a", "b"}),
+        lambda: groups_of_table(path, known), lambda: _titles([path], {"a", "b"}),
         lambda: _columns_of(beside, ["a", "b"]),
     )  # fmt: skip
 

@@ -170,7 +170,7 @@ def _compressed_frames_left_out() -> Iterator[None]:
     """Have mutagen leave compressed frames of ID3 out, for which it has no bound."""
     from mutagen.id3 import _frames
 
-    before, _frames.zlib = _frames.zlib, _NothingExpands
+    before, _frames.zlib = _frames.zlib, _NothingExpands  # type: ignore[assignment]
     try:
         yield
     finally:

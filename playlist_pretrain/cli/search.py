@@ -27,9 +27,9 @@ PAGES = (".html", ".htm")
 @dataclass(frozen=True)
 class SearchOptions:
     """Find the nearest tracks of a track, of several, of an audio file or of a playlist, by cosine
-    similarity of the embeddings in a file of embed.py. Without any of them, report on the space:
-    how alike all tracks are, which are near to everything, and how many of the nearest share
-    artist, playlist or tag.
+    similarity of the embeddings in a file of embed.py, or a path from one song to another. Without
+    any of them, and without --page, report on the space: how alike all tracks are, which are near
+    to everything, and how many of the nearest share artist, playlist or tag.
     """
 
     embeddings: str
@@ -56,8 +56,8 @@ class SearchOptions:
     columns: str | None = None
     """columns of a table of playlists [group=group_id,track=track_id]"""
     audio_folder: str | None = None
-    """folder below which the paths in a playlist become track ids, and whose files a page plays
-    [that of the embeddings]"""
+    """folder below which the paths in a playlist become track ids, and whose files an .m3u8 leads
+    to and a page plays [that of the embeddings, or else the playlist's own]"""
     path_prefix: str | None = None
     """beginning of the paths in a playlist in place of that folder [found where one makes most of
     them match]"""
@@ -65,17 +65,33 @@ class SearchOptions:
     """encoding of a playlist without a byte-order mark, as in windows-1251 [UTF-8]"""
     map: str | None = None
     """table with foreign_id and track_id, for playlists with other ids"""
+    path: list[str] = field(default_factory=list)
+    """two ids: find songs that lead from one to the other, with no larger step than need be"""
+    steps: int | None = None
+    """steps of the path, one fewer than songs; fewer where more would make a step larger [20]"""
     top: int | None = None
     """neighbours [10, or as many as there are]"""
+    less: list[str] = field(default_factory=list)
+    """ids of tracks to search away from"""
+    per_artist: int | None = None
+    """find at most so many tracks of an artist"""
+    per_album: int | None = None
+    """find at most so many tracks of an album"""
+    fold: bool = False
+    """leave out tracks whose embedding is nearly that of one found or asked about, as copies have,
+    and name them"""
+    centre: bool = False
+    """take the mean of all tracks from the embeddings before, so that similarities spread around 0
+    [embed.py --centre has done it]"""
     report: bool = False
-    """report on the space beside a search too"""
+    """report on the space beside a search or a page too"""
     collection: str | None = None
     """collection of the embeddings, for groups and tags [path stored in the file]"""
     groups: str | None = None
     """names of groups of the collection, with commas between [all that there are, and tags]"""
     artists: str | None = None
-    """table with track_id and artist [the collection's groups artists]; a page shows its title
-    too"""
+    """table with track_id and artist, perhaps album [the collection's groups artists and albums];
+    a page shows its title too"""
     index: str = "exact"
     """exact, or faiss for hundreds of thousands of tracks: the index is kept beside the embeddings,
     and its recall is printed"""
@@ -84,9 +100,10 @@ class SearchOptions:
     faiss_probes: int = 64
     """lists that are searched: more find more, and take longer"""
     seed: int = 0
-    """seed of the index, of the tracks drawn for the report, and of its intervals"""
+    """seed of the index, of what is drawn for the report, and of the pairs behind percentiles"""
     out: str | None = None
-    """file for what was found: .csv or .json; .m3u8 too for a playlist, .json alone for a report"""
+    """file for what was found: .csv or .json; .m3u8 too for a playlist or a path, .json alone for a
+    report"""
     page: str | None = None
     """HTML file for a map of the tracks to look at and to listen to; it works offline"""
     overwrite: bool = False
@@ -102,24 +119,40 @@ examples:
   python scripts/search.py --embeddings embeddings/mine.parquet --audio new.mp3 --top 20
   python scripts/search.py --embeddings embeddings/mine.parquet --playlist party.m3u8 --add 20 \\
       --out longer.m3u8
+  python scripts/search.py --embeddings embeddings/mine.parquet --track "a song" --centre --fold \\
+      --less "another song"
+  python scripts/search.py --embeddings embeddings/mine.parquet --path "a song" "another song" \\
+      --steps 20 --out path.m3u8
   python scripts/search.py --embeddings embeddings/mine.parquet --page map.html
 """
 
 
 def check_options(options: SearchOptions) -> None:
     """Refuse options that are impossible or have no effect, and a file that is there."""
-    asked = {"--track": options.track, "--audio": options.audio, "--playlist": options.playlist}
+    asked = {
+        "--track": options.track,
+        "--audio": options.audio,
+        "--playlist": options.playlist,
+        "--path": options.path,
+    }
     asked = [name for name, value in asked.items() if value]
     if len(asked) > 1:
         raise RecipeError(f"{' and '.join(asked)}: one of them at a time")
-    for name, least in (("top", 1), ("add", 1), ("seed", 0)):
+    for name, least in (
+        ("top", 1), ("add", 1), ("steps", 1), ("per_artist", 1), ("per_album", 1), ("seed", 0)
+    ):  # fmt: skip
         value = getattr(options, name)
         if value is not None and value < least:
-            raise RecipeError(f"--{name} {value}: at least {least}")
+            raise RecipeError(f"--{name.replace('_', '-')} {value}: at least {least}")
+    if options.path and len(options.path) != 2:
+        raise RecipeError(
+            f"--path {shlex.join(options.path)}: two ids, its first and its last song"
+        )
     if options.index not in INDEXES:
         raise RecipeError(f"--index {options.index}: {' or '.join(INDEXES)}")
-    report, page, playlist = options.report or not asked, options.page, options.playlist
-    artists_known = options.artists and not (report or page)
+    page, playlist, path = options.page, options.playlist, options.path
+    report, query = options.report or not (asked or page), asked and not path
+    artists_known = options.artists and not (report or page or options.per_album)
     for names, read, missing in (
         (("model", "excerpt"), options.audio, "--audio"),
         (("trust_model",), options.model, "--model"),
@@ -128,15 +161,19 @@ def check_options(options: SearchOptions) -> None:
             playlist,
             "--playlist",
         ),
-        (("audio_folder",), playlist or page, "--playlist or --page"),
+        (("audio_folder",), playlist or page or path, "--playlist, --path or --page"),
+        (("steps",), path, "--path"),
+        (("less", "per_artist", "per_album", "fold"), query, "--track, --audio or --playlist"),
         (("faiss_lists", "faiss_probes"), options.index == "faiss", "--index faiss"),
-        (("top",), report or not playlist, "--track, --audio or --report"),
+        (("top",), report or (query and not playlist), "--track, --audio or --report"),
+        (("out",), asked or report, "a search or --report"),
+        (("index",), query or report, "--track, --audio, --playlist or --report"),
         (("groups",), report or page, "--report or --page"),
         (("collection",), not artists_known, "--report or --page, given --artists"),
     ):
         if not read:
             command_line.refuse_unread(options, names, missing)
-    outs = FORMATS if playlist else RESULTS if asked else (".json",)
+    outs = FORMATS if playlist or path else RESULTS if asked else (".json",)
     for option, text, kinds in (("--out", options.out, outs), ("--page", page, PAGES)):
         if text is not None:
             _check_file(options, option, text, kinds)
@@ -168,9 +205,11 @@ def _outputs(options: SearchOptions) -> dict[str, Path]:
 def next_command(options: SearchOptions, found: Found) -> str:
     """A command that makes sense after the search."""
     start = command("search", "--embeddings", options.embeddings)
+    if options.path and options.out is None:
+        return f"{start} {shlex.join(['--path', *options.path, '--out', 'path.m3u8'])}"
     if options.playlist and options.out is None:
         return f"{start} {shlex.join(['--playlist', options.playlist, '--out', 'longer.m3u8'])}"
-    row = int(found.rows[0]) if len(found.rows) else found.report.hubs[0][0]
+    row = int(found.rows[0]) if len(found.rows) else found.report.hubs[0][0] if found.report else 0
     return f"{start} {track_words(found.table.track_ids[row])}"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from playlist_pretrain.errors import EmbeddingsError, TrackError, printable
-from playlist_pretrain.evaluation.bootstrap import mean_intervals
+from playlist_pretrain.evaluation.bootstrap import grouped_mean_intervals
 from playlist_pretrain.messages import progress
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BLOCK_VALUES = 1 << 24
 """Similarities in memory at once."""
+PAIRS = 500_000
+"""Pairs of tracks that a percentile is taken from: all there are of 1,000 tracks."""
 _ROWS_AT_ONCE = 1 << 14
 _ROUNDING = 1e-5
 """Error of a float32 similarity; candidates that are so near to the last place are ranked too."""
@@ -233,6 +235,30 @@ def mean_cosine(embeddings: np.ndarray) -> float:
     return float((total @ total - len(units)) / (len(units) * (len(units) - 1)))
 
 
+def pair_similarities(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Cosine similarities of pairs of two different tracks, float64, the smallest first.
+
+    All pairs where there are at most :data:`PAIRS`, else as many drawn with ``seed``.
+    """
+    units = unit_vectors(embeddings)
+    tracks = len(units)
+    if tracks * (tracks - 1) // 2 <= PAIRS:
+        return np.sort((units @ units.T)[np.triu_indices(tracks, 1)])
+    generator = np.random.default_rng(seed)
+    a = generator.integers(tracks, size=PAIRS)
+    b = (a + generator.integers(1, tracks, size=PAIRS)) % tracks
+    found = np.empty(PAIRS)
+    for first in range(0, PAIRS, _ROWS_AT_ONCE):
+        part = slice(first, first + _ROWS_AT_ONCE)
+        found[part] = (units[a[part]] * units[b[part]]).sum(axis=1)
+    return np.sort(found)
+
+
+def percentiles(similarities: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Per cent of the ``pairs`` of :func:`pair_similarities` that are less alike, float64."""
+    return np.searchsorted(pairs, similarities) * 100 / len(pairs)
+
+
 def hubness(neighbours: Neighbours) -> float:
     """Compute the skewness of the k-occurrence: how often each track is among the k nearest.
 
@@ -250,12 +276,21 @@ def occurrences(neighbours: Neighbours) -> np.ndarray:
     return np.bincount(neighbours.rows.ravel(), minlength=neighbours.tracks)
 
 
+def groups_of_tracks(groups: TrackGroups) -> list[np.ndarray]:
+    """Numbers of the groups that each track is in, in rising order."""
+    order = np.argsort(groups.rows, kind="stable")
+    numbers = np.repeat(np.arange(len(groups)), groups.lengths)[order]
+    ends = np.searchsorted(groups.rows[order], np.arange(1, groups.tracks))
+    return np.split(numbers, ends)
+
+
 @dataclass(frozen=True)
 class Mates:
     """Mates of queries: tracks that share a group with them."""
 
     found: np.ndarray  # whether each neighbour is one, bool [queries, k]
     there: np.ndarray  # number of all mates, near or not, int64 [queries]
+    groups: list[np.ndarray]  # numbers of the groups that each query has mates in
 
     @property
     def share(self) -> float:
@@ -270,18 +305,20 @@ def mates_among(neighbours: Neighbours, groups: TrackGroups) -> Mates:
             f"groups {groups.name!r} are of {groups.tracks} tracks, the embeddings of "
             f"{neighbours.tracks}"
         )
-    order = np.argsort(groups.rows, kind="stable")
-    group_of = np.repeat(np.arange(len(groups)), np.diff(groups.indptr))[order]
-    ends = np.searchsorted(groups.rows[order], np.arange(groups.tracks + 1))
-    found, there = [], []
+    found, there, groups_of = [], [], groups_of_tracks(groups)
     for query, rows in zip(neighbours.queries, neighbours.rows, strict=True):
         mates = np.zeros(groups.tracks, bool)
-        for group in group_of[ends[query] : ends[query + 1]]:
+        for group in groups_of[query]:
             mates[groups.group(group)] = True
         mates[query] = False
         found.append(mates[rows])
         there.append(np.count_nonzero(mates))
-    return Mates(np.array(found).reshape(neighbours.rows.shape), np.array(there, np.int64))
+    shared = groups.lengths > 1
+    return Mates(
+        np.array(found).reshape(neighbours.rows.shape),
+        np.array(there, np.int64),
+        [groups_of[query][shared[groups_of[query]]] for query in neighbours.queries],
+    )
 
 
 @dataclass(frozen=True)
@@ -290,18 +327,23 @@ class Retrieval:
 
     recall: dict[int, float]
     average_precision: dict[int, float]
-    # 95 % intervals, bootstrap over queries, by ``recall@k`` and ``map@k``
-    intervals: dict[str, tuple[float, float]]
+    r_precision: float
+    # 95 % intervals, bootstrap over groups, by ``recall@k``, ``map@k`` and ``r_precision``; None
+    # where all queries are of one group
+    intervals: dict[str, tuple[float, float] | None]
     queries: int  # tracks that have mates
     left_out: int  # tracks that have none
+    cut: int  # queries with more mates than neighbours were looked at, see :func:`retrieval`
 
 
 def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> Retrieval:
-    """Compute recall and Mean Average Precision at some k (Manning, Raghavan & Schütze 2008, 8.4).
+    """Compute recall, MAP and R-precision (Manning, Raghavan & Schütze 2008, section 8.4).
 
     Of a query with R mates, rᵢ being 1 where its neighbour at place i is one:
-    recall@k = Σ_{i ≤ k} rᵢ / R, which stays below 1 where R > k, and average precision
-    AP@k = Σ_{i ≤ k} rᵢ · (Σ_{j ≤ i} rⱼ / i) / min(k, R), which reaches 1.
+    recall@k = Σ_{i ≤ k} rᵢ / min(k, R), the share of the mates that k places can hold;
+    AP@k = Σ_{i ≤ k} rᵢ · (Σ_{j ≤ i} rⱼ / i) / min(k, R); and R-precision = Σ_{i ≤ R} rᵢ / R, where
+    of ``cut`` queries, with more mates than there are places, all places count in place of R. Each
+    reaches 1. The intervals are of :func:`.grouped_mean_intervals`.
 
     Raises EmbeddingsError for a k out of range, and where no query has mates.
     """
@@ -314,15 +356,21 @@ def retrieval(mates: Mates, ks: Sequence[int] = (1, 10, 100), seed: int = 0) -> 
     found, there = mates.found[some], mates.there[some]
     hits = np.cumsum(found, axis=1)
     precise = np.cumsum(found * hits / np.arange(1, places + 1), axis=1)
-    columns = [hits[:, k - 1] / there for k in ks]
+    last = np.minimum(there, places)
+    columns = [hits[:, k - 1] / np.minimum(k, there) for k in ks]
     columns += [precise[:, k - 1] / np.minimum(k, there) for k in ks]
+    columns.append(hits[np.arange(len(hits)), last - 1] / last)
     values = np.stack(columns, axis=1)
-    names = [f"{name}@{k}" for name in ("recall", "map") for k in ks]
+    names = [f"{name}@{k}" for name in ("recall", "map") for k in ks] + ["r_precision"]
+    groups = [one for one, has_mates in zip(mates.groups, some, strict=True) if has_mates]
+    spans = grouped_mean_intervals(values, groups, seed=seed) or [None] * len(names)
     means = values.mean(axis=0).tolist()
     return Retrieval(
         recall=dict(zip(ks, means[: len(ks)], strict=True)),
-        average_precision=dict(zip(ks, means[len(ks) :], strict=True)),
-        intervals=dict(zip(names, mean_intervals(values, seed=seed), strict=True)),
+        average_precision=dict(zip(ks, means[len(ks) : -1], strict=True)),
+        r_precision=means[-1],
+        intervals=dict(zip(names, spans, strict=True)),
         queries=int(some.sum()),
         left_out=int((~some).sum()),
+        cut=int((there > places).sum()),
     )

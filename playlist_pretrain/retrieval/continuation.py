@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from playlist_pretrain.playlists.readers import (
 from playlist_pretrain.playlists.readers.m3u import lines_of
 from playlist_pretrain.playlists.readers.paths import paths_hint, without_extension
 from playlist_pretrain.playlists.readers.source import LeftOut, set_encoding
-from playlist_pretrain.records.paths import DRIVE, SCHEME, PathIds
+from playlist_pretrain.records.paths import ADDRESS, DRIVE, SCHEME, PathIds, path_of_uri
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable, leads_below
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 FORMATS = (".m3u8", ".csv", ".json")
 MOST_LISTED = 20
 EXAMPLES = 3
+EXTENC = re.compile(r"#EXTENC:", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Playlist:
     name: str  # id of the group that it is in its source
     entries: list[str]  # track ids as the reader gives them, in order
     entry_rows: np.ndarray  # int32 [entries], rows of the table; below 0 where it has none
-    lines: list[str] | None = None  # all lines of an M3U file
-    folder: Path | None = None  # of the M3U file, which its relative paths start from
+    lines: list[tuple[str, int]] | None = None  # of an M3U file, all of them, and their rows
+    folder: Path | None = None  # on disk that the file is in, which relative paths start from
     notes: tuple[str, ...] = ()  # on rows left out, and on how paths were taken
 
     @property
@@ -121,12 +123,15 @@ def read_playlist(
         prefix=path_prefix,
         strip=without_extension,
     )
+    rows = ids.rows(entries)
     lines, folder = None, None
     m3u = READERS.get("m3u")
     source = next((file for file in files if file.group_id == name), files[0])
+    if source.folder is not None and "audio" in reader.options:
+        folder = source.folder / source.path.parent
     if reader is m3u or ("audio" in reader.options and m3u.accepts(source.path)):
-        lines, folder = lines_of(source), source.file and source.file.absolute().parent
-    rows = ids.rows(entries)
+        row_of = dict(zip(entries, rows.tolist(), strict=True))
+        lines = [(line, row_of.get(entry, -1)) for line, entry in lines_of(source, audio)]
     notes = [*filter(None, [left_out.text()]), *ids.notes()]
     if others := other_files(reader, path, files):
         notes.append(f"files of other kinds left alone: {files_text(others)}")
@@ -174,78 +179,144 @@ def write_continued(
     rows: np.ndarray,
     similarities: np.ndarray,
     audio: Path | None = None,
-) -> None:
+    files: Mapping[str, str] | None = None,
+    percentiles: np.ndarray | None = None,
+) -> list[str]:
     """Write a playlist and the ``rows`` added to it as ``.m3u8``, ``.csv`` or ``.json``, whole.
 
-    ``.m3u8`` keeps the lines of an M3U file, and adds the paths that the table has, or else
-    ids: absolute paths where the playlist has such. In another folder than the playlist's
-    all paths become absolute where ``audio``, the folder that the table's paths are below, is
-    known, since relative ones would lead elsewhere. ``.csv`` is a table with ``group_id``,
-    ``track_id`` and, of what is added, ``similarity``. ``.json`` is JSPF, beside which stand
-    ``added`` and ``not_in_embeddings``. Each can be read as a playlist again. Raises TableError
-    for an id or path that no line of an M3U file can hold, or that leads out of the audio folder.
+    ``.m3u8`` keeps the lines of an M3U file that lead to a file, with absolute paths in place of
+    relative ones where it is written to another folder, and in place of those that lead to none has
+    the path of their track. Tracks are added as the paths that the table has, or ``files`` (by
+    id), below ``audio``, by default the playlist's own folder: relative ones to a playlist of
+    such in its own folder, else absolute ones. Returns the lines that lead to no file.
+    ``.csv`` is a table with ``group_id``, ``track_id`` and, of what is added, ``similarity`` and
+    ``percentile`` if it is given. ``.json`` is JSPF, beside which stand ``added`` and
+    ``not_in_embeddings``. Each can be read as a playlist again. Raises TableError for an id or path
+    that no line of an M3U file can hold, or that leads out of the audio folder.
     """
     kind = out.suffix.lower()
     if kind == ".m3u8":
-        lines = _m3u_lines(out, playlist, table, rows, audio)
+        lines = _Lines(out, playlist, table, audio, files or {}).with_more(rows)
         with atomic_write(out, "w") as stream:
             stream.writelines(line + "\n" for line in lines)
-        return
+        entries = [line for line in lines if line and line[0] != "#" and not ADDRESS.match(line)]
+        return [line for line in entries if not os.path.isfile(_target(line, out.parent))]
     pairs = zip(playlist.entries, playlist.entry_rows.tolist(), strict=True)
     ids = [table.track_ids[row] if row >= 0 else entry for entry, row in pairs]
     more = table.track_ids.take(rows)
-    added = list(zip(more, similarities.tolist(), strict=True))
+    figures = {"similarity": similarities.tolist()}
+    figures |= {} if percentiles is None else {"percentile": percentiles.tolist()}
+    added = list(zip(more, *figures.values(), strict=True))
     if kind == ".csv":
         with atomic_write(out, "w") as stream:
             writer = TableWriter(stream, quote_text=True)
-            writer.writerow(["group_id", "track_id", "similarity"])
-            writer.writerows([playlist.name, track_id, ""] for track_id in ids)
+            writer.writerow(["group_id", "track_id", *figures])
+            writer.writerows([playlist.name, track_id, *[""] * len(figures)] for track_id in ids)
             writer.writerows([playlist.name, *one] for one in added)
-        return
+        return []
     tracks = [{"identifier": [track_id]} for track_id in [*ids, *more]]
     write_json(out, {
         "playlist": {"title": playlist.name, "track": tracks},
         "added": [
-            {"rank": rank, "similarity": similarity, "track_id": track_id}
-            for rank, (track_id, similarity) in enumerate(added, 1)
+            {"rank": rank, **dict(zip(figures, values, strict=True)), "track_id": track_id}
+            for rank, (track_id, *values) in enumerate(added, 1)
         ],
         "not_in_embeddings": playlist.missing,
     })  # fmt: skip
+    return []
 
 
-def _m3u_lines(
-    out: Path, playlist: Playlist, table: EmbeddingTable, rows: np.ndarray, audio: Path | None
-) -> list[str]:
-    lines, folder = playlist.lines, playlist.folder
-    absolute = any(line.startswith("/") or line.lower().startswith("file:") for line in lines or [])
-    if lines and folder and audio and folder.resolve() != out.parent.resolve():
-        lines, absolute = [_from_folder(line, folder) for line in lines], True
+class _Lines:
+    """Lines of an M3U file at ``out``; see :func:`write_continued`."""
 
-    def line_of(row: int) -> str:
-        path = (table.track_ids if table.paths is None else table.paths)[row]
+    def __init__(
+        self,
+        out: Path,
+        playlist: Playlist,
+        table: EmbeddingTable,
+        audio: Path | None,
+        files: Mapping[str, str],
+    ):
+        self._playlist, self._table, self._files = playlist, table, files
+        self._to = os.path.realpath(out.parent)
+        self._from = playlist.folder and os.path.realpath(playlist.folder)
+        self._root = audio or playlist.folder
+        entries = [line for line, _ in playlist.lines or () if line and line[0] != "#"]
+        self._relative = self._from == self._to and any(map(_is_relative, entries))
+        self._relative &= not any(map(_is_absolute, entries))
+
+    def with_more(self, rows: np.ndarray) -> list[str]:
+        """The playlist's lines, and one for each of the ``rows`` added."""
+        if self._playlist.lines is not None:
+            lines = [self._kept(line, row) for line, row in self._playlist.lines]
+        else:
+            pairs = zip(self._playlist.entries, self._playlist.entry_rows.tolist(), strict=True)
+            lines = ["#EXTM3U"]
+            lines += [self._of_row(row) if row >= 0 else self._of_id(id_) for id_, row in pairs]
+        return [*lines, *map(self._of_row, rows.tolist())]
+
+    def _kept(self, line: str, row: int) -> str:
+        """A line that leads where the playlist's own does, or else to the file of its track."""
+        if line.startswith("#"):
+            return "#EXTENC: UTF-8" if EXTENC.match(line) else line
+        unknown = self._from is None and _is_relative(line)  # of a member of a zip file
+        target = "" if unknown else _target(line, self._from or "")
+        known = row >= 0 and leads_below(self._below(row))
+        if known and not os.path.isfile(target) and os.path.isfile(self._path(row)):
+            return self._of_row(row)
+        if not line or unknown or self._from == self._to or _is_absolute(line):
+            return line
+        return _line(target) if _is_relative(line) or os.path.isfile(target) else line
+
+    def _below(self, row: int) -> str:
+        """Path of a track's file below the audio folder; its id where that is all."""
+        if self._table.paths is not None:
+            return self._table.paths[row]
+        track_id = self._table.track_ids[row]
+        return self._files.get(track_id, track_id)
+
+    def _path(self, row: int) -> str:
+        """Path of a track's file, relative where no folder is known."""
+        path = self._below(row)
         if not leads_below(path):
             raise TableError(
-                f"track {table.track_ids[row]!r}: {path!r} is no path below the audio folder, "
-                "which an M3U file would lead to; write .csv or .json"
+                f"track {self._table.track_ids[row]!r}: {path!r} is no path below the audio "
+                "folder, which an M3U file would lead to; write .csv or .json"
             )
-        if absolute and audio is not None and table.paths is not None:
-            path = posixpath.join(os.path.abspath(audio), path)
-        elif SCHEME.match(path) or DRIVE.match(path) or "\\" in path:
-            path = f"./{path}"  # else it would be taken for an address, or for a path of Windows
+        return path if self._root is None else posixpath.join(os.path.abspath(self._root), path)
+
+    def _of_row(self, row: int) -> str:
+        path = self._path(row)
+        if self._relative:
+            root = os.path.abspath(self._root or "")
+            path = os.path.join(os.path.realpath(root), os.path.relpath(path, root))
+            path = os.path.relpath(path, self._to)
+        if SCHEME.match(path) or DRIVE.match(path) or "\\" in path:
+            path = path if path.startswith("/") else f"./{path}"  # else it is taken for an address
         return _line(path)
 
-    if lines is None:
-        pairs = zip(playlist.entries, playlist.entry_rows.tolist(), strict=True)
-        lines = ["#EXTM3U", *(line_of(row) if row >= 0 else _line(entry) for entry, row in pairs)]
-    return [*lines, *map(line_of, rows.tolist())]
+    def _of_id(self, entry: str) -> str:
+        """Line of an entry that no track of the table is."""
+        if self._root is None or not leads_below(entry) or ADDRESS.match(entry):
+            return _line(entry)
+        return _line(posixpath.join(os.path.abspath(self._root), entry))
 
 
-def _from_folder(line: str, folder: Path) -> str:
-    """A line of an M3U file in ``folder``, with a path that leads there from anywhere."""
-    relative = line and not line.startswith(("#", "/", "\\")) and "\\" not in line
-    if not relative or SCHEME.match(line) or DRIVE.match(line):
-        return line
-    return posixpath.normpath(posixpath.join(folder.as_posix(), line))
+def _is_absolute(line: str) -> bool:
+    """True for a path from the root."""
+    return line.startswith("/") or line.lower().startswith("file:")
+
+
+def _is_relative(line: str) -> bool:
+    """True for a path from the playlist's own folder."""
+    elsewhere = _is_absolute(line) or "\\" in line or SCHEME.match(line) or DRIVE.match(line)
+    return not elsewhere
+
+
+def _target(line: str, folder: str | Path) -> str:
+    """Path that a player takes a line for, of an M3U file in ``folder``."""
+    path = path_of_uri(line) if line.lower().startswith("file:") else line
+    return os.path.normpath(os.path.join(folder, path))
 
 
 def _line(text: str) -> str:

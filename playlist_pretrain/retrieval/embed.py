@@ -155,7 +155,7 @@ def audio_source(
         lambda first: windows_of_files(tracks[first:], folder, load, workers),
         paths=[_as_text(track.source) for track in tracks],
         notes=notes,
-        about={"audio": _as_text(str(folder)), "excerpt": load.excerpt or "full"},
+        about={"audio": _as_text(os.path.abspath(folder)), "excerpt": load.excerpt or "full"},
         facts=facts,
     )
 
@@ -258,6 +258,7 @@ def embed(
     per: str = "track",
     dtype: str = "float32",
     short: str = "repeat",
+    centre: bool = False,
     batch: int = BATCH,
     workers: int | None = None,
     precision: str = "float32",
@@ -285,6 +286,8 @@ def embed(
         Seconds from the centre of each file of ``audio`` [all of it], see :func:`.decode`.
     per, dtype, short, precision, strategy
         See :data:`CHOICES`.
+    centre : bool
+        Take the mean of all tracks from the vectors; the table keeps it.
     batch : int
         Windows that go through the model together, of all replicas.
     workers, replicas : int, optional
@@ -325,7 +328,7 @@ def embed(
         "frames": embedder.frames,
         **{name: getattr(asked, name) for name in ("short", "per", "dtype", "precision")},
     }
-    request = {**settings, "batch": batch, **source.facts()}
+    request = {**settings, "batch": batch, **source.facts(), **({"centre": True} if centre else {})}
     about = {"model": model, **settings, **source.about, "request": request}
     parts, vectors, report = _beside(out)
     with folder_lock(parts, f"{out} is being made", error=EmbeddingsError):
@@ -513,22 +516,45 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
         )
     if not notes:
         report.unlink(missing_ok=True)
-    _write_vectors(vectors, (part["vectors"] for part in _load_parts(out)), rows)
-    columns = {"windows": about["per"] == "window", "audio": source.paths is not None}
     silent = [note.track_id for note in notes if note.status in KEPT]
     about = {**about, "left_out": len(notes) - len(silent)}
     about |= {"silent": silent} if silent else {}
+    mean: np.ndarray | float = 0.0
+    if "centre" in about["request"]:
+        mean = _mean_of_tracks(out)
+        about["centre"] = mean.tolist()
+
+    def stored(part: Mapping[str, Any]) -> np.ndarray:
+        vectors = part["vectors"]
+        return (vectors - mean).astype(vectors.dtype) if "centre" in about else vectors
+
+    _write_vectors(vectors, map(stored, _load_parts(out)), rows)
+    columns = {"windows": about["per"] == "window", "audio": source.paths is not None}
     with embedding_writer(out, dim, about, dtype=about["dtype"], **columns) as write:
         first = 0
         for part in _load_parts(out):
             tracks = np.repeat(first + np.arange(len(part["counts"])), part["counts"]).tolist()
             write(
                 [source.ids[track] for track in tracks],
-                part["vectors"],
+                stored(part),
                 part["starts"] if columns["windows"] else None,
                 [source.paths[track] for track in tracks] if source.paths is not None else None,
             )
             first += len(part["counts"])
+
+
+def _mean_of_tracks(out: Path) -> np.ndarray:
+    """Mean of all tracks, float64 [dim], each the mean over its vectors."""
+    total, tracks = np.zeros(()), 0
+    for part in _load_parts(out):
+        counts = part["counts"][part["counts"] > 0]
+        if len(counts):
+            means = mean_over_windows(part["vectors"].astype(np.float32), counts)
+            total = total + means.sum(axis=0, dtype=np.float64)
+            tracks += len(means)
+    if tracks < 2:
+        raise EmbeddingsError("--centre: one track is its own mean, so nothing would be left of it")
+    return total / tracks
 
 
 def _write_vectors(path: Path, arrays: Iterable[np.ndarray], rows: int) -> None:

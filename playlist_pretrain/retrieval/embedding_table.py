@@ -35,6 +35,9 @@ FORMAT = 1
 METADATA = b"playlist_pretrain"
 DTYPES = ("float32", "float16")
 ROWS_AT_ONCE = 1000
+LARGEST = 1e38
+"""Bound on the values of a centre: about that of float32."""
+COLUMNS = ("track_id", "start_seconds", "path", "embedding")
 
 
 def leads_below(path: str) -> bool:
@@ -62,10 +65,10 @@ class EmbeddingTable:
         ``front_end`` (its constants), ``frames`` (of a window), ``short``, and of a collection
         ``collection`` (its folder) and ``collection_key``, of audio files ``audio`` (the folder);
         ``excerpt`` (seconds of each source, or ``full``), ``silent`` (ids of tracks that are
-        silent, or nearly), ``left_out`` (tracks without an embedding) and ``request``, by which
-        ``embed.py`` tells whether the file is finished; ``per``, ``dtype``, ``precision``. Of a
-        table made in memory ``model`` (its path), ``model_key`` and ``silent`` alone. Empty where
-        the file is not of this package.
+        silent, or nearly), ``centre`` (the mean that was taken from centred ones), ``left_out``
+        (tracks without an embedding) and ``request``, by which ``embed.py`` tells whether the file
+        is finished; ``per``, ``dtype``, ``precision``. Of a table made in memory ``model`` (its
+        path), ``model_key`` and ``silent`` alone. Empty where the file is not of this package.
     skipped : sequence of (str, str)
         Path, or id, and reason of each track that was left out when they were made in memory.
     """
@@ -138,6 +141,38 @@ def silent_ids(about: Mapping[str, Any]) -> set[str]:
     """Ids of the tracks that are silent, or nearly, in the metadata of a table."""
     ids = about.get("silent")
     return {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
+
+
+def centre_of(table: EmbeddingTable) -> np.ndarray | None:
+    """Return the mean that was taken from the vectors of a table, float64 [dim]; None if none was.
+
+    Raises EmbeddingsError where the metadata hold something else.
+    """
+    found = table.about.get("centre")
+    if found is None:
+        return None
+    numbers = isinstance(found, list) and all(
+        type(one) in (int, float) and abs(one) < LARGEST for one in found
+    )
+    if not numbers or len(found) != table.vectors.shape[1]:
+        raise EmbeddingsError(
+            f"the embeddings are damaged: a centre that is not {table.vectors.shape[1]} numbers"
+        )
+    return np.array(found, np.float64)
+
+
+def centred(table: EmbeddingTable) -> EmbeddingTable:
+    """Take the mean of all tracks from the vectors, once: a table that is centred stays as it is.
+
+    What all tracks share leaves no room between cosines, and makes hubs (Suzuki et al. 2013,
+    Centering similarity measures to reduce hubs). The mean is one of vectors as they are, so that
+    those of windows, of tracks and of a new file can be centred alike.
+    """
+    if centre_of(table) is not None:
+        return table
+    mean = table.by_track().vectors.mean(axis=0, dtype=np.float64)
+    vectors = (table.vectors - mean).astype(np.float32)
+    return replace(table, vectors=vectors, about={**table.about, "centre": mean.tolist()})
 
 
 def as_stored(vectors: np.ndarray, dtype: str, track_ids: Sequence[str], whose: str) -> np.ndarray:

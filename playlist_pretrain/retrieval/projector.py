@@ -17,7 +17,7 @@ from playlist_pretrain.retrieval.table_groups import (
     ARTISTS,
     TAGS_FILE,
     KnownTracks,
-    tag_artists,
+    groups_of_tags,
     track_values,
 )
 
@@ -97,11 +97,13 @@ def _columns_of(collection: Collection, track_ids: Sequence[str]) -> dict[str, l
         if groups_path(collection.path, ARTISTS).is_file():
             found = [load_groups(collection, ARTISTS)]
         else:
-            found = tag_artists(collection, KnownTracks(collection.track_ids))
+            found = groups_of_tags(collection, KnownTracks(collection.track_ids))
     except GroupsError as error:  # made for what the collection was before: they say nothing now
         logger.warning("--projector: without artists: %s", error)
         return columns
     for groups in found:
+        if groups.name != ARTISTS:
+            continue
         names = track_values(groups, collection.track_ids)
         columns["artist"] = ["|".join(names.get(track_id, ())) for track_id in track_ids]
     return columns

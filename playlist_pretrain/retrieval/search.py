@@ -30,10 +30,12 @@ from playlist_pretrain.errors import (
 from playlist_pretrain.evaluation.neighbours import (
     ExactSearch,
     Search,
-    centre,
     mean_cosine,
+    pair_similarities,
+    percentiles,
     unit_vectors,
 )
+from playlist_pretrain.evaluation.neighbours import centre as _centre
 from playlist_pretrain.files import TableWriter, atomic_write, write_json
 from playlist_pretrain.messages import command
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
@@ -45,22 +47,26 @@ from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, wr
 from playlist_pretrain.retrieval.embed import excerpt_of_collection
 from playlist_pretrain.retrieval.embedding_table import (
     EmbeddingTable,
+    centre_of,
+    centred,
     read_embeddings,
     silent_ids,
 )
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
 from playlist_pretrain.retrieval.model import Model
+from playlist_pretrain.retrieval.selection import Likeness, away_from, choose, song_path
 from playlist_pretrain.retrieval.space import SpaceReport, space_report
 from playlist_pretrain.retrieval.table_groups import (
+    ALBUMS,
     ARTISTS,
     KnownTracks,
-    artist_groups,
     artists_of,
     audio_folder_of,
     collection_groups,
     collection_of,
-    tag_artists,
+    groups_of_table,
+    groups_of_tags,
     text_about,
     track_values,
 )
@@ -70,12 +76,13 @@ if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
     from playlist_pretrain.records.collection import Collection
 
-TOP, ADD = 10, 20
+TOP, ADD, STEPS = 10, 20, 20
 SAME = 0.9999
 """Similarity from which a track of the same name is taken for the same audio."""
 CLOSEST = 5
-_NOT_SHOWN = ("playlists", "sessions")
-"""Groups that a page does not show: a track is in dozens of them."""
+MOST_COMPARED = 1_000
+"""Tracks found that are looked through for copies where none are folded."""
+PLAYLISTS = "playlists"
 
 logger = logging.getLogger(__name__)
 
@@ -89,31 +96,49 @@ class Query:
     left_out: np.ndarray  # rows that are no answer: those asked about
 
 
-def open_table(path: str | Path) -> EmbeddingTable:
-    """Read the embeddings of a file, one a track, without those of tracks that are silent.
+def open_table(embeddings: str | Path | EmbeddingTable, *, centre: bool = False) -> EmbeddingTable:
+    """Take embeddings, or read them from a file, one a track, without those of silent tracks.
 
-    Raises EmbeddingsError for zeros, or fewer than two tracks.
+    With ``centre`` the mean of all is taken from them. Raises EmbeddingsError for zeros, or fewer
+    than two tracks.
     """
-    table = read_embeddings(path).by_track()
+    table, name = embeddings, "the embeddings"
+    if not isinstance(table, EmbeddingTable):
+        table, name = read_embeddings(table), str(table)
+    table = table.by_track()
+    if centre and centre_of(table) is not None:
+        logger.info(f"{name}: centred already")
+    elif centre:
+        table = centred(table)
     if (silent := table.silent).size:
         first = shown(table.track_ids[int(silent[0])])
         what = "1 track is" if silent.size == 1 else f"{silent.size:,} tracks are"
         logger.info(f"{what} silent, or nearly, and no neighbour of others (such as {first})")
         table = table.without(silent)
+    if len(table) < 2:
+        what = "one track" if len(table) else "no track that has sound"
+        raise EmbeddingsError(f"{name}: {what}, so it has no neighbours")
     zero = np.flatnonzero(~table.vectors.any(axis=1))
     if len(zero):
         row = int(zero[0])
         raise EmbeddingsError(
-            f"{path}: row {row} (track {table.track_ids[row]!r}): all zeros, so it has no direction"
+            f"{name}: row {row} (track {table.track_ids[row]!r}): all zeros, so it has no direction"
             + (f", as {len(zero) - 1:,} others" if len(zero) > 1 else "")
         )
-    if len(table) < 2:
-        raise EmbeddingsError(f"{path}: one track, so it has no neighbours")
     return table
 
 
 def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> Query:
-    """Ask for the nearest tracks of the centre of some tracks.
+    """Ask for the nearest tracks of the centre of some tracks; raises as :func:`rows_of`."""
+    rows = rows_of(table, known, ids)
+    text = shown(known.track_ids[rows[0]])
+    if len(rows) > 1:
+        text = f"the centre of {len(rows)} tracks"
+    return Query(text, _centre(table.vectors[rows]), rows)
+
+
+def rows_of(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> np.ndarray:
+    """Rows of some ids, each once.
 
     Raises TrackError, which names the ids most alike, for one that the table does not have.
     """
@@ -128,8 +153,7 @@ def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) 
             f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
             f"{near}{did_you_mean(wanted, known.rows)}"
         )
-    text = shown(ids[0]) if len(ids) == 1 else f"the centre of {len(ids)} tracks"
-    return Query(text, centre(table.vectors[rows]), rows)
+    return rows
 
 
 def closest_ids(wanted: str, ids: Iterable[str]) -> list[str]:
@@ -206,10 +230,12 @@ def audio_query(
         logger.warning(
             f"{audio}: {sound:.1%} of what is taken of it has sound: what is near says little"
         )
-    vector = Model(embedder).embed(decoded.waveform).vectors[0]
+    vector = Model(embedder).embed(decoded.waveform).vectors[0].astype(np.float64)
+    if (mean := centre_of(table)) is not None:
+        vector = vector - mean
     if not vector.any():
         raise ModelError(f"{name}: its embedding of {printable(str(audio))} has no direction")
-    return Query(printable(str(audio)), vector.astype(np.float64), np.empty(0, np.int64))
+    return Query(printable(str(audio)), vector, np.empty(0, np.int64))
 
 
 def _excerpt_to_take(
@@ -286,19 +312,30 @@ class Found:
     table: EmbeddingTable  # one vector a track
     groups: list[TrackGroups]  # of its tracks
     query: Query | None
-    rows: np.ndarray  # int64 [found], the nearest first; none without a query
-    similarities: np.ndarray  # float64 [found]
+    rows: np.ndarray  # int64 [found], the nearest first, or those of a path; none without a query
+    similarities: np.ndarray  # float64 [found]; of a path to the track before, NaN of its first
+    percentiles: np.ndarray  # float64 [found]: per cent of the pairs of tracks that are less alike
+    folded: list[tuple[int, int]]  # rows left out, and the row that each is a version of
+    path: bool  # whether the rows are a path
     playlist: Playlist | None  # that the rows continue
     report: SpaceReport | None
 
     def neighbours(self) -> list[dict[str, Any]]:
-        """Rank, similarity, id and artist (None where not known) of each track found."""
+        """Rank, similarity, percentile, id and artist of each track found.
+
+        Of the first track of a path similarity and percentile are None, and so is an artist that
+        is not known.
+        """
         artists = artists_of(self.groups, self.rows)
-        found = zip(self.rows.tolist(), self.similarities.tolist(), artists, strict=True)
+        found = zip(
+            self.rows.tolist(), self.similarities.tolist(), self.percentiles.tolist(), artists,
+            strict=True,
+        )  # fmt: skip
         return [
-            {"rank": rank, "similarity": similarity, "track_id": self.table.track_ids[row],
-             "artist": artist}
-            for rank, (row, similarity, artist) in enumerate(found, 1)
+            {"rank": rank, "similarity": None if np.isnan(similarity) else similarity,
+             "percentile": None if np.isnan(similarity) else percentile,
+             "track_id": self.table.track_ids[row], "artist": artist}
+            for rank, (row, similarity, percentile, artist) in enumerate(found, 1)
         ]  # fmt: skip
 
     def __repr__(self) -> str:
@@ -308,21 +345,28 @@ class Found:
             heading = "artist" if any(row["artist"] is not None for row in rows) else ""
             names = [shown(row["track_id"]) for row in rows]
             width = max(map(len, ["track", *names]))
-            lines.append(f"nearest to {self.query.text}")
-            lines.append(f"  rank  similarity  {'track':<{width}}  {heading}")
+            lines.append(self.query.text if self.path else f"nearest to {self.query.text}")
+            lines.append(f"  rank  similarity  percentile  {'track':<{width}}  {heading}")
             for row, name in zip(rows, names, strict=True):
                 artist = "" if row["artist"] is None else shown(row["artist"])
-                start = f"  {row['rank']:>4}  {row['similarity']:>10.4f}"
-                lines.append(f"{start}  {name:<{width}}  {artist}")
+                figures = " " * 22
+                if row["similarity"] is not None:
+                    figures = f"{row['similarity']:>10.4f}  {row['percentile']:>8.2f} %"
+                lines.append(f"  {row['rank']:>4}  {figures}  {name:<{width}}  {artist}")
+            ids = self.table.track_ids
+            lines += [
+                f"  folded: {shown(ids[row])}, the same as {shown(ids[kept])}"
+                for row, kept in self.folded
+            ]
         if self.report is not None:
             lines.append(self.report.text(self.table.track_ids))
         return "\n".join(line.rstrip() for line in lines)
 
 
 def search(
-    embeddings: str | Path,
+    embeddings: str | Path | EmbeddingTable,
     *,
-    track: Sequence[str] = (),
+    track: str | Sequence[str] = (),
     audio: str | Path | None = None,
     model: str | None = None,
     excerpt: float | str | None = None,
@@ -336,7 +380,14 @@ def search(
     path_prefix: str | None = None,
     encoding: str | None = None,
     audio_folder: str | Path | None = None,
+    path: Sequence[str] = (),
+    steps: int | None = None,
     top: int | None = None,
+    less: str | Sequence[str] = (),
+    per_artist: int | None = None,
+    per_album: int | None = None,
+    fold: bool = False,
+    centre: bool = False,
     report: bool = False,
     collection: str | Path | None = None,
     groups: Sequence[str] | None = None,
@@ -348,33 +399,46 @@ def search(
     out: str | Path | None = None,
     page: str | Path | None = None,
 ) -> Found:
-    """Search in a file of embeddings, and write what was found.
+    """Search among embeddings, and write what was found.
 
     Parameters
     ----------
-    embeddings : str or Path
-        Parquet file; windows are averaged by track.
+    embeddings : str, Path or EmbeddingTable
+        Parquet file, or what ``model.embed(…)`` gives; windows are averaged by track.
     track, audio, playlist
-        Query, one of them at most: ids of tracks, an audio file (``model`` embeds it, ``excerpt``
-        is what is taken of it, by default as of the tracks; for ``trust_model`` see
+        Query, one of them at most: id or ids of tracks, an audio file (``model`` embeds it,
+        ``excerpt`` is what is taken of it, by default as of the tracks; for ``trust_model`` see
         :func:`.load_model`), or a playlist (``name``, ``format``, ``columns``, ``map``,
         ``path_prefix``, ``encoding`` say how it is read, ``add`` how many tracks are added).
-        Without any, or with ``report``, the space is reported on.
+        Without any, nor ``path`` or ``page``, or with ``report``, the space is reported on.
+    audio_folder : str or Path, optional
+        Folder below which paths in a playlist become ids, whose files a written playlist leads to
+        and a page plays.
+    path, steps
+        In place of a query, the ids of two tracks: a path of at most so many steps [20] leads from
+        one to the other; see :func:`.song_path`.
     top : int, optional
         Number of neighbours; default 10, or as many as there are.
-    audio_folder : str or Path, optional
-        Folder below which paths in a playlist become ids, and whose files a page plays.
+    less : str or sequence of str
+        Ids of tracks that the query is turned away from; see :func:`.away_from`.
+    per_artist, per_album : int, optional
+        Most tracks found of an artist, of an album; a track without a known one counts for none.
+    fold : bool
+        Leave out tracks that are the same as one found, or asked about; see :func:`.choose`.
+    centre : bool
+        Take the mean of all tracks from the embeddings, if they are not centred already.
     collection, groups, artists
         Groups of the tracks: the collection where it is not where the embeddings say, names of
-        its groups (default all, and tags), a table of artists.
+        its groups (default all, and tags), a table of artists, perhaps with albums.
     index : {"exact", "faiss"}
         ``faiss`` keeps an index beside the embeddings; see
         :mod:`~playlist_pretrain.retrieval.faiss_index`.
     seed : int
-        Seed of the index, of the queries drawn for a report, and of its intervals.
+        Seed of the index, of the queries drawn for a report, of its intervals, and of the pairs
+        that percentiles are of.
     out : str or Path, optional
-        File for what was found: ``.csv`` or ``.json``, of a playlist ``.m3u8`` too, of a report
-        alone ``.json``.
+        File for what was found: ``.csv`` or ``.json``, of a playlist or a path ``.m3u8`` too, of a
+        report alone ``.json``.
     page : str or Path, optional
         HTML file for a map of the tracks.
 
@@ -382,19 +446,31 @@ def search(
     ------
     PlaylistPretrainError
         With the option, file, row or track that has to be mended.
+
+    Examples
+    --------
+    >>> found = search(embeddings, track="futu/01", less="futu/02", centre=True)
+    >>> way = search(embeddings, path=["futu/01", "zena/03"], steps=5)
     """
-    table = open_table(embeddings)
+    track, less = ([one] if isinstance(one, str) else list(one) for one in (track, less))
+    label = "embeddings" if isinstance(embeddings, EmbeddingTable) else str(embeddings)
+    if index == "faiss" and isinstance(embeddings, EmbeddingTable):
+        raise RecipeError("index 'faiss' is kept beside a file: give the path of the embeddings")
+    table = open_table(embeddings, centre=centre)
     known = KnownTracks(table.track_ids)
-    query = continued = measured = None
+    query = continued = measured = of_file = None
     folder = audio_folder_of(table, audio_folder)
-    if folder and not audio_folder and (playlist or page):
-        logger.info(f"audio folder {folder}, which the embeddings name, is used")
+    written_playlist = out is not None and Path(out).suffix.lower() == ".m3u8"
+    if folder and not audio_folder and (playlist or page or written_playlist):
+        state = "is used" if folder.is_dir() else "is not there; --audio-folder says where it is"
+        logger.info(f"audio folder {folder}, which the embeddings name, {state}")
     if track:
         query = tracks_query(table, known, track)
     elif audio:
         query = audio_query(
             table, audio, model, collection, excerpt=excerpt, trust_model=trust_model
         )
+        of_file = query.vector
     elif playlist:
         continued = read_playlist(
             playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map,
@@ -402,43 +478,125 @@ def search(
         )  # fmt: skip
         logger.info(continued.text())
         rows = continued.rows
-        query = Query(f"playlist {shown(continued.name)}", centre(table.vectors[rows]), rows)
-    report = report or query is None
+        text = f"playlist {shown(continued.name)}"
+        query = Query(text, _centre(table.vectors[rows]), rows)
+    report = report or not (query or path or page)
+    needed = [name for name, cap in ((ARTISTS, True), (ALBUMS, per_album)) if cap]
     found_groups, opened = _groups(
-        table, known, collection, groups, artists, report or page is not None
+        table, known, collection, groups, artists, report or page is not None, needed
     )
     engine: Search = ExactSearch(table.vectors)
     if index == "faiss":
         settings = {"lists": faiss_lists, "probes": faiss_probes, "seed": seed}
-        engine = cached_search(embeddings, table.vectors, **settings)
+        engine = cached_search(str(embeddings), table.vectors, **settings)
         logger.info(
             f"it finds {engine.recall(seed=seed):.1%} of the ten nearest (of "
             f"{min(TRIED, len(table)):,} tracks drawn); more with more --faiss-probes"
         )
     rows, similarities = np.empty(0, np.int64), np.empty(0)
+    folded: list[tuple[int, int]] = []
     if query is not None:
+        asked, caps = query.left_out, _caps(found_groups, per_artist, per_album)
+        if less:
+            unwanted = rows_of(table, known, less)
+            if both := np.intersect1d(unwanted, asked).tolist():
+                which = shown(known.track_ids[both[0]])
+                raise TrackError(f"--less: {which} is asked about too")
+            vector = away_from(query.vector, _centre(table.vectors[unwanted]))
+            away = f", away from {len(unwanted):,} {'track' if len(unwanted) == 1 else 'tracks'}"
+            query = Query(query.text + away, vector, np.concatenate([asked, unwanted]))
         k, usual = (add, ADD) if playlist else (top, TOP)
         k = max(1, min(usual, len(table) - len(query.left_out))) if k is None else k
-        found = engine.of_vectors(query.vector[np.newaxis], k, query.left_out)
-        rows, similarities = found[0][0], found[1][0]
+        chosen = choose(engine, query.vector, k, query.left_out, caps=caps, fold=fold, asked=asked)
+        rows, similarities, folded = chosen.rows, chosen.similarities, chosen.folded
+        if len(rows) < k:
+            logger.info(f"{len(rows):,} of the {k:,} tracks asked for: no others keep the rules")
+        if not fold:
+            _tell_the_same(table, rows, asked)
+    elif path:
+        rows, similarities, query = _path(table, known, path, STEPS if steps is None else steps)
+    shares = np.empty(0)
+    if query is not None:
         logger.info(
-            f"{embeddings}: {len(table):,} tracks, mean cosine of two of them "
+            f"{label}: {len(table):,} tracks, mean cosine of two of them "
             f"{mean_cosine(table.vectors):.4f}"
         )
+        shares = percentiles(similarities, pair_similarities(table.vectors, seed))
     if report:
         k = min(TOP, len(table) - 1) if top is None else top
         measured = space_report(engine, table.vectors, found_groups, k=k, seed=seed)
-    result = Found(table, found_groups, query, rows, similarities, continued, measured)
-    logger.info(repr(result))
-    if audio and query is not None:
-        _tell_itself(result, query.vector, audio, known)
+    result = Found(
+        table, found_groups, query, rows, similarities, shares, folded, bool(path), continued,
+        measured,
+    )  # fmt: skip
+    if query is not None or measured is not None:
+        logger.info(repr(result))
+    if audio and of_file is not None:
+        _tell_itself(result, of_file, audio, known)
+    files = None
+    if audio_folder and table.paths is None and (page or written_playlist):
+        files = _files_of(audio_folder, set(table.track_ids))
     if out is not None:
-        _write(Path(out), result, folder, str(embeddings), {"track": track, "audio": audio})
-        logger.info(f"{out}: written")
+        asked_for = {"track": track, "audio": audio, "path": list(path), "less": less}
+        _write(Path(out), result, folder, label, asked_for, files)
     if page is not None:
         selected = track[0] if len(track) == 1 else None
-        _write_page(page, result, audio_folder, opened, artists, selected, seed)
+        _write_page(page, result, audio_folder, files, opened, artists, selected, seed)
     return result
+
+
+def _caps(
+    groups: Sequence[TrackGroups], per_artist: int | None, per_album: int | None
+) -> list[tuple[TrackGroups, int]]:
+    """Groups of which so many tracks at most may be found; RecipeError where there are none."""
+    caps = []
+    for name, option, most in (
+        (ARTISTS, "--per-artist", per_artist),
+        (ALBUMS, "--per-album", per_album),
+    ):
+        if most is None:
+            continue
+        of_name = next((one for one in groups if one.name == name), None)
+        if of_name is None:
+            column = name.removesuffix("s")
+            raise RecipeError(
+                f"{option} {most}: no {name} are known; groups {name!r} of the collection say them "
+                f"({command('match_playlists')}), or a column {column!r} of --artists"
+            )
+        caps.append((of_name, most))
+    return caps
+
+
+def _tell_the_same(table: EmbeddingTable, rows: np.ndarray, asked: np.ndarray) -> None:
+    """Say how many of the tracks found are the same as one before, which folding leaves out."""
+    rows = rows[:MOST_COMPARED]
+    likeness, before = Likeness(table.vectors), [*asked.tolist(), *rows.tolist()]
+    same = sum(
+        likeness.version_of(row, before[: len(asked) + place]) is not None
+        for place, row in enumerate(rows.tolist())
+    )
+    if same:
+        logger.info(f"{same:,} of them the same as one before, or asked about; --fold folds them")
+
+
+def _path(
+    table: EmbeddingTable, known: KnownTracks, ends: Sequence[str], steps: int
+) -> tuple[np.ndarray, np.ndarray, Query]:
+    """Rows of a path, their similarity to the row before, and its name."""
+    if len(ends) != 2:
+        raise RecipeError(f"--path {' '.join(ends)}: two ids, where it begins and where it ends")
+    a, b = (int(rows_of(table, known, [one])[0]) for one in ends)
+    rows = song_path(table.vectors, a, b, steps)
+    units = unit_vectors(table.vectors[rows])
+    similarities = np.concatenate([[np.nan], (units[1:] * units[:-1]).sum(axis=1)])
+    if len(rows) - 1 < steps:
+        logger.info(
+            f"{len(rows) - 1:,} of the {steps:,} steps asked for: with more tracks a step would be "
+            "larger, or there are none left"
+        )
+    largest = 1 - similarities[1:].min()
+    text = f"path from {shown(ends[0])} to {shown(ends[1])}, largest step {largest:.4f}"
+    return rows, similarities, Query(text, units[0], rows)
 
 
 def _groups(
@@ -448,15 +606,17 @@ def _groups(
     names: Sequence[str] | None,
     artists: str | Path | None,
     all_there: bool,
+    needed: Sequence[str],
 ) -> tuple[list[TrackGroups], Collection | None]:
-    """All groups that there are, or those that artists are known by, and their collection."""
+    """All groups that there are, or those of the ``needed`` names, and their collection."""
     if names is not None:
         if not names or len(set(names)) < len(names):
             raise RecipeError(f"--groups {','.join(names)}: names, each once, with commas between")
         if artists and ARTISTS in names:
             raise RecipeError(f"--groups {','.join(names)} and --artists: artists come from one")
-    own = [artist_groups(artists, known)] if artists else []
-    if own and not all_there:
+    own = groups_of_table(artists, known) if artists else []
+    own_names = {one.name for one in own}
+    if own and not all_there and own_names.issuperset(needed):
         return own, None
     collection = None
     try:
@@ -474,66 +634,95 @@ def _groups(
             return own, None
         wanted = names
         if not all_there:
-            wanted = [ARTISTS] if groups_path(collection.path, ARTISTS).exists() else []
+            wanted = [one for one in needed if groups_path(collection.path, one).exists()]
         found = collection_groups(known, collection, wanted)
-        if not (own or (names and all_there) or any(one.name == ARTISTS for one in found)):
-            found += tag_artists(collection, known)
+        if not (own or (names and all_there)):
+            there = {one.name for one in found}
+            found += [one for one in groups_of_tags(collection, known) if one.name not in there]
     except (CollectionError, GroupsError) as error:
         if place or names:
             raise
         logger.info(f"groups of the collection are left out: {error}")
         return own, collection
-    return [*own, *(one for one in found if not (own and one.name == ARTISTS))], collection
+    return [*own, *(one for one in found if one.name not in own_names)], collection
+
+
+def _files_of(folder: str | Path, known: set[str]) -> dict[str, str]:
+    """Path below a folder of the file of each known track, by its id."""
+    tracks = find_audio(folder).tracks
+    files = {track.track_id: track.source for track in tracks if track.track_id in known}
+    if not files:
+        logger.info(f"{folder}: no file has the name of a track")
+    return files
 
 
 def _write(
-    out: Path, found: Found, audio: Path | None, embeddings: str, asked: Mapping[str, Any]
+    out: Path,
+    found: Found,
+    audio: Path | None,
+    embeddings: str,
+    asked: Mapping[str, Any],
+    files: Mapping[str, str] | None,
 ) -> None:
-    table = found.table
-    if found.playlist is not None:
-        write_continued(out, found.playlist, table, found.rows, found.similarities, audio)
+    table, lost = found.table, None
+    if found.playlist is not None or out.suffix.lower() == ".m3u8":
+        playlist = found.playlist or Playlist(out.stem, [], np.empty(0, np.int32))
+        lost = write_continued(
+            out, playlist, table, found.rows, found.similarities, audio, files, found.percentiles
+        )
     elif out.suffix.lower() == ".csv":
         with atomic_write(out, "w") as stream:
             rows = TableWriter(stream, quote_text=True)
-            rows.writerow(["rank", "similarity", "track_id", "artist"])
+            rows.writerow(["rank", "similarity", "percentile", "track_id", "artist"])
             rows.writerows(
-                [*[*row.values()][:3], row["artist"] or ""] for row in found.neighbours()
+                ["" if value is None else value for value in row.values()]
+                for row in found.neighbours()
             )
     else:
         about = {name: text_about(table, name) for name in ("model", "model_key")}
         content: dict[str, Any] = {"embeddings": embeddings, **about}
         if found.query is not None:
             query = {name: value for name, value in asked.items() if value}
-            content |= {"query": query, "neighbours": found.neighbours()}
+            content |= {"query": query, "path" if found.path else "neighbours": found.neighbours()}
+            content["folded"] = [
+                {"track_id": table.track_ids[row], "same_as": table.track_ids[kept]}
+                for row, kept in found.folded
+            ]
         if found.report is not None:
             content["space"] = found.report.to_dict(table.track_ids)
         write_json(out, content)
+    logger.info(f"{out}: written")
+    if lost:
+        known = table.paths is not None or files
+        mend = "the audio has moved, or --audio-folder says where it is"
+        if not known:
+            mend = "the embeddings have no paths; --audio-folder says where the audio is"
+        what = "1 line leads" if len(lost) == 1 else f"{len(lost):,} lines lead"
+        logger.info(f"{out}: {what} to no file here, such as {shown(lost[-1])}: {mend}")
 
 
 def _write_page(
     page: str | Path,
     found: Found,
     folder: str | Path | None,
+    files: Mapping[str, str] | None,
     collection: Collection | None,
     artists: str | Path | None,
     selected: str | None,
     seed: int,
 ) -> None:
-    """Write a map page, coloured by groups and tags, artists first; titles come from ``artists`` or
-    the collection's ``tracks.csv``; audio files are the embeddings' own, or those of ``folder``.
+    """Write a map page, coloured by groups and tags, playlists first, then artists; titles come
+    from ``artists`` or the collection's ``tracks.csv``; audio files are the embeddings' own, or
+    ``files`` of ``folder``.
     """
     table = found.table
-    files, known = None, set(table.track_ids)
-    if folder is not None and table.paths is None:
-        sources = find_audio(folder).tracks
-        files = {track.track_id: track.source for track in sources if track.track_id in known}
-        if not files:
-            logger.info(f"{folder}: no file has the name of a track")
-    labels = {
-        one.name.removeprefix("tags-").removesuffix("s"): track_values(one, table.track_ids)
-        for one in sorted(found.groups, key=lambda one: one.name != ARTISTS)
-        if one.name not in _NOT_SHOWN and len(one)
-    }
+    known = set(table.track_ids)
+    labels: dict[str, dict[str, list[str]]] = {}
+    order = {PLAYLISTS: 0, ARTISTS: 1}
+    for one in sorted(found.groups, key=lambda one: order.get(one.name, 2)):
+        name = one.name.removeprefix("tags-").removesuffix("s")
+        if len(one):
+            labels[one.name if name in labels else name] = track_values(one, table.track_ids)
     tables = [location(artists)] if artists else []
     tables += [collection.path / TRACKS_FILE] if collection else []
     written = write_map_page(

@@ -39,6 +39,8 @@ class GroupsFound:
     share: float  # of the k nearest of all queries, those in a group with their query
     share_chance: float  # the same if the nearest were any tracks
     retrieval: Retrieval  # of the queries that have mates
+    recall_chance: dict[int, float]  # its recall if the nearest were any tracks
+    r_precision_chance: float
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class SpaceReport:
     dim: int
     queries: int  # tracks that were asked for their nearest
     k: int  # neighbours that hubs and shares are counted among
+    places: int  # neighbours that were looked at for each query
     mean_cosine: float  # over all pairs of tracks
     hubness: float  # skewness of the k-occurrence
     hubness_chance: float  # that of a binomial, which neighbours drawn at random give
@@ -82,28 +85,44 @@ class SpaceReport:
 
     def _table(self) -> list[str]:
         rows = [("mates of", "tracks", "k", "recall@k", "95 %", "chance", "MAP@k", "95 %")]
+        cut = []
         for group in self.groups:
-            found = group.retrieval
+            found, spans = group.retrieval, group.retrieval.intervals
             for k in found.recall:
-                recall, precision = (
-                    "{:.4f}–{:.4f}".format(*found.intervals[f"{name}@{k}"])
-                    for name in ("recall", "map")
-                )
                 rows.append((
-                    group.name, f"{found.queries:,}", str(k), f"{found.recall[k]:.4f}", recall,
-                    f"{k / (self.tracks - 1):.4f}", f"{found.average_precision[k]:.4f}", precision,
+                    group.name, f"{found.queries:,}", str(k), f"{found.recall[k]:.4f}",
+                    _span(spans[f"recall@{k}"]), f"{group.recall_chance[k]:.4f}",
+                    f"{found.average_precision[k]:.4f}", _span(spans[f"map@{k}"]),
                 ))  # fmt: skip
+            rows.append((
+                group.name, f"{found.queries:,}", "R", f"{found.r_precision:.4f}",
+                _span(spans["r_precision"]), f"{group.r_precision_chance:.4f}", "", "",
+            ))  # fmt: skip
+            cut += [f"{found.cut:,} of {group.name}"] if found.cut else []
+        if not self.groups:
+            return []
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = []
-        for first, *others in rows if self.groups else ():
+        for first, *others in rows:
             cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
             table.append("  " + "  ".join([first.ljust(widths[0]), *cells]))
+        table += [
+            "  recall@k: share of the mates that k places can hold; k = R, as many as a track has "
+            "mates: R-precision",
+            "  95 %: groups drawn anew, and their tracks with them",
+        ]
+        if cut:
+            table.append(f"  R is more than the {self.places} places looked at: {', '.join(cut)}")
         return table
 
     def to_dict(self, track_ids: Sequence[str]) -> dict[str, Any]:
         """Return all figures, ready for JSON."""
         hubs = [{"track_id": track_ids[row], "times": times} for row, times in self.hubs]
         return {**dataclasses.asdict(self), "hubs": hubs}
+
+
+def _span(interval: tuple[float, float] | None) -> str:
+    return "one group" if interval is None else "{:.4f}–{:.4f}".format(*interval)
 
 
 def space_report(
@@ -118,15 +137,17 @@ def space_report(
 
     ``search`` is among the same embeddings (what it misses is missing here too), ``groups`` are
     artists, playlists, tags of the same tracks. Recall and MAP are at ``KS``, as far as there are
-    so many others, the other figures at ``k``. ``seed`` is that of the bootstrap, and of the
-    queries drawn where there are more than ``LARGEST_WHOLE`` tracks.
+    so many others, R-precision as far as the largest of them, the other figures at ``k``. ``seed``
+    is that of the bootstrap, and of the queries drawn where there are more than ``LARGEST_WHOLE``
+    tracks.
     """
     tracks, dim = embeddings.shape
     ks = [one for one in KS if one < tracks]
     queries = np.arange(tracks)
     if tracks > LARGEST_WHOLE:
         queries = np.sort(np.random.default_rng(seed).choice(tracks, SAMPLE, replace=False))
-    found = search.of_tracks(max([*ks, k]), queries)
+    places = max(k, min(KS[-1], tracks - 1))
+    found = search.of_tracks(places, queries)
     near = dataclasses.replace(found, rows=found.rows[:, :k])
     times = occurrences(near)
     hubs = np.lexsort((np.arange(tracks), -times))[:HUBS]
@@ -137,8 +158,19 @@ def space_report(
             without.append(one.name)
             continue
         share = float(mates.found[:, :k].mean())
-        chance = float(mates.there.mean() / (tracks - 1))
-        with_mates.append(GroupsFound(one.name, share, chance, retrieval(mates, ks, seed)))
+        there = mates.there[mates.there > 0]
+        # Of k places that any others take, k R / (tracks − 1) are mates', of min(k, R) at most.
+        chances = {at: float(np.maximum(at, there).mean() / (tracks - 1)) for at in ks}
+        with_mates.append(
+            GroupsFound(
+                one.name,
+                share,
+                share_chance=float(mates.there.mean() / (tracks - 1)),
+                retrieval=retrieval(mates, ks, seed),
+                recall_chance=chances,
+                r_precision_chance=float(there.mean() / (tracks - 1)),
+            )
+        )
     chance = k / (tracks - 1)
     spread = (len(queries) * chance * (1 - chance)) ** 0.5
     return SpaceReport(
@@ -146,6 +178,7 @@ def space_report(
         dim,
         queries=len(queries),
         k=k,
+        places=places,
         mean_cosine=mean_cosine(embeddings),
         hubness=hubness(near),
         hubness_chance=(1 - 2 * chance) / spread if spread else 0.0,

@@ -19,6 +19,7 @@ from playlist_pretrain.errors import (
     PlaylistPretrainError,
     TableError,
 )
+from playlist_pretrain.evaluation.neighbours import groups_of_tracks
 from playlist_pretrain.playlists.groups import TrackGroups, load_groups
 from playlist_pretrain.records.collection import Collection, IdTable
 from playlist_pretrain.records.schema import PackedStrings
@@ -29,7 +30,7 @@ from playlist_pretrain.tasks.tag_table import read_tags
 if TYPE_CHECKING:
     from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 
-ARTISTS = "artists"
+ARTISTS, ALBUMS = "artists", "albums"
 TAGS_FILE = "tags.tsv"
 BETWEEN_KIND_AND_TAG = "---"
 MOST_KINDS = 10
@@ -154,10 +155,11 @@ def tag_groups(path: Path, known: KnownTracks) -> list[TrackGroups]:
     return [_groups(name, kinds[name], len(known)) for name in sorted(kinds)]
 
 
-def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
-    """Read artists from a table (CSV or TSV) with ``track_id`` and ``artist`` or ``artist_id``.
+def groups_of_table(path: str | Path, known: KnownTracks) -> list[TrackGroups]:
+    """Read artists, and albums if it has any, from a table (CSV or TSV) with a row for each track.
 
-    A track of several artists has a row for each, or | between them. An artist that is not known,
+    Its columns are ``track_id``, ``artist`` or ``artist_id``, and perhaps ``album``. A track of
+    several artists has a row for each, or | between them. An artist or album that is not known,
     empty, ``unknown`` and the like, is none.
     """
     header = read_header(path, ["track_id"])
@@ -166,28 +168,44 @@ def artist_groups(path: str | Path, known: KnownTracks) -> TrackGroups:
         raise TableError(
             f"{path}: no column 'artist' or 'artist_id'; its columns are: {listed(header)}"
         )
-    cells = [cells for _, cells in read_columns(path, ["track_id", column], blank={column})]
-    rows = known.rows([track_id for track_id, _ in cells]).tolist()
-    members: dict[str, dict[int, None]] = {}
-    for row, (_, cell) in zip(rows, cells, strict=True):
-        for artist in names_in(cell) if row >= 0 else ():
-            members.setdefault(artist, {})[row] = None
-    if not members:
+    columns = {ARTISTS: column, **({ALBUMS: "album"} if "album" in header else {})}
+    found = _groups_of_columns(path, known, columns)
+    if not found or found[0].name != ARTISTS:
         raise TableError(
             f"{path}: no artist of any track of the embeddings, whose ids look like "
-            f"{known.track_ids[0]!r}; the table's look like {cells[0][0]!r}"
+            f"{known.track_ids[0]!r}"
         )
-    return _groups(ARTISTS, members, len(known))
+    return found
 
 
-def tag_artists(collection: Collection, known: KnownTracks) -> list[TrackGroups]:
-    """Groups ``artists`` of the tags in the collection's ``tracks.csv``, where it has any."""
+def groups_of_tags(collection: Collection, known: KnownTracks) -> list[TrackGroups]:
+    """Artists and albums of the tags in the collection's ``tracks.csv``, where it has any."""
+    columns = {ARTISTS: "artist", ALBUMS: "album"}
     try:
-        if read_tracks(collection.path).known("artist"):
-            return [artist_groups(collection.path / TRACKS_FILE, known)]
+        tags = read_tracks(collection.path)
+        columns = {name: column for name, column in columns.items() if tags.known(column)}
+        return _groups_of_columns(collection.path / TRACKS_FILE, known, columns) if columns else []
     except PlaylistPretrainError as error:
         logger.info(f"left out: {error}")
-    return []
+        return []
+
+
+def _groups_of_columns(
+    path: str | Path, known: KnownTracks, columns: Mapping[str, str]
+) -> list[TrackGroups]:
+    """Groups of the names in some columns of a table, in their order, less those without tracks."""
+    wanted = ["track_id", *columns.values()]
+    cells = [cells for _, cells in read_columns(path, wanted, blank={*columns.values()})]
+    rows = known.rows([track_id for track_id, *_ in cells]).tolist()
+    found = []
+    for place, name in enumerate(columns, 1):
+        members: dict[str, dict[int, None]] = {}
+        for row, values in zip(rows, cells, strict=True):
+            for one in names_in(values[place]) if row >= 0 else ():
+                members.setdefault(one, {})[row] = None
+        if members:
+            found.append(_groups(name, members, len(known)))
+    return found
 
 
 def _groups(name: str, members: Mapping[str, Iterable[int]], tracks: int) -> TrackGroups:
@@ -202,11 +220,9 @@ def artists_of(groups: Sequence[TrackGroups], rows: Sequence[int] | np.ndarray) 
     artists = next((one for one in groups if one.name == ARTISTS), None)
     if artists is None:
         return [None] * len(rows)
-    names: dict[int, list[str]] = {}
-    for entry in np.flatnonzero(np.isin(artists.rows, rows)):
-        group = int(np.searchsorted(artists.indptr, entry, side="right")) - 1
-        names.setdefault(int(artists.rows[entry]), []).append(artists.group_ids[group])
-    return [", ".join(names[row]) if row in names else None for row in map(int, rows)]
+    of_track = groups_of_tracks(artists)
+    names = ([artists.group_ids[group] for group in of_track[row]] for row in rows)
+    return [", ".join(one) or None for one in names]
 
 
 def track_values(groups: TrackGroups, track_ids: Sequence[str]) -> dict[str, list[str]]:

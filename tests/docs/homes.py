@@ -144,6 +144,8 @@ def with_model(home):
     with embedding_writer(home / "embeddings" / "demo.parquet", model.dim, about) as add:
         add(ids, np.random.default_rng(0).normal(size=(len(ids), model.dim)))
     (home / "embeddings" / "mine.parquet").symlink_to("demo.parquet")
+    rows = (f"{one},{one.partition('/')[0]},{one[:6]}" for one in ids)
+    _table(home / "songs.csv", "track_id,artist,album", rows)
 
 
 STAGES = {"bare": bare, "collection": with_collection, "groups": with_groups, "model": with_model}

@@ -5,6 +5,7 @@ import pytest
 
 from playlist_pretrain.errors import EmbeddingsError, TrackError
 from playlist_pretrain.evaluation import neighbours as module
+from playlist_pretrain.evaluation.bootstrap import grouped_mean_intervals
 from playlist_pretrain.evaluation.neighbours import (
     ExactSearch,
     Mates,
@@ -14,6 +15,8 @@ from playlist_pretrain.evaluation.neighbours import (
     mates_among,
     nearest,
     occurrences,
+    pair_similarities,
+    percentiles,
     retrieval,
 )
 from playlist_pretrain.playlists.groups import TrackGroups
@@ -144,34 +147,100 @@ def test_mates_are_who_share_a_group(rng):
         mates_among(found, groups_of(lists, 10))
 
 
-def test_recall_and_precision_equal_a_loop(rng):
+def test_recall_and_precisions_equal_a_loop(rng):
     found = rng.random((60, 12)) < 0.3
     there = found.sum(1) + rng.integers(0, 6, 60)
-    result = retrieval(Mates(found, there), (1, 5, 12))
+    result = retrieval(Mates(found, there, [np.array([i // 3]) for i in range(60)]), (1, 5, 12))
     assert result.queries + result.left_out == 60
     for k in (1, 5, 12):
-        recalls, precisions = [], []
+        recalls, precisions, of_r = [], [], []
         for hits, relevant in zip(found.tolist(), there.tolist(), strict=True):
             if not relevant:
                 continue
-            recalls.append(sum(hits[:k]) / relevant)
+            recalls.append(sum(hits[:k]) / min(k, relevant))
             at = [sum(hits[: i + 1]) / (i + 1) for i in range(k) if hits[i]]
             precisions.append(sum(at) / min(k, relevant))
+            of_r.append(sum(hits[: min(relevant, 12)]) / min(relevant, 12))
         assert result.recall[k] == pytest.approx(np.mean(recalls))
         assert result.average_precision[k] == pytest.approx(np.mean(precisions))
-        low, high = result.intervals[f"map@{k}"]
-        assert low < result.average_precision[k] < high
+        assert result.r_precision == pytest.approx(np.mean(of_r))
+        for name, value in (("map", result.average_precision), ("recall", result.recall)):
+            low, high = result.intervals[f"{name}@{k}"]
+            assert low < value[k] < high
+    assert result.cut == (there > 12).sum() and result.intervals["r_precision"] is not None
+
+
+def test_what_is_found_wholly_is_1_whatever_k():
+    """15 of an artist each: ten places cannot hold 14 mates, which is no fault of the space."""
+    vectors = np.repeat(np.eye(4), 15, axis=0)
+    artists = groups_of([range(15 * i, 15 * i + 15) for i in range(4)], 60)
+    result = retrieval(mates_among(nearest(vectors, k=20), artists), (1, 10, 20))
+    assert set(result.recall.values()) == {1} and result.r_precision == 1 and not result.cut
+    assert retrieval(mates_among(nearest(vectors, k=10), artists), (1, 10)).cut == 60
+
+
+def interval_of(values, groups, **settings):
+    ((low, high),) = grouped_mean_intervals(values[:, np.newaxis], groups, **settings)
+    return low, high
+
+
+@pytest.mark.slow
+def test_intervals_of_groups_hold_the_mean_as_often_as_they_say(rng):
+    """Tracks of an artist are found or not together: intervals over tracks hold it too seldom."""
+    artist = np.repeat(np.arange(30), 10)
+    groups, alone = [np.array([a]) for a in artist], [np.array([i]) for i in range(300)]
+    held = np.zeros(2)
+    for trial in range(200):
+        values = rng.normal(size=30)[artist] + rng.normal(size=300)  # of mean 0
+        for i, one in enumerate((groups, alone)):
+            low, high = interval_of(values, one, resamples=300, seed=trial)
+            held[i] += low < 0 < high
+    assert 0.88 <= held[0] / 200 <= 0.99 and held[1] / 200 < 0.7
+
+
+def test_intervals_of_overlapping_groups_are_not_narrower_than_of_tracks(rng):
+    values = rng.normal(size=400)
+    many = [rng.choice(80, 20, replace=False) for _ in range(400)]
+    low, high = interval_of(values, many)
+    expected = 2 * 1.96 * values.std() / 20
+    assert 0.9 * expected < high - low < 1.4 * expected
+    # A track with all its groups would have a twentieth of the variance.
+    weights = np.zeros((400, 80))
+    for row, groups in enumerate(many):
+        weights[row, groups] = 1 / 20
+    drawn = rng.multinomial(80, np.full(80, 1 / 80), 500) @ weights.T
+    means = drawn @ values / drawn.sum(axis=1)
+    assert np.subtract(*np.percentile(means, [97.5, 2.5])) < 0.4 * expected
+    assert interval_of(values, many, seed=1) != (low, high) == interval_of(values, many)
+    assert grouped_mean_intervals(values[:2, np.newaxis], [np.array([3])] * 2) is None
 
 
 def test_tracks_without_mates_are_counted_not_measured(rng):
     found = nearest(rng.normal(size=(6, 3)), k=2)
     result = retrieval(mates_among(found, groups_of([[0, 1], [4]], 6)), (1, 2))
     assert (result.queries, result.left_out) == (2, 4)
+    assert set(result.intervals.values()) == {None}  # of one group
     with pytest.raises(EmbeddingsError, match="no track shares a group"):
         retrieval(mates_among(found, groups_of([[4]], 6)), (1,))
     for ks in ([], [0], [3]):
         with pytest.raises(EmbeddingsError, match="between 1 and the 2 neighbours"):
             retrieval(mates_among(found, groups_of([[0, 1]], 6)), ks)
+
+
+def test_percentiles_are_the_share_of_pairs_that_are_less_alike(rng, monkeypatch):
+    vectors = rng.normal(size=(30, 5)) + 1
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = [units[i] @ units[j] for i in range(30) for j in range(i)]
+    asked = rng.uniform(-1, 1, 40)
+    expected = [100 * np.mean([pair < one for pair in pairs]) for one in asked]
+    np.testing.assert_allclose(percentiles(asked, pair_similarities(vectors)), expected)
+    assert percentiles(np.array([-1.01, 1.01]), pair_similarities(vectors)).tolist() == [0, 100]
+    monkeypatch.setattr(module, "PAIRS", 434)
+    drawn = pair_similarities(vectors)
+    assert len(drawn) == 434 and np.array_equal(drawn, pair_similarities(vectors))
+    assert not np.array_equal(drawn, pair_similarities(vectors, seed=1))
+    assert drawn.max() < 1 - 1e-9  # of two different tracks
+    np.testing.assert_allclose(percentiles(asked, drawn), expected, atol=8)
 
 
 def test_hubs(rng):

@@ -1,5 +1,6 @@
 """M3U, XSPF and JSPF: what a track's id is, and what is refused."""
 
+import gzip
 import json
 from pathlib import Path, PurePosixPath
 
@@ -48,6 +49,37 @@ def write(path, content):
 def test_track_id_of_an_entry(entry, playlist, audio, expected):
     audio = Path(audio) if audio else None
     assert track_id_of_path(entry, PurePosixPath(playlist), audio) == expected
+
+
+@pytest.mark.parametrize(
+    ("entry", "playlist", "folder", "expected"),
+    [
+        ("../a.ogg", "x.m3u", "/music/lists", "a"),
+        ("b/a.ogg", "x.m3u", "/music/lists", "lists/b/a"),
+        ("../../music/b/a.ogg", "deep/x.m3u", "/lists", "b/a"),
+        ("..\\b\\a.ogg", "x.m3u", "/music/lists", "b/a"),
+        ("b/a.ogg", "x.m3u", "/elsewhere", "b/a"),  # leads out of the audio: as it was written
+        ("../b/a.ogg", "deep/x.m3u", "/elsewhere", "b/a"),
+        ("../../b/a.ogg", "deep/x.m3u", "/elsewhere", "../../b/a.ogg"),
+    ],
+)
+def test_relative_entries_start_from_the_playlists_own_folder(entry, playlist, folder, expected):
+    found = track_id_of_path(entry, PurePosixPath(playlist), Path("/music"), Path(folder))
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["m3u8", "xspf", "jspf", "m3u8.gz"])
+def test_every_playlist_file_knows_its_folder(kind, tmp_path):
+    content = {
+        "xspf": xspf("<location>../b%20c/a.ogg</location>"),
+        "jspf": '{"playlist": {"track": [{"location": "../b%20c/a.ogg"}]}}',
+    }.get(kind, "../b c/a.ogg\n")
+    data = gzip.compress(content.encode()) if kind.endswith("gz") else content
+    path = write(tmp_path / "music" / "lists" / f"x.{kind}", data)
+    audio = tmp_path / "music"
+    for start in (path, path.parent, audio):
+        ((_, entries),) = read(kind.removesuffix(".gz").removesuffix("8"), start, audio=audio)
+        assert entries[0].replace("%20", " ") == "b c/a"
 
 
 def test_m3u(tmp_path):

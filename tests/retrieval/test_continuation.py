@@ -135,6 +135,20 @@ def test_no_m3u_file_leads_out_of_the_audio_folder(name, as_path, tmp_path):
     assert not (tmp_path / "out.m3u8").exists()
 
 
+def test_an_address_that_the_embeddings_know_stays(tmp_path):
+    playlist = read(
+        write(tmp_path / "list.m3u8", "http://x/1.mp3\n"), KnownTracks(PackedStrings.pack(OTHERS))
+    )
+    assert playlist.rows.tolist() == [0]
+    out = tmp_path / "out.m3u8"
+    lost = write_continued(out, playlist, table(ids=OTHERS), np.array([1]), np.ones(1))
+    assert out.read_text("utf-8") == f"http://x/1.mp3\n{tmp_path}/a/2\n"
+    assert lost == [f"{tmp_path}/a/2"]  # an address is no file
+
+
+OTHERS = ["http://x/1.mp3", *IDS[1:]]
+
+
 def test_an_id_like_an_address_is_written_as_a_file_and_read_back(tmp_path):
     playlist = read(write(tmp_path / "list.m3u8", "a/1\n"))
     other = table(ids=[*IDS[:4], "javascript:x"])
@@ -190,7 +204,7 @@ def test_one_of_several(tmp_path):
     for name in ("one", "two"):
         write(folder / f"{name}.m3u8", f"#{name}\na/1\n")
     found = read(folder, name="two")
-    assert (found.name, found.lines) == ("two", ["#two", "a/1"])
+    assert (found.name, found.lines) == ("two", [("#two", -1), ("a/1", 0)])
     rows = "".join(f"p{i:02},a/1\n" for i in range(30))
     with pytest.raises(TableError, match="'p19', …"):
         read(write(tmp_path / "many.csv", "group_id,track_id\n" + rows))

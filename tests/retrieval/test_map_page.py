@@ -109,6 +109,19 @@ def test_the_same_input_gives_the_same_bytes(tmp_path, rng):
     assert (tmp_path / "one").read_bytes() != (tmp_path / "two").read_bytes()
 
 
+def test_a_track_in_dozens_shows_the_most_frequent_and_how_many_more(tmp_path, rng):
+    table = table_of(rng.normal(size=(50, 4)))
+    lists = {one: [f"list {n:02}" for n in range(i % 40 + 1)] for i, one in enumerate(table.ids)}
+    write_map_page(tmp_path / "map.html", table, labels={"playlist": lists})
+    (label,) = script(tmp_path / "map.html", "data")["labels"]
+    assert label["values"] == [f"list {n:02}" for n in range(20)] and label["all"] == 40
+    assert label["counts"][0] == 50 and label["counts"][19] == 21
+    for row, values in enumerate(label["tracks"]):
+        assert values == list(range(min(row % 40 + 1, 20)))
+        assert label["more"].get(str(row), 0) == max(0, row % 40 + 1 - 20)
+    assert "40 values of playlist" in (tmp_path / "map.html").read_text("utf-8")
+
+
 HOSTILE = [
     "</script><script>alert(1)</script>",
     "<!--<script>",

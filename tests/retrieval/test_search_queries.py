@@ -165,6 +165,39 @@ def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
         nearest(whole, k=2)
 
 
+def test_an_audio_file_is_centred_as_the_table_is(embedder, wav):
+    vectors = [[4, 4], [2, 6], [0, 5]]
+    plain, _ = table_of("abc", vectors, **MINE)
+    table = open_table(plain, centre=True)
+    np.testing.assert_allclose(table.vectors, np.array(vectors) - [2, 5])
+    query = audio_query(table, wav)
+    np.testing.assert_allclose(query.vector, [1, -1])
+    assert open_table(table, centre=True) is table
+    for wrong in ("x", [1], [1, "y"], [1, None], [1, 10**400]):
+        other, _ = table_of("abc", vectors, centre=wrong, **MINE)
+        with pytest.raises(EmbeddingsError, match="damaged: a centre that is not 2 numbers"):
+            audio_query(other, wav)
+
+
+def test_what_is_in_memory_is_searched_as_a_file_is(tmp_path, rng):
+    vectors = rng.normal(size=(30, 4)).astype(np.float32)
+    ids = [f"t{i}" for i in range(30)]
+    table, _ = table_of(ids, vectors)
+    artists = tmp_path / "artists.csv"
+    artists.write_text("track_id,artist\n" + "".join(f"t{i},{i % 3}\n" for i in range(30)))
+    found = module.search(table, track="t3", less="t4", per_artist=2, artists=artists, centre=True)
+    assert len(found.rows) == 6 and {one["artist"] for one in found.neighbours()} == {*"012"}
+    path = write(tmp_path / "e.parquet", ids, vectors)
+    again = module.search(
+        path, track=["t3"], less=["t4"], per_artist=2, artists=artists, centre=True
+    )
+    assert again.neighbours() == found.neighbours() and repr(again) == repr(found)
+    way = module.search(table, path=["t1", "t2"], steps=5)
+    assert way.rows[0] == 1 and way.rows[-1] == 2 and way.query.text.startswith("path from 't1'")
+    with pytest.raises(RecipeError, match="index 'faiss' is kept beside a file"):
+        module.search(table, track="t1", index="faiss")
+
+
 def test_the_model_must_be_that_of_the_table(embedder, wav):
     vectors = np.eye(2)
     other, _ = table_of("ab", vectors, model="other", model_key="2" * 32)
@@ -187,12 +220,12 @@ def test_audio_that_cannot_be_asked_about(embedder, wav, tmp_path):
         audio_query(table, tmp_path / "text.mp3", None)
     embedder.given = np.zeros(2, np.float32)
     with pytest.raises(ModelError, match="has no direction"):
-        audio_query(table, wav, None)
+        audio_query(table, wav)
     from playlist_pretrain.audio.front_end import IMPORTED
 
     embedder.settings = next(iter(IMPORTED.values()))
     with pytest.raises(FrontEndError, match="takes no waveforms"):
-        audio_query(table, wav, None)
+        audio_query(table, wav)
 
 
 @pytest.mark.slow
@@ -208,6 +241,6 @@ def test_the_mean_of_mels_is_made_from_the_collection(make_collection, wav, tmp_
     with pytest.raises(EmbeddingsError, match="windows of None frames"):
         audio_query(table_of("ab", np.eye(2), **about)[0], wav, None)
     table, _ = table_of("ab", np.eye(2), frames=16, **about)
-    assert audio_query(table, wav, None).vector.shape == (96,)
+    assert audio_query(table, wav).vector.shape == (96,)
     other = dataclasses.replace(table, about={**table.about, "frames": 17})
-    assert audio_query(other, wav, None).vector.shape == (96,)
+    assert audio_query(other, wav).vector.shape == (96,)

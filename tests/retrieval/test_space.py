@@ -57,8 +57,12 @@ def test_chance_is_what_neighbours_at_random_give(rng):
     found = space_report(Random(), rng.normal(size=(400, 6)), [artists])
     assert found.hubness == pytest.approx(found.hubness_chance, abs=0.35)
     assert found.groups[0].share == pytest.approx(found.groups[0].share_chance, abs=0.02)
-    for k, recall in found.groups[0].retrieval.recall.items():
-        assert recall == pytest.approx(k / 399, abs=0.01)
+    (artists,) = found.groups
+    for k, recall in artists.retrieval.recall.items():
+        assert recall == pytest.approx(artists.recall_chance[k], abs=0.02)
+    assert artists.recall_chance == {k: pytest.approx(max(k, 39) / 399) for k in (1, 10, 100)}
+    assert artists.retrieval.r_precision == pytest.approx(39 / 399, abs=0.02)
+    assert artists.r_precision_chance == pytest.approx(39 / 399)
 
 
 def test_bad_spaces_show(rng):
@@ -95,12 +99,22 @@ def test_text_and_json(rng):
     assert "\x1b" not in text
     assert text.startswith("the space: 12 tracks, 3 values; 3 nearest of all 12 tracks\n")
     table = [line.split() for line in text.splitlines() if line.startswith("  artists")]
-    assert [row[:3] for row in table] == [["artists", "2", "1"], ["artists", "2", "10"]]
+    assert [row[:3] for row in table] == [
+        ["artists", "2", "1"], ["artists", "2", "10"], ["artists", "2", "R"],
+    ]  # fmt: skip
+    assert table[0][4:6] == ["one", "group"] and "looked at" not in text
     content = json.loads(json.dumps(found.to_dict(ids), allow_nan=False))
     assert content["hubs"][0] == {"track_id": ids[found.hubs[0][0]], "times": found.hubs[0][1]}
     assert float(table[1][3]) == pytest.approx(
         content["groups"][0]["retrieval"]["recall"]["10"], abs=1e-4
     )
+
+
+def test_more_mates_than_places_are_told(rng):
+    found = report(rng.normal(size=(130, 3)), [groups_of([range(120), range(120, 130)], 130)])
+    assert found.places == 100 and found.groups[0].retrieval.cut == 120
+    ids = [f"t{row}" for row in range(130)]
+    assert "R is more than the 100 places looked at: 120 of artists" in found.text(ids)
 
 
 def test_two_tracks():

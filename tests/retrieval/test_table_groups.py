@@ -9,11 +9,11 @@ from playlist_pretrain.records.schema import PackedStrings
 from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.table_groups import (
     KnownTracks,
-    artist_groups,
     artists_of,
     collection_groups,
     collection_of,
-    tag_artists,
+    groups_of_table,
+    groups_of_tags,
 )
 
 
@@ -111,29 +111,40 @@ def test_artists_from_a_table(tmp_path):
     path.write_text(
         'artist,year,track_id\n"x, y",1,a\nz,2,b\n"x, y",1,b\n"x, y",1,a\n,1,c\nq,1,zz\n'
     )
-    groups = artist_groups(path, known)
+    (groups,) = groups_of_table(path, known)
     assert members(groups, ids) == {"x, y": ["a", "b"], "z": ["b"]}
     assert artists_of([groups], [0, 1, 2]) == ["x, y", "x, y, z", None]
     path.write_text("track_id,artist\na,Unknown\na,x|y\nb,<unknown>|y\nc,Various Artists\n")
-    assert members(artist_groups(path, known), ids) == {"x": ["a"], "y": ["a", "b"]}
+    (groups,) = groups_of_table(path, known)
+    assert members(groups, ids) == {"x": ["a"], "y": ["a", "b"]}
     path.write_text("track_id,artist\na,unknown\nb,-\n")
     with pytest.raises(TableError, match="no artist of any track of the embeddings"):
-        artist_groups(path, known)
+        groups_of_table(path, known)
+    path.write_text("track_id,artist,album\na,x,one\nb,x,-\nc,,one\n")
+    artists, albums = groups_of_table(path, known)
+    assert (artists.name, albums.name) == ("artists", "albums")
+    assert members(albums, ids) == {"one": ["a", "c"]}
+    path.write_text("track_id,artist,album\na,x,\n")
+    assert [one.name for one in groups_of_table(path, known)] == ["artists"]
 
 
-def test_artists_from_the_tags_of_a_collection(collection, caplog):
+def test_artists_and_albums_from_the_tags_of_a_collection(collection, caplog):
     caplog.set_level("INFO")
     ids = ["b", "a"]
     _, known = table_of(ids)
     path = collection.path / "tracks.csv"
-    assert tag_artists(collection, known) == []
+    assert groups_of_tags(collection, known) == []
     path.write_text("track_id,artist,title\na,unknown,T\n")  # nothing to say of this one
-    assert tag_artists(collection, known) == [] and not caplog.messages
+    assert groups_of_tags(collection, known) == [] and not caplog.messages
     path.write_text("track_id,artist,title\na,A|B,T\nb,B,\nc,B,\n")
-    (found,) = tag_artists(collection, known)
+    (found,) = groups_of_tags(collection, known)
     assert found.name == "artists" and members(found, ids) == {"A": ["a"], "B": ["a", "b"]}
+    path.write_text("track_id,artist,album\na,unknown,X\nb,,X\n")
+    (found,) = groups_of_tags(collection, known)
+    assert found.name == "albums" and members(found, ids) == {"X": ["b", "a"]}
     path.write_text("track_id,artist\na\n")
-    assert tag_artists(collection, known) == [] and "tracks.csv: line 2" in caplog.messages[-1]
+    assert groups_of_tags(collection, known) == []
+    assert "tracks.csv: line 2" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(("content", "message"), [
@@ -147,4 +158,4 @@ def test_artists_from_the_tags_of_a_collection(collection, caplog):
 def test_artists_that_cannot_be_read(content, message, tmp_path):
     (tmp_path / "artists.csv").write_text(content)
     with pytest.raises(TableError, match=message):
-        artist_groups(tmp_path / "artists.csv", table_of(["a"])[1])
+        groups_of_table(tmp_path / "artists.csv", table_of(["a"])[1])

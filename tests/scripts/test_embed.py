@@ -27,7 +27,7 @@ from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.build import build_collection
 from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval import embed as embedding
-from playlist_pretrain.retrieval.embedding_table import read_embeddings
+from playlist_pretrain.retrieval.embedding_table import centre_of, centred, read_embeddings
 from playlist_pretrain.retrieval.search import search
 
 FRONT_END, FRAMES = PRESETS["paper"], 64
@@ -103,6 +103,32 @@ def test_tracks_of_a_collection(run, out, model, collection):
     last = said.splitlines()[-1]
     assert last.endswith(f"--embeddings {out / 'e.parquet'} --track track/0000")
     assert f"{len(LENGTHS)} tracks, 0.3 minutes of audio" in said
+
+
+@pytest.mark.parametrize("per", ["track", "window"])
+def test_centred_ones_are_those_that_search_centres(run, out, collection, per):
+    words = ["--collection", collection.path, "--per", per]
+    run(*words, "--out", out / "plain.parquet")
+    run(*words, "--centre", "--out", out / "centred.parquet")
+    plain, found = (read_embeddings(out / f"{name}.parquet") for name in ("plain", "centred"))
+    tracks = plain.by_track().vectors
+    mean = tracks.mean(axis=0, dtype=np.float64)
+    assert np.abs(mean).max() > 0.01
+    np.testing.assert_allclose(found.vectors, plain.vectors - mean, atol=1e-6)
+    np.testing.assert_array_equal(np.load(out / "centred.npy"), found.vectors)
+    np.testing.assert_allclose(centre_of(found), mean, rtol=1e-6)
+    assert centre_of(plain) is None and "centre" not in plain.about
+    assert centred(found) is found  # never twice
+    np.testing.assert_allclose(centred(plain).by_track().vectors, found.by_track().vectors,
+                               atol=1e-6)  # fmt: skip
+    assert "is finished" in run(*words, "--centre", "--out", out / "centred.parquet")
+    assert "centre: True there, None now" in run(*words, "--out", out / "centred.parquet", code=1)
+
+
+def test_one_track_has_no_mean_to_be_centred_on(run, out, make_collection, tmp_path):
+    alone = make_collection(tmp_path / "alone", [64])
+    said = run("--collection", alone.path, "--centre", code=1)
+    assert "--centre: one track is its own mean" in said and not (out / "e.parquet").exists()
 
 
 @pytest.mark.slow

@@ -83,9 +83,13 @@ def test_tracks(asked, index, search, vectors, tmp_path):
     assert content["query"] == {"track": [IDS[i] for i in asked]} and content["model"] == "mine"
     lines = text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.split()[:1] == ["rank"])
-    assert lines[start].split() == ["rank", "similarity", "track", "artist"]
+    assert lines[start].split() == ["rank", "similarity", "percentile", "track", "artist"]
+    pairs = (units @ units.T)[np.triu_indices(24, 1)]
+    share = 100 * np.mean(pairs < similar[order[0]] - 1e-7)
+    assert content["neighbours"][0]["percentile"] == pytest.approx(share, abs=0.5)
     assert lines[start + 1].split() == [
-        "1", f"{similar[order[0]]:.4f}", repr(IDS[order[0]]), repr(str(order[0] // 4)),
+        "1", f"{similar[order[0]]:.4f}", f"{content['neighbours'][0]['percentile']:.2f}", "%",
+        repr(IDS[order[0]]), repr(str(order[0] // 4)),
     ]  # fmt: skip
     assert lines[-1] == (
         f"next: python scripts/search.py --embeddings {tmp_path}/e.parquet --track {IDS[order[0]]}"
@@ -97,7 +101,9 @@ def test_as_csv_and_never_over_another_file(search, tmp_path):
     assert search("--track", IDS[0], "--out", out)[0] == 0
     with open(out, newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["rank", "similarity", "track_id", "artist"] and len(rows) == 10
+    assert list(rows[0]) == [
+        "rank", "similarity", "percentile", "track_id", "artist"
+    ] and len(rows) == 10  # fmt: skip
     content = out.read_bytes()
     code, text, errors = search("--track", IDS[1], "--out", out)
     assert (code, text) == (1, "") and "is there already; --overwrite" in errors
@@ -211,7 +217,16 @@ ERRORS = {
     "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
     "page": (["--page", "map.txt"], "--page map.txt: its name must end in .html or .htm"),
     "remote page": (["--page", "s3://bucket/map.html"], "write to a file here, then copy it"),
-    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist or --page"),
+    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist, --path or --page"),
+    "no search": (["--page", "m.html", "--out", "x.json"], "without a search or --report"),
+    "steps": (["--steps", "3"], "--steps: nothing reads it without --path"),
+    "one end": (["--path", IDS[0]], f"--path {IDS[0]}: two ids, its first and its last song"),
+    "itself": (["--path", IDS[0], IDS[0]], "--path: from a track to itself"),
+    "cap": (["--track", IDS[0], "--per-artist", "0"], "--per-artist 0: at least 1"),
+    "cap of a path": (["--path", *IDS[:2], "--per-artist", "1"], "--per-artist: nothing reads it"),
+    "no albums": (["--track", IDS[0], "--per-album", "1"], "--per-album 1: no albums are known"),
+    "less of itself": (["--track", *IDS[:2], "--less", IDS[1]], "is asked about too"),
+    "unknown less": (["--track", IDS[0], "--less", "x"], "no track 'x' in the embeddings"),
     "no audio": (["--page", "map.html", "--audio-folder", "none"], "none"),
 }  # fmt: skip
 
@@ -251,9 +266,95 @@ def test_a_page_of_names_labels_and_links(search, tmp_path):
     assert (code, errors) == (0, "") and f"{page}: 24 tracks, 23 with audio" in text
     data = data_of(page)
     assert data["ids"] == IDS and data["titles"][7] == "Song no. 7" and data["selected"] is None
-    assert [one["name"] for one in data["labels"]] == ["artist", "genre"]
-    assert data["labels"][1]["values"] == ["0", "1"]
+    assert [one["name"] for one in data["labels"]] == ["playlist", "artist", "genre"]
+    assert data["labels"][2]["values"] == ["0", "1"]
+    assert data["labels"][0]["tracks"][0] == [0, 1]  # of both playlists
     assert data["links"][5] == "audio/artist1/song1.wav" and data["links"][-1] == ""
+
+
+def test_a_page_prints_no_report_unless_asked(search, tmp_path):
+    code, text, _ = search("--page", tmp_path / "map.html")
+    assert code == 0 and "hubness" not in text and "nearest to" not in text
+    assert text.splitlines()[-1].endswith(f"--track {IDS[0]}")
+    words = ["--page", tmp_path / "map.html", "--overwrite"]
+    assert "hubness" not in search(*words, "--track", IDS[3])[1]
+    assert "hubness" in search(*words, "--report")[1]
+
+
+def rows_of(text):
+    lines = (line.split() for line in text.splitlines())
+    return [line for line in lines if len(line) > 4 and line[3] == "%"]
+
+
+def test_caps_folding_and_away(search, tmp_path, vectors, table):
+    albums = tmp_path / "albums.csv"
+    rows = "".join(f"{one},x,{'best' if i % 3 else ''}\n" for i, one in enumerate(IDS))
+    albums.write_text("track_id,artist,album\n" + rows)
+    code, text, _ = search("--track", IDS[0], "--per-artist", 1, "--top", 6)
+    found = [row[-1] for row in rows_of(text)]
+    assert code == 0 and sorted(found) == [repr(str(i)) for i in range(6)]
+    words = ["--track", IDS[0], "--artists", albums, "--per-album", 2, "--top", 10]
+    code, text, _ = search(*words)
+    found = [row[4].strip("'") for row in rows_of(text)]
+    assert code == 0 and sum(IDS.index(one) % 3 > 0 for one in found) == 2
+    assert len(found) == 9 and "9 of the 10 tracks asked for: no others keep the rules" in text
+    vectors[5], vectors[6] = vectors[4] * 1.0001, vectors[0]
+    path = tmp_path / "same.parquet"
+    with embedding_writer(path, 5, {}) as add:
+        add(IDS, vectors)
+    _, text, _ = search("--track", IDS[0], "--top", 23, embeddings=path)
+    assert "2 of them the same as one before, or asked about; --fold folds them" in text
+    _, text, _ = search(
+        "--track", IDS[0], "--fold", "--top", 21, "--out", tmp_path / "f.json", embeddings=path
+    )
+    assert f"folded: {IDS[6]!r}, the same as {IDS[0]!r}" in text and "--fold folds" not in text
+    folded = json.loads((tmp_path / "f.json").read_text())["folded"]
+    assert {"track_id": IDS[6], "same_as": IDS[0]} in folded and len(folded) == 2
+    code, text, _ = search("--track", IDS[0], "--less", IDS[8], IDS[9], "--top", 21)
+    names = [row[4].strip("'") for row in rows_of(text)]
+    assert code == 0 and not {IDS[0], IDS[8], IDS[9]} & set(names)
+    assert f"nearest to {IDS[0]!r}, away from 2 tracks" in text
+
+
+def test_a_path_from_one_song_to_another(search, tmp_path):
+    words = ["--path", IDS[0], IDS[20], "--steps", 6]
+    code, text, _ = search(*words, "--out", tmp_path / "path.json")
+    assert code == 0 and f"path from {IDS[0]!r} to {IDS[20]!r}, largest step 0." in text
+    path = json.loads((tmp_path / "path.json").read_text())["path"]
+    ids = [one["track_id"] for one in path]
+    assert (ids[0], ids[-1]) == (IDS[0], IDS[20]) and len(set(ids)) == len(ids) == 7
+    assert path[0]["similarity"] is None and path[0]["percentile"] is None
+    assert 0 < path[1]["percentile"] <= 100
+    assert search(*words, "--out", tmp_path / "path.csv")[0] == 0
+    with open(tmp_path / "path.csv", newline="") as stream:
+        assert [row["track_id"] for row in csv.DictReader(stream)] == ids
+    code, text, _ = search(*words)
+    command = text.splitlines()[-1].partition("search.py ")[2]
+    assert command.endswith(f"--path {IDS[0]} {IDS[20]} --out path.m3u8")
+    folder = tmp_path / "music"
+    for one in IDS:
+        (folder / one).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / f"{one}.flac", np.zeros(160), 16_000)
+    code, text, _ = search(*words, "--out", tmp_path / "p.m3u8", "--audio-folder", folder)
+    lines = (tmp_path / "p.m3u8").read_text().splitlines()
+    assert lines == ["#EXTM3U", *(f"{folder}/{one}.flac" for one in ids)] and "no file" not in text
+
+
+def test_centred_embeddings_spread_their_cosines(search, vectors, tmp_path):
+    path = tmp_path / "alike.parquet"
+    with embedding_writer(path, 5, {}) as add:
+        add(IDS, vectors + 30)
+    _, text, _ = search("--track", IDS[0], "--top", 23, embeddings=path)
+    plain = [row[1:3] for row in rows_of(text)]
+    assert min(float(cosine) for cosine, _ in plain) > 0.98
+    _, text, _ = search("--track", IDS[0], "--top", 23, "--centre", embeddings=path)
+    apart = vectors.astype(float) - vectors.mean(axis=0)
+    order, similar = nearest_by_loop(apart, apart[0], [0])
+    rows = rows_of(text)
+    assert [row[4] for row in rows] == [repr(IDS[i]) for i in order]
+    found = [float(row[1]) for row in rows]
+    np.testing.assert_allclose(found, [similar[i] for i in order], atol=2e-4)
+    assert min(found) < 0
 
 
 def test_a_page_without_audio_with_titles_of_a_table_of_artists(search, tmp_path):
@@ -265,7 +366,8 @@ def test_a_page_without_audio_with_titles_of_a_table_of_artists(search, tmp_path
     data = data_of(tmp_path / "map.html")
     assert data["selected"] == 9 and data["links"] is None
     assert data["titles"][:2] == ["Another title", ""]
-    assert data["labels"][0]["values"] == ["one---two"]
+    labels = {label["name"]: label["values"] for label in data["labels"]}
+    assert labels["artist"] == ["one---two"]
 
 
 def test_artists_and_titles_of_the_tags_of_a_collection(make_collection, tmp_path, capsys):

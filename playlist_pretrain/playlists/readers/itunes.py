@@ -75,7 +75,7 @@ class ItunesReader(Reader):
                 what = "its track is not in the library"
                 raise RowError(f"{where}: {what}", "a track that is not listed")
             fields = {key: _text(track.get(name)) for key, name in FIELDS.items()}
-            return track_id_of_fields(fields, source.path, request.audio, where)
+            return track_id_of_fields(fields, source, request.audio, where)
 
         taken: set[str] = set()
         for number, playlist in enumerate(playlists):

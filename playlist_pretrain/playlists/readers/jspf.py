@@ -53,7 +53,7 @@ class JspfReader(Reader):
             if type(track) is not dict:
                 raise RowError(f"{where}: not an object", "a track that is no object")
             fields = {key: _first(track, key, where) for key in FIELDS}
-            return track_id_of_fields(fields, source.path, request.audio, where)
+            return track_id_of_fields(fields, source, request.audio, where)
 
         yield source.group_id, list(usable(enumerate(tracks), track_id, request))
 

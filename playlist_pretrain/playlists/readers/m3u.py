@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from playlist_pretrain.delimited import RowError, check_encoding
 from playlist_pretrain.errors import TableError
@@ -47,18 +48,23 @@ class M3uReader(Reader):
         """Yield the group of a file."""
 
         def track_id(where: str, entry: str) -> str:
-            return valid_id(track_id_of_path(entry, source.path, request.audio), where)
+            return valid_id(_track_id(entry, source, request.audio), where)
 
         lines = (line for line in _lines(source, request) if line[1] and line[1][0] != "#")
         yield from in_parts(source.group_id, usable(lines, track_id, request))
 
 
-def lines_of(source: Source) -> list[str]:
-    """All lines of a playlist, comments too, without the blanks around them.
+def lines_of(source: Source, audio: Path | None) -> Iterator[tuple[str, str]]:
+    """Yield all lines of a playlist, comments too, without the blanks around them, and their ids.
 
     Raises TableError: as :meth:`M3uReader.read` has it.
     """
-    return [text for _, text in _lines(source, Request())]
+    for _, line in _lines(source, Request()):
+        yield line, _track_id(line, source, audio) if line and line[0] != "#" else ""
+
+
+def _track_id(entry: str, source: Source, audio: Path | None) -> str:
+    return track_id_of_path(entry, source.path, audio, source.folder)
 
 
 def _lines(source: Source, request: Request) -> Iterator[tuple[str, str]]:

@@ -74,10 +74,10 @@ class Source:
     the zip file; ``path`` then has no final ``.gz``, and bytes of a name that are not UTF-8 are
     written out. ``name`` is for messages, ``size`` the bytes on disk (compressed ones where it is
     compressed, 0 where a link leads nowhere), ``file`` the file on disk that holds just this, or
-    None. ``encoding`` is that of its text where a user says it, else what its first bytes say.
-    ``group_id`` is the id of the group that it is where a file is a group: ``path`` without
-    extension, unless another file has the same; ``owner`` whose history or library it is, where
-    that is not in it.
+    None; ``folder`` the folder on disk that ``path`` is below, None of a member. ``encoding`` is
+    that of its text where a user says it, else what its first bytes say. ``group_id`` is the id of
+    the group that it is where a file is a group: ``path`` without extension, unless another file
+    has the same; ``owner`` whose history or library it is, where that is not in it.
     """
 
     def __init__(self, file: Path, path: PurePosixPath, member: zipfile.ZipInfo | None = None):
@@ -91,6 +91,8 @@ class Source:
         self.encoding: str | None = None
         self.owner = ""
         self.file = None if member or self._gzipped else file
+        above = file.absolute().parents
+        self.folder = None if member else above[min(len(path.parts), len(above)) - 1]
         self.name = f"{file}: {member.filename}" if member else str(file)
         try:
             self.size = member.compress_size if member else file.stat().st_size

@@ -123,10 +123,9 @@ class _Parser:
             self._text = None
         if self._path == TRACK:
             where = f"{self._where}: track {self._number + 1}"
-            playlist = self._source.path
             self._number += 1
             try:
-                found = track_id_of_fields(self._found, playlist, self._request.audio, where)
+                found = track_id_of_fields(self._found, self._source, self._request.audio, where)
             except RowError as error:
                 self._request.damaged(error)
             else:

@@ -42,7 +42,8 @@ function factsOf(row) {
   if (data.titles?.[row]) facts.unshift(["title", data.titles[row]]);
   for (const label of data.labels) {
     const values = valuesOf(label, row);
-    if (values.length) facts.push([label.name, values.join(", ")]);
+    const more = label.more[row] ? [`and ${label.more[row].toLocaleString("en")} more`] : [];
+    if (values.length) facts.push([label.name, [...values, ...more].join(", ")]);
   }
   return facts;
 }

@@ -40,6 +40,8 @@ MOST_CANVAS = 2_000
 LONGEST = 200
 """Signs of a name that are shown; what is longer ends in …"""
 NEAREST = 10
+MOST_VALUES = 20
+"""Values of a label that a page has of one track: more than have a colour, the most frequent."""
 COLUMNS = ("x", "y", "color", "marker", "alpha")
 _FEWEST_TSNE = 8  # fewer have no neighbourhoods that principal components would not show
 _JOINERS = "\u200c\u200d"  # invisible, but they make words of Persian and many an emoji
@@ -108,17 +110,30 @@ def labels_of(ids: Sequence[str], name: str, labels: Labels) -> dict[str, Any]:
     """Number the values of a label: the most frequent first, equally frequent ones by their text.
 
     Returns ``name``; ``values``, and their ``counts`` of tracks; ``tracks``, of each track the
-    positions of its values. Raises EmbeddingsError for labels of other tracks only.
+    positions of its values, :data:`MOST_VALUES` at most; ``more``, by track, how many others there
+    are; ``all``, the number of values, of which those that no track has there are left out. Raises
+    EmbeddingsError for labels of other tracks only.
     """
     of_track = [list(dict.fromkeys(map(shown, values))) for values in _values(ids, name, labels)]
     counts = Counter(value for values in of_track for value in values)
     order = sorted(counts, key=lambda value: (-counts[value], value))
     position = {value: i for i, value in enumerate(order)}
+    tracks = [[position[value] for value in values] for values in of_track]
+    more = {row: len(one) - MOST_VALUES for row, one in enumerate(tracks) if len(one) > MOST_VALUES}
+    if more:  # of playlists, a track may be in hundreds
+        tracks = [
+            sorted(one)[:MOST_VALUES] if row in more else one for row, one in enumerate(tracks)
+        ]
+        left = sorted({value for one in tracks for value in one})
+        place = {value: i for i, value in enumerate(left)}
+        order, tracks = [order[i] for i in left], [[place[i] for i in one] for one in tracks]
     return {
         "name": shown(name),
         "values": order,
         "counts": [counts[value] for value in order],
-        "tracks": [[position[value] for value in values] for values in of_track],
+        "tracks": tracks,
+        "more": more,
+        "all": len(position),
     }
 
 
@@ -350,7 +365,7 @@ def _neighbours(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _facts(table: EmbeddingTable, columns: Sequence[Mapping[str, Any]], method: str) -> str:
     """Facts about the page, as HTML."""
     counts = [("tracks", len(table)), ("dimensions", table.vectors.shape[1])]
-    counts += [(f"values of {column['name']}", len(column["values"])) for column in columns]
+    counts += [(f"values of {column['name']}", column["all"]) for column in columns]
     texts = [f"{count:,} {name}" for name, count in counts]
     for name in ("model", "collection"):
         if table.about.get(name):
