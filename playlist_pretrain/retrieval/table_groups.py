@@ -171,9 +171,10 @@ def groups_of_table(path: str | Path, known: KnownTracks) -> list[TrackGroups]:
     columns = {ARTISTS: column, **({ALBUMS: "album"} if "album" in header else {})}
     found = _groups_of_columns(path, known, columns)
     if not found or found[0].name != ARTISTS:
+        theirs = next((cells[0] for _, cells in read_columns(path, ["track_id"])), None)
         raise TableError(
             f"{path}: no artist of any track of the embeddings, whose ids look like "
-            f"{known.track_ids[0]!r}"
+            f"{known.track_ids[0]!r}; the table's look like {theirs!r}"
         )
     return found
 

@@ -141,7 +141,7 @@ def test_artists_and_albums_from_the_tags_of_a_collection(collection, caplog):
     assert found.name == "artists" and members(found, ids) == {"A": ["a"], "B": ["a", "b"]}
     path.write_text("track_id,artist,album\na,unknown,X\nb,,X\n")
     (found,) = groups_of_tags(collection, known)
-    assert found.name == "albums" and members(found, ids) == {"X": ["b", "a"]}
+    assert found.name == "albums" and members(found, ids) == {"X": ["a", "b"]}
     path.write_text("track_id,artist\na\n")
     assert groups_of_tags(collection, known) == []
     assert "tracks.csv: line 2" in caplog.messages[-1]
