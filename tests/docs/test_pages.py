@@ -47,7 +47,7 @@ SNIPPETS = {
     "cli/make_demo.py": (2, HELP),
     "demo/build.py": (1, "demo/test_build.py"),
     "errors.py": (1, "scripts/test_extras.py"),
-    "export/essentia.py": (3, EXPORT),
+    "export/essentia.py": (2, EXPORT),
     "export/package.py": (2, EXPORT),
     "export/serving.py": (8, EXPORT),
     "messages.py": (1, "docs/test_guides.py"),  # what a command prints to go on with

@@ -28,6 +28,7 @@ def test_a_line_every_half_minute_and_at_the_end(tmp_path, capsys, monkeypatch, 
     lines = capsys.readouterr().out.splitlines()
     assert lines == ([] if quiet else [
         "training: 2 of 4 steps, loss 0.7500, 0.05 a second, 0:40 left",
+        "the 2 steps that are left will take about 40 s, at 0 windows/s",
         "training: 4 of 4 steps, loss 0.3750, 0.05 a second, 0:00 left",
     ])  # fmt: skip
 
