@@ -43,8 +43,8 @@ class _Source:
 
     playlists: str | None = None
     """file, folder or zip file with the playlists, or tags for those of the collection's own files
-    (by artist, or --columns group=album, genre or year; a file of that name is ./tags); without it,
-    groups NAME that are there"""
+    (by artist, or --columns group=album, genre, year or folder; a file of that name is ./tags);
+    without it, groups NAME that are there"""
     collection: str | None = None
     """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""

@@ -44,7 +44,7 @@ from playlist_pretrain.playlists.readers.table import A_FILE, DEFAULT_COLUMNS
 from playlist_pretrain.records.collection import Collection, opened
 from playlist_pretrain.records.paths import KnownIds, PathIds
 from playlist_pretrain.records.schema import PackedStrings, did_you_mean
-from playlist_pretrain.records.track_tags import TRACKS_FILE
+from playlist_pretrain.records.track_tags import FOLDER, TRACKS_FILE
 
 logger = logging.getLogger(__name__)
 LONGEST_SHOWN = 60
@@ -455,7 +455,8 @@ def match_playlists(
     ----------
     playlists : str or Path
         File, folder or zip file; ``"tags"`` for the tags of the collection's own files
-        (``tracks.csv``), by ``artist`` unless ``columns`` says ``album``, ``genre`` or ``year``.
+        (``tracks.csv``), by ``artist`` unless ``columns`` says ``album``, ``genre``, ``year`` or
+        ``folder``, the one that the file lies in.
     collection : str, Path or Collection
     name : str, optional
         Name of the groups; default ``kind``.
@@ -568,7 +569,8 @@ def match_playlists(
         except GroupsError as error:
             told = [told] if (told := left_out.text()) else []
             if of_tags:
-                told.append(f"fill in column {column!r} of {source}, or take another: --columns")
+                other = "" if column == FOLDER else f", such as --columns group={FOLDER}"
+                told.append(f"fill in column {column!r} of {source}, or take another{other}")
             raise GroupsError("; ".join([str(error), *told])) from error
     coverage = dataclasses.replace(
         coverage,

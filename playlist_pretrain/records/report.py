@@ -16,7 +16,7 @@ from playlist_pretrain.files import TableWriter, atomic_write, load_json, plain_
 from playlist_pretrain.messages import command
 from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.schema import COLLECTION_FILE
-from playlist_pretrain.records.track_tags import TRACKS_FILE, read_tracks
+from playlist_pretrain.records.track_tags import FOLDER, TRACKS_FILE, read_tracks
 
 logger = logging.getLogger(__name__)
 
@@ -189,14 +189,15 @@ def log_report(
         f"front end {collection.front_end.name!r}"
     )
     if what == "track" and (table := read_tracks(collection.path)).rows:
-        artists, albums = table.known("artist"), table.known("album")
-        words = ["--playlists", "tags", *["--columns", "group=album"] * (not artists)]
-        words += ["--collection", str(collection.path)]
-        groups = f"; groups of them: {command('match_playlists', *words)}"
+        artists, albums, folders = map(table.known, ("artist", "album", FOLDER))
+        column = [] if artists else ["--columns", f"group={'album' if albums else FOLDER}"]
+        words = ["--playlists", "tags", *column, "--collection", str(collection.path)]
+        what_of = "them" if artists or albums else "their folders"
+        groups = f"; groups of {what_of}: {command('match_playlists', *words)}"
         logger.info(
             f"{collection.path / TRACKS_FILE}: tags of the files: {artists:,} of "
             f"{counted(len(table.rows), 'track')} have an artist, {albums:,} an album"
-            f"{groups if artists or albums else ''}"
+            f"{groups if artists or albums or folders else ''}"
         )
     if report.remade:
         logger.info(f"{counted(report.remade, 'shard')} missing or damaged, and made anew")

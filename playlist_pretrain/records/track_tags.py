@@ -1,22 +1,26 @@
 """``tracks.csv`` in the folder of a collection: tags of its tracks, as files or people give them.
 
+Beside the tags each row has the folder that the file lies in, as far as its id says it.
+
 It has a row for each track whose file was read, and any column beside those of ``COLUMNS``. What is
 in it stays when tracks are added; it is no part of the collection's content.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from playlist_pretrain.audio.file_tags import FileTags, names_in
+from playlist_pretrain.audio.file_tags import BETWEEN, FileTags, names_in
 from playlist_pretrain.delimited import read_columns, read_header
 from playlist_pretrain.errors import CollectionError, TableError
 from playlist_pretrain.files import TableWriter, atomic_write
 
 TRACKS_FILE = "tracks.csv"
-COLUMNS = ("track_id", *FileTags._fields)
+FOLDER = "folder"
+COLUMNS = ("track_id", *FileTags._fields, FOLDER)
 
 
 @dataclass
@@ -67,5 +71,6 @@ def write_tracks(folder: Path, table: TrackTable, tags: Mapping[str, FileTags]) 
         writer.writerows(row + missing for row in table.rows.values())
         for track_id, of_track in tags.items():
             if track_id not in table.rows:
-                cells = {"track_id": track_id, **of_track._asdict()}
+                folder = posixpath.dirname(track_id).replace(BETWEEN, "/")
+                cells = {"track_id": track_id, **of_track._asdict(), FOLDER: folder}
                 writer.writerow(cells.get(name, "") for name in header)

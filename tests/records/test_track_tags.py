@@ -2,12 +2,14 @@
 
 import csv
 import os
+import posixpath
 
 import pytest
 from build_loaders import PAPER, Tagged, Tones, content, interrupt_at_shard, sources
 
 from playlist_pretrain.audio.file_tags import FileTags
-from playlist_pretrain.errors import CollectionError
+from playlist_pretrain.errors import CollectionError, GroupsError
+from playlist_pretrain.playlists.match import match_playlists
 from playlist_pretrain.records.build import make_collection
 from playlist_pretrain.records.sources import TrackSource
 from playlist_pretrain.records.track_tags import COLUMNS, TRACKS_FILE, read_tracks, write_tracks
@@ -21,7 +23,14 @@ def table(folder):
 
 
 def row_of(track):
-    return [f"by {track.source}", "", track.source, "'=x", "1999"]
+    return [
+        f"by {track.source}",
+        "",
+        track.source,
+        "'=x",
+        "1999",
+        posixpath.dirname(track.track_id),
+    ]
 
 
 def test_the_tags_of_every_track_that_is_kept(make, tmp_path):
@@ -54,13 +63,13 @@ def test_additions_leave_the_rows_that_are_there(make, tmp_path):
     first, second, *_ = edited.rows
     edited.header.append("mood")
     edited.rows = {i: (*row, "calm") for i, row in edited.rows.items() if i != second}
-    edited.rows[first] = (first, "Mended", "", "", "", "", "calm")
+    edited.rows[first] = (first, "Mended", "", "", "", "", "", "calm")
     write_tracks(tmp_path / "out", edited, {})
     before = table(tmp_path / "out")
     more = [TrackSource("new", "noise:99")]
     make([*sources(count=20), *more], load=Tagged(), add=True)
     after = table(tmp_path / "out")
-    assert after[first] == ["Mended", "", "", "", "", "calm"]
+    assert after[first] == ["Mended", "", "", "", "", "", "calm"]
     assert {i: after[i] for i in before} == before
     assert after[second] == [*row_of(sources(count=20)[1]), ""]  # it had no row: read again
     assert after["new"] == [*row_of(more[0]), ""]
@@ -122,7 +131,18 @@ def test_names_are_counted(tmp_path):
     )
     found = read_tracks(tmp_path)
     assert (found.known("artist"), found.known("album"), found.known("other")) == (2, 0, 0)
-    assert found.rows["b"] == ("b", "unknown|B", "", "", "", "")
+    assert found.rows["b"] == ("b", "unknown|B", "", "", "", "", "")
+
+
+def test_folders_are_groups_where_there_are_no_tags(make_collection, tmp_path):
+    ids = ["A/One/1", "A/One/2", "A|B/3", "A|B/4", "Unknown Album/5", "Unknown Album/6", "7"]
+    collection = make_collection(tmp_path / "mine", [10] * len(ids), ids=ids)
+    write_tracks(collection.path, read_tracks(collection.path), dict.fromkeys(ids, FileTags()))
+    with pytest.raises(GroupsError, match=r"column 'artist' .* such as --columns group=folder"):
+        match_playlists("tags", collection)
+    found = match_playlists("tags", collection, columns={"group": "folder"})
+    assert (found.kind, list(found.groups.group_ids)) == ("playlists", ["A/One", "A/B"])
+    assert found.groups.rows.tolist() == [0, 1, 2, 3]
 
 
 def test_with_beam(in_process, monkeypatch, tmp_path):
