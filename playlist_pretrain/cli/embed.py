@@ -49,7 +49,7 @@ class Embed:
     short: str = "repeat"
     """tracks shorter than a window: repeat, pad (with silence) or skip"""
     centre: bool = False
-    """take the mean of all tracks from the vectors, so that cosines spread around 0; the file
+    """subtract the mean of all tracks from the vectors, so that cosines spread around 0; the file
     keeps it, and search.py --audio uses it"""
     batch: int = 64
     """windows that go through the model together, over all replicas"""

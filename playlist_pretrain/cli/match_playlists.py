@@ -42,9 +42,9 @@ class _Source:
     """Options of what to read."""
 
     playlists: str | None = None
-    """file, folder or zip file with the playlists, or tags for those of the collection's own files
-    (by artist, or --columns group=album, genre, year or folder; a file of that name is ./tags);
-    without it, groups NAME that are there"""
+    """file, folder or zip file with the playlists, or the word tags for groups by the tags of the
+    collection's own files (by artist, or --columns group=album, genre, year or folder; a file of
+    that name is ./tags); without it, groups NAME that are there"""
     collection: str | None = None
     """folder made by make_tfrecords, or its s3://, gs:// or hdfs:// URL [tfrecords/demo, made
     when missing]"""
@@ -74,8 +74,8 @@ class _Source:
     map: str | None = None
     """table with foreign_id and track_id, for playlists whose ids are not the collection's"""
     ignore: list[str] = field(default_factory=list)
-    """names of groups to leave out, one after the other, as empty cells and unknown, various
-    artists and the like are where they name artists, albums, genres or years"""
+    """names of groups to leave out, one after the other; empty cells are left out anyway, and
+    unknown, various artists and the like in place of artists, albums, genres or years"""
     keep_going: bool = False
     """keep what is good before the damage in a source, and count the damage"""
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))

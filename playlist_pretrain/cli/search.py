@@ -42,7 +42,7 @@ class SearchOptions:
     """model that made the embeddings, for --audio [path stored in the file, if that
     model is there]"""
     excerpt: str | None = None
-    """seconds from the centre of --audio, or full [as of the tracks of the embeddings]"""
+    """seconds from the centre of --audio, or full [what the embeddings are of]"""
     trust_model: bool = False
     """load a --model of your own that is refused otherwise: what is in it runs as you"""
     playlist: str | None = None
@@ -66,7 +66,7 @@ class SearchOptions:
     map: str | None = None
     """table with foreign_id and track_id, for playlists with other ids"""
     path: list[str] = field(default_factory=list)
-    """two ids: find songs that lead from one to the other, with no larger step than need be"""
+    """two ids: find songs that lead from one to the other, the largest step as small as can be"""
     steps: int | None = None
     """steps of the path, one fewer than songs; fewer where more would make a step larger [20]"""
     top: int | None = None
@@ -78,20 +78,20 @@ class SearchOptions:
     per_album: int | None = None
     """find at most so many tracks of an album"""
     fold: bool = False
-    """leave out tracks whose embedding is nearly that of one found or asked about, as copies have,
-    and name them"""
+    """leave out copies of tracks found or asked about (their embeddings are nearly equal), and name
+    them"""
     centre: bool = False
-    """take the mean of all tracks from the embeddings before, so that similarities spread around 0
-    [embed.py --centre has done it]"""
+    """first subtract the mean of all tracks from the embeddings, so that similarities spread around
+    0; those of embed.py --centre stay as they are"""
     report: bool = False
-    """report on the space beside a search or a page too"""
+    """report on the space too, where there is a search or a page"""
     collection: str | None = None
     """collection of the embeddings, for groups and tags [path stored in the file]"""
     groups: str | None = None
     """names of groups of the collection, with commas between [all that there are, and tags]"""
     artists: str | None = None
-    """table with track_id and artist, perhaps album [the collection's groups artists and albums];
-    a page shows its title too"""
+    """table with track_id and artist, and with album and title if you like [the collection's groups
+    artists and albums]"""
     index: str = "exact"
     """exact, or faiss for hundreds of thousands of tracks: the index is kept beside the embeddings,
     and its recall is printed"""

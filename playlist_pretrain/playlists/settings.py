@@ -30,8 +30,8 @@ class TableSettings:
     exclude: str | None = None
     """file of track ids (one a line, or a table with a column track_id) to keep out of training"""
     probe_share: float = 0.05
-    """share of the tracks kept out of training for the retrieval probe, as pairs of one group: up
-    to a tenth where that makes fewer than 50 pairs, and at most 500 pairs; 0 for none"""
+    """share of the tracks kept out of training for the retrieval probe, as pairs of one group;
+    raised to a tenth where that makes fewer than 50 pairs, never more than 500 pairs; 0 for none"""
 
     def check(self, *, word2vec: bool = False) -> None:
         """Refuse values that cannot work; ``word2vec`` tells that Word2Vec will read them.

@@ -92,6 +92,7 @@ def _playlists(home):
     ]  # fmt: skip
     (home / "listens.jsonl").write_text("".join(json.dumps(line) + "\n" for line in listens))
     (home / "party.m3u8").write_text("futu/02.ogg\nzena/05.ogg\n")
+    (home / "few.m3u8").write_text("music/t0.wav\nmusic/t4.wav\n")
 
 
 def _mels(home):

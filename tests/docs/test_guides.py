@@ -29,7 +29,7 @@ STAGE = {
 """Stage at which the reader of a page is; those of other pages find everything made."""
 DEMO_RUN, MINE = "runs/demo-playlist_co-vggish/saved_model", "tfrecords/mine"
 PROMISED = {
-    "README.md": [DEMO_RUN, f"{MODEL}/saved_model", "map.html"],
+    "README.md": [DEMO_RUN, f"{MODEL}/saved_model", "map.html", "longer.m3u8"],
     "docs/index.md": [DEMO_RUN, "songs/**/*.wav"],
     "docs/platforms.md": [DEMO_RUN],
     "docs/guides/import_mels.md": ["runs/melon-playlist_co-vggish/saved_model"],
@@ -71,6 +71,10 @@ def test_follow(page, home_at, demo, follow):
         assert list(home.glob(pattern)), pattern
     for file in home.glob("map.html"):
         assert file.stat().st_size > 1e6  # what it needs to work offline is in it
+    if page == "README.md":
+        lines = (home / "longer.m3u8").read_text("utf-8").splitlines()
+        files = [line for line in lines if not line.startswith("#")]
+        assert len(files) == 10 and all((home / file).is_file() for file in files)
 
 
 @pytest.mark.long
