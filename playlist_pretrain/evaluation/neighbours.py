@@ -93,12 +93,16 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         row_of = {track_id: row for row, track_id in enumerate(ids or ())}
         names = np.atleast_1d(asked).tolist()
         if missing := [name for name in names if name not in row_of]:
-            raise TrackError(f"no track {missing[0]!r} among the {len(search):,} embeddings")
+            theirs = f"their ids look like {', '.join(map(repr, ids[:3]))}" if ids else "ask by row"
+            raise TrackError(
+                f"no track {missing[0]!r} among the {len(search):,} embeddings; {theirs}"
+            )
         asked = np.array([row_of[name] for name in names])
     asked = np.atleast_1d(asked)
     if queries is not None and (of_silence := np.intersect1d(asked, silent)).size:
         name = printable(ids[int(of_silence[0])])
-        raise TrackError(f"track {name!r} is silent, or nearly: it has no neighbours; ask others")
+        told = f"track {name!r} is silent, or nearly: it has no neighbours; ask about another"
+        raise TrackError(told)
     return replace(search.of_tracks(k, asked, silent), ids=ids)
 
 

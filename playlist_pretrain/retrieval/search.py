@@ -164,7 +164,9 @@ def rows_of(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> np
     if (rows < 0).any():
         wanted = ids[int(np.argmin(rows))]
         if wanted in silent_ids(table.about):
-            raise TrackError(f"track {shown(wanted)} is silent, or nearly: it has no neighbours")
+            raise TrackError(
+                f"track {shown(wanted)} is silent, or nearly: it has no neighbours; ask about another"
+            )
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(
             f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
@@ -533,7 +535,7 @@ def search(
             unwanted = rows_of(table, known, less)
             if both := np.intersect1d(unwanted, asked).tolist():
                 which = shown(known.track_ids[both[0]])
-                raise TrackError(f"--less: {which} is asked about too")
+                raise TrackError(f"--less: {which} is asked about too: name it once")
             vector = away_from(query.vector, _centre(table.vectors[unwanted]))
             away = f", away from {len(unwanted):,} {'track' if len(unwanted) == 1 else 'tracks'}"
             query = Query(query.text + away, vector, np.concatenate([asked, unwanted]))
