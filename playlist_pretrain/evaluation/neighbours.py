@@ -101,7 +101,7 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
     asked = np.atleast_1d(asked)
     if queries is not None and (of_silence := np.intersect1d(asked, silent)).size:
         name = printable(ids[int(of_silence[0])])
-        told = f"track {name!r} is silent, or nearly: it has no neighbours; ask about another"
+        told = f"track {name!r} is silent, or nearly: it has no neighbours; ask others"
         raise TrackError(told)
     return replace(search.of_tracks(k, asked, silent), ids=ids)
 

@@ -165,7 +165,7 @@ def rows_of(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> np
         wanted = ids[int(np.argmin(rows))]
         if wanted in silent_ids(table.about):
             raise TrackError(
-                f"track {shown(wanted)} is silent, or nearly: it has no neighbours; ask about another"
+                f"track {shown(wanted)} is silent, or nearly: it has no neighbours; ask others"
             )
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(
