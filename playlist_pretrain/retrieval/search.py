@@ -582,7 +582,7 @@ def search(
 def check_settings(asked: Mapping[str, Any]) -> None:
     """Refuse settings of :func:`search` that are impossible, or that nothing reads.
 
-    Raises RecipeError, or EmbeddingsError for a file to write that is none of this machine.
+    Raises RecipeError with the option.
     """
     queries = [name for name in ("track", "audio", "playlist", "path") if asked[name]]
     if len(queries) > 1:
@@ -601,7 +601,8 @@ def check_settings(asked: Mapping[str, Any]) -> None:
     if faiss and isinstance(asked["embeddings"], EmbeddingTable):
         raise RecipeError("index 'faiss' is kept beside a file: give the path of the embeddings")
     report, query = asked["report"] or not (queries or page), queries and not path
-    artists_known = asked["artists"] and not (report or page or asked["per_album"])
+    of_collection = report or page or asked["per_album"] or asked["audio"]
+    artists_known = asked["artists"] and not of_collection
     of_playlist = ("add", "name", "format", "columns", "path_prefix", "encoding", "map")
     played = playlist or page or (path and out is not None and _is_m3u(out))
     usual = inspect.signature(search).parameters
@@ -617,7 +618,7 @@ def check_settings(asked: Mapping[str, Any]) -> None:
         (("out",), queries or report, "a search or --report"),
         (("index",), query or report, "--track, --audio, --playlist or --report"),
         (("groups",), report or page, "--report or --page"),
-        (("collection",), not artists_known, "--report or --page, given --artists"),
+        (("collection",), not artists_known, "--audio, --report or --page, given --artists"),
     ):
         for name in names:
             if not read and asked[name] not in (usual[name].default, []):

@@ -136,6 +136,19 @@ def test_a_short_file_is_filled_as_the_tracks_are(embedder, wav, about, short):
     assert embedder.short == short
 
 
+def test_a_collection_says_the_excerpt_beside_a_table_of_artists(
+    embedder, wav, tmp_path, make_collection
+):
+    made = make_collection(tmp_path / "c", [4, 4], ids=["a", "b"])
+    (tmp_path / "artists.csv").write_text("track_id,artist\na,x\nb,y\n")
+    table, _ = table_of("ab", np.eye(2), **MINE)
+    given = {"artists": tmp_path / "artists.csv", "collection": made.path}
+    found = module.search(table, audio=wav, **given)
+    assert [one["artist"] for one in found.neighbours()] == ["y", "x"]
+    with pytest.raises(RecipeError, match="--collection: nothing reads it without --audio"):
+        module.search(table, track="a", **given)
+
+
 def test_excerpts_that_are_none(embedder, wav):
     for excerpt in (-1, [1], "half"):
         table, _ = table_of("ab", np.eye(2), **MINE, excerpt=excerpt)

@@ -225,7 +225,7 @@ ERRORS = {
     "add": (["--add", "3"], "--add: nothing reads it without --playlist"),
     "unread collection": (
         ["--track", IDS[0], "--artists", "x.csv", "--collection", "y"],
-        "--collection: nothing reads it without --report or --page, given --artists",
+        "--collection: nothing reads it without --audio, --report or --page, given --artists",
     ),
     "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
     "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
