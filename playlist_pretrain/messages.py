@@ -53,7 +53,7 @@ def words_of(options: Any, *without: str) -> list[str]:
     words = []
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
-        if value == field.default or field.name in without:
+        if value == field.default or field.name in without or value == []:
             continue
         name = option(field.name)
         if value is True:

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from playlist_pretrain.cli import command_line
 from playlist_pretrain.cli.match_playlists import parse_columns
-from playlist_pretrain.errors import RecipeError, require
+from playlist_pretrain.errors import RecipeError
 from playlist_pretrain.files import half_there, together
-from playlist_pretrain.messages import command
-from playlist_pretrain.retrieval.continuation import FORMATS
-from playlist_pretrain.retrieval.search import Found, search
-from playlist_pretrain.storage import refuse_remote
+from playlist_pretrain.messages import command, words_of
+from playlist_pretrain.retrieval.search import Found, check_settings, search
 
 logger = logging.getLogger(__name__)
-
-INDEXES = ("exact", "faiss")
-RESULTS = (".csv", ".json")
-PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -127,74 +122,13 @@ examples:
 """
 
 
-def check_options(options: SearchOptions) -> None:
-    """Refuse options that are impossible or have no effect, and a file that is there."""
-    asked = {
-        "--track": options.track,
-        "--audio": options.audio,
-        "--playlist": options.playlist,
-        "--path": options.path,
-    }
-    asked = [name for name, value in asked.items() if value]
-    if len(asked) > 1:
-        raise RecipeError(f"{' and '.join(asked)}: one of them at a time")
-    for name, least in (
-        ("top", 1), ("add", 1), ("steps", 1), ("per_artist", 1), ("per_album", 1), ("seed", 0)
-    ):  # fmt: skip
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise RecipeError(f"--{name.replace('_', '-')} {value}: at least {least}")
-    if options.path and len(options.path) != 2:
-        raise RecipeError(
-            f"--path {shlex.join(options.path)}: two ids, its first and its last song"
-        )
-    if options.index not in INDEXES:
-        raise RecipeError(f"--index {options.index}: {' or '.join(INDEXES)}")
-    page, playlist, path = options.page, options.playlist, options.path
-    report, query = options.report or not (asked or page), asked and not path
-    artists_known = options.artists and not (report or page or options.per_album)
-    for names, read, missing in (
-        (("model", "excerpt"), options.audio, "--audio"),
-        (("trust_model",), options.model, "--model"),
-        (
-            ("add", "name", "format", "columns", "path_prefix", "encoding", "map"),
-            playlist,
-            "--playlist",
-        ),
-        (("audio_folder",), playlist or page or path, "--playlist, --path or --page"),
-        (("steps",), path, "--path"),
-        (("less", "per_artist", "per_album", "fold"), query, "--track, --audio or --playlist"),
-        (("faiss_lists", "faiss_probes"), options.index == "faiss", "--index faiss"),
-        (("top",), report or (query and not playlist), "--track, --audio or --report"),
-        (("out",), asked or report, "a search or --report"),
-        (("index",), query or report, "--track, --audio, --playlist or --report"),
-        (("groups",), report or page, "--report or --page"),
-        (("collection",), not artists_known, "--report or --page, given --artists"),
-    ):
-        if not read:
-            command_line.refuse_unread(options, names, missing)
-    outs = FORMATS if playlist or path else RESULTS if asked else (".json",)
-    for option, text, kinds in (("--out", options.out, outs), ("--page", page, PAGES)):
-        if text is not None:
-            _check_file(options, option, text, kinds)
-    for option, path in _outputs(options).items():
-        if path.exists() and not (options.overwrite or half_there([*_outputs(options).values()])):
+def check_options(options: SearchOptions, settings: Mapping[str, Any]) -> None:
+    """Refuse what :func:`.check_settings` does, and a file that is there."""
+    check_settings(settings)
+    outputs = _outputs(options)
+    for option, path in outputs.items():
+        if path.exists() and not (options.overwrite or half_there([*outputs.values()])):
             raise RecipeError(f"{option} {path}: is there already; --overwrite replaces it")
-    if page:
-        require("sklearn", "bokeh")
-    if page and options.out and Path(page).absolute() == Path(options.out).absolute():
-        raise RecipeError(f"--page {page}: the same file as --out")
-
-
-def _check_file(options: SearchOptions, option: str, text: str, kinds: Sequence[str]) -> None:
-    refuse_remote(text, "write to a file here, then copy it", RecipeError)
-    path = Path(text)
-    if path.suffix.lower() not in kinds:
-        raise RecipeError(f"{option} {path}: its name must end in {' or '.join(kinds)}")
-    if path.is_dir():
-        raise RecipeError(f"{option} {path}: a folder, not a file")
-    if path.exists() and Path(options.embeddings).exists() and path.samefile(options.embeddings):
-        raise RecipeError(f"{option} {path}: the file of the embeddings")
 
 
 def _outputs(options: SearchOptions) -> dict[str, Path]:
@@ -204,12 +138,12 @@ def _outputs(options: SearchOptions) -> dict[str, Path]:
 
 def next_command(options: SearchOptions, found: Found) -> str:
     """A command that makes sense after the search."""
-    start = command("search", "--embeddings", options.embeddings)
-    if options.path and options.out is None:
-        return f"{start} {shlex.join(['--path', *options.path, '--out', 'path.m3u8'])}"
-    if options.playlist and options.out is None:
-        return f"{start} {shlex.join(['--playlist', options.playlist, '--out', 'longer.m3u8'])}"
+    out = "path.m3u8" if options.path else "longer.m3u8" if options.playlist else None
+    if out and options.out is None:
+        words = words_of(options, "page", "report", "overwrite", "quiet")
+        return command("search", *words, "--out", out)
     row = int(found.rows[0]) if len(found.rows) else found.report.hubs[0][0] if found.report else 0
+    start = command("search", "--embeddings", options.embeddings)
     return f"{start} {track_words(found.table.track_ids[row])}"
 
 
@@ -222,9 +156,9 @@ def track_words(track_id: str) -> str:
 
 def run(options: SearchOptions) -> Found:
     """Check the options, search, and print the next command."""
-    check_options(options)
     settings = command_line.settings(options, "overwrite")
     settings["columns"] = parse_columns(options.columns)
+    check_options(options, settings)
     if options.groups is not None:
         settings["groups"] = [n.strip() for n in options.groups.split(",") if n.strip()]
     with together([*_outputs(options).values()], overwrite=options.overwrite):

@@ -61,14 +61,14 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
     queries : optional
         An id or ids (where ``embeddings`` has ids), a row or rows, or float vectors [dim] or
         [queries, dim]; default all tracks. A track is no answer to itself, and none that is silent,
-        or nearly, is an answer.
+        or nearly, is an answer; asked for by its id or row it is refused.
     k : int
         1 to tracks − 1.
 
     Raises
     ------
     TrackError
-        An id that is not there.
+        An id that is not there, or a track that is silent, or nearly.
     EmbeddingsError
         Embeddings that are no table of numbers, a vector that is not finite or all zeros, ``k`` or
         a row out of range.
@@ -84,7 +84,7 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         embeddings = embeddings.by_track()
     ids = getattr(embeddings, "ids", getattr(embeddings, "track_ids", None))
     search = ExactSearch(getattr(embeddings, "vectors", embeddings))
-    silent = getattr(embeddings, "silent", ())
+    silent = np.asarray(getattr(embeddings, "silent", ()), np.int64)
     asked = np.arange(len(search)) if queries is None else np.asarray(queries)
     if asked.dtype.kind == "f" and asked.size:
         found = search.of_vectors(np.atleast_2d(asked), k, silent)
@@ -93,9 +93,17 @@ def nearest(embeddings: Any, queries: Any = None, k: int = 10) -> Neighbours:
         row_of = {track_id: row for row, track_id in enumerate(ids or ())}
         names = np.atleast_1d(asked).tolist()
         if missing := [name for name in names if name not in row_of]:
-            raise TrackError(f"no track {missing[0]!r} among the {len(search):,} embeddings")
+            theirs = f"their ids look like {', '.join(map(repr, ids[:3]))}" if ids else "ask by row"
+            raise TrackError(
+                f"no track {missing[0]!r} among the {len(search):,} embeddings; {theirs}"
+            )
         asked = np.array([row_of[name] for name in names])
-    return replace(search.of_tracks(k, np.atleast_1d(asked), silent), ids=ids)
+    asked = np.atleast_1d(asked)
+    if queries is not None and (of_silence := np.intersect1d(asked, silent)).size:
+        name = printable(ids[int(of_silence[0])])
+        told = f"track {name!r} is silent, or nearly: it has no neighbours; ask others"
+        raise TrackError(told)
+    return replace(search.of_tracks(k, asked, silent), ids=ids)
 
 
 class Search:
@@ -125,8 +133,7 @@ class Search:
         asked = np.arange(tracks) if queries is None else np.asarray(queries, np.int64)
         if asked.size and not 0 <= asked.min() <= asked.max() < tracks:
             raise EmbeddingsError(f"queries {asked.min()} to {asked.max()} of {tracks} tracks")
-        no_answers = np.column_stack([asked, np.tile(rows, (len(asked), 1))])
-        found = self._ranked(unit_vectors(self.embeddings[asked]), k, no_answers)
+        found = self._ranked(unit_vectors(self.embeddings[asked]), k, rows, asked[:, np.newaxis])
         return Neighbours(asked, *found, tracks)
 
     def of_vectors(
@@ -146,17 +153,21 @@ class Search:
         if rows.size and not 0 <= rows[0] <= rows[-1] < tracks:
             raise EmbeddingsError(f"rows {rows[0]} to {rows[-1]} of {tracks} tracks are left out")
         _check_k(k, tracks, len(rows))
-        return self._ranked(units, k, np.broadcast_to(rows, (len(units), len(rows))))
+        return self._ranked(units, k, rows, np.empty((len(units), 0), np.int64))
 
     def _ranked(
-        self, units: np.ndarray, k: int, left_out: np.ndarray
+        self, units: np.ndarray, k: int, left_out: np.ndarray, own: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Answer unit vectors [queries, dim]; ``left_out`` [queries, any] are rows."""
+        """Answer unit vectors [queries, dim] without rows ``left_out`` [any], of each its ``own``
+        [queries, any] too.
+        """
         rows, similarities = np.empty((len(units), k), np.int64), np.empty((len(units), k))
         with progress(total=len(units), desc="neighbours", unit="track") as bar:
             for first in range(0, len(units), self.queries_at_once):
                 block = slice(first, first + self.queries_at_once)
-                found = self._candidates(units[block], k, left_out[block])
+                rows_of_all = np.broadcast_to(left_out, (len(own[block]), len(left_out)))
+                no_answers = np.hstack([own[block], rows_of_all])
+                found = self._candidates(units[block], k, no_answers)
                 for place, near in enumerate(found, first):
                     exact = (unit_vectors(self.embeddings[near]) * units[place]).sum(axis=1)
                     order = np.lexsort((near, -exact))[:k]

@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -521,7 +521,7 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
     about |= {"silent": silent} if silent else {}
     mean: np.ndarray | float = 0.0
     if "centre" in about["request"]:
-        mean = _mean_of_tracks(out)
+        mean = _mean_of_tracks(out, source, set(silent))
         about["centre"] = mean.tolist()
 
     def stored(part: Mapping[str, Any]) -> np.ndarray:
@@ -543,17 +543,22 @@ def _write(out: Path, source: Source, about: Mapping[str, Any], dim: int) -> Non
             first += len(part["counts"])
 
 
-def _mean_of_tracks(out: Path) -> np.ndarray:
-    """Mean of all tracks, float64 [dim], each the mean over its vectors."""
-    total, tracks = np.zeros(()), 0
+def _mean_of_tracks(out: Path, source: Source, silent: Container[str]) -> np.ndarray:
+    """Mean of all tracks but the silent, float64 [dim], each the mean over its vectors."""
+    total, tracks, first = np.zeros(()), 0, 0
     for part in _load_parts(out):
-        counts = part["counts"][part["counts"] > 0]
-        if len(counts):
-            means = mean_over_windows(part["vectors"].astype(np.float32), counts)
-            total = total + means.sum(axis=0, dtype=np.float64)
-            tracks += len(means)
+        counts = part["counts"]
+        of_part = range(first, first + len(counts))
+        sound = np.array([source.ids[track] not in silent for track in of_part], bool)
+        first += len(counts)
+        means = mean_over_windows(part["vectors"].astype(np.float32), counts[counts > 0])
+        means = means[sound[counts > 0]]
+        total, tracks = total + means.sum(axis=0, dtype=np.float64), tracks + len(means)
     if tracks < 2:
-        raise EmbeddingsError("--centre: one track is its own mean, so nothing would be left of it")
+        raise EmbeddingsError(
+            "--centre: one track is its own mean, so nothing would be left of it; leave it out "
+            "(tracks that are silent do not count)"
+        )
     return total / tracks
 
 

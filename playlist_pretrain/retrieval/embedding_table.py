@@ -68,7 +68,8 @@ class EmbeddingTable:
         silent, or nearly), ``centre`` (the mean that was taken from centred ones), ``left_out``
         (tracks without an embedding) and ``request``, by which ``embed.py`` tells whether the file
         is finished; ``per``, ``dtype``, ``precision``. Of a table made in memory ``model`` (its
-        path), ``model_key`` and ``silent`` alone. Empty where the file is not of this package.
+        path), ``model_key``, ``short``, ``collection``, ``collection_key``, ``excerpt`` and
+        ``silent`` alone. Empty where the file is not of this package.
     skipped : sequence of (str, str)
         Path, or id, and reason of each track that was left out when they were made in memory.
     """
@@ -110,15 +111,14 @@ class EmbeddingTable:
         rows = [row for row, one in enumerate(self.track_ids) if one in silent] if silent else []
         return np.array(rows, np.int64)
 
-    def without(self, rows: np.ndarray) -> EmbeddingTable:
-        """Return the table without some of its rows."""
-        kept = np.delete(np.arange(len(self)), rows)
+    def take(self, rows: np.ndarray) -> EmbeddingTable:
+        """Return a table of some of the rows, in their order."""
         return replace(
             self,
-            track_ids=PackedStrings.pack(self.track_ids.take(kept)),
-            vectors=self.vectors[kept],
-            start_seconds=None if self.start_seconds is None else self.start_seconds[kept],
-            paths=None if self.paths is None else PackedStrings.pack(self.paths.take(kept)),
+            track_ids=PackedStrings.pack(self.track_ids.take(rows)),
+            vectors=self.vectors[rows],
+            start_seconds=None if self.start_seconds is None else self.start_seconds[rows],
+            paths=None if self.paths is None else PackedStrings.pack(self.paths.take(rows)),
         )
 
     def by_track(self) -> EmbeddingTable:
@@ -162,7 +162,9 @@ def centre_of(table: EmbeddingTable) -> np.ndarray | None:
 
 
 def centred(table: EmbeddingTable) -> EmbeddingTable:
-    """Take the mean of all tracks from the vectors, once: a table that is centred stays as it is.
+    """Take the mean of all tracks that have sound from the vectors, once.
+
+    A table that is centred stays as it is.
 
     What all tracks share leaves no room between cosines, and makes hubs (Suzuki et al. 2013,
     Centering similarity measures to reduce hubs). The mean is one of vectors as they are, so that
@@ -170,7 +172,9 @@ def centred(table: EmbeddingTable) -> EmbeddingTable:
     """
     if centre_of(table) is not None:
         return table
-    mean = table.by_track().vectors.mean(axis=0, dtype=np.float64)
+    tracks = table.by_track()
+    with_sound = np.delete(np.arange(len(tracks)), tracks.silent)
+    mean = tracks.vectors[with_sound].mean(axis=0, dtype=np.float64)
     vectors = (table.vectors - mean).astype(np.float32)
     return replace(table, vectors=vectors, about={**table.about, "centre": mean.tolist()})
 

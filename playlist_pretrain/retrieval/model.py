@@ -135,7 +135,9 @@ class Model:
             A file cannot be read, or there is none; the model's front end does not fit; an
             embedding is not finite.
         """
-        found, skipped = self._tracks(self._embedder, what, per, short, on_error, batch, workers)
+        source, found, skipped = self._tracks(
+            self._embedder, what, per, short, on_error, batch, workers
+        )
         ids = [track.track_id for track in found for _ in track.vectors]
         vectors = [np.empty((0, self.dim), np.float32), *(track.vectors for track in found)]
         starts = np.concatenate([np.empty(0), *(track.starts for track in found)])
@@ -148,6 +150,8 @@ class Model:
             about={
                 "model": str(self.loaded.path),
                 "model_key": self._embedder.key,
+                "short": short,
+                **{name: value for name, value in source.about.items() if name != "audio"},
                 **({"silent": silent} if silent else {}),
             },
             skipped=skipped,
@@ -171,7 +175,9 @@ class Model:
         """
         if not self.classes:
             raise ModelError(f"{self.loaded.label}: no tagger, so it has no classes to score")
-        found, skipped = self._tracks(self.loaded, what, "track", short, on_error, batch, workers)
+        _, found, skipped = self._tracks(
+            self.loaded, what, "track", short, on_error, batch, workers
+        )
         scores = np.concatenate(
             [np.empty((0, len(self.classes)), np.float32), *(one.vectors for one in found)]
         )
@@ -193,8 +199,8 @@ class Model:
         on_error: str,
         batch: int,
         workers: int | None,
-    ) -> tuple[list[Embedded], list[tuple[str, str]]]:
-        """Outputs of ``loaded`` for each track, and path and reason of those left out."""
+    ) -> tuple[Source, list[Embedded], list[tuple[str, str]]]:
+        """Tracks, outputs of ``loaded`` for each, and path and reason of those left out."""
         for name, value, values in (
             ("per", per, CHOICES["per"]), ("short", short, SHORT), ("on_error", on_error, ON_ERROR)
         ):  # fmt: skip
@@ -219,7 +225,7 @@ class Model:
         for note in notes:
             if note.status == "unreadable" and on_error == "raise":
                 raise AudioError(f"{note.source}: {note.reason}")
-        return found, [(note.source or note.track_id, note.reason) for note in notes]
+        return source, found, [(note.source or note.track_id, note.reason) for note in notes]
 
     def _source(self, what: Any, short: str, workers: int | None) -> Source:
         if isinstance(what, Collection):

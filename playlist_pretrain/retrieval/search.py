@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+import inspect
 import logging
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ from playlist_pretrain.errors import (
     RecipeError,
     TrackError,
     printable,
+    require,
 )
 from playlist_pretrain.evaluation.neighbours import (
     ExactSearch,
@@ -37,13 +40,18 @@ from playlist_pretrain.evaluation.neighbours import (
 )
 from playlist_pretrain.evaluation.neighbours import centre as _centre
 from playlist_pretrain.files import TableWriter, atomic_write, write_json
-from playlist_pretrain.messages import command
+from playlist_pretrain.messages import command, option
 from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.records.schema import did_you_mean
 from playlist_pretrain.records.sources import excerpt_seconds, excerpt_text, find_audio
 from playlist_pretrain.records.track_tags import TRACKS_FILE
-from playlist_pretrain.retrieval.continuation import Playlist, read_playlist, write_continued
+from playlist_pretrain.retrieval.continuation import (
+    FORMATS,
+    Playlist,
+    read_playlist,
+    write_continued,
+)
 from playlist_pretrain.retrieval.embed import excerpt_of_collection
 from playlist_pretrain.retrieval.embedding_table import (
     EmbeddingTable,
@@ -70,7 +78,7 @@ from playlist_pretrain.retrieval.table_groups import (
     text_about,
     track_values,
 )
-from playlist_pretrain.storage import is_remote, location
+from playlist_pretrain.storage import is_remote, location, refuse_remote
 
 if TYPE_CHECKING:
     from playlist_pretrain.models.load import LoadedModel
@@ -83,6 +91,9 @@ CLOSEST = 5
 MOST_COMPARED = 1_000
 """Tracks found that are looked through for copies where none are folded."""
 PLAYLISTS = "playlists"
+INDEXES = ("exact", "faiss")
+RESULTS = (".csv", ".json")
+PAGES = (".html", ".htm")
 
 logger = logging.getLogger(__name__)
 
@@ -96,28 +107,34 @@ class Query:
     left_out: np.ndarray  # rows that are no answer: those asked about
 
 
-def open_table(embeddings: str | Path | EmbeddingTable, *, centre: bool = False) -> EmbeddingTable:
-    """Take embeddings, or read them from a file, one a track, without those of silent tracks.
+def open_table(
+    embeddings: str | Path | EmbeddingTable, *, centre: bool = False
+) -> tuple[EmbeddingTable, EmbeddingTable]:
+    """Take embeddings, or read them from a file, one a track.
 
-    With ``centre`` the mean of all is taken from them. Raises EmbeddingsError for zeros, or fewer
+    Returns those of tracks that have sound; and all, of which these are the first. With ``centre``
+    the mean of those that have sound is taken from them. Raises EmbeddingsError for zeros, or fewer
     than two tracks.
     """
     table, name = embeddings, "the embeddings"
     if not isinstance(table, EmbeddingTable):
         table, name = read_embeddings(table), str(table)
-    table = table.by_track()
-    if centre and centre_of(table) is not None:
-        logger.info(f"{name}: centred already")
-    elif centre:
-        table = centred(table)
-    if (silent := table.silent).size:
-        first = shown(table.track_ids[int(silent[0])])
+    whole = table.by_track()
+    silent = whole.silent
+    sound = np.delete(np.arange(len(whole)), silent)
+    if silent.size:
+        first = shown(whole.track_ids[int(silent[0])])
         what = "1 track is" if silent.size == 1 else f"{silent.size:,} tracks are"
         logger.info(f"{what} silent, or nearly, and no neighbour of others (such as {first})")
-        table = table.without(silent)
-    if len(table) < 2:
-        what = "one track" if len(table) else "no track that has sound"
+        whole = whole.take(np.concatenate([sound, silent]))
+    if len(sound) < 2:
+        what = "one track" if len(sound) else "no track that has sound"
         raise EmbeddingsError(f"{name}: {what}, so it has no neighbours")
+    if centre and centre_of(whole) is not None:
+        logger.info(f"{name}: centred already")
+    elif centre:
+        whole = centred(whole)
+    table = whole.take(np.arange(len(sound))) if silent.size else whole
     zero = np.flatnonzero(~table.vectors.any(axis=1))
     if len(zero):
         row = int(zero[0])
@@ -125,7 +142,7 @@ def open_table(embeddings: str | Path | EmbeddingTable, *, centre: bool = False)
             f"{name}: row {row} (track {table.track_ids[row]!r}): all zeros, so it has no direction"
             + (f", as {len(zero) - 1:,} others" if len(zero) > 1 else "")
         )
-    return table
+    return table, whole
 
 
 def tracks_query(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> Query:
@@ -147,7 +164,9 @@ def rows_of(table: EmbeddingTable, known: KnownTracks, ids: Sequence[str]) -> np
     if (rows < 0).any():
         wanted = ids[int(np.argmin(rows))]
         if wanted in silent_ids(table.about):
-            raise TrackError(f"track {shown(wanted)} is silent, or nearly: it has no neighbours")
+            raise TrackError(
+                f"track {shown(wanted)} is silent, or nearly: it has no neighbours; ask others"
+            )
         near = ", ".join(map(shown, closest_ids(wanted, known.track_ids)))
         raise TrackError(
             f"no track {shown(wanted)} in the embeddings ({len(known):,} tracks); the closest ids: "
@@ -230,7 +249,9 @@ def audio_query(
         logger.warning(
             f"{audio}: {sound:.1%} of what is taken of it has sound: what is near says little"
         )
-    vector = Model(embedder).embed(decoded.waveform).vectors[0].astype(np.float64)
+    short = "pad" if table.about.get("short") == "pad" else "repeat"  # "skip" has no short tracks
+    found = Model(embedder).embed(decoded.waveform, short=short)
+    vector = found.vectors[0].astype(np.float64)
     if (mean := centre_of(table)) is not None:
         vector = vector - mean
     if not vector.any():
@@ -317,7 +338,7 @@ class Found:
     percentiles: np.ndarray  # float64 [found]: per cent of the pairs of tracks that are less alike
     folded: list[tuple[int, int]]  # rows left out, and the row that each is a version of
     path: bool  # whether the rows are a path
-    playlist: Playlist | None  # that the rows continue
+    playlist: Playlist | None  # that the rows continue; rows of its silent tracks are beyond table
     report: SpaceReport | None
 
     def neighbours(self) -> list[dict[str, Any]]:
@@ -452,15 +473,16 @@ def search(
     >>> found = search(embeddings, track="futu/01", less="futu/02", centre=True)
     >>> way = search(embeddings, path=["futu/01", "zena/03"], steps=5)
     """
-    track, less = ([one] if isinstance(one, str) else list(one) for one in (track, less))
+    track, less, path = (
+        [one] if isinstance(one, str) else list(one) for one in (track, less, path)
+    )
+    check_settings(locals())  # the parameters: before there are other names
     label = "embeddings" if isinstance(embeddings, EmbeddingTable) else str(embeddings)
-    if index == "faiss" and isinstance(embeddings, EmbeddingTable):
-        raise RecipeError("index 'faiss' is kept beside a file: give the path of the embeddings")
-    table = open_table(embeddings, centre=centre)
+    table, whole = open_table(embeddings, centre=centre)
     known = KnownTracks(table.track_ids)
     query = continued = measured = of_file = None
     folder = audio_folder_of(table, audio_folder)
-    written_playlist = out is not None and Path(out).suffix.lower() == ".m3u8"
+    written_playlist = out is not None and _is_m3u(out)
     if folder and not audio_folder and (playlist or page or written_playlist):
         state = "is used" if folder.is_dir() else "is not there; --audio-folder says where it is"
         logger.info(f"audio folder {folder}, which the embeddings name, {state}")
@@ -473,18 +495,30 @@ def search(
         of_file = query.vector
     elif playlist:
         continued = read_playlist(
-            playlist, known, name=name, format=format, columns=columns, audio=folder, id_map=map,
-            path_prefix=path_prefix, encoding=encoding,
+            playlist, KnownTracks(whole.track_ids), name=name, format=format, columns=columns,
+            audio=folder, id_map=map, path_prefix=path_prefix, encoding=encoding,
         )  # fmt: skip
         logger.info(continued.text())
-        rows = continued.rows
+        rows = continued.rows[continued.rows < len(table)]
+        if silent := len(continued.rows) - len(rows):
+            logger.info(f"{silent:,} of its tracks silent, or nearly: not asked about")
+        if not len(rows):
+            raise EmbeddingsError(
+                f"{playlist}: no track of playlist {shown(continued.name)} in the embeddings has "
+                "sound, so there is nothing to ask about"
+            )
         text = f"playlist {shown(continued.name)}"
         query = Query(text, _centre(table.vectors[rows]), rows)
     report = report or not (query or path or page)
-    needed = [name for name, cap in ((ARTISTS, True), (ALBUMS, per_album)) if cap]
+    needed = [name for name, of in ((ARTISTS, query or path), (ALBUMS, per_album)) if of]
     found_groups, opened = _groups(
         table, known, collection, groups, artists, report or page is not None, needed
     )
+    # Those that are needed for results alone are not asked for.
+    asked_groups = [
+        one for one in found_groups
+        if groups is None or one.name in groups or (artists and one.name in (ARTISTS, ALBUMS))
+    ]  # fmt: skip
     engine: Search = ExactSearch(table.vectors)
     if index == "faiss":
         settings = {"lists": faiss_lists, "probes": faiss_probes, "seed": seed}
@@ -501,7 +535,7 @@ def search(
             unwanted = rows_of(table, known, less)
             if both := np.intersect1d(unwanted, asked).tolist():
                 which = shown(known.track_ids[both[0]])
-                raise TrackError(f"--less: {which} is asked about too")
+                raise TrackError(f"--less: {which} is asked about too: name it once")
             vector = away_from(query.vector, _centre(table.vectors[unwanted]))
             away = f", away from {len(unwanted):,} {'track' if len(unwanted) == 1 else 'tracks'}"
             query = Query(query.text + away, vector, np.concatenate([asked, unwanted]))
@@ -524,7 +558,7 @@ def search(
         shares = percentiles(similarities, pair_similarities(table.vectors, seed))
     if report:
         k = min(TOP, len(table) - 1) if top is None else top
-        measured = space_report(engine, table.vectors, found_groups, k=k, seed=seed)
+        measured = space_report(engine, table.vectors, asked_groups, k=k, seed=seed)
     result = Found(
         table, found_groups, query, rows, similarities, shares, folded, bool(path), continued,
         measured,
@@ -535,14 +569,87 @@ def search(
         _tell_itself(result, of_file, audio, known)
     files = None
     if audio_folder and table.paths is None and (page or written_playlist):
-        files = _files_of(audio_folder, set(table.track_ids))
+        files = _files_of(audio_folder, set(whole.track_ids))
     if out is not None:
-        asked_for = {"track": track, "audio": audio, "path": list(path), "less": less}
-        _write(Path(out), result, folder, label, asked_for, files)
+        asked_for = {"track": track, "audio": audio and str(audio), "path": path, "less": less}
+        _write(Path(out), result, whole, folder, label, asked_for, files)
     if page is not None:
         selected = track[0] if len(track) == 1 else None
-        _write_page(page, result, audio_folder, files, opened, artists, selected, seed)
+        _write_page(page, table, asked_groups, audio_folder, files, opened, artists, selected, seed)
     return result
+
+
+def check_settings(asked: Mapping[str, Any]) -> None:
+    """Refuse settings of :func:`search` that are impossible, or that nothing reads.
+
+    Raises RecipeError with the option.
+    """
+    queries = [name for name in ("track", "audio", "playlist", "path") if asked[name]]
+    if len(queries) > 1:
+        raise RecipeError(f"{' and '.join(map(option, queries))}: one of them at a time")
+    for name, least in (
+        ("top", 1), ("add", 1), ("steps", 1), ("per_artist", 1), ("per_album", 1), ("seed", 0)
+    ):  # fmt: skip
+        if asked[name] is not None and asked[name] < least:
+            raise RecipeError(f"{option(name)} {asked[name]}: at least {least}")
+    playlist, path, page, out = (asked[name] for name in ("playlist", "path", "page", "out"))
+    if path and len(path) != 2:
+        raise RecipeError(f"--path {shlex.join(path)}: two ids, its first and its last song")
+    if asked["index"] not in INDEXES:
+        raise RecipeError(f"--index {asked['index']}: {' or '.join(INDEXES)}")
+    faiss = asked["index"] == "faiss"
+    if faiss and isinstance(asked["embeddings"], EmbeddingTable):
+        raise RecipeError("index 'faiss' is kept beside a file: give the path of the embeddings")
+    report, query = asked["report"] or not (queries or page), queries and not path
+    of_collection = report or page or asked["per_album"] or asked["audio"]
+    artists_known = asked["artists"] and not of_collection
+    of_playlist = ("add", "name", "format", "columns", "path_prefix", "encoding", "map")
+    played = playlist or page or (path and out is not None and _is_m3u(out))
+    usual = inspect.signature(search).parameters
+    for names, read, missing in (
+        (("model", "excerpt"), asked["audio"], "--audio"),
+        (("trust_model",), asked["model"], "--model"),
+        (of_playlist, playlist, "--playlist"),
+        (("audio_folder",), played, "--playlist, --page or a --path that is written as .m3u8"),
+        (("steps",), path, "--path"),
+        (("less", "per_artist", "per_album", "fold"), query, "--track, --audio or --playlist"),
+        (("faiss_lists", "faiss_probes"), faiss, "--index faiss"),
+        (("top",), report or (query and not playlist), "--track, --audio or --report"),
+        (("out",), queries or report, "a search or --report"),
+        (("index",), query or report, "--track, --audio, --playlist or --report"),
+        (("groups",), report or page, "--report or --page"),
+        (("collection",), not artists_known, "--audio, --report or --page, given --artists"),
+    ):
+        for name in names:
+            if not read and asked[name] not in (usual[name].default, []):
+                raise RecipeError(f"{option(name)}: nothing reads it without {missing}")
+    outs = FORMATS if playlist or path else RESULTS if queries else (".json",)
+    for name, kinds in (("out", outs), ("page", PAGES)):
+        if asked[name] is not None:
+            _check_file(name, asked[name], kinds, asked["embeddings"])
+    if page:
+        require("sklearn", "bokeh")
+    if page and out and Path(page).absolute() == Path(out).absolute():
+        raise RecipeError(f"--page {page}: the same file as --out")
+
+
+def _check_file(
+    name: str, given: str | Path, kinds: Sequence[str], embeddings: str | Path | EmbeddingTable
+) -> None:
+    refuse_remote(given, "write to a file here, then copy it", RecipeError)
+    path = Path(given)
+    if path.suffix.lower() not in kinds:
+        raise RecipeError(f"{option(name)} {path}: its name must end in {' or '.join(kinds)}")
+    if path.is_dir():
+        raise RecipeError(f"{option(name)} {path}: a folder, not a file")
+    if isinstance(embeddings, EmbeddingTable) or not path.exists():
+        return
+    if Path(embeddings).exists() and path.samefile(embeddings):
+        raise RecipeError(f"{option(name)} {path}: the file of the embeddings")
+
+
+def _is_m3u(out: str | Path) -> bool:
+    return Path(out).suffix.lower() == FORMATS[0]
 
 
 def _caps(
@@ -550,7 +657,7 @@ def _caps(
 ) -> list[tuple[TrackGroups, int]]:
     """Groups of which so many tracks at most may be found; RecipeError where there are none."""
     caps = []
-    for name, option, most in (
+    for name, given, most in (
         (ARTISTS, "--per-artist", per_artist),
         (ALBUMS, "--per-album", per_album),
     ):
@@ -560,7 +667,7 @@ def _caps(
         if of_name is None:
             column = name.removesuffix("s")
             raise RecipeError(
-                f"{option} {most}: no {name} are known; groups {name!r} of the collection say them "
+                f"{given} {most}: no {name} are known; groups {name!r} of the collection say them "
                 f"({command('match_playlists')}), or a column {column!r} of --artists"
             )
         caps.append((of_name, most))
@@ -583,8 +690,6 @@ def _path(
     table: EmbeddingTable, known: KnownTracks, ends: Sequence[str], steps: int
 ) -> tuple[np.ndarray, np.ndarray, Query]:
     """Rows of a path, their similarity to the row before, and its name."""
-    if len(ends) != 2:
-        raise RecipeError(f"--path {' '.join(ends)}: two ids, where it begins and where it ends")
     a, b = (int(rows_of(table, known, [one])[0]) for one in ends)
     rows = song_path(table.vectors, a, b, steps)
     units = unit_vectors(table.vectors[rows])
@@ -608,7 +713,7 @@ def _groups(
     all_there: bool,
     needed: Sequence[str],
 ) -> tuple[list[TrackGroups], Collection | None]:
-    """All groups that there are, or those of the ``needed`` names, and their collection."""
+    """All groups that there are, or of ``names``, and those ``needed``; their collection."""
     if names is not None:
         if not names or len(set(names)) < len(names):
             raise RecipeError(f"--groups {','.join(names)}: names, each once, with commas between")
@@ -632,13 +737,17 @@ def _groups(
                     "the embeddings do not say where their collection is; --collection does"
                 )
             return own, None
-        wanted = names
-        if not all_there:
-            wanted = [one for one in needed if groups_path(collection.path, one).exists()]
+        wanted = None
+        if names or not all_there:
+            there = (one for one in needed if groups_path(collection.path, one).exists())
+            wanted = list(dict.fromkeys([*(names or ()), *there]))
         found = collection_groups(known, collection, wanted)
-        if not (own or (names and all_there)):
-            there = {one.name for one in found}
-            found += [one for one in groups_of_tags(collection, known) if one.name not in there]
+        known_names = {one.name for one in found}
+        found += [
+            one
+            for one in groups_of_tags(collection, known)
+            if one.name not in known_names and (wanted is None or one.name in needed)
+        ]
     except (CollectionError, GroupsError) as error:
         if place or names:
             raise
@@ -659,16 +768,17 @@ def _files_of(folder: str | Path, known: set[str]) -> dict[str, str]:
 def _write(
     out: Path,
     found: Found,
+    whole: EmbeddingTable,
     audio: Path | None,
     embeddings: str,
     asked: Mapping[str, Any],
     files: Mapping[str, str] | None,
 ) -> None:
     table, lost = found.table, None
-    if found.playlist is not None or out.suffix.lower() == ".m3u8":
+    if found.playlist is not None or _is_m3u(out):
         playlist = found.playlist or Playlist(out.stem, [], np.empty(0, np.int32))
         lost = write_continued(
-            out, playlist, table, found.rows, found.similarities, audio, files, found.percentiles
+            out, playlist, whole, found.rows, found.similarities, audio, files, found.percentiles
         )
     elif out.suffix.lower() == ".csv":
         with atomic_write(out, "w") as stream:
@@ -703,7 +813,8 @@ def _write(
 
 def _write_page(
     page: str | Path,
-    found: Found,
+    table: EmbeddingTable,
+    groups: Sequence[TrackGroups],
     folder: str | Path | None,
     files: Mapping[str, str] | None,
     collection: Collection | None,
@@ -715,11 +826,10 @@ def _write_page(
     from ``artists`` or the collection's ``tracks.csv``; audio files are the embeddings' own, or
     ``files`` of ``folder``.
     """
-    table = found.table
     known = set(table.track_ids)
     labels: dict[str, dict[str, list[str]]] = {}
     order = {PLAYLISTS: 0, ARTISTS: 1}
-    for one in sorted(found.groups, key=lambda one: order.get(one.name, 2)):
+    for one in sorted(groups, key=lambda one: order.get(one.name, 2)):
         name = one.name.removeprefix("tags-").removesuffix("s")
         if len(one):
             labels[one.name if name in labels else name] = track_values(one, table.track_ids)

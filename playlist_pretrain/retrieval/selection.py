@@ -158,7 +158,7 @@ def song_path(embeddings: np.ndarray, first: int, last: int, steps: int) -> np.n
     """
     tracks = len(embeddings)
     if first == last:
-        raise EmbeddingsError("--path: from a track to itself")
+        raise EmbeddingsError("--path: from a track to itself; name two tracks")
     if tracks > LARGEST_PATH:
         raise EmbeddingsError(
             f"--path: {tracks:,} tracks; a path is looked for among {LARGEST_PATH:,} at most"

@@ -181,3 +181,30 @@ def test_relative_lines_start_from_their_own_folder_in_match_playlists_too(
              "--collection", home / "collection", "--overwrite"]  # fmt: skip
     assert match_command.main([*map(str, words)]) == 0
     assert re.search(r"matched +3 +100.0 %", capsys.readouterr().out)
+
+
+def test_silent_tracks_of_a_playlist_stay_and_are_not_asked_about(
+    home, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    about = {"audio": str(home / "music"), "silent": [IDS[1], IDS[3]]}
+    with embedding_writer(tmp_path / "s.parquet", 4, about, audio=True) as add:
+        add(IDS, np.random.default_rng(1).normal(size=(8, 4)) + 1, paths=FILES)
+    (tmp_path / "list.csv").write_text(f"group_id,track_id\nmine,{IDS[1]}\nmine,{IDS[4]}\n")
+    (tmp_path / "foreign.m3u8").write_text(f"D:/Tunes/{FILES[1]}\nD:/Tunes/{FILES[4]}\n")
+    for playlist in ("list.csv", "foreign.m3u8"):
+        out = tmp_path / f"{playlist}.m3u8"
+        words = ["--playlist", playlist, "--add", 5, "--out", out]
+        text = search(tmp_path, capsys, *words, embeddings="s.parquet")
+        assert "2 entries, 2 in the embeddings" in text and "lead" not in text
+        assert "1 of its tracks silent, or nearly: not asked about" in text
+        files = [os.path.relpath(file, home / "music") for file in files_of(out)]
+        assert files[:2] == [FILES[1], FILES[4]]
+        assert sorted(files[2:]) == sorted(FILES[i] for i in (0, 2, 5, 6, 7))
+        one = search(tmp_path, capsys, "--track", IDS[4], "--top", 5, embeddings="s.parquet")
+        ranks = [line for line in text.splitlines() if re.match(" +[1-5] .* %", line)]
+        assert ranks == [line for line in one.splitlines() if re.match(" +[1-5] .* %", line)]
+    (tmp_path / "list.csv").write_text(f"group_id,track_id\nmine,{IDS[1]}\n")
+    words = ["--embeddings", "s.parquet", "--playlist", "list.csv"]
+    assert search_command.main(words) == 1
+    assert "no track of playlist 'mine' in the embeddings has sound" in capsys.readouterr().err

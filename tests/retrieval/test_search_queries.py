@@ -1,6 +1,7 @@
 """Tracks and audio files as queries: their vectors, and what cannot be asked about."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -91,8 +92,8 @@ def embedder(monkeypatch):
         lambda name, trust: LoadedModel(name, None, Loaded.settings, "1" * 32),
     )
 
-    def embed(model, waveform):
-        Loaded.samples = len(waveform)
+    def embed(model, waveform, short):
+        Loaded.samples, Loaded.short = len(waveform), short
         return table_of("a", [Loaded.given])[0]
 
     monkeypatch.setattr(module.Model, "embed", embed)
@@ -127,6 +128,27 @@ def test_the_same_part_of_the_file_is_taken(embedder, wav, caplog, about, given,
     assert embedder.samples == samples and said in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("about", "short"), [({}, "repeat"), ({"short": "pad"}, "pad"), ({"short": "skip"}, "repeat")]
+)
+def test_a_short_file_is_filled_as_the_tracks_are(embedder, wav, about, short):
+    audio_query(table_of("ab", np.eye(2), **MINE, **about)[0], wav)
+    assert embedder.short == short
+
+
+def test_a_collection_says_the_excerpt_beside_a_table_of_artists(
+    embedder, wav, tmp_path, make_collection
+):
+    made = make_collection(tmp_path / "c", [4, 4], ids=["a", "b"])
+    (tmp_path / "artists.csv").write_text("track_id,artist\na,x\nb,y\n")
+    table, _ = table_of("ab", np.eye(2), **MINE)
+    given = {"artists": tmp_path / "artists.csv", "collection": made.path}
+    found = module.search(table, audio=wav, **given)
+    assert [one["artist"] for one in found.neighbours()] == ["y", "x"]
+    with pytest.raises(RecipeError, match="--collection: nothing reads it without --audio"):
+        module.search(table, track="a", **given)
+
+
 def test_excerpts_that_are_none(embedder, wav):
     for excerpt in (-1, [1], "half"):
         table, _ = table_of("ab", np.eye(2), **MINE, excerpt=excerpt)
@@ -150,8 +172,9 @@ def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
     with embedding_writer(path, 3, {"silent": ["b", "gone"]}) as add:
         add(list("abc"), vectors)
     with caplog.at_level("INFO"):
-        table = open_table(path)
+        table, whole = open_table(path)
     assert table.ids == ["a", "c"] and "1 track is silent, or nearly, and no" in caplog.text
+    assert whole.ids == ["a", "c", "b"]
     np.testing.assert_array_equal(table.vectors, vectors[[0, 2]])
     with pytest.raises(TrackError, match="track 'b' is silent, or nearly: it has no neighbours"):
         tracks_query(table, KnownTracks(table.track_ids), ["b"])
@@ -163,16 +186,28 @@ def test_silent_tracks_are_no_neighbours(tmp_path, caplog):
     assert nearest(whole, np.array([1.0, 9, 1]), k=2).rows.tolist() == [[0, 2]]
     with pytest.raises(EmbeddingsError, match="k must be between 1 and 1"):
         nearest(whole, k=2)
+    for silent in ("b", ["a", "b"], 1):
+        with pytest.raises(TrackError, match="track 'b' is silent, or nearly: it has no neighb"):
+            nearest(whole, silent, k=1)
+
+
+def test_the_centre_is_of_tracks_that_have_sound():
+    table, _ = table_of("abc", [[4, 4], [90, 90], [2, 6]], silent=["b"])
+    centred, _ = open_table(table, centre=True)
+    np.testing.assert_allclose(centred.vectors, [[1, -1], [-1, 1]])
+    assert centred.about["centre"] == [3, 5]
+    with pytest.raises(EmbeddingsError, match="no track that has sound"):
+        open_table(table_of("ab", np.eye(2), silent=["a", "b"])[0], centre=True)
 
 
 def test_an_audio_file_is_centred_as_the_table_is(embedder, wav):
     vectors = [[4, 4], [2, 6], [0, 5]]
     plain, _ = table_of("abc", vectors, **MINE)
-    table = open_table(plain, centre=True)
+    table, _ = open_table(plain, centre=True)
     np.testing.assert_allclose(table.vectors, np.array(vectors) - [2, 5])
     query = audio_query(table, wav)
     np.testing.assert_allclose(query.vector, [1, -1])
-    assert open_table(table, centre=True) is table
+    assert open_table(table, centre=True)[0] is table
     for wrong in ("x", [1], [1, "y"], [1, None], [1, 10**400]):
         other, _ = table_of("abc", vectors, centre=wrong, **MINE)
         with pytest.raises(EmbeddingsError, match="damaged: a centre that is not 2 numbers"):
@@ -244,3 +279,29 @@ def test_the_mean_of_mels_is_made_from_the_collection(make_collection, wav, tmp_
     assert audio_query(table, wav).vector.shape == (96,)
     other = dataclasses.replace(table, about={**table.about, "frames": 17})
     assert audio_query(other, wav).vector.shape == (96,)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"track": "a", "path": ["a", "b"]}, "--track and --path: one of them at a time"),
+        ({"track": "a", "playlist": "p.m3u8"}, "--track and --playlist: one of them at a time"),
+        ({"track": "a", "excerpt": 3}, "--excerpt: nothing reads it without --audio"),
+        ({"path": ["a", "b"], "per_artist": 1}, "--per-artist: nothing reads it without --track"),
+        ({"path": ["a", "b"], "steps": 0}, "--steps 0: at least 1"),
+        ({"path": "a"}, "--path a: two ids, its first and its last song"),
+        ({"report": True, "fold": True}, "--fold: nothing reads it without --track"),
+        ({"track": "a", "top": 0}, "--top 0: at least 1"),
+        ({"track": "a", "out": "o.txt"}, r"--out o.txt: its name must end in .csv or .json"),
+        ({"track": "a", "index": "tree"}, "--index tree: exact or faiss"),
+    ],
+)
+def test_what_the_command_refuses_is_refused_in_python(asked, message):
+    with pytest.raises(RecipeError, match=message):
+        module.search(table_of("abc", np.eye(3) + 1)[0], **asked)
+
+
+def test_an_audio_path_is_text_in_json(embedder, wav, tmp_path):
+    table, _ = table_of("ab", np.eye(2), **MINE)
+    module.search(table, audio=wav, out=tmp_path / "o.json")
+    assert json.loads((tmp_path / "o.json").read_text())["query"] == {"audio": str(wav)}

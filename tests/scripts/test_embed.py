@@ -25,9 +25,11 @@ from playlist_pretrain.models.track_outputs import track_means
 from playlist_pretrain.models.vggish import vggish
 from playlist_pretrain.playlists.groups import TrackGroups
 from playlist_pretrain.records.build import build_collection
+from playlist_pretrain.records.collection import Collection
 from playlist_pretrain.records.report import read_report
 from playlist_pretrain.retrieval import embed as embedding
 from playlist_pretrain.retrieval.embedding_table import centre_of, centred, read_embeddings
+from playlist_pretrain.retrieval.model import load
 from playlist_pretrain.retrieval.search import search
 
 FRONT_END, FRAMES = PRESETS["paper"], 64
@@ -216,6 +218,10 @@ def test_silent_tracks_are_kept_and_told(run, out, audio, in_process):
     (note,) = read_report(out / "e_report.tsv")
     reason = "0.0% of it has sound: no neighbour of other tracks"
     assert (note.track_id, note.status, note.reason) == ("c", "quiet", reason)
+    run("--audio", audio, "--centre", "--out", out / "centred.parquet")
+    sound = table.vectors[[one != "c" for one in table.ids]]
+    mean = sound.mean(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(centre_of(read_embeddings(out / "centred.parquet")), mean, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -234,6 +240,12 @@ def test_a_track_of_a_collection_finds_itself(run, out, model, audio, tmp_path, 
     )
     search(table, audio=song, model=str(model), excerpt="full")
     assert "all of the file is compared with 1.5 s of each track" in capsys.readouterr().out
+    memory = load(model).embed(Collection.open(tmp_path / "mine"))
+    for embeddings, centre in ((table, True), (memory, False), (memory, True)):
+        first = search(embeddings, audio=song, model=str(model), centre=centre).neighbours()[0]
+        said = capsys.readouterr().out
+        assert first["track_id"] == "a/long" and "1.5 s of the file is taken" in said
+        assert "the file is itself in the embeddings: 'a/long', rank 1" in said, said
     run("--audio", audio, "--excerpt", "1.5", "--out", out / "files.parquet")
     files = read_embeddings(out / "files.parquet")
     assert files.about["excerpt"] == 1.5

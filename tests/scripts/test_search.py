@@ -155,6 +155,23 @@ def test_a_playlist_goes_on_with_what_is_not_in_it(search, vectors, tmp_path):
         assert search("--playlist", playlist, "--out", tmp_path / more)[0] == 0
 
 
+def test_what_comes_next_is_asked_in_the_same_way(search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    several = tmp_path / "several lists.csv"
+    lines = "".join(f"{'ab'[i % 2]},{track}\n" for i, track in enumerate(IDS[:9]))
+    several.write_text(f"list,track\n{lines}")
+    words = ["--playlist", several, "--columns", "group=list,track=track", "--name", "b", "--add",
+             3, "--centre", "--fold", "--less", *IDS[20:22], "--per-artist", 2]  # fmt: skip
+    for asked, out in ((words, "longer.m3u8"), (["--path", *IDS[:2], "--centre"], "path.m3u8")):
+        code, text, _ = search(*asked)
+        assert code == 0
+        _, _, following = text.splitlines()[-1].partition("search.py ")
+        assert module.main(shlex.split(following)) == 0
+        assert (tmp_path / out).exists()
+        _, both, _ = search(*asked)  # what both found
+        assert rows_of(both) == 2 * rows_of(text) != []
+
+
 def test_of_a_space(search, collection, tmp_path):
     code, text, _ = search("--out", tmp_path / "space.json")
     assert code == 0
@@ -208,7 +225,7 @@ ERRORS = {
     "add": (["--add", "3"], "--add: nothing reads it without --playlist"),
     "unread collection": (
         ["--track", IDS[0], "--artists", "x.csv", "--collection", "y"],
-        "--collection: nothing reads it without --report or --page, given --artists",
+        "--collection: nothing reads it without --audio, --report or --page, given --artists",
     ),
     "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
     "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
@@ -217,7 +234,10 @@ ERRORS = {
     "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
     "page": (["--page", "map.txt"], "--page map.txt: its name must end in .html or .htm"),
     "remote page": (["--page", "s3://bucket/map.html"], "write to a file here, then copy it"),
-    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist, --path or --page"),
+    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist, --page or a --path"),
+    "not played": (
+        ["--path", *IDS[:2], "--audio-folder", "x", "--out", "x.csv"], "a --path that is written"
+    ),
     "no search": (["--page", "m.html", "--out", "x.json"], "without a search or --report"),
     "steps": (["--steps", "3"], "--steps: nothing reads it without --path"),
     "one end": (["--path", IDS[0]], f"--path {IDS[0]}: two ids, its first and its last song"),
@@ -316,6 +336,25 @@ def test_caps_folding_and_away(search, tmp_path, vectors, table):
     assert f"nearest to {IDS[0]!r}, away from 2 tracks" in text
 
 
+def test_caps_need_no_report_of_their_groups(search, collection, tmp_path, make_collection):
+    words = ["--track", IDS[0], "--report", "--groups", "playlists", "--per-artist", 1]
+    code, text, _ = search(*words)
+    assert code == 0 and len(rows_of(text)) == 6
+    assert "same playlists" in text and "same artists" not in text
+    # Artists of a table, albums of the files' tags.
+    made = make_collection(tmp_path / "tagged", [4] * 24, ids=IDS)
+    tags = "".join(f"{one},{i % 5}\n" for i, one in enumerate(IDS))
+    (made.path / "tracks.csv").write_text("track_id,album\n" + tags)
+    artists = tmp_path / "artists.csv"
+    artists.write_text("track_id,artist\n" + "".join(f"{one},x\n" for one in IDS))
+    with embedding_writer(tmp_path / "t.parquet", 5, {}) as add:
+        add(IDS, np.random.default_rng(0).normal(size=(24, 5)))
+    words = ["--track", IDS[0], "--artists", artists, "--collection", made.path, "--per-album", 1]
+    code, text, _ = search(*words, embeddings=tmp_path / "t.parquet")
+    found = [row[4].strip("'") for row in rows_of(text)]
+    assert code == 0 and sorted(IDS.index(one) % 5 for one in found) == [0, 1, 2, 3, 4]
+
+
 def test_a_path_from_one_song_to_another(search, tmp_path):
     words = ["--path", IDS[0], IDS[20], "--steps", 6]
     code, text, _ = search(*words, "--out", tmp_path / "path.json")
@@ -330,7 +369,7 @@ def test_a_path_from_one_song_to_another(search, tmp_path):
         assert [row["track_id"] for row in csv.DictReader(stream)] == ids
     code, text, _ = search(*words)
     command = text.splitlines()[-1].partition("search.py ")[2]
-    assert command.endswith(f"--path {IDS[0]} {IDS[20]} --out path.m3u8")
+    assert command.endswith(f"--path {IDS[0]} {IDS[20]} --steps 6 --out path.m3u8")
     folder = tmp_path / "music"
     for one in IDS:
         (folder / one).parent.mkdir(parents=True, exist_ok=True)
