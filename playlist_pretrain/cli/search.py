@@ -97,8 +97,8 @@ class SearchOptions:
     seed: int = 0
     """seed of the index, of what is drawn for the report, and of the pairs behind percentiles"""
     out: str | None = None
-    """file for what was found: .csv or .json; .m3u8 too for a playlist or a path, .json alone for a
-    report"""
+    """file for what was found: .csv, .json, or .m3u8, which begins with what is asked about; .json
+    for a report alone"""
     page: str | None = None
     """HTML file for a map of the tracks to look at and to listen to; it works offline"""
     overwrite: bool = False

@@ -92,7 +92,6 @@ MOST_COMPARED = 1_000
 """Tracks found that are looked through for copies where none are folded."""
 PLAYLISTS = "playlists"
 INDEXES = ("exact", "faiss")
-RESULTS = (".csv", ".json")
 PAGES = (".html", ".htm")
 
 logger = logging.getLogger(__name__)
@@ -458,8 +457,8 @@ def search(
         Seed of the index, of the queries drawn for a report, of its intervals, and of the pairs
         that percentiles are of.
     out : str or Path, optional
-        File for what was found: ``.csv`` or ``.json``, of a playlist or a path ``.m3u8`` too, of a
-        report alone ``.json``.
+        File for what was found: ``.csv``, ``.json``, or ``.m3u8``, which begins with the tracks
+        asked about; of a report alone ``.json``.
     page : str or Path, optional
         HTML file for a map of the tracks.
 
@@ -604,13 +603,13 @@ def check_settings(asked: Mapping[str, Any]) -> None:
     of_collection = report or page or asked["per_album"] or asked["audio"]
     artists_known = asked["artists"] and not of_collection
     of_playlist = ("add", "name", "format", "columns", "path_prefix", "encoding", "map")
-    played = playlist or page or (path and out is not None and _is_m3u(out))
+    played = playlist or page or (out is not None and _is_m3u(out))
     usual = inspect.signature(search).parameters
     for names, read, missing in (
         (("model", "excerpt"), asked["audio"], "--audio"),
         (("trust_model",), asked["model"], "--model"),
         (of_playlist, playlist, "--playlist"),
-        (("audio_folder",), played, "--playlist, --page or a --path that is written as .m3u8"),
+        (("audio_folder",), played, "--playlist, --page or an --out that ends in .m3u8"),
         (("steps",), path, "--path"),
         (("less", "per_artist", "per_album", "fold"), query, "--track, --audio or --playlist"),
         (("faiss_lists", "faiss_probes"), faiss, "--index faiss"),
@@ -623,7 +622,7 @@ def check_settings(asked: Mapping[str, Any]) -> None:
         for name in names:
             if not read and asked[name] not in (usual[name].default, []):
                 raise RecipeError(f"{option(name)}: nothing reads it without {missing}")
-    outs = FORMATS if playlist or path else RESULTS if queries else (".json",)
+    outs = FORMATS if queries else (".json",)
     for name, kinds in (("out", outs), ("page", PAGES)):
         if asked[name] is not None:
             _check_file(name, asked[name], kinds, asked["embeddings"])
@@ -776,7 +775,9 @@ def _write(
 ) -> None:
     table, lost = found.table, None
     if found.playlist is not None or _is_m3u(out):
-        playlist = found.playlist or Playlist(out.stem, [], np.empty(0, np.int32))
+        begins = list(dict.fromkeys(asked["track"]))
+        begin_rows = KnownTracks(whole.track_ids).rows(begins)
+        playlist = found.playlist or Playlist(out.stem, begins, begin_rows)
         lost = write_continued(
             out, playlist, whole, found.rows, found.similarities, audio, files, found.percentiles
         )

@@ -230,13 +230,13 @@ ERRORS = {
     "groups": (["--groups", "albums"], "has no groups 'albums'; there are: artists, playlists"),
     "artists twice": (["--groups", "artists", "--artists", "x.csv"], "artists come from one"),
     "audio": (["--audio", "/no/x.mp3"], "/no/x.mp3: no such file"),
-    "suffix": (["--track", IDS[0], "--out", "x.m3u8"], "must end in .csv or .json"),
+    "suffix": (["--track", IDS[0], "--out", "x.txt"], "must end in .m3u8 or .csv or .json"),
     "remote": (["--out", "s3://b/x.json"], "is written to a local folder"),
     "page": (["--page", "map.txt"], "--page map.txt: its name must end in .html or .htm"),
     "remote page": (["--page", "s3://bucket/map.html"], "write to a file here, then copy it"),
-    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist, --page or a --path"),
+    "no page": (["--audio-folder", "x"], "nothing reads it without --playlist, --page or an --out"),
     "not played": (
-        ["--path", *IDS[:2], "--audio-folder", "x", "--out", "x.csv"], "a --path that is written"
+        ["--path", *IDS[:2], "--audio-folder", "x", "--out", "x.csv"], "an --out that ends in .m3u8"
     ),
     "no search": (["--page", "m.html", "--out", "x.json"], "without a search or --report"),
     "steps": (["--steps", "3"], "--steps: nothing reads it without --path"),
@@ -377,6 +377,12 @@ def test_a_path_from_one_song_to_another(search, tmp_path):
     code, text, _ = search(*words, "--out", tmp_path / "p.m3u8", "--audio-folder", folder)
     lines = (tmp_path / "p.m3u8").read_text().splitlines()
     assert lines == ["#EXTM3U", *(f"{folder}/{one}.flac" for one in ids)] and "no file" not in text
+    near = ["--track", IDS[4], IDS[2], "--less", IDS[6], "--top", "3"]
+    _, text, _ = search(*near, "--out", tmp_path / "near.m3u8", "--audio-folder", folder)
+    lines = (tmp_path / "near.m3u8").read_text().splitlines()
+    found = [line.split("'")[1] for line in text.splitlines() if re.match(r" +\d ", line)]
+    ids = [IDS[4], IDS[2], *found]
+    assert lines == ["#EXTM3U", *(f"{folder}/{one}.flac" for one in ids)] and len(found) == 3
 
 
 def test_centred_embeddings_spread_their_cosines(search, vectors, tmp_path):
