@@ -26,7 +26,9 @@ from playlist_pretrain.playlists.groups import (
     split_groups,
     usable_tracks,
 )
+from playlist_pretrain.playlists.match import shown
 from playlist_pretrain.records.collection import Collection
+from playlist_pretrain.records.report import counted
 from playlist_pretrain.records.windows import WindowReader
 from playlist_pretrain.storage import location
 from playlist_pretrain.training.probe import ProbePairs
@@ -243,7 +245,13 @@ def _tell(recipe: PretrainRecipe, parts: Sequence[Part], stream: PairStream) -> 
     for name, part in {part.groups_name: part for part in parts}.items():
         if part.kept is not None:
             which = f"{name}: " if several else ""
-            logger.info(f"{which}{len(part.kept)} groups to train on")
+            logger.info(f"{which}{counted(len(part.kept), 'group')} to train on")
+            if len(part.kept) == 1 and part.pairing.name != "simclr":
+                logger.warning(
+                    f"{which}partners and negatives are all of one group, "
+                    f"{shown(part.kept.group_ids[0])}: nothing tells them apart; match other "
+                    "groups, such as --playlists tags --columns group=folder"
+                )
     pairs = [part.pairing.expected_pairs for part in parts]
     if several:
         for part, count in zip(parts, pairs, strict=True):

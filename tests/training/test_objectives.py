@@ -10,6 +10,7 @@ import tensorflow as tf
 from playlist_pretrain.cli import pretrain
 from playlist_pretrain.models.nt_xent import chance_loss
 from playlist_pretrain.pairs.dataset import step_dataset
+from playlist_pretrain.playlists.groups import TrackGroups, groups_path
 from playlist_pretrain.runs import Run
 from playlist_pretrain.training.engine import read_history
 from playlist_pretrain.training.pretrain import COLUMNS
@@ -76,3 +77,14 @@ def test_pairings_together_hold_out_what_one_of_playlists_does(probed_world):
     )
     assert alone.pairs == 20
     np.testing.assert_array_equal(together.rows, alone.rows)
+
+
+def test_one_group_alone_is_told(make_collection, tmp_path, caplog):
+    collection = make_collection(tmp_path / "c", [40] * 20, front_end="vggish")
+    everything = TrackGroups.from_lists(
+        "artists", [range(20)], tracks=20, collection_key=collection.content_key
+    )
+    everything.save(groups_path(collection.path, "artists"))
+    settle(PretrainRecipe(pairs="artist_co", collection=str(collection.path), frames=16))
+    (said,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert "negatives are all of one group, '0': nothing tells them apart" in said
