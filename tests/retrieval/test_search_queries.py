@@ -25,7 +25,8 @@ from playlist_pretrain.retrieval.embedding_table import (
     overview,
     read_embeddings,
 )
-from playlist_pretrain.retrieval.search import audio_query, closest_ids, open_table, tracks_query
+from playlist_pretrain.retrieval.model import Model
+from playlist_pretrain.retrieval.queries import audio_query, closest_ids, open_table, tracks_query
 from playlist_pretrain.retrieval.table_groups import KnownTracks
 
 
@@ -96,7 +97,7 @@ def embedder(monkeypatch):
         Loaded.samples, Loaded.short = len(waveform), short
         return table_of("a", [Loaded.given])[0]
 
-    monkeypatch.setattr(module.Model, "embed", embed)
+    monkeypatch.setattr(Model, "embed", embed)
     return Loaded
 
 
@@ -292,7 +293,10 @@ def test_the_mean_of_mels_is_made_from_the_collection(make_collection, wav, tmp_
         ({"path": "a"}, "--path a: two ids, its first and its last song"),
         ({"report": True, "fold": True}, "--fold: nothing reads it without --track"),
         ({"track": "a", "top": 0}, "--top 0: at least 1"),
-        ({"track": "a", "out": "o.txt"}, r"--out o.txt: its name must end in .csv or .json"),
+        (
+            {"track": "a", "out": "o.txt"},
+            r"--out o.txt: its name must end in .m3u8 or .csv or .json",
+        ),
         ({"track": "a", "index": "tree"}, "--index tree: exact or faiss"),
     ],
 )
