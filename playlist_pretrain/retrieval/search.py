@@ -136,7 +136,7 @@ class Found:
                 lines.append(f"  {row['rank']:>4}  {figures}  {name:<{width}}  {artist}")
             ids = self.table.track_ids
             lines += [
-                f"  folded: {shown(ids[row])}, the same as {shown(ids[kept])}"
+                f"  folded: {shown(ids[row])}, nearly equal to {shown(ids[kept])}"
                 for row, kept in self.folded
             ]
         if self.report is not None:
@@ -205,7 +205,7 @@ def search(
     per_artist, per_album : int, optional
         Most tracks found of an artist, of an album; a track without a known one counts for none.
     fold : bool
-        Leave out tracks that are the same as one found, or asked about; see :func:`.choose`.
+        Leave out tracks that are nearly equal to one found, or asked about; see :func:`.choose`.
     centre : bool
         Take the mean of all tracks from the embeddings, if they are not centred already.
     collection, groups, artists
@@ -435,7 +435,7 @@ def _caps(
 
 
 def _tell_the_same(table: EmbeddingTable, rows: np.ndarray, asked: np.ndarray) -> None:
-    """Say how many of the tracks found are the same as one before, which folding leaves out."""
+    """Say how many of the tracks found are nearly equal to one before: folding leaves them out."""
     rows = rows[:MOST_COMPARED]
     likeness, before = Likeness(table.vectors), [*asked.tolist(), *rows.tolist()]
     same = sum(
@@ -443,7 +443,10 @@ def _tell_the_same(table: EmbeddingTable, rows: np.ndarray, asked: np.ndarray) -
         for place, row in enumerate(rows.tolist())
     )
     if same:
-        logger.info(f"{same:,} of them the same as one before, or asked about; --fold folds them")
+        logger.info(
+            f"{same:,} of them nearly equal to one before, or asked about, as copies are; --fold "
+            "leaves them out"
+        )
 
 
 def _path(

@@ -323,11 +323,13 @@ def test_caps_folding_and_away(search, tmp_path, vectors, table):
     with embedding_writer(path, 5, {}) as add:
         add(IDS, vectors)
     _, text, _ = search("--track", IDS[0], "--top", 23, embeddings=path)
-    assert "2 of them the same as one before, or asked about; --fold folds them" in text
+    assert (
+        "2 of them nearly equal to one before, or asked about, as copies are; --fold leaves" in text
+    )
     _, text, _ = search(
         "--track", IDS[0], "--fold", "--top", 21, "--out", tmp_path / "f.json", embeddings=path
     )
-    assert f"folded: {IDS[6]!r}, the same as {IDS[0]!r}" in text and "--fold folds" not in text
+    assert f"folded: {IDS[6]!r}, nearly equal to {IDS[0]!r}" in text and "--fold leaves" not in text
     folded = json.loads((tmp_path / "f.json").read_text())["folded"]
     assert {"track_id": IDS[6], "same_as": IDS[0]} in folded and len(folded) == 2
     code, text, _ = search("--track", IDS[0], "--less", IDS[8], IDS[9], "--top", 21)
