@@ -142,7 +142,8 @@ def test_what_is_half_done_is_cleaned_up_and_the_second_time_is_the_last(tmp_pat
         def main():
             try:
                 print("begun", flush=True)
-                time.sleep(60)
+                for _ in range(600):  # one sleep would miss what comes just before it
+                    time.sleep(0.1)
             finally:
                 open(sys.argv[1], "w").close()
                 if sys.argv[2:]:
@@ -155,6 +156,7 @@ def test_what_is_half_done_is_cleaned_up_and_the_second_time_is_the_last(tmp_pat
             process.send_signal(signal.SIGINT)
             if words:
                 while not mark.exists():
+                    assert process.poll() is None
                     time.sleep(0.05)
                 time.sleep(2.5)  # however long, what is handled is left alone
                 assert process.poll() is None
