@@ -124,12 +124,16 @@ class Run:
 
         So that what ``--preset auto`` has settled once is not settled anew, on other devices or by
         another version's rule. ``kinds`` are names and types of the settings that a preset fills
-        in; another preset than that of the run fills in its own. Returns the recipe.
+        in; another preset than that of the run fills in its own, and another model takes nothing
+        over: :meth:`claim` refuses it. Returns the recipe.
         """
         if not (self.path / RECIPE).exists():
             return given
         saved = self._read_recipe()["recipe"]
-        if given.preset not in ("auto", saved.get("preset")):
+        model = getattr(given, "model", None)
+        if given.preset not in ("auto", saved.get("preset")) or (
+            model is not None and list(model) != saved.get("model")
+        ):
             return given
         filled = {name: saved.get(name) for name in kinds if getattr(given, name) is None}
         filled = {name: value for name, value in filled.items() if value is not None}

@@ -287,7 +287,9 @@ class PretrainRecipe(TableSettings, PretrainSettings):
         """
         self._check()
         preset, values = self.preset, fit
-        if preset != "auto" or demo or fit in (None, PRETRAIN_PRESETS["paper"]):
+        if not self.open:  # of a run that goes on: its preset is what filled it in
+            values = {}
+        elif preset != "auto" or demo or fit in (None, PRETRAIN_PRESETS["paper"]):
             preset = {"auto": "demo" if demo else "paper"}.get(preset, preset)
             values = PRETRAIN_PRESETS[preset]
         filled = {name: values[name] for name in self.open}

@@ -33,7 +33,7 @@ def test_shards_end_with_the_tables_of_one(write_plan, tmp_path):
     said = end(start("--plan", plan, "--out", whole))
     assert "## Table 3" in said and "[7/7]" in said
     report = (whole / "report.html").read_bytes()
-    assert report.count(b"<figure>") == 2 + 2 + 1 + 4 + 2
+    assert report.count(b"<figure>") == 2 + 2 + 1 + 3 + 2
     again = end(start("--plan", plan, "--out", whole))
     assert "7 of 7 cells are done already" in again
     assert (whole / "report.html").read_bytes() == report
