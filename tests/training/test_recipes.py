@@ -12,6 +12,7 @@ from playlist_pretrain.training.recipes import (
     FEW_TAGGED,
     OF_PRETRAIN_PRESETS,
     PAPER_PAIRS,
+    PRETRAIN_PRESETS,
     WINDOWS_A_SECOND,
     FinetuneRecipe,
     Machine,
@@ -170,3 +171,10 @@ def test_a_learned_temperature_starts_above_where_it_stops():
         PretrainRecipe(temperature=0.005, learnable_temperature=True).resolve(
             demo=False, window_frames=256
         )
+
+
+def test_a_run_that_goes_on_keeps_its_preset():
+    fit = dict(PRETRAIN_PRESETS["demo"], epochs=7)
+    settled = PretrainRecipe().resolve(demo=False, window_frames=256, fit=fit)
+    again = settled.resolve(demo=False, window_frames=256)
+    assert settled.preset == "auto" and again == settled
