@@ -1,4 +1,4 @@
-"""Which parts of a waveform have sound, and which excerpt of a file is taken.
+"""Detection of silence in a waveform, and choice of the excerpt of a file.
 
 Audio is looked at in tenths of a second. One has sound if its mean power is −60 dB of full scale or
 more, the level below which Essentia's ``StartStopSilence`` takes a frame for silence by default.

@@ -289,6 +289,7 @@ def occurrences(neighbours: Neighbours) -> np.ndarray:
 
 def groups_of_tracks(groups: TrackGroups) -> list[np.ndarray]:
     """Numbers of the groups that each track is in, in rising order."""
+    # The kernel of playlists.groups gives the same; a search need not wait for Numba to start.
     order = np.argsort(groups.rows, kind="stable")
     numbers = np.repeat(np.arange(len(groups)), groups.lengths)[order]
     ends = np.searchsorted(groups.rows[order], np.arange(1, groups.tracks))

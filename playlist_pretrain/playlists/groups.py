@@ -247,7 +247,7 @@ class TrackGroups:
         return np.array(pairs, np.int32).reshape(-1, 2)
 
     def _sharing(self, rows: np.ndarray) -> np.ndarray:
-        """Whether two of ``rows`` share a group, or are one track [shape=(n, n), bool]."""
+        """Compute which two of ``rows`` share a group, or are one track [shape=(n, n), bool]."""
         from scipy.sparse import csr_array
 
         place = np.full(self.tracks, -1, np.int32)

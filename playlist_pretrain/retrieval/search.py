@@ -43,9 +43,7 @@ from playlist_pretrain.retrieval.continuation import (
     read_playlist,
     write_continued,
 )
-from playlist_pretrain.retrieval.embedding_table import (
-    EmbeddingTable,
-)
+from playlist_pretrain.retrieval.embedding_table import EmbeddingTable
 from playlist_pretrain.retrieval.faiss_index import TRIED, cached_search
 from playlist_pretrain.retrieval.map_page.page import write_map_page
 from playlist_pretrain.retrieval.queries import (

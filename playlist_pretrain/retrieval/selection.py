@@ -112,7 +112,7 @@ def choose(
                 if version is not None:
                     folded.append((row, version))
                     continue
-            if any((_counts(counts, of[row]) >= cap).any() for of, cap, counts in groups):
+            if any(counts[one] >= cap for of, cap, counts in groups for one in of[row].tolist()):
                 capped += 1
                 continue
             taken.append(place)
@@ -121,10 +121,6 @@ def choose(
         if len(taken) == k or looked == most:
             return Chosen(near[taken], similarities[taken], folded, capped)
         looked = min(most, 4 * looked)
-
-
-def _counts(counts: Counter[int], numbers: np.ndarray) -> np.ndarray:
-    return np.array([counts[number] for number in numbers.tolist()], np.int64)
 
 
 def away_from(vector: np.ndarray, unwanted: np.ndarray) -> np.ndarray:
@@ -227,7 +223,7 @@ def _filled(units: np.ndarray, path: list[int], steps: int, largest: float) -> l
     free[path] = False
 
     def between(a: int, b: int) -> tuple[float, int]:
-        """What the best track between two adds to the sum, and that track."""
+        """Find the track between two that adds least to the sum, and what it adds."""
         to_a, to_b = (np.maximum(1 - units @ units[row], 0) for row in (a, b))
         fits = free & (to_a <= largest) & (to_b <= largest)
         added = np.where(fits, to_a + to_b, np.inf)

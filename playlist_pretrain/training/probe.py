@@ -123,7 +123,7 @@ class ProbeResult:
         return (as_good + 1) / (PERMUTATIONS + 1)
 
     def falls_below(self, best: ProbeResult) -> bool:
-        """Whether the percentile is clearly below that of ``best``: by three standard errors.
+        """Test if the percentile is :data:`CLEARLY_WORSE` standard errors below that of ``best``.
 
         Those of the mean difference, of which each pair gives one.
         """

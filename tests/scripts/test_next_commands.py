@@ -1,4 +1,4 @@
-"""What each command prints to be run next is run as it stands, on forty tracks of eight albums."""
+"""The chain of printed next commands, run as it stands, on forty tracks of eight albums."""
 
 import re
 import shlex
